@@ -1,0 +1,30 @@
+"""Installs visor_jax: `pip install -e .`, with extras test, cuda and tpu."""
+
+import setuptools
+
+setuptools.setup(
+    name='visor_jax',
+    version='0.1.0',
+    description='VISOR (VISion On Request) in JAX: vision-language models '
+                'whose cost follows the question.',
+    packages=setuptools.find_packages(include=['visor_jax', 'visor_jax.*']),
+    python_requires='>=3.11',
+    install_requires=[
+        'absl-py',
+        'chex',
+        'flax>=0.12',
+        'grain>=0.2.18',
+        'jax>=0.10',
+        'matplotlib',
+        'ml-collections>=1.0',
+        'numpy',
+        'optax',
+        'orbax-checkpoint>=0.11',
+        'scikit-learn',
+    ],
+    extras_require={
+        'test': ['pytest', 'pytest-xdist', 'ruff'],
+        'cuda': ['jax[cuda13]'],
+        'tpu': ['jax[tpu]'],
+    },
+)

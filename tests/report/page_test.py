@@ -1,0 +1,202 @@
+"""The page as a whole, on a small synthetic workdir."""
+
+import html.parser
+import json
+import re
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import pytest
+
+from visor_jax.report import __main__ as door
+from visor_jax.report import canvas
+from visor_jax.report import page
+
+_EVIL = '<b>&"$x$'
+_PLANS = {'min': [0, 0], '1': [0, 1], 'max': [1, 1]}
+
+
+def _rows():
+  for family, group in (('count', 'coarse'), (_EVIL, 'fine')):
+    common = dict(
+        family=family, group=group, n=200, seed=7, config='3fa9c1',
+        accounting='FLOPs, not MACs & prefill only.',
+        versions={'jax': '0.10.2'})
+    yield common | dict(selector='base', plan=None, accuracy=.7,
+                        llm_prefill_flops=8e6, flops_saved=1.)
+    for layers, plan in enumerate(_PLANS.values()):
+      yield common | dict(
+          selector='fixed', plan=plan, accuracy=.3 + .2 * layers,
+          llm_prefill_flops=(1 + layers) * 1e6, flops_saved=8 / (1 + layers))
+    yield common | dict(
+        selector='router', plan=None, accuracy=.69, llm_prefill_flops=1.5e6,
+        flops_saved=8 / 1.5, chosen={'min': 120, 'max': 80})
+
+
+def _fill(workdir):
+  """Only what a report needs."""
+  (workdir / 'results.jsonl').write_text(
+      '\n'.join(json.dumps(row) for row in _rows()))
+
+
+def _fill_all(workdir):
+  """Every file that a report can show."""
+  _fill(workdir)
+  for folder in ('search', 'policy', 'full'):
+    (workdir / folder).mkdir()
+  evaluated = [{'plan': [a, b], 'accuracy': .5 + .1 * a, 'flops': 1e6 + a + b}
+               for a in (0, 1) for b in (0, 1)]
+  (workdir / 'search' / 'plans.json').write_text(json.dumps(
+      {'viable': list(_PLANS.values()), 'evaluated': evaluated}))
+  curve = [{'confidence': c, 'accuracy': c / 2, 'flops': c * 1e6}
+           for c in (.5, .9, .99)]
+  (workdir / 'policy' / 'calibration.json').write_text(
+      json.dumps({'confidence': .9, 'curve': curve}))
+  for stage in ('full', 'policy'):
+    (workdir / stage / 'metrics.jsonl').write_text('\n'.join(
+        json.dumps({'step': i, 'loss': 3 / (1 + i)}) for i in range(300)))
+  (workdir / 'config.json').write_text('{"note": "</pre><script>"}')
+
+
+@pytest.fixture(name='full', scope='module')
+def _full(tmp_path_factory):
+  workdir = tmp_path_factory.mktemp('full')
+  _fill_all(workdir)
+  return page.write(workdir, workdir / 'out' / 'deep').read_text('utf-8')
+
+
+def test_has_all_parts(full):
+  for heading in (
+      'Accuracy against cost', 'What each family loses',
+      'What the router chose', 'How sure the router must be',
+      'What the search found', 'Training', 'Every family',
+      'Where this comes from'):
+    assert f'<h2>{heading}</h2>' in full
+  labels = re.findall(r'<svg [^>]*aria-label="([^"]*)"', full)
+  assert labels == [
+      'accuracy against cost, coarse', 'accuracy against cost, fine',
+      'accuracy by family and plan', 'plans chosen by the router',
+      'calibration of the router', 'search for viable plans',
+      'loss of the full stage', 'loss of the policy stage']
+  assert 'FLOPs, not MACs &amp; prefill only.' in full
+  assert '<strong>98.6&nbsp;%</strong>' in full  # .69 of .7
+  assert '<dt>config</dt><dd>3fa9c1</dd>' in full
+  assert '<dt>jax</dt><dd>0.10.2</dd>' in full
+
+
+def test_is_self_contained(full):
+  """No script and nothing to fetch; names of XML dialects are no fetches."""
+  text = re.sub(r'xmlns(:\w+)?="[^"]*"', '', full)
+  assert '<script' not in text and '<link' not in text and '@import' not in text
+  assert not re.search(r'https?:|url\((?!#)', text)
+  assert all(t.startswith('#') for t in re.findall(r'href="([^"]*)"', text))
+
+
+def test_what_others_wrote_is_escaped(full):
+  assert _EVIL not in full and '<b>' not in full
+  assert '&lt;b&gt;&amp;&quot;$x$' in full
+  assert '</pre><script>' not in full and '&lt;/pre&gt;' in full
+
+
+def test_tags_are_closed_and_drawings_are_xml(full):
+  parser = _Nesting()
+  parser.feed(full)
+  assert parser.open == []
+  for drawing in re.findall(r'<svg .*?</svg>', full, flags=re.DOTALL):
+    ElementTree.fromstring(drawing)
+
+
+def test_drawings_take_their_colours_from_the_page(full):
+  for stand_in in (canvas.INK, canvas.SOFT, canvas.LINE, canvas.PAPER):
+    assert stand_in not in full
+  assert 'var(--ink)' in full and 'prefers-color-scheme: dark' in full
+
+
+def test_a_plan_has_one_colour(full):
+  chips = re.findall(r'<i style="background:([^"]*)"></i>([\w,]+)', full)
+  colours = {name: {c for c, n in chips if n == name} for _, name in chips}
+  assert set(colours) == {'base', 'router', *_PLANS}
+  assert all(len(found) == 1 for found in colours.values())
+  assert len(set.union(*colours.values())) == len(colours)
+
+
+def test_a_number_is_not_taken_for_a_plan(tmp_path):
+  rows = [row | {'n': 1} for row in _rows()]
+  (tmp_path / 'results.jsonl').write_text('\n'.join(map(json.dumps, rows)))
+  text = page.write(tmp_path, tmp_path).read_text('utf-8')
+  assert '<td>1</td>' in text
+
+
+def test_writing_again_changes_nothing(full, tmp_path):
+  _fill_all(tmp_path)
+  strip = lambda text: re.findall(r'<svg .*?</svg>', text, flags=re.DOTALL)
+  again = page.write(tmp_path, tmp_path).read_text('utf-8')
+  assert strip(again) == strip(full)
+
+
+def test_optional_files_may_be_missing(tmp_path):
+  _fill(tmp_path)
+  text = page.write(tmp_path, tmp_path).read_text('utf-8')
+  assert 'Accuracy against cost' in text and 'What the router chose' in text
+  for heading in ('How sure', 'What the search', 'Training', '<details>'):
+    assert heading not in text
+
+
+def test_one_row_is_enough(tmp_path):
+  row = next(r for r in _rows() if r['selector'] == 'fixed')
+  (tmp_path / 'results.jsonl').write_text(json.dumps(row))
+  assert 'Neither the router' in page.write(tmp_path, tmp_path).read_text()
+
+
+def test_rows_of_different_runs_are_doubted(tmp_path):
+  rows = list(_rows())
+  rows[0]['config'] = 'other'
+  (tmp_path / 'results.jsonl').write_text('\n'.join(map(json.dumps, rows)))
+  assert 'differ in config' in page.write(tmp_path, tmp_path).read_text()
+
+
+def test_command(tmp_path, capsys):
+  _fill(tmp_path)
+  assert door.main([str(tmp_path)]) == 0
+  said = capsys.readouterr().out
+  assert '| router |' in said and 'The router keeps 98.6 %' in said
+  assert str(tmp_path / 'report' / 'index.html') in said
+  assert door.main([str(tmp_path), f'--out={tmp_path / "there"}']) == 0
+  assert (tmp_path / 'there' / 'index.html').exists()
+
+
+def test_command_says_what_is_missing(tmp_path, capsys):
+  assert door.main([str(tmp_path)]) == 1
+  said = capsys.readouterr().err
+  assert 'results.jsonl' in said and 'visor_jax.main' in said
+
+
+def test_knows_nothing_of_jax(tmp_path):
+  _fill(tmp_path)
+  code = (
+      'import sys; from visor_jax.report import __main__ as door; '
+      'door.main(sys.argv[1:]); print(sorted({m.split(".")[0] for m in '
+      'sys.modules} & {"jax", "jaxlib", "flax", "optax", "tensorflow"}))')
+  done = subprocess.run(
+      [sys.executable, '-c', code, str(tmp_path)], capture_output=True,
+      text=True, check=True)
+  assert done.stdout.splitlines()[-1] == '[]'
+
+
+class _Nesting(html.parser.HTMLParser):
+  """Remembers which tags are open."""
+
+  def __init__(self):
+    super().__init__()
+    self.open = []
+
+  def handle_starttag(self, tag, attrs):
+    if tag != 'meta':
+      self.open.append(tag)
+
+  def handle_startendtag(self, tag, attrs):
+    pass
+
+  def handle_endtag(self, tag):
+    assert self.open.pop() == tag

@@ -1,0 +1,71 @@
+"""What is missing or broken is named, with the line."""
+
+import json
+
+import pytest
+
+from visor_jax.report import read
+
+_ROW = {
+    'family': 'count', 'group': 'coarse', 'selector': 'fixed', 'plan': [1],
+    'accuracy': .5, 'n': 4, 'llm_prefill_flops': 1e9, 'flops_saved': 2.}
+
+
+def _write(workdir, *lines):
+  (workdir / 'results.jsonl').write_text('\n'.join(lines) + '\n')
+
+
+def test_no_results_names_the_file_and_the_command(tmp_path):
+  with pytest.raises(FileNotFoundError) as e:
+    read.workdir(tmp_path)
+  assert str(tmp_path / 'results.jsonl') in str(e.value)
+  assert 'python -m visor_jax.main' in str(e.value)
+
+
+def test_empty_results(tmp_path):
+  _write(tmp_path, '')
+  with pytest.raises(ValueError, match='is empty'):
+    read.results(tmp_path)
+
+
+def test_all_but_the_results_may_be_missing(tmp_path):
+  _write(tmp_path, json.dumps(_ROW), '', json.dumps(_ROW))
+  found = read.workdir(tmp_path)
+  assert len(found.rows) == 2
+  assert found.metrics == {} and found.search is None and not found.config
+
+
+@pytest.mark.parametrize('line', ('{"family": "co', '[1]', 'nan'))
+def test_a_broken_line_names_file_and_line(tmp_path, line):
+  _write(tmp_path, json.dumps(_ROW), '', line)
+  with pytest.raises(ValueError, match=r'results\.jsonl, line 3: '):
+    read.results(tmp_path)
+
+
+@pytest.mark.parametrize('key, value', (
+    ('family', None), ('group', 'easy'), ('selector', 'best'), ('plan', None),
+    ('accuracy', 55.), ('accuracy', float('nan')), ('n', 0), ('n', 1.5),
+    ('llm_prefill_flops', 'many'), ('flops_saved', float('inf'))))
+def test_a_wrong_value_names_line_key_and_value(tmp_path, key, value):
+  _write(tmp_path, json.dumps(_ROW), json.dumps(_ROW | {key: value}))
+  with pytest.raises(ValueError, match=f'line 2: "{key}" is '):
+    read.results(tmp_path)
+
+
+def test_metrics_keep_rows_with_a_loss(tmp_path):
+  _write(tmp_path, json.dumps(_ROW))
+  (tmp_path / 'full').mkdir()
+  log = tmp_path / 'full' / 'metrics.jsonl'
+  log.write_text('{"step": 1, "loss": 2.5}\n{"step": 2, "accuracy": 0.5}\n')
+  assert read.workdir(tmp_path).metrics == {'full': [{'step': 1, 'loss': 2.5}]}
+  log.write_text('{"step": 1, "loss": 2.5}\n{"step')
+  with pytest.raises(ValueError, match=r'metrics\.jsonl, line 2: not JSON'):
+    read.workdir(tmp_path)
+
+
+def test_a_file_that_lacks_a_key(tmp_path):
+  _write(tmp_path, json.dumps(_ROW))
+  (tmp_path / 'search').mkdir()
+  (tmp_path / 'search' / 'plans.json').write_text('{"viable": []}')
+  with pytest.raises(ValueError, match='plans.json lacks "evaluated"'):
+    read.workdir(tmp_path)

@@ -1,0 +1,159 @@
+"""Averages, tables and verdict, against numbers worked out by hand."""
+
+import pytest
+
+from visor_jax.report import average
+from visor_jax.report import tables
+
+
+def _row(family, group, plan, accuracy, n, flops, saved, selector='fixed'):
+  return dict(
+      family=family, group=group, selector=selector, plan=plan, n=n,
+      accuracy=accuracy, llm_prefill_flops=flops, flops_saved=saved)
+
+
+def _rows():
+  return [
+      _row('count', 'coarse', [1, 1], .8, 100, 4e9, 2.),
+      _row('colour', 'coarse', [1, 1], .6, 300, 2e9, 2.),
+      _row('digits', 'fine', [1, 1], .5, 100, 5e9, 2.),
+      _row('count', 'coarse', [0, 0], .8, 100, 1e9, 8.),
+      _row('colour', 'coarse', [0, 0], .6, 300, .5e9, 8.),
+      _row('digits', 'fine', [0, 0], .1, 100, 1.25e9, 8.),
+      _row('count', 'coarse', None, .8, 100, 1e9, 8., 'router'),
+      _row('colour', 'coarse', None, .6, 300, .5e9, 8., 'router'),
+      _row('digits', 'fine', None, .46, 100, 3.5e9, 10 / 3.5, 'router'),
+  ]
+
+
+def _named(rows):
+  return {score.name: score for score in average.scores(rows)}
+
+
+def test_questions_count_alike_in_a_group_and_groups_count_half():
+  largest = _named(_rows())['max']
+  assert largest.means['coarse'].accuracy == pytest.approx(.65)
+  assert largest.means['fine'].accuracy == pytest.approx(.5)
+  assert largest.all.accuracy == pytest.approx(.575)
+  assert largest.means['coarse'].flops == pytest.approx(2.5e9)
+  assert largest.all.flops == pytest.approx(3.75e9)
+
+
+def test_saving_is_a_ratio_of_means():
+  router = _named(_rows())['router']
+  # Own: half of .625 and 3.5 G; the base's: half of 5 and 10 G.
+  assert router.all.flops == pytest.approx(2.0625e9)
+  assert router.all.saved == pytest.approx(7.5 / 2.0625)
+
+
+def test_standard_error_of_one_family():
+  fine = _named(_rows())['max'].means['fine']
+  assert fine.error == pytest.approx((.5 * .5 / 100) ** .5)
+
+
+def test_scores_come_base_first_then_costly_to_cheap_then_router():
+  rows = _rows() + [_row('count', 'coarse', None, .8, 9, 8e9, 1., 'base')]
+  names = [score.name for score in average.scores(rows)]
+  assert names == ['base', 'max', 'min', 'router']
+
+
+def test_a_later_row_replaces_an_earlier_one():
+  again = _row('digits', 'fine', (True, True), .9, 100, 5e9, 2.)
+  largest = _named(_rows() + [again])['max']
+  assert largest.means['fine'].accuracy == pytest.approx(.9)
+
+
+def test_one_group_alone_is_the_whole():
+  scores = _named([r for r in _rows() if r['group'] == 'coarse'])
+  assert scores['max'].all == scores['max'].means['coarse']
+  assert 'fine' not in scores['max'].means
+
+
+def test_front_leaves_out_plans_that_a_cheaper_one_reaches():
+  rows = [_row('a', 'fine', plan, accuracy, 10, flops, 1.)
+          for plan, accuracy, flops in (
+              ([0, 0], .5, 1e9), ([0, 1], .4, 2e9), ([1, 0], .7, 2e9),
+              ([1, 1], .7, 3e9))]
+  best = average.front(average.scores(rows), 'fine')
+  assert [score.name for score in best] == ['min', '0']
+
+
+def test_a_blind_mix_lies_on_the_line_between_two_plans():
+  scores = average.scores(_rows())
+  # min: .375 at .9375 G, max: .575 at 3.75 G; 2.0625 G is 40 % of the way.
+  assert average.blind(scores, 2.0625e9).accuracy == pytest.approx(.455)
+  assert average.blind(scores, 9e9).accuracy == pytest.approx(.575)
+  assert average.blind(scores, 1e8) is None
+
+
+def test_order_of_plan_names():
+  names = ['max', '0,2', '10', '2', 'min']
+  assert sorted(names, key=average.order) == ['min', '2', '10', '0,2', 'max']
+
+
+def test_a_name_that_is_no_plan_is_named():
+  with pytest.raises(ValueError, match='"large" is not the name of a plan'):
+    average.order('large')
+
+
+def test_summary_holds_the_numbers():
+  lines = tables.summary(_rows()).splitlines()
+  cells = [[c.strip() for c in line.strip('|').split('|')] for line in lines]
+  assert cells[0] == [
+      'plan', 'coarse %', 'fine %', 'all %', '± %', 'GFLOPs', 'saved',
+      '% of max acc.', '% of max cost']
+  assert cells[2] == [
+      'max', '65.0', '50.0', '57.5', '2.8', '3.75', '2.00x', '100.0', '100.0']
+  assert cells[4][0] == 'router'
+  assert cells[4][-2:] == ['96.5', '55.0']
+  assert len({len(line) for line in lines}) == 1  # aligned
+
+
+def test_families_table_has_a_line_for_each():
+  text = tables.families(_rows())
+  assert '| digits | fine   |       100 | 50.0 | 10.0 |   46.0 |' in text
+  assert text.index('count') < text.index('digits')
+
+
+def test_a_family_may_have_any_name():
+  rows = [_row('a|b', 'fine', [1], .5, 10, 1e9, 1.)]
+  assert 'a\\|b' in tables.families(rows)
+
+
+def test_other_questions_are_marked_and_not_compared():
+  rows = [r for r in _rows()
+          if not (r['selector'] == 'router' and r['family'] == 'count')]
+  text = tables.summary(rows)
+  assert 'router*' in text and 'not to be compared' in text
+  assert 'keeps' not in tables.verdict(rows)
+  assert 'blindly' not in tables.rivals(rows)
+
+
+def test_verdict_is_honest():
+  assert tables.verdict(_rows()) == (
+      "The router keeps **96.5 %** of the largest plan's accuracy (55.5 "
+      'against 57.5 %) at **55.0 %** of its LLM prefill FLOPs; against the '
+      'base model it saves **3.64x**.')
+  assert 'would reach 45.5 %' in tables.rivals(_rows())
+  assert 'gains 10.0 points' in tables.rivals(_rows())
+
+
+def test_a_router_that_loses_is_said_to_lose():
+  rows = [r | {'accuracy': .1} if r['selector'] == 'router' else r
+          for r in _rows()]
+  assert 'loses 35.5 points' in tables.rivals(rows)
+
+
+@pytest.mark.parametrize('left, said', (
+    ('fixed', 'no router was evaluated yet'),
+    ('router', 'the largest plan was not evaluated'),
+    ('base', 'Neither the router nor the largest plan')))
+def test_verdict_without_some_selectors(left, said):
+  rows = _rows() + [_row('count', 'coarse', None, .8, 9, 8e9, 1., 'base')]
+  assert said in tables.verdict([r for r in rows if r['selector'] == left])
+
+
+@pytest.mark.parametrize('flops, unit', (
+    (5e5, 'kFLOPs'), (3e7, 'MFLOPs'), (6e11, 'GFLOPs'), (4e12, 'TFLOPs')))
+def test_unit_fits_the_size(flops, unit):
+  assert tables.flops_unit([flops])[1] == unit

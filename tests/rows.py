@@ -1,0 +1,217 @@
+"""Batches drawn as figures, and tiny models to feed them to.
+
+A segment is drawn in the order of its places: `t` text, `v` visual, `p` the
+text that ends a prompt, `a` text of an answer. A row is a tuple of segments,
+padding follows by itself:
+
+  batch(('tvvtpaa', 'tpa'), ('ttvvp',))
+
+What a slot holds depends on the segment alone, never on where it lies, and
+whatever is padding holds noise: a result that changes with the packing is
+somebody's mistake.
+"""
+
+import dataclasses
+import functools
+import zlib
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from visor_jax import batch as batch_lib
+from visor_jax import plan as plans
+from visor_jax import sizes
+from visor_jax.models import cross
+from visor_jax.models import llm
+from visor_jax.models import router
+from visor_jax.models import visor
+
+# Nothing equals anything else by accident: 6 patches of 4 pixels with a rest on
+# both sides, heads * head_width is not the width, fewer key heads than heads.
+VISION = sizes.Vision(
+    width=12, depth=2, heads=2, mlp=20, tile=(10, 14), patch=4)
+LANGUAGE = sizes.Language(
+    width=16, depth=6, heads=4, key_heads=2, head_width=6, mlp=24,
+    vocabulary=40, rope_theta=100.)
+ROUTER = router.Options(hidden=8, plans=3)
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+  """A figure and the seed of what it holds: with it, a prefix holds the same."""
+
+  figure: str
+  seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+  """T text slots, V visual slots, I tiles, R prompts of a row."""
+
+  text: int = 12
+  visual: int = 10
+  tiles: int = 2
+  prompts: int = 3
+
+
+def batch(*rows, shape=Shape(), vision=VISION, vocabulary=40, noise=0,
+          visual_first=False) -> batch_lib.Batch:
+  """Packs rows of figures (or Segments) into one valid Batch of numpy arrays.
+
+  Args:
+    *rows: tuples of segments.
+    shape: the fixed shape of a row.
+    vision: says how large a tile is.
+    vocabulary: tokens are below it.
+    noise: seed of what padding holds.
+    visual_first: visual padding gets places before text padding.
+  """
+  packed = [_row(row, shape, vision, vocabulary, noise + i, visual_first)
+            for i, row in enumerate(rows)]
+  return batch_lib.Batch(
+      **{k: np.stack([r[k] for r in packed]) for k in batch_lib.NAMES})
+
+
+def _row(segments, shape, vision, vocabulary, noise, visual_first):
+  rng = np.random.default_rng([7, noise])
+  t, v, patches = shape.text, shape.visual, vision.patches
+  row = {
+      'tokens': rng.integers(vocabulary, size=t),
+      'text_segment': np.zeros(t, int), 'text_place': np.zeros(t, int),
+      'visual_segment': np.zeros(v, int), 'visual_place': np.zeros(v, int),
+      'tiles': rng.integers(256, size=(shape.tiles, *vision.tile, 3)),
+      'source': rng.integers(shape.tiles * patches + 1, size=(v, 2)),
+      'weight': rng.random((v, 2)), 'answer': np.zeros(t, bool),
+      'prompt_segment': np.zeros(shape.prompts, int),
+      'prompt_place': np.zeros(shape.prompts, int),
+  }
+  texts = visuals = tiles = prompts = place = 0
+  for number, segment in enumerate(segments, 1):
+    if isinstance(segment, str):
+      segment = Segment(segment, zlib.crc32(segment.encode()))
+    rng = np.random.default_rng([1, segment.seed])
+    tokens = rng.integers(vocabulary, size=64)
+    source, weight = rng.integers(patches + 1, size=(64, 2)), rng.random((64, 2))
+    source[2] = patches  # this one is a newline, wherever tiles are
+    pixels = rng.integers(256, size=(*vision.tile, 3))
+    source = np.where(source == patches, shape.tiles * patches,
+                      source + tiles * patches)
+    seen = read = 0
+    for slot in segment.figure:
+      if slot == 'v':
+        row['visual_segment'][visuals] = number
+        row['visual_place'][visuals] = place
+        row['source'][visuals] = source[seen]
+        row['weight'][visuals] = weight[seen]
+        seen, visuals = seen + 1, visuals + 1
+      else:
+        row['tokens'][texts] = tokens[read]
+        row['text_segment'][texts] = number
+        row['text_place'][texts] = place
+        row['answer'][texts] = slot == 'a'
+        read, texts = read + 1, texts + 1
+      if slot == 'p':
+        row['prompt_segment'][prompts] = number
+        row['prompt_place'][prompts] = place
+        prompts += 1
+      place += 1
+    if seen:
+      row['tiles'][tiles] = pixels
+      tiles += 1
+  rest = [('visual', visuals, v), ('text', texts, t)]
+  for stream, first, stop in rest if visual_first else reversed(rest):
+    row[f'{stream}_place'][first:] = place + np.arange(stop - first)
+    place += stop - first
+  dtype = {'tiles': np.uint8, 'weight': np.float32, 'answer': bool}
+  return {k: np.asarray(x, dtype.get(k, np.int32)) for k, x in row.items()}
+
+
+def text(batch: batch_lib.Batch, row: int, number: int):
+  """Index of the text slots of a row's segment `number`, counted from 1."""
+  return row, np.flatnonzero(batch.text_segment[row] == number)
+
+
+def jit(f):
+  """jax.jit for tests: compiled five times as fast, to a slower program."""
+  return jax.jit(f, compiler_options={
+      'xla_backend_optimization_level': 0, 'xla_cpu_use_fusion_emitters': False})
+
+
+def tiny(layout: plans.Layout, cross_options=cross.Options(),
+         router_options=ROUTER, tied=True, vision_depth=0,
+         **compute) -> visor.Visor:
+  """A model with that layout; most tests need no depth in the vision tower."""
+  language = dataclasses.replace(
+      LANGUAGE, depth=len(layout.kinds), tied=tied)
+  vision = dataclasses.replace(VISION, depth=vision_depth)
+  return visor.Visor(sizes.Size(vision, language), layout, cross_options,
+                     router_options, llm.Compute(**compute))
+
+
+@functools.cache
+def params(model: visor.Visor, seed=0):
+  """Parameters of which none is zero, small or idle; numpy, unboxed.
+
+  A leaf depends on its path and shape alone, so models that share a path share
+  its weights.
+  """
+  one = batch(('tvp',), shape=Shape(2, 1, 1, 1))
+  shapes = jax.eval_shape(
+      lambda key: model.init(key, one, method='everything'), jax.random.key(0))
+
+  def fill(path, leaf):
+    name = jax.tree_util.keystr(path, simple=True, separator='/')
+    x = np.random.default_rng(
+        [zlib.crc32(name.encode()), seed]).standard_normal(leaf.shape)
+    if name.endswith('scale'):
+      return np.float32(1 + .2 * x)
+    return np.float32(x if name.endswith('embedding') else x / 4)
+
+  return jax.tree_util.tree_map_with_path(
+      fill, nn.meta.unbox(shapes['params']))
+
+
+def answer_loss(logits, batch):
+  """Summed negative log-likelihood of the answers' tokens."""
+  likely = jax.nn.log_softmax(logits[:, :-1])
+  own = jnp.take_along_axis(likely, batch.tokens[:, 1:, None], -1)[..., 0]
+  return -jnp.sum(jnp.where(batch.answer[:, 1:], own, 0))
+
+
+@functools.cache
+def run(model: visor.Visor, plan=None):
+  """Jitted (params, batch, bits) -> (logits, gradients of `answer_loss`).
+
+  `plan` is static; where it is None the plan is `bits`, traced.
+  """
+  def loss(params, batch, bits):
+    logits = model.apply(
+        {'params': params}, batch, bits if plan is None else plan)
+    return answer_loss(logits, batch), logits
+
+  def both(params, batch, bits=None):
+    (_, logits), grads = jax.value_and_grad(loss, has_aux=True)(
+        params, batch, bits)
+    return logits, grads
+
+  return jit(both)
+
+
+def close(got, want, tol=1e-5):
+  """Asserts that every leaf is equal up to `tol` of the leaf's largest value.
+
+  A leaf that is zero but for rounding (the gradient of a key's bias cancels in
+  the softmax) is measured by a hundredth of the tree's largest value.
+  """
+  got, want = (jax.tree_util.tree_leaves_with_path(x) for x in (got, want))
+  assert [p for p, _ in got] == [p for p, _ in want]
+  top = max(float(np.max(np.abs(x), initial=0)) for _, x in want)
+  for (path, a), (_, b) in zip(got, want):
+    a, b = np.asarray(a), np.asarray(b)
+    assert a.shape == b.shape and np.isfinite(a).all(), path
+    scale = max(np.max(np.abs(b), initial=0), top / 100)
+    worst = np.max(np.abs(a - b), initial=0)
+    assert worst <= tol * scale, (
+        f'{jax.tree_util.keystr(path)} is off by {worst:.1e} of {scale:.1e}')

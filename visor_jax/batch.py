@@ -1,0 +1,60 @@
+"""The contract between data and model.
+
+A row holds T text slots and V visual slots, for one or more conversations
+(segments). Text and visual slots live in two arrays, because most layers only
+touch the text; `*_place` says where a slot stands in the row's own sequence of
+T + V, so a SELF layer can put both in order. Every number 0 .. T+V-1 is the
+place of exactly one slot; a segment's places are contiguous; padding (segment
+0) comes last. Text slots are in order of their places, and so are visual ones.
+
+Numpy on the way from data, global jax arrays once placed on the mesh.
+"""
+
+import dataclasses
+from typing import Any
+
+Array = Any  # numpy here, jax in the model: this floor imports neither
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+  """B rows in fixed shapes; I tiles, P patches a tile, R prompts a row.
+
+  Attributes:
+    tokens: int32 [B, T].
+    text_segment: int32 [B, T]; 0 is padding.
+    text_place: int32 [B, T].
+    answer: bool [B, T]; the token is one that the model should produce.
+    visual_segment: int32 [B, V]; 0 is padding.
+    visual_place: int32 [B, V].
+    tiles: uint8 [B, I, height, width, 3].
+    source: int32 [B, V, K]; a visual slot is the weighted sum of K patches out
+      of I * P, in order of tiles; I * P itself is the newline embedding. K is 4
+      where tiles were resized (bilinear), 1 where not.
+    weight: float32 [B, V, K].
+    prompt_segment: int32 [B, R]; 0 is padding. A routing token reads the
+      prompt that ends at `prompt_place`.
+    prompt_place: int32 [B, R]; the place of the last token of the prompt.
+  """
+
+  tokens: Array
+  text_segment: Array
+  text_place: Array
+  answer: Array
+  visual_segment: Array
+  visual_place: Array
+  tiles: Array
+  source: Array
+  weight: Array
+  prompt_segment: Array
+  prompt_place: Array
+
+  def map(self, f) -> 'Batch':
+    """f of every array, as a Batch."""
+    return Batch(**{k: f(v) for k, v in self.fields().items()})
+
+  def fields(self) -> dict[str, Array]:
+    return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+
+NAMES = tuple(f.name for f in dataclasses.fields(Batch))

@@ -1,0 +1,276 @@
+"""Every key of a run, once, with its default and what it means.
+
+An experiment is a file with `get_config(arg)`: it takes `default()`, sets
+values and opens with its command, hardware, hours and expected number.
+"""
+
+import dataclasses
+import hashlib
+import json
+
+import ml_collections
+
+from visor_jax import plan
+from visor_jax import sizes
+
+STAGES = ('base', 'cross', 'full', 'universal', 'policy')  # these train
+JOBS = ('base', 'cross', 'full', 'search', 'universal', 'label', 'policy',
+        'eval', 'report')  # in order
+
+
+def _stage(train_plan: str) -> ml_collections.ConfigDict:
+  """Keys of a training stage."""
+  c = ml_collections.ConfigDict()
+  c.steps = 0  # 0 leaves the stage out; the next starts from the one before
+  c.batch = 64  # rows of the global batch
+  c.learning_rate = 1e-3  # at its highest
+  c.warmup = 0.03  # share of the steps with a rising learning rate
+  c.final = 0.0  # the cosine ends at this share of the learning rate
+  c.plan = train_plan  # plan of each step: base, max, min or viable
+  c.max_share = 0.0  # with plan viable: this share of steps runs the largest
+  return c
+
+
+def default() -> ml_collections.ConfigDict:
+  """All keys with their defaults, locked: an unknown key is an error."""
+  c = ml_collections.ConfigDict()
+  c.seed = 0  # everything random is a function of it and of the step
+  c.stage = 'all'  # which jobs to run: all, or names joined by '+'
+
+  c.model = m = ml_collections.ConfigDict()
+  m.size = '0.5b'  # a name in sizes.SIZES
+  m.cross_layers = None  # CROSS layers; None: every third from layer 1
+  m.self_layers = None  # optional SELF layers; None: every third from layer 2
+  m.cross = ml_collections.ConfigDict()
+  m.cross.module = 'attention'  # a name in models.cross.CROSS
+  m.cross.key_heads = 'base'  # as the base's, or full: one per query head
+  m.cross.norm = True  # RMSNorm on text and on visual tokens going in
+  m.cross.rope = False  # rotary positions in cross attention
+  m.cross.conv = True  # positional convolution on what becomes keys, values
+  m.cross.init = 'zero'  # output at zero, or copy: the layer's own q, k, v, o
+  m.router = ml_collections.ConfigDict()
+  m.router.token = 'learned'  # or last (of the prompt), visual (mean)
+  m.router.hidden = 128  # width of the router's MLP
+  m.dtype = 'float32'  # computed in; parameters are float32
+  m.remat = True  # recompute layers in the backward pass
+  m.scan = True  # scan layers that repeat
+  m.attention = 'auto'  # by backend; or chunked, cudnn, splash
+  m.attention_chunk = 512  # queries scored at a time by chunked
+
+  c.mesh = ml_collections.ConfigDict()
+  c.mesh.data = -1  # copies of the model; -1 fills with the devices left
+  c.mesh.fsdp = 1  # devices over which parameters are spread
+  c.mesh.tensor = 1  # devices over which heads and MLPs are spread
+
+  c.data = d = ml_collections.ConfigDict()
+  d.suite = 'digits'  # the built-in suite; '' for none yet
+  d.digits = ml_collections.ConfigDict()
+  d.digits.blocks = (2, 2)  # rows, columns of blocks on a page
+  d.digits.columns = 5  # of cells in a block
+  d.digits.turns = 4  # questions per page in training, one a block at most
+  d.threads = 1  # that prepare batches ahead
+  d.ahead = 4  # batches prepared ahead
+
+  c.optim = ml_collections.ConfigDict()
+  c.optim.b1 = 0.9
+  c.optim.b2 = 0.98
+  c.optim.weight_decay = 0.0  # the paper uses none
+  c.optim.clip = 1.0  # global norm of the gradient; 0 for none
+  # Learning rate factors by parameter path, first match counts.
+  c.optim.rates = (('vision/.*', 1.0), ('.*', 1.0))
+
+  c.base = _stage('base')  # the dense model from scratch
+  c.cross = _stage('max')  # the base frozen, only CROSS weights learn
+  c.full = _stage('max')  # all weights
+  c.universal = _stage('viable')  # all weights, one viable plan a step
+  c.universal.max_share = 0.5
+  c.policy = _stage('max')  # the router alone; no layer past it runs
+
+  c.search = ml_collections.ConfigDict()
+  c.search.examples = 512  # questions per plan
+  c.search.exhaustive = 5  # up to so many optional layers try every plan
+  c.search.max_plans = 9  # viable plans, the smallest and largest among them
+
+  c.label = ml_collections.ConfigDict()
+  c.label.examples = 4096  # questions
+  c.label.score = 'exact'  # or anls, token
+  c.label.threshold = 0.99  # right: this share of the best plan's score
+  c.label.all_wrong = 'skip'  # or cheapest: the label where no plan is right
+  c.label.held_out = 0.25  # share of labels kept to calibrate the router
+
+  c.policy.select = 'confidence'  # or argmax: how scores become a plan
+  c.policy.confidence = None  # None: calibrated on the held-out labels
+  c.policy.keep = 0.995  # calibrate to this share of the largest's accuracy
+
+  c.eval = ml_collections.ConfigDict()
+  c.eval.examples = 4096  # questions, half coarse, half fine
+  c.eval.plans = 'base+all+router'  # in the grammar of plan.py
+  c.eval.batch = 128  # questions answered at a time
+  c.eval.chunk = 1024  # questions after which results are written
+  c.eval.score = 'exact'  # or anls, token
+
+  c.checkpoint = ml_collections.ConfigDict()
+  c.checkpoint.every = 500  # steps
+  c.checkpoint.keep = 2  # newest checkpoints of a stage
+
+  c.log = ml_collections.ConfigDict()
+  c.log.every = 50  # steps
+  return c.lock()
+
+
+# Keys that change how a run is done, never what comes out.
+_LAYOUT = ('stage', 'log', 'mesh', 'checkpoint', 'data.threads', 'data.ahead',
+           'model.remat', 'model.scan', 'eval.batch', 'eval.chunk')
+
+
+def identity(config) -> dict:
+  """The keys that decide the result, flat: {'model.size': '0.5b', ...}."""
+  flat = {}
+
+  def walk(prefix, tree):
+    for key, value in tree.items():
+      if isinstance(value, dict):
+        walk(f'{prefix}{key}.', value)
+      else:
+        flat[prefix + key] = value
+
+  walk('', json.loads(json.dumps(config.to_dict())))
+  hidden = lambda key: any(key == h or key.startswith(h + '.') for h in _LAYOUT)
+  return {k: v for k, v in sorted(flat.items()) if not hidden(k)}
+
+
+def fingerprint(config) -> str:
+  """Twelve hex digits that name the result-deciding keys."""
+  text = json.dumps(identity(config), sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def jobs(config) -> tuple[str, ...]:
+  """The jobs that `stage` asks for, in order.
+
+  Raises:
+    ValueError: a name that is no job.
+  """
+  if config.stage == 'all':
+    return tuple(j for j in JOBS if j not in STAGES or config[j].steps)
+  asked = config.stage.split('+')
+  for name in asked:
+    if name not in JOBS:
+      raise ValueError(f'stage "{name}" is not all or one of {", ".join(JOBS)}')
+    if name in STAGES and not config[name].steps:
+      raise ValueError(f'stage "{name}" has no steps; set {name}.steps')
+  return tuple(j for j in JOBS if j in asked)
+
+
+def layout(config) -> plan.Layout:
+  """The VISOR layout of the configured model."""
+  size = sizes.get(config.model.size)
+  return plan.visor(size.language.depth, config.model.cross_layers,
+                    config.model.self_layers)
+
+
+def parse_arg(arg: str | None, **defaults):
+  """Reads the text behind the colon of `--config=file.py:a=1,b=x`.
+
+  Args:
+    arg: 'key=value' pairs joined by commas, or None.
+    **defaults: the keys there are, and their values when not given; a value
+      is read as the type of its default.
+
+  Returns:
+    ConfigDict of the keys.
+
+  Raises:
+    ValueError: an unknown key, or a value of the wrong type.
+  """
+  found = ml_collections.ConfigDict(defaults)
+  for pair in filter(None, (arg or '').split(',')):
+    key, _, value = pair.partition('=')
+    if key not in defaults:
+      raise ValueError(
+          f'config argument "{pair}": keys are {", ".join(defaults)}')
+    kind = type(defaults[key])
+    try:
+      found[key] = kind(int(value)) if kind is bool else kind(value)
+    except ValueError:
+      raise ValueError(
+          f'config argument "{pair}": {key} is a {kind.__name__}') from None
+  return found
+
+
+_CHOICES = {
+    'model.cross.key_heads': ('base', 'full'),
+    'model.cross.init': ('zero', 'copy'),
+    'model.router.token': ('learned', 'last', 'visual'),
+    'model.dtype': ('float32', 'bfloat16'),
+    'model.attention': ('auto', 'chunked', 'cudnn', 'splash'),
+    'data.suite': ('', 'digits'),
+    'label.score': ('exact', 'anls', 'token'),
+    'label.all_wrong': ('skip', 'cheapest'),
+    'policy.select': ('confidence', 'argmax'),
+    'eval.score': ('exact', 'anls', 'token'),
+} | {f'{s}.plan': ('base', 'max', 'min', 'viable') for s in STAGES}
+
+_SHARES = ('label.threshold', 'label.held_out', 'policy.keep') + tuple(
+    f'{s}.{key}' for s in STAGES for key in ('warmup', 'final', 'max_share'))
+
+_POSITIVE = ('model.attention_chunk', 'model.router.hidden', 'search.examples',
+             'label.examples', 'eval.examples', 'eval.batch', 'eval.chunk',
+             'checkpoint.every', 'checkpoint.keep', 'log.every', 'data.threads',
+             'data.ahead') + tuple(f'{s}.batch' for s in STAGES)
+
+
+def validate(config) -> None:
+  """Checks what can be checked before anything is built.
+
+  Raises:
+    ValueError: naming the key, what was given and what is expected.
+  """
+  def value(key):
+    node = config
+    for part in key.split('.'):
+      node = node[part]
+    return node
+
+  for key, choices in _CHOICES.items():
+    if value(key) not in choices:
+      raise ValueError(f'{key} is {value(key)!r}, not one of {choices}')
+  for key in _SHARES:
+    if not 0 <= value(key) <= 1:
+      raise ValueError(f'{key} is {value(key)}, not between 0 and 1')
+  for key in _POSITIVE:
+    if value(key) < 1:
+      raise ValueError(f'{key} is {value(key)}, not at least 1')
+  for stage in STAGES:
+    if config[stage].steps < 0:
+      raise ValueError(f'{stage}.steps is {config[stage].steps}, less than 0')
+  shape = layout(config)
+  if not shape.optional or min(shape.optional) == 0:
+    raise ValueError(
+        f'model.self_layers is {shape.optional}: a VISOR model needs optional '
+        'SELF layers, and the router a layer before the first')
+  if not shape.indices(plan.CROSS):
+    raise ValueError('model.cross_layers is empty: text would not see images')
+  if config.search.max_plans < 2:
+    raise ValueError('search.max_plans is less than 2: the smallest and the '
+                     'largest plan are always viable')
+  if config.base.plan != 'base':
+    raise ValueError(f'base.plan is {config.base.plan!r}: the base stage '
+                     'trains the dense model; use the full stage')
+  plan.parse(config.eval.plans, shape, viable=(shape.min, shape.max))
+  jobs(config)
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+  key: str
+  here: object
+  there: object
+
+
+def differences(config, saved: dict) -> list[Difference]:
+  """Result-deciding keys in which a config differs from a saved identity."""
+  mine = identity(config)
+  return [Difference(k, mine.get(k), saved.get(k))
+          for k in sorted(mine.keys() | saved.keys())
+          if mine.get(k) != saved.get(k)]

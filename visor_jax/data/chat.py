@@ -1,0 +1,112 @@
+"""Conversations about an image: from words to tokens.
+
+A turn is written `user` question `assistant` answer `end`; the image's visual
+tokens stand behind the first `user`. The model learns answers and their `end`.
+"""
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Turn:
+  """A question and its answer, words joined by spaces."""
+
+  question: str
+  answer: str
+  family: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+  """What a source gives: an image and a conversation about it.
+
+  Attributes:
+    id: names the record in errors and result rows.
+    image: uint8 [height, width, 3].
+    turns: the conversation.
+  """
+
+  id: str
+  image: np.ndarray
+  turns: tuple[Turn, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Conversation:
+  """A record's text in tokens.
+
+  Attributes:
+    tokens: int32 [n].
+    answer: bool [n]; tokens that the model should produce.
+    image_at: the visual tokens stand before this token.
+    prompts: int32 [turns]; the last token of each prompt.
+  """
+
+  tokens: np.ndarray
+  answer: np.ndarray
+  image_at: int
+  prompts: np.ndarray
+
+
+class Words:
+  """A vocabulary of whole words; ids are places in the list.
+
+  Args:
+    words: of the questions and answers, without repetition.
+  """
+
+  special = ('pad', 'user', 'assistant', 'end')
+
+  def __init__(self, words):
+    self.words = self.special + tuple(words)
+    self._id = {w: i for i, w in enumerate(self.words)}
+    if len(self._id) != len(self.words):
+      raise ValueError('the vocabulary holds a word twice')
+    self.end = self._id['end']
+
+  def __len__(self):
+    return len(self.words)
+
+  def encode(self, text: str) -> list[int]:
+    """Ids of the words.
+
+    Raises:
+      ValueError: naming a word that the vocabulary lacks.
+    """
+    try:
+      return [self._id[w] for w in text.split()]
+    except KeyError as e:
+      raise ValueError(f'"{text}": the vocabulary has no word {e}') from None
+
+  def decode(self, ids) -> str:
+    """Words up to the first `end`."""
+    words = []
+    for i in ids:
+      if i == self.end:
+        break
+      words.append(self.words[i])
+    return ' '.join(words)
+
+
+def conversation(record: Record, words: Words) -> Conversation:
+  """A record with its answers, for training."""
+  tokens, answer, prompts = [], [], []
+  for turn in record.turns:
+    prompt = words.encode(f'user {turn.question} assistant')
+    reply = words.encode(f'{turn.answer} end')
+    tokens += prompt + reply
+    answer += [False] * len(prompt) + [True] * len(reply)
+    prompts.append(len(tokens) - len(reply) - 1)
+  return Conversation(np.array(tokens, np.int32), np.array(answer, bool), 1,
+                      np.array(prompts, np.int32))
+
+
+def prompt(record: Record, words: Words, room: int) -> Conversation:
+  """The first question alone, with `room` empty slots for the answer."""
+  tokens = words.encode(f'user {record.turns[0].question} assistant')
+  end = len(tokens) - 1
+  return Conversation(np.array(tokens + [0] * room, np.int32),
+                      np.zeros(len(tokens) + room, bool), 1,
+                      np.array([end], np.int32))

@@ -1,0 +1,124 @@
+"""Conversations to rows: the arrays of a Batch, in fixed shapes."""
+
+import dataclasses
+
+import numpy as np
+
+from visor_jax import batch as batch_lib
+from visor_jax.data import chat
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+  """Slots of a row.
+
+  Attributes:
+    text: T.
+    visual: V.
+    tiles: I.
+    prompts: R.
+    tile: height and width of a tile in pixels.
+    patches: P.
+    taps: K, the patches summed into a visual token.
+  """
+
+  text: int
+  visual: int
+  tiles: int
+  prompts: int
+  tile: tuple[int, int]
+  patches: int
+  taps: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+  """A conversation with its image, ready to take its place in a row.
+
+  Attributes:
+    conversation: the text.
+    tiles: uint8 [i, height, width, 3].
+    source: int32 [v, K], patches of these tiles; i * P is the newline.
+    weight: float32 [v, K].
+  """
+
+  conversation: chat.Conversation
+  tiles: np.ndarray
+  source: np.ndarray
+  weight: np.ndarray
+
+
+def segment(conversation: chat.Conversation, tiles: np.ndarray,
+            patches: int) -> Segment:
+  """Every patch of every tile, in order, is a visual token."""
+  count = len(tiles) * patches
+  return Segment(conversation, tiles, np.arange(count, dtype=np.int32)[:, None],
+                 np.ones((count, 1), np.float32))
+
+
+def row(segments, shape: Shape) -> dict[str, np.ndarray]:
+  """Lays segments one behind the other.
+
+  Args:
+    segments: the Segments of one row.
+    shape: slots there are.
+
+  Returns:
+    The fields of a Batch for one row, without the batch axis.
+
+  Raises:
+    ValueError: they need more slots than there are.
+  """
+  out = _empty(shape)
+  text = visual = tiles = prompts = place = 0
+  newline = shape.tiles * shape.patches
+  for number, s in enumerate(segments, start=1):
+    talk, v = s.conversation, len(s.source)
+    n, i, r = len(talk.tokens), len(s.tiles), len(talk.prompts)
+    need = dict(text=text + n, visual=visual + v, tiles=tiles + i,
+                prompts=prompts + r)
+    for name, count in need.items():
+      if count > getattr(shape, name):
+        raise ValueError(f'a row has {getattr(shape, name)} {name} slots; its '
+                         f'conversations need {count}')
+    places = np.arange(n) + place
+    places[talk.image_at:] += v
+    out['tokens'][text:text + n] = talk.tokens
+    out['answer'][text:text + n] = talk.answer
+    out['text_segment'][text:text + n] = number
+    out['text_place'][text:text + n] = places
+    out['visual_segment'][visual:visual + v] = number
+    out['visual_place'][visual:visual + v] = (
+        place + talk.image_at + np.arange(v))
+    out['tiles'][tiles:tiles + i] = s.tiles
+    own_newline = s.source == i * shape.patches
+    out['source'][visual:visual + v] = np.where(
+        own_newline, newline, s.source + tiles * shape.patches)
+    out['weight'][visual:visual + v] = s.weight
+    out['prompt_segment'][prompts:prompts + r] = number
+    out['prompt_place'][prompts:prompts + r] = places[talk.prompts]
+    text, visual, tiles, prompts = need.values()
+    place += n + v
+  # Padding takes the places that are left, so that places are a permutation.
+  out['text_place'][text:] = place + np.arange(shape.text - text)
+  out['visual_place'][visual:] = np.arange(
+      place + shape.text - text, shape.text + shape.visual)
+  return out
+
+
+def _empty(shape):
+  ints = lambda *dims: np.zeros(dims, np.int32)
+  return dict(
+      tokens=ints(shape.text), text_segment=ints(shape.text),
+      text_place=ints(shape.text), answer=np.zeros(shape.text, bool),
+      visual_segment=ints(shape.visual), visual_place=ints(shape.visual),
+      tiles=np.zeros((shape.tiles, *shape.tile, 3), np.uint8),
+      source=ints(shape.visual, shape.taps),
+      weight=np.zeros((shape.visual, shape.taps), np.float32),
+      prompt_segment=ints(shape.prompts), prompt_place=ints(shape.prompts))
+
+
+def stack(rows) -> batch_lib.Batch:
+  """Rows of equal shape to a Batch."""
+  return batch_lib.Batch(
+      **{k: np.stack([r[k] for r in rows]) for k in batch_lib.NAMES})

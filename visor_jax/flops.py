@@ -1,0 +1,202 @@
+"""What a prefill costs, in closed form, under an accounting that is stated.
+
+Published savings differ by the formula alone (91x with grouped keys and a causal
+half is 42x with neither), so every number comes with an `Accounting`.
+
+Only matrix products count. Elementwise work is left out in every accounting:
+norms, softmax, rotary embedding, gathers, and CROSS's depthwise convolution.
+So is decoding. The cost is that of one row; slots are what the caller says
+they are: real tokens for NOMINAL, all slots of the arrays for EXECUTED.
+"""
+
+import dataclasses
+
+from visor_jax import plan as plans
+from visor_jax import sizes
+
+
+def _one_of(what, given, known):
+  if given not in known:
+    raise ValueError(f'{what} is {given!r}, not one of {known}')
+
+
+@dataclasses.dataclass(frozen=True)
+class Accounting:
+  """The switches by which published numbers differ, and what reality adds.
+
+  Attributes:
+    name: how reports call it.
+    per_mac: 2 counts FLOPs, 1 counts multiply-adds.
+    mlp_matrices: of the decoder's MLP; Qwen2 has 3, some papers count 2.
+    grouped: keys and values have the model's key heads; False counts as many
+      as query heads, in CROSS layers too.
+    causal: tokens that attend to one another form a 'half' or 'full' square.
+      What text and routing tokens read of the image, and patches of one
+      another, is always counted in full.
+    vision: the vision tower and the connector are counted (in `Cost.total`).
+    patches: so is the tower's patch embedding, 0.15 % of it.
+    head: the output head is applied to 'none', the 'last' or 'all' text slots.
+    chunk: queries beyond that many are padded to a multiple of it, as
+      `models/attention.py` does; 0 for no padding.
+  """
+
+  name: str
+  per_mac: int = 2
+  mlp_matrices: int = 3
+  grouped: bool = True
+  causal: str = 'half'
+  vision: bool = True
+  patches: bool = False
+  head: str = 'none'
+  chunk: int = 0
+
+  def __post_init__(self):
+    for field, known in (('per_mac', (1, 2)), ('mlp_matrices', (2, 3)),
+                         ('causal', ('half', 'full')),
+                         ('head', ('none', 'last', 'all'))):
+      _one_of(f'Accounting.{field}', getattr(self, field), known)
+
+  def describe(self) -> str:
+    """One sentence to print beside every number."""
+    unit = {1: 'multiply-adds', 2: 'FLOPs (2 per multiply-add)'}[self.per_mac]
+    keys = 'grouped keys' if self.grouped else 'full key heads (as in MHA)'
+    square = {'half': 'causal half', 'full': 'full square'}[self.causal]
+    patches = '' if self.patches else ' (without patch embedding)'
+    vision = (f'vision tower{patches} and connector in the total only'
+              if self.vision else 'without vision tower and connector')
+    head = {'none': 'without output head', 'last': 'one row of logits',
+            'all': 'logits for every text slot'}[self.head]
+    chunk = f', queries padded to chunks of {self.chunk}' if self.chunk else ''
+    return (f'{self.name}: {unit} of the matrix products of one prefill, '
+            f'{self.mlp_matrices} MLP matrices, {keys}, {square}, {vision}, '
+            f'{head}, without decoding{chunk}.')
+
+
+# The table in the reference's paper.md, which counts multiply-adds.
+NOMINAL = Accounting('nominal')
+
+# The `dot_general`s of the traced program with 'chunked' attention; kernels
+# (cuDNN, splash) do about half the square. `chunk` is `llm.Compute.chunk`.
+EXECUTED = Accounting(
+    'executed', causal='full', patches=True, head='all', chunk=512)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+  """Parts of one prefill, in FLOPs or, where per_mac is 1, multiply-adds."""
+
+  vision: int = 0
+  connector: int = 0
+  layers: int = 0  # the decoder's, CROSS included
+  head: int = 0
+  routing: int = 0  # what the router adds to the layers before it, and its MLP
+
+  @property
+  def llm_prefill(self) -> int:
+    """What savings are ratios of: everything behind the connector."""
+    return self.layers + self.head + self.routing
+
+  @property
+  def total(self) -> int:
+    """End to end."""
+    return self.vision + self.connector + self.llm_prefill
+
+
+def cost(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | str | None,
+         visual: int, text: int, accounting: Accounting = NOMINAL, *,
+         tiles: int = 0, cross_key_heads: str = 'base', routing: int = 0,
+         router_token: str = 'learned', router_hidden: int = 128,
+         router_plans: int = 9) -> Cost:
+  """What one row costs.
+
+  With `routing` this is `Visor.route`, then `Visor.finish` from where it
+  stopped: nothing runs twice, the router only adds to the plan's own cost.
+
+  Args:
+    size: of the model.
+    layout: the VISOR layout.
+    plan: one boolean for each optional SELF layer; None, or 'base', for the
+      dense base model.
+    visual: visual slots.
+    text: text slots.
+    accounting: what is counted, and how.
+    tiles: that the vision tower sees.
+    cross_key_heads: `model.cross.key_heads`, of the built-in CROSS module.
+    routing: prompts that the router decides on; 0 where it is not asked.
+    router_token: `model.router.token`.
+    router_hidden: `model.router.hidden`.
+    router_plans: `model.router.plans`.
+
+  Raises:
+    ValueError: layout, plan and size do not fit, or an unknown option.
+  """
+  _one_of('model.cross.key_heads', cross_key_heads, ('base', 'full'))
+  _one_of('model.router.token', router_token, ('learned', 'last', 'visual'))
+  language = size.language
+  if len(layout.kinds) != language.depth:
+    raise ValueError(f'the layout has {len(layout.kinds)} layers, the size '
+                     f'has {language.depth}')
+  if plan is None or plan == 'base':
+    layout, plan = plans.base(language.depth), ()
+  elif isinstance(plan, str):
+    raise ValueError(f'plan is {plan!r}, neither base nor one boolean for each '
+                     'optional SELF layer; plan.parse reads names')
+  kinds = layout.fix(plan).kinds
+
+  layer = lambda kind, routes=0: _layer(
+      language, accounting, kind, visual, text, routes, cross_key_heads)
+  macs = {'layers': sum(map(layer, kinds))}
+  rows = {'none': 0, 'last': 1, 'all': text}[accounting.head]
+  macs['head'] = rows * language.width * language.vocabulary
+  if accounting.vision:
+    macs['vision'] = tiles * _tile(size.vision, accounting.patches)
+    macs['connector'] = tiles * size.vision.patches * language.width * (
+        size.vision.width + language.width)
+  if routing:
+    if not layout.optional:
+      raise ValueError('routing is asked for, but the router chooses among '
+                       'optional SELF layers; base and this layout have none')
+    # Other tokens are read after the layers, by one product over all slots.
+    pool = {'learned': 0, 'last': text, 'visual': visual}[router_token]
+    macs['routing'] = routing * (
+        language.width * (pool + router_hidden) + router_hidden * router_plans)
+    if router_token == 'learned':
+      for kind in kinds[:min(layout.optional)]:
+        if kind == plans.SELF:
+          raise ValueError('a routing token cannot pass a SELF layer; choose '
+                           'model.router.token "last" or "visual"')
+        # A difference, because padding to chunks does not add up.
+        macs['routing'] += layer(kind, routing) - layer(kind)
+  return Cost(**{k: accounting.per_mac * v for k, v in macs.items()})
+
+
+def _layer(language, accounting, kind, visual, text, routes, cross_key_heads):
+  """Multiply-adds of one decoder layer."""
+  d, n, h = language.width, language.heads, language.head_width
+  grouped = language.key_heads if accounting.grouped else n
+  cross_keys = n if cross_key_heads == 'full' else grouped
+
+  def attend(queries, keys, square=False):
+    """Scores and their use: two products for every pair."""
+    if accounting.chunk and queries > accounting.chunk:
+      queries += -queries % accounting.chunk
+    products = 1 if square and accounting.causal == 'half' else 2
+    return products * queries * keys * n * h
+
+  token = d * (2 * (n + grouped) * h + accounting.mlp_matrices * language.mlp)
+  if kind == plans.SELF:
+    both = text + visual
+    return both * token + attend(both, both, square=True)
+  # A routing token is seen by no one, yet its keys and values are computed.
+  own = text + routes
+  macs = own * token + attend(text, text, square=True) + attend(routes, text)
+  if kind == plans.CROSS:
+    macs += 2 * d * h * (own * n + visual * cross_keys) + attend(own, visual)
+  return macs
+
+
+def _tile(vision, patches):
+  """Multiply-adds of the vision tower on one tile."""
+  p, d = vision.patches, vision.width
+  layer = p * d * (4 * d + 2 * vision.mlp) + 2 * p * p * d
+  return vision.depth * layer + patches * p * 3 * vision.patch**2 * d

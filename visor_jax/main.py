@@ -1,0 +1,146 @@
+"""Trains, evaluates and reports: python -m visor_jax.main --config=FILE.
+
+  --config=experiments/quickstart.py                   all jobs, in order
+  --config=experiments/quickstart.py:stage=universal   one of them
+  --config.seed=3                                      any key of config.py
+
+Started again with the same command, a run that was cut off goes on where it
+was. Jobs: base, cross, full, search, universal, label, policy, eval, report.
+"""
+
+import importlib.metadata
+import json
+import pathlib
+import platform
+import sys
+import time
+
+from absl import app
+from absl import flags
+import jax
+from ml_collections import config_flags
+
+from visor_jax import calibrate
+from visor_jax import config as config_lib
+from visor_jax import labels as labels_lib
+from visor_jax import log
+from visor_jax import mesh as mesh_lib
+from visor_jax import plan as plans
+from visor_jax import search
+from visor_jax import stages
+from visor_jax import step as step_lib
+from visor_jax import train
+from visor_jax import workdir as workdir_lib
+from visor_jax.data import digits
+from visor_jax.eval import results
+from visor_jax.eval import run as run_lib
+from visor_jax.report import page
+from visor_jax.report import tables
+
+_CONFIG = config_flags.DEFINE_config_file(
+    'config', None, 'The experiment, a file with get_config.', lock_config=True)
+_WORKDIR = flags.DEFINE_string(
+    'workdir', None, 'Folder of the run: checkpoints, answers, report.')
+
+
+def run(config, workdir) -> None:
+  """Runs the jobs that the config asks for.
+
+  Raises:
+    ValueError: naming what is wrong with config or workdir, and the remedy.
+  """
+  config_lib.validate(config)
+  if not config.data.suite:
+    raise ValueError('data.suite is empty: this experiment has no data yet')
+  with workdir_lib.claim(workdir, config) as folder:
+    mesh = mesh_lib.make(**config.mesh)
+    suite = digits.Suite(config.seed, **config.data.digits)
+    log.say(f'config {config_lib.fingerprint(config)}, workdir {folder}, '
+            f'{len(jax.devices())} {jax.default_backend()} device(s), mesh '
+            + ' x '.join(f'{k} {v}' for k, v in mesh.shape.items()))
+    jobs = config_lib.jobs(config)
+    began = time.monotonic()
+    for number, job in enumerate(jobs, start=1):
+      start = time.monotonic()
+      log.say(f'job {number} of {len(jobs)}: {job}')
+      with jax.set_mesh(mesh):
+        _job(job, config, folder, mesh, suite)
+      log.say(f'{job}: took {log.duration(time.monotonic() - start)}')
+    log.say(f'all done in {log.duration(time.monotonic() - began)}')
+
+
+def _job(job, config, folder, mesh, suite):
+  """One job."""
+  def subject(stage, viable=(), confidence=None):
+    params = train.restore(config, stage, folder, mesh, suite)
+    return run_lib.Subject(step_lib.model(config), params, mesh, suite, viable,
+                           confidence)
+
+  if job == 'search':
+    search.search(subject('full'), folder, config)
+  elif job == 'label':
+    labels_lib.label(
+        subject('universal', search.load(folder)), folder, config)
+  elif job == 'policy':
+    viable = search.load(folder)
+    learn, held_out = labels_lib.parts(
+        labels_lib.load(folder), config.label.held_out)
+    labels = [(r['index'], r['label']) for r in learn if r['label'] is not None]
+    train.train(config, job, folder, mesh, suite, viable, labels)
+    calibrate.calibrate(subject(job, viable), held_out, folder, config)
+  elif job == 'eval':
+    _eval(config, folder, subject)
+  elif job == 'report':
+    rows = log.read_jsonl(folder / 'results.jsonl')
+    log.say(f'report: {page.write(folder, folder / "report")}')
+    print(tables.summary(rows))
+  elif config[job].plan == 'viable':
+    train.train(config, job, folder, mesh, suite, search.load(folder))
+  else:
+    train.train(config, job, folder, mesh, suite)
+
+
+def _eval(config, folder, subject):
+  """Answers of every selection on the test questions, to results.jsonl."""
+  shape = config_lib.layout(config)
+  selections = plans.parse(
+      config.eval.plans, shape,
+      search.load(folder) if 'all' in config.eval.plans else None)
+  answers = {}
+  for selection in selections:
+    if selection.selector == 'base':
+      who = subject('base')
+    elif selection.selector == 'router':
+      who = subject('policy', search.load(folder), calibrate.load(folder))
+    else:
+      who = subject('universal')
+    answers[selection] = run_lib.answers(
+        who, 'test', config.eval.examples, selection, folder / 'eval',
+        config.eval, config.eval.score)
+  rows = results.rows(
+      answers, digits.group, seed=config.seed, versions=versions(),
+      config=config_lib.fingerprint(config))
+  log.write_atomic(folder / 'results.jsonl',
+                   ''.join(json.dumps(r) + '\n' for r in rows))
+
+
+def versions() -> dict:
+  """What a result was made with."""
+  names = ('visor_jax', 'jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
+  return {'python': platform.python_version()} | {
+      n: importlib.metadata.version(n) for n in names}
+
+
+def _main(argv):
+  if len(argv) > 1:
+    raise app.UsageError(f'unknown arguments: {argv[1:]}')
+  try:
+    run(_CONFIG.value, _WORKDIR.value)
+  except ValueError as e:
+    print(f'error: {e}', file=sys.stderr)
+    sys.exit(1)
+
+
+if __name__ == '__main__':
+  flags.mark_flags_as_required(['config', 'workdir'])
+  app.run(_main)

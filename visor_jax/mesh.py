@@ -1,0 +1,126 @@
+"""Devices: the mesh, what logical axes mean on it, and placing arrays."""
+
+import math
+
+from flax import linen as nn
+import jax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+import numpy as np
+
+from visor_jax import batch as batch_lib
+
+AXES = ('data', 'fsdp', 'tensor')
+
+# From logical axes of parameters and activations to mesh axes.
+RULES = {
+    'batch': ('data', 'fsdp'),
+    'embed': 'fsdp',
+    'heads': 'tensor',
+    'key_heads': 'tensor',
+    'mlp': 'tensor',
+    'vocabulary': 'tensor',
+    'head': None,
+    'hidden': None,
+    'layers': None,
+    'norm': None,
+    'patch': None,
+    'plans': None,
+    'taps': None,
+    'vision': None,
+}
+
+
+def make(data: int = -1, fsdp: int = 1, tensor: int = 1, devices=None):
+  """A mesh with axes data, fsdp and tensor; one may be -1 to fill.
+
+  Raises:
+    ValueError: the sizes do not multiply to the number of devices.
+  """
+  devices = jax.devices() if devices is None else devices
+  shape = [data, fsdp, tensor]
+  if shape.count(-1) == 1:
+    rest = math.prod(n for n in shape if n != -1)
+    shape[shape.index(-1)] = len(devices) // rest
+  if math.prod(shape) != len(devices) or min(shape) < 1:
+    raise ValueError(
+        f'mesh.data={data}, mesh.fsdp={fsdp}, mesh.tensor={tensor} do not '
+        f'multiply to the {len(devices)} devices there are; one may be -1')
+  # Auto axes: linen's logical constraints fail on explicit ones.
+  return jax.make_mesh(tuple(shape), AXES, devices=devices,
+                       axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def _axes(names, mesh):
+  """Mesh axes of an array's logical axes; None where nothing is split."""
+  return PartitionSpec(*(RULES[n] if n else None for n in names))
+
+
+def shardings(boxed, mesh):
+  """How the parameters lie on the mesh.
+
+  Args:
+    boxed: abstract parameters with their logical axes, as eval_shape of a
+      model's init gives them.
+    mesh: of `make`.
+
+  Returns:
+    A tree of NamedSharding like the unboxed parameters.
+
+  Raises:
+    ValueError: an axis does not divide, with parameter and axis named.
+  """
+  def one(path, leaf):
+    if not isinstance(leaf, nn.meta.AxisMetadata):
+      return NamedSharding(mesh, PartitionSpec())
+    spec = _axes(leaf.names, mesh)
+    for name, axis, length in zip(leaf.names, spec, leaf.value.shape):
+      ways = mesh.shape[axis] if axis else 1
+      if length % ways:
+        raise ValueError(
+            f'{path_name(path)} {leaf.value.shape}: its axis "{name}" of '
+            f'{length} does not divide by mesh.{axis}={ways}')
+    return NamedSharding(mesh, spec)
+
+  is_box = lambda x: isinstance(x, nn.meta.AxisMetadata)
+  return jax.tree_util.tree_map_with_path(one, boxed, is_leaf=is_box)
+
+
+def path_name(path) -> str:
+  """A jax key path as 'llm/layers/mlp/up'."""
+  return '/'.join(str(getattr(k, 'key', getattr(k, 'name', k))) for k in path)
+
+
+def whole(mesh) -> NamedSharding:
+  """Every device holds all of it."""
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def rows(mesh) -> NamedSharding:
+  """Split along the batch."""
+  return NamedSharding(mesh, PartitionSpec(RULES['batch']))
+
+
+def row_ways(mesh) -> int:
+  """Over how many devices the rows of a batch are split."""
+  return mesh.shape['data'] * mesh.shape['fsdp']
+
+
+def place(tree, mesh):
+  """Host-local numpy rows to global arrays, split along the batch.
+
+  Args:
+    tree: a Batch or any pytree of numpy arrays whose first axis is the rows of
+      this process, contiguous in the global batch.
+    mesh: of `make`.
+
+  Raises:
+    ValueError: the rows do not divide by data * fsdp.
+  """
+  if isinstance(tree, batch_lib.Batch):
+    return tree.map(lambda x: place(x, mesh))
+  ways, count = row_ways(mesh), len(tree) * jax.process_count()
+  if count % ways:
+    raise ValueError(
+        f'a batch of {count} rows does not divide by mesh.data * mesh.fsdp = '
+        f'{ways}; change the stage\'s batch or the mesh')
+  return jax.make_array_from_process_local_data(rows(mesh), np.asarray(tree))

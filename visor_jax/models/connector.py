@@ -1,0 +1,45 @@
+"""From patch features to visual tokens: a two-layer MLP and a gather."""
+
+from flax import linen as nn
+import jax.numpy as jnp
+
+from visor_jax import sizes
+from visor_jax.models import layers
+from visor_jax.models import llm
+
+
+class Connector(nn.Module):
+  """LLaVA-OneVision's projector and learned newline."""
+
+  size: sizes.Size
+  compute: llm.Compute = llm.Compute()
+
+  @nn.compact
+  def __call__(self, patches, source, weight):
+    """Projects the patches and places them.
+
+    Args:
+      patches: [B, I * P, vision width].
+      source: int32 [B, V, K]; I * P is the newline.
+      weight: float32 [B, V, K].
+
+    Returns:
+      [B, V, D] visual tokens.
+    """
+    wide, d = self.size.vision.width, self.size.language.width
+    dtype = self.compute.dtype
+    zeros = nn.initializers.zeros
+    # No layer's output is small: a fan-in start keeps features near unit size.
+    fan_in = nn.initializers.lecun_normal()
+    get = lambda *args: layers.weight(self, *args).astype(dtype)
+    x = patches @ get('in', (wide, d), ('vision', 'embed'), fan_in)
+    x = nn.gelu(x + get('in_bias', (d,), ('embed',), zeros), approximate=False)
+    x = x @ get('out', (d, d), ('hidden', 'embed'), fan_in)
+    x = x + get('out_bias', (d,), ('embed',), zeros)
+    newline = get('newline', (d,), ('embed',))
+    x = jnp.concatenate(
+        [x, jnp.broadcast_to(newline, (x.shape[0], 1, d))], axis=1)
+    parts = [
+        jnp.take_along_axis(x, source[..., k, None], axis=1)
+        * weight[..., k, None].astype(dtype) for k in range(source.shape[-1])]
+    return sum(parts)

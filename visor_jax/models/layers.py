@@ -1,0 +1,121 @@
+"""What a decoder layer is made of: Qwen2's norm, attention and MLP.
+
+Modules declare weights and compute on one layer. Parameters carry logical axis
+names; the table in mesh.py says what they mean on devices.
+"""
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from visor_jax import sizes
+
+_normal = nn.initializers.normal(0.02)
+
+
+def weight(module: nn.Module, name: str, shape, axes, init=_normal):
+  """A float32 parameter of `module` with logical axis names."""
+  return module.param(name, nn.with_logical_partitioning(init, axes), shape)
+
+
+class RMSNorm(nn.Module):
+  """x / rms(x) * scale, computed in float32; [..., D] -> [..., D]."""
+
+  eps: float = 1e-6
+
+  @nn.compact
+  def __call__(self, x):
+    scale = weight(self, 'scale', x.shape[-1:], ('norm',), nn.initializers.ones)
+    high = x.astype(jnp.float32)
+    mean = jnp.mean(high * high, axis=-1, keepdims=True)
+    return scale * (high * jax.lax.rsqrt(mean + self.eps)).astype(x.dtype)
+
+
+def rope(x, position, theta):
+  """Rotary position embedding, halves rotated as in Qwen2.
+
+  Args:
+    x: [B, S, N, H].
+    position: int32 [B, S].
+    theta: base of the frequencies.
+  """
+  half = x.shape[-1] // 2
+  frequency = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
+  angle = position[..., None, None].astype(jnp.float32) * frequency
+  sin, cos = jnp.sin(angle), jnp.cos(angle)
+  a, b = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+  return jnp.concatenate([a * cos - b * sin, b * cos + a * sin],
+                         axis=-1).astype(x.dtype)
+
+
+class Attention(nn.Module):
+  """Grouped-query attention: biases on q, k and v, none on the output."""
+
+  size: sizes.Language
+
+  @nn.compact
+  def __call__(self, x, position, attend):
+    """[B, S, D] -> [B, S, D]; attend(query, key, value) gives the context."""
+    size = self.size
+    d, n, k, h = size.width, size.heads, size.key_heads, size.head_width
+
+    def project(name, heads, axis):
+      kernel = weight(self, name, (d, heads, h), ('embed', axis, 'head'))
+      bias = weight(self, name + '_bias', (heads, h), (axis, 'head'),
+                    nn.initializers.zeros)
+      return jnp.einsum('BSD,DNH->BSNH', x, kernel) + bias
+
+    query = rope(project('query', n, 'heads'), position, size.rope_theta)
+    key = rope(project('key', k, 'key_heads'), position, size.rope_theta)
+    value = project('value', k, 'key_heads')
+    out = weight(self, 'out', (n, h, d), ('heads', 'head', 'embed'))
+    return jnp.einsum('BSNH,NHD->BSD', attend(query, key, value), out)
+
+
+class Mlp(nn.Module):
+  """SwiGLU: down(silu(gate(x)) * up(x)); [..., D] -> [..., D]."""
+
+  size: sizes.Language
+
+  @nn.compact
+  def __call__(self, x):
+    d, f = self.size.width, self.size.mlp
+    gate = weight(self, 'gate', (d, f), ('embed', 'mlp'))
+    up = weight(self, 'up', (d, f), ('embed', 'mlp'))
+    down = weight(self, 'down', (f, d), ('mlp', 'embed'))
+    return (nn.silu(x @ gate) * (x @ up)) @ down
+
+
+class Layer(nn.Module):
+  """One decoder layer, the same weights whatever its kind."""
+
+  size: sizes.Language
+
+  @nn.compact
+  def __call__(self, x, position, attend):
+    """Pre-norm attention and MLP with residuals; [B, S, D] -> [B, S, D]."""
+    norm = lambda name: RMSNorm(self.size.norm_eps, name=name)
+    x = x + Attention(self.size, name='attention')(
+        norm('attention_norm')(x), position, attend)
+    return x + Mlp(self.size, name='mlp')(norm('mlp_norm')(x))
+
+
+def stacked(init_one, count: int):
+  """An initialiser of `count` trees, stacked on a first axis called layers.
+
+  The stack is one parameter subtree, [count, ...] a leaf: kinds, blocks and
+  scans are views made of it when it is applied.
+
+  Args:
+    init_one: key -> parameters of one layer.
+    count: how many.
+  """
+  def init(key):
+    tree = jax.vmap(init_one)(jax.random.split(key, count))
+    return nn.meta.add_axis(tree, 0, {nn.meta.PARTITION_NAME: 'layers'})
+  return init
+
+
+def cast(tree, dtype):
+  """The tree with its leaves in the dtype that is computed in."""
+  return jax.tree.map(lambda x: x.astype(dtype), tree)

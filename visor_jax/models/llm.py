@@ -1,0 +1,274 @@
+"""The decoder: base layers, each applied as TEXT, CROSS or SELF.
+
+Weights are stacked, `layers` [L, ...] and `cross` [n_cross, ...]; kinds are
+not in the tree. Runs of layers that repeat are scanned, an optional SELF layer
+is a `lax.cond` on its bit of the plan: one program for every plan, and what is
+off is not computed.
+
+Legend: B batch, T text, R routing tokens, V visual, S = T + V, D width.
+"""
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from visor_jax import batch as batch_lib
+from visor_jax import plan as plans
+from visor_jax import sizes
+from visor_jax.models import attention
+from visor_jax.models import cross
+from visor_jax.models import layers
+
+
+@dataclasses.dataclass(frozen=True)
+class Compute:
+  """How to compute, not what: none of these changes a result but rounding."""
+
+  dtype: str = 'float32'
+  remat: bool = True
+  scan: bool = True
+  attention: str = 'auto'
+  chunk: int = 512
+  packed: bool = True
+
+
+class Rows(NamedTuple):
+  """Where every token of a batch stands."""
+
+  text: attention.Slots
+  visual: attention.Slots
+  merged: attention.Slots  # text and visual slots in order of their places
+  text_position: jax.Array  # int32 [B, T], counted from the segment's start
+  visual_position: jax.Array
+  position: jax.Array  # int32 [B, S], of the merged slots
+  order: jax.Array  # int32 [B, S]: which slot is at a place
+  place: jax.Array  # int32 [B, S]: the inverse, the place of a slot
+
+
+class Stream(NamedTuple):
+  """What flows through the layers."""
+
+  text: jax.Array  # [B, T (+ R), D]: routing tokens, if any, come last
+  visual: jax.Array  # [B, V, D]
+  route: attention.Slots | None = None  # [B, R]
+  route_position: jax.Array | None = None
+
+
+def rows(batch: batch_lib.Batch) -> Rows:
+  """Derives all geometry from segments and places."""
+  text = attention.Slots(batch.text_segment, batch.text_place)
+  visual = attention.Slots(batch.visual_segment, batch.visual_place)
+  both = text + visual
+  order = jnp.argsort(both.place, axis=1)
+  segment = jnp.take_along_axis(both.segment, order, axis=1)
+  index = jnp.broadcast_to(jnp.arange(order.shape[1]), order.shape)
+  starts = jnp.pad(segment[:, 1:] != segment[:, :-1], ((0, 0), (1, 0)))
+  start = jax.lax.cummax(jnp.where(starts, index, 0), axis=1)
+  position = index - start
+  of = lambda place: jnp.take_along_axis(position, place, axis=1)
+  return Rows(text, visual, attention.Slots(segment, index), of(text.place),
+              of(visual.place), position, order, both.place)
+
+
+@jax.custom_vjp
+def permute(x, index, inverse):
+  """x[b, index[b, s]]: a permutation, so its gradient is a gather too."""
+  del inverse
+  return jnp.take_along_axis(x, index[..., None], axis=1)
+
+
+permute.defvjp(
+    lambda x, index, inverse: (permute(x, index, inverse), (index, inverse)),
+    lambda saved, g: (permute(g, saved[1], saved[0]), None, None))
+
+
+class Llm(nn.Module):
+  """A Qwen2-shaped decoder with CROSS layers beside its own."""
+
+  size: sizes.Language
+  layout: plans.Layout
+  cross_options: cross.Options = cross.Options()
+  compute: Compute = Compute()
+
+  def setup(self):
+    size = self.size
+    self.embedding = layers.weight(
+        self, 'embedding', (size.vocabulary, size.width),
+        ('vocabulary', 'embed'))
+    if not size.tied:
+      self.head = layers.weight(
+          self, 'head', (size.width, size.vocabulary), ('embed', 'vocabulary'))
+    self.layer = layers.Layer(size, parent=None)
+    x, at = jnp.zeros((1, 1, size.width)), jnp.zeros((1, 1), jnp.int32)
+    slots = attention.Slots(at, at)
+    self.layers = self.param('layers', layers.stacked(
+        lambda key: self.layer.init(key, x, at, lambda q, k, v: q)['params'],
+        size.depth))
+    self.cross_layer = cross.CROSS[self.cross_options.module](
+        size, self.cross_options, parent=None)
+    if self.layout.indices(plans.CROSS):
+      self.cross = self.param('cross', layers.stacked(
+          lambda key: self.cross_layer.init(
+              key, x, x, slots, slots, at, at, self.attend,
+              method=_read)['params'],
+          len(self.layout.indices(plans.CROSS))))
+    self.norm = layers.RMSNorm(size.norm_eps)
+
+  def embed(self, tokens):
+    """int32 [B, T] -> [B, T, D]."""
+    return self.embedding.astype(self.compute.dtype)[tokens]
+
+  def logits(self, text):
+    """[B, T, D] -> float32 [B, T, C]."""
+    head = self.embedding.T if self.size.tied else self.head
+    return jnp.einsum('BTD,DC->BTC', self.norm(text).astype(self.compute.dtype),
+                      head.astype(self.compute.dtype),
+                      preferred_element_type=jnp.float32)
+
+  @property
+  def attend(self):
+    return functools.partial(
+        attention.attend, packed=self.compute.packed, chunk=self.compute.chunk,
+        implementation=self.compute.attention)
+
+  def run(self, stream: Stream, rows: Rows, layout: plans.Layout, bits=None,
+          start: int = 0, stop: int | None = None) -> Stream:
+    """Runs layers start..stop.
+
+    Args:
+      stream: what flows in.
+      rows: the batch's geometry.
+      layout: kinds of the layers; need not be the one the module was made
+        with, but has as many CROSS layers, or none.
+      bits: bool [n_optional], the plan; None where nothing is optional.
+      start: first layer.
+      stop: one past the last layer, None for the depth.
+    """
+    stop = self.size.depth if stop is None else stop
+    parts = plans.repeats(layout, start, stop) if self.compute.scan else [
+        plans.Repeat(i, 1, 1) for i in range(start, stop)]
+    for part in parts:
+      stream = self._repeat(stream, rows, layout, bits, part)
+    return stream
+
+  def _repeat(self, stream, rows, layout, bits, part):
+    """One stretch of equal periods: a scan, or a single period."""
+    end = part.start + part.period * part.count
+    inside = lambda i: sum(part.start <= j < end for j in i)
+    before = lambda i: sum(j < part.start for j in i)
+    crosses = layout.indices(plans.CROSS)
+
+    def cut(tree, first, length):
+      """Entries first..first+length as [count, per period, ...]."""
+      return jax.tree.map(lambda x: x[first:first + length].reshape(
+          part.count, length // part.count, *x.shape[1:]), tree)
+
+    xs = {'layers': cut(self.layers, part.start, end - part.start)}
+    if inside(crosses):
+      xs['cross'] = cut(self.cross, before(crosses), inside(crosses))
+    if inside(layout.optional):
+      xs['bits'] = cut(bits, before(layout.optional), inside(layout.optional))
+    period = range(part.start, part.start + part.period)
+    kinds = [(layout.kinds[i], i in layout.optional) for i in period]
+
+    def body(flow, xs):
+      xs = dict(xs, layers=layers.cast(xs['layers'], self.compute.dtype))
+      if 'cross' in xs:
+        xs['cross'] = layers.cast(xs['cross'], self.compute.dtype)
+      return self._period(stream._replace(text=flow[0], visual=flow[1]), rows,
+                          kinds, xs), None
+
+    if self.compute.remat:
+      body = jax.checkpoint(body, prevent_cse=part.count == 1)
+    flow = stream.text, stream.visual
+    if part.count == 1:
+      flow, _ = body(flow, jax.tree.map(lambda x: x[0], xs))
+    else:
+      flow, _ = jax.lax.scan(body, flow, xs)
+    return stream._replace(text=flow[0], visual=flow[1])
+
+  def _period(self, stream, rows, kinds, xs):
+    """The layers of one period, one after the other."""
+    of = lambda name, i: jax.tree.map(lambda x: x[i], xs[name])
+    crosses = bits = 0
+    for i, (kind, optional) in enumerate(kinds):
+      weights = of('layers', i)
+      if kind == plans.SELF and optional:
+        stream = self._optional(
+            weights, stream, rows, xs['bits'][bits])
+        bits += 1
+      elif kind == plans.SELF:
+        stream = self._self(weights, stream, rows)
+      else:
+        if kind == plans.CROSS:
+          stream = self._cross(of('cross', crosses), stream, rows)
+          crosses += 1
+        stream = self._text(weights, stream, rows)
+    return stream.text, stream.visual
+
+  def _optional(self, weights, stream, rows, bit):
+    def on(text, visual):
+      s = stream._replace(text=text, visual=visual)
+      s = self._self(weights, s, rows)
+      return s.text, s.visual
+
+    def off(text, visual):
+      s = stream._replace(text=text, visual=visual)
+      return self._text(weights, s, rows).text, visual
+
+    text, visual = jax.lax.cond(bit, on, off, stream.text, stream.visual)
+    return stream._replace(text=text, visual=visual)
+
+  def _self(self, weights, stream, rows):
+    """The base layer over text and image in the row's own order."""
+    if stream.route is not None:
+      raise ValueError('a routing token cannot pass a SELF layer')
+    t = stream.text.shape[1]
+    both = jnp.concatenate([stream.text, stream.visual], axis=1)
+    both = permute(both, rows.order, rows.place)
+    attend = lambda q, k, v: self.attend(
+        q, k, v, rows.merged, rows.merged, ordered=True)
+    both = self.layer.apply({'params': weights}, both, rows.position, attend)
+    both = permute(both, rows.place, rows.order)
+    return stream._replace(text=both[:, :t], visual=both[:, t:])
+
+  def _text(self, weights, stream, rows):
+    """The base layer over the text alone; routing tokens only look on."""
+    t = rows.text.place.shape[1]
+
+    def attend(q, k, v):
+      k, v = k[:, :t], v[:, :t]
+      seen = self.attend(q[:, :t], k, v, rows.text, rows.text, ordered=True)
+      if stream.route is None:
+        return seen
+      routed = self.attend(q[:, t:], k, v, stream.route, rows.text)
+      return jnp.concatenate([seen, routed], axis=1)
+
+    return stream._replace(text=self.layer.apply(
+        {'params': weights}, stream.text, _position(stream, rows), attend))
+
+  def _cross(self, weights, stream, rows):
+    """Adds what text and routing tokens read of the image."""
+    slots = rows.text if stream.route is None else rows.text + stream.route
+    read = self.cross_layer.apply(
+        {'params': weights}, stream.text, stream.visual, slots, rows.visual,
+        _position(stream, rows), rows.visual_position, self.attend,
+        method=_read)
+    return stream._replace(text=stream.text + read)
+
+
+def _position(stream, rows):
+  if stream.route is None:
+    return rows.text_position
+  return jnp.concatenate([rows.text_position, stream.route_position], axis=1)
+
+
+def _read(module, text, visual, slots, visual_slots, position, visual_position,
+          attend):
+  """A cross attention's two methods in one."""
+  keys = module.keys(visual, visual_slots, visual_position)
+  return module(text, keys, slots, visual_slots, position, attend)

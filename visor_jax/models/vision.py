@@ -1,0 +1,105 @@
+"""The vision tower: SigLIP's transformer, from uint8 tiles to patch features.
+
+As LLaVA-OneVision uses it: all `depth` layers, no final norm, no pooling.
+"""
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from visor_jax import sizes
+from visor_jax.models import layers
+from visor_jax.models import llm
+
+
+class LayerNorm(nn.Module):
+  """LayerNorm in float32; [..., D] -> [..., D]."""
+
+  eps: float
+
+  @nn.compact
+  def __call__(self, x):
+    d = x.shape[-1:]
+    scale = layers.weight(self, 'scale', d, ('norm',), nn.initializers.ones)
+    bias = layers.weight(self, 'bias', d, ('norm',), nn.initializers.zeros)
+    high = x.astype(jnp.float32)
+    high = jax.nn.standardize(high, axis=-1, epsilon=self.eps)
+    return high.astype(x.dtype) * scale + bias
+
+
+class Block(nn.Module):
+  """Pre-norm attention over the patches of a tile, and an MLP."""
+
+  size: sizes.Vision
+  attention: str
+
+  @nn.compact
+  def __call__(self, x):
+    """[tiles, P, D] -> [tiles, P, D]."""
+    size = self.size
+    d, n, h = size.width, size.heads, size.width // size.heads
+    norm = lambda name: LayerNorm(size.norm_eps, name=name)
+
+    def linear(y, name, shape, axes, equation, outputs):
+      kernel = layers.weight(self, name, shape, axes)
+      bias = layers.weight(self, name + '_bias', shape[outputs], axes[outputs],
+                           nn.initializers.zeros)
+      return jnp.einsum(equation, y, kernel) + bias
+
+    y = norm('attention_norm')(x)
+    query, key, value = (
+        linear(y, name, (d, n, h), ('embed', 'heads', 'head'), 'BPD,DNH->BPNH',
+               slice(1, None)) for name in ('query', 'key', 'value'))
+    gpu = jax.default_backend() == 'gpu' and x.dtype == jnp.bfloat16
+    context = jax.nn.dot_product_attention(
+        query, key, value,
+        implementation='cudnn' if gpu and self.attention == 'auto' else 'xla')
+    x = x + linear(context, 'out', (n, h, d), ('heads', 'head', 'embed'),
+                   'BPNH,NHD->BPD', slice(2, None))
+    y = norm('mlp_norm')(x)
+    y = linear(y, 'up', (d, size.mlp), ('embed', 'mlp'), 'BPD,DF->BPF',
+               slice(1, None))
+    y = nn.gelu(y, approximate=True)
+    return x + linear(y, 'down', (size.mlp, d), ('mlp', 'embed'),
+                      'BPF,FD->BPD', slice(1, None))
+
+
+class Vision(nn.Module):
+  """uint8 tiles to patch features."""
+
+  size: sizes.Vision
+  compute: llm.Compute = llm.Compute()
+
+  @nn.compact
+  def __call__(self, tiles):
+    """uint8 [B, I, height, width, 3] -> [B, I * P, D]; patches row-major."""
+    size, dtype = self.size, self.compute.dtype
+    b, i = tiles.shape[:2]
+    (rows, columns), p = size.grid, size.patch
+    # A tile that patches do not divide loses its last pixels, as in SigLIP.
+    x = tiles[:, :, :rows * p, :columns * p].astype(jnp.float32) / 255
+    x = ((x - size.mean) / size.std).astype(dtype)
+    x = x.reshape(b * i, rows, p, columns, p, 3).transpose(0, 1, 3, 2, 4, 5)
+    x = x.reshape(b * i, rows * columns, p * p * 3)
+    kernel = layers.weight(
+        self, 'patch', (p * p * 3, size.width), ('patch', 'embed'),
+        nn.initializers.lecun_normal())
+    bias = layers.weight(
+        self, 'patch_bias', (size.width,), ('embed',), nn.initializers.zeros)
+    position = layers.weight(
+        self, 'position', (size.patches, size.width), ('patch', 'embed'))
+    x = x @ kernel.astype(dtype) + (bias + position).astype(dtype)
+    if size.depth:
+      block = Block(size, self.compute.attention, parent=None)
+      one = jnp.zeros((1, 1, size.width))
+      stack = self.param('layers', layers.stacked(
+          lambda key: block.init(key, one)['params'], size.depth))
+
+      def body(x, weights):
+        weights = layers.cast(weights, dtype)
+        return block.apply({'params': weights}, x), None
+
+      if self.compute.remat:
+        body = jax.checkpoint(body, prevent_cse=False)
+      x, _ = jax.lax.scan(body, x, stack)
+    return x.reshape(b, i * size.patches, size.width)

@@ -1,0 +1,80 @@
+"""Optimiser and schedule, and what parameter paths have to do with them."""
+
+import re
+
+from flax import traverse_util
+import optax
+
+
+def by_path(patterns, paths) -> dict:
+  """The value of the first pattern that matches each path wholly.
+
+  Args:
+    patterns: ((regular expression, value), ...).
+    paths: parameter paths, as 'llm/layers/mlp/up'.
+
+  Raises:
+    ValueError: naming the paths that no pattern covers.
+  """
+  found = {}
+  for path in paths:
+    for pattern, value in patterns:
+      if re.fullmatch(pattern, path):
+        found[path] = value
+        break
+  missing = sorted(set(paths) - found.keys())
+  if missing:
+    raise ValueError(
+        f'no pattern of {[p for p, _ in patterns]} covers {missing}')
+  return found
+
+
+def flatten(params) -> dict:
+  """Nested parameters to {path: array}."""
+  return traverse_util.flatten_dict(params, sep='/')
+
+
+def unflatten(flat) -> dict:
+  """{path: array} to nested parameters."""
+  return traverse_util.unflatten_dict(flat, sep='/')
+
+
+def split(params, trains) -> tuple[dict, dict]:
+  """Parameters as flat dicts of those that train and those that are frozen.
+
+  Args:
+    params: nested.
+    trains: ((pattern, bool), ...), covering every path.
+  """
+  flat = flatten(params)
+  learn = by_path(trains, flat)
+  return ({k: v for k, v in flat.items() if learn[k]},
+          {k: v for k, v in flat.items() if not learn[k]})
+
+
+def schedule(stage):
+  """Linear warm-up, then cosine; step -> learning rate."""
+  warmup = max(1, round(stage.warmup * stage.steps))
+  return optax.warmup_cosine_decay_schedule(
+      0.0, stage.learning_rate, warmup, max(stage.steps, warmup + 1),
+      stage.final * stage.learning_rate)
+
+
+def make(optim, stage) -> optax.GradientTransformation:
+  """AdamW on a flat dict of parameters.
+
+  Args:
+    optim: the config's `optim`.
+    stage: the config of the stage.
+  """
+  def scale(updates, _):
+    rates = by_path(optim.rates, updates)
+    return {path: u * rates[path] for path, u in updates.items()}
+
+  clip = optax.clip_by_global_norm(optim.clip) if optim.clip else (
+      optax.identity())
+  return optax.chain(
+      clip,
+      optax.adamw(schedule(stage), optim.b1, optim.b2,
+                  weight_decay=optim.weight_decay),
+      optax.stateless(scale))

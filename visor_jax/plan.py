@@ -1,0 +1,222 @@
+"""Layer kinds and plans: which layers exist, and which of them run.
+
+A `Layout` gives every decoder layer a kind. TEXT layers never touch the image,
+CROSS layers let the text read it, SELF layers refine text and image together
+and are exactly the base model's layers. A plan is a tuple of booleans, one for
+each optional SELF layer: does it run? One that is off runs as a TEXT layer.
+
+Plain Python: model, stages, router, evaluation and report all speak of plans.
+
+The grammar of `parse`, used by every command:
+
+  base     the dense base model: every layer SELF, no CROSS
+  max      every optional SELF layer runs
+  min      none of them runs
+  router   the router chooses for each sample
+  all      every viable plan
+  0,3,5    these optional SELF layers run, counted from 0 in order of depth
+  a+b      the selections of a, then those of b
+
+A budget is a fraction of the LLM prefill FLOPs of `max`.
+"""
+
+import dataclasses
+import hashlib
+import itertools
+
+TEXT, CROSS, SELF = 'text', 'cross', 'self'
+
+Plan = tuple[bool, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+  """The kind of every layer and the SELF layers that a plan may switch off."""
+
+  kinds: tuple[str, ...]
+  optional: tuple[int, ...] = ()
+
+  def __post_init__(self):
+    for layer in self.optional:
+      if self.kinds[layer] != SELF:
+        raise ValueError(
+            f'optional layer {layer} is {self.kinds[layer]}, not {SELF}')
+
+  def indices(self, kind: str) -> tuple[int, ...]:
+    return tuple(i for i, k in enumerate(self.kinds) if k == kind)
+
+  @property
+  def max(self) -> Plan:
+    return (True,) * len(self.optional)
+
+  @property
+  def min(self) -> Plan:
+    return (False,) * len(self.optional)
+
+  @property
+  def plans(self) -> tuple[Plan, ...]:
+    """All 2**n plans, those with fewer SELF layers first."""
+    every = itertools.product((False, True), repeat=len(self.optional))
+    return tuple(sorted(every, key=lambda p: (sum(p), [not on for on in p])))
+
+  def fix(self, plan: Plan) -> 'Layout':
+    """The layout in which the plan is a fact: nothing is optional any more."""
+    self.check(plan)
+    off = {l for l, on in zip(self.optional, plan) if not on}
+    return Layout(
+        tuple(TEXT if i in off else k for i, k in enumerate(self.kinds)))
+
+  def check(self, plan: Plan) -> None:
+    if len(plan) != len(self.optional):
+      raise ValueError(
+          f'plan {name(plan)} speaks of {len(plan)} optional SELF layers, the '
+          f'model has {len(self.optional)} (layers {self.optional})')
+
+
+def base(depth: int) -> Layout:
+  """The dense base model."""
+  return Layout((SELF,) * depth)
+
+
+def visor(depth: int, cross=None, self_=None) -> Layout:
+  """The VISOR layout; by default TEXT, CROSS, SELF repeated, the rest TEXT.
+
+  Args:
+    depth: number of decoder layers.
+    cross: indices of the CROSS layers, or None for the default.
+    self_: indices of the (optional) SELF layers, or None for the default.
+
+  Raises:
+    ValueError: a layer is out of range or has two kinds.
+  """
+  third = depth // 3
+  cross = tuple(range(1, 3 * third, 3)) if cross is None else tuple(cross)
+  self_ = tuple(range(2, 3 * third, 3)) if self_ is None else tuple(self_)
+  kinds = [TEXT] * depth
+  for kind, layers in ((CROSS, cross), (SELF, self_)):
+    for layer in layers:
+      if not 0 <= layer < depth:
+        raise ValueError(
+            f'model.{kind}_layers names layer {layer}; the size has layers 0 '
+            f'to {depth - 1}')
+      if kinds[layer] != TEXT:
+        raise ValueError(
+            f'layer {layer} is named twice in model.cross_layers and '
+            'model.self_layers; a layer has one kind')
+      kinds[layer] = kind
+  return Layout(tuple(kinds), tuple(sorted(self_)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Repeat:
+  """`count` repetitions of `period` layers, from layer `start` on."""
+
+  start: int
+  period: int
+  count: int
+
+
+def repeats(layout: Layout, start: int, stop: int) -> tuple[Repeat, ...]:
+  """Cuts layers start..stop into repeats, so that the program stays small.
+
+  The longest periodic stretch becomes one scan; layers before and after it
+  stand alone (period 1, count 1). Any depth and any choice of kinds works.
+  """
+  what = [(k, i in layout.optional) for i, k in enumerate(layout.kinds)]
+  best = None  # (number of layers written out, Repeat)
+  for begin in range(start, stop):
+    for period in range(1, (stop - begin) // 2 + 1):
+      end = begin + period
+      while end < stop and what[end] == what[end - period]:
+        end += 1
+      count = (end - begin) // period
+      written = (stop - start) - period * (count - 1)
+      if count > 1 and (best is None or written < best[0]):
+        best = written, Repeat(begin, period, count)
+  if best is None:
+    return tuple(Repeat(i, 1, 1) for i in range(start, stop))
+  body = best[1]
+  end = body.start + body.period * body.count
+  alone = lambda a, b: tuple(Repeat(i, 1, 1) for i in range(a, b))
+  return alone(start, body.start) + (body,) + alone(end, stop)
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+  """Who decides: 'fixed' (with the plan), 'router' or 'base'."""
+
+  selector: str
+  plan: Plan | None = None
+
+  def __str__(self):
+    return name(self.plan) if self.selector == 'fixed' else self.selector
+
+
+def name(plan: Plan) -> str:
+  """How a plan is written in the grammar: 'min', 'max' or '0,2'."""
+  if not any(plan):
+    return 'min'
+  if all(plan):
+    return 'max'
+  return ','.join(str(i) for i, on in enumerate(plan) if on)
+
+
+def parse(text: str, layout: Layout, viable=None) -> tuple[Selection, ...]:
+  """Reads the grammar in this module's docstring.
+
+  Args:
+    text: what the user wrote.
+    layout: the VISOR layout that the positions refer to.
+    viable: the viable plans, for `all`; None means that there are none yet.
+
+  Raises:
+    ValueError: naming what is wrong and what can be written.
+  """
+  found = []
+  for word in text.split('+'):
+    word = word.strip()
+    if word in ('base', 'router'):
+      found.append(Selection(word))
+    elif word in ('max', 'min'):
+      found.append(Selection('fixed', getattr(layout, word)))
+    elif word == 'all':
+      if viable is None:
+        raise ValueError(
+            'plan "all" means every viable plan; run the search stage first')
+      found.extend(Selection('fixed', tuple(p)) for p in viable)
+    else:
+      found.append(Selection('fixed', _positions(word, layout)))
+  return tuple(dict.fromkeys(found))
+
+
+def _positions(word: str, layout: Layout) -> Plan:
+  count = len(layout.optional)
+  try:
+    on = [int(n) for n in word.split(',')]
+  except ValueError:
+    raise ValueError(
+        f'plan "{word}" is none of base, max, min, router, all, or positions '
+        f'like 0,1 among the {count} optional SELF layers') from None
+  for n in on:
+    if not 0 <= n < count:
+      raise ValueError(
+          f'plan "{word}" names optional SELF layer {n}; the model has {count}, '
+          f'counted from 0')
+  return tuple(i in on for i in range(count))
+
+
+def plan_at(seed: int, step: int, viable, max_share: float) -> Plan:
+  """The plan of one training step: a pure function of (seed, step).
+
+  Args:
+    seed: of the run.
+    step: number of the step.
+    viable: plans to draw from, one of them the largest.
+    max_share: with this probability the largest; else any, all alike.
+  """
+  digest = hashlib.sha256(f'plan/{seed}/{step}'.encode()).digest()
+  u = int.from_bytes(digest[:8], 'big') / 2**64
+  viable = sorted(viable, key=sum)
+  if u < max_share:
+    return tuple(viable[-1])
+  return tuple(viable[int((u - max_share) / (1 - max_share) * len(viable))])

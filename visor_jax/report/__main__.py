@@ -1,0 +1,40 @@
+"""`python -m visor_jax.report WORKDIR`: a page that shows what a run reached.
+
+Needs WORKDIR/results.jsonl; shows the search, the calibration of the router
+and the losses of the stages as well where WORKDIR has them. Prints the
+summary and writes OUT/index.html, one file that opens without a network.
+"""
+
+import argparse
+import pathlib
+import sys
+
+from visor_jax.report import page
+from visor_jax.report import read
+from visor_jax.report import tables
+
+
+def main(argv=None) -> int:
+  """Writes the page; returns the exit code."""
+  parser = argparse.ArgumentParser(
+      prog='python -m visor_jax.report', description=__doc__,
+      formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument('workdir', type=pathlib.Path, metavar='WORKDIR',
+                      help='the folder of a run, with results.jsonl in it')
+  parser.add_argument('--out', type=pathlib.Path, metavar='DIR',
+                      help='where to write; by default WORKDIR/report')
+  args = parser.parse_args(argv)
+  try:
+    rows = read.results(args.workdir)
+    path = page.write(args.workdir, args.out or args.workdir / 'report')
+  except (OSError, ValueError) as e:
+    print(f'error: {e}', file=sys.stderr)
+    return 1
+  print(tables.summary(rows))
+  said = f'{tables.verdict(rows)} {tables.rivals(rows)}'.replace('**', '')
+  print(f'\n{said}\n\n{path}')
+  return 0
+
+
+if __name__ == '__main__':
+  sys.exit(main())

@@ -1,0 +1,207 @@
+"""The plots of a report. Each returns an <svg> element for the page.
+
+`colours` is `canvas.palette`: every plot paints a plan in the same colour.
+"""
+
+import math
+
+import numpy as np
+from matplotlib import patches
+from matplotlib import ticker
+
+from visor_jax import plan as plans
+from visor_jax.report import average
+from visor_jax.report import canvas
+from visor_jax.report import tables
+
+
+def cost(scores, group: str, colours) -> str:
+  """Accuracy against LLM prefill FLOPs in one group of families.
+
+  The y-axis covers all groups, so that the plots of two groups compare.
+  """
+  means = [m for s in scores for m in s.means.values()]
+  scale, unit = tables.flops_unit(m.flops for m in means)
+  here = [s for s in scores if group in s.means]
+
+  def draw(ax):
+    best = average.front([s for s in here if s.fixed], group)
+    ax.plot([s.means[group].flops / scale for s in best],
+            [100 * s.means[group].accuracy for s in best],
+            color=canvas.SOFT, linewidth=1, zorder=2)
+    for score in here:
+      mean = score.means[group]
+      x, y = mean.flops / scale, 100 * mean.accuracy
+      marker, size = {'base': ('s', 7), 'router': ('*', 14)}.get(
+          score.name, ('o', 8))
+      ax.errorbar(x, y, 100 * mean.error, color=canvas.SOFT, linewidth=.8,
+                  zorder=1)
+      ax.plot(x, y, marker, color=colours[score.name], markersize=size,
+              markeredgecolor=canvas.PAPER, markeredgewidth=.8,
+              zorder=4 if score.name == 'router' else 3)
+      if score in best or not score.fixed:
+        above = score.name == 'router'  # it aims for the space above the front
+        ax.annotate(score.name, (x, y), (-7, 7) if above else (6, -11),
+                    textcoords='offset points',
+                    ha='right' if above else 'left', fontsize=8.5)
+    low = min(100 * (m.accuracy - m.error) for m in means)
+    high = max(100 * (m.accuracy + m.error) for m in means)
+    ax.set(title=f'{group} families', ylabel='accuracy, %',
+           xlabel=f'LLM prefill, {unit} per question (log)',
+           ylim=(low - .12 * (high - low) - 1, high + .08 * (high - low) + 1))
+    _log_x(ax, [m.flops / scale for m in means])
+  return canvas.svg(f'accuracy against cost, {group}', 4.5, 3.4, draw)
+
+
+def heat(rows, scores, colours) -> str:
+  """Accuracy of every plan on every family, tinted by what it loses."""
+  names = [score.name for score in scores]
+  cell = {(r['family'], average.name(r)): 100 * r['accuracy'] for r in rows}
+  families = average.families(rows)
+  best = {f: max(v for (g, _), v in cell.items() if g == f) for f in families}
+  # Losses below a tenth of the scale are mostly noise and stay pale.
+  full = max(10., *(best[f] - v for (f, _), v in cell.items()))
+  slanted = max(map(len, names)) > 6
+
+  def draw(ax):
+    at = _family_axis(ax, families)
+    for (family, name), value in cell.items():
+      x, y, loss = names.index(name), at[family], (best[family] - value) / full
+      ax.add_patch(patches.Rectangle(
+          (x - .47, y - .45), .94, .9, color=canvas.LOSS, alpha=.75 * loss,
+          linewidth=0))
+      ax.text(x, y, f'{value:.1f}', ha='center', va='center', fontsize=8.5)
+    for x, name in enumerate(names):
+      ax.plot(x, .1, 's', color=colours[name], markersize=6)
+    ax.set(xlim=(-.5, len(names) - .5))
+    ax.set_xticks(range(len(names)), names, rotation=50 if slanted else 0,
+                  ha='left' if slanted else 'center', rotation_mode='anchor')
+    ax.xaxis.tick_top()
+    _bare(ax)
+  width = 1.5 + .46 * len(names)
+  return canvas.svg('accuracy by family and plan', max(width, 3.5),
+                    _height(families) + (.5 if slanted else 0), draw)
+
+
+def choices(rows, colours) -> str:
+  """Which share of each family's questions the router gave to which plan."""
+  chosen = {r['family']: r['chosen'] for r in rows if r.get('chosen')}
+  families = {f: g for f, g in average.families(rows).items() if f in chosen}
+
+  def draw(ax):
+    at = _family_axis(ax, families)
+    for family, counts in chosen.items():
+      left, total = 0., sum(counts.values())
+      for plan in sorted(counts, key=average.order):
+        share = 100 * counts[plan] / total
+        ax.barh(at[family], share, .8, left, color=colours[plan],
+                edgecolor=canvas.PAPER, linewidth=1)
+        if share > 2 * len(plan) + 1:  # else the name would not fit
+          ax.text(left + share / 2, at[family], plan, ha='center',
+                  va='center', color=canvas.on(colours[plan]), fontsize=8)
+        left += share
+    ax.set(xlim=(0, 100), xlabel='share of questions, %')
+    _bare(ax)
+  return canvas.svg('plans chosen by the router', 4.5,
+                    _height(families) + .3, draw)
+
+
+def loss(stage: str, metrics) -> str:
+  """The loss of one stage: the mean over short stretches, and its range."""
+  # A resumed run writes some steps again: the later line is the true one.
+  values = {r['step']: r['loss'] for r in metrics}
+  steps = np.array(sorted(values))
+  raw = np.array([values[step] for step in steps], float)
+  # Chunks keep the page small, however long the log is.
+  cut = lambda v: np.array_split(v, min(len(v), 80))
+  mean = [chunk.mean() for chunk in cut(raw)]
+  x = [chunk.mean() for chunk in cut(steps)]
+
+  def draw(ax):
+    ax.fill_between(x, [c.min() for c in cut(raw)], [c.max() for c in cut(raw)],
+                    color=canvas.SOFT, alpha=.3, linewidth=0)
+    ax.plot(x, mean, color=canvas.INK)
+    ax.set(xlabel='step')
+    ax.set_title(f'{stage}: {mean[-1]:.3g} at step {steps[-1]:,}')
+    ax.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=True))
+  return canvas.svg(f'loss of the {stage} stage', 3.3, 2.2, draw)
+
+
+def calibration(record) -> str:
+  """Accuracy and cost of the router for every confidence tried."""
+  curve = sorted(record['curve'], key=lambda point: point['confidence'])
+  scale, unit = tables.flops_unit(point['flops'] for point in curve)
+  x = [point['confidence'] for point in curve]
+
+  def draw(axes):
+    for ax, y, label in (
+        (axes[0], [100 * p['accuracy'] for p in curve], 'accuracy, %'),
+        (axes[1], [p['flops'] / scale for p in curve], unit)):
+      ax.plot(x, y, 'o-', color=canvas.ROUTER, markersize=4)
+      ax.axvline(record['confidence'], color=canvas.INK, linewidth=1,
+                 linestyle='--')
+      ax.set(ylabel=label)
+    axes[0].set_title(f'confidence {record["confidence"]:g} was chosen')
+    axes[1].set(xlabel='policy.confidence')
+  return canvas.svg('calibration of the router', 4.5, 3.4, draw, rows=2)
+
+
+def search(record, colours) -> str:
+  """All plans that the search evaluated; the viable ones in their colour."""
+  found = [(plans.name(e['plan']), e) for e in record['evaluated']]
+  viable = {plans.name(plan) for plan in record['viable']}
+  scale, unit = tables.flops_unit(e['flops'] for _, e in found)
+
+  def draw(ax):
+    for name, e in found:
+      kept = name in viable
+      ax.plot(e['flops'] / scale, 100 * e['accuracy'], 'o',
+              color=colours[name] if kept else canvas.SOFT,
+              alpha=1 if kept else .4, markersize=8 if kept else 5,
+              markeredgecolor=canvas.PAPER, zorder=3 if kept else 2)
+    ax.set(title=f'{len(viable)} of {len(found)} plans are viable',
+           ylabel='accuracy, %', xlabel=f'LLM prefill, {unit} (log)')
+    _log_x(ax, [e['flops'] / scale for _, e in found])
+  return canvas.svg('search for viable plans', 4.5, 3.4, draw)
+
+
+def _family_axis(ax, families) -> dict[str, float]:
+  """Families as rows under the name of their group; returns their y."""
+  at, y, group = {}, 0., None
+  for family, its_group in families.items():
+    if its_group != group:
+      group, y = its_group, y + 1.
+      ax.annotate(group, (0, y - .9), xycoords=('axes fraction', 'data'),
+                  xytext=(-6, 0), textcoords='offset points', ha='right',
+                  va='center', weight='bold', annotation_clip=False)
+    at[family], y = y, y + 1.
+  ax.set_yticks(list(at.values()), [_short(family) for family in at])
+  ax.set_ylim(y - .4, -.3)
+  return at
+
+
+def _height(families) -> float:
+  """Inches for the rows of `_family_axis`."""
+  return .5 + .29 * (len(families) + len(set(families.values())))
+
+
+def _bare(ax):
+  ax.grid(False)
+  ax.spines[:].set_visible(False)
+  ax.tick_params(length=0)
+
+
+def _short(family: str) -> str:
+  return family if len(family) <= 22 else family[:21] + '…'
+
+
+def _log_x(ax, values):
+  """A logarithmic axis with plain numbers, also within one decade."""
+  low, high = min(values), max(values)
+  decades = math.log10(high / low)
+  marks = (1, 2, 5) if decades > .8 else (1, 1.5, 2, 3, 4, 5, 6, 8)
+  ax.set_xscale('log')
+  ax.set_xlim(low / 1.25, high * 1.5)  # room for the label of the last point
+  ax.xaxis.set_major_locator(ticker.LogLocator(10, marks))
+  ax.xaxis.set_major_formatter(lambda value, _: f'{value:,.6g}')
+  ax.xaxis.set_minor_locator(ticker.NullLocator())

@@ -1,0 +1,123 @@
+"""State, losses and steps: pure functions of (state, batch, plan)."""
+
+from typing import NamedTuple
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from visor_jax import config as config_lib
+from visor_jax import mesh as mesh_lib
+from visor_jax import optim
+from visor_jax import sizes
+from visor_jax.models import cross
+from visor_jax.models import llm
+from visor_jax.models import router
+from visor_jax.models import visor
+
+
+class State(NamedTuple):
+  """What a step takes and gives; parameters are flat, {path: array}."""
+
+  trained: dict
+  frozen: dict  # no gradients, no optimizer state
+  opt: tuple
+
+  @property
+  def params(self) -> dict:
+    return optim.unflatten(self.trained | self.frozen)
+
+
+def model(config, packed: bool = False) -> visor.Visor:
+  """The configured model.
+
+  Raises:
+    ValueError: a cross attention that is in no dict.
+  """
+  m = config.model
+  if m.cross.module not in cross.CROSS:
+    raise ValueError(f'model.cross.module is "{m.cross.module}"; models.cross.'
+                     f'CROSS has {sorted(cross.CROSS)}')
+  return visor.Visor(
+      sizes.get(m.size), config_lib.layout(config),
+      cross.Options(**m.cross),
+      router.Options(**m.router, plans=config.search.max_plans),
+      llm.Compute(dtype=m.dtype, remat=m.remat, scan=m.scan, packed=packed,
+                  attention=m.attention, chunk=m.attention_chunk))
+
+
+def init(model: visor.Visor, seed: int, batch, mesh):
+  """Fresh parameters, made where they will lie.
+
+  Args:
+    model: of `model`.
+    seed: of the run.
+    batch: any Batch; only shapes matter.
+    mesh: of mesh.make.
+
+  Returns:
+    (make, shapes, shardings): a function that makes nested parameters, their
+    abstract tree and their NamedShardings.
+  """
+  start = lambda: model.init(
+      jax.random.key(seed), batch, method='everything')['params']
+  boxed = jax.eval_shape(start)
+  shardings = mesh_lib.shardings(boxed, mesh)
+  make = jax.jit(lambda: nn.unbox(start()), out_shardings=shardings)
+  return make, nn.unbox(boxed), shardings
+
+
+def answer_loss(model, params, batch, plan):
+  """Mean cross-entropy of answer tokens, each predicted one slot before.
+
+  Returns:
+    loss and metrics: `accuracy` of single tokens.
+  """
+  logits = model.apply({'params': params}, batch, plan)[:, :-1]
+  target, weight = batch.tokens[:, 1:], batch.answer[:, 1:]
+  loss = optax.softmax_cross_entropy_with_integer_labels(logits, target)
+  total = jnp.maximum(weight.sum(), 1)
+  right = (logits.argmax(-1) == target) & weight
+  return jnp.sum(loss * weight) / total, {'accuracy': right.sum() / total}
+
+
+def policy_loss(model, params, batch, labels, viable: int):
+  """Mean cross-entropy of the router's scores on the labels.
+
+  Args:
+    labels: int32 [B, R], index of a viable plan by cost; below 0 for none.
+    viable: how many plans are viable.
+  """
+  scores, _ = model.apply({'params': params}, batch, method='route')
+  scores = scores[..., :viable]
+  weight = labels >= 0
+  loss = optax.softmax_cross_entropy_with_integer_labels(
+      scores, jnp.maximum(labels, 0))
+  total = jnp.maximum(weight.sum(), 1)
+  right = (scores.argmax(-1) == labels) & weight
+  return jnp.sum(loss * weight) / total, {'accuracy': right.sum() / total}
+
+
+def trainer(loss, tx):
+  """A train step; jit it with the state donated.
+
+  Args:
+    loss: (params, batch, extra) -> (loss, metrics).
+    tx: optimizer on the flat dict of what trains.
+
+  Returns:
+    (state, batch, extra) -> (state, metrics); extra is the plan or the labels.
+  """
+  def step(state, batch, extra):
+    def of(trained):
+      return loss(optim.unflatten(trained | state.frozen), batch, extra)
+
+    (value, metrics), grads = jax.value_and_grad(of, has_aux=True)(
+        state.trained)
+    updates, opt = tx.update(grads, state.opt, state.trained)
+    trained = optax.apply_updates(state.trained, updates)
+    metrics |= {'loss': value, 'grad_norm': optax.global_norm(grads)}
+    return State(trained, state.frozen, opt), metrics
+
+  return step

@@ -1,0 +1,195 @@
+"""The loop: one for every training stage."""
+
+import pathlib
+import time
+
+import jax
+import jax.numpy as jnp
+
+from visor_jax import checkpoint
+from visor_jax import log
+from visor_jax import mesh as mesh_lib
+from visor_jax import optim
+from visor_jax import plan as plans
+from visor_jax import stages
+from visor_jax import step as step_lib
+from visor_jax.data import loader
+from visor_jax.models import visor
+
+
+def train(config, name: str, workdir, mesh, suite, viable=(), labels=()):
+  """Runs a training stage to its end, from where it was cut off if it was.
+
+  Args:
+    config: the whole config.
+    name: of the stage.
+    workdir: of the run.
+    mesh: of mesh.make.
+    suite: where records come from.
+    viable: plans, for a stage that draws from them or learns to choose.
+    labels: [(question, label), ...] for the policy stage.
+
+  Returns:
+    Nested parameters.
+
+  Raises:
+    ValueError: the stage it starts from is not finished.
+  """
+  stage, options = stages.STAGES[name], config[name]
+  model = step_lib.model(config)
+  feed = _feed(config, stage, suite, labels, mesh)
+  shapes, shardings, make = _parameters(config, model, feed, mesh)
+  folder = pathlib.Path(workdir) / name
+  tx = optim.make(config.optim, options)
+  with checkpoint.Checkpoints(
+      folder / 'checkpoints', config.checkpoint.keep) as saved:
+    start = saved.latest() or 0
+    if start == options.steps:
+      log.say(f'{name}: done before')
+      return saved.restore(start, checkpoint.abstract(shapes, shardings))[0]
+    state_shardings = _state_shardings(shapes, shardings, stage, tx, mesh)
+    if start:
+      log.say(f'{name}: goes on from step {start}')
+      state = _resume(saved, start, shapes, shardings, stage, tx,
+                      state_shardings)
+    else:
+      params = _first(config, stage, workdir, shapes, shardings, make, model)
+      trained, frozen = optim.split(params, stage.trains)
+      opt = jax.jit(tx.init, out_shardings=state_shardings.opt)(trained)
+      state = step_lib.State(trained, frozen, opt)
+    loss = _loss(model, stage, options, viable)
+    step = jax.jit(step_lib.trainer(loss, tx), donate_argnums=0,
+                   out_shardings=(state_shardings, mesh_lib.whole(mesh)))
+    plan_at = _plan_at(config, stage, model.layout, viable)
+    progress = log.Progress(name, options.steps, start)
+    with log.Metrics(folder / 'metrics.jsonl', start) as metrics:
+      began = time.monotonic()
+      for i, (batch, extra) in enumerate(feed(start, options.steps), start):
+        batch = mesh_lib.place(batch, mesh)
+        extra = plan_at(i) if extra is None else mesh_lib.place(extra, mesh)
+        state, numbers = step(state, batch, extra)
+        done = i + 1
+        if done % config.log.every == 0 or done in (start + 1, options.steps):
+          row = {k: float(v) for k, v in jax.device_get(numbers).items()}
+          progress.line(done, **row)
+          metrics.write(dict(
+              step=done, **row, learning_rate=float(
+                  optim.schedule(options)(i)),
+              seconds=round(time.monotonic() - began, 3)))
+        if done % config.checkpoint.every == 0 or done == options.steps:
+          saved.save(done, state.params, state.opt)
+    saved.wait()
+  return state.params
+
+
+def restore(config, name: str, workdir, mesh, suite):
+  """Parameters of the first finished stage among `name` and its forebears.
+
+  Raises:
+    ValueError: none of them is finished.
+  """
+  model = step_lib.model(config)
+  feed = _feed(config, stages.STAGES['base'], suite, (), mesh)
+  shapes, shardings, _ = _parameters(config, model, feed, mesh)
+  found = _finished(config, (name, *stages.STAGES[name].starts_from), workdir)
+  with checkpoint.Checkpoints(
+      pathlib.Path(workdir) / found / 'checkpoints') as saved:
+    return saved.restore(config[found].steps,
+                         checkpoint.abstract(shapes, shardings))[0]
+
+
+def _feed(config, stage, suite, labels, mesh):
+  """(start, stop) -> batches of the stage."""
+  if stage.loss == 'policy':
+    load = loader.labelled(suite, 'label', labels, config.seed)
+  else:
+    load = loader.training(suite, stage.name)
+  rows = config[stage.name].batch
+  if rows % mesh_lib.row_ways(mesh):
+    raise ValueError(
+        f'{stage.name}.batch is {rows} rows, which mesh.data * mesh.fsdp = '
+        f'{mesh_lib.row_ways(mesh)} does not divide')
+  return lambda start, stop: loader.batches(
+      load, rows, start, stop, process=jax.process_index(),
+      processes=jax.process_count(), threads=config.data.threads,
+      ahead=config.data.ahead)
+
+
+def _parameters(config, model, feed, mesh):
+  """Abstract parameters, their shardings, and a function that makes them."""
+  batch, _ = next(feed(0, 1))
+  make, shapes, shardings = step_lib.init(model, config.seed, batch, mesh)
+  return shapes, shardings, make
+
+
+def _finished(config, names, workdir):
+  """The first stage of `names` that this config trains, which must be done."""
+  for name in names:
+    if config[name].steps:
+      folder = pathlib.Path(workdir) / name / 'checkpoints'
+      if not (folder / str(config[name].steps)).exists():
+        raise ValueError(
+            f'the {name} stage is not finished ({folder} has no step '
+            f'{config[name].steps}); run it first: --config=...:stage={name}')
+      return name
+  raise ValueError(f'none of the stages {names} has steps in this config')
+
+
+def _first(config, stage, workdir, shapes, shardings, make, model):
+  """Parameters that a stage starts from."""
+  before = [s for s in stage.starts_from if config[s].steps]
+  if not before:
+    log.say(f'{stage.name}: starts fresh')
+    return make()
+  found = _finished(config, before, workdir)
+  log.say(f'{stage.name}: starts from {found}')
+  with checkpoint.Checkpoints(
+      pathlib.Path(workdir) / found / 'checkpoints') as saved:
+    params, _ = saved.restore(config[found].steps,
+                              checkpoint.abstract(shapes, shardings))
+  if stage.grafts and config.model.cross.init == 'copy':
+    params = visor.copy_cross(params, model.layout)
+  return params
+
+
+def _state_shardings(shapes, shardings, stage, tx, mesh):
+  """Shardings of a State: moments lie as their parameters do."""
+  trained, frozen = optim.split(shardings, stage.trains)
+  opt = jax.eval_shape(tx.init, optim.split(shapes, stage.trains)[0])
+
+  def like(path, _):
+    key = getattr(path[-1], 'key', None)  # moments are dicts of the same paths
+    return trained.get(key, mesh_lib.whole(mesh))
+
+  return step_lib.State(
+      trained, frozen, jax.tree_util.tree_map_with_path(like, opt))
+
+
+def _resume(saved, step, shapes, shardings, stage, tx, state_shardings):
+  opt = checkpoint.abstract(
+      jax.eval_shape(tx.init, optim.split(shapes, stage.trains)[0]),
+      state_shardings.opt)
+  params, opt = saved.restore(
+      step, checkpoint.abstract(shapes, shardings), opt)
+  return step_lib.State(*optim.split(params, stage.trains), opt)
+
+
+def _loss(model, stage, options, viable):
+  """(params, batch, extra) -> (loss, metrics)."""
+  if stage.loss == 'policy':
+    return lambda params, batch, labels: step_lib.policy_loss(
+        model, params, batch, labels, len(viable))
+  return lambda params, batch, plan: step_lib.answer_loss(
+      model, params, batch, plan)
+
+
+def _plan_at(config, stage, layout: plans.Layout, viable):
+  """step -> the plan's bits, or None for the dense base."""
+  options = config[stage.name]
+  if options.plan == 'base':
+    return lambda i: None
+  if options.plan == 'viable':
+    return lambda i: jnp.asarray(
+        plans.plan_at(config.seed, i, viable, options.max_share))
+  fixed = jnp.asarray(getattr(layout, options.plan))
+  return lambda i: fixed
