@@ -36,6 +36,10 @@ LANGUAGE = sizes.Language(
     width=16, depth=6, heads=4, key_heads=2, head_width=6, mlp=24,
     vocabulary=40, rope_theta=100.)
 ROUTER = router.Options(hidden=8, plans=3)
+# Compiles a tiny model five times as fast, to a slower program.
+FAST = {'xla_backend_optimization_level': 0,
+        'xla_cpu_use_fusion_emitters': False}
+BASE = None  # the plan that is the base model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,9 +138,8 @@ def text(batch: batch_lib.Batch, row: int, number: int):
 
 
 def jit(f):
-  """jax.jit for tests: compiled five times as fast, to a slower program."""
-  return jax.jit(f, compiler_options={
-      'xla_backend_optimization_level': 0, 'xla_cpu_use_fusion_emitters': False})
+  """jax.jit for tests: see FAST."""
+  return jax.jit(f, compiler_options=FAST)
 
 
 def tiny(layout: plans.Layout, cross_options=cross.Options(),
@@ -181,14 +184,14 @@ def answer_loss(logits, batch):
 
 
 @functools.cache
-def run(model: visor.Visor, plan=None):
+def run(model: visor.Visor, plan='traced'):
   """Jitted (params, batch, bits) -> (logits, gradients of `answer_loss`).
 
-  `plan` is static; where it is None the plan is `bits`, traced.
+  `plan` is static, a tuple or BASE; where it is 'traced' the plan is `bits`.
   """
   def loss(params, batch, bits):
     logits = model.apply(
-        {'params': params}, batch, bits if plan is None else plan)
+        {'params': params}, batch, bits if plan == 'traced' else plan)
     return answer_loss(logits, batch), logits
 
   def both(params, batch, bits=None):

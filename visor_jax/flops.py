@@ -1,7 +1,7 @@
 """What a prefill costs, in closed form, under an accounting that is stated.
 
-Published savings differ by the formula alone (91x with grouped keys and a causal
-half is 42x with neither), so every number comes with an `Accounting`.
+Published savings differ by the formula alone (91x with grouped keys and the
+causal half is 42x with neither), so every number comes with an `Accounting`.
 
 Only matrix products count. Elementwise work is left out in every accounting:
 norms, softmax, rotary embedding, gathers, and CROSS's depthwise convolution.

@@ -1,0 +1,243 @@
+"""However the layers are computed, the result is one: scanned or written out,
+rematerialised or not, plan traced or static, SELF off or TEXT."""
+
+import dataclasses
+import itertools
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests import rows
+from visor_jax import plan as plans
+from visor_jax.models import llm
+
+LETTERS = {'T': plans.TEXT, 'C': plans.CROSS, 'S': plans.SELF, '?': plans.SELF}
+LAST = dataclasses.replace(rows.ROUTER, token='last')  # may follow a SELF layer
+BATCH = rows.batch(('tvvvtpaa', 'tpa'), ('vvtpaavtpa',))
+
+
+def draw(figure):
+  """Layout of a figure: T text, C cross, S self, ? optional self."""
+  return plans.Layout(tuple(LETTERS[c] for c in figure),
+                      tuple(i for i, c in enumerate(figure) if c == '?'))
+
+
+def tiny(figure, **compute):
+  return rows.tiny(draw(figure), router_options=LAST, **compute)
+
+
+def run(model, plan, static=False):
+  """Logits and gradients; `plan` a tuple of bools."""
+  params = rows.params(model)
+  if static:
+    return rows.run(model, plan)(params, BATCH)
+  return rows.run(model)(params, BATCH, np.array(plan, bool))
+
+
+# Where tokens stand -----------------------------------------------------------
+
+
+def test_geometry():
+  """Positions count from a segment's start, over text and image together."""
+  batch = rows.batch(('tvvtp', 'vta'), shape=rows.Shape(6, 4, 2, 1))
+  at = llm.rows(batch)
+  line = lambda x: ' '.join(map(str, np.asarray(x)[0]))
+  assert line(batch.text_place) == '0 3 4 6 7 8'
+  assert line(batch.visual_place) == '1 2 5 9'
+  assert line(at.merged.segment) == '1 1 1 1 1 2 2 2 0 0'
+  assert line(at.merged.place) == '0 1 2 3 4 5 6 7 8 9'
+  assert line(at.position[:, :8]) == '0 1 2 3 4 0 1 2'
+  assert line(at.text_position[:, :5]) == '0 3 4 1 2'
+  assert line(at.visual_position[:, :3]) == '1 2 0'
+  # Slots are text first, then visual: place 1 is the first visual slot, 6.
+  assert line(at.order) == '0 6 7 1 2 8 3 4 5 9'
+  assert line(np.take_along_axis(at.order, at.place, 1)) == (
+      '0 1 2 3 4 5 6 7 8 9')
+
+
+def test_permute_is_a_gather_with_a_gather_for_its_gradient():
+  index = jax.random.permutation(jax.random.key(0), 7)[None]
+  x = jax.random.normal(jax.random.key(1), (1, 7, 3))
+  weight = jnp.arange(21.).reshape(1, 7, 3)
+  f = lambda permute: jax.grad(lambda x: jnp.sum(weight * permute(x)))(x)
+  inverse = jnp.argsort(index, axis=1)
+  got = f(lambda x: llm.permute(x, index, inverse))
+  assert np.array_equal(got, f(lambda x: x[:, index[0]]))
+  assert not np.array_equal(index, inverse)
+
+
+# One result -------------------------------------------------------------------
+
+FIGURES = [
+    'TC?TC?',  # L = 3n
+    'TC?TC?T',  # the rest is TEXT
+    '?TTC?TC',  # a period that starts late
+    '??S?CCST',  # neighbours; a SELF layer that is not optional
+    'CTSC?',  # nothing repeats
+    '?T?',  # no CROSS layer, no such weights
+]
+
+
+@pytest.mark.parametrize('figure', FIGURES)
+def test_scanned_equals_written_out(figure):
+  """And remat changes nothing: the two differ in both, for every plan."""
+  one = tiny(figure)
+  other = tiny(figure, scan=False, remat=False)
+  for plan in one.layout.plans:
+    got, want = run(one, plan), run(other, plan)
+    rows.close(got, want)
+
+
+@pytest.mark.parametrize('compute', [
+    dict(remat=False), dict(scan=False), dict(chunk=5)], ids=str)
+def test_compute_changes_nothing(compute):
+  """Each alone, so that two faults cannot hide each other."""
+  one, other = tiny('TC?TC?'), tiny('TC?TC?', **compute)
+  for plan in one.layout.plans:
+    rows.close(run(other, plan), run(one, plan))
+
+
+@pytest.mark.parametrize('plan', draw('TC?TC?').plans, ids=plans.name)
+def test_static_equals_traced(plan):
+  model = tiny('TC?TC?')
+  rows.close(run(model, plan, static=True), run(model, plan))
+
+
+@pytest.mark.parametrize('figure,plan', [
+    ('TC?TC?T', (False, True)), ('??S?CCST', (True, False, True))])
+def test_static_equals_traced_for_any_kinds(figure, plan):
+  model = tiny(figure)
+  rows.close(run(model, plan, static=True), run(model, plan))
+
+
+def test_plans_differ():
+  """All of the above would hold for a model that ignores its plan."""
+  model = tiny('??S?CCST')
+  found = [run(model, plan)[0] for plan in model.layout.plans]
+  there = BATCH.text_segment > 0
+  for a, b in itertools.combinations(found, 2):
+    assert np.max(np.abs(np.asarray(a - b)[there])) > 1e-2
+
+
+@pytest.mark.parametrize('static', [False, True])
+def test_off_is_text(static):
+  """An optional SELF layer that is off runs as TEXT, with the same weights;
+  the model on the other side has TEXT there, and never heard of SELF."""
+  half, none = tiny('TCTTC?'), tiny('TCTTCT')
+  model = tiny('TC?TC?')
+  rows.close(run(model, (False, True), static), run(half, (True,)))
+  rows.close(run(model, (False, False), static), run(none, ()))
+
+
+def test_a_fresh_cross_layer_does_nothing():
+  """Initialised by the model, not by us: `out` is zero, the rest is not."""
+  model, blind = tiny('TC?TC?'), tiny('TT?TT?')
+  params = rows.jit(lambda key: model.init(key, BATCH, method='everything'))(
+      jax.random.key(0))['params']
+  params = jax.tree.map(np.asarray, nn.meta.unbox(params))
+  assert not params['llm']['cross']['out'].any()
+  assert params['llm']['cross']['key'].any()
+  plan = np.array([True, False])
+  logits, grads = rows.run(model)(params, BATCH, plan)
+  grads['llm'].pop('cross')
+  without = params | {'llm': dict(params['llm'])}
+  without['llm'].pop('cross')
+  want = rows.run(blind)(without, BATCH, plan)
+  assert np.array_equal(logits, want[0])  # x + 0 is x
+  rows.close(grads, want[1])
+
+
+def test_bfloat16():
+  """The same result but for rounding; logits stay float32."""
+  model, exact = tiny('TC?TC?', dtype='bfloat16'), tiny('TC?TC?')
+  logits, grads = run(model, (True, False))
+  assert logits.dtype == jnp.float32
+  assert all(g.dtype == jnp.float32 for g in jax.tree.leaves(grads))
+  want = run(exact, (True, False))[0]
+  there = BATCH.text_segment > 0
+  error = np.abs(np.asarray(logits - want)[there])
+  assert 1e-4 < error.max() < .1 * np.abs(np.asarray(want)).max()
+
+
+# Work that is skipped ---------------------------------------------------------
+
+
+def equations(jaxpr, inside=()):
+  """All equations of a jaxpr with the path of primitives that hold them; a
+  branch of a cond is called cond0 or cond1."""
+  for e in jaxpr.eqns:
+    yield e, inside
+    for name, value in e.params.items():
+      for i, sub in enumerate(jax.tree.leaves(
+          value, is_leaf=lambda x: hasattr(x, 'eqns') or hasattr(x, 'jaxpr'))):
+        sub = getattr(sub, 'jaxpr', sub)
+        if hasattr(sub, 'eqns'):
+          label = e.primitive.name + (str(i) if name == 'branches' else '')
+          yield from equations(sub, (*inside, label))
+
+
+def traced(figure, gradient):
+  """jaxpr of the traced plan; S = 22 slots occur in SELF layers only."""
+  model = tiny(figure)
+  f = rows.run(model) if gradient else (
+      lambda p, b, bits: model.apply({'params': p}, b, bits))
+  plan = np.zeros(len(model.layout.optional), bool)
+  return list(equations(jax.make_jaxpr(f)(
+      rows.params(model), BATCH, plan).jaxpr))
+
+
+def wide(equation):
+  """Does it compute on the S slots of a SELF layer?"""
+  s = BATCH.tokens.shape[1] + BATCH.visual_place.shape[1]
+  return equation.primitive.name == 'dot_general' and any(
+      s in v.aval.shape for v in (*equation.invars, *equation.outvars))
+
+
+@pytest.mark.parametrize('gradient', [False, True])
+@pytest.mark.parametrize('figure', FIGURES[:3])
+def test_a_self_layer_is_one_branch_of_a_cond(figure, gradient):
+  """Not a select of two results: what is off is not computed, nor are its
+  gradients."""
+  found = [inside for e, inside in traced(figure, gradient) if wide(e)]
+  assert found
+  for inside in found:
+    assert 'cond1' in inside and 'cond0' not in inside, inside
+
+
+def test_a_self_layer_that_is_not_optional_always_runs():
+  """The test above can see one that is not in a cond."""
+  found = [inside for e, inside in traced('CTSC?', False) if wide(e)]
+  assert {'cond1' in inside for inside in found} == {True, False}
+
+
+def test_static_plans_have_no_cond_and_no_layer_that_is_off():
+  model = tiny('TC?TC?')
+  jaxpr = lambda plan: list(equations(jax.make_jaxpr(
+      lambda p: model.apply({'params': p}, BATCH, plan))(
+          rows.params(model)).jaxpr))
+  for plan in model.layout.plans:
+    found = jaxpr(plan)
+    assert not any(e.primitive.name == 'cond' for e, _ in found)
+    assert any(wide(e) for e, _ in found) == any(plan)
+
+
+def test_one_program_serves_all_plans():
+  """And XLA keeps the branch that jax asked for."""
+  model = tiny('TC?TC?')
+  f = rows.run(model)
+  for plan in model.layout.plans:
+    run(model, plan)
+  assert f._cache_size() == 1
+  plan = np.array(model.layout.max)
+  compiled = f.lower(rows.params(model), BATCH, plan).compile()
+  assert ' conditional(' in compiled.as_text()
+
+
+def test_a_repeated_period_is_compiled_once():
+  """A deeper model has no larger program."""
+  count = lambda figure: len(traced(figure, False))
+  assert count('TC?' * 2) == count('TC?' * 3) == count('TC?' * 4)
+  assert count('TC?TC?T') > count('TC?TC?')
