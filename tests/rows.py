@@ -44,10 +44,15 @@ BASE = None  # the plan that is the base model
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-  """A figure and the seed of what it holds: with it, a prefix holds the same."""
+  """A figure and the seed of what it holds; a prefix of it holds the same."""
 
   figure: str
   seed: int
+
+
+def same(figure: str, prefix: str) -> Segment:
+  """A prefix of a figure, holding what the whole of it holds."""
+  return Segment(prefix, zlib.crc32(figure.encode()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +102,8 @@ def _row(segments, shape, vision, vocabulary, noise, visual_first):
       segment = Segment(segment, zlib.crc32(segment.encode()))
     rng = np.random.default_rng([1, segment.seed])
     tokens = rng.integers(vocabulary, size=64)
-    source, weight = rng.integers(patches + 1, size=(64, 2)), rng.random((64, 2))
+    source = rng.integers(patches + 1, size=(64, 2))
+    weight = rng.random((64, 2))
     source[2] = patches  # this one is a newline, wherever tiles are
     pixels = rng.integers(256, size=(*vision.tile, 3))
     source = np.where(source == patches, shape.tiles * patches,
@@ -153,13 +159,17 @@ def tiny(layout: plans.Layout, cross_options=cross.Options(),
                      router_options, llm.Compute(**compute))
 
 
-@functools.cache
 def params(model: visor.Visor, seed=0):
   """Parameters of which none is zero, small or idle; numpy, unboxed.
 
   A leaf depends on its path and shape alone, so models that share a path share
   its weights.
   """
+  return _params(model.clone(compute=llm.Compute()), seed)
+
+
+@functools.cache
+def _params(model, seed):
   one = batch(('tvp',), shape=Shape(2, 1, 1, 1))
   shapes = jax.eval_shape(
       lambda key: model.init(key, one, method='everything'), jax.random.key(0))
@@ -184,20 +194,27 @@ def answer_loss(logits, batch):
 
 
 @functools.cache
+def logits(model: visor.Visor, plan='traced'):
+  """Jitted (params, batch, bits) -> logits; see `run`."""
+  return jit(lambda params, batch, bits=None: model.apply(
+      {'params': params}, batch, bits if plan == 'traced' else plan))
+
+
+@functools.cache
 def run(model: visor.Visor, plan='traced'):
   """Jitted (params, batch, bits) -> (logits, gradients of `answer_loss`).
 
   `plan` is static, a tuple or BASE; where it is 'traced' the plan is `bits`.
   """
   def loss(params, batch, bits):
-    logits = model.apply(
+    out = model.apply(
         {'params': params}, batch, bits if plan == 'traced' else plan)
-    return answer_loss(logits, batch), logits
+    return answer_loss(out, batch), out
 
   def both(params, batch, bits=None):
-    (_, logits), grads = jax.value_and_grad(loss, has_aux=True)(
+    (_, out), grads = jax.value_and_grad(loss, has_aux=True)(
         params, batch, bits)
-    return logits, grads
+    return out, grads
 
   return jit(both)
 

@@ -65,9 +65,9 @@ def default() -> ml_collections.ConfigDict:
   c.data = d = ml_collections.ConfigDict()
   d.suite = 'digits'  # the built-in suite; '' for none yet
   d.digits = ml_collections.ConfigDict()
-  d.digits.blocks = (2, 2)  # rows, columns of blocks on a page
-  d.digits.columns = 5  # of cells in a block
-  d.digits.turns = 4  # questions per page in training, one a block at most
+  d.digits.height = 5  # cells of a page from top to bottom
+  d.digits.width = 8  # and from left to right
+  d.digits.turns = 8  # different questions per page in training
   d.threads = 1  # that prepare batches ahead
   d.ahead = 4  # batches prepared ahead
 

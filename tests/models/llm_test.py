@@ -71,95 +71,112 @@ def test_permute_is_a_gather_with_a_gather_for_its_gradient():
 
 # One result -------------------------------------------------------------------
 
-FIGURES = [
-    'TC?TC?',  # L = 3n
-    'TC?TC?T',  # the rest is TEXT
-    '?TTC?TC',  # a period that starts late
-    '??S?CCST',  # neighbours; a SELF layer that is not optional
-    'CTSC?',  # nothing repeats
-    '?T?',  # no CROSS layer, no such weights
-]
-
-
-@pytest.mark.parametrize('figure', FIGURES)
+@pytest.mark.parametrize('figure', [
+    'TC?TC?', '?T?'])  # the last: no CROSS layer, no such weights, no repeats
 def test_scanned_equals_written_out(figure):
   """And remat changes nothing: the two differ in both, for every plan."""
   one = tiny(figure)
   other = tiny(figure, scan=False, remat=False)
   for plan in one.layout.plans:
-    got, want = run(one, plan), run(other, plan)
-    rows.close(got, want)
+    rows.close(run(one, plan), run(other, plan))
 
 
-@pytest.mark.parametrize('compute', [
-    dict(remat=False), dict(scan=False), dict(chunk=5)], ids=str)
-def test_compute_changes_nothing(compute):
-  """Each alone, so that two faults cannot hide each other."""
-  one, other = tiny('TC?TC?'), tiny('TC?TC?', **compute)
+def test_remat_changes_nothing():
+  """Alone, so that it cannot hide a fault of the scan above."""
+  one, other = tiny('TC?TC?'), tiny('TC?TC?', remat=False)
   for plan in one.layout.plans:
     rows.close(run(other, plan), run(one, plan))
 
 
-@pytest.mark.parametrize('plan', draw('TC?TC?').plans, ids=plans.name)
-def test_static_equals_traced(plan):
+def test_static_equals_traced():
   model = tiny('TC?TC?')
+  plan = (True, False)
   rows.close(run(model, plan, static=True), run(model, plan))
 
 
 @pytest.mark.parametrize('figure,plan', [
-    ('TC?TC?T', (False, True)), ('??S?CCST', (True, False, True))])
-def test_static_equals_traced_for_any_kinds(figure, plan):
-  model = tiny(figure)
-  rows.close(run(model, plan, static=True), run(model, plan))
+    ('TC?TC?', (False, False)), ('TC?TC?', (False, True)),
+    ('TC?TC?T', (True, True)),  # the rest is TEXT
+    ('?TTC?TC', (True, True)),  # a period that starts late
+    # Neighbours, and a SELF layer that is not optional:
+    ('??S?CCST', (True, False, True)), ('??S?CCST', (False, True, False)),
+    ('??S?CCST', (True, True, True))])
+def test_any_kinds_any_plan(figure, plan):
+  """Traced and scanned, traced and written out, static: logits only, to save a
+  minute."""
+  model, out = tiny(figure), tiny(figure, scan=False)
+  args = rows.params(model), BATCH
+  want = rows.logits(model, plan)(*args)
+  rows.close(rows.logits(model)(*args, np.array(plan)), want)
+  rows.close(rows.logits(out)(*args, np.array(plan)), want)
 
 
 def test_plans_differ():
   """All of the above would hold for a model that ignores its plan."""
   model = tiny('??S?CCST')
-  found = [run(model, plan)[0] for plan in model.layout.plans]
+  found = [rows.logits(model)(rows.params(model), BATCH, np.array(plan))
+           for plan in model.layout.plans]
   there = BATCH.text_segment > 0
   for a, b in itertools.combinations(found, 2):
     assert np.max(np.abs(np.asarray(a - b)[there])) > 1e-2
 
 
-@pytest.mark.parametrize('static', [False, True])
-def test_off_is_text(static):
-  """An optional SELF layer that is off runs as TEXT, with the same weights;
-  the model on the other side has TEXT there, and never heard of SELF."""
-  half, none = tiny('TCTTC?'), tiny('TCTTCT')
+@pytest.mark.parametrize('figure,plan', [
+    ('TCTTC?', (False, True)),
+    ('TCTTCT', (False, False))])
+def test_off_is_text(figure, plan):
+  """A SELF layer that is off is a TEXT layer with the same weights: the model
+  of the figure has TEXT there, and never heard of SELF."""
   model = tiny('TC?TC?')
-  rows.close(run(model, (False, True), static), run(half, (True,)))
-  rows.close(run(model, (False, False), static), run(none, ()))
+  on = np.array([bit for bit in plan if bit])
+  rows.close(run(model, plan),
+             rows.run(tiny(figure))(rows.params(model), BATCH, on))
 
 
 def test_a_fresh_cross_layer_does_nothing():
-  """Initialised by the model, not by us: `out` is zero, the rest is not."""
+  """As the model initialises it: `out` is zero, the rest is not."""
   model, blind = tiny('TC?TC?'), tiny('TT?TT?')
-  params = rows.jit(lambda key: model.init(key, BATCH, method='everything'))(
-      jax.random.key(0))['params']
-  params = jax.tree.map(np.asarray, nn.meta.unbox(params))
-  assert not params['llm']['cross']['out'].any()
-  assert params['llm']['cross']['key'].any()
+  fresh = nn.meta.unbox(rows.jit(
+      lambda key: model.init(key, BATCH, method='everything'))(
+          jax.random.key(0))['params']['llm']['cross'])
+  assert not fresh['out'].any() and fresh['key'].any()
+  params = rows.params(model)
+  params = params | {'llm': params['llm'] | {'cross': fresh}}
   plan = np.array([True, False])
-  logits, grads = rows.run(model)(params, BATCH, plan)
-  grads['llm'].pop('cross')
-  without = params | {'llm': dict(params['llm'])}
-  without['llm'].pop('cross')
-  want = rows.run(blind)(without, BATCH, plan)
-  assert np.array_equal(logits, want[0])  # x + 0 is x
-  rows.close(grads, want[1])
+  rows.close(rows.logits(model)(params, BATCH, plan),
+             rows.logits(blind)(params, BATCH, plan), 1e-6)
 
 
 def test_bfloat16():
-  """The same result but for rounding; logits stay float32."""
+  """The same result but for rounding; logits and gradients stay float32."""
   model, exact = tiny('TC?TC?', dtype='bfloat16'), tiny('TC?TC?')
-  logits, grads = run(model, (True, False))
-  assert logits.dtype == jnp.float32
-  assert all(g.dtype == jnp.float32 for g in jax.tree.leaves(grads))
-  want = run(exact, (True, False))[0]
+  plan = np.array([True, False])
+  args = rows.params(model), BATCH, plan
+  got, want = rows.logits(model)(*args), rows.logits(exact)(*args)
   there = BATCH.text_segment > 0
-  error = np.abs(np.asarray(logits - want)[there])
-  assert 1e-4 < error.max() < .1 * np.abs(np.asarray(want)).max()
+  error = np.abs(np.asarray(got - want)[there])
+  assert 1e-3 < error.max() < .1 * np.abs(np.asarray(want)).max()
+  for leaf in jax.tree.leaves(jax.eval_shape(rows.run(model), *args)):
+    assert leaf.dtype == jnp.float32
+
+
+@pytest.mark.parametrize('layout', [plans.base(2), plans.visor(3, self_=())])
+def test_a_layout_without_optional_layers_can_be_made(layout):
+  """The base alone, or CROSS without SELF (the paper's '0 SELF, 6 CROSS')."""
+  # BUG: Visor.before_self is min() of nothing: "min() iterable argument is
+  # empty" from init, since `everything` routes.
+  rows.params(rows.tiny(layout, router_options=LAST))
+
+
+@pytest.mark.parametrize('bits', [1, 3])
+def test_a_traced_plan_has_the_models_length(bits):
+  """As a static one, which `Layout.check` sees to."""
+  # BUG: one that is too long runs, its last bits unread (a plan of another
+  # model); one too short says "cannot reshape array of shape (1,)".
+  model = tiny('TC?TC?')
+  with pytest.raises(ValueError, match=f'{bits} optional SELF'):
+    jax.eval_shape(rows.logits(model), rows.params(model), BATCH,
+                   np.ones(bits, bool))
 
 
 # Work that is skipped ---------------------------------------------------------
@@ -182,8 +199,7 @@ def equations(jaxpr, inside=()):
 def traced(figure, gradient):
   """jaxpr of the traced plan; S = 22 slots occur in SELF layers only."""
   model = tiny(figure)
-  f = rows.run(model) if gradient else (
-      lambda p, b, bits: model.apply({'params': p}, b, bits))
+  f = (rows.run if gradient else rows.logits)(model).__wrapped__
   plan = np.zeros(len(model.layout.optional), bool)
   return list(equations(jax.make_jaxpr(f)(
       rows.params(model), BATCH, plan).jaxpr))
@@ -197,7 +213,7 @@ def wide(equation):
 
 
 @pytest.mark.parametrize('gradient', [False, True])
-@pytest.mark.parametrize('figure', FIGURES[:3])
+@pytest.mark.parametrize('figure', ['TC?TC?', '?TTC?TC'])
 def test_a_self_layer_is_one_branch_of_a_cond(figure, gradient):
   """Not a select of two results: what is off is not computed, nor are its
   gradients."""

@@ -1,12 +1,10 @@
 """The built-in suite: questions about pages of real handwriting.
 
-A page is a grid of blocks named a, b, c, ...; a block is two rows of cells and
-every cell holds one of the 1,797 handwritten digits that scikit-learn ships,
-8 x 8 pixels, one visual token. A question is about one block.
-
-Coarse families are seen at a glance. Fine families ask how the upper row
-relates to the lower one, column by column: the partner of a cell is a whole
-page width away, so that no look at single cells, however wide, can tell.
+A page is a grid of cells of 8 x 8 pixels, one visual token each. Five of its
+rows hold a left and a right digit, out of the 1,797 handwritten ones that
+scikit-learn ships; the rest is paper. Coarse families ask what is seen at a
+glance: paper, ink, light, a mark. Fine families ask how left and right
+digits relate, in all rows at once, and what single cells hold.
 
 Every page is a pure function of (seed, stream, index).
 """
@@ -14,7 +12,6 @@ Every page is a pure function of (seed, stream, index).
 import dataclasses
 import functools
 import hashlib
-import string
 
 import numpy as np
 
@@ -22,12 +19,15 @@ from visor_jax.data import chat
 from visor_jax.data import packing
 
 CELL = 8  # pixels
-SHADES = ('black', 'grey', 'brown', 'navy')
-_SHADES = np.array([[0, 0, 0], [75, 75, 75], [75, 35, 0], [0, 35, 90]])
-_TINTS = np.array([[255, 90, 90], [90, 255, 90], [115, 115, 255]])
+ROWS = 5  # of two digits
+PAPERS = {'black': (0, 0, 0), 'grey': (75, 75, 75), 'brown': (80, 40, 0),
+          'navy': (0, 35, 90)}
+INKS = {'red': (255, 90, 90), 'green': (90, 255, 90), 'blue': (115, 115, 255)}
+CELLS = 'abcdefghij'  # names of the digits' cells, row by row
 
-COARSE = ('shade', 'dark', 'mark')
-FINE = ('match', 'larger', 'where')
+COARSE = ('paper', 'ink', 'dim', 'mark')
+RELATIONS = ('match', 'larger', 'first')  # between left and right digits
+FINE = (*RELATIONS, 'read', 'count')
 
 
 def group(family: str) -> str:
@@ -54,31 +54,37 @@ class Page:
   """What questions are asked of.
 
   Attributes:
-    digits: int [blocks, 2, columns].
-    dark: bool [blocks]; dimly written.
-    mark: bool [blocks]; a white mark stands beside one of its digits.
-    shade: of the paper, a number in SHADES.
+    digits: int [ROWS, 2].
+    paper: its colour.
+    ink: its colour.
+    dim: the ink is dim.
+    mark: one blank cell is white.
     image: uint8 [height, width, 3].
   """
 
   digits: np.ndarray
-  dark: np.ndarray
-  mark: np.ndarray
-  shade: int
+  paper: str
+  ink: str
+  dim: bool
+  mark: bool
   image: np.ndarray
 
-  def answer(self, family: str, block: int) -> str:
-    """The right answer to a question."""
-    top, bottom = self.digits[block]
-    equal = top == bottom
+  def answer(self, question: str) -> str:
+    """The right answer to 'family' or 'family argument'."""
+    family, _, argument = question.partition(' ')
+    left, right = self.digits.T
     yes_no = lambda yes: 'yes' if yes else 'no'
     return {
-        'shade': lambda: SHADES[self.shade],
-        'dark': lambda: yes_no(self.dark[block]),
-        'mark': lambda: yes_no(self.mark[block]),
-        'match': lambda: str(equal.sum()),
-        'larger': lambda: str((top > bottom).sum()),
-        'where': lambda: str(equal.argmax() + 1 if equal.any() else 0),
+        'paper': lambda: self.paper,
+        'ink': lambda: self.ink,
+        'dim': lambda: yes_no(self.dim),
+        'mark': lambda: yes_no(self.mark),
+        'match': lambda: str((left == right).sum()),
+        'larger': lambda: str((left > right).sum()),
+        'first': lambda: str(next(
+            (i for i, same in enumerate(left == right, 1) if same), 0)),
+        'read': lambda: str(self.digits.flat[CELLS.index(argument)]),
+        'count': lambda: str((self.digits == int(argument)).sum()),
     }[family]()
 
 
@@ -87,95 +93,94 @@ class Suite:
 
   Args:
     seed: of the run.
-    blocks: rows and columns of blocks on a page.
-    columns: of cells in a block.
+    height: cells from top to bottom of a page.
+    width: cells from left to right.
     turns: questions per page in training.
   """
 
   answer_tokens = 2  # a word and `end`
 
-  def __init__(self, seed: int, blocks=(2, 2), columns: int = 5,
-               turns: int = 4):
-    self.seed, self.blocks, self.columns = seed, tuple(blocks), columns
-    self.turns, self.count = turns, blocks[0] * blocks[1]
-    if not 1 <= turns <= self.count <= len(string.ascii_lowercase):
-      raise ValueError(
-          f'data.digits: {turns} turns on {blocks} blocks; a page has 1 to 26 '
-          'blocks, and at most one question each')
-    self.names = string.ascii_lowercase[:self.count]
+  def __init__(self, seed: int, height: int = 5, width: int = 8,
+               turns: int = 8):
+    if height < ROWS or width < 2:
+      raise ValueError(f'data.digits: a page of {height} x {width} cells has '
+                       f'no room for {ROWS} rows of two digits')
+    self.seed, self.height, self.width = seed, height, width
+    self.turns = turns
     self.words = chat.Words((
-        *COARSE, *FINE, *self.names, *map(str, range(10)), 'yes', 'no',
-        *SHADES))
+        *COARSE, *FINE, *CELLS, *map(str, range(10)), 'yes', 'no', *PAPERS,
+        *INKS))
+    self._single = (*COARSE, *RELATIONS)
+    self._many = (*(f'read {c}' for c in CELLS),
+                  *(f'count {d}' for d in range(10)))
+    if not 1 <= turns <= len(self._single) + len(self._many):
+      raise ValueError(f'data.digits.turns is {turns}; there are '
+                       f'{len(self._single) + len(self._many)} questions')
 
   def shape(self, turns: int) -> packing.Shape:
     """Slots of a row of so many questions."""
-    height, width = 2 * self.blocks[0], self.columns * self.blocks[1]
+    cells = self.height * self.width
     return packing.Shape(
-        text=6 * turns, visual=height * width, tiles=1, prompts=turns,
-        tile=(height * CELL, width * CELL), patches=height * width)
+        text=6 * turns, visual=cells, tiles=1, prompts=turns,
+        tile=(self.height * CELL, self.width * CELL), patches=cells)
 
   def tiles(self, image):
     """The whole page is one tile."""
     return image[None]
 
   def conversation(self, stream: str, index: int) -> chat.Record:
-    """A page with a question each about some of its blocks."""
+    """A page and different questions about it, relations among them."""
     rng, page = self._page(stream, index)
-    families = rng.choice(COARSE + FINE, self.turns)
-    blocks = rng.permutation(self.count)[:self.turns]
-    return self._record(stream, index, page, families, blocks)
+    half = min(self.turns // 2, len(self._single))
+    questions = [*rng.choice(self._single, half, replace=False),
+                 *rng.choice(self._many, self.turns - half, replace=False)]
+    rng.shuffle(questions)
+    return self._record(stream, index, page, questions)
 
   def question(self, stream: str, index: int) -> chat.Record:
     """A page with one question: even numbers coarse, odd ones fine."""
     rng, page = self._page(stream, index)
     families = FINE if index % 2 else COARSE
     family = families[index // 2 % len(families)]
-    return self._record(stream, index, page, [family],
-                        [rng.integers(self.count)])
+    argument = {'read': CELLS, 'count': '0123456789'}.get(family)
+    return self._record(
+        stream, index, page,
+        [f'{family} {rng.choice(list(argument))}' if argument else family])
 
-  def _record(self, stream, index, page, families, blocks):
-    turns = tuple(
-        chat.Turn(f'{family} {self.names[block]}', page.answer(family, block),
-                  str(family))
-        for family, block in zip(families, blocks))
+  def _record(self, stream, index, page, questions):
+    turns = tuple(chat.Turn(q, page.answer(q), q.split()[0])
+                  for q in map(str, questions))
     return chat.Record(f'{stream}/{index}', page.image, turns)
 
   def _page(self, stream, index):
     """A page and the generator that goes on to draw its questions."""
     key = hashlib.sha256(f'{self.seed}/{stream}/{index}'.encode()).digest()
     rng = np.random.default_rng(list(np.frombuffer(key[:16], np.uint32)))
-    digits = self._pairs(rng)
-    dark, mark = rng.random((2, self.count)) < 0.5
-    shade = int(rng.integers(len(SHADES)))
-    image = self._draw(rng, digits, dark, mark, shade, stream == 'test')
-    return rng, Page(digits, dark, mark, shade, image)
+    left = rng.integers(10, size=ROWS)
+    other = (left + rng.integers(1, 10, size=ROWS)) % 10
+    # Every number of equal rows is equally likely.
+    equal = rng.permutation(ROWS) < rng.integers(ROWS + 1)
+    digits = np.stack([left, np.where(equal, left, other)], axis=1)
+    paper, ink = rng.choice(list(PAPERS)), rng.choice(list(INKS))
+    dim, mark = rng.random(2) < 0.5
+    image = self._draw(rng, digits, PAPERS[paper], INKS[ink], dim, mark,
+                       stream == 'test')
+    return rng, Page(digits, str(paper), str(ink), dim, mark, image)
 
-  def _pairs(self, rng):
-    """Digits in which every number of equal columns is equally likely."""
-    n = self.columns
-    top = rng.integers(10, size=(self.count, n))
-    other = (top + rng.integers(1, 10, size=top.shape)) % 10
-    equal = rng.integers(n + 1, size=(self.count, 1))
-    first = rng.permuted(np.tile(np.arange(n), (self.count, 1)), axis=1)
-    return np.stack([top, np.where(first < equal, top, other)], axis=1)
-
-  def _draw(self, rng, digits, dark, mark, shade, test):
-    """uint8 [height, width, 3]."""
+  def _draw(self, rng, digits, paper, ink, dim, mark, test):
+    """uint8 [height * CELL, width * CELL, 3]."""
+    h, w = self.height, self.width
+    light = np.zeros((h, w, CELL, CELL))
     pool = _handwriting()[test]
-    u = rng.random(digits.shape)
-    ink = np.stack([pool[d][int(x * len(pool[d]))]
-                    for d, x in zip(digits.flat, u.flat)])
-    tint = _TINTS[rng.integers(len(_TINTS), size=digits.size)]
-    light = np.where(dark, 0.45, 1.0)[:, None, None] * rng.uniform(
-        0.9, 1.0, digits.shape)
-    pixels = ink[..., None] / 255 * (
-        tint * light.reshape(-1, 1))[:, None, None]
-    pixels = np.maximum(pixels, _SHADES[shade])
-    each = digits[0].size
-    spots = np.arange(self.count) * each + rng.integers(each, size=self.count)
-    for corner in ((0, 0), (CELL - 1, 0)):
-      pixels[spots[mark], corner[0], corner[1]] = 255
-    down, across = self.blocks
-    page = pixels.reshape(down, across, 2, self.columns, CELL, CELL, 3)
-    page = page.transpose(0, 2, 4, 1, 3, 5, 6).astype(np.uint8)
-    return page.reshape(down * 2 * CELL, across * self.columns * CELL, 3)
+    rows = np.arange(ROWS) * h // ROWS
+    for i, pair in enumerate(digits):
+      for side, digit in enumerate(pair):
+        one = pool[digit][rng.integers(len(pool[digit]))]
+        light[rows[i], (w // 6, w - 1 - w // 6)[side]] = one / 255
+    light *= 0.5 if dim else 1.0
+    page = np.maximum(light[..., None] * np.array(ink), np.array(paper))
+    if mark:
+      blank = np.argwhere(light.max(axis=(2, 3)) == 0)
+      page[tuple(blank[rng.integers(len(blank))])] = 255
+    page = page.transpose(0, 2, 1, 3, 4).astype(np.uint8)
+    return page.reshape(h * CELL, w * CELL, 3)

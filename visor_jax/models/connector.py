@@ -32,9 +32,9 @@ class Connector(nn.Module):
     # No layer's output is small: a fan-in start keeps features near unit size.
     fan_in = nn.initializers.lecun_normal()
     get = lambda *args: layers.weight(self, *args).astype(dtype)
-    x = patches @ get('in', (wide, d), ('vision', 'embed'), fan_in)
+    x = layers.project(patches, get('in', (wide, d), ('vision', 'embed'), fan_in))
     x = nn.gelu(x + get('in_bias', (d,), ('embed',), zeros), approximate=False)
-    x = x @ get('out', (d, d), ('hidden', 'embed'), fan_in)
+    x = layers.project(x, get('out', (d, d), ('hidden', 'embed'), fan_in))
     x = x + get('out_bias', (d,), ('embed',), zeros)
     newline = get('newline', (d,), ('embed',))
     x = jnp.concatenate(

@@ -90,8 +90,8 @@ class CrossAttention(nn.Module):
       visual = visual + conv(visual, slots.segment, self.conv)
     if self.options.norm:
       visual = self.visual_norm(visual)
-    key = jnp.einsum('BVD,DKH->BVKH', visual, self.key) + self.key_bias
-    value = jnp.einsum('BVD,DKH->BVKH', visual, self.value) + self.value_bias
+    key = layers.project(visual, self.key) + self.key_bias
+    value = layers.project(visual, self.value) + self.value_bias
     if self.options.rope:
       key = layers.rope(key, position, self.size.rope_theta)
     return key, value
@@ -109,11 +109,11 @@ class CrossAttention(nn.Module):
     """
     if self.options.norm:
       text = self.text_norm(text)
-    query = jnp.einsum('BTD,DNH->BTNH', text, self.query) + self.query_bias
+    query = layers.project(text, self.query) + self.query_bias
     if self.options.rope:
       query = layers.rope(query, position, self.size.rope_theta)
     context = attend(query, *keys, slots, visual_slots)
-    return jnp.einsum('BTNH,NHD->BTD', context, self.out)
+    return layers.project(context, self.out, 2)
 
 
 CROSS = {'attention': CrossAttention}

@@ -125,9 +125,9 @@ class Llm(nn.Module):
   def logits(self, text):
     """[B, T, D] -> float32 [B, T, C]."""
     head = self.embedding.T if self.size.tied else self.head
-    return jnp.einsum('BTD,DC->BTC', self.norm(text).astype(self.compute.dtype),
-                      head.astype(self.compute.dtype),
-                      preferred_element_type=jnp.float32)
+    dtype = self.compute.dtype
+    return layers.project(self.norm(text).astype(dtype),
+                          head.astype(dtype)).astype(jnp.float32)
 
   @property
   def attend(self):
@@ -220,7 +220,12 @@ class Llm(nn.Module):
       s = stream._replace(text=text, visual=visual)
       return self._text(weights, s, rows).text, visual
 
-    text, visual = jax.lax.cond(bit, on, off, stream.text, stream.visual)
+    # Checkpointed, because a cond saves for both branches what either needs
+    # in the backward pass: the zeros of a branch that is off cost as much as
+    # the attention they stand for.
+    text, visual = jax.lax.cond(
+        bit, jax.checkpoint(on), jax.checkpoint(off), stream.text,
+        stream.visual)
     return stream._replace(text=text, visual=visual)
 
   def _self(self, weights, stream, rows):

@@ -40,28 +40,24 @@ class Block(nn.Module):
     d, n, h = size.width, size.heads, size.width // size.heads
     norm = lambda name: LayerNorm(size.norm_eps, name=name)
 
-    def linear(y, name, shape, axes, equation, outputs):
+    def linear(y, name, shape, axes, inputs=1):
       kernel = layers.weight(self, name, shape, axes)
-      bias = layers.weight(self, name + '_bias', shape[outputs], axes[outputs],
+      bias = layers.weight(self, name + '_bias', shape[inputs:], axes[inputs:],
                            nn.initializers.zeros)
-      return jnp.einsum(equation, y, kernel) + bias
+      return layers.project(y, kernel, inputs) + bias
 
     y = norm('attention_norm')(x)
     query, key, value = (
-        linear(y, name, (d, n, h), ('embed', 'heads', 'head'), 'BPD,DNH->BPNH',
-               slice(1, None)) for name in ('query', 'key', 'value'))
+        linear(y, name, (d, n, h), ('embed', 'heads', 'head'))
+        for name in ('query', 'key', 'value'))
     gpu = jax.default_backend() == 'gpu' and x.dtype == jnp.bfloat16
     context = jax.nn.dot_product_attention(
         query, key, value,
         implementation='cudnn' if gpu and self.attention == 'auto' else 'xla')
-    x = x + linear(context, 'out', (n, h, d), ('heads', 'head', 'embed'),
-                   'BPNH,NHD->BPD', slice(2, None))
-    y = norm('mlp_norm')(x)
-    y = linear(y, 'up', (d, size.mlp), ('embed', 'mlp'), 'BPD,DF->BPF',
-               slice(1, None))
+    x = x + linear(context, 'out', (n, h, d), ('heads', 'head', 'embed'), 2)
+    y = linear(norm('mlp_norm')(x), 'up', (d, size.mlp), ('embed', 'mlp'))
     y = nn.gelu(y, approximate=True)
-    return x + linear(y, 'down', (size.mlp, d), ('mlp', 'embed'),
-                      'BPF,FD->BPD', slice(1, None))
+    return x + linear(y, 'down', (size.mlp, d), ('mlp', 'embed'))
 
 
 class Vision(nn.Module):
@@ -88,7 +84,7 @@ class Vision(nn.Module):
         self, 'patch_bias', (size.width,), ('embed',), nn.initializers.zeros)
     position = layers.weight(
         self, 'position', (size.patches, size.width), ('patch', 'embed'))
-    x = x @ kernel.astype(dtype) + (bias + position).astype(dtype)
+    x = layers.project(x, kernel.astype(dtype)) + (bias + position).astype(dtype)
     if size.depth:
       block = Block(size, self.compute.attention, parent=None)
       one = jnp.zeros((1, 1, size.width))
