@@ -7,7 +7,7 @@ def get_config(arg=None):
   arg = config.parse_arg(arg, stage='all')
   c = config.default()
   c.stage = arg.stage
-  c.model.size = 'quickstart'
+  c.model.size = 'digits'
   c.model.remat = False
   for stage, steps in dict(
       base=1000, cross=200, full=500, universal=500, policy=300).items():

@@ -43,7 +43,7 @@ def test_nominal_is_the_table(row):
   size = sizes.get('0.5b')
   layout = plans.visor(size.language.depth)
   of = lambda plan: flops.cost(size, layout, plan, visual, 60, tiles=tiles)
-  base = of('base')
+  base = of(None)
   for text, got in ((base_text, base.llm_prefill), (vision_text, base.vision)):
     number, unit = text.split()
     want, half = printed(number, {'G': 1e9, 'T': 1e12}[unit])
@@ -230,15 +230,9 @@ def test_formula_alone_moves_91x_to_42x():
     assert round(base / least) == want
 
 
-def test_base_has_two_names():
-  size, layout = sizes.get('0.5b'), plans.visor(24)
-  assert (flops.cost(size, layout, None, 9, 9)
-          == flops.cost(size, layout, 'base', 9, 9))
-
-
 def test_switches():
   size, layout = sizes.get('0.5b'), plans.visor(24)
-  of = lambda plan='base', **switches: flops.cost(
+  of = lambda plan=None, **switches: flops.cost(
       size, layout, plan, 100, 10,
       dataclasses.replace(flops.NOMINAL, **switches), tiles=2)
   d, n, k, h, f = 896, 14, 2, 64, 4864
@@ -277,7 +271,7 @@ def test_accountings_say_what_they_count():
      'cannot pass'),
 ])
 def test_errors(given, message):
-  given = dict(layout=plans.visor(24), plan='base', visual=9, text=9) | given
+  given = dict(layout=plans.visor(24), plan=None, visual=9, text=9) | given
   with pytest.raises(ValueError, match=message):
     flops.cost(sizes.get('0.5b'), **given)
   with pytest.raises(ValueError, match='causal'):

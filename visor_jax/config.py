@@ -65,9 +65,8 @@ def default() -> ml_collections.ConfigDict:
   c.data = d = ml_collections.ConfigDict()
   d.suite = 'digits'  # the built-in suite; '' for none yet
   d.digits = ml_collections.ConfigDict()
-  d.digits.height = 5  # cells of a page from top to bottom
-  d.digits.width = 8  # and from left to right
-  d.digits.turns = 8  # different questions per page in training
+  d.digits.frames = 1  # of a clip, ten visual tokens each
+  d.digits.turns = 8  # different questions per scene in training
   d.threads = 1  # that prepare batches ahead
   d.ahead = 4  # batches prepared ahead
 

@@ -102,7 +102,7 @@ class Cost:
     return self.vision + self.connector + self.llm_prefill
 
 
-def cost(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | str | None,
+def cost(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | None,
          visual: int, text: int, accounting: Accounting = NOMINAL, *,
          tiles: int = 0, cross_key_heads: str = 'base', routing: int = 0,
          router_token: str = 'learned', router_hidden: int = 128,
@@ -115,8 +115,7 @@ def cost(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | str | None,
   Args:
     size: of the model.
     layout: the VISOR layout.
-    plan: one boolean for each optional SELF layer; None, or 'base', for the
-      dense base model.
+    plan: one boolean for each optional SELF layer; None for the base model.
     visual: visual slots.
     text: text slots.
     accounting: what is counted, and how.
@@ -136,11 +135,8 @@ def cost(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | str | None,
   if len(layout.kinds) != language.depth:
     raise ValueError(f'the layout has {len(layout.kinds)} layers, the size '
                      f'has {language.depth}')
-  if plan is None or plan == 'base':
+  if plan is None:
     layout, plan = plans.base(language.depth), ()
-  elif isinstance(plan, str):
-    raise ValueError(f'plan is {plan!r}, neither base nor one boolean for each '
-                     'optional SELF layer; plan.parse reads names')
   kinds = layout.fix(plan).kinds
 
   layer = lambda kind, routes=0: _layer(

@@ -10,13 +10,13 @@ was. Jobs: base, cross, full, search, universal, label, policy, eval, report.
 
 import importlib.metadata
 import json
-import pathlib
 import platform
 import sys
 import time
 
 from absl import app
 from absl import flags
+from absl import logging
 import jax
 from ml_collections import config_flags
 
@@ -27,7 +27,6 @@ from visor_jax import log
 from visor_jax import mesh as mesh_lib
 from visor_jax import plan as plans
 from visor_jax import search
-from visor_jax import stages
 from visor_jax import step as step_lib
 from visor_jax import train
 from visor_jax import workdir as workdir_lib
@@ -134,6 +133,7 @@ def versions() -> dict:
 def _main(argv):
   if len(argv) > 1:
     raise app.UsageError(f'unknown arguments: {argv[1:]}')
+  logging.set_verbosity(logging.WARNING)  # orbax tells every detail of a save
   try:
     run(_CONFIG.value, _WORKDIR.value)
   except ValueError as e:

@@ -4,7 +4,9 @@ import math
 
 from flax import linen as nn
 import jax
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AxisType
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec
 import numpy as np
 
 from visor_jax import batch as batch_lib

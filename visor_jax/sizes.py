@@ -54,14 +54,10 @@ class Size:
 
 
 SIZES = {
-    # For the built-in suite: a patch is a cell, a tile a page of 5 x 8 or
-    # 10 x 12 of them.
-    'quickstart': Size(
-        Vision(64, 0, 4, 128, tile=(40, 64), patch=8),
-        Language(64, 6, 4, 2, 16, 192, vocabulary=64, rope_theta=1e4)),
+    # For the built-in suite: a patch is a digit, a tile a frame of 2 x 5.
     'digits': Size(
-        Vision(64, 0, 4, 128, tile=(80, 96), patch=8),
-        Language(64, 6, 4, 2, 16, 192, vocabulary=64, rope_theta=1e4)),
+        Vision(64, 0, 4, 128, tile=(16, 40), patch=8),
+        Language(64, 6, 4, 2, 16, 128, vocabulary=64, rope_theta=1e4)),
     '0.5b': Size(Vision(), Language(896, 24, 14, 2, 64, 4864)),
     '1.5b': Size(Vision(), Language(1536, 28, 12, 2, 128, 8960)),
     '7b': Size(Vision(), Language(3584, 28, 28, 4, 128, 18944, tied=False)),

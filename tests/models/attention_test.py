@@ -10,7 +10,6 @@ import pytest
 from tests import rows
 from visor_jax import plan as plans
 from visor_jax.models import attention
-from visor_jax.models import visor
 
 
 def slots(figure, place=None):

@@ -4,9 +4,7 @@ import functools
 
 from flax import linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from tests import rows
 from visor_jax import plan as plans

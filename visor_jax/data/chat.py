@@ -1,7 +1,9 @@
 """Conversations about an image: from words to tokens.
 
-A turn is written `user` question `assistant` answer `end`; the image's visual
-tokens stand behind the first `user`. The model learns answers and their `end`.
+A turn is written `user` question answer `end`; the image's visual tokens stand
+behind the first `user`. The model learns answers and their `end`. There is no
+word between question and answer, because a small model that reads the answer
+off the question's last word learns several times faster.
 """
 
 import dataclasses
@@ -20,16 +22,16 @@ class Turn:
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-  """What a source gives: an image and a conversation about it.
+  """What a source gives: images and a conversation about them.
 
   Attributes:
     id: names the record in errors and result rows.
-    image: uint8 [height, width, 3].
+    images: uint8 [images, height, width, 3].
     turns: the conversation.
   """
 
   id: str
-  image: np.ndarray
+  images: np.ndarray
   turns: tuple[Turn, ...]
 
 
@@ -57,7 +59,7 @@ class Words:
     words: of the questions and answers, without repetition.
   """
 
-  special = ('pad', 'user', 'assistant', 'end')
+  special = ('pad', 'user', 'end')
 
   def __init__(self, words):
     self.words = self.special + tuple(words)
@@ -94,7 +96,7 @@ def conversation(record: Record, words: Words) -> Conversation:
   """A record with its answers, for training."""
   tokens, answer, prompts = [], [], []
   for turn in record.turns:
-    prompt = words.encode(f'user {turn.question} assistant')
+    prompt = words.encode(f'user {turn.question}')
     reply = words.encode(f'{turn.answer} end')
     tokens += prompt + reply
     answer += [False] * len(prompt) + [True] * len(reply)
@@ -105,7 +107,7 @@ def conversation(record: Record, words: Words) -> Conversation:
 
 def prompt(record: Record, words: Words, room: int) -> Conversation:
   """The first question alone, with `room` empty slots for the answer."""
-  tokens = words.encode(f'user {record.turns[0].question} assistant')
+  tokens = words.encode(f'user {record.turns[0].question}')
   end = len(tokens) - 1
   return Conversation(np.array(tokens + [0] * room, np.int32),
                       np.zeros(len(tokens) + room, bool), 1,

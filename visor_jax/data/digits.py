@@ -1,12 +1,12 @@
-"""The built-in suite: questions about pages of real handwriting.
+"""The built-in suite: questions about clips of real handwriting.
 
-A page is a grid of cells of 8 x 8 pixels, one visual token each. Five of its
-rows hold a left and a right digit, out of the 1,797 handwritten ones that
-scikit-learn ships; the rest is paper. Coarse families ask what is seen at a
-glance: paper, ink, light, a mark. Fine families ask how left and right
-digits relate, in all rows at once, and what single cells hold.
+A scene is five columns of two digits, out of the 1,797 handwritten ones that
+scikit-learn ships, 8 x 8 pixels and one visual token each. It is filmed: a
+clip of some frames in flickering light. Coarse families ask what is seen at a
+glance: paper, ink, light, a mark. Fine families ask how the upper digits
+relate to the lower ones, in all columns at once, and what single cells hold.
 
-Every page is a pure function of (seed, stream, index).
+Every scene is a pure function of (seed, stream, index).
 """
 
 import dataclasses
@@ -19,14 +19,14 @@ from visor_jax.data import chat
 from visor_jax.data import packing
 
 CELL = 8  # pixels
-ROWS = 5  # of two digits
+COLUMNS = 5  # of two digits
 PAPERS = {'black': (0, 0, 0), 'grey': (75, 75, 75), 'brown': (80, 40, 0),
           'navy': (0, 35, 90)}
 INKS = {'red': (255, 90, 90), 'green': (90, 255, 90), 'blue': (115, 115, 255)}
-CELLS = 'abcdefghij'  # names of the digits' cells, row by row
+CELLS = 'abcdefghij'  # names of the digits, row by row
 
 COARSE = ('paper', 'ink', 'dim', 'mark')
-RELATIONS = ('match', 'larger', 'first')  # between left and right digits
+RELATIONS = ('match', 'larger', 'first')  # between upper and lower digits
 FINE = (*RELATIONS, 'read', 'count')
 
 
@@ -50,16 +50,16 @@ def _handwriting():
 
 
 @dataclasses.dataclass(frozen=True)
-class Page:
+class Scene:
   """What questions are asked of.
 
   Attributes:
-    digits: int [ROWS, 2].
+    digits: int [2, COLUMNS].
     paper: its colour.
     ink: its colour.
     dim: the ink is dim.
-    mark: one blank cell is white.
-    image: uint8 [height, width, 3].
+    mark: a digit has white corners.
+    frames: uint8 [frames, 2 * CELL, COLUMNS * CELL, 3].
   """
 
   digits: np.ndarray
@@ -67,46 +67,40 @@ class Page:
   ink: str
   dim: bool
   mark: bool
-  image: np.ndarray
+  frames: np.ndarray
 
   def answer(self, question: str) -> str:
     """The right answer to 'family' or 'family argument'."""
     family, _, argument = question.partition(' ')
-    left, right = self.digits.T
+    upper, lower = self.digits
     yes_no = lambda yes: 'yes' if yes else 'no'
     return {
         'paper': lambda: self.paper,
         'ink': lambda: self.ink,
         'dim': lambda: yes_no(self.dim),
         'mark': lambda: yes_no(self.mark),
-        'match': lambda: str((left == right).sum()),
-        'larger': lambda: str((left > right).sum()),
+        'match': lambda: str((upper == lower).sum()),
+        'larger': lambda: str((upper > lower).sum()),
         'first': lambda: str(next(
-            (i for i, same in enumerate(left == right, 1) if same), 0)),
+            (i for i, same in enumerate(upper == lower, 1) if same), 0)),
         'read': lambda: str(self.digits.flat[CELLS.index(argument)]),
         'count': lambda: str((self.digits == int(argument)).sum()),
     }[family]()
 
 
 class Suite:
-  """Pages and questions; what loaders and evaluation ask for.
+  """Scenes and questions; what loaders and evaluation ask for.
 
   Args:
     seed: of the run.
-    height: cells from top to bottom of a page.
-    width: cells from left to right.
-    turns: questions per page in training.
+    frames: of a clip, ten visual tokens each.
+    turns: questions per scene in training.
   """
 
   answer_tokens = 2  # a word and `end`
 
-  def __init__(self, seed: int, height: int = 5, width: int = 8,
-               turns: int = 8):
-    if height < ROWS or width < 2:
-      raise ValueError(f'data.digits: a page of {height} x {width} cells has '
-                       f'no room for {ROWS} rows of two digits')
-    self.seed, self.height, self.width = seed, height, width
-    self.turns = turns
+  def __init__(self, seed: int, frames: int = 1, turns: int = 8):
+    self.seed, self.frames, self.turns = seed, frames, turns
     self.words = chat.Words((
         *COARSE, *FINE, *CELLS, *map(str, range(10)), 'yes', 'no', *PAPERS,
         *INKS))
@@ -119,68 +113,64 @@ class Suite:
 
   def shape(self, turns: int) -> packing.Shape:
     """Slots of a row of so many questions."""
-    cells = self.height * self.width
+    cells = 2 * COLUMNS
     return packing.Shape(
-        text=6 * turns, visual=cells, tiles=1, prompts=turns,
-        tile=(self.height * CELL, self.width * CELL), patches=cells)
+        text=5 * turns, visual=self.frames * cells, tiles=self.frames,
+        prompts=turns, tile=(2 * CELL, COLUMNS * CELL), patches=cells)
 
-  def tiles(self, image):
-    """The whole page is one tile."""
-    return image[None]
+  def tiles(self, images):
+    """A frame is a tile."""
+    return images
 
   def conversation(self, stream: str, index: int) -> chat.Record:
-    """A page and different questions about it, relations among them."""
-    rng, page = self._page(stream, index)
+    """A scene and different questions about it, relations among them."""
+    rng, scene = self._scene(stream, index)
     half = min(self.turns // 2, len(self._single))
     questions = [*rng.choice(self._single, half, replace=False),
                  *rng.choice(self._many, self.turns - half, replace=False)]
     rng.shuffle(questions)
-    return self._record(stream, index, page, questions)
+    return self._record(stream, index, scene, questions)
 
   def question(self, stream: str, index: int) -> chat.Record:
-    """A page with one question: even numbers coarse, odd ones fine."""
-    rng, page = self._page(stream, index)
+    """A scene with one question: even numbers coarse, odd ones fine."""
+    rng, scene = self._scene(stream, index)
     families = FINE if index % 2 else COARSE
     family = families[index // 2 % len(families)]
     argument = {'read': CELLS, 'count': '0123456789'}.get(family)
     return self._record(
-        stream, index, page,
+        stream, index, scene,
         [f'{family} {rng.choice(list(argument))}' if argument else family])
 
-  def _record(self, stream, index, page, questions):
-    turns = tuple(chat.Turn(q, page.answer(q), q.split()[0])
+  def _record(self, stream, index, scene, questions):
+    turns = tuple(chat.Turn(q, scene.answer(q), q.split()[0])
                   for q in map(str, questions))
-    return chat.Record(f'{stream}/{index}', page.image, turns)
+    return chat.Record(f'{stream}/{index}', scene.frames, turns)
 
-  def _page(self, stream, index):
-    """A page and the generator that goes on to draw its questions."""
+  def _scene(self, stream, index):
+    """A scene and the generator that goes on to draw its questions."""
     key = hashlib.sha256(f'{self.seed}/{stream}/{index}'.encode()).digest()
     rng = np.random.default_rng(list(np.frombuffer(key[:16], np.uint32)))
-    left = rng.integers(10, size=ROWS)
-    other = (left + rng.integers(1, 10, size=ROWS)) % 10
-    # Every number of equal rows is equally likely.
-    equal = rng.permutation(ROWS) < rng.integers(ROWS + 1)
-    digits = np.stack([left, np.where(equal, left, other)], axis=1)
+    upper = rng.integers(10, size=COLUMNS)
+    other = (upper + rng.integers(1, 10, size=COLUMNS)) % 10
+    # Every number of equal columns is equally likely.
+    equal = rng.permutation(COLUMNS) < rng.integers(COLUMNS + 1)
+    digits = np.stack([upper, np.where(equal, upper, other)])
     paper, ink = rng.choice(list(PAPERS)), rng.choice(list(INKS))
     dim, mark = rng.random(2) < 0.5
-    image = self._draw(rng, digits, PAPERS[paper], INKS[ink], dim, mark,
-                       stream == 'test')
-    return rng, Page(digits, str(paper), str(ink), dim, mark, image)
+    frames = self._film(rng, digits, PAPERS[paper], INKS[ink], dim, mark,
+                        _handwriting()[stream == 'test'])
+    return rng, Scene(digits, str(paper), str(ink), dim, mark, frames)
 
-  def _draw(self, rng, digits, paper, ink, dim, mark, test):
-    """uint8 [height * CELL, width * CELL, 3]."""
-    h, w = self.height, self.width
-    light = np.zeros((h, w, CELL, CELL))
-    pool = _handwriting()[test]
-    rows = np.arange(ROWS) * h // ROWS
-    for i, pair in enumerate(digits):
-      for side, digit in enumerate(pair):
-        one = pool[digit][rng.integers(len(pool[digit]))]
-        light[rows[i], (w // 6, w - 1 - w // 6)[side]] = one / 255
-    light *= 0.5 if dim else 1.0
-    page = np.maximum(light[..., None] * np.array(ink), np.array(paper))
+  def _film(self, rng, digits, paper, ink, dim, mark, pool):
+    """uint8 [frames, 2 * CELL, COLUMNS * CELL, 3]."""
+    cells = np.stack([pool[d][rng.integers(len(pool[d]))]
+                      for d in digits.flat]) / 255
+    cells = cells[..., None] * (0.5 if dim else 1.0) * np.array(ink)
+    cells = np.maximum(cells, np.array(paper))  # [10, CELL, CELL, 3]
     if mark:
-      blank = np.argwhere(light.max(axis=(2, 3)) == 0)
-      page[tuple(blank[rng.integers(len(blank))])] = 255
-    page = page.transpose(0, 2, 1, 3, 4).astype(np.uint8)
-    return page.reshape(h * CELL, w * CELL, 3)
+      marked = rng.integers(len(cells))
+      cells[marked, ::CELL - 1, ::CELL - 1] = 255
+    scene = cells.reshape(2, COLUMNS, CELL, CELL, 3).transpose(0, 2, 1, 3, 4)
+    scene = scene.reshape(2 * CELL, COLUMNS * CELL, 3)
+    light = rng.uniform(0.85, 1.0, (self.frames, 1, 1, 1))
+    return (scene * light).astype(np.uint8)

@@ -78,7 +78,7 @@ def question(suite, stream: str, index: int):
 
 
 def _row(suite, record, talk, shape):
-  tiles = suite.tiles(record.image)
+  tiles = suite.tiles(record.images)
   return packing.row([packing.segment(talk, tiles, shape.patches)], shape)
 
 

@@ -133,7 +133,11 @@ def _splash_fits(query):
 def _splash(query, key, value, slots, interpret=False):
   """Pallas splash attention for TPU: causal and segment-aware, grouped keys."""
   from jax.experimental.pallas.ops.tpu.splash_attention import (
-      splash_attention_kernel as kernel, splash_attention_mask as masks)
+    splash_attention_kernel as kernel,
+  )
+  from jax.experimental.pallas.ops.tpu.splash_attention import (
+    splash_attention_mask as masks,
+  )
   b, s, n, h = query.shape
   k = key.shape[2]
   mask = masks.MultiHeadMask([masks.CausalMask((s, s))] * (n // k))

@@ -28,15 +28,13 @@ class Connector(nn.Module):
     """
     wide, d = self.size.vision.width, self.size.language.width
     dtype = self.compute.dtype
-    zeros = nn.initializers.zeros
-    # No layer's output is small: a fan-in start keeps features near unit size.
-    fan_in = nn.initializers.lecun_normal()
     get = lambda *args: layers.weight(self, *args).astype(dtype)
-    x = layers.project(patches, get('in', (wide, d), ('vision', 'embed'), fan_in))
-    x = nn.gelu(x + get('in_bias', (d,), ('embed',), zeros), approximate=False)
-    x = layers.project(x, get('out', (d, d), ('hidden', 'embed'), fan_in))
-    x = x + get('out_bias', (d,), ('embed',), zeros)
-    newline = get('newline', (d,), ('embed',))
+    x = layers.project(patches, get('in', (wide, d), ('vision', 'embed')))
+    x = x + get('in_bias', (d,), ('embed',), layers.zeros)
+    x = nn.gelu(x, approximate=False)
+    x = layers.project(x, get('out', (d, d), ('hidden', 'embed')))
+    x = x + get('out_bias', (d,), ('embed',), layers.zeros)
+    newline = get('newline', (d,), ('embed',), layers.small)
     x = jnp.concatenate(
         [x, jnp.broadcast_to(newline, (x.shape[0], 1, d))], axis=1)
     parts = [

@@ -10,7 +10,6 @@ from flax import linen as nn
 import jax.numpy as jnp
 
 from visor_jax import sizes
-from visor_jax.models import attention
 from visor_jax.models import layers
 
 
@@ -60,7 +59,7 @@ class CrossAttention(nn.Module):
     d, n, h = size.width, size.heads, size.head_width
     k = n if options.key_heads == 'full' else size.key_heads
     weight = lambda *args: layers.weight(self, *args)
-    zeros = nn.initializers.zeros
+    zeros = layers.zeros
     self.query = weight('query', (d, n, h), ('embed', 'heads', 'head'))
     self.key = weight('key', (d, k, h), ('embed', 'key_heads', 'head'))
     self.value = weight('value', (d, k, h), ('embed', 'key_heads', 'head'))

@@ -12,10 +12,26 @@ import jax.numpy as jnp
 
 from visor_jax import sizes
 
-_normal = nn.initializers.normal(0.02)
+zeros, ones = nn.initializers.zeros, nn.initializers.ones
+small = nn.initializers.normal(0.02)
 
 
-def weight(module: nn.Module, name: str, shape, axes, init=_normal):
+def fan_in(inputs: int = 1):
+  """Normal, scaled so that outputs are as large as inputs.
+
+  A fixed 0.02 would do at a width of thousands; narrow models hardly learn
+  from it.
+
+  Args:
+    inputs: how many first axes are contracted.
+  """
+  def init(key, shape, dtype=jnp.float32):
+    return jax.random.normal(key, shape, dtype) * (
+        math.prod(shape[:inputs]) ** -0.5)
+  return init
+
+
+def weight(module: nn.Module, name: str, shape, axes, init=fan_in()):
   """A float32 parameter of `module` with logical axis names."""
   return module.param(name, nn.with_logical_partitioning(init, axes), shape)
 
@@ -40,7 +56,7 @@ class RMSNorm(nn.Module):
 
   @nn.compact
   def __call__(self, x):
-    scale = weight(self, 'scale', x.shape[-1:], ('norm',), nn.initializers.ones)
+    scale = weight(self, 'scale', x.shape[-1:], ('norm',), ones)
     high = x.astype(jnp.float32)
     mean = jnp.mean(high * high, axis=-1, keepdims=True)
     return scale * (high * jax.lax.rsqrt(mean + self.eps)).astype(x.dtype)
@@ -76,14 +92,13 @@ class Attention(nn.Module):
 
     def linear(name, heads, axis):
       kernel = weight(self, name, (d, heads, h), ('embed', axis, 'head'))
-      bias = weight(self, name + '_bias', (heads, h), (axis, 'head'),
-                    nn.initializers.zeros)
+      bias = weight(self, name + '_bias', (heads, h), (axis, 'head'), zeros)
       return project(x, kernel) + bias
 
     query = rope(linear('query', n, 'heads'), position, size.rope_theta)
     key = rope(linear('key', k, 'key_heads'), position, size.rope_theta)
     value = linear('value', k, 'key_heads')
-    out = weight(self, 'out', (n, h, d), ('heads', 'head', 'embed'))
+    out = weight(self, 'out', (n, h, d), ('heads', 'head', 'embed'), fan_in(2))
     return project(attend(query, key, value), out, 2)
 
 

@@ -98,7 +98,7 @@ class Llm(nn.Module):
     size = self.size
     self.embedding = layers.weight(
         self, 'embedding', (size.vocabulary, size.width),
-        ('vocabulary', 'embed'))
+        ('vocabulary', 'embed'), jax.nn.initializers.normal(size.width**-0.5))
     if not size.tied:
       self.head = layers.weight(
           self, 'head', (size.width, size.vocabulary), ('embed', 'vocabulary'))

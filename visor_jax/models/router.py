@@ -32,11 +32,11 @@ class Router(nn.Module):
 
   def setup(self):
     d, f = self.size.width, self.options.hidden
-    fan_in, zeros = nn.initializers.lecun_normal(), nn.initializers.zeros
+    zeros = layers.zeros
     get = lambda *args: layers.weight(self, *args)
-    self.token = get('token', (d,), ('embed',))
+    self.token = get('token', (d,), ('embed',), layers.small)
     self.norm = layers.RMSNorm(self.size.norm_eps)
-    self.up = get('up', (d, f), ('embed', 'mlp'), fan_in)
+    self.up = get('up', (d, f), ('embed', 'mlp'))
     self.up_bias = get('up_bias', (f,), ('mlp',), zeros)
     self.down = get('down', (f, self.options.plans), ('mlp', 'plans'), zeros)
     self.bias = get('bias', (self.options.plans,), ('plans',), zeros)

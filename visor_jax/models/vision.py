@@ -3,6 +3,7 @@
 As LLaVA-OneVision uses it: all `depth` layers, no final norm, no pooling.
 """
 
+import os
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
@@ -20,8 +21,8 @@ class LayerNorm(nn.Module):
   @nn.compact
   def __call__(self, x):
     d = x.shape[-1:]
-    scale = layers.weight(self, 'scale', d, ('norm',), nn.initializers.ones)
-    bias = layers.weight(self, 'bias', d, ('norm',), nn.initializers.zeros)
+    scale = layers.weight(self, 'scale', d, ('norm',), layers.ones)
+    bias = layers.weight(self, 'bias', d, ('norm',), layers.zeros)
     high = x.astype(jnp.float32)
     high = jax.nn.standardize(high, axis=-1, epsilon=self.eps)
     return high.astype(x.dtype) * scale + bias
@@ -41,9 +42,9 @@ class Block(nn.Module):
     norm = lambda name: LayerNorm(size.norm_eps, name=name)
 
     def linear(y, name, shape, axes, inputs=1):
-      kernel = layers.weight(self, name, shape, axes)
+      kernel = layers.weight(self, name, shape, axes, layers.fan_in(inputs))
       bias = layers.weight(self, name + '_bias', shape[inputs:], axes[inputs:],
-                           nn.initializers.zeros)
+                           layers.zeros)
       return layers.project(y, kernel, inputs) + bias
 
     y = norm('attention_norm')(x)
@@ -78,12 +79,12 @@ class Vision(nn.Module):
     x = x.reshape(b * i, rows, p, columns, p, 3).transpose(0, 1, 3, 2, 4, 5)
     x = x.reshape(b * i, rows * columns, p * p * 3)
     kernel = layers.weight(
-        self, 'patch', (p * p * 3, size.width), ('patch', 'embed'),
-        nn.initializers.lecun_normal())
+        self, 'patch', (p * p * 3, size.width), ('patch', 'embed'))
     bias = layers.weight(
-        self, 'patch_bias', (size.width,), ('embed',), nn.initializers.zeros)
+        self, 'patch_bias', (size.width,), ('embed',), layers.zeros)
     position = layers.weight(
-        self, 'position', (size.patches, size.width), ('patch', 'embed'))
+        self, 'position', (size.patches, size.width), ('patch', 'embed'),
+        nn.initializers.normal(float(os.environ.get('POS','0.02'))))
     x = layers.project(x, kernel.astype(dtype)) + (bias + position).astype(dtype)
     if size.depth:
       block = Block(size, self.compute.attention, parent=None)

@@ -5,9 +5,9 @@
 
 import math
 
-import numpy as np
 from matplotlib import patches
 from matplotlib import ticker
+import numpy as np
 
 from visor_jax import plan as plans
 from visor_jax.report import average

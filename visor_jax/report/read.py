@@ -20,7 +20,7 @@ from visor_jax.report import average
 STAGES = ('base', 'cross', 'full', 'universal', 'policy')
 SELECTORS = ('base', 'fixed', 'router')
 EVALUATE = (
-    'python -m visor_jax.main --config=CONFIG --workdir={workdir} --job=eval')
+    'python -m visor_jax.main --config=FILE:stage=eval --workdir={workdir}')
 
 _NEEDED = {
     'family': str, 'group': str, 'selector': str, 'accuracy': numbers.Real,

@@ -1,0 +1,197 @@
+"""Whole runs, as a user starts them: killed, resumed, refused."""
+
+import json
+import os
+import pathlib
+import resource
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from visor_jax import config as config_lib
+
+TINY = pathlib.Path(__file__).with_name('tiny.py')
+
+
+@pytest.fixture(scope='module')
+def start(tmp_path_factory):
+  """Starts `python -m visor_jax.main` on the tiny recipe in a workdir."""
+  cache = tmp_path_factory.mktemp('compiled')  # each process compiles alike
+
+  def run(workdir, *flags, arg='', **kwargs):
+    return subprocess.Popen(
+        [sys.executable, '-m', 'visor_jax.main', f'--config={TINY}{arg}',
+         f'--workdir={workdir}', *flags], text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env=os.environ | {
+            'JAX_COMPILATION_CACHE_DIR': str(cache),
+            'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0'}, **kwargs)
+  return run
+
+
+@pytest.fixture(scope='module')
+def alone(start, tmp_path_factory):
+  """A run that nobody disturbed."""
+  workdir = tmp_path_factory.mktemp('alone')
+  run = start(workdir)
+  out, _ = run.communicate(timeout=600)
+  assert run.returncode == 0, out
+  return workdir
+
+
+def final(workdir, stage, step=12):
+  folder = workdir / stage / 'checkpoints' / str(step)
+  with ocp.CheckpointManager(
+      folder.parent, item_names=('params', 'opt')) as manager:
+    found = manager.restore(step, args=ocp.args.Composite(
+        params=ocp.args.StandardRestore(), opt=ocp.args.StandardRestore()))
+  flat = {}
+  import jax
+  for path, leaf in jax.tree_util.tree_leaves_with_path(dict(found)):
+    flat[jax.tree_util.keystr(path)] = np.asarray(leaf)
+  return flat
+
+
+def same(a, b):
+  assert a.keys() == b.keys()
+  for name in a:
+    np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def test_an_empty_workdir_becomes_a_report(alone):
+  rows = [json.loads(l) for l in open(alone / 'results.jsonl')]
+  assert {'base', 'fixed', 'router'} == {r['selector'] for r in rows}
+  for row in rows:
+    assert (row['plan'] is None) == (row['selector'] != 'fixed')
+    assert 0 <= row['accuracy'] <= 1 and row['llm_prefill_flops'] > 0
+    assert {'family', 'group', 'n', 'flops_saved', 'accounting', 'seed',
+            'versions'} <= row.keys()
+  assert (alone / 'report' / 'index.html').read_text().startswith('<!doctype')
+
+
+def test_frozen_leaves_are_bitwise_the_same_after_a_stage(alone):
+  trained = {'base': ('vision', 'connector', 'llm'), 'cross': ('cross',),
+             'policy': ('router',)}
+  before, cross, after = (
+      {k: v for k, v in final(alone, s).items() if k.startswith("['params']")}
+      for s in ('base', 'cross', 'universal'))
+  moved = {k for k in before if not np.array_equal(before[k], cross[k])}
+  assert moved and all("['cross']" in k for k in moved), trained
+  policy = final(alone, 'policy')
+  moved = {k for k in after if not np.array_equal(after[k], policy[k])}
+  assert moved and all("['router']" in k for k in moved)
+
+
+MOMENTS = ('base 8/', 'cross 6/', 'full 10/', 'search questions, plan max 16/',
+           'universal 6/', 'label questions, plan min 16/', 'policy 6/',
+           'test questions, plan router 16/')
+
+
+def kill_at(run, words):
+  """kill -9 as soon as a line with these words comes."""
+  for line in run.stdout:
+    if words in line:
+      run.send_signal(signal.SIGKILL)
+      break
+  else:
+    raise AssertionError(f'"{words}" never came')
+  run.communicate()
+  assert run.returncode == -signal.SIGKILL
+
+
+def test_killed_in_every_stage_it_ends_bitwise_the_same(
+    start, alone, tmp_path):
+  for words in MOMENTS:
+    kill_at(start(tmp_path), words)
+  run = start(tmp_path)
+  out, _ = run.communicate(timeout=600)
+  assert run.returncode == 0, out
+  for stage in config_lib.STAGES:
+    same(final(alone, stage), final(tmp_path, stage))
+    steps = [json.loads(l)['step']
+             for l in open(tmp_path / stage / 'metrics.jsonl')]
+    assert steps == sorted(set(steps)) and steps[-1] == 12
+  for name in ('results.jsonl', 'label/labels.jsonl', 'search/plans.json',
+               'policy/calibration.json'):
+    assert (alone / name).read_text() == (tmp_path / name).read_text()
+
+
+@pytest.mark.drill
+def test_killed_at_random_moments(start, alone, tmp_path):
+  rng = np.random.default_rng(0)
+  kills = 0
+  while True:
+    run = start(tmp_path)
+    try:
+      out, _ = run.communicate(timeout=rng.uniform(8, 30))
+      assert run.returncode == 0, out
+      break
+    except subprocess.TimeoutExpired:
+      run.kill()
+      run.communicate()
+      kills += 1
+  assert kills >= 3
+  for stage in config_lib.STAGES:
+    same(final(alone, stage), final(tmp_path, stage))
+
+
+def fails(run, *words):
+  out, _ = run.communicate(timeout=120)
+  assert run.returncode == 1, out
+  for word in words:
+    assert word in out
+  assert 'Traceback' not in out
+
+
+def test_a_workdir_of_another_config_is_refused(start, alone):
+  fails(start(alone, '--config.full.learning_rate=3e-4'),
+        'full.learning_rate', '0.0003', '0.001', '--workdir')
+
+
+def test_keys_that_change_no_result_are_not_compared(start, alone):
+  run = start(alone, '--config.log.every=1', '--config.checkpoint.every=3',
+              arg=':stage=report')
+  out, _ = run.communicate(timeout=120)
+  assert run.returncode == 0, out
+
+
+def test_a_live_workdir_is_refused(start, tmp_path):
+  first = start(tmp_path)
+  try:
+    for line in first.stdout:
+      if 'job 1' in line:
+        break
+    fails(start(tmp_path), 'in use', str(first.pid))
+  finally:
+    first.kill()
+    first.communicate()
+
+
+def test_a_stage_without_the_one_before_is_refused(start, tmp_path):
+  fails(start(tmp_path, arg=':stage=full'), 'cross stage is not finished',
+        'stage=cross')
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_good(start, tmp_path):
+  """A limit on file sizes stands for the disk: writes fail half way."""
+  def small_files():
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+
+  run = start(tmp_path, '--config.base.steps=400', arg=':stage=base')
+  for line in run.stdout:
+    if 'base 20/' in line:
+      break
+  run.send_signal(signal.SIGKILL)
+  run.communicate()
+  good = max(int(p.name) for p in (tmp_path / 'base/checkpoints').iterdir()
+             if p.name.isdigit())
+  run = start(tmp_path, '--config.base.steps=400', arg=':stage=base',
+              preexec_fn=small_files)
+  out, _ = run.communicate(timeout=300)
+  assert run.returncode != 0 and f'goes on from step {good}' in out, out
+  assert final(tmp_path, 'base', good)

@@ -1,0 +1,25 @@
+"""The whole recipe, as small as it can be: for tests of how runs behave."""
+
+from visor_jax import config
+from visor_jax import sizes
+
+sizes.SIZES['tiny'] = sizes.Size(
+    sizes.Vision(16, 1, 2, 16, tile=(16, 40), patch=8),
+    sizes.Language(16, 3, 2, 1, 8, 16, vocabulary=64, rope_theta=1e4))
+
+
+def get_config(arg=None):
+  arg = config.parse_arg(arg, stage='all')
+  c = config.default()
+  c.stage = arg.stage
+  c.model.size = 'tiny'
+  c.data.digits.turns = 2
+  for stage in config.STAGES:
+    c[stage].steps = 12
+    c[stage].batch = 8
+  c.checkpoint.every = 4
+  c.log.every = 2
+  c.search.examples = c.label.examples = c.eval.examples = 32
+  c.eval.batch = c.eval.chunk = 16
+  c.label.all_wrong = 'cheapest'  # so little training leaves few labels
+  return c
