@@ -1,6 +1,7 @@
 """VISOR on LLaVA-OneVision: sizes 0.5b, 1.5b and 7b, one stage at a time.
 
-  python -m visor_jax.main --config=experiments/llava_ov.py:size=0.5b,stage=cross
+  python -m visor_jax.main --workdir=WORKDIR \
+      --config=experiments/llava_ov.py:size=0.5b,stage=cross
 
 Hardware and hours: not yet run. It loads and validates; there is no data
 source for it yet, and no way in for the published weights.

@@ -13,7 +13,6 @@ def get_config(arg=None):
   c = config.default()
   c.stage = arg.stage
   c.model.size = 'tiny'
-  c.data.digits.turns = 2
   for stage in config.STAGES:
     c[stage].steps = 12
     c[stage].batch = 8

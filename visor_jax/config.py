@@ -66,7 +66,7 @@ def default() -> ml_collections.ConfigDict:
   d.suite = 'digits'  # the built-in suite; '' for none yet
   d.digits = ml_collections.ConfigDict()
   d.digits.frames = 1  # of a clip, ten visual tokens each
-  d.digits.turns = 8  # different questions per scene in training
+  d.digits.primer = 0  # scenes of the base stage, its first, only read out
   d.threads = 1  # that prepare batches ahead
   d.ahead = 4  # batches prepared ahead
 
@@ -250,6 +250,10 @@ def validate(config) -> None:
         'SELF layers, and the router a layer before the first')
   if not shape.indices(plan.CROSS):
     raise ValueError('model.cross_layers is empty: text would not see images')
+  if config.model.cross.init == 'copy' and (
+      config.model.cross.module != 'attention'):
+    raise ValueError('model.cross.init is "copy", which only the module '
+                     '"attention" can do; set it to "zero"')
   if config.search.max_plans < 2:
     raise ValueError('search.max_plans is less than 2: the smallest and the '
                      'largest plan are always viable')

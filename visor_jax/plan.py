@@ -37,6 +37,10 @@ class Layout:
   optional: tuple[int, ...] = ()
 
   def __post_init__(self):
+    if list(self.optional) != sorted(set(self.optional)) or (
+        min(self.optional, default=0) < 0):
+      raise ValueError(
+          f'optional layers {self.optional} are not in order of depth')
     for layer in self.optional:
       if self.kinds[layer] != SELF:
         raise ValueError(
@@ -180,10 +184,12 @@ def parse(text: str, layout: Layout, viable=None) -> tuple[Selection, ...]:
     elif word in ('max', 'min'):
       found.append(Selection('fixed', getattr(layout, word)))
     elif word == 'all':
-      if viable is None:
+      if not viable:
         raise ValueError(
             'plan "all" means every viable plan; run the search stage first')
-      found.extend(Selection('fixed', tuple(p)) for p in viable)
+      for p in viable:
+        layout.check(tuple(p))
+        found.append(Selection('fixed', tuple(p)))
     else:
       found.append(Selection('fixed', _positions(word, layout)))
   return tuple(dict.fromkeys(found))
@@ -200,8 +206,8 @@ def _positions(word: str, layout: Layout) -> Plan:
   for n in on:
     if not 0 <= n < count:
       raise ValueError(
-          f'plan "{word}" names optional SELF layer {n}; the model has {count}, '
-          f'counted from 0')
+          f'plan "{word}" names optional SELF layer {n}; the model has '
+          f'{count}, counted from 0')
   return tuple(i in on for i in range(count))
 
 
@@ -216,7 +222,7 @@ def plan_at(seed: int, step: int, viable, max_share: float) -> Plan:
   """
   digest = hashlib.sha256(f'plan/{seed}/{step}'.encode()).digest()
   u = int.from_bytes(digest[:8], 'big') / 2**64
-  viable = sorted(viable, key=sum)
+  viable = sorted(viable, key=lambda p: (sum(p), p))
   if u < max_share:
     return tuple(viable[-1])
   return tuple(viable[int((u - max_share) / (1 - max_share) * len(viable))])

@@ -86,8 +86,14 @@ def policy_loss(model, params, batch, labels, viable: int):
   """Mean cross-entropy of the router's scores on the labels.
 
   Args:
+    model: a models.visor.Visor.
+    params: nested.
+    batch: a Batch of prompts.
     labels: int32 [B, R], index of a viable plan by cost; below 0 for none.
     viable: how many plans are viable.
+
+  Returns:
+    loss and metrics: `accuracy` of the likeliest plan.
   """
   scores, _ = model.apply({'params': params}, batch, method='route')
   scores = scores[..., :viable]

@@ -44,8 +44,9 @@ def _compare(path, config):
   if path.exists():
     found = config_lib.differences(config, json.loads(path.read_text()))
     if found:
-      lines = '\n'.join(f'  {d.key}: here {d.here!r}, in the workdir {d.there!r}'
-                        for d in found)
+      lines = '\n'.join(
+          f'  {d.key}: here {d.here!r}, in the workdir {d.there!r}'
+          for d in found)
       raise ValueError(
           f'workdir {path.parent} belongs to another config:\n{lines}\n'
           'Give another --workdir, or change these keys back.')

@@ -26,7 +26,8 @@ INKS = {'red': (255, 90, 90), 'green': (90, 255, 90), 'blue': (115, 115, 255)}
 CELLS = 'abcdefghij'  # names of the digits, row by row
 
 COARSE = ('paper', 'ink', 'dim', 'mark')
-RELATIONS = ('match', 'larger', 'first')  # between upper and lower digits
+RELATIONS = ('match', 'larger', 'first', 'last')  # between upper and lower digits
+TURNS = 6  # questions per scene in training
 FINE = (*RELATIONS, 'read', 'count')
 
 
@@ -73,16 +74,17 @@ class Scene:
     """The right answer to 'family' or 'family argument'."""
     family, _, argument = question.partition(' ')
     upper, lower = self.digits
+    equal = 1 + np.flatnonzero(upper == lower)
     yes_no = lambda yes: 'yes' if yes else 'no'
     return {
         'paper': lambda: self.paper,
         'ink': lambda: self.ink,
         'dim': lambda: yes_no(self.dim),
         'mark': lambda: yes_no(self.mark),
-        'match': lambda: str((upper == lower).sum()),
+        'match': lambda: str(len(equal)),
         'larger': lambda: str((upper > lower).sum()),
-        'first': lambda: str(next(
-            (i for i, same in enumerate(upper == lower, 1) if same), 0)),
+        'first': lambda: str(min(equal, default=0)),
+        'last': lambda: str(max(equal, default=0)),
         'read': lambda: str(self.digits.flat[CELLS.index(argument)]),
         'count': lambda: str((self.digits == int(argument)).sum()),
     }[family]()
@@ -94,22 +96,19 @@ class Suite:
   Args:
     seed: of the run.
     frames: of a clip, ten visual tokens each.
-    turns: questions per scene in training.
+    primer: scenes of the base stage, its first, that are only read out.
   """
 
   answer_tokens = 2  # a word and `end`
+  turns = TURNS
 
-  def __init__(self, seed: int, frames: int = 1, turns: int = 8):
-    self.seed, self.frames, self.turns = seed, frames, turns
+  def __init__(self, seed: int, frames: int = 1, primer: int = 0):
+    self.seed, self.frames, self.primer = seed, frames, primer
     self.words = chat.Words((
         *COARSE, *FINE, *CELLS, *map(str, range(10)), 'yes', 'no', *PAPERS,
         *INKS))
-    self._single = (*COARSE, *RELATIONS)
-    self._many = (*(f'read {c}' for c in CELLS),
-                  *(f'count {d}' for d in range(10)))
-    if not 1 <= turns <= len(self._single) + len(self._many):
-      raise ValueError(f'data.digits.turns is {turns}; there are '
-                       f'{len(self._single) + len(self._many)} questions')
+    self._reads = tuple(f'read {c}' for c in CELLS)
+    self._counts = tuple(f'count {d}' for d in range(10))
 
   def shape(self, turns: int) -> packing.Shape:
     """Slots of a row of so many questions."""
@@ -123,12 +122,20 @@ class Suite:
     return images
 
   def conversation(self, stream: str, index: int) -> chat.Record:
-    """A scene and different questions about it, relations among them."""
+    """A scene and different questions about it.
+
+    The first scenes of the base stage are only read out, digit by digit: a
+    model that cannot read learns no relation, and learns to read many times
+    faster when asked for nothing else. Later all relations are asked for, and
+    a little of the rest.
+    """
     rng, scene = self._scene(stream, index)
-    half = min(self.turns // 2, len(self._single))
-    questions = [*rng.choice(self._single, half, replace=False),
-                 *rng.choice(self._many, self.turns - half, replace=False)]
-    rng.shuffle(questions)
+    if stream == 'base' and index < self.primer:
+      questions = rng.permutation(self._reads)[:TURNS]
+    else:
+      questions = rng.permutation([
+          *RELATIONS, rng.choice(COARSE),
+          rng.choice(self._reads + self._counts)])
     return self._record(stream, index, scene, questions)
 
   def question(self, stream: str, index: int) -> chat.Record:

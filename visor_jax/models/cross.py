@@ -10,6 +10,7 @@ from flax import linen as nn
 import jax.numpy as jnp
 
 from visor_jax import sizes
+from visor_jax.models import attention
 from visor_jax.models import layers
 
 
@@ -25,12 +26,28 @@ class Options:
   init: str = 'zero'  # or 'copy': of the layer's own q, k, v, o
 
 
+def stretches(slots: attention.Slots):
+  """Numbers stretches of visual tokens with nothing between them.
+
+  Segments are apart, and so are images with text between them, which must not
+  hear of the later one.
+
+  Returns:
+    int32 [B, V]; 0 is padding.
+  """
+  segment, place = slots
+  apart = (segment[:, 1:] != segment[:, :-1]) | (
+      place[:, 1:] != place[:, :-1] + 1)
+  number = jnp.cumsum(jnp.pad(apart, ((0, 0), (1, 0))), axis=1) + 1
+  return jnp.where(segment > 0, number, 0)
+
+
 def conv(visual, segment, kernel):
   """Depthwise 1-D convolution that stops at segments and at padding.
 
   Args:
     visual: [B, V, D].
-    segment: int32 [B, V].
+    segment: int32 [B, V], as of `stretches`.
     kernel: [7, D]; tap i reads the slot i - 3 further on.
 
   Returns:
@@ -86,7 +103,7 @@ class CrossAttention(nn.Module):
       Any pytree; `__call__` gets it back.
     """
     if self.options.conv:
-      visual = visual + conv(visual, slots.segment, self.conv)
+      visual = visual + conv(visual, stretches(slots), self.conv)
     if self.options.norm:
       visual = self.visual_norm(visual)
     key = layers.project(visual, self.key) + self.key_bias

@@ -126,8 +126,8 @@ class Llm(nn.Module):
     """[B, T, D] -> float32 [B, T, C]."""
     head = self.embedding.T if self.size.tied else self.head
     dtype = self.compute.dtype
-    return layers.project(self.norm(text).astype(dtype),
-                          head.astype(dtype)).astype(jnp.float32)
+    return layers.project(self.norm(text).astype(dtype), head.astype(dtype),
+                          dtype=jnp.float32)
 
   @property
   def attend(self):

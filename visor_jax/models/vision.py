@@ -3,7 +3,6 @@
 As LLaVA-OneVision uses it: all `depth` layers, no final norm, no pooling.
 """
 
-import os
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
@@ -82,10 +81,12 @@ class Vision(nn.Module):
         self, 'patch', (p * p * 3, size.width), ('patch', 'embed'))
     bias = layers.weight(
         self, 'patch_bias', (size.width,), ('embed',), layers.zeros)
+    # As large as the features: places are told apart from the first step on.
     position = layers.weight(
         self, 'position', (size.patches, size.width), ('patch', 'embed'),
-        nn.initializers.normal(float(os.environ.get('POS','0.02'))))
-    x = layers.project(x, kernel.astype(dtype)) + (bias + position).astype(dtype)
+        nn.initializers.normal(1.0))
+    x = layers.project(x, kernel.astype(dtype))
+    x = x + (bias + position).astype(dtype)
     if size.depth:
       block = Block(size, self.compute.attention, parent=None)
       one = jnp.zeros((1, 1, size.width))

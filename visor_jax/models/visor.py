@@ -48,7 +48,7 @@ class Visor(nn.Module):
   @property
   def before_self(self) -> int:
     """How many layers stand before the first optional SELF layer."""
-    return min(self.layout.optional)
+    return min(self.layout.optional, default=self.size.language.depth)
 
   def __call__(self, batch: batch_lib.Batch, plan) -> jax.Array:
     """Logits, float32 [B, T, C], one row for every text slot."""
@@ -85,6 +85,7 @@ class Visor(nn.Module):
                         stream.text)
     else:
       own = batch.prompt_segment[:, :, None] == batch.visual_segment[:, None]
+      own &= batch.visual_place[:, None] <= batch.prompt_place[:, :, None]
       own = own.astype(stream.visual.dtype)
       count = jnp.maximum(own.sum(-1, keepdims=True), 1)
       read = jnp.einsum('BRV,BVD->BRD', own / count, stream.visual)
@@ -92,6 +93,8 @@ class Visor(nn.Module):
 
   def finish(self, stream: llm.Stream, batch: batch_lib.Batch, plan):
     """The rest of `__call__` from where `route` stopped."""
+    if plan is None:
+      raise ValueError('the base model has no router to go on from')
     layout, bits = self._resolve(plan)
     stream = self.llm.run(
         stream, llm.rows(batch), layout, bits, self.before_self)
@@ -106,6 +109,9 @@ class Visor(nn.Module):
       return plans.base(self.size.language.depth), None
     if isinstance(plan, tuple):
       return self.layout.fix(plan), None
+    if plan.shape != (len(self.layout.optional),):
+      raise ValueError(f'a plan of shape {plan.shape} for a model with '
+                       f'{len(self.layout.optional)} optional SELF layers')
     return self.layout, plan
 
   def _with_routing(self, stream, rows, batch):

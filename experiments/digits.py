@@ -1,0 +1,36 @@
+"""The recipe of quickstart.py on clips of ten frames, given an hour.
+
+  python -m visor_jax.main --config=experiments/digits.py --workdir=runs/digits
+  ... --config=experiments/digits.py:control=True --workdir=runs/control
+
+The control is a network without SELF layers, trained alone for the same steps.
+At least 20 visual tokens per text token. Expected: see README.md.
+"""
+
+from visor_jax import config
+
+
+def get_config(arg=None):
+  arg = config.parse_arg(arg, stage='all', control=False)
+  c = config.default()
+  c.stage = arg.stage
+  c.model.size = 'digits'
+  c.model.remat = False  # the model is small
+  c.data.digits.frames = 10
+  for stage, steps, rate in (
+      ('base', 1200, 2e-3),
+      ('cross', 200, 2e-3),
+      ('full', 2400, 2e-3),
+      ('universal', 2400, 1e-3),
+      ('policy', 500, 2e-3)):
+    c[stage].steps = steps
+    c[stage].learning_rate = rate
+    c[stage].final = 0.05
+  c.data.digits.primer = 300 * c.base.batch
+  if arg.control:
+    for stage in ('cross', 'full', 'universal'):
+      c[stage].plan = 'min'
+    c.eval.plans = 'min'
+    if arg.stage == 'all':
+      c.stage = 'base+cross+full+universal+eval+report'
+  return c
