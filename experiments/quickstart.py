@@ -17,11 +17,11 @@ def get_config(arg=None):
   c.model.remat = False  # the model is small
   c.data.digits.frames = 2
   for stage, steps, rate in (
-      ('base', 800, 2e-3),
+      ('base', 900, 2e-3),
       ('cross', 100, 2e-3),
-      ('full', 600, 2e-3),
-      ('universal', 500, 1e-3),
-      ('policy', 300, 2e-3)):
+      ('full', 900, 2e-3),
+      ('universal', 600, 1e-3),
+      ('policy', 200, 2e-3)):
     c[stage].steps = steps
     c[stage].learning_rate = rate
     c[stage].final = 0.05

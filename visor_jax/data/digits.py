@@ -26,7 +26,7 @@ INKS = {'red': (255, 90, 90), 'green': (90, 255, 90), 'blue': (115, 115, 255)}
 CELLS = 'abcdefghij'  # names of the digits, row by row
 
 COARSE = ('paper', 'ink', 'dim', 'mark')
-RELATIONS = ('match', 'larger', 'first', 'last')  # between upper and lower digits
+RELATIONS = ('below', 'match', 'larger')  # of upper and lower digits
 TURNS = 6  # questions per scene in training
 FINE = (*RELATIONS, 'read', 'count')
 
@@ -59,7 +59,7 @@ class Scene:
     paper: its colour.
     ink: its colour.
     dim: the ink is dim.
-    mark: a digit has white corners.
+    mark: a digit has a white frame.
     frames: uint8 [frames, 2 * CELL, COLUMNS * CELL, 3].
   """
 
@@ -74,17 +74,15 @@ class Scene:
     """The right answer to 'family' or 'family argument'."""
     family, _, argument = question.partition(' ')
     upper, lower = self.digits
-    equal = 1 + np.flatnonzero(upper == lower)
     yes_no = lambda yes: 'yes' if yes else 'no'
     return {
         'paper': lambda: self.paper,
         'ink': lambda: self.ink,
         'dim': lambda: yes_no(self.dim),
         'mark': lambda: yes_no(self.mark),
-        'match': lambda: str(len(equal)),
+        'match': lambda: str((upper == lower).sum()),
         'larger': lambda: str((upper > lower).sum()),
-        'first': lambda: str(min(equal, default=0)),
-        'last': lambda: str(max(equal, default=0)),
+        'below': lambda: str(lower[upper == int(argument)][0]),
         'read': lambda: str(self.digits.flat[CELLS.index(argument)]),
         'count': lambda: str((self.digits == int(argument)).sum()),
     }[family]()
@@ -108,7 +106,7 @@ class Suite:
         *COARSE, *FINE, *CELLS, *map(str, range(10)), 'yes', 'no', *PAPERS,
         *INKS))
     self._reads = tuple(f'read {c}' for c in CELLS)
-    self._counts = tuple(f'count {d}' for d in range(10))
+    self._single = self._reads + tuple(f'count {d}' for d in range(10))
 
   def shape(self, turns: int) -> packing.Shape:
     """Slots of a row of so many questions."""
@@ -133,9 +131,10 @@ class Suite:
     if stream == 'base' and index < self.primer:
       questions = rng.permutation(self._reads)[:TURNS]
     else:
+      below = rng.choice(scene.digits[0], 2, replace=False)
       questions = rng.permutation([
-          *RELATIONS, rng.choice(COARSE),
-          rng.choice(self._reads + self._counts)])
+          *(f'below {d}' for d in below), 'match', 'larger',
+          rng.choice(COARSE), rng.choice(self._single)])
     return self._record(stream, index, scene, questions)
 
   def question(self, stream: str, index: int) -> chat.Record:
@@ -143,10 +142,11 @@ class Suite:
     rng, scene = self._scene(stream, index)
     families = FINE if index % 2 else COARSE
     family = families[index // 2 % len(families)]
-    argument = {'read': CELLS, 'count': '0123456789'}.get(family)
+    argument = {'read': list(CELLS), 'count': range(10),
+                'below': scene.digits[0]}.get(family)
     return self._record(
         stream, index, scene,
-        [f'{family} {rng.choice(list(argument))}' if argument else family])
+        [f'{family} {rng.choice(argument)}' if argument is not None else family])
 
   def _record(self, stream, index, scene, questions):
     turns = tuple(chat.Turn(q, scene.answer(q), q.split()[0])
@@ -157,7 +157,7 @@ class Suite:
     """A scene and the generator that goes on to draw its questions."""
     key = hashlib.sha256(f'{self.seed}/{stream}/{index}'.encode()).digest()
     rng = np.random.default_rng(list(np.frombuffer(key[:16], np.uint32)))
-    upper = rng.integers(10, size=COLUMNS)
+    upper = rng.permutation(10)[:COLUMNS]
     other = (upper + rng.integers(1, 10, size=COLUMNS)) % 10
     # Every number of equal columns is equally likely.
     equal = rng.permutation(COLUMNS) < rng.integers(COLUMNS + 1)
@@ -176,7 +176,7 @@ class Suite:
     cells = np.maximum(cells, np.array(paper))  # [10, CELL, CELL, 3]
     if mark:
       marked = rng.integers(len(cells))
-      cells[marked, ::CELL - 1, ::CELL - 1] = 255
+      cells[marked, ::CELL - 1] = cells[marked, :, ::CELL - 1] = 255
     scene = cells.reshape(2, COLUMNS, CELL, CELL, 3).transpose(0, 2, 1, 3, 4)
     scene = scene.reshape(2 * CELL, COLUMNS * CELL, 3)
     light = rng.uniform(0.85, 1.0, (self.frames, 1, 1, 1))

@@ -1,0 +1,73 @@
+"""Rows of results.jsonl, calculated by hand."""
+
+import pytest
+
+from visor_jax import plan as plans
+from visor_jax.eval import results
+
+BASE = plans.Selection('base')
+MIN = plans.Selection('fixed', (False, False))
+ROUTER = plans.Selection('router')
+
+
+def answers(*values, plan=None):
+  """Answers as (family, score, FLOPs), the plan for all or as a fourth."""
+  return [dict(index=i, family=v[0], score=v[1], llm_prefill_flops=v[2],
+               plan=v[3] if len(v) > 3 else plan)
+          for i, v in enumerate(values)]
+
+
+ANSWERS = {
+    BASE: answers(('ink', 1., 90), ('ink', 0., 110), ('read', 1., 300)),
+    MIN: answers(('ink', 1., 10), ('ink', 1., 10), ('read', .25, 20),
+                 plan=[0, 0]),
+    ROUTER: answers(('ink', 1., 12, [0, 0]), ('ink', 1., 12, [0, 0]),
+                    ('read', 1., 60, [0, 1])),
+}
+
+
+def rows(found=ANSWERS):
+  made = results.rows(found, {'ink': 'coarse', 'read': 'fine'}.get, seed=7,
+                      config='c0ffee')
+  return {(r['selector'], r['family']): r for r in made}
+
+
+def test_a_row_for_every_family_and_selection():
+  assert list(rows()) == [
+      (s, f) for s in ('base', 'fixed', 'router') for f in ('ink', 'read')]
+
+
+@pytest.mark.parametrize('key,accuracy,n,flops,saved,plan', [
+    (('base', 'ink'), .5, 2, 100, 1, None),
+    (('base', 'read'), 1, 1, 300, 1, None),
+    (('fixed', 'ink'), 1, 2, 10, 10, [0, 0]),
+    (('fixed', 'read'), .25, 1, 20, 15, [0, 0]),
+    (('router', 'ink'), 1, 2, 12, 100 / 12, None),
+    (('router', 'read'), 1, 1, 60, 5, None)])
+def test_means_and_savings(key, accuracy, n, flops, saved, plan):
+  """Savings are a ratio of means: what a day of questions costs."""
+  row = rows()[key]
+  assert row['accuracy'] == accuracy and row['n'] == n
+  assert row['llm_prefill_flops'] == flops and row['plan'] == plan
+  assert row['flops_saved'] == pytest.approx(saved)
+  assert row['group'] == {'ink': 'coarse', 'read': 'fine'}[key[1]]
+
+
+def test_a_row_carries_its_stamp_and_how_it_was_counted():
+  """A number without them cannot be compared with another run's."""
+  for row in rows().values():
+    assert row['seed'] == 7 and row['config'] == 'c0ffee'
+    assert row['accounting'].startswith('nominal: FLOPs')
+
+
+def test_only_the_router_says_what_it_chose():
+  found = rows()
+  assert found['router', 'ink']['chosen'] == {'min': 2}
+  assert found['router', 'read']['chosen'] == {'1': 1}
+  assert 'chosen' not in found['base', 'ink']
+  assert 'chosen' not in found['fixed', 'ink']
+
+
+def test_without_the_base_there_is_nothing_to_save_against():
+  found = rows({k: v for k, v in ANSWERS.items() if k != BASE})
+  assert all(r['flops_saved'] is None for r in found.values())

@@ -1,0 +1,176 @@
+"""Answers are of the question alone: not of its neighbours, nor who routed.
+
+The model is tiny and random, and never right, but its greedy answers differ
+from question to question and from plan to plan.
+"""
+
+import dataclasses
+import types
+import zlib
+
+import jax
+from jax import numpy as jnp
+import numpy as np
+import pytest
+
+from tests import rows as tiny
+from visor_jax import flops
+from visor_jax import mesh as mesh_lib
+from visor_jax import plan as plans
+from visor_jax import sizes
+from visor_jax import step
+from visor_jax.data import digits
+from visor_jax.data import loader
+from visor_jax.data import packing
+from visor_jax.eval import generate
+from visor_jax.eval import run
+from visor_jax.models import llm
+from visor_jax.models import router
+from visor_jax.models import visor
+
+COUNT = 16
+SUITE = digits.Suite(4)
+SIZE = sizes.Size(
+    sizes.Vision(12, 0, 2, 16, tile=(16, 40), patch=8),
+    sizes.Language(12, 4, 2, 1, 6, 16, vocabulary=len(SUITE.words),
+                   rope_theta=100.))
+MODEL = visor.Visor(
+    SIZE, plans.visor(4, (1,), (2, 3)),
+    router_options=router.Options(hidden=8, plans=5),
+    compute=llm.Compute(remat=False))
+VIABLE = ((False, False), (True, False), (True, True))
+ROUTER = plans.Selection('router')
+
+
+@pytest.fixture(scope='module')
+def subject():
+  """A random model on one device."""
+  mesh = mesh_lib.make(devices=jax.devices()[:1])
+  row, _ = loader.question(SUITE, 'test', 0)
+  _, shapes, _ = step.init(MODEL, 0, packing.stack([row]), mesh)
+
+  def fill(path, leaf):
+    name = mesh_lib.path_name(path)
+    x = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(
+        leaf.shape)
+    return np.float32(1 + .2 * x if name.endswith('scale') else x / 2)
+
+  params = jax.tree_util.tree_map_with_path(fill, shapes)
+  return run.Subject(MODEL, params, mesh, SUITE, VIABLE)
+
+
+@pytest.fixture(scope='module')
+def ask(subject, tmp_path_factory):
+  """(selection, batch, chunk, count, folder) -> rows."""
+  def answers(selection, batch=8, chunk=COUNT, count=COUNT, folder=None):
+    folder = folder or tmp_path_factory.mktemp('answers')
+    return run.answers(subject, 'test', count, selection, folder,
+                       types.SimpleNamespace(batch=batch, chunk=chunk), 'exact')
+  return answers
+
+
+@pytest.fixture(scope='module')
+def fixed(ask):
+  """Rows of every viable plan."""
+  return {p: ask(plans.Selection('fixed', p)) for p in VIABLE}
+
+
+@pytest.fixture(scope='module')
+def routed(ask):
+  return ask(ROUTER)
+
+
+def test_rows_are_the_questions_in_order(fixed):
+  """Labels and results match rows of different plans by their place."""
+  for plan, rows in fixed.items():
+    assert [r['index'] for r in rows] == list(range(COUNT))
+    for i, row in enumerate(rows):
+      turn, = SUITE.question('test', i).turns
+      assert (row['question'], row['gold'], row['family']) == (
+          turn.question, turn.answer, turn.family)
+      assert row['plan'] == [int(on) for on in plan]
+      assert row['score'] == float(row['answer'] == turn.answer)
+
+
+def test_the_model_is_worth_asking(fixed, routed):
+  """Were all answers the same, the tests below would prove nothing."""
+  answers = {p: [r['answer'] for r in rows] for p, rows in fixed.items()}
+  assert all(len(set(a)) > 3 for a in answers.values())
+  assert len({tuple(a) for a in answers.values()}) == len(VIABLE)
+  assert len({tuple(r['plan']) for r in routed}) > 1
+
+
+@pytest.mark.parametrize('batch,chunk,count', [
+    (8, 8, COUNT), (8, 5, COUNT), (8, 100, COUNT), (8, COUNT, 11),
+    (3, COUNT, COUNT)])
+def test_answers_do_not_depend_on_batch_or_chunk(
+    ask, fixed, batch, chunk, count):
+  """eval.batch and eval.chunk are no part of a run's identity."""
+  plan = VIABLE[1]
+  found = ask(plans.Selection('fixed', plan), batch, chunk, count)
+  assert found == fixed[plan][:count]
+
+
+def test_a_routed_answer_is_that_of_the_plan_it_chose(routed, fixed):
+  """Going on from where the router read must change nothing but the cost."""
+  for i, row in enumerate(routed):
+    plan = tuple(map(bool, row['plan']))
+    want = fixed[plan][i]
+    assert row['answer'] == want['answer'] and row['index'] == i
+    assert row['score'] == want['score']
+
+
+@pytest.mark.parametrize('chunk', [5, 11])
+def test_routed_answers_do_not_depend_on_the_chunk(ask, routed, chunk):
+  """Groups of one plan have other sizes then, filled up with repeats."""
+  assert ask(ROUTER, chunk=chunk) == routed
+
+
+def test_costs_are_of_real_tokens_and_the_router_pays_for_itself(
+    routed, fixed):
+  """Padding is free, routing is not."""
+  for i, row in enumerate(routed):
+    plan = tuple(map(bool, row['plan']))
+    text = 1 + len(row['question'].split())  # `user` and the question
+    own = flops.cost(SIZE, MODEL.layout, plan, 10, text)
+    both = flops.cost(SIZE, MODEL.layout, plan, 10, text, routing=1,
+                      router_hidden=8, router_plans=5)
+    assert fixed[plan][i]['llm_prefill_flops'] == own.llm_prefill
+    assert row['llm_prefill_flops'] == own.llm_prefill + both.routing
+    assert both.routing > 0
+
+
+def test_what_was_answered_is_not_asked_again(ask, tmp_path, monkeypatch):
+  """A run that was cut off loses at most a chunk."""
+  one = plans.Selection('fixed', VIABLE[0])
+  first = ask(one, chunk=8, folder=tmp_path)
+  asked, answer = [], run._batch
+  monkeypatch.setattr(run, '_batch', lambda subject, stream, start, *rest: (
+      asked.append(start) or answer(subject, stream, start, *rest)))
+  assert ask(one, chunk=8, folder=tmp_path) == first and not asked
+  lost, = tmp_path.glob('*/8-16.jsonl')
+  lost.unlink()
+  assert ask(one, chunk=8, folder=tmp_path) == first and asked == [8]
+  # Another plan has files of its own.
+  ask(plans.Selection('fixed', VIABLE[1]), chunk=8, folder=tmp_path)
+  assert asked == [8, 0, 8]
+
+
+def test_generate_says_its_own_words_next(subject):
+  """Token by token: each is the likeliest after those before it."""
+  rows = [loader.question(SUITE, 'test', i)[0] for i in range(8)]
+  batch = packing.stack(rows)
+  bits = jnp.asarray(VIABLE[1])
+  made = np.asarray(generate.generate(
+      MODEL, subject.params, mesh_lib.place(batch, subject.mesh), bits,
+      SUITE.answer_tokens))
+  forced = batch.tokens.copy()
+  for i, row in enumerate(rows):
+    n = int((row['text_segment'] > 0).sum()) - SUITE.answer_tokens
+    forced[i, n:n + SUITE.answer_tokens] = made[i]
+  logits = tiny.logits(MODEL)(
+      subject.params, dataclasses.replace(batch, tokens=forced), bits)
+  for i, row in enumerate(rows):
+    n = int((row['text_segment'] > 0).sum()) - SUITE.answer_tokens
+    np.testing.assert_array_equal(
+        made[i], np.argmax(logits[i, n - 1:n + 1], -1))

@@ -1,0 +1,108 @@
+"""Losses by hand, and what a step may touch."""
+
+import types
+
+import jax
+from jax import numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from visor_jax import config as config_lib
+from visor_jax import step
+
+
+class Fixed:
+  """A model that says what it is told to."""
+
+  def __init__(self, out):
+    self.out = jnp.asarray(out, jnp.float32)
+
+  def apply(self, variables, batch, *args, method=None):
+    return (self.out, None) if method == 'route' else self.out
+
+
+def logits(rows, vocabulary=4):
+  """Logits that give a token the probability; the rest share what is left."""
+  out = np.zeros((len(rows), len(rows[0]), vocabulary))
+  for b, row in enumerate(rows):
+    for t, (token, p) in enumerate(row):
+      out[b, t] = np.log((1 - p) / (vocabulary - 1))
+      out[b, t, token] = np.log(p)
+  return out
+
+
+def test_the_answer_is_predicted_one_slot_before():
+  """Slot t speaks of token t + 1; only tokens of answers count."""
+  batch = types.SimpleNamespace(
+      tokens=jnp.array([[0, 1, 2, 3], [1, 1, 1, 1]]),
+      answer=jnp.array([[0, 0, 1, 1], [0, 0, 0, 0]], bool))
+  says = [[(3, .9), (2, .5), (3, .25), (0, .9)],
+          [(0, .9), (0, .9), (0, .9), (0, .9)]]  # wrong, and not asked
+  loss, metrics = step.answer_loss(Fixed(logits(says)), {}, batch, None)
+  assert float(loss) == pytest.approx(-(np.log(.5) + np.log(.25)) / 2, rel=1e-5)
+  # .25 for token 3 is no more than for the others: argmax takes the first.
+  assert float(metrics['accuracy']) == .5
+
+
+def test_a_batch_without_answers_has_no_loss():
+  """Not 0 / 0: one row of padding must not ruin the weights."""
+  batch = types.SimpleNamespace(tokens=jnp.zeros((1, 3), int),
+                                answer=jnp.zeros((1, 3), bool))
+  loss, metrics = step.answer_loss(
+      Fixed(np.zeros((1, 3, 4))), {}, batch, None)
+  assert float(loss) == float(metrics['accuracy']) == 0
+
+
+@pytest.mark.parametrize('labels,want,right', [
+    ([[0], [1]], -(np.log(.8) + np.log(.5)) / 2, 1.),
+    ([[1], [1]], -(np.log(.2) + np.log(.5)) / 2, .5),
+    ([[0], [-1]], -np.log(.8), 1.),  # no label, no loss
+    ([[-1], [-1]], 0., 0.)])
+def test_the_router_learns_among_viable_plans(labels, want, right):
+  """Outputs past the viable plans stay out of the softmax."""
+  scores = np.log([[[.8, .2, 7., 9.]], [[.5, .50001, 3., 9.]]])
+  loss, metrics = step.policy_loss(
+      Fixed(scores), {}, None, jnp.array(labels), 2)
+  assert float(loss) == pytest.approx(want, abs=1e-4)
+  assert float(metrics['accuracy']) == right
+
+
+def test_a_step_trains_what_trains_and_keeps_the_rest():
+  """One step of plain descent, by hand."""
+  def loss(params, batch, extra):
+    value = params['a']['w'] * params['b']['w'] * batch + extra
+    return value, {'double': 2 * value}
+
+  tx = optax.sgd(0.5)
+  trained, frozen = {'a/w': jnp.float32(2)}, {'b/w': jnp.float32(3)}
+  state = step.State(trained, frozen, tx.init(trained))
+  new, metrics = jax.jit(step.trainer(loss, tx))(state, 4., 1.)
+  assert float(new.trained['a/w']) == 2 - 0.5 * 3 * 4
+  assert float(new.frozen['b/w']) == 3
+  assert {k: float(v) for k, v in metrics.items()} == dict(
+      loss=25., double=50., grad_norm=12.)
+  assert jax.tree.map(float, new.params) == {'a': {'w': -4.}, 'b': {'w': 3.}}
+
+
+def test_a_cross_attention_that_does_not_exist_is_named():
+  config = config_lib.default()
+  config.model.cross.module = 'mine'
+  with pytest.raises(ValueError, match=r'model\.cross\.module is "mine"') as e:
+    step.model(config)
+  assert 'attention' in str(e.value)
+
+
+def test_the_model_is_the_one_configured():
+  """A key that reaches nothing would be swept in vain."""
+  config = config_lib.default()
+  config.model.size, config.model.dtype = 'digits', 'bfloat16'
+  config.model.cross.key_heads, config.model.router.hidden = 'full', 5
+  config.model.remat, config.model.scan = False, False
+  config.model.attention_chunk, config.search.max_plans = 3, 4
+  model = step.model(config)
+  assert model.size.language.width == 64
+  assert model.cross_options.key_heads == 'full'
+  assert model.router_options.hidden == 5 and model.router_options.plans == 4
+  assert (model.compute.dtype, model.compute.remat, model.compute.scan,
+          model.compute.chunk) == ('bfloat16', False, False, 3)
