@@ -168,6 +168,9 @@ def layout(config) -> plan.Layout:
                     config.model.self_layers)
 
 
+_BOOLS = {'true': True, '1': True, 'false': False, '0': False}
+
+
 def parse_arg(arg: str | None, **defaults):
   """Reads the text behind the colon of `--config=file.py:a=1,b=x`.
 
@@ -190,8 +193,8 @@ def parse_arg(arg: str | None, **defaults):
           f'config argument "{pair}": keys are {", ".join(defaults)}')
     kind = type(defaults[key])
     try:
-      found[key] = kind(int(value)) if kind is bool else kind(value)
-    except ValueError:
+      found[key] = _BOOLS[value.lower()] if kind is bool else kind(value)
+    except (KeyError, ValueError):
       raise ValueError(
           f'config argument "{pair}": {key} is a {kind.__name__}') from None
   return found
@@ -216,7 +219,8 @@ _SHARES = ('label.threshold', 'label.held_out', 'policy.keep') + tuple(
 _POSITIVE = ('model.attention_chunk', 'model.router.hidden', 'search.examples',
              'label.examples', 'eval.examples', 'eval.batch', 'eval.chunk',
              'checkpoint.every', 'checkpoint.keep', 'log.every', 'data.threads',
-             'data.ahead') + tuple(f'{s}.batch' for s in STAGES)
+             'data.ahead', 'data.digits.frames') + tuple(
+                 f'{s}.batch' for s in STAGES)
 
 
 def validate(config) -> None:
@@ -241,8 +245,10 @@ def validate(config) -> None:
     if value(key) < 1:
       raise ValueError(f'{key} is {value(key)}, not at least 1')
   for stage in STAGES:
-    if config[stage].steps < 0:
-      raise ValueError(f'{stage}.steps is {config[stage].steps}, less than 0')
+    for key in ('steps', 'learning_rate'):
+      if config[stage][key] < 0:
+        raise ValueError(
+            f'{stage}.{key} is {config[stage][key]}, less than 0')
   shape = layout(config)
   if not shape.optional or min(shape.optional) == 0:
     raise ValueError(
@@ -257,6 +263,13 @@ def validate(config) -> None:
   if config.search.max_plans < 2:
     raise ValueError('search.max_plans is less than 2: the smallest and the '
                      'largest plan are always viable')
+  if not 0 < config.label.held_out < 1:
+    raise ValueError(f'label.held_out is {config.label.held_out}: some labels '
+                     'must be learned from, and some kept to calibrate with')
+  for stage in ('cross', 'full'):
+    if config[stage].plan == 'viable':
+      raise ValueError(f'{stage}.plan is "viable", but the search for viable '
+                       'plans comes after it; set it to max')
   if config.base.plan != 'base':
     raise ValueError(f'base.plan is {config.base.plan!r}: the base stage '
                      'trains the dense model; use the full stage')

@@ -22,22 +22,26 @@ def say(text: str) -> None:
 
 
 class Progress:
-  """Lines with the share done, the pace and the time left."""
+  """Lines with the share done, the pace and the time left.
 
-  def __init__(self, what: str, total: int, done: int = 0):
-    self.what, self.total, self.first = what, total, done
-    self.start = time.monotonic()
+  The pace counts from the first line on: what came before it was compiling.
+  """
+
+  def __init__(self, what: str, total: int):
+    self.what, self.total, self._first = what, total, None
 
   def line(self, done: int, **numbers) -> None:
-    """Says how far it is; the pace counts what was done in this process."""
-    spent = time.monotonic() - self.start
-    pace = (done - self.first) / max(spent, 1e-9)
-    left = (self.total - done) / pace if pace else 0
+    """Says how far it is."""
+    now = time.monotonic()
+    if self._first is None:
+      self._first = done, now
+    pace = (done - self._first[0]) / max(now - self._first[1], 1e-9)
     text = '  '.join(
         f'{k} {v:.4g}' if isinstance(v, float) else f'{k} {v}'
         for k, v in numbers.items())
-    say(f'{self.what} {done}/{self.total}  {text}  {pace:.3g}/s  '
-        f'ETA {duration(left)}')
+    if pace:
+      text += f'  {pace:.3g}/s  ETA {duration((self.total - done) / pace)}'
+    say(f'{self.what} {done}/{self.total}  {text}')
 
 
 class Metrics:

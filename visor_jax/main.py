@@ -53,6 +53,7 @@ def run(config, workdir) -> None:
     raise ValueError('data.suite is empty: this experiment has no data yet')
   with workdir_lib.claim(workdir, config) as folder:
     mesh = mesh_lib.make(**config.mesh)
+    _check_batches(config, mesh)
     suite = digits.Suite(config.seed, **config.data.digits)
     log.say(f'config {config_lib.fingerprint(config)}, workdir {folder}, '
             f'{len(jax.devices())} {jax.default_backend()} device(s), mesh '
@@ -66,6 +67,16 @@ def run(config, workdir) -> None:
         _job(job, config, folder, mesh, suite)
       log.say(f'{job}: took {log.duration(time.monotonic() - start)}')
     log.say(f'all done in {log.duration(time.monotonic() - began)}')
+
+
+def _check_batches(config, mesh):
+  """Finds now what would else be found hours later."""
+  ways = mesh_lib.row_ways(mesh)
+  for key in (*config_lib.STAGES, 'eval'):
+    if config[key].batch % ways:
+      raise ValueError(
+          f'{key}.batch is {config[key].batch}, which mesh.data * mesh.fsdp = '
+          f'{ways} does not divide')
 
 
 def _job(job, config, folder, mesh, suite):
@@ -85,6 +96,9 @@ def _job(job, config, folder, mesh, suite):
     learn, held_out = labels_lib.parts(
         labels_lib.load(folder), config.label.held_out)
     labels = [(r['index'], r['label']) for r in learn if r['label'] is not None]
+    if not labels:
+      raise ValueError('no question has a label: every plan is wrong on all of '
+                       'them; train longer, or set label.all_wrong=cheapest')
     train.train(config, job, folder, mesh, suite, viable, labels)
     calibrate.calibrate(subject(job, viable), held_out, folder, config)
   elif job == 'eval':

@@ -40,8 +40,8 @@ def make(data: int = -1, fsdp: int = 1, tensor: int = 1, devices=None):
   """
   devices = jax.devices() if devices is None else devices
   shape = [data, fsdp, tensor]
-  if shape.count(-1) == 1:
-    rest = math.prod(n for n in shape if n != -1)
+  rest = math.prod(n for n in shape if n != -1)
+  if shape.count(-1) == 1 and rest > 0:
     shape[shape.index(-1)] = len(devices) // rest
   if math.prod(shape) != len(devices) or min(shape) < 1:
     raise ValueError(

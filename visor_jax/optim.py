@@ -56,8 +56,8 @@ def schedule(stage):
   """Linear warm-up, then cosine; step -> learning rate."""
   warmup = max(1, round(stage.warmup * stage.steps))
   return optax.warmup_cosine_decay_schedule(
-      0.0, stage.learning_rate, warmup, max(stage.steps, warmup + 1),
-      stage.final * stage.learning_rate)
+      stage.learning_rate / (warmup + 1), stage.learning_rate, warmup,
+      max(stage.steps, warmup + 1), stage.final * stage.learning_rate)
 
 
 def make(optim, stage) -> optax.GradientTransformation:

@@ -123,7 +123,7 @@ def trainer(loss, tx):
         state.trained)
     updates, opt = tx.update(grads, state.opt, state.trained)
     trained = optax.apply_updates(state.trained, updates)
-    metrics |= {'loss': value, 'grad_norm': optax.global_norm(grads)}
+    metrics |= {'loss': value, 'grad_norm': optax.tree.norm(grads)}
     return State(trained, state.frozen, opt), metrics
 
   return step

@@ -37,7 +37,7 @@ def train(config, name: str, workdir, mesh, suite, viable=(), labels=()):
   """
   stage, options = stages.STAGES[name], config[name]
   model = step_lib.model(config)
-  feed = _feed(config, stage, suite, labels, mesh)
+  feed = _feed(config, stage, suite, labels)
   shapes, shardings, make = _parameters(config, model, feed, mesh)
   folder = pathlib.Path(workdir) / name
   tx = optim.make(config.optim, options)
@@ -61,7 +61,7 @@ def train(config, name: str, workdir, mesh, suite, viable=(), labels=()):
     step = jax.jit(step_lib.trainer(loss, tx), donate_argnums=0,
                    out_shardings=(state_shardings, mesh_lib.whole(mesh)))
     plan_at = _plan_at(config, stage, model.layout, viable)
-    progress = log.Progress(name, options.steps, start)
+    progress = log.Progress(name, options.steps)
     with log.Metrics(folder / 'metrics.jsonl', start) as metrics:
       began = time.monotonic()
       for i, (batch, extra) in enumerate(feed(start, options.steps), start):
@@ -89,7 +89,7 @@ def restore(config, name: str, workdir, mesh, suite):
     ValueError: none of them is finished.
   """
   model = step_lib.model(config)
-  feed = _feed(config, stages.STAGES['base'], suite, (), mesh)
+  feed = _feed(config, stages.STAGES['base'], suite, ())
   shapes, shardings, _ = _parameters(config, model, feed, mesh)
   found = _finished(config, (name, *stages.STAGES[name].starts_from), workdir)
   with checkpoint.Checkpoints(
@@ -98,21 +98,16 @@ def restore(config, name: str, workdir, mesh, suite):
                          checkpoint.abstract(shapes, shardings))[0]
 
 
-def _feed(config, stage, suite, labels, mesh):
+def _feed(config, stage, suite, labels):
   """(start, stop) -> batches of the stage."""
   if stage.loss == 'policy':
     load = loader.labelled(suite, 'label', labels, config.seed)
   else:
     load = loader.training(suite, stage.name)
-  rows = config[stage.name].batch
-  if rows % mesh_lib.row_ways(mesh):
-    raise ValueError(
-        f'{stage.name}.batch is {rows} rows, which mesh.data * mesh.fsdp = '
-        f'{mesh_lib.row_ways(mesh)} does not divide')
   return lambda start, stop: loader.batches(
-      load, rows, start, stop, process=jax.process_index(),
-      processes=jax.process_count(), threads=config.data.threads,
-      ahead=config.data.ahead)
+      load, config[stage.name].batch, start, stop,
+      process=jax.process_index(), processes=jax.process_count(),
+      threads=config.data.threads, ahead=config.data.ahead)
 
 
 def _parameters(config, model, feed, mesh):

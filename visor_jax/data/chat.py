@@ -88,7 +88,8 @@ class Words:
     for i in ids:
       if i == self.end:
         break
-      words.append(self.words[i])
+      # Vocabularies are padded; an untrained model may say such a token.
+      words.append(self.words[i] if i < len(self.words) else f'<{i}>')
     return ' '.join(words)
 
 

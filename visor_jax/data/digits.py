@@ -142,11 +142,10 @@ class Suite:
     rng, scene = self._scene(stream, index)
     families = FINE if index % 2 else COARSE
     family = families[index // 2 % len(families)]
-    argument = {'read': list(CELLS), 'count': range(10),
-                'below': scene.digits[0]}.get(family)
-    return self._record(
-        stream, index, scene,
-        [f'{family} {rng.choice(argument)}' if argument is not None else family])
+    arguments = {'read': list(CELLS), 'count': range(10),
+                 'below': scene.digits[0]}.get(family)
+    asked = family if arguments is None else f'{family} {rng.choice(arguments)}'
+    return self._record(stream, index, scene, [asked])
 
   def _record(self, stream, index, scene, questions):
     turns = tuple(chat.Turn(q, scene.answer(q), q.split()[0])

@@ -54,7 +54,8 @@ def choose(scores, viable: int, confidence: float | None):
     scores: [..., plans], as the router gives them.
     viable: how many plans are viable; they are ordered by cost.
     confidence: the cheapest plan whose cumulative probability (that it or a
-      cheaper one suffices) reaches it; None takes the likeliest plan.
+      cheaper one suffices) reaches it, 1 always the largest plan; None takes
+      the likeliest.
 
   Returns:
     int [...], the number of the plan.
@@ -62,5 +63,8 @@ def choose(scores, viable: int, confidence: float | None):
   probability = jax.nn.softmax(scores[..., :viable], axis=-1)
   if confidence is None:
     return jnp.argmax(probability, axis=-1)
-  enough = jnp.cumsum(probability, axis=-1) >= confidence
-  return jnp.argmax(enough.at[..., -1].set(True), axis=-1)
+  # Summed from the dear end, where what is left over is small and exact.
+  dearer = jnp.flip(jnp.cumsum(jnp.flip(probability, -1), axis=-1), -1)
+  enough = (dearer[..., 1:] <= 1 - confidence) & (confidence < 1)
+  last = jnp.ones((*enough.shape[:-1], 1), bool)
+  return jnp.argmax(jnp.concatenate([enough, last], axis=-1), axis=-1)
