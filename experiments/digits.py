@@ -27,6 +27,7 @@ def get_config(arg=None):
     c[stage].learning_rate = rate
     c[stage].final = 0.05
   c.data.digits.primer = 300 * c.base.batch
+  c.label.examples = 8192
   if arg.control:
     for stage in ('cross', 'full', 'universal'):
       c[stage].plan = 'min'

@@ -17,13 +17,14 @@ def get_config(arg=None):
   c.model.remat = False  # the model is small
   c.data.digits.frames = 2
   for stage, steps, rate in (
-      ('base', 900, 2e-3),
+      ('base', 1000, 2e-3),
       ('cross', 100, 2e-3),
       ('full', 900, 2e-3),
-      ('universal', 600, 1e-3),
-      ('policy', 200, 2e-3)):
+      ('universal', 900, 1e-3),
+      ('policy', 300, 2e-3)):
     c[stage].steps = steps
     c[stage].learning_rate = rate
     c[stage].final = 0.05
   c.data.digits.primer = 300 * c.base.batch
+  c.label.examples = 8192
   return c
