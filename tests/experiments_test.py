@@ -65,8 +65,6 @@ def test_an_unknown_argument_is_an_error(name):
 
 
 def test_the_control_of_digits_trains_the_same_steps_without_self_layers():
-  # BUG: the documented `control=True` is refused, "control is a bool":
-  # config.parse_arg reads bool as bool(int(value)), so only 0 and 1 work.
   whole, control = load('digits.py'), load('digits.py', 'control=True')
   config_lib.validate(control)
   for stage in ('base', 'cross', 'full', 'universal'):

@@ -117,8 +117,5 @@ def test_a_given_confidence_and_argmax_are_taken_as_they_are(
 def test_a_router_that_is_sure_and_wrong_is_not_believed(
     tmp_path, monkeypatch):
   """Confidence 1 is the largest plan always, however sure the router is."""
-  # BUG: from a difference of 17 on, the probability rounds to 1.0 in float32,
-  # so router.choose(..., 1.0) takes plan 0; then no confidence keeps the
-  # accuracy and calibrate dies: "min() arg is an empty sequence".
   found = calibrated(tmp_path, monkeypatch, [[20., 0.]] * 3, [[0, 1]] * 3)
   assert found['curve'][-1]['accuracy'] == 1.0

@@ -75,8 +75,11 @@ def test_the_pace_counts_what_this_process_did(capsys, monkeypatch):
   """After a resume at 80 of 100 the first 80 steps took no time at all."""
   now = [0.0]
   monkeypatch.setattr(log.time, 'monotonic', lambda: now[0])
-  progress = log.Progress('full', 100, done=80)
-  now[0] = 20.0
+  progress = log.Progress('full', 100)
+  now[0] = 30.0  # compiling, which is no pace either
+  progress.line(80)
+  assert 'ETA' not in capsys.readouterr().out
+  now[0] = 50.0
   progress.line(90, loss=1.23456, n=3)
   out = capsys.readouterr().out
   assert 'full 90/100' in out and 'loss 1.235' in out and 'n 3' in out

@@ -62,7 +62,6 @@ def test_sizes_that_do_not_multiply_to_the_devices_are_an_error(asked):
 
 
 def test_a_size_of_zero_is_the_same_error():
-  # BUG: ZeroDivisionError, because mesh.data, the default, is -1 beside it.
   with pytest.raises(ValueError, match=r'mesh\.fsdp=0'):
     mesh_lib.make(-1, 0, 1)
 

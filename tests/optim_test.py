@@ -104,7 +104,7 @@ def test_the_schedule_rises_to_its_peak_and_falls_to_its_end():
   """Warm-up in a straight line, then half a cosine."""
   rate = optim.schedule(stage(learning_rate=2.0, final=0.1))
   at = [float(rate(i)) for i in range(101)]
-  np.testing.assert_allclose(at[:11], np.linspace(0, 2, 11), atol=1e-6)
+  np.testing.assert_allclose(at[:11], np.linspace(2 / 11, 2, 11), atol=1e-6)
   assert max(at) == at[10] == pytest.approx(2.0)
   assert all(a >= b for a, b in zip(at[10:], at[11:]))
   assert at[55] == pytest.approx((2.0 + 0.2) / 2, rel=1e-5)
@@ -133,9 +133,9 @@ def test_rates_scale_the_steps_of_their_paths():
   """The paper's vision tower learns at a fifth of the rate."""
   found = updates(options(
       rates=(('vision/.*', 0.2), ('.*cross.*', 0.0), ('.*', 1.0))))
-  # Adam's step on a constant gradient is the rate itself: 0, .1 and .2.
-  np.testing.assert_allclose(found['llm/layers/up'], -0.3, rtol=1e-3)
-  np.testing.assert_allclose(found['vision/kernel'], -0.06, rtol=1e-3)
+  # Adam's step on a constant gradient is the rate itself: 1, 2 and 3 / 11.
+  np.testing.assert_allclose(found['llm/layers/up'], -6 / 11, rtol=1e-3)
+  np.testing.assert_allclose(found['vision/kernel'], -1.2 / 11, rtol=1e-3)
   assert not found['llm/cross/up'].any()
 
 

@@ -62,7 +62,6 @@ def test_only_self_layers_are_optional():
 def test_optional_layers_are_in_order_of_depth(optional):
   """A traced plan's bits are dealt out by depth, a static plan's by this list:
   out of order the two would run different layers."""
-  # BUG: Layout takes them in any order, twice, or counted from the end.
   with pytest.raises(ValueError, match='order|twice|-1'):
     plans.Layout((S, T, S), optional)
 
@@ -189,8 +188,6 @@ def test_all_means_the_viable_plans():
 
 
 def test_viable_plans_of_another_model_are_an_error():
-  # BUG: `all` passes them on; a traced plan that is too long then runs, its
-  # last bits unread (see llm_test.py).
   with pytest.raises(ValueError, match='3 optional'):
     said('all', draw('??'), [(True, True, True)])
 

@@ -63,8 +63,6 @@ def test_decode_stops_at_end(text, want):
 
 def test_a_token_without_a_word_is_a_wrong_answer():
   """A vocabulary is padded (sizes.digits has 64), so a model can say it."""
-  # BUG: Words.decode raises IndexError for an id of the padded vocabulary, so
-  # an evaluation dies of a model that is merely bad.
   assert WORDS.decode([len(WORDS), WORDS.end]) not in ('', 'a', 'yes')
 
 

@@ -30,7 +30,7 @@ def handwriting():
 
 @functools.cache
 def drawn(paper, ink, dim):
-  """Every image as it looks on that paper, [n, 60 * 3], without corners."""
+  """Every image as it looks on that paper, [n, 36 * 3], without its frame."""
   images, _ = handwriting()
   light = images[..., None] * (0.5 if dim else 1) * np.array(digits.INKS[ink])
   light = np.maximum(light, np.array(digits.PAPERS[paper]))
@@ -39,7 +39,7 @@ def drawn(paper, ink, dim):
 
 def inner():
   """Pixels of a cell that no mark can cover."""
-  return [i for i in range(64) if i not in (0, 7, 56, 63)]
+  return [8 * r + c for r in range(1, 7) for c in range(1, 7)]
 
 
 def nearest(cell, *look):
@@ -63,8 +63,9 @@ def read(frame):
   assert max(e for e, _ in found) < 1.5, 'no image explains this cell'
   images = [i for _, i in found]
   _, labels = handwriting()
-  # Corners are as white as the light allows in at most one cell.
-  mark = any(cell[[0, 0, 7, 7], [0, 7, 0, 7]].min() > 200 for cell in cells)
+  # A frame is as white as the light allows around at most one cell.
+  mark = any(min(cell[[0, 7]].min(), cell[:, [0, 7]].min()) > 200
+             for cell in cells)
   return [int(labels[i]) for i in images], images, *look, mark
 
 

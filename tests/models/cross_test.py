@@ -98,8 +98,6 @@ def test_conv_is_a_depthwise_convolution():
 
 def test_text_between_two_images_does_not_see_the_second():
   """In CROSS, as in SELF: an answer must not depend on a later turn's image."""
-  # BUG: within a segment the convolution carries the next image's first slots
-  # into the last slots of the image before, over the text between them.
   figure, options = 'tvvvvtpavvtp', cross.Options()
   at = llm.rows(rows.batch((figure,), shape=rows.Shape(7, 6, 2, 2)))
   weights, text = params(options), normal(1, 7, SIZE.width)

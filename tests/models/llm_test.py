@@ -163,7 +163,6 @@ def test_bfloat16():
 
 def test_bfloat16_logits_are_summed_in_float32():
   """At 20 bfloat16 counts in steps of 1/8: too coarse for a loss."""
-  # BUG: the product with the head is rounded to bfloat16, then called float32.
   model = tiny('TC?TC?', dtype='bfloat16')
   got = rows.logits(model)(rows.params(model), BATCH, np.array([True, False]))
   assert not np.array_equal(got, got.astype(jnp.bfloat16).astype(jnp.float32))
@@ -172,16 +171,12 @@ def test_bfloat16_logits_are_summed_in_float32():
 @pytest.mark.parametrize('layout', [plans.base(2), plans.visor(3, self_=())])
 def test_a_layout_without_optional_layers_can_be_made(layout):
   """The base alone, or CROSS without SELF (the paper's '0 SELF, 6 CROSS')."""
-  # BUG: Visor.before_self is min() of nothing: "min() iterable argument is
-  # empty" from init, since `everything` routes.
   rows.params(rows.tiny(layout, router_options=LAST))
 
 
 @pytest.mark.parametrize('bits', [1, 3])
 def test_a_traced_plan_has_the_models_length(bits):
   """As a static one, which `Layout.check` sees to."""
-  # BUG: one that is too long runs, its last bits unread (a plan of another
-  # model); one too short says "cannot reshape array of shape (1,)".
   model = tiny('TC?TC?')
   with pytest.raises(ValueError, match=f'{bits} optional SELF'):
     jax.eval_shape(rows.logits(model), rows.params(model), BATCH,

@@ -137,9 +137,6 @@ def test_what_follows_a_prompt_does_not_matter(token):
 @TOKENS
 def test_an_image_after_the_prompt_does_not_matter(token):
   """It belongs to a later turn of the same conversation."""
-  # BUG: with token 'visual' route() takes the mean over all images of the
-  # segment, those after `prompt_place` too. All three tokens: the convolution
-  # of the CROSS layer mixes the two images, see cross_test.py.
   figure = 'tvvtpaavvtpa'
   whole = scores(token, batch((figure,), (), ()))
   first = scores(token, batch((until(figure, 0),), (), ()))

@@ -110,8 +110,9 @@ class Visor(nn.Module):
     if isinstance(plan, tuple):
       return self.layout.fix(plan), None
     if plan.shape != (len(self.layout.optional),):
-      raise ValueError(f'a plan of shape {plan.shape} for a model with '
-                       f'{len(self.layout.optional)} optional SELF layers')
+      raise ValueError(
+          f'a plan of {plan.shape[0]} optional SELF layers for a model that '
+          f'has {len(self.layout.optional)}')
     return self.layout, plan
 
   def _with_routing(self, stream, rows, batch):
