@@ -3,7 +3,8 @@
   python -m visor_jax.main --config=experiments/quickstart.py \
       --workdir=runs/quickstart
 
-Expected: see README.md.
+Expected, one seed: coarse at least 99 % under every plan; fine 52 % with max
+and 44 % with min; the router 99 % of max's accuracy at 48 % of its LLM FLOPs.
 """
 
 from visor_jax import config
