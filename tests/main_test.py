@@ -127,7 +127,7 @@ def test_killed_at_random_moments(start, alone, tmp_path):
   while True:
     run = start(tmp_path)
     try:
-      out, _ = run.communicate(timeout=rng.uniform(8, 30))
+      out, _ = run.communicate(timeout=rng.uniform(5, 12))
       assert run.returncode == 0, out
       break
     except subprocess.TimeoutExpired:
