@@ -11,6 +11,7 @@ import numpy as np
 
 from visor_jax import log
 from visor_jax import mesh as mesh_lib
+from visor_jax import workdir as workdir_lib
 from visor_jax.data import loader
 from visor_jax.data import packing
 from visor_jax.eval import generate
@@ -65,9 +66,7 @@ def load(workdir) -> float | None:
   Raises:
     ValueError: the policy stage has not run.
   """
-  path = pathlib.Path(workdir) / 'policy' / 'calibration.json'
-  if not path.exists():
-    raise ValueError(f'there is no {path}; run the policy stage first')
+  path = workdir_lib.made(workdir, 'policy/calibration.json', 'policy')
   return json.loads(path.read_text())['confidence']
 
 

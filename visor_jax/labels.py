@@ -8,6 +8,7 @@ import pathlib
 
 from visor_jax import log
 from visor_jax import plan as plans
+from visor_jax import workdir as workdir_lib
 from visor_jax.eval import run
 
 
@@ -66,10 +67,8 @@ def load(workdir) -> list[dict]:
   Raises:
     ValueError: the label stage has not run.
   """
-  path = pathlib.Path(workdir) / 'label' / 'labels.jsonl'
-  if not path.exists():
-    raise ValueError(f'there is no {path}; run the label stage first')
-  return log.read_jsonl(path)
+  return log.read_jsonl(
+      workdir_lib.made(workdir, 'label/labels.jsonl', 'label'))
 
 
 def parts(rows: list[dict], held_out: float):

@@ -8,6 +8,7 @@ Started again with the same command, a run that was cut off goes on where it
 was. Jobs: base, cross, full, search, universal, label, policy, eval, report.
 """
 
+import functools
 import importlib.metadata
 import json
 import platform
@@ -81,10 +82,12 @@ def _check_batches(config, mesh):
 
 def _job(job, config, folder, mesh, suite):
   """One job."""
+  restore = functools.cache(
+      lambda stage: train.restore(config, stage, folder, mesh, suite))
+
   def subject(stage, viable=(), confidence=None):
-    params = train.restore(config, stage, folder, mesh, suite)
-    return run_lib.Subject(step_lib.model(config), params, mesh, suite, viable,
-                           confidence)
+    return run_lib.Subject(step_lib.model(config), restore(stage), mesh, suite,
+                           viable, confidence)
 
   if job == 'search':
     search.search(subject('full'), folder, config)

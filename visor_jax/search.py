@@ -11,6 +11,7 @@ import numpy as np
 
 from visor_jax import log
 from visor_jax import plan as plans
+from visor_jax import workdir as workdir_lib
 from visor_jax.eval import run
 
 
@@ -91,8 +92,6 @@ def load(workdir) -> tuple[plans.Plan, ...]:
   Raises:
     ValueError: the search has not run.
   """
-  path = pathlib.Path(workdir) / 'search' / 'plans.json'
-  if not path.exists():
-    raise ValueError(f'there is no {path}; run the search stage first')
+  path = workdir_lib.made(workdir, 'search/plans.json', 'search')
   return tuple(tuple(map(bool, p))
                for p in json.loads(path.read_text())['viable'])

@@ -29,24 +29,21 @@ def train(config, name: str, workdir, mesh, suite, viable=(), labels=()):
     viable: plans, for a stage that draws from them or learns to choose.
     labels: [(question, label), ...] for the policy stage.
 
-  Returns:
-    Nested parameters.
-
   Raises:
     ValueError: the stage it starts from is not finished.
   """
   stage, options = stages.STAGES[name], config[name]
-  model = step_lib.model(config)
-  feed = _feed(config, stage, suite, labels)
-  shapes, shardings, make = _parameters(config, model, feed, mesh)
   folder = pathlib.Path(workdir) / name
-  tx = optim.make(config.optim, options)
   with checkpoint.Checkpoints(
       folder / 'checkpoints', config.checkpoint.keep) as saved:
     start = saved.latest() or 0
     if start == options.steps:
       log.say(f'{name}: done before')
-      return saved.restore(start, checkpoint.abstract(shapes, shardings))[0]
+      return
+    model = step_lib.model(config)
+    feed = _feed(config, stage, suite, labels)
+    shapes, shardings, make = _parameters(config, model, feed, mesh)
+    tx = optim.make(config.optim, options)
     state_shardings = _state_shardings(shapes, shardings, stage, tx, mesh)
     if start:
       log.say(f'{name}: goes on from step {start}')
@@ -57,7 +54,7 @@ def train(config, name: str, workdir, mesh, suite, viable=(), labels=()):
       trained, frozen = optim.split(params, stage.trains)
       opt = jax.jit(tx.init, out_shardings=state_shardings.opt)(trained)
       state = step_lib.State(trained, frozen, opt)
-    loss = _loss(model, stage, options, viable)
+    loss = _loss(model, stage, viable)
     step = jax.jit(step_lib.trainer(loss, tx), donate_argnums=0,
                    out_shardings=(state_shardings, mesh_lib.whole(mesh)))
     plan_at = _plan_at(config, stage, model.layout, viable)
@@ -79,7 +76,6 @@ def train(config, name: str, workdir, mesh, suite, viable=(), labels=()):
         if done % config.checkpoint.every == 0 or done == options.steps:
           saved.save(done, state.params, state.opt)
     saved.wait()
-  return state.params
 
 
 def restore(config, name: str, workdir, mesh, suite):
@@ -92,10 +88,7 @@ def restore(config, name: str, workdir, mesh, suite):
   feed = _feed(config, stages.STAGES['base'], suite, ())
   shapes, shardings, _ = _parameters(config, model, feed, mesh)
   found = _finished(config, (name, *stages.STAGES[name].starts_from), workdir)
-  with checkpoint.Checkpoints(
-      pathlib.Path(workdir) / found / 'checkpoints') as saved:
-    return saved.restore(config[found].steps,
-                         checkpoint.abstract(shapes, shardings))[0]
+  return _result(config, found, workdir, shapes, shardings)
 
 
 def _feed(config, stage, suite, labels):
@@ -130,6 +123,14 @@ def _finished(config, names, workdir):
   raise ValueError(f'none of the stages {names} has steps in this config')
 
 
+def _result(config, name, workdir, shapes, shardings):
+  """Parameters that a finished stage ended with."""
+  with checkpoint.Checkpoints(
+      pathlib.Path(workdir) / name / 'checkpoints') as saved:
+    return saved.restore(config[name].steps,
+                         checkpoint.abstract(shapes, shardings))[0]
+
+
 def _first(config, stage, workdir, shapes, shardings, make, model):
   """Parameters that a stage starts from."""
   before = [s for s in stage.starts_from if config[s].steps]
@@ -138,10 +139,7 @@ def _first(config, stage, workdir, shapes, shardings, make, model):
     return make()
   found = _finished(config, before, workdir)
   log.say(f'{stage.name}: starts from {found}')
-  with checkpoint.Checkpoints(
-      pathlib.Path(workdir) / found / 'checkpoints') as saved:
-    params, _ = saved.restore(config[found].steps,
-                              checkpoint.abstract(shapes, shardings))
+  params = _result(config, found, workdir, shapes, shardings)
   if stage.grafts and config.model.cross.init == 'copy':
     params = visor.copy_cross(params, model.layout)
   return params
@@ -169,7 +167,7 @@ def _resume(saved, step, shapes, shardings, stage, tx, state_shardings):
   return step_lib.State(*optim.split(params, stage.trains), opt)
 
 
-def _loss(model, stage, options, viable):
+def _loss(model, stage, viable):
   """(params, batch, extra) -> (loss, metrics)."""
   if stage.loss == 'policy':
     return lambda params, batch, labels: step_lib.policy_loss(

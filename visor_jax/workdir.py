@@ -40,6 +40,18 @@ def claim(path, config):
     yield path
 
 
+def made(path, name: str, stage: str) -> pathlib.Path:
+  """The path of what a stage left in the workdir.
+
+  Raises:
+    ValueError: it is not there; names the stage to run.
+  """
+  path = pathlib.Path(path) / name
+  if not path.exists():
+    raise ValueError(f'there is no {path}; run the {stage} stage first')
+  return path
+
+
 def _compare(path, config):
   if path.exists():
     found = config_lib.differences(config, json.loads(path.read_text()))
