@@ -166,6 +166,39 @@ def cost(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | None,
   return Cost(**{k: accounting.per_mac * v for k, v in macs.items()})
 
 
+def cache(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | None,
+          visual: int, text: int, itemsize: int, *,
+          cross_key_heads: str = 'base') -> tuple[int, int]:
+  """Bytes that a prompt keeps for the tokens to come.
+
+  Every layer keeps keys and values of the text; SELF layers those of the image
+  too; a CROSS layer its own of the image, projected once; a layer that is off
+  nothing of the image.
+
+  Args:
+    size: of the model.
+    layout: the VISOR layout.
+    plan: one boolean for each optional SELF layer; None for the base model.
+    visual: visual slots.
+    text: text slots.
+    itemsize: bytes of a number.
+    cross_key_heads: `model.cross.key_heads`, of the built-in CROSS module.
+
+  Returns:
+    Bytes of text slots, bytes of visual slots; of one row.
+  """
+  language = size.language
+  kinds = ((plans.SELF,) * language.depth if plan is None
+           else layout.fix(plan).kinds)
+  cross_heads = (
+      language.heads if cross_key_heads == 'full' else language.key_heads)
+  heads = (language.key_heads * kinds.count(plans.SELF)
+           + cross_heads * kinds.count(plans.CROSS))
+  each = 2 * language.head_width * itemsize
+  return (text * each * language.key_heads * language.depth,
+          visual * each * heads)
+
+
 def _layer(language, accounting, kind, visual, text, routes, cross_key_heads):
   """Multiply-adds of one decoder layer."""
   d, n, h = language.width, language.heads, language.head_width

@@ -25,19 +25,19 @@ def test_the_model_learns_answers_and_their_end_and_nothing_else():
   """Learning the questions too would spend the model on guessing them."""
   talk = chat.conversation(record(('a x', 'yes'), ('b', 'no no')), WORDS)
   assert read(talk) == 'user a x YES END user b NO NO END'
-  assert talk.image_at == 1  # user <image> a x
+  assert talk.image_at == (1,)  # user <image> a x
   assert [WORDS.words[talk.tokens[p]] for p in talk.prompts] == ['x', 'b']
   assert talk.prompts.tolist() == [2, 6]
   assert talk.tokens.dtype == talk.prompts.dtype == np.int32
 
 
-def test_a_prompt_is_the_first_question_and_room():
+def test_a_prompt_is_the_first_question_alone():
   """The second question may tell the first answer."""
-  talk = chat.prompt(record(('a x', 'yes'), ('b', 'no')), WORDS, 2)
-  assert read(talk) == 'user a x pad pad'
-  assert talk.prompts.tolist() == [2] and talk.image_at == 1
+  talk = chat.prompt(record(('a x', 'yes'), ('b', 'no')), WORDS)
+  assert read(talk) == 'user a x'
+  assert talk.prompts.tolist() == [2] and talk.image_at == (1,)
   trained = chat.conversation(record(('a x', 'yes'), ('b', 'no')), WORDS)
-  np.testing.assert_array_equal(talk.tokens[:3], trained.tokens[:3])
+  np.testing.assert_array_equal(talk.tokens, trained.tokens[:3])
 
 
 @pytest.mark.parametrize('text,word', [

@@ -73,7 +73,7 @@ def test_a_question_gives_no_answer_away():
   row, record = loader.question(SUITE, 'test', 3)
   turn, = record.turns
   real = row['tokens'][row['text_segment'] == 1]
-  assert SUITE.words.decode(real[1:]) == turn.question + ' pad' * 2
+  assert SUITE.words.decode(real[1:]) == turn.question
   assert not row['answer'].any()
 
 

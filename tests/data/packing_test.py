@@ -25,7 +25,8 @@ def segment(*questions, tiles=1, source=None, first=1):
   if source is not None:
     made = dataclasses.replace(
         made, source=np.array(source, np.int32)[:, None],
-        weight=np.arange(1., len(source) + 1, dtype=np.float32)[:, None])
+        weight=np.arange(1., len(source) + 1, dtype=np.float32)[:, None],
+        before=np.ones(len(source), int))
   return made
 
 
@@ -52,6 +53,17 @@ def test_a_row_of_one_conversation():
       'user1 v1 v1 a1 YES1 END1 user1 b1 c1 YES1 END1' + ' .' * 5 + ' ,' * 7)
   assert row['prompt_place'].tolist() == [3, 8, 0, 0]
   assert row['prompt_segment'].tolist() == [1, 1, 0, 0]
+
+
+def test_images_stand_where_they_belong():
+  """Two of them side by side, one later, one behind everything."""
+  made = segment('a', 'b', source=range(7))
+  made = dataclasses.replace(made, before=np.array([1, 1, 1, 4, 4, 8, 8]))
+  row = packing.row([made], SHAPE)
+  assert draw(row) == (
+      'user1 v1 v1 v1 a1 YES1 END1 v1 v1 user1 b1 YES1 END1 v1 v1'
+      + ' .' * 6 + ' ,' * 2)
+  assert row['prompt_place'].tolist() == [4, 10, 0, 0]
 
 
 def test_a_row_of_two_conversations():

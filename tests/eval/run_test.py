@@ -4,16 +4,13 @@ The model is tiny and random, and never right, but its greedy answers differ
 from question to question and from plan to plan.
 """
 
-import dataclasses
 import types
 import zlib
 
 import jax
-from jax import numpy as jnp
 import numpy as np
 import pytest
 
-from tests import rows as tiny
 from visor_jax import flops
 from visor_jax import mesh as mesh_lib
 from visor_jax import plan as plans
@@ -22,7 +19,6 @@ from visor_jax import step
 from visor_jax.data import digits
 from visor_jax.data import loader
 from visor_jax.data import packing
-from visor_jax.eval import generate
 from visor_jax.eval import run
 from visor_jax.models import llm
 from visor_jax.models import router
@@ -144,8 +140,8 @@ def test_what_was_answered_is_not_asked_again(ask, tmp_path, monkeypatch):
   """A run that was cut off loses at most a chunk."""
   one = plans.Selection('fixed', VIABLE[0])
   first = ask(one, chunk=8, folder=tmp_path)
-  asked, answer = [], run._batch
-  monkeypatch.setattr(run, '_batch', lambda subject, stream, start, *rest: (
+  asked, answer = [], run._chunk
+  monkeypatch.setattr(run, '_chunk', lambda subject, stream, start, *rest: (
       asked.append(start) or answer(subject, stream, start, *rest)))
   assert ask(one, chunk=8, folder=tmp_path) == first and not asked
   lost, = tmp_path.glob('*/8-16.jsonl')
@@ -154,23 +150,3 @@ def test_what_was_answered_is_not_asked_again(ask, tmp_path, monkeypatch):
   # Another plan has files of its own.
   ask(plans.Selection('fixed', VIABLE[1]), chunk=8, folder=tmp_path)
   assert asked == [8, 0, 8]
-
-
-def test_generate_says_its_own_words_next(subject):
-  """Token by token: each is the likeliest after those before it."""
-  rows = [loader.question(SUITE, 'test', i)[0] for i in range(8)]
-  batch = packing.stack(rows)
-  bits = jnp.asarray(VIABLE[1])
-  made = np.asarray(generate.generate(
-      MODEL, subject.params, mesh_lib.place(batch, subject.mesh), bits,
-      SUITE.answer_tokens))
-  forced = batch.tokens.copy()
-  for i, row in enumerate(rows):
-    n = int((row['text_segment'] > 0).sum()) - SUITE.answer_tokens
-    forced[i, n:n + SUITE.answer_tokens] = made[i]
-  logits = tiny.logits(MODEL)(
-      subject.params, dataclasses.replace(batch, tokens=forced), bits)
-  for i, row in enumerate(rows):
-    n = int((row['text_segment'] > 0).sum()) - SUITE.answer_tokens
-    np.testing.assert_array_equal(
-        made[i], np.argmax(logits[i, n - 1:n + 1], -1))

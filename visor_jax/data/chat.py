@@ -42,13 +42,13 @@ class Conversation:
   Attributes:
     tokens: int32 [n].
     answer: bool [n]; tokens that the model should produce.
-    image_at: the visual tokens stand before this token.
+    image_at: the visual tokens of each image stand before this token.
     prompts: int32 [turns]; the last token of each prompt.
   """
 
   tokens: np.ndarray
   answer: np.ndarray
-  image_at: int
+  image_at: tuple[int, ...]
   prompts: np.ndarray
 
 
@@ -102,14 +102,12 @@ def conversation(record: Record, words: Words) -> Conversation:
     tokens += prompt + reply
     answer += [False] * len(prompt) + [True] * len(reply)
     prompts.append(len(tokens) - len(reply) - 1)
-  return Conversation(np.array(tokens, np.int32), np.array(answer, bool), 1,
+  return Conversation(np.array(tokens, np.int32), np.array(answer, bool), (1,),
                       np.array(prompts, np.int32))
 
 
-def prompt(record: Record, words: Words, room: int) -> Conversation:
-  """The first question alone, with `room` empty slots for the answer."""
-  tokens = words.encode(f'user {record.turns[0].question}')
-  end = len(tokens) - 1
-  return Conversation(np.array(tokens + [0] * room, np.int32),
-                      np.zeros(len(tokens) + room, bool), 1,
-                      np.array([end], np.int32))
+def prompt(record: Record, words: Words) -> Conversation:
+  """The first question alone."""
+  tokens = np.array(words.encode(f'user {record.turns[0].question}'), np.int32)
+  return Conversation(tokens, np.zeros(len(tokens), bool), (1,),
+                      np.array([len(tokens) - 1], np.int32))

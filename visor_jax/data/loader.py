@@ -67,13 +67,13 @@ def training(suite, stream: str):
 
 
 def question(suite, stream: str, index: int):
-  """One question alone, with empty slots for its answer.
+  """One question alone.
 
   Returns:
     (fields of a Batch's row, its chat.Record).
   """
   record = suite.question(stream, index)
-  talk = chat.prompt(record, suite.words, suite.answer_tokens)
+  talk = chat.prompt(record, suite.words)
   return _row(suite, record, talk, suite.shape(1)), record
 
 

@@ -40,20 +40,46 @@ class Segment:
     tiles: uint8 [i, height, width, 3].
     source: int32 [v, K], patches of these tiles; i * P is the newline.
     weight: float32 [v, K].
+    before: int32 [v], ascending; a visual token stands before this token.
   """
 
   conversation: chat.Conversation
   tiles: np.ndarray
   source: np.ndarray
   weight: np.ndarray
+  before: np.ndarray
 
 
 def segment(conversation: chat.Conversation, tiles: np.ndarray,
             patches: int) -> Segment:
-  """Every patch of every tile, in order, is a visual token."""
+  """One image, of which every patch of every tile is a visual token."""
   count = len(tiles) * patches
   return Segment(conversation, tiles, np.arange(count, dtype=np.int32)[:, None],
-                 np.ones((count, 1), np.float32))
+                 np.ones((count, 1), np.float32),
+                 np.repeat(conversation.image_at, count))
+
+
+def pictured(conversation: chat.Conversation, plans, tiles) -> Segment:
+  """A conversation about images that are cut by their plans.
+
+  Args:
+    conversation: with as many places for images.
+    plans: the images.Plan of each image.
+    tiles: uint8 [all tiles, height, width, 3].
+  """
+  total, first = sum(p.tiles for p in plans), 0
+  source = [np.zeros((0, 4), np.int32)]  # there may be no image at all
+  for p in plans:
+    newline, patches = p.tiles * p.recipe.patches, p.recipe.patches
+    source.append(np.where(p.source == newline, total * patches,
+                           p.source + first * patches))
+    first += p.tiles
+  source = np.concatenate(source)
+  weight = [np.zeros((0, 4), np.float32), *(p.weight for p in plans)]
+  return Segment(
+      conversation, tiles, source, np.concatenate(weight),
+      np.repeat(np.array(conversation.image_at, int),
+                [p.tokens for p in plans]))
 
 
 def row(segments, shape: Shape) -> dict[str, np.ndarray]:
@@ -81,15 +107,14 @@ def row(segments, shape: Shape) -> dict[str, np.ndarray]:
       if count > getattr(shape, name):
         raise ValueError(f'a row has {getattr(shape, name)} {name} slots; its '
                          f'conversations need {count}')
-    places = np.arange(n) + place
-    places[talk.image_at:] += v
+    places = np.arange(n)
+    places += place + np.searchsorted(s.before, places, side='right')
     out['tokens'][text:text + n] = talk.tokens
     out['answer'][text:text + n] = talk.answer
     out['text_segment'][text:text + n] = number
     out['text_place'][text:text + n] = places
     out['visual_segment'][visual:visual + v] = number
-    out['visual_place'][visual:visual + v] = (
-        place + talk.image_at + np.arange(v))
+    out['visual_place'][visual:visual + v] = place + s.before + np.arange(v)
     out['tiles'][tiles:tiles + i] = s.tiles
     own_newline = s.source == i * shape.patches
     out['source'][visual:visual + v] = np.where(

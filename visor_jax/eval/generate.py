@@ -1,7 +1,7 @@
-"""Greedy answers: traced once for every plan.
+"""Generation: a prompt is read once, then tokens come one by one.
 
-Answers of the built-in suite are a word or two, so every new token runs the
-prompt again and there is no cache.
+The plan is static here, because a layer that is off keeps nothing: one program
+for every plan and shape of the batch.
 """
 
 import dataclasses
@@ -9,50 +9,184 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from visor_jax import plan as plans
+from visor_jax.models import llm
+from visor_jax.models import router
 
 
-@functools.partial(jax.jit, static_argnames=('model', 'count'))
-def generate(model, params, batch, plan, count: int):
-  """Appends greedy tokens to every prompt.
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+  """How tokens are drawn.
 
-  Args:
-    model: a models.visor.Visor.
-    params: nested.
-    batch: Batch of one prompt a row, [B, T], with `count` slots behind each.
-    plan: bool [n_optional], or None for the dense base.
-    count: tokens to make.
-
-  Returns:
-    int32 [B, count].
+  Attributes:
+    tokens: the most to make.
+    ends: tokens after which a row is done; the first fills the rest of it.
+    temperature: 0 takes the likeliest token.
+    top_p: draw among the likeliest tokens that together have this probability.
   """
-  return _extend(model, params, batch, plan, count, None)
+
+  tokens: int
+  ends: tuple[int, ...]
+  temperature: float = 0.0
+  top_p: float = 1.0
+
+
+@functools.partial(jax.jit, static_argnames=('model', 'plan'))
+def prefill(model, params, batch, plan):
+  """models.visor.Visor.prefill, compiled."""
+  return model.apply({'params': params}, batch, plan, method='prefill')
 
 
 @functools.partial(jax.jit, static_argnames='model')
 def route(model, params, batch):
-  """Router scores [B, plans] and the stream that `resume` goes on from."""
-  scores, stream = model.apply({'params': params}, batch, method='route')
-  return scores[:, 0], stream
+  """Router scores [B, plans], and what `resume` goes on from."""
+  scores, routed = model.apply({'params': params}, batch, method='route')
+  return scores[:, 0], routed
 
 
-@functools.partial(jax.jit, static_argnames=('model', 'count'))
-def resume(model, params, stream, batch, plan, count: int):
-  """`generate` that goes on from `route`: nothing is computed twice."""
-  return _extend(model, params, batch, plan, count, stream)
+@functools.partial(jax.jit, static_argnames=('model', 'plan'))
+def resume(model, params, routed, batch, plan):
+  """`prefill` that goes on from `route`: nothing is computed twice."""
+  return model.apply({'params': params}, routed, batch, plan, method='resume')
 
 
-def _extend(model, params, batch, plan, count, stream):
-  every = jnp.arange(batch.tokens.shape[0])
-  last = jnp.argmax(
-      batch.text_place == batch.prompt_place[:, :1], axis=1)  # slot, [B]
-  made = []
-  for i in range(count):
-    if i == 0 and stream is not None:
-      logits = model.apply({'params': params}, stream, batch, plan,
-                           method='finish')
-    else:
-      logits = model.apply({'params': params}, batch, plan)
-    made.append(jnp.argmax(logits[every, last + i], axis=-1).astype(jnp.int32))
-    batch = dataclasses.replace(
-        batch, tokens=batch.tokens.at[every, last + i + 1].set(made[-1]))
-  return jnp.stack(made, axis=1)
+@functools.partial(jax.jit, static_argnames=('model', 'plan', 'sampling'))
+def decode(model, params, logits, memory, plan, sampling: Sampling, key):
+  """Tokens behind the prompts, until every row has ended.
+
+  Args:
+    model: a models.visor.Visor.
+    params: nested.
+    logits: of `prefill`, float32 [B, C].
+    memory: of `prefill`.
+    plan: of `prefill`.
+    sampling: how to draw.
+    key: of the draw; a row's tokens depend on its place in the batch.
+
+  Returns:
+    int32 [B, tokens].
+  """
+  b, end = logits.shape[0], sampling.ends[0]
+  apply = functools.partial(model.apply, {'params': params})
+
+  def draw(logits, number, done):
+    token = _draw(logits, sampling, jax.random.fold_in(key, number))
+    return jnp.where(done, end, token)
+
+  def ends(token):
+    return jnp.isin(token, jnp.array(sampling.ends))
+
+  def more(state):
+    number, made, done, _ = state
+    return (number < sampling.tokens) & ~done.all()
+
+  def step(state):
+    number, made, done, fresh = state
+    logits, fresh = apply(made[:, number - 1], memory, plan, fresh, number - 1,
+                          method='decode')
+    token = draw(logits, number, done)
+    return number + 1, made.at[:, number].set(token), done | ends(token), fresh
+
+  first = draw(logits, 0, jnp.zeros(b, bool))
+  made = jnp.full((b, sampling.tokens), end, jnp.int32).at[:, 0].set(first)
+  fresh = apply(b, sampling.tokens, method='fresh')
+  state = jnp.int32(1), made, ends(first), fresh
+  return jax.lax.while_loop(more, step, state)[1]
+
+
+def _draw(logits, sampling, key):
+  """float32 [B, C] -> int32 [B]."""
+  if sampling.temperature == 0:
+    return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+  logits = logits / sampling.temperature
+  if sampling.top_p < 1:
+    order = jnp.argsort(-logits, axis=-1)
+    ranked = jnp.take_along_axis(logits, order, axis=-1)
+    probability = jax.nn.softmax(ranked, axis=-1)
+    # A token stays while those before it have not reached top_p.
+    before = jnp.cumsum(probability, axis=-1) - probability
+    ranked = jnp.where(before < sampling.top_p, ranked, -jnp.inf)
+    logits = jnp.put_along_axis(logits, order, ranked, axis=-1, inplace=False)
+  return jax.random.categorical(key, logits, axis=-1).astype(jnp.int32)
+
+
+def answers(model, params, batches, selection: plans.Selection,
+            sampling: Sampling, key, viable=(), confidence=None):
+  """Answers to batches of prompts; those of one plan are answered together.
+
+  Args:
+    model: a models.visor.Visor.
+    params: nested.
+    batches: of (ids, Batch), all of one shape; rows with id None fill up.
+    selection: which plan, or who chooses it.
+    sampling: how to draw.
+    key: of the draw.
+    viable: plans that the router chooses from, by cost.
+    confidence: of its choice, see models.router.choose.
+
+  Yields:
+    (ids, plan or None for the base, int32 [n, tokens]), a group at a time, in
+    the order in which groups fill up.
+  """
+  def finish(ids, made, plan):
+    tokens = np.asarray(decode(model, params, *made, plan, sampling, key))
+    here = [i for i, number in enumerate(ids) if number is not None]
+    return [ids[i] for i in here], plan, tokens[here]
+
+  if selection.selector != 'router':
+    for ids, batch in batches:
+      made = prefill(model, params, batch, selection.plan)
+      yield finish(ids, made, selection.plan)
+    return
+  waiting = {}  # plan -> ids, and a batch of rows that begins with theirs
+  resumed = lambda ids, rows, plan: finish(
+      ids, resume(model, params, *rows, plan), plan)
+  for ids, batch in batches:
+    size = len(ids)
+    scores, routed = route(model, params, batch)
+    chosen = np.asarray(router.choose(scores, len(viable), confidence))
+    for number, plan in enumerate(viable):
+      came = [i for i in np.flatnonzero(chosen == number)
+              if ids[i] is not None]
+      held, rows = waiting.pop(plan, ([], (routed, batch)))
+      everyone = held + [ids[i] for i in came]
+      where = [*range(len(held)), *(size + i for i in came)]
+      for first in range(0, len(everyone), size):
+        some = everyone[first:first + size]
+        picked = _pick(rows, (routed, batch),
+                       np.resize(where[first:first + size], size))
+        if len(some) == size:
+          yield resumed(some, picked, plan)
+        else:
+          waiting[plan] = some, picked
+  for plan, (ids, rows) in waiting.items():
+    yield resumed(ids + [None] * (size - len(ids)), rows, plan)
+
+
+@jax.jit
+def _pick(held, came, index):
+  """The rows `index` of what is held and what came, one behind the other."""
+  def pick(axis):
+    return lambda a, b: jnp.take(jnp.concatenate([a, b], axis), index, axis)
+
+  (stream, caches), batch = held
+  (stream_, caches_), batch_ = came
+  return ((jax.tree.map(pick(0), stream, stream_),
+           jax.tree.map(pick(1), caches, caches_)),  # [count, B, ...]
+          jax.tree.map(pick(0), batch, batch_))
+
+
+def cache_bytes(memory) -> tuple[int, int]:
+  """Bytes that a prompt's memory takes, of text slots and of visual slots."""
+  text = memory.rows.text.place.shape[1]
+  count = [0, 0]
+  for cache in jax.tree.leaves(
+      memory.caches, is_leaf=lambda x: isinstance(x, llm.Cache)):
+    for x in cache.own:
+      each = x.size * x.dtype.itemsize // x.shape[2]  # [count, B, S, K, H]
+      count[0] += each * text
+      count[1] += each * (x.shape[2] - text)
+    count[1] += sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(cache.read))
+  return tuple(count)

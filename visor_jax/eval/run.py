@@ -11,7 +11,6 @@ import pathlib
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from visor_jax import flops
@@ -22,7 +21,6 @@ from visor_jax.data import loader
 from visor_jax.data import packing
 from visor_jax.eval import generate
 from visor_jax.eval import scores
-from visor_jax.models import router
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -84,59 +82,44 @@ def answers(subject: Subject, stream: str, count: int,
     stop = min(start + config.chunk, count)
     path = pathlib.Path(folder) / str(selection) / f'{start}-{stop}.jsonl'
     if not path.exists():
-      part = []
-      for first in range(start, stop, config.batch):
-        part += _batch(subject, stream, first, min(first + config.batch, stop),
-                       selection, config.batch, score)
+      part = _chunk(subject, stream, start, stop, selection, config.batch,
+                    score)
       log.write_atomic(path, ''.join(json.dumps(r) + '\n' for r in part))
     rows += log.read_jsonl(path)
     progress.line(stop, score=float(np.mean([r['score'] for r in rows])))
   return rows
 
 
-def _batch(subject, stream, start, stop, selection, size, score):
-  """Answers questions start..stop; a batch is filled up with repeats."""
-  numbers = [min(i, stop - 1) for i in range(start, start + size)]
-  made = [loader.question(subject.suite, stream, i) for i in numbers]
-  host = packing.stack([row for row, _ in made])
-  batch = mesh_lib.place(host, subject.mesh)
-  tokens, chosen = _tokens(subject, batch, selection)
+def _chunk(subject, stream, start, stop, selection, size, score):
+  """Answers questions start..stop, `size` at a time."""
+  suite, asked = subject.suite, {}
+
+  def batches():
+    for first in range(start, stop, size):
+      # The last batch is filled up with repeats that nobody reads.
+      made = [loader.question(suite, stream, min(i, stop - 1))
+              for i in range(first, first + size)]
+      host = packing.stack([row for row, _ in made])
+      ids = [i if i < stop else None for i in range(first, first + size)]
+      asked.update(zip(ids, zip(
+          (record.turns[0] for _, record in made),
+          (host.visual_segment > 0).sum(axis=1).tolist(),
+          (host.text_segment > 0).sum(axis=1).tolist())))
+      yield ids, mesh_lib.place(host, subject.mesh)
+
+  rows = {}
   routing = int(selection.selector == 'router')
-  visual = (host.visual_segment > 0).sum(axis=1)
-  text = (host.text_segment > 0).sum(axis=1) - subject.suite.answer_tokens
-  rows = []
-  for i, (_, record) in enumerate(made[:stop - start]):
-    turn = record.turns[0]
-    answer = subject.suite.words.decode(tokens[i])
-    rows.append(dict(
-        index=start + i, family=turn.family, question=turn.question,
-        gold=turn.answer, answer=answer,
-        score=scores.SCORES[score](answer, turn.answer),
-        plan=None if chosen[i] is None else [int(on) for on in chosen[i]],
-        llm_prefill_flops=subject.prefill(
-            chosen[i], int(visual[i]), int(text[i]), routing)))
-  return rows
-
-
-def _tokens(subject, batch, selection):
-  """Generated tokens, int [B, answer_tokens], and the plan of each row."""
-  count = subject.suite.answer_tokens
-  b = batch.tokens.shape[0]
-  if selection.selector != 'router':
-    bits = None if selection.plan is None else jnp.asarray(selection.plan)
-    made = generate.generate(subject.model, subject.params, batch, bits, count)
-    return np.asarray(made), [selection.plan] * b
-  found, stream = generate.route(subject.model, subject.params, batch)
-  number = np.asarray(
-      router.choose(found, len(subject.viable), subject.confidence))
-  tokens = np.zeros((b, count), np.int32)
-  for n in np.unique(number):
-    which = np.flatnonzero(number == n)
-    # A group is filled up to a power of two: few shapes, few programs.
-    ways = mesh_lib.row_ways(subject.mesh)
-    room = min(b, ways * max(8, 1 << (len(which) - 1).bit_length()))
-    some = jax.tree.map(lambda x: x[np.resize(which, room)], (stream, batch))
-    made = generate.resume(subject.model, subject.params, *some,
-                           jnp.asarray(subject.viable[n]), count)
-    tokens[which] = np.asarray(made)[:len(which)]
-  return tokens, [subject.viable[n] for n in number]
+  sampling = generate.Sampling(suite.answer_tokens, (suite.words.end,))
+  for ids, plan, tokens in generate.answers(
+      subject.model, subject.params, batches(), selection, sampling,
+      jax.random.key(0), subject.viable, subject.confidence):
+    for i, said in zip(ids, tokens):
+      turn, visual, text = asked[i]
+      answer = suite.words.decode(said)
+      rows[i] = dict(
+          index=i, family=turn.family, question=turn.question,
+          gold=turn.answer, answer=answer,
+          score=scores.SCORES[score](answer, turn.answer),
+          plan=None if plan is None else [int(on) for on in plan],
+          llm_prefill_flops=subject.prefill(plan, visual, text, routing))
+  return [rows[i] for i in range(start, stop)]

@@ -79,21 +79,39 @@ def visible(query_slots: Slots, key_slots: Slots) -> jax.Array:
   return same & before & (key_slots.segment[:, None, :] > 0)
 
 
-def _dense(query, key, value, mask):
-  """Scores in float32, all at once; [B, Q, N, H]."""
+def attend_parts(query, query_slots, parts):
+  """Attention over keys that lie in several places, scored all at once.
+
+  A new token reads the prompt's cache and that of the tokens after it without
+  anyone joining the two.
+
+  Args:
+    query: [B, Q, N, H], not scaled.
+    query_slots: Slots of the queries.
+    parts: ((key [B, S, K, H], value [B, S, K, H], Slots of the keys), ...).
+
+  Returns:
+    [B, Q, N, H] in the dtype of `query`.
+  """
   b, q, n, h = query.shape
-  k = key.shape[2]
+  k = parts[0][0].shape[2]
   grouped = query.reshape(b, q, k, n // k, h)
-  scores = jnp.einsum('BQKGH,BSKH->BKGQS', grouped, key,
-                      preferred_element_type=jnp.float32) * h**-0.5
-  mask = mask[:, None, None]
-  scores = jnp.where(mask, scores, -jnp.inf)
+  scores = jnp.concatenate([
+      jnp.where(visible(query_slots, slots)[:, None, None],
+                jnp.einsum('BQKGH,BSKH->BKGQS', grouped, key,
+                           preferred_element_type=jnp.float32) * h**-0.5,
+                -jnp.inf)
+      for key, _, slots in parts], axis=-1)
   # A finite maximum keeps a row without keys at exp(-inf) = 0, not nan.
   top = jnp.max(scores, axis=-1, keepdims=True, initial=-1e30)
   weights = jnp.exp(scores - jax.lax.stop_gradient(top))
   total = jnp.sum(weights, axis=-1, keepdims=True)
   weights = weights / jnp.where(total > 0, total, 1)
-  out = jnp.einsum('BKGQS,BSKH->BQKGH', weights.astype(value.dtype), value)
+  out, start = 0, 0
+  for _, value, _ in parts:
+    some = weights[..., start:start + value.shape[1]].astype(value.dtype)
+    out += jnp.einsum('BKGQS,BSKH->BQKGH', some, value)
+    start += value.shape[1]
   return out.reshape(b, q, n, h)
 
 
@@ -101,7 +119,7 @@ def _chunked(query, key, value, query_slots, key_slots, chunk):
   """Query chunks of at most `chunk`: memory grows with S, not with Q * S."""
   b, q, n, h = query.shape
   if q <= chunk:
-    return _dense(query, key, value, visible(query_slots, key_slots))
+    return attend_parts(query, query_slots, ((key, value, key_slots),))
   pad = -q % chunk
   split = lambda x: jnp.moveaxis(
       jnp.pad(x, [(0, 0), (0, pad)] + [(0, 0)] * (x.ndim - 2)).reshape(
@@ -110,7 +128,7 @@ def _chunked(query, key, value, query_slots, key_slots, chunk):
   @jax.checkpoint
   def one(part):
     query, slots = part
-    return _dense(query, key, value, visible(slots, key_slots))
+    return attend_parts(query, slots, ((key, value, key_slots),))
 
   out = jax.lax.map(one, (split(query), Slots(*map(split, query_slots))))
   return jnp.moveaxis(out, 0, 1).reshape(b, -1, n, h)[:, :q]

@@ -10,7 +10,7 @@ Legend: B batch, T text, R routing tokens, V visual, S = T + V, D width.
 
 import dataclasses
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flax import linen as nn
 import jax
@@ -47,6 +47,22 @@ class Rows(NamedTuple):
   position: jax.Array  # int32 [B, S], of the merged slots
   order: jax.Array  # int32 [B, S]: which slot is at a place
   place: jax.Array  # int32 [B, S]: the inverse, the place of a slot
+
+
+class Cache(NamedTuple):
+  """What a layer keeps of the prompt for the tokens to come."""
+
+  own: tuple  # (key, value) [B, S, K, H]: of the text; in SELF of the image too
+  read: Any = None  # in CROSS: what its module's `keys` made of the image
+
+
+class Memory(NamedTuple):
+  """The prompt as a new token sees it."""
+
+  caches: tuple  # of stretches, Repeats, layers of a period: Cache [count, ...]
+  rows: Rows
+  segment: jax.Array  # int32 [B], of the conversation that goes on
+  position: jax.Array  # int32 [B], of its next token
 
 
 class Stream(NamedTuple):
@@ -148,77 +164,89 @@ class Llm(nn.Module):
       start: first layer.
       stop: one past the last layer, None for the depth.
     """
+    return self.prefill(stream, rows, layout, bits, start, stop, keep=False)[0]
+
+  def prefill(self, stream: Stream, rows: Rows, layout: plans.Layout,
+              bits=None, start: int = 0, stop: int | None = None,
+              keep: bool = True) -> tuple[Stream, tuple]:
+    """`run` that also returns what its layers keep, as `Memory.caches`.
+
+    What an optional layer keeps depends on the plan: where something is to be
+    kept, make the plan a fact (`Layout.fix`).
+    """
+    kept = []
+    for part in self._parts(layout, start, stop):
+      stream, caches = self._repeat(stream, rows, layout, bits, part, keep)
+      kept.append(caches)
+    return stream, tuple(kept)
+
+  def _parts(self, layout, start=0, stop=None):
+    """Layers start..stop as Repeats."""
     stop = self.size.depth if stop is None else stop
-    parts = plans.repeats(layout, start, stop) if self.compute.scan else [
-        plans.Repeat(i, 1, 1) for i in range(start, stop)]
-    for part in parts:
-      stream = self._repeat(stream, rows, layout, bits, part)
-    return stream
+    return plans.repeats(layout, start, stop) if self.compute.scan else tuple(
+        plans.Repeat(i, 1, 1) for i in range(start, stop))
 
-  def _repeat(self, stream, rows, layout, bits, part):
-    """One stretch of equal periods: a scan, or a single period."""
+  def _weights(self, layout, part):
+    """Weights of a Repeat, [count, per period, ...] each, and its kinds."""
     end = part.start + part.period * part.count
-    inside = lambda i: sum(part.start <= j < end for j in i)
-    before = lambda i: sum(j < part.start for j in i)
     crosses = layout.indices(plans.CROSS)
-
-    def cut(tree, first, length):
-      """Entries first..first+length as [count, per period, ...]."""
-      return jax.tree.map(lambda x: x[first:first + length].reshape(
-          part.count, length // part.count, *x.shape[1:]), tree)
-
-    xs = {'layers': cut(self.layers, part.start, end - part.start)}
-    if inside(crosses):
-      xs['cross'] = cut(self.cross, before(crosses), inside(crosses))
-    if inside(layout.optional):
-      xs['bits'] = cut(bits, before(layout.optional), inside(layout.optional))
+    xs = {'layers': _cut(self.layers, range(self.size.depth), part)}
+    if any(part.start <= i < end for i in crosses):
+      xs['cross'] = _cut(self.cross, crosses, part)
     period = range(part.start, part.start + part.period)
-    kinds = [(layout.kinds[i], i in layout.optional) for i in period]
+    return xs, [(layout.kinds[i], i in layout.optional) for i in period]
+
+  def _repeat(self, stream, rows, layout, bits, part, keep):
+    """One stretch of equal periods: a scan, or a single period."""
+    xs, kinds = self._weights(layout, part)
+    if any(optional for _, optional in kinds):
+      xs['bits'] = _cut(bits, layout.optional, part)
 
     def body(flow, xs):
-      xs = dict(xs, layers=layers.cast(xs['layers'], self.compute.dtype))
-      if 'cross' in xs:
-        xs['cross'] = layers.cast(xs['cross'], self.compute.dtype)
-      return self._period(stream._replace(text=flow[0], visual=flow[1]), rows,
-                          kinds, xs), None
+      xs = self._cast(xs)
+      stream_, caches = self._period(
+          stream._replace(text=flow[0], visual=flow[1]), rows, kinds, xs)
+      return (stream_.text, stream_.visual), caches if keep else None
 
     if self.compute.remat:
       body = jax.checkpoint(body, prevent_cse=part.count == 1)
-    flow = stream.text, stream.visual
-    if part.count == 1:
-      flow, _ = body(flow, jax.tree.map(lambda x: x[0], xs))
-    else:
-      flow, _ = jax.lax.scan(body, flow, xs)
-    return stream._replace(text=flow[0], visual=flow[1])
+    flow, caches = _scan(body, (stream.text, stream.visual), xs, part.count)
+    return stream._replace(text=flow[0], visual=flow[1]), caches
+
+  def _cast(self, xs):
+    """The weights among xs in the dtype that is computed in."""
+    return {name: layers.cast(x, self.compute.dtype)
+            if name in ('layers', 'cross') else x for name, x in xs.items()}
 
   def _period(self, stream, rows, kinds, xs):
-    """The layers of one period, one after the other."""
+    """The layers of one period, one after the other; and what they keep."""
     of = lambda name, i: jax.tree.map(lambda x: x[i], xs[name])
     crosses = bits = 0
+    kept = []
     for i, (kind, optional) in enumerate(kinds):
-      weights = of('layers', i)
+      weights, read = of('layers', i), None
       if kind == plans.SELF and optional:
-        stream = self._optional(
-            weights, stream, rows, xs['bits'][bits])
+        stream, own = self._optional(weights, stream, rows, xs['bits'][bits])
         bits += 1
       elif kind == plans.SELF:
-        stream = self._self(weights, stream, rows)
+        stream, own = self._self(weights, stream, rows)
       else:
         if kind == plans.CROSS:
-          stream = self._cross(of('cross', crosses), stream, rows)
+          stream, read = self._cross(of('cross', crosses), stream, rows)
           crosses += 1
-        stream = self._text(weights, stream, rows)
-    return stream.text, stream.visual
+        stream, own = self._text(weights, stream, rows)
+      kept.append(Cache(own, read))
+    return stream, tuple(kept)
 
   def _optional(self, weights, stream, rows, bit):
     def on(text, visual):
       s = stream._replace(text=text, visual=visual)
-      s = self._self(weights, s, rows)
+      s, _ = self._self(weights, s, rows)
       return s.text, s.visual
 
     def off(text, visual):
       s = stream._replace(text=text, visual=visual)
-      return self._text(weights, s, rows).text, visual
+      return self._text(weights, s, rows)[0].text, visual
 
     # Checkpointed, because a cond saves for both branches what either needs
     # in the backward pass: the zeros of a branch that is off cost as much as
@@ -226,7 +254,7 @@ class Llm(nn.Module):
     text, visual = jax.lax.cond(
         bit, jax.checkpoint(on), jax.checkpoint(off), stream.text,
         stream.visual)
-    return stream._replace(text=text, visual=visual)
+    return stream._replace(text=text, visual=visual), None
 
   def _self(self, weights, stream, rows):
     """The base layer over text and image in the row's own order."""
@@ -235,18 +263,25 @@ class Llm(nn.Module):
     t = stream.text.shape[1]
     both = jnp.concatenate([stream.text, stream.visual], axis=1)
     both = permute(both, rows.order, rows.place)
-    attend = lambda q, k, v: self.attend(
-        q, k, v, rows.merged, rows.merged, ordered=True)
+    own = None
+
+    def attend(q, k, v):
+      nonlocal own
+      own = k, v
+      return self.attend(q, k, v, rows.merged, rows.merged, ordered=True)
+
     both = self.layer.apply({'params': weights}, both, rows.position, attend)
     both = permute(both, rows.place, rows.order)
-    return stream._replace(text=both[:, :t], visual=both[:, t:])
+    return stream._replace(text=both[:, :t], visual=both[:, t:]), own
 
   def _text(self, weights, stream, rows):
     """The base layer over the text alone; routing tokens only look on."""
     t = rows.text.place.shape[1]
+    own = None
 
     def attend(q, k, v):
-      k, v = k[:, :t], v[:, :t]
+      nonlocal own
+      k, v = own = k[:, :t], v[:, :t]
       seen = self.attend(q[:, :t], k, v, rows.text, rows.text, ordered=True)
       if stream.route is None:
         return seen
@@ -254,16 +289,110 @@ class Llm(nn.Module):
       return jnp.concatenate([seen, routed], axis=1)
 
     return stream._replace(text=self.layer.apply(
-        {'params': weights}, stream.text, _position(stream, rows), attend))
+        {'params': weights}, stream.text, _position(stream, rows),
+        attend)), own
 
   def _cross(self, weights, stream, rows):
-    """Adds what text and routing tokens read of the image."""
+    """Adds what text and routing tokens read of the image; and its keys."""
     slots = rows.text if stream.route is None else rows.text + stream.route
-    read = self.cross_layer.apply(
+    read, keys = self.cross_layer.apply(
         {'params': weights}, stream.text, stream.visual, slots, rows.visual,
         _position(stream, rows), rows.visual_position, self.attend,
         method=_read)
-    return stream._replace(text=stream.text + read)
+    return stream._replace(text=stream.text + read), keys
+
+  def fresh(self, rows: int, tokens: int):
+    """Empty room for the keys and values of new tokens, [L, B, N, K, H]."""
+    size = self.size
+    shape = (size.depth, rows, tokens, size.key_heads, size.head_width)
+    return (jnp.zeros(shape, self.compute.dtype),) * 2
+
+  def decode(self, text, caches, memory: Memory, layout: plans.Layout, fresh,
+             number, start: int = 0, stop: int | None = None):
+    """Runs one new token through layers start..stop.
+
+    Args:
+      text: [B, 1, D].
+      caches: what `prefill` of these layers kept.
+      memory: where the prompt stands.
+      layout: that they were kept for; nothing in it is optional.
+      fresh: (key, value) [L, B, N, K, H], of the new tokens before this one.
+      number: int32, which new token it is, counted from 0.
+      start: first layer.
+      stop: one past the last layer, None for the depth.
+
+    Returns:
+      text, and `fresh` with this token in it.
+    """
+    count = fresh[0].shape[2]
+    places = memory.rows.place.shape[1] + jnp.arange(count)
+    new = attention.Slots(*jnp.broadcast_arrays(
+        memory.segment[:, None], places.astype(jnp.int32)[None]))
+    here = attention.Slots(new.segment[:, :1], jnp.full_like(
+        new.place[:, :1], memory.rows.place.shape[1]) + number)
+    position = memory.position[:, None] + number
+    flow = text, fresh
+    parts = self._parts(layout, start, stop)
+    for part, kept in zip(parts, caches, strict=True):
+      xs, kinds = self._weights(layout, part)
+      xs |= {'caches': kept, 'index': _cut(
+          jnp.arange(self.size.depth), range(self.size.depth), part)}
+
+      def body(flow, xs, kinds=kinds):
+        return self._decode_period(
+            *flow, memory.rows, kinds, self._cast(xs), new, here, position,
+            number), None
+
+      flow, _ = _scan(body, flow, xs, part.count)
+    return flow
+
+  def _decode_period(self, text, fresh, rows, kinds, xs, new, here, position,
+                     number):
+    """The layers of one period on one new token."""
+    of = lambda name, i: jax.tree.map(lambda x: x[i], xs[name])
+    crosses = 0
+    for i, (kind, _) in enumerate(kinds):
+      cache, index = xs['caches'][i], xs['index'][i]
+      if kind == plans.CROSS:
+        text += self.cross_layer.apply(
+            {'params': of('cross', crosses)}, text, cache.read, here,
+            rows.visual, position, self.attend)
+        crosses += 1
+      slots = rows.merged if kind == plans.SELF else rows.text
+
+      def attend(q, k, v, cache=cache, index=index, slots=slots):
+        nonlocal fresh
+        fresh = tuple(
+            jax.lax.dynamic_update_slice(all_, one[None], (index, 0, number, 0,
+                                                          0))
+            for all_, one in zip(fresh, (k, v)))
+        return attention.attend_parts(q, here, (
+            (*cache.own, slots), (*(x[index] for x in fresh), new)))
+
+      text = self.layer.apply(
+          {'params': of('layers', i)}, text, position, attend)
+    return text, fresh
+
+
+def _cut(tree, indices, part: plans.Repeat):
+  """A Repeat's own entries of what is stacked by `indices` of layers.
+
+  Returns:
+    The tree with leaves [count, per period, ...].
+  """
+  end = part.start + part.period * part.count
+  first = sum(i < part.start for i in indices)
+  length = sum(part.start <= i < end for i in indices)
+  return jax.tree.map(lambda x: x[first:first + length].reshape(
+      part.count, length // part.count, *x.shape[1:]), tree)
+
+
+def _scan(body, flow, xs, count):
+  """`lax.scan`, written out where there is one period only."""
+  if count > 1:
+    return jax.lax.scan(body, flow, xs)
+  flow, ys = body(flow, jax.tree.map(lambda x: x[0], xs))
+  return flow, jax.tree.map(lambda y: y[None], ys)
 
 
 def _position(stream, rows):
@@ -276,4 +405,4 @@ def _read(module, text, visual, slots, visual_slots, position, visual_position,
           attend):
   """A cross attention's two methods in one."""
   keys = module.keys(visual, visual_slots, visual_position)
-  return module(text, keys, slots, visual_slots, position, attend)
+  return module(text, keys, slots, visual_slots, position, attend), keys

@@ -63,12 +63,75 @@ class Visor(nn.Module):
     visual = self.connector(patches, batch.source, batch.weight)
     return llm.Stream(self.llm.embed(batch.tokens), visual)
 
+  def prefill(self, batch: batch_lib.Batch, plan):
+    """Reads every row's first prompt, for `decode` to go on from.
+
+    Args:
+      batch: of one prompt a row.
+      plan: static: a tuple, or None for the dense base.
+
+    Returns:
+      logits of the token behind the prompt, float32 [B, C]; llm.Memory.
+    """
+    return self._remember(self.embed(batch), (), batch, plan)
+
+  def resume(self, routed, batch: batch_lib.Batch, plan):
+    """`prefill` from where `route` stopped: nothing is computed twice."""
+    stream, caches = routed
+    return self._remember(stream, (caches,), batch, plan)
+
+  def decode(self, token, memory: llm.Memory, plan, fresh, number):
+    """One new token of every row.
+
+    Args:
+      token: int32 [B].
+      memory: of `prefill`, with the same plan.
+      plan: static.
+      fresh: of `Llm.fresh`; the new tokens before this one.
+      number: int32, which new token it is, counted from 0.
+
+    Returns:
+      logits of the token behind it, float32 [B, C], and `fresh` with it.
+    """
+    text = self.llm.embed(token[:, None])
+    for (start, stop), caches in zip(self._stretches(plan), memory.caches):
+      text, fresh = self.llm.decode(
+          text, caches, memory, self._resolve(plan)[0], fresh, number, start,
+          stop)
+    return self.llm.logits(text)[:, 0], fresh
+
+  def fresh(self, rows: int, tokens: int):
+    """Room for `decode` to remember so many new tokens a row."""
+    return self.llm.fresh(rows, tokens)
+
+  def _stretches(self, plan):
+    """Layers that run in one go: the router may stop and think in between."""
+    depth, split = self.size.language.depth, self.before_self
+    return ((0, depth),) if plan is None else ((0, split), (split, depth))
+
+  def _remember(self, stream, caches, batch, plan):
+    """Runs the stretches that have left no caches yet."""
+    if not (plan is None or isinstance(plan, tuple)):
+      raise ValueError('a cache has a shape: give the plan as a tuple')
+    if plan is None and caches:
+      raise ValueError('the base model has no router to go on from')
+    rows = llm.rows(batch)
+    for start, stop in self._stretches(plan)[len(caches):]:
+      stream, kept = self.llm.prefill(
+          stream, rows, self._resolve(plan)[0], None, start, stop)
+      caches += (kept,)
+    every = jnp.arange(batch.tokens.shape[0])
+    last = jnp.argmax(batch.text_place == batch.prompt_place[:, :1], axis=1)
+    logits = self.llm.logits(stream.text[every, last][:, None])[:, 0]
+    return logits, llm.Memory(caches, rows, batch.prompt_segment[:, 0],
+                              rows.text_position[every, last] + 1)
+
   def route(self, batch: batch_lib.Batch):
     """Runs the layers before the first optional SELF layer, and the router.
 
     Returns:
-      scores, float32 [B, R, plans], one row for every prompt; and the Stream,
-      without its routing tokens, for `finish`.
+      scores, float32 [B, R, plans], one row for every prompt; and what
+      `resume` goes on from: the Stream without its routing tokens, and caches.
     """
     rows = llm.rows(batch)
     stream = self.embed(batch)
@@ -76,7 +139,8 @@ class Visor(nn.Module):
     learned = self.router_options.token == 'learned'
     if learned:
       stream = self._with_routing(stream, rows, batch)
-    stream = self.llm.run(stream, rows, self.layout, None, 0, self.before_self)
+    stream, caches = self.llm.prefill(
+        stream, rows, self.layout, None, 0, self.before_self)
     if learned:
       read = stream.text[:, t:]
     elif self.router_options.token == 'last':
@@ -89,20 +153,21 @@ class Visor(nn.Module):
       own = own.astype(stream.visual.dtype)
       count = jnp.maximum(own.sum(-1, keepdims=True), 1)
       read = jnp.einsum('BRV,BVD->BRD', own / count, stream.visual)
-    return self.router(read), llm.Stream(stream.text[:, :t], stream.visual)
+    stream = llm.Stream(stream.text[:, :t], stream.visual)
+    return self.router(read), (stream, caches)
 
-  def finish(self, stream: llm.Stream, batch: batch_lib.Batch, plan):
+  def finish(self, routed, batch: batch_lib.Batch, plan):
     """The rest of `__call__` from where `route` stopped."""
     if plan is None:
       raise ValueError('the base model has no router to go on from')
     layout, bits = self._resolve(plan)
     stream = self.llm.run(
-        stream, llm.rows(batch), layout, bits, self.before_self)
+        routed[0], llm.rows(batch), layout, bits, self.before_self)
     return self.llm.logits(stream.text)
 
   def everything(self, batch: batch_lib.Batch):
     """Touches every parameter; for init."""
-    return self(batch, self.layout.max), self.route(batch)
+    return self(batch, self.layout.max), self.route(batch)[0]
 
   def _resolve(self, plan):
     if plan is None:
