@@ -17,17 +17,18 @@ def get_config(arg=None):
   c.stage = arg.stage
   c.model.size = 'digits'
   c.model.remat = False  # the model is small
-  c.data.digits.frames = 10
+  c.model.cross_layers, c.model.self_layers = (1, 4), (2, 3)
+  c.data.digits.frames = 6
   for stage, steps, rate in (
-      ('base', 1400, 2e-3),
-      ('cross', 200, 2e-3),
-      ('full', 3200, 2e-3),
-      ('universal', 4000, 1e-3),
-      ('policy', 500, 2e-3)):
+      ('base', 1000, 2e-3),
+      ('cross', 100, 2e-3),
+      ('full', 1200, 2e-3),
+      ('universal', 1500, 1e-3),
+      ('policy', 300, 2e-3)):
     c[stage].steps = steps
     c[stage].learning_rate = rate
     c[stage].final = 0.05
-  c.data.digits.primer = 300 * c.base.batch
+  c.data.digits.primers = (300 * c.base.batch, 400 * c.base.batch)
   c.label.examples = 8192
   if arg.control:
     for stage in ('cross', 'full', 'universal'):

@@ -16,16 +16,17 @@ def get_config(arg=None):
   c.stage = arg.stage
   c.model.size = 'digits'
   c.model.remat = False  # the model is small
+  c.model.cross_layers, c.model.self_layers = (1, 4), (2, 3)
   c.data.digits.frames = 2
   for stage, steps, rate in (
-      ('base', 1000, 2e-3),
+      ('base', 900, 2e-3),
       ('cross', 100, 2e-3),
-      ('full', 900, 2e-3),
-      ('universal', 900, 1e-3),
+      ('full', 800, 2e-3),
+      ('universal', 800, 1e-3),
       ('policy', 300, 2e-3)):
     c[stage].steps = steps
     c[stage].learning_rate = rate
     c[stage].final = 0.05
-  c.data.digits.primer = 300 * c.base.batch
+  c.data.digits.primers = (300 * c.base.batch, 400 * c.base.batch)
   c.label.examples = 8192
   return c

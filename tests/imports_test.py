@@ -20,10 +20,11 @@ FLOORS = {
     'models': 1, 'data': 1, 'convert': 1, 'report': 1, 'eval.scores': 1,
     'eval.benchmarks': 1,
     'mesh': 2, 'optim': 2, 'checkpoint': 2, 'log': 2, 'workdir': 2,
+    'convert.facts': 2,
     'step': 3, 'stages': 3, 'eval.generate': 3, 'eval.run': 3,
-    'eval.results': 3, 'convert.hf': 3,
-    'train': 4, 'search': 4, 'labels': 4, 'calibrate': 4,
-    'main': 5,
+    'eval.results': 3, 'convert.hf': 3, 'convert.run': 3,
+    'train': 4, 'search': 4, 'labels': 4, 'calibrate': 4, 'inference': 4,
+    'main': 5, 'ask': 5, 'convert.__main__': 5,
 }
 
 # (who, whom): neighbours on one floor that may speak, and why.
@@ -38,6 +39,9 @@ NEIGHBOURS = {
 DOORS = {
     'grain': ('data',),
     'tensorflow_datasets': ('data',),
+    'tokenizers': ('data',),
+    'jinja2': ('data',),
+    'PIL': ('data',),
     'sklearn': ('data',),
     'orbax': ('checkpoint',),
     'optax': ('optim', 'step'),
@@ -47,6 +51,7 @@ DOORS = {
     'absl.flags': ('main',),
     'ml_collections': ('config', 'main'),  # main defines the flag
     'matplotlib': ('report',),
+    'huggingface_hub': ('convert.hub',),
 }
 
 # (who, whom), by prefix, library or room: said apart, because it is what a

@@ -31,7 +31,7 @@ VISUAL, TEXT = 1024, 60
 
 def setting(rows=1, compute=None):
   talk = chat.Conversation(
-      np.ones(TEXT, np.int32), np.arange(TEXT) > TEXT - 4, 1,
+      np.ones(TEXT, np.int32), np.arange(TEXT) > TEXT - 4, (1,),
       np.array([TEXT - 5], np.int32))
   shape = packing.Shape(TEXT, VISUAL, 1, 1, (256, 256), VISUAL)
   row = packing.row([packing.segment(

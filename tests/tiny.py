@@ -4,7 +4,7 @@ from visor_jax import config
 from visor_jax import sizes
 
 sizes.SIZES['tiny'] = sizes.Size(
-    sizes.Vision(16, 1, 2, 16, tile=(16, 40), patch=8),
+    sizes.Vision(16, 1, 2, 16, tile=(40, 16), patch=8),
     sizes.Language(16, 3, 2, 1, 8, 16, vocabulary=64, rope_theta=1e4))
 
 

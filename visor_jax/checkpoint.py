@@ -9,6 +9,9 @@ import pathlib
 import jax
 import orbax.checkpoint as ocp
 
+# Bytes of a file; orbax holds a file's bytes until it is full, at 2 GB.
+_FILE = 64 * 2**20
+
 
 class Checkpoints:
   """The checkpoints of one stage, newest last.
@@ -35,16 +38,31 @@ class Checkpoints:
     """The newest finished step, or None."""
     return self._manager.latest_step()
 
-  def save(self, step: int, params, opt) -> None:
-    """Starts saving; the arrays may be donated as soon as it returns."""
-    self._manager.save(step, args=ocp.args.Composite(
-        params=ocp.args.StandardSave(params),
-        opt=ocp.args.StandardSave(opt)))
+  def save(self, step: int, params, opt=None) -> None:
+    """Starts saving; the arrays may be donated as soon as it returns.
+
+    Args:
+      step: which.
+      params: tree of arrays.
+      opt: likewise; None for parameters alone, which takes little memory.
+    """
+    if opt is None:
+      items = {'params': ocp.args.PyTreeSave(
+          params, ocdbt_target_data_file_size=_FILE)}
+    else:
+      items = {'params': ocp.args.StandardSave(params),
+               'opt': ocp.args.StandardSave(opt)}
+    self._manager.save(step, args=ocp.args.Composite(**items))
 
   def wait(self) -> None:
     """Returns when the last save is on disk; raises if it failed."""
     self._manager.wait_until_finished()
     self._manager.check_for_errors()
+
+  def shapes(self, step: int):
+    """Shapes and dtypes of a step's parameters, as a tree."""
+    return ocp.PyTreeCheckpointHandler().metadata(
+        self.folder / str(step) / 'params').tree
 
   def restore(self, step: int, params, opt=None):
     """Reads a step.

@@ -5,8 +5,10 @@ values and opens with its command, hardware, hours and expected number.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
+import pathlib
 
 import ml_collections
 
@@ -38,7 +40,8 @@ def default() -> ml_collections.ConfigDict:
   c.stage = 'all'  # which jobs to run: all, or names joined by '+'
 
   c.model = m = ml_collections.ConfigDict()
-  m.size = '0.5b'  # a name in sizes.SIZES
+  m.start = ''  # folder of an imported checkpoint to start from; '' for none
+  m.size = '0.5b'  # a name in sizes.SIZES, where no checkpoint says it
   m.cross_layers = None  # CROSS layers; None: every third from layer 1
   m.self_layers = None  # optional SELF layers; None: every third from layer 2
   m.cross = ml_collections.ConfigDict()
@@ -66,7 +69,9 @@ def default() -> ml_collections.ConfigDict:
   d.suite = 'digits'  # the built-in suite; '' for none yet
   d.digits = ml_collections.ConfigDict()
   d.digits.frames = 1  # of a clip, ten visual tokens each
-  d.digits.primer = 0  # scenes of the base stage, its first, only read out
+  # Scenes at the start of the base stage that are only read out, then those
+  # that also ask for single rows.
+  d.digits.primers = (0, 0)
   d.threads = 1  # that prepare batches ahead
   d.ahead = 4  # batches prepared ahead
 
@@ -161,10 +166,37 @@ def jobs(config) -> tuple[str, ...]:
   return tuple(j for j in JOBS if j in asked)
 
 
+def size(config) -> sizes.Size:
+  """The size of the configured model.
+
+  Raises:
+    ValueError: its name is unknown, or the checkpoint to start from not there.
+  """
+  if not config.model.start:
+    return sizes.get(config.model.size)
+  path = pathlib.Path(config.model.start) / 'visor.json'
+  if not path.exists():
+    raise ValueError(
+        f'model.start is {config.model.start}, where there is no {path.name}; '
+        'make one with python -m visor_jax.convert import')
+  return sizes.from_json(json.loads(path.read_text())['size'])
+
+
+def from_identity(flat: dict) -> ml_collections.ConfigDict:
+  """The config with that `identity`; other keys have their defaults."""
+  config = default()
+  for key, value in flat.items():
+    *path, name = key.split('.')
+    node = functools.reduce(lambda n, part: n[part], path, config)
+    with node.ignore_type():
+      node[name] = tuple(value) if isinstance(value, list) else value
+  return config
+
+
 def layout(config) -> plan.Layout:
   """The VISOR layout of the configured model."""
-  size = sizes.get(config.model.size)
-  return plan.visor(size.language.depth, config.model.cross_layers,
+  size_ = size(config)
+  return plan.visor(size_.language.depth, config.model.cross_layers,
                     config.model.self_layers)
 
 

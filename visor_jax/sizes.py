@@ -54,9 +54,9 @@ class Size:
 
 
 SIZES = {
-    # For the built-in suite: a patch is a digit, a tile a frame of 2 x 5.
+    # For the built-in suite: a patch is a digit, a tile a frame of 5 x 2.
     'digits': Size(
-        Vision(64, 0, 4, 128, tile=(16, 40), patch=8),
+        Vision(64, 0, 4, 128, tile=(40, 16), patch=8),
         Language(64, 6, 4, 2, 16, 128, vocabulary=64, rope_theta=1e4)),
     '0.5b': Size(Vision(), Language(896, 24, 14, 2, 64, 4864)),
     '1.5b': Size(Vision(), Language(1536, 28, 12, 2, 128, 8960)),
@@ -69,3 +69,9 @@ def get(name: str) -> Size:
   if name not in SIZES:
     raise ValueError(f'model.size is "{name}"; sizes are {sorted(SIZES)}')
   return SIZES[name]
+
+
+def from_json(read: dict) -> Size:
+  """The size that dataclasses.asdict and JSON have been through."""
+  vision = read['vision'] | dict(tile=tuple(read['vision']['tile']))
+  return Size(Vision(**vision), Language(**read['language']))

@@ -10,7 +10,6 @@ import optax
 from visor_jax import config as config_lib
 from visor_jax import mesh as mesh_lib
 from visor_jax import optim
-from visor_jax import sizes
 from visor_jax.models import cross
 from visor_jax.models import llm
 from visor_jax.models import router
@@ -40,7 +39,7 @@ def model(config, packed: bool = False) -> visor.Visor:
     raise ValueError(f'model.cross.module is "{m.cross.module}"; models.cross.'
                      f'CROSS has {sorted(cross.CROSS)}')
   return visor.Visor(
-      sizes.get(m.size), config_lib.layout(config),
+      config_lib.size(config), config_lib.layout(config),
       cross.Options(**m.cross),
       router.Options(**m.router, plans=config.search.max_plans),
       llm.Compute(dtype=m.dtype, remat=m.remat, scan=m.scan, packed=packed,
@@ -57,14 +56,21 @@ def init(model: visor.Visor, seed: int, batch, mesh):
     mesh: of mesh.make.
 
   Returns:
-    (make, shapes, shardings): a function that makes nested parameters, their
-    abstract tree and their NamedShardings.
+    (make, shapes, shardings): a function that makes nested parameters, all but
+    those whose paths it is given; their abstract tree; their NamedShardings.
   """
   start = lambda: model.init(
       jax.random.key(seed), batch, method='everything')['params']
   boxed = jax.eval_shape(start)
   shardings = mesh_lib.shardings(boxed, mesh)
-  make = jax.jit(lambda: nn.unbox(start()), out_shardings=shardings)
+
+  def make(known=()):
+    missing = lambda tree: {
+        k: v for k, v in optim.flatten(tree).items() if k not in known}
+    made = jax.jit(lambda: missing(nn.unbox(start())),
+                   out_shardings=missing(shardings))()
+    return optim.unflatten(made)
+
   return make, nn.unbox(boxed), shardings
 
 

@@ -13,6 +13,7 @@ from visor_jax import optim
 from visor_jax import plan as plans
 from visor_jax import stages
 from visor_jax import step as step_lib
+from visor_jax.convert import hf
 from visor_jax.data import loader
 from visor_jax.models import visor
 
@@ -134,15 +135,32 @@ def _result(config, name, workdir, shapes, shardings):
 def _first(config, stage, workdir, shapes, shardings, make, model):
   """Parameters that a stage starts from."""
   before = [s for s in stage.starts_from if config[s].steps]
-  if not before:
+  if before:
+    found = _finished(config, before, workdir)
+    log.say(f'{stage.name}: starts from {found}')
+    params = _result(config, found, workdir, shapes, shardings)
+  elif config.model.start:
+    log.say(f'{stage.name}: starts from {config.model.start}')
+    params = _imported(config, shapes, shardings, make)
+  else:
     log.say(f'{stage.name}: starts fresh')
-    return make()
-  found = _finished(config, before, workdir)
-  log.say(f'{stage.name}: starts from {found}')
-  params = _result(config, found, workdir, shapes, shardings)
+    params = make()
   if stage.grafts and config.model.cross.init == 'copy':
     params = visor.copy_cross(params, model.layout)
   return params
+
+
+def _imported(config, shapes, shardings, make):
+  """Parameters of an imported checkpoint, and fresh ones that it lacks."""
+  found = hf.load(config.model.start, shardings, 'float32').params
+  flat, want = optim.flatten(found), optim.flatten(shapes)
+  shape = lambda tree, path: getattr(tree.get(path), 'shape', 'nothing')
+  wrong = [f'{k} is {shape(flat, k)}, expected {shape(want, k)}'
+           for k in flat if shape(flat, k) != shape(want, k)]
+  if wrong:
+    raise ValueError(f'model.start {config.model.start} does not fit '
+                     f'model.size {config.model.size}: ' + '; '.join(wrong))
+  return optim.unflatten(flat | optim.flatten(make(known=flat.keys())))
 
 
 def _state_shardings(shapes, shardings, stage, tx, mesh):

@@ -27,7 +27,7 @@ from visor_jax.models import visor
 COUNT = 16
 SUITE = digits.Suite(4)
 SIZE = sizes.Size(
-    sizes.Vision(12, 0, 2, 16, tile=(16, 40), patch=8),
+    sizes.Vision(12, 0, 2, 16, tile=(40, 16), patch=8),
     sizes.Language(12, 4, 2, 1, 6, 16, vocabulary=len(SUITE.words),
                    rope_theta=100.))
 MODEL = visor.Visor(

@@ -1,10 +1,10 @@
 """The built-in suite: questions about clips of real handwriting.
 
-A scene is five columns of two digits, out of the 1,797 handwritten ones that
+A scene is five rows of two digits, out of the 1,797 handwritten ones that
 scikit-learn ships, 8 x 8 pixels and one visual token each. It is filmed: a
 clip of some frames in flickering light. Coarse families ask what is seen at a
-glance: paper, ink, light, a mark. Fine families ask how the upper digits
-relate to the lower ones, in all columns at once, and what single cells hold.
+glance: paper, ink, light, a mark. Fine families ask what single cells hold and
+in which rows both digits are the same, of all rows at once.
 
 Every scene is a pure function of (seed, stream, index).
 """
@@ -19,16 +19,15 @@ from visor_jax.data import chat
 from visor_jax.data import packing
 
 CELL = 8  # pixels
-COLUMNS = 5  # of two digits
-PAPERS = {'black': (0, 0, 0), 'grey': (75, 75, 75), 'brown': (80, 40, 0),
-          'navy': (0, 35, 90)}
-INKS = {'red': (255, 90, 90), 'green': (90, 255, 90), 'blue': (115, 115, 255)}
+ROWS = 'vwxyz'  # names of the rows, of two digits each
 CELLS = 'abcdefghij'  # names of the digits, row by row
+PAPERS = {'black': (0, 0, 0), 'grey': (45, 45, 45), 'brown': (50, 25, 0),
+          'navy': (0, 20, 60)}
+INKS = {'red': (255, 90, 90), 'green': (90, 255, 90), 'blue': (115, 115, 255)}
 
 COARSE = ('paper', 'ink', 'dim', 'mark')
-RELATIONS = ('below', 'match', 'larger')  # of upper and lower digits
-TURNS = 6  # questions per scene in training
-FINE = (*RELATIONS, 'read', 'count')
+FINE = ('read', 'same', 'where', 'match')
+TURNS = 8  # questions per scene in training
 
 
 def group(family: str) -> str:
@@ -55,12 +54,12 @@ class Scene:
   """What questions are asked of.
 
   Attributes:
-    digits: int [2, COLUMNS].
+    digits: int [rows, 2].
     paper: its colour.
     ink: its colour.
     dim: the ink is dim.
     mark: a digit has a white frame.
-    frames: uint8 [frames, 2 * CELL, COLUMNS * CELL, 3].
+    frames: uint8 [frames, rows * CELL, 2 * CELL, 3].
   """
 
   digits: np.ndarray
@@ -73,18 +72,17 @@ class Scene:
   def answer(self, question: str) -> str:
     """The right answer to 'family' or 'family argument'."""
     family, _, argument = question.partition(' ')
-    upper, lower = self.digits
+    same = self.digits[:, 0] == self.digits[:, 1]
     yes_no = lambda yes: 'yes' if yes else 'no'
     return {
         'paper': lambda: self.paper,
         'ink': lambda: self.ink,
         'dim': lambda: yes_no(self.dim),
         'mark': lambda: yes_no(self.mark),
-        'match': lambda: str((upper == lower).sum()),
-        'larger': lambda: str((upper > lower).sum()),
-        'below': lambda: str(lower[upper == int(argument)][0]),
         'read': lambda: str(self.digits.flat[CELLS.index(argument)]),
-        'count': lambda: str((self.digits == int(argument)).sum()),
+        'same': lambda: yes_no(same[ROWS.index(argument)]),
+        'where': lambda: ROWS[same.argmax()] if same.any() else 'no',
+        'match': lambda: str(same[:int(argument)].sum()),
     }[family]()
 
 
@@ -94,26 +92,25 @@ class Suite:
   Args:
     seed: of the run.
     frames: of a clip, ten visual tokens each.
-    primer: scenes of the base stage, its first, that are only read out.
+    primers: scenes of the base stage that come first: those that are only read
+      out, then those that also ask whether the digits of single rows are the
+      same.
   """
 
   answer_tokens = 2  # a word and `end`
   turns = TURNS
 
-  def __init__(self, seed: int, frames: int = 1, primer: int = 0):
-    self.seed, self.frames, self.primer = seed, frames, primer
+  def __init__(self, seed: int, frames: int = 1, primers=(0, 0)):
+    self.seed, self.frames, self.primers = seed, frames, tuple(primers)
     self.words = chat.Words((
-        *COARSE, *FINE, *CELLS, *map(str, range(10)), 'yes', 'no', *PAPERS,
-        *INKS))
-    self._reads = tuple(f'read {c}' for c in CELLS)
-    self._single = self._reads + tuple(f'count {d}' for d in range(10))
+        *COARSE, *FINE, *CELLS, *ROWS, *map(str, range(10)), 'yes', 'no',
+        *PAPERS, *INKS))
 
   def shape(self, turns: int) -> packing.Shape:
     """Slots of a row of so many questions."""
-    cells = 2 * COLUMNS
     return packing.Shape(
-        text=5 * turns, visual=self.frames * cells, tiles=self.frames,
-        prompts=turns, tile=(2 * CELL, COLUMNS * CELL), patches=cells)
+        text=5 * turns, visual=self.frames * len(CELLS), tiles=self.frames,
+        prompts=turns, tile=(len(ROWS) * CELL, 2 * CELL), patches=len(CELLS))
 
   def tiles(self, images):
     """A frame is a tile."""
@@ -122,29 +119,32 @@ class Suite:
   def conversation(self, stream: str, index: int) -> chat.Record:
     """A scene and different questions about it.
 
-    The first scenes of the base stage are only read out, digit by digit: a
-    model that cannot read learns no relation, and learns to read many times
-    faster when asked for nothing else. Later all relations are asked for, and
-    a little of the rest.
+    The base stage begins with primers: a model that cannot read learns no
+    relation, and one that cannot compare two digits does not count equal rows.
+    Each is learned many times faster when little else is asked.
     """
     rng, scene = self._scene(stream, index)
-    if stream == 'base' and index < self.primer:
-      questions = rng.permutation(self._reads)[:TURNS]
+    reads = [f'read {c}' for c in rng.permutation(list(CELLS))]
+    same = [f'same {r}' for r in rng.permutation(list(ROWS))]
+    match = [f'match {n}' for n in rng.permutation(range(2, len(ROWS) + 1))]
+    coarse = rng.choice(COARSE)
+    primed = index if stream == 'base' else sum(self.primers)
+    if primed < self.primers[0]:
+      questions = reads[:TURNS]
+    elif primed < sum(self.primers):
+      questions = reads[:4] + same[:3] + [coarse]
     else:
-      below = rng.choice(scene.digits[0], 2, replace=False)
-      questions = rng.permutation([
-          *(f'below {d}' for d in below), 'match', 'larger',
-          rng.choice(COARSE), rng.choice(self._single)])
-    return self._record(stream, index, scene, questions)
+      questions = reads[:2] + same[:2] + match[:2] + ['where', coarse]
+    return self._record(stream, index, scene, rng.permutation(questions))
 
   def question(self, stream: str, index: int) -> chat.Record:
     """A scene with one question: even numbers coarse, odd ones fine."""
     rng, scene = self._scene(stream, index)
     families = FINE if index % 2 else COARSE
     family = families[index // 2 % len(families)]
-    arguments = {'read': list(CELLS), 'count': range(10),
-                 'below': scene.digits[0]}.get(family)
-    asked = family if arguments is None else f'{family} {rng.choice(arguments)}'
+    arguments = {'read': CELLS, 'same': ROWS, 'match': '2345'}.get(family)
+    asked = family if arguments is None else (
+        f'{family} {rng.choice(list(arguments))}')
     return self._record(stream, index, scene, [asked])
 
   def _record(self, stream, index, scene, questions):
@@ -156,11 +156,11 @@ class Suite:
     """A scene and the generator that goes on to draw its questions."""
     key = hashlib.sha256(f'{self.seed}/{stream}/{index}'.encode()).digest()
     rng = np.random.default_rng(list(np.frombuffer(key[:16], np.uint32)))
-    upper = rng.permutation(10)[:COLUMNS]
-    other = (upper + rng.integers(1, 10, size=COLUMNS)) % 10
-    # Every number of equal columns is equally likely.
-    equal = rng.permutation(COLUMNS) < rng.integers(COLUMNS + 1)
-    digits = np.stack([upper, np.where(equal, upper, other)])
+    left = rng.permutation(10)[:len(ROWS)]
+    other = (left + rng.integers(1, 10, size=len(ROWS))) % 10
+    # Every number of equal rows is equally likely.
+    equal = rng.permutation(len(ROWS)) < rng.integers(len(ROWS) + 1)
+    digits = np.stack([left, np.where(equal, left, other)], axis=1)
     paper, ink = rng.choice(list(PAPERS)), rng.choice(list(INKS))
     dim, mark = rng.random(2) < 0.5
     frames = self._film(rng, digits, PAPERS[paper], INKS[ink], dim, mark,
@@ -168,7 +168,7 @@ class Suite:
     return rng, Scene(digits, str(paper), str(ink), dim, mark, frames)
 
   def _film(self, rng, digits, paper, ink, dim, mark, pool):
-    """uint8 [frames, 2 * CELL, COLUMNS * CELL, 3]."""
+    """uint8 [frames, rows * CELL, 2 * CELL, 3]."""
     cells = np.stack([pool[d][rng.integers(len(pool[d]))]
                       for d in digits.flat]) / 255
     cells = cells[..., None] * (0.5 if dim else 1.0) * np.array(ink)
@@ -176,7 +176,7 @@ class Suite:
     if mark:
       marked = rng.integers(len(cells))
       cells[marked, ::CELL - 1] = cells[marked, :, ::CELL - 1] = 255
-    scene = cells.reshape(2, COLUMNS, CELL, CELL, 3).transpose(0, 2, 1, 3, 4)
-    scene = scene.reshape(2 * CELL, COLUMNS * CELL, 3)
+    scene = cells.reshape(len(ROWS), 2, CELL, CELL, 3).swapaxes(1, 2)
+    scene = scene.reshape(len(ROWS) * CELL, 2 * CELL, 3)
     light = rng.uniform(0.85, 1.0, (self.frames, 1, 1, 1))
     return (scene * light).astype(np.uint8)

@@ -181,12 +181,13 @@ def _pick(held, came, index):
 def cache_bytes(memory) -> tuple[int, int]:
   """Bytes that a prompt's memory takes, of text slots and of visual slots."""
   text = memory.rows.text.place.shape[1]
-  count = [0, 0]
+  of_text = of_image = 0
+  size = lambda x: x.size * x.dtype.itemsize
   for cache in jax.tree.leaves(
       memory.caches, is_leaf=lambda x: isinstance(x, llm.Cache)):
     for x in cache.own:
-      each = x.size * x.dtype.itemsize // x.shape[2]  # [count, B, S, K, H]
-      count[0] += each * text
-      count[1] += each * (x.shape[2] - text)
-    count[1] += sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(cache.read))
-  return tuple(count)
+      share = size(x) // x.shape[2]  # [count, B, S, K, H]
+      of_text += share * text
+      of_image += share * (x.shape[2] - text)
+    of_image += sum(map(size, jax.tree.leaves(cache.read)))
+  return of_text, of_image

@@ -10,7 +10,8 @@ Legend: B batch, T text, R routing tokens, V visual, S = T + V, D width.
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple
+from typing import Any
+from typing import NamedTuple
 
 from flax import linen as nn
 import jax

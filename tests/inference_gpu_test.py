@@ -1,0 +1,176 @@
+"""Time to first token and tokens a second of the 0.5B, beside transformers.
+
+  JAX_PLATFORMS=cuda XLA_PYTHON_CLIENT_PREALLOCATE=false \
+      python -m pytest -m drill -s tests/inference_gpu_test.py
+
+Random weights, bfloat16, an A4 page of 7,353 visual tokens in 31 tiles, 60 text
+tokens. Compiled, warmed and blocked; medians. The rival runs in the same
+process with SDPA.
+"""
+
+import functools
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from visor_jax import flops
+from visor_jax import mesh as mesh_lib
+from visor_jax import plan as plans
+from visor_jax import sizes
+from visor_jax import step as step_lib
+from visor_jax.data import chat
+from visor_jax.data import images
+from visor_jax.data import packing
+from visor_jax.eval import generate
+from visor_jax.models import llm
+from visor_jax.models import visor
+
+TEXT, NEW = 60, 64
+PAGE = 2200, 1700
+
+
+def median(f, times):
+  f()
+  spent = []
+  for _ in range(times):
+    start = time.perf_counter()
+    f()
+    spent.append(time.perf_counter() - start)
+  return float(np.median(spent))
+
+
+def recipe(side, patch):
+  canvases = tuple((side * h, side * w)
+                   for h in range(1, 7) for w in range(1, 7))
+  return images.Recipe(side, side // patch, canvases, 9, (.5,) * 3, (.5,) * 3)
+
+
+def ours(size, rows, times):
+  """Prints a line for every plan; returns nothing."""
+  cut = images.plan(recipe(size.vision.tile[0], size.vision.patch), *PAGE)
+  talk = chat.Conversation(
+      np.ones(TEXT, np.int32), np.zeros(TEXT, bool), (9,),
+      np.array([TEXT - 1], np.int32))
+  row = packing.row(
+      [packing.pictured(talk, [cut], np.zeros(
+          (cut.tiles, *size.vision.tile, 3), np.uint8))],
+      packing.Shape(TEXT, cut.tokens, cut.tiles, 1, size.vision.tile,
+                    cut.recipe.patches, 4))
+  batch = packing.stack([row] * rows).map(jnp.asarray)
+  layout = plans.visor(size.language.depth)
+  model = visor.Visor(size, layout, compute=llm.Compute(
+      dtype='bfloat16', remat=False, packed=False))
+  make, _, _ = step_lib.init(
+      model, 0, batch, mesh_lib.make(devices=jax.devices()[:1]))
+  params = jax.tree.map(lambda x: x.astype(jnp.bfloat16), make())
+  peak, bandwidth = ceilings()
+  two = tuple(i in (0, len(layout.optional) // 2)
+              for i in range(len(layout.optional)))
+  embed = jax.jit(lambda p, b: model.apply({'params': p}, b, method='embed'))
+  stream = embed(params, batch)
+  language = sum(x.nbytes for x in jax.tree.leaves(params['llm']))
+  sampling = generate.Sampling(NEW, (-1,))  # no end: all tokens are made
+  for plan in (None, layout.max, two, layout.min):
+    cost = flops.cost(size, layout, plan, cut.tokens, TEXT, tiles=cut.tiles)
+    cache = sum(flops.cache(size, layout, plan, cut.tokens, TEXT, 2))
+    read = jax.jit(lambda p, s, b, plan=plan: model.apply(
+        {'params': p}, s, (), b, plan, method='_remember'))
+    prefill = median(lambda: jax.block_until_ready(
+        read(params, stream, batch)), times)
+    first = median(lambda plan=plan: jax.block_until_ready(
+        generate.prefill(model, params, batch, plan)), times)
+    made = generate.prefill(model, params, batch, plan)
+    decode = median(lambda plan=plan, made=made: jax.block_until_ready(
+        generate.decode(model, params, *made, plan, sampling,
+                        jax.random.key(0))), times)
+    floor = max(rows * cost.llm_prefill / peak, language / bandwidth)
+    name = 'base' if plan is None else plans.name(plan)
+    print(f'{name:8} rows {rows:3}  first token {first * 1e3:8.1f} ms  '
+          f'LLM prefill {prefill * 1e3:8.1f} ms '
+          f'({floor / prefill:4.0%} of roofline)  decode '
+          f'{rows * (NEW - 1) / decode:8.0f} tokens/s  LLM '
+          f'{cost.llm_prefill / 1e9:6.0f} GFLOPs a row  cache '
+          f'{cache / 1e6:6.1f} MB a row', flush=True)
+
+
+@functools.cache
+def ceilings():
+  """FLOPs and bytes a second: a matrix product and a copy, measured here."""
+  n = 8192 if jax.default_backend() == 'gpu' else 512
+  x = jnp.ones((n, n), jnp.bfloat16)
+  dot = jax.jit(lambda x: x @ x)
+  copy = jax.jit(lambda x: x + 1)
+  big = jnp.ones((n, n * 4), jnp.float32)
+  run = lambda f, x: median(lambda: f(x).block_until_ready(), 20)
+  return 2 * n**3 / run(dot, x), 2 * big.nbytes / run(copy, big)
+
+
+def theirs(size, rows, times):
+  """The same prompt, asked of transformers with SDPA."""
+  v, l = size.vision, size.language
+  config = transformers.LlavaOnevisionConfig(
+      text_config=dict(
+          model_type='qwen2', hidden_size=l.width, intermediate_size=l.mlp,
+          num_hidden_layers=l.depth, num_attention_heads=l.heads,
+          num_key_value_heads=l.key_heads, vocab_size=l.vocabulary,
+          tie_word_embeddings=l.tied, head_dim=l.head_width),
+      vision_config=dict(
+          model_type='siglip_vision_model', hidden_size=v.width,
+          intermediate_size=v.mlp, num_hidden_layers=v.depth,
+          num_attention_heads=v.heads, image_size=v.tile[0],
+          patch_size=v.patch, vision_use_head=False),
+      image_token_index=2, video_token_index=3,
+      image_grid_pinpoints=[list(c) for c in recipe(
+          v.tile[0], v.patch).canvases])
+  config._attn_implementation = 'sdpa'
+  device = 'cuda' if torch.cuda.is_available() else 'cpu'
+  model = transformers.LlavaOnevisionForConditionalGeneration(config).to(
+      device, torch.bfloat16).eval()
+  cut = images.plan(recipe(v.tile[0], v.patch), *PAGE)
+  tokens = [1] * 9 + [2] * cut.tokens + [1] * (TEXT - 9)
+  inputs = dict(
+      input_ids=torch.tensor([tokens] * rows, device=device),
+      pixel_values=torch.zeros(rows, cut.tiles, 3, *v.tile, device=device,
+                               dtype=torch.bfloat16),
+      image_sizes=torch.tensor([PAGE] * rows, device=device))
+
+  def generate_(new):
+    with torch.no_grad():
+      model.generate(**inputs, max_new_tokens=new, min_new_tokens=new,
+                     do_sample=False, pad_token_id=0)
+    if device == 'cuda':
+      torch.cuda.synchronize()
+
+  first = median(lambda: generate_(1), times)
+  whole = median(lambda: generate_(NEW), max(1, times // 2))
+  print(f'{"rival":8} rows {rows:3}  first token {first * 1e3:8.1f} ms  decode '
+        f'{rows * (NEW - 1) / (whole - first):8.0f} tokens/s', flush=True)
+
+
+def report(size, batches, times):
+  peak, bandwidth = ceilings()
+  print(f'\nmeasured ceilings: {peak / 1e12:.3g} TFLOP/s, '
+        f'{bandwidth / 1e12:.3g} TB/s')
+  for rows in batches:
+    theirs(size, rows, times)
+    ours(size, rows, times)
+
+
+@pytest.mark.drill
+def test_speed_of_the_half_billion():
+  assert jax.default_backend() == 'gpu', 'this drill needs a GPU'
+  report(sizes.get('0.5b'), (1, 16), 10)
+
+
+def test_the_drill_runs_where_there_is_no_gpu(capsys):
+  """At a toy size: a command that is kept for later must still work then."""
+  report(sizes.Size(
+      sizes.Vision(16, 1, 2, 16, tile=(12, 12), patch=6),
+      sizes.Language(16, 6, 2, 1, 8, 16, vocabulary=32)), (2,), 1)
+  said = capsys.readouterr().out
+  assert said.count('first token') == 5 and 'roofline' in said

@@ -1,0 +1,52 @@
+"""`python -m visor_jax.convert`: LLaVA-OneVision weights in and out.
+
+  import   makes a checkpoint folder of a Hugging Face one
+  export   makes a Hugging Face folder, which transformers can load, of a
+           checkpoint folder
+
+Tensors may have any of the four spellings in the wild; an export has that of
+transformers 5. What was not trained comes back as it was, bit by bit. Needs no
+accelerator, and host memory for one and a half times the weights.
+"""
+
+import argparse
+import sys
+import time
+
+import jax
+
+from visor_jax import log
+from visor_jax.convert import hf
+
+
+def main(argv=None) -> int:
+  """Converts; returns the exit code."""
+  parser = argparse.ArgumentParser(
+      prog='python -m visor_jax.convert', description=__doc__,
+      formatter_class=argparse.RawDescriptionHelpFormatter)
+  commands = parser.add_subparsers(dest='command', required=True)
+  for name, src, out in (
+      ('import', 'folder with config.json and safetensors, or a name on the '
+       'hub, like llava-hf/llava-onevision-qwen2-0.5b-ov-hf',
+       'new folder for the checkpoint'),
+      ('export', 'folder that import or a run wrote',
+       'new folder for transformers')):
+    command = commands.add_parser(name, help=f'--src {src}')
+    command.add_argument('--src', required=True, help=src)
+    command.add_argument('--out', required=True, help=out)
+  args = parser.parse_args(argv)
+  jax.config.update('jax_platforms', 'cpu')
+  act = hf.import_ if args.command == 'import' else hf.export
+  start = time.monotonic()
+  try:
+    act(args.src, args.out)
+  except (OSError, ValueError) as e:
+    print('error:', ' '.join(str(e).split()), file=sys.stderr)
+    return 1
+  took = log.duration(time.monotonic() - start)
+  log.say(f'{args.command}: wrote {args.out} in {took}')
+  return 0
+
+
+if __name__ == '__main__':
+  sys.exit(main())

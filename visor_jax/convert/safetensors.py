@@ -1,0 +1,191 @@
+"""Reading and writing safetensors, one tensor at a time.
+
+A file is eight bytes that give the length of a JSON header (little endian),
+the header {name: {dtype, shape, data_offsets}}, and the bytes of the tensors.
+The `safetensors` package maps whole files, which counts as memory in use, and
+saves only what is in memory at once; a checkpoint of 7B parameters is neither
+mapped nor held here.
+"""
+
+from collections.abc import Callable
+import dataclasses
+import json
+import math
+import os
+import pathlib
+
+import ml_dtypes
+import numpy as np
+
+DTYPES = {
+    'BOOL': np.bool_, 'U8': np.uint8, 'I8': np.int8, 'U16': np.uint16,
+    'I16': np.int16, 'U32': np.uint32, 'I32': np.int32, 'U64': np.uint64,
+    'I64': np.int64, 'F16': np.float16, 'F32': np.float32, 'F64': np.float64,
+    'BF16': ml_dtypes.bfloat16, 'F8_E4M3': ml_dtypes.float8_e4m3fn,
+    'F8_E5M2': ml_dtypes.float8_e5m2,
+}
+NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
+
+SINGLE = 'model.safetensors'
+INDEX = 'model.safetensors.index.json'
+SHARD = 5 * 10**9  # bytes
+HEADER = 100 * 10**6  # bytes; a longer one is not believed
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+  """A tensor that is not in memory yet.
+
+  Attributes:
+    shape: of the array.
+    dtype: of the array.
+    read: gives the array.
+  """
+
+  shape: tuple[int, ...]
+  dtype: np.dtype
+  read: Callable[[], np.ndarray]
+
+  @property
+  def nbytes(self) -> int:
+    return math.prod(self.shape) * self.dtype.itemsize
+
+
+def folder(path) -> dict[str, Tensor]:
+  """The tensors of a checkpoint: one file, or shards with an index.
+
+  Raises:
+    ValueError: there is none, a file is not whole, or the index names what is
+      not there.
+  """
+  path = pathlib.Path(path)
+  if (path / SINGLE).exists():
+    return file(path / SINGLE)
+  if not (path / INDEX).exists():
+    raise ValueError(
+        f'{path} has neither {SINGLE} nor {INDEX}; weights in another format '
+        '(pytorch_model.bin) must be saved as safetensors first')
+  where = json.loads((path / INDEX).read_text())['weight_map']
+  found = {}
+  for shard in sorted(set(where.values())):
+    found |= file(path / shard)
+  lost = sorted(where.keys() - found.keys())
+  if lost:
+    raise ValueError(f'{path / INDEX} names tensors that no shard has: {lost}')
+  return found
+
+
+def file(path) -> dict[str, Tensor]:
+  """The tensors of one file, in order of their bytes.
+
+  Raises:
+    ValueError: the file is missing, not whole, or no safetensors file.
+  """
+  path = pathlib.Path(path)
+  if not path.exists():
+    raise ValueError(f'{path} is missing; download the checkpoint again')
+  size = path.stat().st_size
+  with open(path, 'rb') as f:
+    length = int.from_bytes(f.read(8), 'little')
+    if length > HEADER:
+      raise ValueError(
+          f'{path} is no safetensors file; if it is a few lines of text that '
+          'stand for one, fetch the file itself with git lfs pull')
+    _whole(path, size, 8 + length)
+    text = f.read(length)
+  found, end = {}, 0
+  try:
+    header = json.loads(text)
+    header.pop('__metadata__', None)
+    for name, entry in sorted(
+        header.items(), key=lambda x: x[1]['data_offsets']):
+      start, stop = entry['data_offsets']
+      tensor = _tensor(path, 8 + length + start, entry)
+      if (start, stop) != (end, end + tensor.nbytes):
+        raise ValueError(
+            f'{name}, {entry["dtype"]} {entry["shape"]}, should have bytes '
+            f'{end} to {end + tensor.nbytes}, not {start} to {stop}')
+      found[name], end = tensor, stop
+  except (AttributeError, KeyError, TypeError, ValueError) as e:
+    raise ValueError(f'{path} has a broken header: {e!r}') from e
+  _whole(path, size, 8 + length + end)
+  return found
+
+
+def _whole(path, size, expected):
+  if size < expected:
+    raise ValueError(f'{path} is cut off: {expected - size} of {expected} '
+                     'bytes are missing; download it again')
+
+
+def _tensor(path, start, entry):
+  shape = tuple(entry['shape'])
+  if entry['dtype'] not in DTYPES:
+    raise ValueError(f'dtype {entry["dtype"]}, not one of {sorted(DTYPES)}')
+  dtype = np.dtype(DTYPES[entry['dtype']])
+
+  def read():
+    found = np.fromfile(path, dtype, math.prod(shape), offset=start)
+    return found.reshape(shape)
+
+  return Tensor(shape, dtype, read)
+
+
+def write(path, tensors: dict[str, Tensor]) -> None:
+  """Writes one file; it is seen whole or not at all.
+
+  Args:
+    path: of the file.
+    tensors: read one after the other, when their turn comes.
+  """
+  path = pathlib.Path(path)
+  # Wide numbers first: every tensor then starts at a multiple of its width.
+  tensors = dict(sorted(tensors.items(), key=lambda x: -x[1].dtype.itemsize))
+  header, end = {'__metadata__': {'format': 'pt'}}, 0
+  for name, t in tensors.items():
+    header[name] = dict(dtype=NAMES[t.dtype], shape=list(t.shape),
+                        data_offsets=[end, end + t.nbytes])
+    end += t.nbytes
+  text = json.dumps(header, separators=(',', ':')).encode()
+  text += b' ' * (-len(text) % 8)
+  part = path.with_name(path.name + '.part')
+  with open(part, 'wb') as f:
+    f.write(len(text).to_bytes(8, 'little') + text)
+    for name, t in tensors.items():
+      array = np.asarray(t.read(), order='C')
+      if (array.shape, array.dtype) != (t.shape, t.dtype):
+        raise ValueError(f'{name} is {array.dtype}{list(array.shape)}, '
+                         f'announced as {t.dtype}{list(t.shape)}')
+      f.write(array.reshape(-1).view(np.uint8))
+    f.flush()
+    os.fsync(f.fileno())
+  os.replace(part, path)
+
+
+def write_folder(path, tensors: dict[str, Tensor], shard: int = SHARD) -> None:
+  """Writes a checkpoint: one file, or shards of at most `shard` bytes.
+
+  Args:
+    path: the folder, which exists.
+    tensors: in order; read one after the other.
+    shard: bytes; a larger tensor has a shard of its own.
+  """
+  path = pathlib.Path(path)
+  shards, size = [{}], 0
+  for name, t in tensors.items():
+    if shards[-1] and size + t.nbytes > shard:
+      shards.append({})
+      size = 0
+    shards[-1][name] = t
+    size += t.nbytes
+  if len(shards) == 1:
+    write(path / SINGLE, tensors)
+    return
+  where = {}
+  for i, part in enumerate(shards, start=1):
+    name = f'model-{i:05d}-of-{len(shards):05d}.safetensors'
+    write(path / name, part)
+    where |= dict.fromkeys(part, name)
+  total = sum(t.nbytes for t in tensors.values())
+  (path / INDEX).write_text(json.dumps(
+      {'metadata': {'total_size': total}, 'weight_map': where}, indent=2))

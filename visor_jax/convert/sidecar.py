@@ -1,0 +1,66 @@
+"""What a Hugging Face folder holds beside the weights that a model reads.
+
+Kept with a checkpoint, so that an export is the folder that was imported:
+files as they were, tensors of no use to us, and the dtype of every tensor.
+"""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+
+from visor_jax.convert import config as config_lib
+from visor_jax.convert import safetensors
+
+DTYPES = 'tensors.json'
+UNUSED = 'unused.safetensors'
+COPIED = ('*.json', '*.txt', '*.jinja', '*.model', 'LICENSE*')
+
+
+@dataclasses.dataclass(frozen=True)
+class Sidecar:
+  """Names of tensors are as written today, see names.SPELLINGS.
+
+  Attributes:
+    folder: where the files are.
+    config: config.json as transformers has it.
+    dtypes: {name: dtype} of the tensors that the parameters were read from.
+    unused: tensors that are only kept.
+  """
+
+  folder: pathlib.Path
+  config: dict
+  dtypes: dict[str, str]
+  unused: dict[str, safetensors.Tensor]
+
+  def copy_files(self, folder) -> None:
+    """Copies configs, tokenizer, templates and licence, byte for byte."""
+    ours = (DTYPES, safetensors.INDEX)
+    for pattern in COPIED:
+      for path in self.folder.glob(pattern):
+        if path.name not in ours and path.is_file():
+          shutil.copyfile(path, folder / path.name)
+
+  def write(self, folder) -> None:
+    """Writes what `read` reads, into a new folder."""
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True)
+    self.copy_files(folder)
+    (folder / DTYPES).write_text(json.dumps(self.dtypes, indent=1))
+    safetensors.write(folder / UNUSED, self.unused)
+
+
+def read(folder) -> Sidecar:
+  """The Sidecar that `write` wrote.
+
+  Raises:
+    ValueError: a file is missing or not whole.
+  """
+  folder = pathlib.Path(folder)
+  if not (folder / DTYPES).exists():
+    raise ValueError(
+        f'{folder / DTYPES} is missing: this checkpoint was not made from a '
+        'Hugging Face folder, or its hf/ has been lost')
+  return Sidecar(folder, config_lib.read(folder).config,
+                 json.loads((folder / DTYPES).read_text()),
+                 safetensors.file(folder / UNUSED))

@@ -1,0 +1,299 @@
+"""A model to ask: images and a prompt in, logits or text out.
+
+  model = visor_jax.load(FOLDER)
+  model.generate(['page.png'], 'What is the total?', plan='router')
+
+Shapes are rounded up to buckets, so that few programs serve all questions.
+"""
+
+import dataclasses
+import functools
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from visor_jax import flops
+from visor_jax import mesh as mesh_lib
+from visor_jax import optim
+from visor_jax import plan as plans
+from visor_jax import step as step_lib
+from visor_jax.convert import hf
+from visor_jax.data import images as images_lib
+from visor_jax.data import packing
+from visor_jax.data import text as text_lib
+from visor_jax.eval import generate
+from visor_jax.models import llm
+from visor_jax.models import visor
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+  """What a prompt got.
+
+  Attributes:
+    text: up to the end of the turn.
+    selector: who chose the plan: fixed, router or base.
+    plan: which optional SELF layers ran; None for the base.
+    tokens: that were made, the end of the turn included.
+    visual_tokens: of the images.
+    text_tokens: of the templated prompt.
+    llm_prefill_flops: nominal, routing included, see flops.NOMINAL.
+    flops_saved: the base's over these.
+    cache_bytes: that the prompt's slots took while tokens came.
+    seconds: for the whole call, compiling included where a plan or a bucket
+      was new.
+  """
+
+  text: str
+  selector: str
+  plan: plans.Plan | None
+  tokens: int
+  visual_tokens: int
+  text_tokens: int
+  llm_prefill_flops: int
+  flops_saved: float
+  cache_bytes: int
+  seconds: float
+
+
+def bucket(count: int, least: int = 8) -> int:
+  """The next of 1, 1.25, 1.5, 1.75 times a power of two: at most 25 % more."""
+  size = least
+  while size < count:
+    quarter = max(1, (1 << (size.bit_length() - 1)) // 4)
+    size += quarter
+  return size
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Model:
+  """A checkpoint in memory.
+
+  Attributes:
+    source: the folder it was loaded from.
+    model: the network.
+    params: nested.
+    text: the checkpoint's tokenizer and chat template.
+    recipe: how it cuts images.
+    longest: slots of text, image and answer that a row may have.
+    trained: what is trained beside the base: 'cross', 'router'.
+    viable: plans that the router chooses from, by cost.
+    confidence: of its choice.
+    allow_untrained: plans may run whose CROSS weights are fresh.
+  """
+
+  source: str
+  model: visor.Visor
+  params: dict
+  text: text_lib.Tokenizer
+  recipe: images_lib.Recipe
+  longest: int
+  trained: tuple[str, ...] = ()
+  viable: tuple[plans.Plan, ...] = ()
+  confidence: float | None = None
+  allow_untrained: bool = False
+
+  def logits(self, images, prompt, plan: str = 'base'):
+    """Logits of the templated prompt, or of many at once.
+
+    Args:
+      images: paths, bytes or PIL images, in order; of each prompt, where
+        `prompt` is a list.
+      prompt: text, with an <image> marker for every image or with none.
+      plan: in the grammar of plan.py; the router may not choose here.
+
+    Returns:
+      float32 [T, C], a row for every text position, in order; or a list.
+    """
+    if isinstance(prompt, str):
+      return self.logits([images], [prompt], plan)[0]
+    selection = self._selection(plan)
+    if selection.selector == 'router':
+      raise ValueError('logits are of one plan; the router may choose many')
+    batch, sizes = self._batch(images, prompt, 0)
+    found = np.asarray(
+        _logits(self.model, self.params, batch, selection.plan))
+    return [row[:text] for row, (_, text) in zip(found, sizes)]
+
+  def generate(self, images, prompt, plan: str | None = None, *,
+               budget: float | None = None, max_new_tokens: int = 64,
+               temperature: float = 0.0, top_p: float = 1.0, seed: int = 0):
+    """Answers to a prompt, or to many at once.
+
+    Args:
+      images: of the prompt; of each, where `prompt` is a list.
+      prompt: text, or a list of texts.
+      plan: in the grammar of plan.py; None for the router where it is trained,
+        else the base.
+      budget: instead of a plan: the dearest viable plan that takes at most
+        this share of max's LLM prefill FLOPs for the longest of the prompts.
+      max_new_tokens: the most to make.
+      temperature: 0 takes the likeliest token.
+      top_p: see generate.Sampling.
+      seed: of the draw.
+
+    Returns:
+      An Answer, or a list of them in order.
+
+    Raises:
+      ValueError: naming what cannot be: a plan, an image, a prompt.
+    """
+    if isinstance(prompt, str):
+      return self.generate(
+          [images], [prompt], plan, budget=budget, temperature=temperature,
+          max_new_tokens=max_new_tokens, top_p=top_p, seed=seed)[0]
+    began = time.monotonic()
+    batch, sizes = self._batch(images, prompt, max_new_tokens)
+    selection = (self._selection(plan) if budget is None
+                 else self._within(budget, plan, sizes))
+    sampling = generate.Sampling(
+        max_new_tokens, (self.text.end, *self.text.stops), temperature, top_p)
+    made = {}
+    for ids, chosen, tokens in generate.answers(
+        self.model, self.params, [(list(range(len(prompt))), batch)],
+        selection, sampling, jax.random.key(seed), self.viable,
+        self.confidence):
+      made |= {i: (chosen, row) for i, row in zip(ids, tokens)}
+    seconds = time.monotonic() - began
+    return [self._answer(*made[i], selection, batch, *sizes[i], seconds)
+            for i in range(len(prompt))]
+
+  def _answer(self, plan, tokens, selection, batch, visual, text, seconds):
+    routing = int(selection.selector == 'router')
+    ended = np.flatnonzero(np.isin(tokens, tuple(self.text.stops)))
+    cost = self._cost(plan, visual, text, routing)
+    return Answer(
+        self.text.decode(tokens.tolist()), selection.selector, plan,
+        int(ended[0]) + 1 if len(ended) else len(tokens), visual, text, cost,
+        self._cost(None, visual, text) / cost,
+        sum(flops.cache(
+            self.model.size, self.model.layout, plan,
+            batch.visual_segment.shape[1], batch.tokens.shape[1],
+            jnp.dtype(self.model.compute.dtype).itemsize,
+            cross_key_heads=self.model.cross_options.key_heads)), seconds)
+
+  def _cost(self, plan, visual, text, routing=0):
+    options = self.model.router_options
+    return flops.cost(
+        self.model.size, self.model.layout, plan, visual, text,
+        routing=routing, cross_key_heads=self.model.cross_options.key_heads,
+        router_token=options.token, router_hidden=options.hidden,
+        router_plans=options.plans).llm_prefill
+
+  def _selection(self, plan: str | None) -> plans.Selection:
+    """The one selection that is meant; only what is trained may be chosen."""
+    if plan is None:
+      plan = 'router' if 'router' in self.trained else 'base'
+    if plan != 'base' and 'cross' not in self.trained and (
+        not self.allow_untrained):
+      raise ValueError(
+          f'plan "{plan}": VISOR is untrained in this checkpoint, which can '
+          'only answer with plan base; train it, or ask all the same with '
+          '--allow-untrained (allow_untrained=True)')
+    if plan == 'router' and 'router' not in self.trained:
+      raise ValueError('plan "router": the router is untrained in this '
+                       'checkpoint; name a plan or give a budget')
+    found = plans.parse(plan, self.model.layout, self.viable)
+    if len(found) != 1:
+      raise ValueError(f'plan "{plan}" means {len(found)} plans; ask for one')
+    return found[0]
+
+  def _within(self, budget, plan, sizes):
+    """The dearest viable plan within the budget."""
+    if plan is not None:
+      raise ValueError('give a plan or a budget, not both')
+    self._selection('max')  # is VISOR trained?
+    visual, text = max(sizes)
+    layout = self.model.layout
+    share = {p: self._cost(p, visual, text) / self._cost(
+        layout.max, visual, text)
+             for p in self.viable or (layout.min, layout.max)}
+    fits = [p for p in share if share[p] <= budget]
+    if not fits:
+      raise ValueError(
+          f'budget {budget}: the cheapest plan takes {min(share.values()):.3f} '
+          'of max\'s LLM prefill FLOPs for this prompt')
+    return plans.Selection('fixed', max(fits, key=share.get))
+
+  def _batch(self, images, prompts, new_tokens):
+    """One Batch of all prompts, and (visual, text) tokens of each."""
+    if len(images) != len(prompts):
+      raise ValueError(
+          f'{len(prompts)} prompts with {len(images)} lists of images')
+    segments = []
+    for own, prompt in zip(images, prompts):
+      segments.append(self._segment(
+          self.text.prompt(prompt, len(own)),
+          [images_lib.open_image(i) for i in own]))
+    sizes = [(len(s.source), len(s.conversation.tokens)) for s in segments]
+    need = max(v + t for v, t in sizes) + new_tokens
+    if need > self.longest:
+      raise ValueError(
+          f'a prompt of {need - new_tokens} tokens, its images included, and '
+          f'{new_tokens} new ones do not fit into {self.longest}')
+    shape = packing.Shape(
+        text=bucket(max(t for _, t in sizes)),
+        visual=bucket(max(v for v, _ in sizes)),
+        tiles=bucket(max(len(s.tiles) for s in segments), 1), prompts=1,
+        tile=(self.recipe.tile,) * 2, patches=self.recipe.patches, taps=4)
+    rows = packing.stack([packing.row([s], shape) for s in segments])
+    return rows.map(jnp.asarray), sizes
+
+  def _segment(self, talk, opened):
+    cuts = [images_lib.plan(self.recipe, i.height, i.width, len(opened) == 1)
+            for i in opened]
+    tiles = [np.zeros((0, *(self.recipe.tile,) * 2, 3), np.uint8)]
+    tiles += [images_lib.tiles(i, c) for i, c in zip(opened, cuts)]
+    return packing.pictured(talk, cuts, np.concatenate(tiles))
+
+
+def load(folder, *, dtype: str = 'float32',
+         allow_untrained: bool = False) -> Model:
+  """Brings a checkpoint into memory.
+
+  Args:
+    folder: of an imported checkpoint, the workdir of a run that started from
+      one, or of LLaVA-OneVision as transformers writes it.
+    dtype: of the parameters, and computed in.
+    allow_untrained: gives a checkpoint without VISOR weights fresh ones, which
+      add nothing yet, and lets plans run on them.
+
+  Raises:
+    ValueError: naming the file or tensor that is wrong.
+  """
+  found = hf.read_any(folder, dtype=dtype)
+  facts, params = found.facts, found.params
+  model = visor.Visor(
+      facts.size, facts.layout, facts.cross, facts.router,
+      llm.Compute(dtype=dtype, remat=False, packed=False))
+  if not facts.layout.optional and allow_untrained:
+    model = model.clone(layout=plans.visor(facts.size.language.depth))
+    params = _filled(model, params, dtype)
+  if found.sidecar is None:
+    raise ValueError(
+        f'{folder} has no tokenizer and no chat template: it does not come '
+        'from a LLaVA-OneVision checkpoint')
+  text = found.sidecar.config.get('text_config', {})
+  return Model(
+      str(folder), model, params, text_lib.Tokenizer(found.sidecar.folder),
+      images_lib.read(found.sidecar.folder),
+      text.get('max_position_embeddings', 32_768), facts.trained, facts.viable,
+      facts.confidence, allow_untrained)
+
+
+def _filled(model, params, dtype):
+  """The parameters, and fresh ones where there are none."""
+  one = packing.stack([packing.row([], packing.Shape(
+      1, 1, 1, 1, model.size.vision.tile, model.size.vision.patches))])
+  mesh = mesh_lib.make(devices=jax.devices()[:1])
+  make, _, _ = step_lib.init(model, 0, one, mesh)
+  flat = optim.flatten(params)
+  fresh = jax.tree.map(lambda x: x.astype(dtype), make(known=flat.keys()))
+  return optim.unflatten(flat | optim.flatten(fresh))
+
+
+@functools.partial(jax.jit, static_argnames=('model', 'plan'))
+def _logits(model, params, batch, plan):
+  return model.apply({'params': params}, batch, plan)
