@@ -97,6 +97,7 @@ class Case:
   token: str = 'learned'
   chunk: int = 512
   scan: bool = True
+  last_visual: bool = True
   text: int = 7
   visual: int = 6
   routing: int = 3
@@ -112,7 +113,8 @@ class Case:
         sizes.Size(vision, language), plans.visor(self.depth),
         cross.Options(key_heads=self.key_heads),
         router.Options(token=self.token, hidden=5, plans=4),
-        llm.Compute(chunk=self.chunk, scan=self.scan))
+        llm.Compute(chunk=self.chunk, scan=self.scan,
+                    last_visual=self.last_visual))
 
   @functools.cached_property
   def inputs(self):
@@ -142,7 +144,8 @@ class Case:
     accounting = dataclasses.replace(flops.EXECUTED, chunk=self.chunk)
     return flops.cost(
         self.model.size, self.model.layout, plan, self.visual, self.text,
-        accounting, tiles=self.tiles, cross_key_heads=self.key_heads, **more)
+        accounting, tiles=self.tiles, cross_key_heads=self.key_heads,
+        last_visual=self.last_visual, **more)
 
   def routed(self, plan):
     options = self.model.router_options
@@ -160,6 +163,7 @@ CASES = {
     'exact chunks, long text': Case(chunk=5, text=10, visual=5, routing=5),
     'scanned tower, unrolled layers': Case(vision_depth=2, scan=False, depth=3),
     'last token': Case(token='last', chunk=4),
+    'without the last image': Case(last_visual=False, depth=7),
     'pooled image': Case(token='visual'),
 }
 each_case = pytest.mark.parametrize('case', CASES.values(), ids=CASES.keys())

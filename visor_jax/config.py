@@ -51,6 +51,7 @@ def default() -> ml_collections.ConfigDict:
   m.cross.rope = False  # rotary positions in cross attention
   m.cross.conv = True  # positional convolution on what becomes keys, values
   m.cross.init = 'zero'  # output at zero, or copy: the layer's own q, k, v, o
+  m.last_visual = True  # the last SELF layer refines an image nobody reads on
   m.router = ml_collections.ConfigDict()
   m.router.token = 'learned'  # or last (of the prompt), visual (mean)
   m.router.hidden = 128  # width of the router's MLP

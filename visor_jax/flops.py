@@ -106,7 +106,7 @@ def cost(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | None,
          visual: int, text: int, accounting: Accounting = NOMINAL, *,
          tiles: int = 0, cross_key_heads: str = 'base', routing: int = 0,
          router_token: str = 'learned', router_hidden: int = 128,
-         router_plans: int = 9) -> Cost:
+         router_plans: int = 9, last_visual: bool = True) -> Cost:
   """What one row costs.
 
   With `routing` this is `Visor.route`, then `Visor.finish` from where it
@@ -125,6 +125,7 @@ def cost(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | None,
     router_token: `model.router.token`.
     router_hidden: `model.router.hidden`.
     router_plans: `model.router.plans`.
+    last_visual: `model.last_visual`.
 
   Raises:
     ValueError: layout, plan and size do not fit, or an unknown option.
@@ -137,7 +138,10 @@ def cost(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | None,
                      f'has {language.depth}')
   if plan is None:
     layout, plan = plans.base(language.depth), ()
-  kinds = layout.fix(plan).kinds
+  kinds = list(layout.fix(plan).kinds)
+  last = -1 if last_visual else layout.last_self
+  if last >= 0 and kinds[last] == plans.SELF:
+    kinds[last] = 'last'
 
   layer = lambda kind, routes=0: _layer(
       language, accounting, kind, visual, text, routes, cross_key_heads)
@@ -216,6 +220,12 @@ def _layer(language, accounting, kind, visual, text, routes, cross_key_heads):
   if kind == plans.SELF:
     both = text + visual
     return both * token + attend(both, both, square=True)
+  if kind == 'last':  # of the image only keys and values
+    # The text's half of its own square, wherever it stands; the image in full.
+    seen = attend(text, text, square=True) + attend(text, visual)
+    if accounting.causal == 'full':
+      seen = attend(text, text + visual)
+    return text * token + visual * 2 * d * grouped * h + seen
   # A routing token is seen by no one, yet its keys and values are computed.
   own = text + routes
   macs = own * token + attend(text, text, square=True) + attend(routes, text)

@@ -180,7 +180,8 @@ class Model:
         self.model.size, self.model.layout, plan, visual, text,
         routing=routing, cross_key_heads=self.model.cross_options.key_heads,
         router_token=options.token, router_hidden=options.hidden,
-        router_plans=options.plans).llm_prefill
+        router_plans=options.plans,
+        last_visual=self.model.compute.last_visual).llm_prefill
 
   def _selection(self, plan: str | None) -> plans.Selection:
     """The one selection that is meant; only what is trained may be chosen."""

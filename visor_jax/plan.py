@@ -50,6 +50,12 @@ class Layout:
     return tuple(i for i, k in enumerate(self.kinds) if k == kind)
 
   @property
+  def last_self(self) -> int:
+    """The SELF layer after which no layer reads the image; -1 for none."""
+    looks = [i for i, k in enumerate(self.kinds) if k != TEXT]
+    return looks[-1] if looks and self.kinds[looks[-1]] == SELF else -1
+
+  @property
   def max(self) -> Plan:
     return (True,) * len(self.optional)
 
@@ -120,13 +126,16 @@ class Repeat:
   count: int
 
 
-def repeats(layout: Layout, start: int, stop: int) -> tuple[Repeat, ...]:
+def repeats(layout: Layout, start: int, stop: int,
+            apart: int = -1) -> tuple[Repeat, ...]:
   """Cuts layers start..stop into repeats, so that the program stays small.
 
   The longest periodic stretch becomes one scan; layers before and after it
   stand alone (period 1, count 1). Any depth and any choice of kinds works.
+  Layer `apart` is like no other.
   """
-  what = [(k, i in layout.optional) for i, k in enumerate(layout.kinds)]
+  what = [(k, i in layout.optional, i == apart)
+          for i, k in enumerate(layout.kinds)]
   best = None  # (number of layers written out, Repeat)
   for begin in range(start, stop):
     for period in range(1, (stop - begin) // 2 + 1):

@@ -43,7 +43,8 @@ def model(config, packed: bool = False) -> visor.Visor:
       cross.Options(**m.cross),
       router.Options(**m.router, plans=config.search.max_plans),
       llm.Compute(dtype=m.dtype, remat=m.remat, scan=m.scan, packed=packed,
-                  attention=m.attention, chunk=m.attention_chunk))
+                  attention=m.attention, chunk=m.attention_chunk,
+                  last_visual=m.last_visual))
 
 
 def init(model: visor.Visor, seed: int, batch, mesh):

@@ -112,6 +112,20 @@ def test_any_kinds_any_plan(figure, plan):
   rows.close(rows.logits(out)(*args, np.array(plan)), want)
 
 
+@pytest.mark.parametrize('plan', [(False, True), (True, False), None])
+def test_an_image_that_nobody_reads_need_not_be_computed(plan):
+  """Answers and gradients are the same, only cheaper; also of the base."""
+  one, other = tiny('TC?TC?'), tiny('TC?TC?', last_visual=False)
+  there = BATCH.text_segment > 0
+  (a, grads), (b, other_grads) = (
+      rows.run(m, plan)(rows.params(m), BATCH) for m in (one, other))
+  rows.close(b[there], a[there])
+  rows.close(other_grads, grads)
+  if plan is not None:
+    traced = rows.logits(other)(rows.params(other), BATCH, np.array(plan))
+    rows.close(traced[there], a[there])
+
+
 def test_plans_differ():
   """All of the above would hold for a model that ignores its plan."""
   model = tiny('??S?CCST')

@@ -55,7 +55,8 @@ def _prefill(model, plan, visual, text, routing):
       model.size, model.layout, plan, visual, text, routing=routing,
       cross_key_heads=model.cross_options.key_heads,
       router_token=options.token, router_hidden=options.hidden,
-      router_plans=options.plans).llm_prefill
+      router_plans=options.plans,
+      last_visual=model.compute.last_visual).llm_prefill
 
 
 def answers(subject: Subject, stream: str, count: int,

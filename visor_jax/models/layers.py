@@ -81,25 +81,34 @@ def rope(x, position, theta):
                          axis=-1).astype(x.dtype)
 
 
+def kept(x, index):
+  """x[b, index[b, q]]; all of x where index is None."""
+  if index is None:
+    return x
+  return jnp.take_along_axis(
+      x, index.reshape(*index.shape, *(1,) * (x.ndim - 2)), axis=1)
+
+
 class Attention(nn.Module):
   """Grouped-query attention: biases on q, k and v, none on the output."""
 
   size: sizes.Language
 
   @nn.compact
-  def __call__(self, x, position, attend):
+  def __call__(self, x, position, attend, keep=None):
     """[B, S, D] -> [B, S, D]; attend(query, key, value) gives the context."""
     size = self.size
     d, n, k, h = size.width, size.heads, size.key_heads, size.head_width
 
-    def linear(name, heads, axis):
+    def linear(x, name, heads, axis):
       kernel = weight(self, name, (d, heads, h), ('embed', axis, 'head'))
       bias = weight(self, name + '_bias', (heads, h), (axis, 'head'), zeros)
       return project(x, kernel) + bias
 
-    query = rope(linear('query', n, 'heads'), position, size.rope_theta)
-    key = rope(linear('key', k, 'key_heads'), position, size.rope_theta)
-    value = linear('value', k, 'key_heads')
+    query = rope(linear(kept(x, keep), 'query', n, 'heads'),
+                 kept(position, keep), size.rope_theta)
+    key = rope(linear(x, 'key', k, 'key_heads'), position, size.rope_theta)
+    value = linear(x, 'value', k, 'key_heads')
     out = weight(self, 'out', (n, h, d), ('heads', 'head', 'embed'), fan_in(2))
     return project(attend(query, key, value), out, 2)
 
@@ -124,11 +133,15 @@ class Layer(nn.Module):
   size: sizes.Language
 
   @nn.compact
-  def __call__(self, x, position, attend):
-    """Pre-norm attention and MLP with residuals; [B, S, D] -> [B, S, D]."""
+  def __call__(self, x, position, attend, keep=None):
+    """Pre-norm attention and MLP with residuals; [B, S, D] -> [B, S, D].
+
+    With `keep`, int32 [B, Q], only these slots go on: [B, Q, D]. The others are
+    looked at and no more.
+    """
     norm = lambda name: RMSNorm(self.size.norm_eps, name=name)
-    x = x + Attention(self.size, name='attention')(
-        norm('attention_norm')(x), position, attend)
+    x = kept(x, keep) + Attention(self.size, name='attention')(
+        norm('attention_norm')(x), position, attend, keep)
     return x + Mlp(self.size, name='mlp')(norm('mlp_norm')(x))
 
 

@@ -35,6 +35,7 @@ class Compute:
   attention: str = 'auto'
   chunk: int = 512
   packed: bool = True
+  last_visual: bool = True
 
 
 class Rows(NamedTuple):
@@ -184,8 +185,13 @@ class Llm(nn.Module):
   def _parts(self, layout, start=0, stop=None):
     """Layers start..stop as Repeats."""
     stop = self.size.depth if stop is None else stop
-    return plans.repeats(layout, start, stop) if self.compute.scan else tuple(
-        plans.Repeat(i, 1, 1) for i in range(start, stop))
+    if not self.compute.scan:
+      return tuple(plans.Repeat(i, 1, 1) for i in range(start, stop))
+    return plans.repeats(layout, start, stop, self._last(layout))
+
+  def _last(self, layout):
+    """The SELF layer that leaves the image as it was; -1 for none."""
+    return -1 if self.compute.last_visual else layout.last_self
 
   def _weights(self, layout, part):
     """Weights of a Repeat, [count, per period, ...] each, and its kinds."""
@@ -195,12 +201,13 @@ class Llm(nn.Module):
     if any(part.start <= i < end for i in crosses):
       xs['cross'] = _cut(self.cross, crosses, part)
     period = range(part.start, part.start + part.period)
-    return xs, [(layout.kinds[i], i in layout.optional) for i in period]
+    return xs, [(layout.kinds[i], i in layout.optional, i == self._last(layout))
+                for i in period]
 
   def _repeat(self, stream, rows, layout, bits, part, keep):
     """One stretch of equal periods: a scan, or a single period."""
     xs, kinds = self._weights(layout, part)
-    if any(optional for _, optional in kinds):
+    if any(optional for _, optional, _ in kinds):
       xs['bits'] = _cut(bits, layout.optional, part)
 
     def body(flow, xs):
@@ -224,13 +231,14 @@ class Llm(nn.Module):
     of = lambda name, i: jax.tree.map(lambda x: x[i], xs[name])
     crosses = bits = 0
     kept = []
-    for i, (kind, optional) in enumerate(kinds):
+    for i, (kind, optional, last) in enumerate(kinds):
       weights, read = of('layers', i), None
       if kind == plans.SELF and optional:
-        stream, own = self._optional(weights, stream, rows, xs['bits'][bits])
+        stream, own = self._optional(
+            weights, stream, rows, xs['bits'][bits], last)
         bits += 1
       elif kind == plans.SELF:
-        stream, own = self._self(weights, stream, rows)
+        stream, own = self._self(weights, stream, rows, last)
       else:
         if kind == plans.CROSS:
           stream, read = self._cross(of('cross', crosses), stream, rows)
@@ -239,10 +247,10 @@ class Llm(nn.Module):
       kept.append(Cache(own, read))
     return stream, tuple(kept)
 
-  def _optional(self, weights, stream, rows, bit):
+  def _optional(self, weights, stream, rows, bit, last):
     def on(text, visual):
       s = stream._replace(text=text, visual=visual)
-      s, _ = self._self(weights, s, rows)
+      s, _ = self._self(weights, s, rows, last)
       return s.text, s.visual
 
     def off(text, visual):
@@ -257,8 +265,11 @@ class Llm(nn.Module):
         stream.visual)
     return stream._replace(text=text, visual=visual), None
 
-  def _self(self, weights, stream, rows):
-    """The base layer over text and image in the row's own order."""
+  def _self(self, weights, stream, rows, last=False):
+    """The base layer over text and image in the row's own order.
+
+    The `last` layer that touches the image leaves it as it was.
+    """
     if stream.route is not None:
       raise ValueError('a routing token cannot pass a SELF layer')
     t = stream.text.shape[1]
@@ -269,8 +280,14 @@ class Llm(nn.Module):
     def attend(q, k, v):
       nonlocal own
       own = k, v
+      if last:
+        return self.attend(q, k, v, rows.text, rows.merged)
       return self.attend(q, k, v, rows.merged, rows.merged, ordered=True)
 
+    if last:
+      return stream._replace(text=self.layer.apply(
+          {'params': weights}, both, rows.position, attend,
+          rows.text.place)), own
     both = self.layer.apply({'params': weights}, both, rows.position, attend)
     both = permute(both, rows.place, rows.order)
     return stream._replace(text=both[:, :t], visual=both[:, t:]), own
@@ -352,7 +369,7 @@ class Llm(nn.Module):
     """The layers of one period on one new token."""
     of = lambda name, i: jax.tree.map(lambda x: x[i], xs[name])
     crosses = 0
-    for i, (kind, _) in enumerate(kinds):
+    for i, (kind, *_) in enumerate(kinds):
       cache, index = xs['caches'][i], xs['index'][i]
       if kind == plans.CROSS:
         text += self.cross_layer.apply(
