@@ -89,6 +89,25 @@ def test_logits_are_transformers(number, tmp_path):
 
 
 @pytest.mark.drill
+def test_agreement_in_bfloat16(tmp_path):
+  """Reported: how far both are from float32, and how often they say the same.
+  """
+  oracle = llava.Oracle(tmp_path / 'hf')
+  asked = [case for _, some in cases(3, 5) for case in some]
+  exact = [oracle.logits(*case) for case in asked]
+  ours = visor_jax.load(tmp_path / 'hf', dtype='bfloat16').logits(*zip(*asked))
+  oracle.model = oracle.model.bfloat16()
+  theirs = [oracle.logits(*case) for case in asked]
+  for name, found in (('ours', ours), ('theirs', theirs)):
+    off = np.concatenate([np.abs(a - b).ravel() for a, b in zip(found, exact)])
+    same = np.concatenate([a.argmax(-1) == b.argmax(-1)
+                           for a, b in zip(found, exact)])
+    print(f'{name} in bfloat16: off by {off.mean():.3f} on average, at most '
+          f'{off.max():.2f}, of logits up to {max(map(np.max, exact)):.1f}; '
+          f'the likeliest token is the same in {same.mean():.1%}')
+
+
+@pytest.mark.drill
 def test_logits_are_transformers_200_times(tmp_path):
   found = []
   for number, case in enumerate(cases(2, 50)):
