@@ -345,21 +345,25 @@ def test_the_hub(tmp_path, checkpoint, monkeypatch):
 
 def test_dtypes(tmp_path):
   """The tensors' own, the widest of a stack, or what is asked for."""
-  llava_weights.make(tmp_path, dtype='bfloat16')
+  src = tmp_path / 'src'
+  llava_weights.make(src, dtype='bfloat16')
 
   def act(t):
     name = 'language_model.model.layers.{}.mlp.up_proj.weight'
     t[name.format(1)] = t[name.format(1)].half()
     t[name.format(2)] = t[name.format(2)].float() * 1.0001
-  change(tmp_path, act)
-  found = optim.flatten(hf.read(tmp_path).params)
+  change(src, act)
+  hf.import_(src, tmp_path / 'a')
+  equal(hf.load(tmp_path / 'a').params, hf.read(src).params)
+  found = optim.flatten(hf.read(src).params)
   assert {p for p, x in found.items() if x.dtype != jnp.bfloat16} == {
       'llm/layers/mlp/up'}
   assert found['llm/layers/mlp/up'].dtype == jnp.float32
-  wide = optim.flatten(hf.read(tmp_path, dtype='float32').params)
-  for path, x in wide.items():
-    assert x.dtype == jnp.float32
-    np.testing.assert_array_equal(x, found[path].astype(jnp.float32))
+  for wide in (hf.read(src, dtype='float32'),
+               hf.load(tmp_path / 'a', dtype='float32')):
+    for path, x in optim.flatten(wide.params).items():
+      assert x.dtype == jnp.float32
+      np.testing.assert_array_equal(x, found[path].astype(jnp.float32))
 
 
 def test_shardings(tmp_path, checkpoint):

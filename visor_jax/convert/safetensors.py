@@ -2,9 +2,8 @@
 
 A file is eight bytes that give the length of a JSON header (little endian),
 the header {name: {dtype, shape, data_offsets}}, and the bytes of the tensors.
-The `safetensors` package maps whole files, which counts as memory in use, and
-saves only what is in memory at once; a checkpoint of 7B parameters is neither
-mapped nor held here.
+The `safetensors` package saves only what is in memory all at once, and of a
+file that is cut off it says neither which nor by how much.
 """
 
 from collections.abc import Callable
