@@ -19,10 +19,10 @@ def get_config(arg=None):
   c.model.cross_layers, c.model.self_layers = (1, 4), (2, 3)
   c.data.digits.frames = 2
   for stage, steps, rate in (
-      ('base', 900, 2e-3),
+      ('base', 850, 2e-3),
       ('cross', 100, 2e-3),
-      ('full', 800, 2e-3),
-      ('universal', 800, 1e-3),
+      ('full', 700, 2e-3),
+      ('universal', 700, 1e-3),
       ('policy', 300, 2e-3)):
     c[stage].steps = steps
     c[stage].learning_rate = rate

@@ -10,8 +10,7 @@ def rows(answers: dict, groups, **stamp) -> list[dict]:
   """Rows of results.jsonl.
 
   Args:
-    answers: {plan.Selection: rows of eval.run.answers}, all on the same
-      questions; savings are against 'base' where it was asked.
+    answers: {plan.Selection: rows of eval.run.answers}.
     groups: family -> its group.
     **stamp: keys that every row carries: seed, versions, config.
 
@@ -21,7 +20,6 @@ def rows(answers: dict, groups, **stamp) -> list[dict]:
     the router `chosen`, how often it took which plan.
   """
   means = {s: _by_family(found) for s, found in answers.items()}
-  base = means.get(plans.Selection('base'))
   out = []
   for selection, families in means.items():
     for family, some in families.items():
@@ -30,7 +28,7 @@ def rows(answers: dict, groups, **stamp) -> list[dict]:
           family=family, group=groups(family), selector=selection.selector,
           plan=selection.plan and [int(on) for on in selection.plan],
           accuracy=_mean(some, 'score'), n=len(some), llm_prefill_flops=cost,
-          flops_saved=base and _mean(base[family], 'llm_prefill_flops') / cost,
+          flops_saved=_mean(some, 'base_prefill_flops') / cost,
           accounting=flops.NOMINAL.describe(), **stamp)
       if selection.selector == 'router':
         row['chosen'] = dict(collections.Counter(

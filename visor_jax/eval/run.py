@@ -75,7 +75,8 @@ def answers(subject: Subject, stream: str, count: int,
 
   Returns:
     A row per question, in order: index, family, question, gold, answer, score,
-    plan (list of 0/1, None for the base), llm_prefill_flops.
+    plan (list of 0/1, None for the base), llm_prefill_flops, and those that
+    the base would take.
   """
   rows = []
   progress = log.Progress(f'{stream} questions, plan {selection}', count)
@@ -122,5 +123,6 @@ def _chunk(subject, stream, start, stop, selection, size, score):
           gold=turn.answer, answer=answer,
           score=scores.SCORES[score](answer, turn.answer),
           plan=None if plan is None else [int(on) for on in plan],
-          llm_prefill_flops=subject.prefill(plan, visual, text, routing))
+          llm_prefill_flops=subject.prefill(plan, visual, text, routing),
+          base_prefill_flops=subject.prefill(None, visual, text))
   return [rows[i] for i in range(start, stop)]
