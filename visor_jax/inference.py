@@ -99,8 +99,8 @@ class Model:
     """Logits of the templated prompt, or of many at once.
 
     Args:
-      images: paths, bytes or PIL images, in order; of each prompt, where
-        `prompt` is a list.
+      images: an image or a list of them, in order: paths, bytes or PIL images;
+        a list with those of each prompt, where `prompt` is a list.
       prompt: text, with an <image> marker for every image or with none.
       plan: in the grammar of plan.py; the router may not choose here.
 
@@ -123,7 +123,7 @@ class Model:
     """Answers to a prompt, or to many at once.
 
     Args:
-      images: of the prompt; of each, where `prompt` is a list.
+      images: see `logits`.
       prompt: text, or a list of texts.
       plan: in the grammar of plan.py; None for the router where it is trained,
         else the base.
@@ -225,6 +225,7 @@ class Model:
           f'{len(prompts)} prompts with {len(images)} lists of images')
     segments = []
     for own, prompt in zip(images, prompts):
+      own = own if isinstance(own, (list, tuple)) else [own]
       segments.append(self._segment(
           self.text.prompt(prompt, len(own)),
           [images_lib.open_image(i) for i in own]))
