@@ -11,6 +11,7 @@ setuptools.setup(
     python_requires='>=3.11',
     install_requires=[
         'absl-py',
+        'array_record',
         'chex',
         'flax>=0.12',
         'grain>=0.2.18',
@@ -23,6 +24,8 @@ setuptools.setup(
         'optax',
         'orbax-checkpoint>=0.11',
         'pillow',
+        'pyarrow',
+        'pyyaml',
         'scikit-learn',
         'tokenizers',
     ],
