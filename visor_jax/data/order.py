@@ -1,0 +1,110 @@
+"""The endless stream of draws: draw k of a run is a pure function of (seed, k).
+
+Sources take turns in proportion to their weights, evenly rather than by chance:
+among the first k draws a source has its share of k, give or take a few. So its
+number of earlier draws is a formula, and with it the epoch and the place in it.
+Nothing is carried from one draw to the next, and there is no shuffle buffer.
+"""
+
+import functools
+import hashlib
+import itertools
+from typing import NamedTuple
+
+import grain
+import numpy as np
+
+
+class Draw(NamedTuple):
+  """One record of the stream.
+
+  Attributes:
+    source: number of the source.
+    index: of the record in it.
+    epoch: how often the source was gone through before.
+  """
+
+  source: int
+  index: int
+  epoch: int
+
+
+class Order:
+  """Which record each draw is.
+
+  Args:
+    seed: of the run.
+    sizes: records of each source.
+    weights: of each source, in any unit; a share is weight / sum of weights.
+
+  Raises:
+    ValueError: sizes and weights are not as many, there are none, a source has
+      no record or a weight is not positive and finite.
+  """
+
+  def __init__(self, seed: int, sizes, weights):
+    self.seed, self.sizes = seed, tuple(sizes)
+    weights = tuple(weights)
+    if not weights or len(self.sizes) != len(weights):
+      raise ValueError(f'{len(self.sizes)} sources and {len(weights)} weights; '
+                       'expected as many, and one at least')
+    for i, (size, weight) in enumerate(zip(self.sizes, weights)):
+      if size < 1:
+        raise ValueError(f'source {i} has {size} records; expected some')
+      if not 0 < weight < float('inf'):
+        raise ValueError(f'source {i} has weight {weight}; expected a positive '
+                         'number')
+    # Whole numbers, so that a count is exact after any number of draws.
+    self._weights = [max(1, round(w / sum(weights) * 2**32)) for w in weights]
+    # Of each source and all behind it.
+    self._rest = list(itertools.accumulate(reversed(self._weights)))[::-1]
+    # Where in its beat a source begins, so that seeds differ here too.
+    self._phase = [_hash(f'phase/{seed}/{i}') % rest
+                   for i, rest in enumerate(self._rest)]
+
+  def draw(self, k: int) -> Draw:
+    """Draw number k, from 0 on."""
+    source, count = self._turn(k)
+    size = self.sizes[source]
+    epoch, at = divmod(count, size)
+    index = shuffled(at, size, f'epoch/{self.seed}/{source}/{epoch}')
+    return Draw(source, index, epoch)
+
+  def _turn(self, k):
+    """The source of draw k and how many of the draws before were its own.
+
+    The first source has its beat among all draws, the second among those that
+    the first left, and so on; the last takes what no other did.
+    """
+    for source, (weight, rest, phase) in enumerate(
+        zip(self._weights, self._rest, self._phase)):
+      count = (k * weight + phase) // rest
+      if ((k + 1) * weight + phase) // rest > count:
+        return source, count
+      k -= count
+    raise AssertionError('the last source has weight == rest')
+
+
+def shuffled(at: int, size: int, key: str) -> int:
+  """The number at place `at` of 0 .. size-1 in an order that `key` names."""
+  # grain shuffles 2**16 numbers at least and skips those that are too large,
+  # which takes 8 ms where there are four.
+  if size <= 2**16:
+    return int(_permutation(size, key)[at])
+  # 4 rounds, as in grain itself, leave neighbours among a million correlated
+  # by 0.4. Its last number is lost where it is a power of 4 (0.2.18), so one
+  # more is shuffled, and what lands on that goes where that lands.
+  go = lambda i: grain.experimental.index_shuffle(
+      i, max_index=size, seed=_hash(key) % 2**32, rounds=12)
+  found = go(at)
+  return found if found < size else go(size)
+
+
+@functools.lru_cache(maxsize=64)
+def _permutation(size, key):
+  noise = hashlib.shake_128(key.encode()).digest(8 * size)
+  return np.argsort(np.frombuffer(noise, '<u8'), kind='stable')
+
+
+def _hash(text):
+  return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], 'big')
