@@ -9,6 +9,7 @@ import grain
 import numpy as np
 
 from visor_jax.data import chat
+from visor_jax.data import order
 from visor_jax.data import packing
 
 
@@ -93,10 +94,8 @@ def labelled(suite, stream: str, labels, seed: int):
   """
   def load(index):
     epoch, at = divmod(index, len(labels))
-    # 0..n-1 in an order that is a function of (seed, epoch): index_shuffle.
-    number, label = labels[grain.experimental.index_shuffle(
-        at, max_index=len(labels) - 1, seed=(seed * 1_000_003 + epoch) % 2**32,
-        rounds=4)]
+    number, label = labels[order.shuffled(
+        at, len(labels), f'labels/{seed}/{epoch}')]
     row, _ = question(suite, stream, number)
     return row, np.array([label], np.int32)
 
