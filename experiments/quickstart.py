@@ -1,4 +1,4 @@
-"""The whole recipe on the built-in suite, in ten minutes on two CPU cores.
+"""The whole recipe on the built-in suite, in eleven minutes on two CPU cores.
 
   python -m visor_jax.main --config=experiments/quickstart.py \
       --workdir=runs/quickstart

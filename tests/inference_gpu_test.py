@@ -171,6 +171,6 @@ def test_the_drill_runs_where_there_is_no_gpu(capsys):
   """At a toy size: a command that is kept for later must still work then."""
   report(sizes.Size(
       sizes.Vision(16, 1, 2, 16, tile=(12, 12), patch=6),
-      sizes.Language(16, 6, 2, 1, 8, 16, vocabulary=32)), (2,), 1)
+      sizes.Language(16, 3, 2, 1, 8, 16, vocabulary=32)), (2,), 1)
   said = capsys.readouterr().out
   assert said.count('first token') == 5 and 'roofline' in said
