@@ -14,6 +14,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 import transformers
@@ -57,8 +58,7 @@ def ours(size, rows, times):
       np.ones(TEXT, np.int32), np.zeros(TEXT, bool), (9,),
       np.array([TEXT - 1], np.int32))
   row = packing.row(
-      [packing.pictured(talk, [cut], np.zeros(
-          (cut.tiles, *size.vision.tile, 3), np.uint8))],
+      [packing.pictured(talk, [PIL.Image.new('RGB', PAGE[::-1])], [cut])],
       packing.Shape(TEXT, cut.tokens, cut.tiles, 1, size.vision.tile,
                     cut.recipe.patches, 4))
   batch = packing.stack([row] * rows).map(jnp.asarray)

@@ -163,25 +163,17 @@ class Model:
   def _answer(self, plan, tokens, selection, batch, visual, text, seconds):
     routing = int(selection.selector == 'router')
     ended = np.flatnonzero(np.isin(tokens, tuple(self.text.stops)))
-    cost = self._cost(plan, visual, text, routing)
+    of = functools.partial(generate.prefill_flops, self.model)
+    cost = of(plan, visual, text, routing)
     return Answer(
         self.text.decode(tokens.tolist()), selection.selector, plan,
         int(ended[0]) + 1 if len(ended) else len(tokens), visual, text, cost,
-        self._cost(None, visual, text) / cost,
+        of(None, visual, text) / cost,
         sum(flops.cache(
             self.model.size, self.model.layout, plan,
             batch.visual_segment.shape[1], batch.tokens.shape[1],
             jnp.dtype(self.model.compute.dtype).itemsize,
             cross_key_heads=self.model.cross_options.key_heads)), seconds)
-
-  def _cost(self, plan, visual, text, routing=0):
-    options = self.model.router_options
-    return flops.cost(
-        self.model.size, self.model.layout, plan, visual, text,
-        routing=routing, cross_key_heads=self.model.cross_options.key_heads,
-        router_token=options.token, router_hidden=options.hidden,
-        router_plans=options.plans,
-        last_visual=self.model.compute.last_visual).llm_prefill
 
   def _selection(self, plan: str | None) -> plans.Selection:
     """The one selection that is meant; only what is trained may be chosen."""
@@ -208,8 +200,8 @@ class Model:
     self._selection('max')  # is VISOR trained?
     visual, text = max(sizes)
     layout = self.model.layout
-    share = {p: self._cost(p, visual, text) / self._cost(
-        layout.max, visual, text)
+    of = lambda p: generate.prefill_flops(self.model, p, visual, text)
+    share = {p: of(p) / of(layout.max)
              for p in self.viable or (layout.min, layout.max)}
     fits = [p for p in share if share[p] <= budget]
     if not fits:
@@ -226,9 +218,10 @@ class Model:
     segments = []
     for own, prompt in zip(images, prompts):
       own = own if isinstance(own, (list, tuple)) else [own]
-      segments.append(self._segment(
-          self.text.prompt(prompt, len(own)),
-          [images_lib.open_image(i) for i in own]))
+      talk = self.text.prompt(prompt, len(own))
+      opened = [images_lib.open_image(i) for i in own]
+      segments.append(packing.pictured(talk, opened, images_lib.plans(
+          self.recipe, [(i.height, i.width) for i in opened])))
     sizes = [(len(s.source), len(s.conversation.tokens)) for s in segments]
     need = max(v + t for v, t in sizes) + new_tokens
     if need > self.longest:
@@ -242,13 +235,6 @@ class Model:
         tile=(self.recipe.tile,) * 2, patches=self.recipe.patches, taps=4)
     rows = packing.stack([packing.row([s], shape) for s in segments])
     return rows.map(jnp.asarray), sizes
-
-  def _segment(self, talk, opened):
-    cuts = [images_lib.plan(self.recipe, i.height, i.width, len(opened) == 1)
-            for i in opened]
-    tiles = [np.zeros((0, *(self.recipe.tile,) * 2, 3), np.uint8)]
-    tiles += [images_lib.tiles(i, c) for i, c in zip(opened, cuts)]
-    return packing.pictured(talk, cuts, np.concatenate(tiles))
 
 
 def load(folder, *, dtype: str = 'float32',

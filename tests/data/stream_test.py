@@ -129,11 +129,12 @@ def test_a_row_holds_what_was_planned(words, recipe):
       raw = SOURCES[p.draw.source][p.draw.index]
       plans = [images.plan(recipe, *s, alone=len(raw.sizes) == 1)
                for s in raw.sizes]
-      tiles = [images.tiles(images.open_image(i), c)
-               for i, c in zip(raw.images, plans)]
-      by_hand.append(packing.pictured(
-          words.conversation(raw.turns, len(raw.images)), plans,
-          np.concatenate([np.zeros((0, 28, 28, 3), np.uint8), *tiles])))
+      opened = [images.open_image(i) for i in raw.images]
+      tiles = [images.tiles(i, c) for i, c in zip(opened, plans)]
+      by_hand.append(dataclasses.replace(
+          packing.pictured(
+              words.conversation(raw.turns, len(raw.images)), opened, plans),
+          tiles=np.concatenate([np.zeros((0, 28, 28, 3), np.uint8), *tiles])))
       sources.add(p.draw.source)
     want, (row, extra) = packing.row(by_hand, SHAPE), load(number)
     assert extra is None

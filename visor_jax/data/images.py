@@ -207,6 +207,11 @@ def plan(recipe: Recipe, height: int, width: int, alone: bool = True) -> Plan:
               weight)
 
 
+def plans(recipe: Recipe, sizes) -> list[Plan]:
+  """The plans of all images of a sample, of (height, width) each."""
+  return [plan(recipe, *size, alone=len(sizes) == 1) for size in sizes]
+
+
 def _worth(canvas, height, width):
   """Pixels of the image that a canvas can show, then pixels not wasted."""
   scale = min(canvas[1] / width, canvas[0] / height)

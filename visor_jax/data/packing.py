@@ -6,6 +6,7 @@ import numpy as np
 
 from visor_jax import batch as batch_lib
 from visor_jax.data import chat
+from visor_jax.data import images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,13 +60,16 @@ def segment(conversation: chat.Conversation, tiles: np.ndarray,
                  np.repeat(conversation.image_at, count))
 
 
-def pictured(conversation: chat.Conversation, plans, tiles) -> Segment:
+def pictured(conversation: chat.Conversation, opened, plans) -> Segment:
   """A conversation about images that are cut by their plans.
 
   Args:
     conversation: with as many places for images.
-    plans: the images.Plan of each image.
-    tiles: uint8 [all tiles, height, width, 3].
+    opened: RGB images, see images.open_image.
+    plans: of images.plans.
+
+  Raises:
+    ValueError: an image is of another size than its plan.
   """
   total, first = sum(p.tiles for p in plans), 0
   source = [np.zeros((0, 4), np.int32)]  # there may be no image at all
@@ -76,8 +80,11 @@ def pictured(conversation: chat.Conversation, plans, tiles) -> Segment:
     first += p.tiles
   source = np.concatenate(source)
   weight = [np.zeros((0, 4), np.float32), *(p.weight for p in plans)]
+  tiles = [images.tiles(i, p) for i, p in zip(opened, plans, strict=True)]
+  none = np.zeros((0, 1, 1, 3), np.uint8)  # goes with tiles of any size
   return Segment(
-      conversation, tiles, source, np.concatenate(weight),
+      conversation, np.concatenate(tiles) if tiles else none, source,
+      np.concatenate(weight),
       np.repeat(np.array(conversation.image_at, int),
                 [p.tokens for p in plans]))
 

@@ -139,14 +139,12 @@ def segment(raw: records.Raw, turns: int, tokenizer,
     ValueError: the record is one that the tokenizer refuses.
   """
   talk = _first(_talk(raw, tokenizer), turns)
-  plans = _plans(raw.sizes[:len(talk.image_at)], recipe)
-  tiles = [np.zeros((0, recipe.tile, recipe.tile, 3), np.uint8)]
+  plans = images.plans(recipe, raw.sizes[:len(talk.image_at)])
   try:
-    tiles += [images.tiles(images.open_image(i), p)
-              for i, p in zip(raw.images, plans)]
+    opened = [images.open_image(i) for i, _ in zip(raw.images, plans)]
+    return packing.pictured(talk, opened, plans)
   except ValueError as e:
     raise records.BadRecord('broken image', str(e), raw.id) from e
-  return packing.pictured(talk, plans, np.concatenate(tiles))
 
 
 def _needs(raw, tokenizer, recipe):
@@ -154,7 +152,7 @@ def _needs(raw, tokenizer, recipe):
   talk, found = _talk(raw, tokenizer), []
   for turns in range(1, len(raw.turns) + 1):
     part = _first(talk, turns)
-    plans = _plans(raw.sizes[:len(part.image_at)], recipe)
+    plans = images.plans(recipe, raw.sizes[:len(part.image_at)])
     found.append((len(part.tokens), sum(p.tokens for p in plans),
                   sum(p.tiles for p in plans), len(part.prompts)))
   return np.array(found)
@@ -164,10 +162,6 @@ def _talk(raw, tokenizer):
   """The whole conversation."""
   records.check(raw)
   return tokenizer.conversation(raw.turns, len(raw.sizes))
-
-
-def _plans(sizes, recipe):
-  return [images.plan(recipe, *size, alone=len(sizes) == 1) for size in sizes]
 
 
 def _first(talk, turns):

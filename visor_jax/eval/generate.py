@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from visor_jax import flops
 from visor_jax import plan as plans
 from visor_jax.models import llm
 from visor_jax.models import router
@@ -176,6 +177,26 @@ def _pick(held, came, index):
   return ((jax.tree.map(pick(0), stream, stream_),
            jax.tree.map(pick(1), caches, caches_)),  # [count, B, ...]
           jax.tree.map(pick(0), batch, batch_))
+
+
+@functools.lru_cache(maxsize=None)
+def prefill_flops(model, plan, visual: int, text: int, routing: int = 0) -> int:
+  """Nominal LLM prefill FLOPs of a prompt.
+
+  Args:
+    model: a models.visor.Visor.
+    plan: a tuple, or None for the dense base.
+    visual: visual tokens.
+    text: text tokens.
+    routing: 1 where the router chose the plan.
+  """
+  options = model.router_options
+  return flops.cost(
+      model.size, model.layout, plan, visual, text, routing=routing,
+      cross_key_heads=model.cross_options.key_heads,
+      router_token=options.token, router_hidden=options.hidden,
+      router_plans=options.plans,
+      last_visual=model.compute.last_visual).llm_prefill
 
 
 def cache_bytes(memory) -> tuple[int, int]:

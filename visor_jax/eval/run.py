@@ -5,7 +5,6 @@ that was cut off goes on where it was.
 """
 
 import dataclasses
-import functools
 import json
 import pathlib
 from typing import Any
@@ -13,7 +12,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from visor_jax import flops
 from visor_jax import log
 from visor_jax import mesh as mesh_lib
 from visor_jax import plan as plans
@@ -43,20 +41,6 @@ class Subject:
   viable: tuple[plans.Plan, ...] = ()
   confidence: float | None = None
 
-  def prefill(self, plan, visual: int, text: int, routing: int = 0) -> int:
-    """Nominal LLM prefill FLOPs of one question."""
-    return _prefill(self.model, plan, visual, text, routing)
-
-
-@functools.lru_cache(maxsize=None)
-def _prefill(model, plan, visual, text, routing):
-  options = model.router_options
-  return flops.cost(
-      model.size, model.layout, plan, visual, text, routing=routing,
-      cross_key_heads=model.cross_options.key_heads,
-      router_token=options.token, router_hidden=options.hidden,
-      router_plans=options.plans,
-      last_visual=model.compute.last_visual).llm_prefill
 
 
 def answers(subject: Subject, stream: str, count: int,
@@ -123,6 +107,8 @@ def _chunk(subject, stream, start, stop, selection, size, score):
           gold=turn.answer, answer=answer,
           score=scores.SCORES[score](answer, turn.answer),
           plan=None if plan is None else [int(on) for on in plan],
-          llm_prefill_flops=subject.prefill(plan, visual, text, routing),
-          base_prefill_flops=subject.prefill(None, visual, text))
+          llm_prefill_flops=generate.prefill_flops(
+              subject.model, plan, visual, text, routing),
+          base_prefill_flops=generate.prefill_flops(
+              subject.model, None, visual, text))
   return [rows[i] for i in range(start, stop)]
