@@ -1,13 +1,20 @@
 """VISOR on LLaVA-OneVision: sizes 0.5b, 1.5b and 7b, one stage at a time.
 
+  python -m visor_jax.convert import --src HF_FOLDER --out CKPT
+  python -m visor_jax.data.prepare --src train.json --images IMAGES --out SHARDS
   python -m visor_jax.main --workdir=WORKDIR \
-      --config=experiments/llava_ov.py:size=0.5b,stage=cross
+      --config=experiments/llava_ov.py:size=0.5b,stage=cross \
+      --config.model.start=CKPT \
+      --config.data.sources="(('train', 'SHARDS', 1.0),)" \
+      --config.eval.sources="(('test', 'OTHER_SHARDS', 1.0),)"
 
-Hardware and hours: not yet run. It loads and validates; there is no data
-source for it yet, and no way in for the published weights.
+Stages may have sources of their own (config.cross.sources). size=tiny goes
+through all of it in a few steps, for a checkpoint as small as it likes.
 
-Steps and rates are the paper's, where it gives them: batch 128, 4 M samples
-for cross, 3.2 M for full; learning rate 1e-5, 2e-6 for the vision tower.
+Hardware and hours: not yet run on published weights. Steps and rates are the
+paper's, where it gives them: batch 128, 4 M samples for cross, 3.2 M for full;
+learning rate 1e-5, 2e-6 for the vision tower. A row of the batch here holds as
+many conversations as fit, two to ten.
 Expected, LLaVA-OneVision 0.5B: 8.6x fewer LLM FLOPs, 63.6 on the easy and 58.4
 on the hard benchmarks (base: 61.5 and 57.1).
 """
@@ -20,8 +27,8 @@ def get_config(arg=None):
   c = config.default()
   c.stage = arg.stage
   c.model.size = arg.size
-  c.model.dtype = 'bfloat16'
   c.data.suite = ''
+  c.data.threads = 8
   c.optim.rates = (('vision/.*', 0.2), ('.*', 1.0))
   for stage, steps, rate in (
       ('cross', 31_250, 1e-3),
@@ -31,5 +38,23 @@ def get_config(arg=None):
     c[stage].steps = steps
     c[stage].learning_rate = rate
     c[stage].batch = 128
-  c.eval.plans = 'all+router'  # the base has no stage of its own here
+  c.eval.plans = 'base+all+router'
+  c.eval.batch = 16
+  if arg.size == 'tiny':
+    _tiny(c)
+  else:
+    c.model.dtype = 'bfloat16'
   return c
+
+
+def _tiny(c):
+  c.data.threads = 2
+  for stage in ('cross', 'full', 'universal', 'policy'):
+    c[stage].steps, c[stage].batch = 6, 4
+  c.data.row.update(text=384, visual=384, tiles=48, prompts=16)
+  c.data.prompt.update(text=128, visual=128, tiles=37)
+  c.data.window = 64
+  c.search.examples = c.label.examples = c.eval.examples = 16
+  c.eval.chunk, c.eval.tokens = 16, 8
+  c.label.all_wrong = 'cheapest'  # so little training leaves few labels
+  c.log.every, c.checkpoint.every = 2, 3

@@ -1,5 +1,6 @@
 """`prepare` as a user runs it: real files, real processes, a real kill."""
 
+import dataclasses
 import fcntl
 import hashlib
 import io
@@ -13,6 +14,7 @@ import sys
 import time
 import zlib
 
+from array_record.python import array_record_module
 import numpy as np
 import PIL.Image
 import pytest
@@ -87,15 +89,37 @@ def test_shards_hold_the_records_in_order(folder, capsys):
   assert [found[i] for i in range(45)] == [source[i] for i in range(45)]
   index = json.loads((folder / 'out' / 'shards.json').read_text())
   names = [s['name'] for s in index['shards']]
-  assert sorted(os.listdir(folder / 'out')) == [*names, 'shards.json']
+  outlines = [s['outline']['name'] for s in index['shards']]
+  assert sorted(os.listdir(folder / 'out')) == sorted(
+      [*names, *outlines, 'shards.json'])
   assert names[1] == f'shard-00001-of-{len(names):05d}.array_record'
   assert index['records'] == sum(s['records'] for s in index['shards']) == 45
   assert index['fingerprint'] == source.fingerprint and index['bad'] == {}
   payload = len(records.encode(source[0]))
   for shard in index['shards'][:-1]:
     assert shard['records'] == 200_000 // payload > 5
-  assert '45/45 records' in capsys.readouterr().out
+  assert 'records 45/45' in capsys.readouterr().out
   assert check(folder, capsys) == (0, '')
+
+
+def test_outlines_hold_the_records_without_images(folder):
+  """With a bad record, which must be missing from both."""
+  data = rows(45)
+  data[30]['image'] = 'gone.jpg'
+  write(folder, data)
+  assert run(folder, max_bad=1) == 0
+  out = folder / 'out'
+  found = sources.open_source(out)
+  expected = [dataclasses.replace(found[i], images=()) for i in range(44)]
+  for shard in json.loads((out / 'shards.json').read_text())['shards']:
+    facts = shard['outline']
+    data = (out / facts['name']).read_bytes()
+    assert facts == dict(
+        name=shard['name'].replace('.array_record', '.outline'),
+        bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+    assert GOOD[-100:] not in data
+    (out / shard['name']).unlink()
+  assert [found.outline(i) for i in range(44)] == expected
 
 
 def test_any_number_of_workers_writes_the_same_bytes(folder):
@@ -244,16 +268,17 @@ def test_a_killed_run_is_taken_up(folder, capsys):
   with open(journal, 'a') as file:
     file.write('{"number": 5')
   (out / 'shard-00099-of-00100.array_record.part').write_bytes(b'half')
-  lost = done[0]
-  (out / lost).unlink()
+  lost = done[:2]
+  (out / lost[0]).unlink()
+  (out / lost[1]).with_suffix('.outline').unlink()
   capsys.readouterr()
   assert run(folder, max_bad=-1) == 1  # stops again, after one more shard
-  assert f'{len(done) - 1} of' in capsys.readouterr().out
+  assert f'{len(done) - 2} of' in capsys.readouterr().out
   assert run(folder) == 0
-  assert f'{len(done)} of' in capsys.readouterr().out
+  assert f'{len(done) - 1} of' in capsys.readouterr().out
   assert tree(out) == tree(folder / 'whole')
   for name, written in times.items():
-    assert ((out / name).stat().st_mtime_ns == written) == (name != lost)
+    assert ((out / name).stat().st_mtime_ns == written) == (name not in lost)
 
 
 def test_a_killed_run_is_not_taken_up_on_other_data(folder, capsys):
@@ -278,7 +303,24 @@ def less(path):
   path.write_text(json.dumps(index))
 
 
+def outlines(out, change):
+  """Writes the first shard's outlines again, as if they had been so."""
+  path = out / OUTLINE
+  reader = array_record_module.ArrayRecordReader(str(path))
+  found = reader.read_all()
+  reader.close()
+  writer = array_record_module.ArrayRecordWriter(str(path), 'group_size:1')
+  for data in change(found):
+    writer.write(data)
+  writer.close()
+  data, index = path.read_bytes(), json.loads((out / 'shards.json').read_text())
+  index['shards'][0]['outline'] |= dict(
+      bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+  (out / 'shards.json').write_text(json.dumps(index))
+
+
 FIRST = 'shard-00000-of-00002.array_record'
+OUTLINE = 'shard-00000-of-00002.outline'
 
 
 @pytest.mark.parametrize('spoil,message', [
@@ -287,10 +329,17 @@ FIRST = 'shard-00000-of-00002.array_record'
      f'{FIRST}: its bytes are not those'),
     (lambda out: (out / FIRST).unlink(), f'{FIRST}: missing'),
     (lambda out: (out / 'x.array_record').touch(), 'x.array_record: not in'),
+    (lambda out: flip(out / OUTLINE), f'{OUTLINE}: its bytes are not those'),
+    (lambda out: (out / OUTLINE).unlink(), f'{OUTLINE}: missing'),
+    (lambda out: (out / 'x.outline').touch(), 'x.outline: not in'),
+    (lambda out: outlines(out, lambda found: found[:-1]),
+     f'{OUTLINE}: 23 records, not 24'),
+    (lambda out: outlines(out, lambda found: [found[1], *found[1:]]),
+     f'{OUTLINE}: record 0: is not the outline'),
     (lambda out: less(out / 'shards.json'), f'{FIRST}: 24 records, not 25'),
     (lambda out: (out / 'shards.json').unlink(), 'shards.json'),
     (lambda out: (out / 'shards.json').write_text('{"format": 0}'),
-     'shards.json: format 0, not 1')])
+     'shards.json: format 0, not 2')])
 def test_check_names_what_is_wrong(spoil, message, folder, capsys):
   write(folder, rows(30))
   assert run(folder) == 0

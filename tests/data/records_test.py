@@ -90,6 +90,21 @@ def test_every_cut_of_a_record_is_seen():
   assert reason(records.decode, b'VJR9' + data[4:]) == 'bad bytes'
 
 
+def test_an_outline_is_all_but_the_images():
+  record = records.Raw('i\u00e9', (b'xyz', b'w'), ((1, 2), (3, 4)),
+                       (chat.Turn('q', '\u4f60', 'f'),))
+  data = records.encode(record)
+  cut = records.outline(data)
+  assert data == cut + b'xyzw'
+  assert records.decode(cut, outlined=True) == dataclasses.replace(
+      record, images=())
+  # Neither passes for the other: pixels would be missing, or read in vain.
+  assert reason(records.decode, cut) == 'bad bytes'
+  assert reason(records.decode, data, True) == 'bad bytes'
+  for stop in range(len(cut)):
+    assert reason(records.decode, cut[:stop], True) == 'bad bytes', stop
+
+
 @pytest.mark.parametrize('data', [
     JPEG, PNG, file('JPEG', progressive=True), file('JPEG', 'L'),
     file('JPEG', 'CMYK'), file('PNG', 'P'), file('PNG', 'RGBA'), file('GIF'),
@@ -169,6 +184,8 @@ def test_the_end_of_a_thumbnail_is_not_that_of_the_image():
     (raw(('<image> Why?', 'So.'), ('<image>?', 'So.'), count=2), None)])
 def test_conversations_are_checked(record, why):
   assert reason(records.check, record) == why
+  outline = dataclasses.replace(record, images=())
+  assert reason(records.check, outline) == why, 'rows are planned from these'
 
 
 @pytest.mark.parametrize('change,why', [

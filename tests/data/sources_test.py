@@ -1,6 +1,7 @@
 """Sources over real files: the same records from every kind of them."""
 
 import concurrent.futures
+import dataclasses
 import io
 import json
 import os
@@ -72,13 +73,20 @@ def write_parquet(path, rows):
   return path
 
 
-def write_shard(path, raws):
+def write_shard(path, raws, outlined=False):
   path.parent.mkdir(exist_ok=True)
-  writer = array_record_module.ArrayRecordWriter(str(path), 'group_size:1')
-  for raw in raws:
-    writer.write(records.encode(raw))
-  writer.close()
+  data = [records.encode(raw) for raw in raws]
+  write_bytes(path, data)
+  if outlined:
+    write_bytes(path.with_suffix('.outline'), map(records.outline, data))
   return path
+
+
+def write_bytes(path, data):
+  writer = array_record_module.ArrayRecordWriter(str(path), 'group_size:1')
+  for record in data:
+    writer.write(record)
+  writer.close()
 
 
 def write_yaml(path, *parts):
@@ -90,6 +98,10 @@ def write_yaml(path, *parts):
 
 def read(source):
   return [source[i] for i in range(len(source))]
+
+
+def bare(raw):
+  return dataclasses.replace(raw, images=())
 
 
 def ids(source):
@@ -107,16 +119,20 @@ def kinds(folder):
   raws = read(sources.open_source(train, folder / 'images'))
   write_shard(folder / 'shards' / 'a.array_record', raws[:3])
   write_shard(folder / 'shards' / 'b.array_record', raws[3:])
+  write_shard(folder / 'outlined' / 'a.array_record', raws[:3], outlined=True)
+  write_shard(folder / 'outlined' / 'b.array_record', raws[3:], outlined=True)
   return dict(
       json=write_json(folder / 'train.json'), jsonl=train,
       yaml=write_yaml(folder / 'mix.yaml', ('train.jsonl', 'all')),
-      parquet=folder / 'train', array_record=folder / 'shards')
+      parquet=folder / 'train', array_record=folder / 'shards',
+      outlined=folder / 'outlined')
 
 
 def test_every_kind_gives_the_same_records(folder):
   for kind, path in kinds(folder).items():
     source = sources.open_source(path, folder / 'images')
     found = read(source)
+    assert len(source) == COUNT
     assert [r.id for r in found] == [f'r{i}' for i in range(COUNT)], kind
     for i, raw in enumerate(found):
       assert raw.images == tuple(jpeg((i + k) % COUNT) for k in range(i % 3))
@@ -126,6 +142,55 @@ def test_every_kind_gives_the_same_records(folder):
           (f'{"<image>" + chr(10)}' * (i % 3) + f'{{[{i}"\\ ]?',
            f'\u4f60]}} {i}', 'train')], kind
     assert source[np.int64(3)] == found[3]  # what samplers draw
+    for i in map(np.int64, range(COUNT)):
+      assert bare(source.outline(i)) == bare(found[i]), kind
+
+
+def test_an_outline_is_read_without_its_record(folder):
+  """A host that plans rows has no time for images."""
+  path = kinds(folder)['outlined']
+  mixture = write_yaml(folder / 'm.yaml', ('train.jsonl', 'first:2'),
+                       ('outlined', 'end:4'))
+  expected = read(sources.open_source(path))
+  alone = sources.open_source(path / 'b.array_record')
+  source, mixture = (sources.open_source(p, folder / 'images')
+                     for p in (path, mixture))
+  for shard in path.glob('*.array_record'):
+    shard.unlink()  # files are opened when they are read
+  with pytest.raises(RuntimeError):
+    source[0]
+  found = [source.outline(i) for i in range(COUNT)]
+  assert found == list(map(bare, expected))
+  assert [alone.outline(i) for i in range(4)] == found[3:]
+  assert [mixture.outline(i) for i in range(2, 6)] == found[3:]
+  assert bare(mixture.outline(1)) == found[1]
+
+
+def test_without_outlines_the_record_tells(folder):
+  """Of some shards only is as good as none."""
+  path = kinds(folder)['outlined']
+  expected = list(map(bare, read(sources.open_source(path))))
+  (path / 'a.outline').unlink()
+  source = sources.open_source(path)
+  (path / 'b.outline').unlink()
+  assert [source.outline(i) for i in range(COUNT)] == expected
+
+
+def test_outlines_of_other_shards_are_refused(folder):
+  path = kinds(folder)['outlined']
+  write_bytes(path / 'a.outline', [b'something else'] * 3)
+  with pytest.raises(records.BadRecord, match='outlined/2: bad bytes'):
+    sources.open_source(path).outline(2)
+  write_bytes(path / 'b.outline', [b''] * 5)
+  with pytest.raises(ValueError, match='8 outlines of 7 records'):
+    sources.open_source(path)
+
+
+def test_a_pattern_may_take_outlines_along(folder):
+  path = kinds(folder)['outlined']
+  source = sources.open_source(path / '*')
+  assert len(source) == COUNT
+  assert source.fingerprint == sources.open_source(path).fingerprint
 
 
 def test_a_source_is_read_by_threads_and_by_other_processes(folder):
@@ -140,7 +205,9 @@ def test_a_source_is_read_by_threads_and_by_other_processes(folder):
     assert copy.fingerprint == source.fingerprint
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
       found = list(pool.map(copy.__getitem__, order))
+      outlines = list(pool.map(copy.outline, order))
     assert found == [expected[i] for i in order], kind
+    assert list(map(bare, outlines)) == [bare(expected[i]) for i in order], kind
 
 
 @pytest.mark.parametrize('options', [
@@ -276,6 +343,9 @@ def edit(path, old, new):
     ('array_record', lambda f: edit(
         f / 'shards' / 'b.array_record', b'VJR1', b'VJR2')),
     ('array_record', lambda f: os.remove(f / 'shards' / 'b.array_record')),
+    ('outlined', lambda f: edit(
+        f / 'outlined' / 'b.outline', b'VJR1', b'VJR2')),
+    ('outlined', lambda f: os.remove(f / 'outlined' / 'b.outline')),
     ('array_record', lambda f: (f / 'shards' / 'shards.json').write_text(
         '{"shards": []}'))])
 def test_a_fingerprint_follows_the_data(kind, change, folder):
@@ -324,7 +394,7 @@ def test_a_list_that_is_cut_short_is_refused_at_once(folder):
     (lambda f: write_shard(f / 'x.array_record', []), 'no records'),
     (lambda f: write_parquet(f / 'x.parquet', [dict(a=1, b=2)]),
      'no column conversations, only a, b'),
-    (lambda f: 'tfds:mnist', 'TFDS is not read')])
+    (lambda f: 'tfds:', 'expected tfds:NAME')])
 def test_what_is_no_source_is_said(make, message, folder):
   with pytest.raises((ValueError, FileNotFoundError), match=message):
     sources.open_source(make(folder))
@@ -345,9 +415,13 @@ def test_shards_in_the_making_and_lost_ones_are_refused(folder):
   (path / 'shards.journal').write_text('{}\n')
   with pytest.raises(ValueError, match='prepare has not finished'):
     sources.open_source(path)
-  (path / 'shards.json').write_text('{"shards": [{"name": "c.array_record"}]}')
-  with pytest.raises(ValueError, match='c.array_record, which is missing'):
-    sources.open_source(path)
+  for gone, shard in (
+      ('c.array_record', dict(name='c.array_record')),
+      ('b.outline', dict(name='b.array_record',
+                         outline=dict(name='b.outline')))):
+    (path / 'shards.json').write_text(json.dumps(dict(shards=[shard])))
+    with pytest.raises(ValueError, match=f'{gone}, which is missing'):
+      sources.open_source(path)
 
 
 def test_foreign_array_records_are_bad_bytes(folder):

@@ -31,6 +31,11 @@ class Source(list):
     super().__init__(found)
     self.name = name
 
+  def outline(self, index):
+    """Without pixels, as shards have it."""
+    found = self[index]
+    return dataclasses.replace(found, images=())
+
 
 def png(rng, height, width):
   file = io.BytesIO()
@@ -86,8 +91,9 @@ def loading(words, recipe, sources=SOURCES, planned=None, loaded=None):
 
 def prints(load, processes=1, threads=1, start=0, stop=6):
   """A hash of the global batch of 4 rows of each step."""
-  parts = [loader.batches(load(), 4, start, stop, process=p, threads=threads,
-                          processes=processes) for p in range(processes)]
+  each = 4 // processes
+  parts = [loader.batches(load(), 4, start, stop, own=range(p, p + each),
+                          threads=threads) for p in range(0, 4, each)]
   found = []
   for step in zip(*parts, strict=True):
     batch = {name: np.concatenate([getattr(b, name) for b, _ in step])
@@ -239,7 +245,7 @@ def test_too_many_bad_records_stop_the_run(words, recipe):
   tally = stream.Tally(share=0.02, least=20)
   signs = Source('signs', [HALF] + SOURCES[0][1:])
   _, load = loading(words, recipe, (signs, *SOURCES[1:]), loaded=tally)
-  with pytest.raises(stream.TooManyBad, match=(
+  with pytest.raises(records.TooManyBad, match=(
       r'^\d of \d+ records are bad, more than a share of 0.02: '
       r'signs: broken image \d. The first: signs: s3: broken image: ')):
     prints(lambda: load)
@@ -250,7 +256,7 @@ def test_a_few_records_are_no_share():
   tally = stream.Tally(share=0.5, least=3)
   for _ in range(2):
     tally.count('a', records.BadRecord('no turns'))
-  with pytest.raises(stream.TooManyBad, match='3 of 3 .* a: no turns 3'):
+  with pytest.raises(records.TooManyBad, match='3 of 3 .* a: no turns 3'):
     tally.count('a', records.BadRecord('no turns'))
 
 

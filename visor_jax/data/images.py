@@ -48,7 +48,7 @@ class Recipe:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Plan:
-  """How an image of one size becomes visual tokens; its arrays are read-only.
+  """How an image of one size becomes visual tokens.
 
   Attributes:
     recipe: the checkpoint's.
@@ -57,8 +57,6 @@ class Plan:
     rows: (start, stop) of the canvas's rows of patches that show the image.
     columns: (start, stop) of its columns.
     kept: (rows, columns) of tokens, after resampling and without newlines.
-    source: int32 [V, 4]; patches in order of tiles, tiles * P is the newline.
-    weight: float32 [V, 4]; a token is the weighted sum of its sources.
   """
 
   recipe: Recipe
@@ -67,8 +65,6 @@ class Plan:
   rows: tuple[int, int]
   columns: tuple[int, int]
   kept: tuple[int, int]
-  source: np.ndarray
-  weight: np.ndarray
 
   @property
   def grid(self) -> tuple[int, int]:
@@ -83,8 +79,31 @@ class Plan:
 
   @property
   def tokens(self) -> int:
-    """V."""
-    return len(self.source)
+    """V: the base view, and the canvas with a newline for each row."""
+    if self.canvas is None:
+      return self.recipe.patches + 1
+    return self.recipe.patches + self.kept[0] * (self.kept[1] + 1)
+
+  @property
+  def source(self) -> np.ndarray:
+    """int32 [V, 4]; patches in order of tiles, tiles * P is the newline."""
+    return self._arrays[0]
+
+  @property
+  def weight(self) -> np.ndarray:
+    """float32 [V, 4]; a token is the weighted sum of its sources."""
+    return self._arrays[1]
+
+  @functools.cached_property
+  def _arrays(self):
+    """Made when it is needed: rows are packed from counts alone."""
+    found = _untouched(self.recipe.patches + (self.canvas is None))
+    if self.canvas is not None:
+      found = tuple(map(np.concatenate, zip(found, _gather(
+          self.recipe, self.canvas, self.rows, self.columns, self.kept))))
+    for array in found:
+      array.flags.writeable = False
+    return found
 
   @property
   def resampled(self) -> bool:
@@ -191,7 +210,6 @@ def plan(recipe: Recipe, height: int, width: int, alone: bool = True) -> Plan:
       and a single newline.
   """
   canvas, rows, columns, kept = None, (0, 0), (0, 0), (0, 0)
-  source, weight = _untouched(recipe.patches + (not alone))
   if alone:
     canvas = max(recipe.canvases, key=lambda c: _worth(c, height, width))
     rows, columns = _shown(recipe, canvas, height, width)
@@ -199,12 +217,7 @@ def plan(recipe: Recipe, height: int, width: int, alone: bool = True) -> Plan:
     excess = math.sqrt(math.prod(kept) / (recipe.most * recipe.patches))
     if excess > 1.1:
       kept = int(kept[0] // excess), int(kept[1] // excess)
-    more = _gather(recipe, canvas, rows, columns, kept)
-    source, weight = map(np.concatenate, zip((source, weight), more))
-  for array in (source, weight):
-    array.flags.writeable = False
-  return Plan(recipe, (height, width), canvas, rows, columns, kept, source,
-              weight)
+  return Plan(recipe, (height, width), canvas, rows, columns, kept)
 
 
 def plans(recipe: Recipe, sizes) -> list[Plan]:

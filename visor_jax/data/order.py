@@ -33,7 +33,7 @@ class Order:
   """Which record each draw is.
 
   Args:
-    seed: of the run.
+    seed: of the run, and of the stream if there are several.
     sizes: records of each source.
     weights: of each source, in any unit; a share is weight / sum of weights.
 
@@ -42,7 +42,7 @@ class Order:
       no record or a weight is not positive and finite.
   """
 
-  def __init__(self, seed: int, sizes, weights):
+  def __init__(self, seed: int | str, sizes, weights):
     self.seed, self.sizes = seed, tuple(sizes)
     weights = tuple(weights)
     if not weights or len(self.sizes) != len(weights):

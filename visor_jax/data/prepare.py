@@ -7,39 +7,34 @@
 .parquet or .array_record files. Bad records are left out and counted. A run
 that is killed is started again with the same words: shards that are finished
 stay. The bytes written depend on the data and --shard-size alone.
+
+Beside each shard lies its outline, the same records without the bytes of their
+images: rows are planned from those, by every host, and a host has no time to
+read all images of a run for their sizes.
 """
 
 import argparse
-import concurrent.futures
-import datetime
 import fcntl
 import hashlib
 import json
-import multiprocessing
-import multiprocessing.connection
 import os
 import pathlib
 import sys
-import threading
 import time
 
 from array_record.python import array_record_module
 import numpy as np
 
-from visor_jax.data import images
+from visor_jax import log
+from visor_jax.data import check
+from visor_jax.data import pool
 from visor_jax.data import records
+from visor_jax.data import shards as shards_lib
 from visor_jax.data import sources
 
-FORMAT = 1  # of encoded records, shards.json and where shards are cut
 SAMPLE = 256  # records looked at before all others
 NAMED = 10  # ids kept for each reason
 PATIENCE = 10  # seconds between lines of progress
-
-_source = None  # a worker's: sent once, not with every shard
-
-
-class TooManyBad(ValueError):
-  """More records are bad than --max-bad allows."""
 
 
 def prepare(source, out, shard_mb: float, workers: int = 1,
@@ -61,19 +56,20 @@ def prepare(source, out, shard_mb: float, workers: int = 1,
   Returns:
     What shards.json says: format, fingerprint of the source, shard_mb,
     source_records, records, bad as {reason: {count, first ids}}, and shards
-    with name, records, bytes and sha256.
+    with name, records, bytes, sha256 and outline, which has name, bytes and
+    sha256.
 
   Raises:
-    TooManyBad: with counts and first ids; finished shards stay.
+    records.TooManyBad: with counts and first ids; finished shards stay.
     ValueError: `out` has shards of something else, or is being written.
     OSError: a file cannot be read.
     RuntimeError: a shard cannot be written, or a worker was killed.
   """
   out = pathlib.Path(out)
   out.mkdir(parents=True, exist_ok=True)
-  index = out / sources.INDEX
-  job = dict(format=FORMAT, fingerprint=source.fingerprint, shard_mb=shard_mb,
-             source_records=len(source))
+  index = out / shards_lib.INDEX
+  job = dict(format=shards_lib.FORMAT, fingerprint=source.fingerprint,
+             shard_mb=shard_mb, source_records=len(source))
   path = index.with_suffix('.journal')
   with open(path, 'a+', encoding='utf-8') as journal:
     try:
@@ -92,7 +88,8 @@ def prepare(source, out, shard_mb: float, workers: int = 1,
         _note(journal, plan)
       found = job | _write_all(source, out, plan, done, journal, workers,
                                max_bad)
-      _replace(index, json.dumps(found, indent=1, sort_keys=True) + '\n')
+      log.write_atomic(index,
+                       json.dumps(found, indent=1, sort_keys=True) + '\n')
     path.unlink(missing_ok=True)
   return found
 
@@ -114,10 +111,11 @@ def _resume(journal, out, job):
   plan, *done = map(json.loads, lines.splitlines()) if lines else [None]
   if plan:
     _same(out, job, plan)
-  there = {p.name: p.stat().st_size for p in out.glob('shard*.array_record')}
+  there = {p.name: p.stat().st_size for p in out.glob('shard*')}
   # A file may have gone since.
   return plan, {facts['number']: facts for facts in done
-                if there.get(facts['name']) == facts['bytes']}
+                if all(there.get(part['name']) == part['bytes']
+                       for part in (facts, facts['outline']))}
 
 
 def _note(journal, line):
@@ -125,16 +123,6 @@ def _note(journal, line):
   journal.write(json.dumps(line) + '\n')
   journal.flush()
   os.fsync(journal.fileno())
-
-
-def _replace(path, text):
-  """Writes a file that is seen whole or not at all."""
-  part = path.with_name(path.name + '.part')
-  with open(part, 'w', encoding='utf-8') as file:
-    file.write(text)
-    file.flush()
-    os.fsync(file.fileno())
-  os.replace(part, path)
 
 
 def _records_per_shard(source, shard_mb):
@@ -147,10 +135,10 @@ def _records_per_shard(source, shard_mb):
     except records.BadRecord as e:
       _count(bad, e.reason, 1, [e.id])
   if bad:
-    _say(f'of a sample of {len(sample)} records {_told(bad)}')
+    log.say(f'of a sample of {len(sample)} records {_told(bad)}')
   if not sizes:
-    raise TooManyBad(f'of {len(sample)} records all over the source not one is '
-                     f'good: {_told(bad)}')
+    raise records.TooManyBad(f'of {len(sample)} records all over the source '
+                             f'not one is good: {_told(bad)}')
   return max(1, int(shard_mb * 1e6 / np.mean(sizes)))
 
 
@@ -161,19 +149,18 @@ def _write_all(source, out, plan, done, journal, workers, max_bad):
   jobs = [(out, number, count, number * each, min(total, (number + 1) * each))
           for number in range(count) if number not in done]
   if done:
-    _say(f'{len(done)} of {count} shards are there already')
-  start = said = time.monotonic()
-  before = seen = sum(facts['seen'] for facts in done.values())
+    log.say(f'{len(done)} of {count} shards are there already')
+  seen = sum(facts['seen'] for facts in done.values())
   bad = sum(_number(facts['bad']) for facts in done.values())
-  for facts in _map(_write, jobs, workers, source):
+  progress, said = log.Progress('records', total), time.monotonic()
+  progress.line(seen)
+  for facts in pool.results(_write, jobs, workers, source):
     _note(journal, facts)
     done[facts['number']] = facts
     seen, bad = seen + facts['seen'], bad + _number(facts['bad'])
-    now = time.monotonic()
-    if now - said > PATIENCE or seen == total:
-      said, pace = now, (seen - before) / (now - start)
-      left = datetime.timedelta(seconds=int((total - seen) / pace))
-      _say(f'{seen}/{total} records  {pace:.0f}/s  ETA {left}')
+    if time.monotonic() - said > PATIENCE or seen == total:
+      said = time.monotonic()
+      progress.line(seen)
     if bad > max_bad * total:
       break
   reasons = {}
@@ -182,134 +169,56 @@ def _write_all(source, out, plan, done, journal, workers, max_bad):
     for reason, found in facts['bad'].items():
       _count(reasons, reason, found['count'], found['first'])
   if bad > max_bad * total:
-    raise TooManyBad(f'of {seen} records {_told(reasons)}; more than --max-bad '
-                     f'{max_bad:g} of all {total}')
+    raise records.TooManyBad(
+        f'of {seen} records {_told(reasons)}; more than --max-bad {max_bad:g} '
+        f'of all {total}')
   return dict(
       records=sum(s['records'] for s in shards), bad=reasons,
-      shards=[{k: s[k] for k in ('name', 'records', 'bytes', 'sha256')}
+      shards=[{k: s[k] for k in
+               ('name', 'records', 'bytes', 'sha256', 'outline')}
               for s in shards])
 
 
 def _write(job, source):
-  """Writes one shard; returns its facts."""
+  """Writes one shard and its outline; returns its facts."""
   out, number, count, start, stop = job
   path = out / f'shard-{number:05d}-of-{count:05d}.array_record'
-  part = path.with_name(path.name + '.part')
+  beside = path.with_suffix(shards_lib.OUTLINE)
   written, bad = 0, {}
   # Images are compressed already, and what a compressor makes of text may be
   # something else in its next version.
-  writer = array_record_module.ArrayRecordWriter(
-      str(part), 'group_size:1,uncompressed')
+  whole, outline = (
+      array_record_module.ArrayRecordWriter(
+          str(_part(p)), 'group_size:1,uncompressed') for p in (path, beside))
   for i in range(start, stop):
     try:
       raw = source[i]
     except records.BadRecord as e:
       _count(bad, e.reason, 1, [e.id])
     else:
-      writer.write(records.encode(raw))
+      data = records.encode(raw)
+      whole.write(data)
+      outline.write(records.outline(data))
       written += 1
-  writer.close()
-  with open(part, 'rb') as file:
+  whole.close()
+  outline.close()
+  return dict(_finish(path), number=number, records=written, seen=stop - start,
+              bad=bad, outline=_finish(beside))
+
+
+def _part(path):
+  """What a file is called until it is whole."""
+  return path.with_name(path.name + '.part')
+
+
+def _finish(path):
+  """Gives a file its name; returns what shards.json says of it."""
+  with open(_part(path), 'rb') as file:
     sha256 = hashlib.file_digest(file, 'sha256').hexdigest()
     length = file.seek(0, 2)
     os.fsync(file.fileno())
-  os.replace(part, path)
-  return dict(number=number, name=path.name, records=written, bytes=length,
-              sha256=sha256, seen=stop - start, bad=bad)
-
-
-def check(out, workers: int = 1) -> list[str]:
-  """What is wrong with shards, [] if nothing is; decodes every image.
-
-  Raises:
-    ValueError: shards.json is not JSON.
-  """
-  out = pathlib.Path(out)
-  path = out / sources.INDEX
-  if not path.exists():
-    return [f'{path}: missing: prepare has not finished']
-  index = json.loads(path.read_text('utf-8'))
-  if index.get('format') != FORMAT:
-    return [f'{sources.INDEX}: format {index.get("format")}, not {FORMAT}']
-  names = {shard['name'] for shard in index['shards']}
-  wrong = [f'{path.name}: not in {sources.INDEX}'
-           for path in sorted(out.glob('*.array_record'))
-           if path.name not in names]
-  jobs = [(out, shard) for shard in index['shards']]
-  for found in _map(_check, jobs, workers, None):
-    wrong += found
-  if sum(s['records'] for s in index['shards']) != index['records']:
-    wrong.append(f'{sources.INDEX}: shards do not add up to its records')
-  return sorted(wrong)
-
-
-def _check(job, _):
-  """What is wrong with one shard."""
-  (out, shard), wrong = job, []
-  name = shard['name']
-  try:
-    with open(out / name, 'rb') as file:
-      found = hashlib.file_digest(file, 'sha256').hexdigest()
-  except FileNotFoundError:
-    return [f'{name}: missing']
-  if found != shard['sha256']:
-    return [f'{name}: its bytes are not those that were written']
-  reader = array_record_module.ArrayRecordReader(str(out / name))
-  if reader.num_records() != shard['records']:
-    wrong.append(f'{name}: {reader.num_records()} records, not '
-                 f'{shard["records"]}')
-  for number in range(reader.num_records()):
-    try:
-      raw = records.decode(reader.read())
-      records.check(raw)
-    except records.BadRecord as e:
-      wrong.append(f'{name}: record {number}: {e}')
-      continue
-    for size, file in zip(raw.sizes, raw.images):
-      try:
-        image = images.open_image(file)
-        if size != (image.height, image.width):
-          raise ValueError(f'is {image.height} x {image.width}, not {size}')
-      except ValueError as e:
-        wrong.append(f'{name}: record {number}: {raw.id}: broken image: {e}')
-  reader.close()
-  return wrong
-
-
-def _map(act, jobs, workers, source):
-  """Results of act(job, source) as they come."""
-  if workers <= 1 or len(jobs) <= 1:
-    yield from (act(job, source) for job in jobs)
-    return
-  pool = concurrent.futures.ProcessPoolExecutor(
-      min(workers, len(jobs)), multiprocessing.get_context('spawn'), _begin,
-      (source,))
-  try:
-    for done in concurrent.futures.as_completed(
-        [pool.submit(_act, act, job) for job in jobs]):
-      yield done.result()
-  finally:
-    pool.shutdown(cancel_futures=True)
-
-
-def _begin(source):
-  """In a worker: takes the source, and dies with its parent.
-
-  A worker that outlives a killed parent would wait for work for ever, or write
-  where the next run does.
-  """
-  global _source
-  _source = source
-
-  def watch():
-    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
-    os._exit(1)
-
-  threading.Thread(target=watch, daemon=True).start()
-
-
-def _act(act, job):
-  return act(job, _source)
+  os.replace(_part(path), path)
+  return dict(name=path.name, bytes=length, sha256=sha256)
 
 
 def _count(bad, reason, count, ids):
@@ -331,10 +240,6 @@ def _told(bad):
       for reason, facts in sorted(bad.items()))
 
 
-def _say(text):
-  print(f'[{time.strftime("%H:%M:%S")}] prepare: {text}', flush=True)
-
-
 def main(argv=None) -> int:
   """Prepares or checks; returns the exit code."""
   parser = argparse.ArgumentParser(
@@ -354,8 +259,9 @@ def main(argv=None) -> int:
   add('--seed', type=int, default=0,
       help="of a mixture's random choices; default %(default)s")
   add('--check', action='store_true',
-      help='verify what is in --out instead: every shard has the bytes that '
-           'were written, every record is one, every image decodes')
+      help='verify what is in --out instead: every file has the bytes that '
+           'were written, every record is one and has its outline, every '
+           'image decodes')
   args = parser.parse_args(argv)
   if not args.check and args.src is None:
     parser.error('--src is missing')
@@ -363,11 +269,11 @@ def main(argv=None) -> int:
     parser.error(f'--shard-size is {args.shard_size}; expected more than 0')
   try:
     if args.check:
-      wrong = check(args.out, args.workers)
+      wrong = check.check(args.out, args.workers)
       for line in wrong:
         print(line, file=sys.stderr)
-      _say(f'{args.out}: {len(wrong)} faults' if wrong else
-           f'{args.out}: every shard is as it was written')
+      log.say(f'{args.out}: {len(wrong)} faults' if wrong else
+              f'{args.out}: every shard is as it was written')
       return 1 if wrong else 0
     source = sources.open_source(args.src, args.images, args.seed)
     found = prepare(source, args.out, args.shard_size, args.workers,
@@ -376,8 +282,8 @@ def main(argv=None) -> int:
   except (OSError, ValueError, RuntimeError) as e:
     print('error:', ' '.join(str(e).split()), file=sys.stderr)
     return 1
-  _say(f'{found["records"]} records in {len(found["shards"])} shards in '
-       f'{args.out}' + (f'; {_told(found["bad"])}' if found['bad'] else ''))
+  log.say(f'{found["records"]} records in {len(found["shards"])} shards in '
+          f'{args.out}' + (f'; {_told(found["bad"])}' if found['bad'] else ''))
   return 0
 
 

@@ -52,13 +52,17 @@ class BadRecord(ValueError):
     return ': '.join(filter(None, (self.id, self.reason, self.detail)))
 
 
+class TooManyBad(ValueError):
+  """More records are bad than may be; the message counts them."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Raw:
   """A record as sources give it.
 
   Attributes:
     id: names the record in errors and result rows.
-    images: encoded files.
+    images: encoded files; () in an outline, which has the rest.
     sizes: (height, width) in pixels of each as `images.open_image` gives it.
     turns: the conversation; a turn's family is its source's name or ''.
   """
@@ -164,9 +168,9 @@ def check(raw: Raw) -> None:
     if not turn.answer.strip():
       raise BadRecord('empty answer', f'to {turn.question!r}', raw.id)
     markers += both.count(text.IMAGE)
-  if markers not in (0, len(raw.images)):
+  if markers not in (0, len(raw.sizes)):  # an outline has no images
     raise BadRecord('marker count', f'{markers} {text.IMAGE} for '
-                    f'{len(raw.images)} images', raw.id)
+                    f'{len(raw.sizes)} images', raw.id)
 
 
 def size(image: bytes) -> tuple[int, int]:
@@ -235,8 +239,17 @@ def encode(raw: Raw) -> bytes:
       (_MAGIC, len(header).to_bytes(4, 'little'), header, *raw.images))
 
 
-def decode(data: bytes) -> Raw:
+def outline(data: bytes) -> bytes:
+  """What rows are planned from: an encoded record up to its images."""
+  return data[:8 + int.from_bytes(data[4:8], 'little')]
+
+
+def decode(data: bytes, outlined: bool = False) -> Raw:
   """What `encode` wrote.
+
+  Args:
+    data: an encoded record, or what `outline` made of one.
+    outlined: it is the latter, so the Raw has sizes but no images.
 
   Raises:
     BadRecord: 'bad bytes'.
@@ -249,8 +262,9 @@ def decode(data: bytes) -> Raw:
     sizes, files = [], []
     for height, width, length in header['images']:
       sizes.append((height, width))
-      files.append(data[at:at + length])
-      at += length
+      if not outlined:
+        files.append(data[at:at + length])
+        at += length
     raw = Raw(header['id'], tuple(files), tuple(sizes),
               tuple(chat.Turn(*t) for t in header['turns']))
   except (ValueError, KeyError, TypeError) as e:

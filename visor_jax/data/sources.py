@@ -1,9 +1,10 @@
 """Where records come from: each source gives record i without reading others.
 
 All have `len(source)`, `source[i]`, a `name` and a `fingerprint`, which changes
-when the data does. What they keep is offsets, no open files (ArrayRecord's
-readers open again by themselves), so that a source can be pickled for a worker
-and read by many threads.
+when the data does. `source.outline(i)` is record i for who plans rows: its
+images may be missing, and shards do not read them. What sources keep is
+offsets, no open files (ArrayRecord's readers open again by themselves), so that
+a source can be pickled for a worker and read by many threads.
 """
 
 import array
@@ -16,14 +17,13 @@ import mmap
 import pathlib
 import re
 
-from array_record.python import array_record_data_source
 import numpy as np
 import pyarrow.parquet
 import yaml
 
 from visor_jax.data import records
-
-INDEX = 'shards.json'  # what `prepare` leaves beside its shards, when done
+from visor_jax.data import shards
+from visor_jax.data import tfds_source
 
 # Up to the next bracket outside of strings, which may hold brackets too.
 _BRACKET = re.compile(
@@ -35,7 +35,8 @@ def open_source(path, images_folder=None, seed: int = 0):
 
   Args:
     path: LLaVA's .json or .jsonl; a .yaml mixture; .parquet or .array_record,
-      as a file, a folder of them, or a pattern like 'folder/train-*.parquet'.
+      as a file, a folder of them, or a pattern like 'folder/train-*.parquet';
+      or a TensorFlow dataset as 'tfds:my_chart_set', see `tfds_source`.
     images_folder: what image paths in records start from.
     seed: of a mixture's random choices.
 
@@ -44,7 +45,7 @@ def open_source(path, images_folder=None, seed: int = 0):
     ValueError: it is no source, is cut short, or has no records.
   """
   if str(path).startswith('tfds:'):
-    raise ValueError(f'{path}: TFDS is not read; expected a file or folder')
+    return tfds_source.Tfds(str(path))
   path = pathlib.Path(path)
   if path.is_dir():
     return _open_files(path, sorted(
@@ -63,8 +64,9 @@ def open_source(path, images_folder=None, seed: int = 0):
 
 def _open_files(path, files, images_folder):
   """The source of files that belong together."""
+  files = [f for f in files if f.suffix != shards.OUTLINE]  # of a pattern
   if {f.suffix for f in files} == {'.array_record'}:
-    return Shards(files)
+    return shards.Shards(files)
   if {f.suffix for f in files} != {'.parquet'}:
     raise ValueError(f'{path}: expected a .json, .jsonl or .yaml file, or '
                      'either .parquet or .array_record files')
@@ -94,8 +96,8 @@ class Conversations:
       spans = _elements(file) if head[:1] == b'[' else _lines(file)
       file.seek(0)
       # All of it was read anyway, so every byte counts.
-      self.fingerprint = _hash(path.name,
-                               hashlib.file_digest(file, 'sha256').hexdigest())
+      self.fingerprint = shards.digest(
+          path.name, hashlib.file_digest(file, 'sha256').hexdigest())
     self._spans = np.array(spans, np.int64).reshape(-1, 2)
     if not len(self):
       raise ValueError(f'{path}: no records')
@@ -116,6 +118,10 @@ class Conversations:
     except (ValueError, RecursionError) as e:
       raise records.BadRecord('bad json', str(e), name) from None
     return records.of_llava(fields, name, self._images, self.name)
+
+  def outline(self, index: int) -> records.Raw:
+    """The record itself: sizes are known by the images alone."""
+    return self[index]
 
 
 def _lines(file):
@@ -173,7 +179,8 @@ class Mixture:
                        f'sampling_strategy: {e!r}') from None
     self._parts, facts = [], []
     for number, (name, strategy) in enumerate(parts):
-      source = open_source(path.parent / name, images_folder, seed)
+      place = name if name.startswith('tfds:') else path.parent / name
+      source = open_source(place, images_folder, seed)
       try:
         chosen = _chosen(strategy, len(source), (seed, number))
       except ValueError as e:
@@ -181,7 +188,7 @@ class Mixture:
       self._parts.append((source, chosen))
       facts += [source.fingerprint, strategy]
     self._starts = np.cumsum([0] + [len(c) for _, c in self._parts])
-    self.fingerprint = _hash(path.name, seed, *facts)
+    self.fingerprint = shards.digest(path.name, seed, *facts)
     if not len(self):
       raise ValueError(f'{path}: no records')
 
@@ -189,9 +196,19 @@ class Mixture:
     return int(self._starts[-1])
 
   def __getitem__(self, index: int) -> records.Raw:
+    source, place = self._place(index)
+    return source[place]
+
+  def outline(self, index: int) -> records.Raw:
+    """As the record's own source gives it."""
+    source, place = self._place(index)
+    return source.outline(place)
+
+  def _place(self, index):
+    """The source of a record, and its index there."""
     part = np.searchsorted(self._starts, index, 'right') - 1
     source, chosen = self._parts[part]
-    return source[int(chosen[index - self._starts[part]])]
+    return source, int(chosen[index - self._starts[part]])
 
 
 def _chosen(strategy, length, key):
@@ -244,7 +261,7 @@ class Parquet:
         self._groups.append((path, group, tuple(columns)))
         rows.append(meta.row_group(group).num_rows)
     self._starts = np.cumsum(rows)
-    self.fingerprint = _hash(len(self), *_traces(files))
+    self.fingerprint = shards.digest(len(self), *shards.traces(files))
     if not len(self):
       raise ValueError(f'{files[0]}: no records')
 
@@ -261,65 +278,13 @@ class Parquet:
       raise records.BadRecord('bad text', str(e), name) from None
     return records.of_llava(fields, name, self._images, self.name)
 
+  def outline(self, index: int) -> records.Raw:
+    """The record itself: sizes are known by the images alone."""
+    return self[index]
+
 
 @functools.lru_cache(maxsize=2)
 def _row_group(path, group, columns):
   """Not kept by the source, which would have to pickle it."""
   with pyarrow.parquet.ParquetFile(path) as file:
     return file.read_row_group(group, columns)
-
-
-class Shards:
-  """ArrayRecord files of encoded records, as `prepare` writes them.
-
-  Args:
-    files: in order.
-  """
-
-  def __init__(self, files):
-    self.name = files[0].parent.name
-    index = files[0].parent / INDEX
-    if not index.exists() and index.with_suffix('.journal').exists():
-      raise ValueError(f'{index.parent}: prepare has not finished; run it '
-                       'again')
-    try:
-      self._records = array_record_data_source.ArrayRecordDataSource(files)
-    except RuntimeError as e:
-      raise ValueError(f'{index.parent}: not ArrayRecord files: {e}') from None
-    facts = _traces(files)
-    if index.exists():
-      # It has the hash of every shard.
-      facts.append(index.read_bytes())
-      for shard in json.loads(facts[-1])['shards']:
-        if not (index.parent / shard['name']).exists():
-          raise ValueError(f'{index} names {shard["name"]}, which is missing')
-    self.fingerprint = _hash(len(self), *facts)
-    if not len(self):
-      raise ValueError(f'{index.parent}: no records')
-
-  def __len__(self):
-    return len(self._records)
-
-  def __getitem__(self, index: int) -> records.Raw:
-    try:
-      return records.decode(self._records[index])
-    except records.BadRecord as e:
-      raise records.BadRecord(
-          e.reason, e.detail, e.id or f'{self.name}/{index}') from None
-
-
-def _traces(files):
-  """Name, size and a hash of both ends of each file, where indices are."""
-  found, ends = [], 1 << 16
-  for path in files:
-    with open(path, 'rb') as file:
-      head = file.read(ends)
-      length = file.seek(0, 2)
-      file.seek(max(0, length - ends))
-      found.append((path.name, length, _hash(head, file.read())))
-  return found
-
-
-def _hash(*facts):
-  """32 hexadecimal digits."""
-  return hashlib.sha256(repr(facts).encode()).hexdigest()[:32]

@@ -22,10 +22,6 @@ from visor_jax.data import records
 from visor_jax.data import windows as windows_lib
 
 
-class TooManyBad(RuntimeError):
-  """More records are bad than may be; the message counts them."""
-
-
 class Tally:
   """Counts the bad among the records that were asked for.
 
@@ -55,7 +51,7 @@ class Tally:
       error: why it cannot be used, or None; a BadRecord tells its reason.
 
     Raises:
-      TooManyBad: they are more than `share` of at least `least`.
+      records.TooManyBad: they are more than `share` of at least `least`.
     """
     with self._lock:
       self.seen += 1
@@ -67,16 +63,15 @@ class Tally:
       if self.seen >= self.least and bad > self.share * self.seen:
         counts = ', '.join(f'{name}: {reason} {n}'
                            for (name, reason), n in self.bad.most_common())
-        raise TooManyBad(
+        raise records.TooManyBad(
             f'{bad} of {self.seen} records are bad, more than a share of '
             f'{self.share}: {counts}. The first: {"; ".join(self.first)}')
 
 
 def lengths(sources, tokenizer, recipe: images.Recipe, tally: Tally):
-  """`lengths` for `windows.Windows`, read off the records themselves.
+  """`lengths` for `windows.Windows`, from the text and the images' sizes.
 
-  Slow, because a record is read and its text tokenized to know its length, on
-  every host. What has the lengths stored should hand them over instead.
+  Every host asks for those of all records, so no image is read for them.
 
   Args:
     sources: sequences of records.Raw, each with a `name`.
@@ -86,7 +81,7 @@ def lengths(sources, tokenizer, recipe: images.Recipe, tally: Tally):
   """
   def needs(source, index):
     try:
-      found = _needs(sources[source][index], tokenizer, recipe)
+      found = _needs(sources[source].outline(index), tokenizer, recipe)
     except ValueError as e:
       tally.count(sources[source].name, e)
       return np.zeros((0, len(windows_lib.SLOTS)), int)
@@ -138,7 +133,26 @@ def segment(raw: records.Raw, turns: int, tokenizer,
       record says.
     ValueError: the record is one that the tokenizer refuses.
   """
-  talk = _first(_talk(raw, tokenizer), turns)
+  return _pictured(raw, _first(_talk(raw, tokenizer), turns), recipe)
+
+
+def prompt(raw: records.Raw, tokenizer,
+           recipe: images.Recipe) -> packing.Segment:
+  """A record's first question alone, with the images before it.
+
+  Args:
+    raw: the record.
+    tokenizer: text.Tokenizer.
+    recipe: of the images.
+
+  Raises:
+    as `segment` does.
+  """
+  talk = _talk(raw, tokenizer)
+  return _pictured(raw, _cut(talk, talk.prompts[0] + 1, 1), recipe)
+
+
+def _pictured(raw, talk, recipe):
   plans = images.plans(recipe, raw.sizes[:len(talk.image_at)])
   try:
     opened = [images.open_image(i) for i, _ in zip(raw.images, plans)]
@@ -169,7 +183,11 @@ def _first(talk, turns):
   if turns == len(talk.prompts):
     return talk
   over = talk.answer & ~np.append(talk.answer[1:], False)
-  end = np.flatnonzero(over)[turns - 1] + 1
+  return _cut(talk, np.flatnonzero(over)[turns - 1] + 1, turns)
+
+
+def _cut(talk, end, turns):
+  """What stands before token `end`."""
   return chat.Conversation(
       talk.tokens[:end], talk.answer[:end],
       tuple(at for at in talk.image_at if at < end), talk.prompts[:turns])

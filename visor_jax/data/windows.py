@@ -13,6 +13,7 @@ to it: two pages of LLaVA-OneVision (7353) leave a hole in 16384, not in 18432.
 """
 
 import bisect
+import collections
 import copy
 import dataclasses
 import functools
@@ -26,6 +27,7 @@ from visor_jax.data import order as order_lib
 from visor_jax.data import packing
 
 SLOTS = ('text', 'visual', 'tiles', 'prompts')  # of packing.Shape
+COUNTED = ('cut', 'long', 'bad', 'late', 'lost')  # of Window
 
 
 class Piece(NamedTuple):
@@ -86,6 +88,10 @@ class Windows:
     draws: of a window.
     rows: that a window makes, see `rows_for`.
 
+  Attributes:
+    counts: Counter of the draws that are cut, long, bad, late or lost in the
+      windows that were asked for.
+
   Raises:
     ValueError: there are no draws or no rows.
   """
@@ -98,6 +104,7 @@ class Windows:
     self.order, self.lengths, self.shape = order, lengths, shape
     self.draws, self.rows = draws, rows
     # Threads ask for rows of one window; the first plans it, the rest wait.
+    self.counts = collections.Counter()
     self._lock = threading.RLock()
     self._alone = functools.lru_cache(maxsize=4)(self._alone)
     self._window = functools.lru_cache(maxsize=4)(self._window)
@@ -121,12 +128,14 @@ class Windows:
     at = lambda i: order_lib.shuffled(
         i, self.rows, f'window/{self.order.seed}/{number}')
     padding = rows.free.sum(1) / (self.rows * np.maximum(rows.slots, 1))
-    return Window(
+    made = Window(
         rows=tuple(tuple(sorted(rows.pieces[at(i)])) for i in range(self.rows)),
         padding=dict(zip(SLOTS, padding.tolist())),
         placed=_numbers(set(asked.pieces) - set(left)), left=_numbers(left),
         cut=_numbers(asked.cut), long=tuple(asked.long), bad=tuple(asked.bad),
         late=_numbers(set(before) - set(lost)), lost=_numbers(lost))
+    self.counts.update({name: len(getattr(made, name)) for name in COUNTED})
+    return made
 
   def _alone(self, number):
     """A window before it takes in what the one in front has left."""
@@ -136,7 +145,7 @@ class Windows:
 
 
 def rows_for(order, lengths, shape: packing.Shape, draws: int,
-             windows: int = 8) -> int:
+             windows: int = 4) -> int:
   """How many rows hold a window of so many draws.
 
   Args:

@@ -1,0 +1,173 @@
+"""From someone's checkpoint and files to a network that others load.
+
+Each step is the command that the README gives.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests import desk
+from tests import llava
+from tests import runs
+from visor_jax import log
+from visor_jax.convert import safetensors
+
+EXPERIMENT = pathlib.Path(__file__).parents[1] / 'experiments/llava_ov.py'
+SIDES = 6  # layers of the tiny decoder, two of them CROSS, two optional SELF
+
+
+@pytest.fixture(scope='module')
+def command(tmp_path_factory):
+  """Runs `python -m visor_jax.NAME` and returns what it printed."""
+  cache = tmp_path_factory.mktemp('compiled')  # each process compiles alike
+
+  def run(name, *args, code=0, timeout=900):
+    done = subprocess.run(
+        [sys.executable, '-m', f'visor_jax.{name}', *map(str, args)],
+        text=True, capture_output=True, timeout=timeout, env=os.environ | {
+            'JAX_COMPILATION_CACHE_DIR': str(cache),
+            'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0'})
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr * bool(code)
+  return run
+
+
+@pytest.fixture(scope='module')
+def desks(tmp_path_factory, command):
+  """Prepared shards to learn from and to be tested on."""
+  found = []
+  for name, count, seed in (('train', 60, 0), ('test', 20, 1)):
+    folder = tmp_path_factory.mktemp(name)
+    desk.write(folder, count, seed)
+    command('data.prepare', '--src', folder / 'train.json', '--images', folder,
+            '--out', folder / 'shards', '--workers', 1)
+    found.append(folder / 'shards')
+  return found
+
+
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory, command):
+  where = tmp_path_factory.mktemp('llava')
+  llava.Oracle(where / 'hf', text=dict(num_hidden_layers=SIDES))
+  command('convert', 'import', '--src', where / 'hf', '--out', where / 'ckpt')
+  return where / 'ckpt'
+
+
+@pytest.fixture(scope='module')
+def flags(checkpoint, desks):
+  train, test = desks
+  return (f'--config={EXPERIMENT}:size=tiny',
+          f'--config.model.start={checkpoint}',
+          f'--config.data.sources=(("desk", "{train}", 1.0),)',
+          f'--config.eval.sources=(("desk", "{test}", 1.0),)')
+
+
+@pytest.fixture(scope='module')
+def workdir(tmp_path_factory, command, flags):
+  folder = tmp_path_factory.mktemp('run')
+  (folder / 'said').write_text(command('main', *flags, f'--workdir={folder}'))
+  return folder
+
+
+def test_the_recipe_runs_from_a_checkpoint_to_a_report(workdir):
+  rows = log.read_jsonl(workdir / 'results.jsonl')
+  assert {r['selector'] for r in rows} == {'base', 'fixed', 'router'}
+  assert {r['family'] for r in rows} == {'desk'}
+  assert all(r['flops_saved'] > 1 for r in rows if r['selector'] == 'fixed')
+  assert (workdir / 'report/index.html').exists()
+
+
+def test_rows_are_packed_and_padding_is_told(workdir):
+  for stage in ('cross', 'full', 'universal'):
+    rows = log.read_jsonl(workdir / stage / 'metrics.jsonl')
+    assert rows[-1]['step'] == 6 and np.isfinite(rows[-1]['loss'])
+    assert all(0 < r['visual_padding'] < .6 for r in rows)
+    assert all(0 <= r['input_wait'] <= 1 for r in rows)
+  assert 'input' in (workdir / 'said').read_text()
+
+
+def test_the_result_is_asked_and_exported(workdir, desks, command, tmp_path):
+  image = next(desks[1].parent.glob('images/*.png'))
+  args = ('--image', image, '--prompt', 'What is the total?', '--json',
+          '--max-new-tokens', 4)
+  said = json.loads(command('ask', '--checkpoint', workdir, *args))
+  assert said['selector'] == 'router' and said['llm_prefill_flops'] > 0
+  command('convert', 'export', '--src', workdir, '--out', tmp_path / 'hf')
+  again = json.loads(command('ask', '--checkpoint', tmp_path / 'hf', *args))
+  assert (again['text'], again['plan']) == (said['text'], said['plan'])
+  import transformers
+  model = transformers.LlavaOnevisionForConditionalGeneration.from_pretrained(
+      tmp_path / 'hf')
+  assert model.config.text_config.num_hidden_layers == SIDES
+  assert safetensors.file(tmp_path / 'hf' / 'visor.safetensors')
+
+
+def test_changed_data_is_not_gone_on_with(workdir, desks, command, flags):
+  """The batches of a resumed run would be others."""
+  index = desks[0] / 'shards.json'
+  text = index.read_text()
+  index.write_text(text.replace('"records": ', '"records":  ', 1))
+  try:
+    said = command('main', *flags, f'--workdir={workdir}', code=1)
+  finally:
+    index.write_text(text)
+  assert 'error: the data of cross/desk' in said and '--workdir' in said
+
+
+def test_a_source_that_is_not_there_is_named(command, flags, tmp_path):
+  said = command('main', *flags[:2], '--config.data.sources=(("x", "/no", 1),)',
+                 flags[3], f'--workdir={tmp_path}', code=1)
+  assert 'error: source "x": /no: no such file or folder' in said
+
+
+def test_data_without_a_checkpoint_says_what_is_missing(
+    command, flags, tmp_path):
+  said = command('main', flags[0], '--config.model.size=0.5b', *flags[2:],
+                 f'--workdir={tmp_path}', code=1)
+  assert 'error: data.sources need the tokenizer' in said
+
+
+@pytest.mark.drill
+def test_two_processes_go_the_same_way(workdir, flags, tmp_path):
+  """Each plans and decodes only the rows that it holds."""
+  done = subprocess.run(
+      [sys.executable, EXPERIMENT.parents[1] / 'launch/local.py',
+       '--processes=2', '--devices=1', '--restarts=0', '--', *flags,
+       f'--workdir={tmp_path}'], text=True, stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT)
+  assert done.returncode == 0, done.stdout
+  for stage in ('cross', 'full', 'universal', 'policy'):
+    one, two = (
+        [(r['step'], r['loss']) for r in log.read_jsonl(
+            folder / stage / 'metrics.jsonl')] for folder in (
+                workdir, tmp_path))
+    np.testing.assert_allclose(one, two, atol=1e-4)
+  for file in ('label/labels.jsonl', 'results.jsonl'):
+    assert (workdir / file).read_text() == (tmp_path / file).read_text()
+
+
+@pytest.mark.drill
+def test_killed_twenty_times_it_ends_bitwise_the_same(
+    workdir, command, flags, tmp_path):
+  """kill -9, wherever it is: planning, decoding, training, labelling."""
+  rng, kills = np.random.default_rng(0), 0
+  while kills < 20:
+    try:
+      command('main', *flags, f'--workdir={tmp_path}',
+              timeout=rng.uniform(4, 18))
+      break
+    except subprocess.TimeoutExpired:  # and killed
+      kills += 1
+  command('main', *flags, f'--workdir={tmp_path}')
+  print(f'{kills} kills')
+  assert kills >= 10
+  for stage in ('cross', 'full', 'universal', 'policy'):
+    runs.same(runs.final(workdir, stage, 6), runs.final(tmp_path, stage, 6))
+  assert (workdir / 'results.jsonl').read_text() == (
+      tmp_path / 'results.jsonl').read_text()
