@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from visor_jax.data import digits
-from visor_jax.data import loader
 
 SEED = 3
 SUITE = digits.Suite(SEED)
@@ -157,7 +156,7 @@ def test_a_conversation_asks_nothing_twice():
   for i in range(40):
     record = SUITE.conversation('base', i)
     questions = [t.question for t in record.turns]
-    assert len(set(questions)) == len(questions) == SUITE.turns
+    assert len(set(questions)) == len(questions) == digits.TURNS
     assert all(t.family == t.question.split()[0] for t in record.turns)
     asked.update(t.family for t in record.turns)
   assert set(asked) == {*digits.COARSE, *digits.FINE}  # all are trained
@@ -217,26 +216,26 @@ def test_a_clip_shows_one_scene_in_flickering_light():
 
 
 def test_words_and_slots_suffice_for_every_question():
-  shape = SUITE.shape(1)
-  assert shape.patches * shape.tiles == shape.visual
   for i in range(20):
-    record = SUITE.question('test', i)
+    row, record = SUITE.prompt('test', i)
     turn, = record.turns
+    assert (row['visual_segment'] == 1).all()
     tokens = 1 + len(turn.question.split()) + SUITE.answer_tokens
-    assert tokens <= shape.text
+    assert tokens <= len(row['tokens'])
     SUITE.words.encode(f'{turn.question} {turn.answer}')
     assert len(turn.answer.split()) < SUITE.answer_tokens  # and `end`
 
 
-def test_primers_come_first_and_only_in_the_base_stage():
-  """Reading, then single rows, then all; later stages ask for all at once."""
-  suite = digits.Suite(SEED, primers=(2, 3))
+def test_primers_come_first_in_their_stage():
+  """Reading, then single rows, then all; others ask for all at once."""
+  suite = digits.Suite(SEED, primers=dict(base=(2, 3), full=(0, 1)))
   families = lambda stream, i: {
       t.family for t in suite.conversation(stream, i).turns}
   assert families('base', 0) == families('base', 1) == {'read'}
   for i in (2, 4):
     assert families('base', i) & set(digits.FINE) == {'read', 'same'}
-  for stream, index in (('base', 5), ('full', 0)):
+  assert families('full', 0) & set(digits.FINE) == {'read', 'same'}
+  for stream, index in (('base', 5), ('full', 1), ('cross', 0)):
     assert set(digits.FINE) < families(stream, index)
 
 
@@ -249,6 +248,6 @@ def test_an_image_is_much_longer_than_a_question():
   config = runpy.run_path(str(path))['get_config']()
   suite = digits.Suite(0, **config.data.digits)
   for i in range(2 * len(digits.FINE)):
-    row, _ = loader.question(suite, 'test', i)
+    row, _ = suite.prompt('test', i)
     text = (row['text_segment'] > 0).sum()
     assert (row['visual_segment'] > 0).sum() >= 20 * text

@@ -92,49 +92,65 @@ class Suite:
   Args:
     seed: of the run.
     frames: of a clip, ten visual tokens each.
-    primers: scenes of the base stage that come first: those that are only read
-      out, then those that also ask whether the digits of single rows are the
-      same.
+    primers: {stream: scenes that come first}: how many are only read out, then
+      how many also ask whether the digits of single rows are the same.
   """
 
   answer_tokens = 2  # a word and `end`
-  turns = TURNS
+  packed = False  # one scene a row
+  fingerprints, counts = {}, {}  # nothing can change, nothing is left out
 
-  def __init__(self, seed: int, frames: int = 1, primers=(0, 0)):
-    self.seed, self.frames, self.primers = seed, frames, tuple(primers)
+  def __init__(self, seed: int, frames: int = 1, primers=None):
+    self.seed, self.frames, self.primers = seed, frames, primers or {}
     self.words = chat.Words((
         *COARSE, *FINE, *CELLS, *ROWS, *map(str, range(10)), 'yes', 'no',
         *PAPERS, *INKS))
+    self.ends = (self.words.end,)
 
-  def shape(self, turns: int) -> packing.Shape:
-    """Slots of a row of so many questions."""
-    return packing.Shape(
-        text=5 * turns, visual=self.frames * len(CELLS), tiles=self.frames,
-        prompts=turns, tile=(len(ROWS) * CELL, 2 * CELL), patches=len(CELLS))
+  def training(self, stream: str):
+    """A `load` of whole conversations, see `loader`."""
+    def load(index):
+      record = self.conversation(stream, index)
+      return self._row(record, chat.conversation(record, self.words)), None
 
-  def tiles(self, images):
-    """A frame is a tile."""
-    return images
+    return load
+
+  def prompt(self, stream: str, index: int):
+    """A question alone.
+
+    Returns:
+      (fields of a Batch's row, its chat.Record).
+    """
+    record = self.question(stream, index)
+    return self._row(record, chat.prompt(record, self.words)), record
+
+  def decode(self, ids) -> str:
+    """Words of an answer."""
+    return self.words.decode(ids)
+
+  def group(self, family: str) -> str:
+    """'coarse' or 'fine'."""
+    return group(family)
 
   def conversation(self, stream: str, index: int) -> chat.Record:
     """A scene and different questions about it.
 
-    The base stage begins with primers: a model that cannot read learns no
-    relation, and one that cannot compare two digits does not count equal rows.
-    Each is learned many times faster when little else is asked.
+    A stage may begin with primers: a model that cannot read learns no relation,
+    and one that cannot compare two digits does not count equal rows. Each is
+    learned many times faster when little else is asked.
     """
     rng, scene = self._scene(stream, index)
     reads = [f'read {c}' for c in rng.permutation(list(CELLS))]
     same = [f'same {r}' for r in rng.permutation(list(ROWS))]
     match = [f'match {n}' for n in rng.permutation(range(2, len(ROWS) + 1))]
-    coarse = rng.choice(COARSE)
-    primed = index if stream == 'base' else sum(self.primers)
-    if primed < self.primers[0]:
+    coarse = ['mark', rng.choice(COARSE[:-1])]  # a mark is learned last
+    read, single = self.primers.get(stream, (0, 0))
+    if index < read:
       questions = reads[:TURNS]
-    elif primed < sum(self.primers):
-      questions = reads[:4] + same[:3] + [coarse]
+    elif index < read + single:
+      questions = reads[:3] + same[:3] + coarse
     else:
-      questions = reads[:2] + same[:2] + match[:2] + ['where', coarse]
+      questions = reads[:2] + same[:1] + match[:2] + ['where'] + coarse
     return self._record(stream, index, scene, rng.permutation(questions))
 
   def question(self, stream: str, index: int) -> chat.Record:
@@ -146,6 +162,15 @@ class Suite:
     asked = family if arguments is None else (
         f'{family} {rng.choice(list(arguments))}')
     return self._record(stream, index, scene, [asked])
+
+  def _row(self, record, talk):
+    """A frame is a tile, and a cell a patch of it."""
+    turns = len(record.turns)
+    shape = packing.Shape(
+        text=5 * turns, visual=self.frames * len(CELLS), tiles=self.frames,
+        prompts=turns, tile=record.images.shape[1:3], patches=len(CELLS))
+    return packing.row([packing.segment(talk, record.images, len(CELLS))],
+                       shape)
 
   def _record(self, stream, index, scene, questions):
     turns = tuple(chat.Turn(q, scene.answer(q), q.split()[0])
