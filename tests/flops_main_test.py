@@ -1,0 +1,63 @@
+"""The table of costs: against the formulas, and what it refuses."""
+
+import json
+
+import pytest
+
+from visor_jax import flops
+from visor_jax import plan as plans
+from visor_jax import sizes
+from visor_jax.flops import __main__ as command
+
+# LLaVA-OneVision makes 7353 tokens of 31 tiles of a page at 200 dpi.
+PAGE = ('--size=0.5b', '--image=2200x1700', '--text=60')
+
+
+def rows(capsys, *args):
+  assert command.main([*args, '--json']) == 0
+  return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def test_the_published_ratio_of_a_page(capsys):
+  """91x, the table in paper.md."""
+  found = rows(capsys, *PAGE, '--plans=base+min')
+  assert [r['plan'] for r in found] == [None, [0] * 8]
+  assert found[1]['flops_saved'] == pytest.approx(91, abs=.05)
+  assert found[0]['flops_saved'] == 1
+
+
+@pytest.mark.parametrize('name', ['nominal', 'executed'])
+def test_rows_are_the_formulas(capsys, name):
+  size = sizes.get('1.5b')
+  layout = plans.visor(size.language.depth)
+  found = rows(capsys, '--size=1.5b', '--visual=700', '--text=33',
+               '--plans=base+max+0,2+min', f'--accounting={name}')
+  bits = lambda *on: tuple(i in on for i in range(len(layout.optional)))
+  for row, plan in zip(found, (None, layout.max, bits(0, 2), bits()),
+                       strict=True):
+    want = flops.cost(size, layout, plan, 700, 33, command.ACCOUNTINGS[name])
+    assert (row['llm_prefill'], row['total']) == (want.llm_prefill, want.total)
+    assert row['vision'] == 0  # of tokens alone nobody knows the tiles
+    assert row['plan'] == (plan and [int(on) for on in plan])
+    assert row['cache_bytes'] == sum(flops.cache(
+        size, layout, plan, 700, 33, 2))
+
+
+def test_all_is_one_plan_of_every_number_of_layers(capsys):
+  found = rows(capsys, *PAGE, '--plans=all')
+  assert [r['self_layers'] for r in found] == list(range(9))
+  cost = [r['llm_prefill'] for r in found]
+  assert cost == sorted(set(cost))
+  assert all(0 < r['routing'] < r['llm_prefill'] for r in found)
+
+
+@pytest.mark.parametrize('args,match', [
+    (('--image=2200',), 'HEIGHTxWIDTH'), (('--image=0x9',), 'HEIGHTxWIDTH'),
+    (('--visual=-1',), 'no less than no image'),
+    (('--visual=9', '--text=0'), 'some text'),
+    (('--visual=9', '--size=9b'), 'model.size is "9b"'),
+    (('--visual=9', '--plans=router'), 'column routing'),
+    (('--visual=9', '--plans=99'), '99')])
+def test_what_cannot_be_is_refused(capsys, args, match):
+  assert command.main(list(args)) == 1
+  assert match in capsys.readouterr().err
