@@ -1,0 +1,116 @@
+"""Devices that are described and not there."""
+
+import dataclasses
+import importlib.util
+import math
+import os
+
+import jax
+from jax.experimental import topologies
+
+GIB = 2**30
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+  """What a device can hold and do.
+
+  Attributes:
+    memory: GiB of HBM that libtpu 0.0.42 lets a program have, which is a
+      quarter or so less than the data sheet says.
+    flops: bfloat16 FLOPs a second at most, of the data sheet.
+  """
+
+  memory: float
+  flops: float
+
+
+# Data sheets: cloud.google.com/tpu/docs/v5e, /v5p and /v6e, "Peak compute per
+# chip (bf16)" and "HBM capacity" (16, 95 and 32 GB).
+CHIPS = {
+    'v5e': Chip(15.75, 197e12),
+    'v5p': Chip(95.74, 459e12),
+    'v6e': Chip(31.25, 918e12),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+  """Devices to compile for.
+
+  Attributes:
+    name: as 'v5e:16x16' or 'cpu:256'.
+    devices: of jax.
+    memory: bytes a device holds, None where nobody says.
+    flops: a second at most, likewise.
+  """
+
+  name: str
+  devices: tuple
+  memory: float | None = None
+  flops: float | None = None
+
+  @property
+  def tpu(self) -> bool:
+    return not self.name.startswith('cpu:')
+
+
+def prepare(topology: str) -> None:
+  """Sets jax up to describe a topology; call it before jax is used."""
+  # Without the first, libtpu waits for a metadata server that is not there;
+  # without the second it refuses to run twice, though it opens no device.
+  os.environ['TPU_SKIP_MDS_QUERY'] = '1'
+  os.environ['ALLOW_MULTIPLE_LIBTPU_LOAD'] = '1'
+  jax.config.update('jax_platforms', 'cpu')
+  if topology.startswith('cpu:'):
+    jax.config.update('jax_num_cpu_devices', _count(topology))
+
+
+def describe(topology: str, memory: float | None = None) -> Machine:
+  """The machine of that name.
+
+  Args:
+    topology: chip and shape as 'v5e:16x16', or 'cpu:N' for N fake devices.
+    memory: GiB of a device, instead of what is known of the chip.
+
+  Raises:
+    ValueError: there is no such topology, or libtpu is not installed.
+  """
+  room = memory and memory * GIB
+  if topology.startswith('cpu:'):
+    count = _count(topology)
+    if len(jax.devices()) < count:
+      raise ValueError(f'topology {topology}, but jax was set up with '
+                       f'{len(jax.devices())} devices')
+    return Machine(topology, tuple(jax.devices()[:count]), room)
+  name, _, shape = topology.partition(':')
+  if name not in CHIPS or not shape:
+    raise ValueError(f'topology "{topology}": chip and shape, as v5e:16x16, '
+                     f'v5p:4x4x4 or v6e:8x8, or cpu:N; chips are '
+                     f'{", ".join(CHIPS)}')
+  if importlib.util.find_spec('libtpu') is None:
+    raise ValueError(
+        f'topology {topology} needs libtpu, the compiler for TPUs, which is '
+        "not installed: pip install 'visor_jax[preflight]' (684 MB); or take "
+        'as many fake devices, --topology=cpu:N')
+  try:
+    devices = topologies.get_topology_desc(topology, 'tpu').devices
+  except Exception as e:  # jax raises whatever libtpu raises
+    raise ValueError(f'topology {topology}: {e}') from e
+  chip = CHIPS[name]
+  return Machine(topology, tuple(devices), room or chip.memory * GIB,
+                 chip.flops)
+
+
+def _count(topology):
+  count = topology.partition(':')[2]
+  if not count.isdigit() or not int(count):
+    raise ValueError(f'topology "{topology}": how many devices, as cpu:256?')
+  return int(count)
+
+
+def shape_of(config, count: int) -> dict[str, int]:
+  """{axis: size} of the configured mesh on so many devices."""
+  shape = dict(config.mesh)
+  rest = math.prod(n for n in shape.values() if n != -1)
+  return {a: count // max(rest, 1) if n == -1 else n for a, n in shape.items()}
