@@ -1,0 +1,246 @@
+#!/usr/bin/env python3
+"""A sweep of compute budgets: a run for each, then one page over all of them.
+
+  launch/sweep.py --config=FILE --workdir=OUT --budgets=0.1,0.2,0.4 --on=local
+
+A budget is a share of the LLM prefill FLOPs of plan `max`, and stands for the
+dearest plan within it, at the lengths of the first test questions; among plans
+that cost the same, the one that spreads its SELF layers most evenly.
+
+  --do=eval    The network is trained once, in OUT/shared or, with
+               --trained=WORKDIR, before. Of its viable plans the dearest within
+               each budget answers the test questions.
+  --do=train   base and cross are trained once, in OUT/shared. For each budget
+               a network of its own is trained from there, whose every step
+               runs that one plan, of all that the layout allows; then it is
+               evaluated with it.
+
+Each budget is a job with the workdir OUT/budget-B. Started again, the sweep
+goes on where it was: a budget with results.jsonl is done, one that was cut off
+goes on. At the end OUT/report/index.html shows accuracy against cost. Keys of
+the config may be set as for visor_jax.main; --launch gives options to what
+starts the jobs: launch/local.py, sbatch, or launch/gke.py. On a cluster, a
+sweep that is stopped leaves the jobs running, and finds them when it is started
+again. Exit code: 0 when all budgets are done.
+"""
+
+import concurrent.futures
+import hashlib
+import os
+import pathlib
+import shlex
+import signal
+import subprocess
+import sys
+
+from absl import app
+from absl import flags
+import numpy as np
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # run from anywhere, installed or not
+
+from visor_jax import config as config_lib  # noqa: E402
+from visor_jax import log  # noqa: E402
+from visor_jax import main as main_lib  # noqa: E402
+from visor_jax import plan as plans  # noqa: E402
+from visor_jax import search  # noqa: E402
+from visor_jax import step as step_lib  # noqa: E402
+from visor_jax.eval import generate  # noqa: E402
+from visor_jax.report import page  # noqa: E402
+from visor_jax.report import tables  # noqa: E402
+
+_BUDGETS = flags.DEFINE_list('budgets', None, 'Shares of the FLOPs of max.')
+_ON = flags.DEFINE_enum('on', 'local', ('local', 'slurm', 'gke'), 'Where.')
+_DO = flags.DEFINE_enum('do', 'eval', ('eval', 'train'), 'What.')
+_TRAINED = flags.DEFINE_string(
+    'trained', None, 'With --do=eval: workdir of a run that is trained.')
+_LAUNCH = flags.DEFINE_string('launch', '', 'Options of what starts the jobs.')
+_JOBS = flags.DEFINE_integer(
+    'jobs', None, 'How many at a time; by default one here, all on a cluster.')
+_DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Print what would run.')
+
+SHARED = {'eval': ('base', 'cross', 'full', 'search', 'universal'),
+          'train': ('base', 'cross')}
+OWN = {'eval': ('eval', 'report'),
+       'train': ('full', 'universal', 'eval', 'report')}
+QUESTIONS = 64  # whose mean lengths say what a plan costs
+
+
+def costs(config, some=()) -> dict[plans.Plan, float]:
+  """Plans, by default all, with their shares of max's LLM prefill FLOPs."""
+  model, suite = step_lib.model(config), main_lib.open_suite(config, ('eval',))
+  count = lambda row, name: int((row[name] > 0).sum())
+  rows = [suite.prompt('test', i)[0]
+          for i in range(min(QUESTIONS, config.eval.examples))]
+  visual, text = (round(np.mean([count(row, name) for row in rows]))
+                  for name in ('visual_segment', 'text_segment'))
+  of = lambda plan: generate.prefill_flops(model, plan, visual, text)
+  return {p: of(p) / of(model.layout.max) for p in some or model.layout.plans}
+
+
+def choose(budget: float, share: dict[plans.Plan, float]) -> plans.Plan:
+  """The dearest plan within a budget.
+
+  Args:
+    budget: share of max's LLM prefill FLOPs.
+    share: of each plan that may be chosen.
+
+  Raises:
+    ValueError: there is none.
+  """
+  fits = [p for p in share if share[p] <= budget]
+  if not fits:
+    raise ValueError(f'budget {budget}: the cheapest plan takes '
+                     f'{min(share.values()):.3f} of max\'s LLM prefill FLOPs')
+
+  def uneven(plan):
+    on = [i for i, yes in enumerate(plan) if yes]
+    return sum(abs(i - ((j + .5) * len(plan) / len(on) - .5))
+               for j, i in enumerate(on))
+
+  return min(fits, key=lambda p: (-share[p], uneven(p)))
+
+
+def command(name: str, workdir, given) -> list[str]:
+  """What runs a job to its end, whether it was started before or not.
+
+  Args:
+    name: of the job in the sweep.
+    workdir: of the job.
+    given: flags of visor_jax.main, but the workdir.
+  """
+  job = [*given, f'--workdir={workdir}']
+  options = shlex.split(_LAUNCH.value)
+  # The same sweep has the same names, and may run beside others.
+  mark = hashlib.sha256(str(workdir).encode()).hexdigest()[:6]
+  name = f'visor-{name.replace(".", "-")}-{mark}'
+  if _ON.value == 'slurm':
+    # Of one name, one runs at a time: the second finds the work done.
+    return ['sbatch', '--wait', f'--job-name={name}', '--dependency=singleton',
+            *options, str(ROOT / 'launch' / 'slurm.sh'), *job]
+  if _ON.value == 'gke':
+    return [sys.executable, str(ROOT / 'launch' / 'gke.py'), f'--name={name}',
+            '--wait', *options, '--', *job]
+  if options:
+    return [sys.executable, str(ROOT / 'launch' / 'local.py'), *options, '--',
+            *job]
+  return [sys.executable, '-m', 'visor_jax.main', *job]
+
+
+def run(what: str, line, running) -> bool:
+  """Runs a command; whether it went well.
+
+  Args:
+    what: it is, for the console.
+    line: the command.
+    running: those that a signal is passed on to.
+  """
+  log.say(f'{what}: {shlex.join(line)}')
+  if _DRY_RUN.value:
+    return True
+  process = subprocess.Popen(line, cwd=ROOT)
+  running.append(process)
+  code = process.wait()
+  running.remove(process)
+  log.say(f'{what}: ' + ('done' if code == 0 else f'ended with code {code}'))
+  return code == 0
+
+
+def asked(config, names) -> str:
+  """Those of the jobs that this config has."""
+  return '+'.join(
+      n for n in names if n not in config_lib.STAGES or config[n].steps)
+
+
+def link(folder, shared, names) -> None:
+  """Makes the stages of a shared workdir those of another, too."""
+  folder.mkdir(parents=True, exist_ok=True)
+  for name in names:
+    to = folder / name
+    if (shared / name).exists() and not to.exists():
+      to.symlink_to(os.path.relpath(shared / name, folder))
+
+
+def sweep(config, out, given, running) -> bool:
+  """Runs what is not done yet, then writes the page; whether all is done."""
+  do, jobs = _DO.value, SHARED[_DO.value]
+  layout = config_lib.layout(config)
+  least = costs(config, (layout.min, layout.max))
+  for budget in _BUDGETS.value:
+    choose(float(budget), least)  # now, not after the shared job
+  shared = pathlib.Path(_TRAINED.value or out / 'shared')
+  done = out / 'shared.done'
+  if not (_TRAINED.value or done.exists()):
+    stages = f'--config.stage={asked(config, jobs)}'
+    if not run('shared', command('shared', shared, [*given, stages]), running):
+      return False
+    if not _DRY_RUN.value:
+      log.write_atomic(done, '')
+  searched = do == 'eval' and (shared.exists() or not _DRY_RUN.value)
+  share = costs(config, search.load(shared) if searched else ())
+  chosen = {}
+  for budget in _BUDGETS.value:
+    plan = choose(float(budget), share)
+    log.say(f'budget {budget}: plan {plans.name(plan)}, '
+            f'{share[plan]:.3f} of max\'s LLM prefill FLOPs')
+    if plan in chosen:
+      log.say(f'budget {budget}: means the plan of {chosen[plan]}')
+    chosen.setdefault(plan, budget)
+
+  def one(plan, budget):
+    folder = out / f'budget-{budget}'
+    if (folder / 'results.jsonl').exists():
+      log.say(f'budget {budget}: done before')
+      return True
+    if not _DRY_RUN.value:
+      link(folder, shared.absolute(), jobs)
+    mine = {'stage': asked(config, OWN[do]), 'eval.plans': plans.name(plan)}
+    if do == 'train':
+      mine |= {f'{s}.plan': plans.name(plan) for s in ('full', 'universal')}
+    return run(f'budget {budget}', command(f'budget-{budget}', folder, [
+        *given, *(f'--config.{k}={v}' for k, v in mine.items())]), running)
+
+  most = _JOBS.value or (1 if _ON.value == 'local' else len(chosen))
+  with concurrent.futures.ThreadPoolExecutor(most) as pool:
+    good = list(pool.map(one, chosen, chosen.values()))
+  if not _DRY_RUN.value:
+    report(out, [out / f'budget-{b}' for b in chosen.values()])
+  return all(good)
+
+
+def report(out, folders) -> None:
+  """One page of all that is done."""
+  files = [f / 'results.jsonl' for f in folders]
+  text = ''.join(f.read_text() for f in files if f.exists())
+  if text:
+    log.write_atomic(out / 'results.jsonl', text)
+    print(tables.summary(log.read_jsonl(out / 'results.jsonl')))
+    log.say(f'report: {page.write(out, out / "report")}')
+
+
+def _main(argv):
+  if len(argv) > 1:
+    raise app.UsageError(f'unknown arguments: {argv[1:]}')
+  config, running = flags.FLAGS.config, []
+  given = [a for a in sys.argv[1:] if a.lstrip('-').startswith('config')]
+  out = pathlib.Path(flags.FLAGS.workdir).absolute()
+
+  def stop(number, _):
+    for process in running:
+      process.send_signal(number)
+    sys.exit(128 + number)
+
+  for number in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(number, stop)
+  try:
+    config_lib.validate(config)
+    sys.exit(0 if sweep(config, out, given, running) else 1)
+  except (OSError, ValueError) as e:
+    print(f'error: {e}', file=sys.stderr)
+    sys.exit(1)
+
+
+if __name__ == '__main__':
+  flags.mark_flags_as_required(['config', 'workdir', 'budgets'])
+  app.run(_main)

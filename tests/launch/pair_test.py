@@ -1,0 +1,135 @@
+"""Two real processes make the run that one makes, and survive each other.
+
+Both have two devices in all. Drills, because a pair compiles everything twice
+on the cores of one; the suite has tests/eval/pair_test.py and cluster_test.py.
+"""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tests import runs
+from visor_jax import config as config_lib
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture(scope='module')
+def start(tmp_path_factory):
+  """Starts the tiny recipe on a number of processes, two devices in all."""
+  cache = tmp_path_factory.mktemp('compiled')
+
+  def run(workdir, processes=2, options=('--restarts=0',)):
+    main = [f'--config={ROOT / "tests/tiny.py"}', f'--workdir={workdir}']
+    command = [sys.executable, '-m', 'visor_jax.main', *main]
+    if processes > 1:
+      command = [sys.executable, str(ROOT / 'launch/local.py'),
+                 f'--processes={processes}', f'--devices={2 // processes}',
+                 *options, '--', *main]
+    return subprocess.Popen(
+        command, text=True, cwd=ROOT, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, env=os.environ | {
+            'JAX_PLATFORMS': 'cpu', 'JAX_NUM_CPU_DEVICES': '2',
+            'JAX_COMPILATION_CACHE_DIR': str(cache),
+            'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0'})
+  return run
+
+
+def done(process, timeout=3000):
+  out, _ = process.communicate(timeout=timeout)
+  assert process.returncode == 0, out
+  return out
+
+
+def answers(workdir):
+  """{file: rows} of all that was asked; costs and scores with them."""
+  return {str(p.relative_to(workdir)): p.read_text()
+          for p in sorted(workdir.rglob('*.jsonl'))
+          if p.name not in ('metrics.jsonl', 'results.jsonl')}
+
+
+def losses(workdir):
+  return {p.parent.name: [(row['step'], row['loss']) for row in map(
+      json.loads, p.read_text().splitlines())]
+          for p in sorted(workdir.glob('*/metrics.jsonl'))}
+
+
+def alike(one, two):
+  """Answers, labels, plans and results equal; losses within 1e-5."""
+  assert answers(one) == answers(two) and len(answers(one)) > 3
+  for name in ('search/plans.json', 'results.jsonl', 'config.json'):
+    assert (one / name).read_text() == (two / name).read_text(), name
+  first, second = losses(one), losses(two)
+  assert first.keys() == second.keys()
+  for stage in first:
+    np.testing.assert_allclose(first[stage], second[stage], atol=1e-5)
+
+
+@pytest.fixture(scope='module')
+def pair(start, tmp_path_factory):
+  """All jobs on two processes that nobody disturbed."""
+  workdir = tmp_path_factory.mktemp('pair')
+  done(start(workdir))
+  return workdir
+
+
+@pytest.mark.drill
+def test_two_processes_make_the_run_of_one(start, pair, tmp_path):
+  out = done(start(tmp_path, 1))
+  assert out.count('all done') == 1
+  alike(pair, tmp_path)
+
+
+@pytest.mark.drill
+def test_a_pair_is_repeatable_to_the_bit(start, pair, tmp_path):
+  done(start(tmp_path))
+  for stage in config_lib.STAGES:
+    runs.same(runs.final(pair, stage), runs.final(tmp_path, stage))
+
+
+def processes(workdir):
+  """Ids of those that run on a workdir, the supervisor not among them."""
+  found = []
+  for path in pathlib.Path('/proc').glob('[0-9]*/cmdline'):
+    try:
+      words = path.read_bytes().decode().split('\0')
+    except OSError:
+      continue
+    if f'--workdir={workdir}' in words and 'visor_jax.main' in words:
+      found.append(int(path.parent.name))
+  return sorted(found)
+
+
+@pytest.mark.drill
+def test_killed_at_random_moments_it_ends_bitwise_the_same(
+    start, pair, tmp_path):
+  """kill -9 of either process; the supervisor brings the job back.
+
+  VISOR_KILL_EVERY=a,b: seconds between kills, at random from a to b.
+  """
+  rng, kills = np.random.default_rng(0), 0
+  low, high = map(float, os.environ.get('VISOR_KILL_EVERY', '15,40').split(','))
+  job = start(tmp_path, options=('--restarts=10',))
+  said = []
+  while job.poll() is None:
+    if kills < 10:
+      time.sleep(rng.uniform(low, high))
+      alive = processes(tmp_path)
+      if len(alive) == 2:
+        os.kill(alive[rng.integers(2)], signal.SIGKILL)
+        kills += 1
+    else:
+      said.append(done(job, 7200))
+  print(f'{kills} kills')
+  assert kills >= 5 and job.returncode == 0, said
+  for stage in config_lib.STAGES:
+    runs.same(runs.final(pair, stage), runs.final(tmp_path, stage))
+  assert answers(pair) == answers(tmp_path)
+  assert not processes(tmp_path)

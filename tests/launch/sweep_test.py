@@ -1,0 +1,127 @@
+"""Budgets become plans, plans become runs, runs become one page."""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from launch import sweep
+from tests import tiny
+from visor_jax import log
+
+ROOT = pathlib.Path(__file__).parents[2]
+FOUR = {(False, False): .25, (True, False): .6, (False, True): .6,
+        (True, True): 1.}
+
+
+@pytest.mark.parametrize('budget,plan', [
+    (.25, (False, False)), (.59, (False, False)), (.6, (True, False)),
+    (.99, (True, False)), (1., (True, True)), (7., (True, True))])
+def test_the_dearest_plan_within_the_budget(budget, plan):
+  assert sweep.choose(budget, FOUR) == plan
+
+
+def test_a_budget_that_nothing_fits_says_what_would():
+  with pytest.raises(ValueError, match='budget 0.2: .* 0.250 of max'):
+    sweep.choose(.2, FOUR)
+
+
+@pytest.mark.parametrize('on,want', [
+    (1, [4]), (2, [2, 6]), (3, [1, 4, 7]), (4, [1, 3, 5, 7]), (0, [])])
+def test_of_plans_that_cost_the_same_the_most_even_one(on, want):
+  """Where the search has not looked, nothing else speaks for one of them."""
+  layout = sweep.plans.visor(27)
+  share = {p: sum(p) / 9 for p in layout.plans}
+  found = sweep.choose(on / 9 + .01, share)
+  assert [i for i, yes in enumerate(found) if yes] == want
+
+
+@pytest.fixture
+def swept(tmp_path, monkeypatch):
+  """Runs a sweep whose jobs write down what they would do."""
+  ran = []
+
+  def run(what, line, running):
+    ran.append(line)
+    workdir, = (pathlib.Path(a.partition('=')[2]) for a in line
+                if a.startswith('--workdir='))
+    if what == 'shared':
+      for stage in ('base', 'cross'):
+        (workdir / stage).mkdir(parents=True)
+      return True
+    plan, = (a.partition('plans=')[2] for a in line if 'eval.plans' in a)
+    if plan in run.broken:
+      return False
+    rows = [dict(family=f, group=g, selector='fixed', accuracy=.5, n=10,
+                 plan=[int(plan == 'max')], llm_prefill_flops=1e6,
+                 flops_saved=2.) for f, g in (('a', 'coarse'), ('b', 'fine'))]
+    log.write_atomic(workdir / 'results.jsonl',
+                     ''.join(json.dumps(r) + '\n' for r in rows))
+    return True
+
+  def start(*options, broken=()):
+    ran.clear()
+    run.broken = broken
+    sweep.flags.FLAGS([
+        'sweep', '--budgets=0.6,1,0.7', '--do=train', '--workdir=x', *options])
+    done = sweep.sweep(tiny.get_config(), tmp_path, ['--config=c'], [])
+    return done, [a.rpartition('/')[2] for line in ran for a in line
+                  if a.startswith('--workdir=')]
+
+  monkeypatch.setattr(sweep, 'run', run)
+  return start
+
+
+def test_a_sweep_goes_on_where_it_was(swept, tmp_path):
+  """What is done is not done again, what failed is; then comes the page."""
+  assert swept(broken=('max',)) == (False, [
+      'shared', 'budget-0.6', 'budget-1'])  # 0.7 means the plan of 0.6
+  assert (tmp_path / 'report/index.html').exists()
+  assert swept() == (True, ['budget-1'])
+  assert swept() == (True, [])
+  rows = log.read_jsonl(tmp_path / 'results.jsonl')
+  assert [r['plan'] for r in rows] == [[0], [0], [1], [1]]
+  page = (tmp_path / 'report/index.html').read_text()
+  assert 'Accuracy against cost' in page and re.search(r'\bmin\b', page)
+  for budget in ('0.6', '1'):
+    stage = tmp_path / f'budget-{budget}' / 'base'
+    assert stage.resolve() == tmp_path / 'shared' / 'base'
+
+
+@pytest.mark.parametrize('on,words', [
+    ('local', ['-m visor_jax.main']),
+    ('slurm', ['sbatch --wait --job-name=visor-', '--dependency=singleton',
+               '--nodes=2', 'launch/slurm.sh']),
+    ('gke', ['launch/gke.py --name=visor-', '--wait', '--nodes=2'])])
+def test_a_dry_run_says_what_would_run(on, words, tmp_path, capsys):
+  options = [] if on == 'local' else ['--launch=--nodes=2']
+  sweep.flags.FLAGS(['sweep', '--budgets=0.6,1', '--do=train', f'--on={on}',
+                     '--workdir=x', '--dry_run', *options])
+  try:
+    assert sweep.sweep(tiny.get_config(), tmp_path, ['--config=c'], [])
+  finally:
+    sweep.flags.FLAGS(['sweep', '--nodry_run', '--on=local', '--launch=',
+                       '--budgets=1', '--workdir=x'])
+  lines = [l for l in capsys.readouterr().out.splitlines() if '--workdir' in l]
+  assert len(lines) == 3 and not [*tmp_path.iterdir()]
+  for line in lines:
+    assert all(word in line for word in words), line
+  assert 'stage=base+cross ' in lines[0]
+  assert 'full.plan=min' in lines[1] and 'eval.plans=max' in lines[2]
+
+
+@pytest.mark.drill
+@pytest.mark.parametrize('do', ['eval', 'train'])
+def test_a_real_sweep_ends_in_one_page(do, tmp_path):
+  done = subprocess.run(
+      [sys.executable, ROOT / 'launch/sweep.py', f'--do={do}', '--on=local',
+       f'--config={ROOT / "tests/tiny.py"}', f'--workdir={tmp_path}',
+       '--budgets=0.5,1'], text=True, stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT)
+  assert done.returncode == 0, done.stdout
+  rows = log.read_jsonl(tmp_path / 'results.jsonl')
+  assert {tuple(r['plan']) for r in rows} == {(0,), (1,)}
+  assert (tmp_path / 'report/index.html').exists()
