@@ -1,4 +1,4 @@
-"""Installs visor_jax: `pip install -e .`, with extras test, cuda and tpu."""
+"""Installs visor_jax: `pip install -e .`, with extras (below)."""
 
 import setuptools
 
@@ -32,9 +32,13 @@ setuptools.setup(
     extras_require={
         # transformers is the oracle that the model is held against.
         'test': ['pytest', 'pytest-xdist', 'ruff', 'safetensors',
-                 'torch==2.13.0', 'transformers==5.23.0'],
+                 'tensorflow-datasets', 'torch==2.13.0',
+                 'transformers==5.23.0'],
         'hub': ['huggingface_hub'],
+        'tfds': ['tensorflow-datasets'],
         'cuda': ['jax[cuda13]'],
         'tpu': ['jax[tpu]'],
+        # The compiler for TPUs, libtpu, at the version that jax pins.
+        'preflight': ['jax[tpu]'],
     },
 )

@@ -80,6 +80,9 @@ def test_a_count_is_at_least_1(key, value):
     (dict(stage='train'), ['train', 'universal']),
     (dict(stage='base'), ['base.steps']),
     (dict(base__plan='max'), ['base.plan', 'max']),
+    (dict(full__plan='mx'), ['mx', 'positions']),
+    (dict(full__plan='max+min'), ['full.plan', 'max+min', 'one plan']),
+    (dict(full__plan='router'), ['full.plan', 'router']),
     (dict(search__max_plans=1), ['search.max_plans', '2']),
     (dict(eval__plans='mx'), ['mx', 'router']),
     (dict(eval__plans='8'), ['8', 'counted from 0']),
@@ -204,3 +207,28 @@ def test_jobs_run_in_the_order_of_the_recipe(stage, want):
 def test_a_job_that_cannot_be_is_an_error(stage):
   with pytest.raises(ValueError, match='stage "'):
     config_lib.jobs(make(stage=stage))
+
+
+# Sources ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('key', ['data', 'eval', 'cross', 'policy'])
+@pytest.mark.parametrize('sources,match', [
+    (('ocr', '/a', 1.), "has 'ocr'; expected"),
+    ((('ocr', '/a'),), r"has \('ocr', '/a'\); expected"),
+    ((('ocr', '/a', 0),), 'weight above 0'), ((('ocr', '/a', '1'),), 'weight'),
+    ((('ocr', '/a', 1), ('ocr', '/b', 1)), 'name twice: ocr, ocr')])
+def test_a_source_is_a_name_a_path_and_a_weight(key, sources, match):
+  with pytest.raises(ValueError, match=f'{key}.sources.*{match}'):
+    config_lib.validate(make(**{f'{key}__sources': sources}))
+
+
+def test_data_may_move_between_two_starts_of_a_run():
+  """What it holds is compared apart, see workdir.same_data."""
+  here, there = (make(data__sources=(('ocr', path, .5),))
+                 for path in ('/a', '/b'))
+  assert config_lib.fingerprint(here) == config_lib.fingerprint(there)
+  for other in ((('ocr', '/a', .4),), (('charts', '/a', .5),)):
+    assert config_lib.fingerprint(here) != config_lib.fingerprint(
+        make(data__sources=other))
+  config_lib.from_identity(config_lib.identity(here))

@@ -18,13 +18,16 @@ ROOT = pathlib.Path(__file__).parents[1]
 FLOORS = {
     'plan': 0, 'sizes': 0, 'flops': 0, 'config': 0, 'batch': 0,
     'models': 1, 'data': 1, 'convert': 1, 'report': 1, 'eval.scores': 1,
-    'eval.benchmarks': 1,
+    'eval.benchmarks': 1, 'manifest': 1, 'roll': 1,
     'mesh': 2, 'optim': 2, 'checkpoint': 2, 'log': 2, 'workdir': 2,
+    'preempt': 2, 'cluster': 2,
     'convert.facts': 2,
+    'data.prepare': 3,  # a command, which talks
     'step': 3, 'stages': 3, 'eval.generate': 3, 'eval.run': 3,
     'eval.results': 3, 'convert.hf': 3, 'convert.run': 3,
     'train': 4, 'search': 4, 'labels': 4, 'calibrate': 4, 'inference': 4,
-    'main': 5, 'ask': 5, 'convert.__main__': 5,
+    'main': 5, 'ask': 5, 'flops.__main__': 5, 'convert.__main__': 5,
+    'preflight': 5,
 }
 
 # (who, whom): neighbours on one floor that may speak, and why.
@@ -32,6 +35,11 @@ NEIGHBOURS = {
     # The lock says who holds it and config.json is written whole or not at
     # all; a second copy of `write_atomic` would be worse than the door.
     ('workdir', 'log'),
+    # One process holds the workdir for all, and all must see the same one.
+    ('workdir', 'cluster'),
+    # It says which checkpoints it passes over, writes as `workdir` does, and
+    # all processes must go on from the same one.
+    ('checkpoint', 'log'), ('checkpoint', 'cluster'),
 }
 
 # library: the only rooms that open it. A library that no line speaks of is
@@ -50,9 +58,10 @@ DOORS = {
     'optax': ('optim', 'step'),
     # mesh and step only unbox the metadata that linen puts around parameters.
     'flax.linen': ('models', 'mesh', 'step'),
-    'absl': ('main',),
-    'absl.flags': ('main',),
-    'ml_collections': ('config', 'main'),  # main defines the flag
+    'absl': ('main', 'preflight'),
+    'absl.flags': ('main', 'preflight'),
+    # main and preflight define the flag
+    'ml_collections': ('config', 'main', 'preflight'),
     'matplotlib': ('report',),
     'huggingface_hub': ('convert.hub',),
 }

@@ -1,7 +1,7 @@
 """Time to first token and tokens a second of the 0.5B, beside transformers.
 
   JAX_PLATFORMS=cuda XLA_PYTHON_CLIENT_PREALLOCATE=false \
-      python -m pytest -m drill -s tests/inference_gpu_test.py
+      python -m pytest -m drill -n0 -s tests/inference_gpu_test.py
 
 Random weights, bfloat16, an A4 page of 7,353 visual tokens in 31 tiles, 60 text
 tokens. Compiled, warmed and blocked; medians. The rival runs in the same

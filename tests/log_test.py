@@ -1,6 +1,8 @@
 """Files that are whole or absent, rows that are there once."""
 
 import json
+import threading
+import time
 
 import pytest
 
@@ -29,6 +31,32 @@ def test_metrics_after_the_checkpoint_are_of_a_run_that_is_gone(tmp_path):
   with log.Metrics(path):  # a fresh start
     pass
   assert log.read_jsonl(path) == []
+
+
+def skips(path, *flags, start=0):
+  with log.Skipped(path, start, batch=8, patience=3) as skipped:
+    for step, flag in enumerate(flags, start + 1):
+      skipped.add(step, flag)
+      skipped.check()
+    return skipped.take()
+
+
+def test_steps_that_were_skipped_are_counted_and_written(tmp_path):
+  """With the numbers of their rows, which is all that a batch comes from."""
+  path = tmp_path / 'nonfinite.jsonl'
+  assert skips(path, 0, 1, 1, 0, 1) == 3
+  assert log.read_jsonl(path) == [{'step': 2, 'rows': [8, 16]},
+                                  {'step': 3, 'rows': [16, 24]},
+                                  {'step': 5, 'rows': [32, 40]}]
+  assert skips(path, 1, 0, start=2) == 1  # a resume
+  assert [r['step'] for r in log.read_jsonl(path)] == [2, 3]
+
+
+def test_a_streak_of_skipped_steps_stops_the_run(tmp_path):
+  skips(tmp_path / 'x', 1, 1, 0, 1, 1)
+  with pytest.raises(ValueError, match='up to step 5.*optim.patience'):
+    skips(tmp_path / 'x', 1, 0, 1, 1, 1)
+  assert [r['step'] for r in log.read_jsonl(tmp_path / 'x')] == [1, 3, 4, 5]
 
 
 def test_a_row_is_on_disk_as_soon_as_it_is_written(tmp_path):
@@ -89,3 +117,50 @@ def test_the_pace_counts_what_this_process_did(capsys, monkeypatch):
 def test_a_line_before_anything_is_done_divides_by_nothing(capsys):
   log.Progress('full', 10).line(0)
   assert 'full 0/10' in capsys.readouterr().out
+
+
+# Waiting for input -----------------------------------------------------------
+
+
+def slow(count, seconds):
+  for i in range(count):
+    time.sleep(seconds)
+    yield i
+
+
+@pytest.mark.parametrize('work,input_,low,high', [
+    (.05, 0, 0, .05), (.05, .03, 0, .1), (.01, .09, .6, .95),
+    (.05, .1, .3, .65)])
+def test_a_device_waits_only_when_its_work_is_done(work, input_, low, high):
+  """Input that comes while the device is busy costs nothing."""
+  with log.Wait() as wait:
+    busy = None
+    for _ in wait.batches(slow(8, input_)):
+      if busy:
+        busy.join()
+      else:
+        wait.share()  # what came before the first step is no wait
+      busy = threading.Thread(target=time.sleep, args=(work,))
+      busy.start()
+      wait.busy(busy.join)
+    assert low <= wait.share() <= high
+    assert wait.share() < .1  # of the time since
+
+
+def test_what_fails_on_the_device_is_raised():
+  def fail():
+    raise RuntimeError('out of memory')
+
+  with log.Wait() as wait, pytest.raises(RuntimeError, match='out of memory'):
+    for _ in wait.batches(slow(3, .01)):
+      wait.busy(fail)
+
+
+def test_means_are_of_the_steps_since_they_were_taken():
+  means = log.Means()
+  means.add(a=1., b=0.)
+  means.add(a=2., b=1.)
+  assert means.take() == {'a': 1.5, 'b': .5}
+  means.add(a=7., b=0.)
+  assert means.take() == {'a': 7., 'b': 0.}
+  assert means.take() == {}

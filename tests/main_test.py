@@ -9,10 +9,13 @@ import subprocess
 import sys
 
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
 
+from tests import runs
+from visor_jax import checkpoint
 from visor_jax import config as config_lib
+from visor_jax import log
+from visor_jax import preempt
 
 TINY = pathlib.Path(__file__).with_name('tiny.py')
 
@@ -43,25 +46,6 @@ def alone(start, tmp_path_factory):
   return workdir
 
 
-def final(workdir, stage, step=12):
-  folder = workdir / stage / 'checkpoints' / str(step)
-  with ocp.CheckpointManager(
-      folder.parent, item_names=('params', 'opt')) as manager:
-    found = manager.restore(step, args=ocp.args.Composite(
-        params=ocp.args.StandardRestore(), opt=ocp.args.StandardRestore()))
-  flat = {}
-  import jax
-  for path, leaf in jax.tree_util.tree_leaves_with_path(dict(found)):
-    flat[jax.tree_util.keystr(path)] = np.asarray(leaf)
-  return flat
-
-
-def same(a, b):
-  assert a.keys() == b.keys()
-  for name in a:
-    np.testing.assert_array_equal(a[name], b[name], err_msg=name)
-
-
 def test_an_empty_workdir_becomes_a_report(alone):
   rows = [json.loads(l) for l in open(alone / 'results.jsonl')]
   assert {'base', 'fixed', 'router'} == {r['selector'] for r in rows}
@@ -77,41 +61,50 @@ def test_frozen_leaves_are_bitwise_the_same_after_a_stage(alone):
   trained = {'base': ('vision', 'connector', 'llm'), 'cross': ('cross',),
              'policy': ('router',)}
   before, cross, after = (
-      {k: v for k, v in final(alone, s).items() if k.startswith("['params']")}
+      {k: v for k, v in runs.final(alone, s).items() if "['params']" in k}
       for s in ('base', 'cross', 'universal'))
   moved = {k for k in before if not np.array_equal(before[k], cross[k])}
   assert moved and all("['cross']" in k for k in moved), trained
-  policy = final(alone, 'policy')
+  policy = runs.final(alone, 'policy')
   moved = {k for k in after if not np.array_equal(after[k], policy[k])}
   assert moved and all("['router']" in k for k in moved)
 
 
-MOMENTS = ('base 8/', 'cross 6/', 'full 10/', 'search questions, plan max 16/',
-           'universal 6/', 'label questions, plan min 16/', 'policy 6/',
-           'test questions, plan router 16/')
+# Training and answering are both killed, and both told to leave.
+MOMENTS = {'base 8/': signal.SIGTERM, 'cross 6/': signal.SIGKILL,
+           'full 10/': signal.SIGKILL,
+           'search questions, plan max 16/': signal.SIGTERM,
+           'universal 6/': signal.SIGTERM,
+           'label questions, plan min 16/': signal.SIGTERM,
+           'policy 6/': signal.SIGKILL,
+           'test questions, plan router 16/': signal.SIGKILL}
 
 
-def kill_at(run, words):
-  """kill -9 as soon as a line with these words comes."""
+def stop_at(run, words, number):
+  """Sends a signal as soon as a line with these words comes."""
   for line in run.stdout:
     if words in line:
-      run.send_signal(signal.SIGKILL)
+      run.send_signal(number)
       break
   else:
     raise AssertionError(f'"{words}" never came')
-  run.communicate()
-  assert run.returncode == -signal.SIGKILL
+  out, _ = run.communicate()
+  told = number == signal.SIGTERM
+  assert run.returncode == (preempt.EXIT if told else -number), out
+  assert told == ('SIGTERM; the same command goes on' in out)
 
 
 def test_killed_in_every_stage_it_ends_bitwise_the_same(
     start, alone, tmp_path):
-  for words in MOMENTS:
-    kill_at(start(tmp_path), words)
+  for words, number in MOMENTS.items():
+    stop_at(start(tmp_path), words, number)
+    assert checkpoint.main(['verify', str(tmp_path)]) in (
+        (0,) if number == signal.SIGTERM else (0, 1))
   run = start(tmp_path)
   out, _ = run.communicate(timeout=600)
   assert run.returncode == 0, out
   for stage in config_lib.STAGES:
-    same(final(alone, stage), final(tmp_path, stage))
+    runs.same(runs.final(alone, stage), runs.final(tmp_path, stage))
     steps = [json.loads(l)['step']
              for l in open(tmp_path / stage / 'metrics.jsonl')]
     assert steps == sorted(set(steps)) and steps[-1] == 12
@@ -136,7 +129,7 @@ def test_killed_at_random_moments(start, alone, tmp_path):
       kills += 1
   assert kills >= 3
   for stage in config_lib.STAGES:
-    same(final(alone, stage), final(tmp_path, stage))
+    runs.same(runs.final(alone, stage), runs.final(tmp_path, stage))
 
 
 def fails(run, *words):
@@ -157,6 +150,18 @@ def test_keys_that_change_no_result_are_not_compared(start, alone):
               arg=':stage=report')
   out, _ = run.communicate(timeout=120)
   assert run.returncode == 0, out
+
+
+def test_a_run_that_goes_nowhere_stops(start, tmp_path):
+  """Weights that are finite and far too large: no step is good from there."""
+  fails(start(tmp_path, '--config.base.learning_rate=1e30',
+              '--config.optim.patience=3', arg=':stage=base'),
+        '3 steps in a row', 'nonfinite.jsonl', 'learning rate')
+  steps = [r['step'] for r in log.read_jsonl(tmp_path / 'base/nonfinite.jsonl')]
+  assert len(steps) >= 3 and steps == [*range(steps[0], steps[-1] + 1)]
+  rows = log.read_jsonl(tmp_path / 'base/metrics.jsonl')
+  assert rows[-1]['step'] == steps[-1]
+  assert sum(r['skipped'] for r in rows) == len(steps)
 
 
 def test_a_live_workdir_is_refused(start, tmp_path):
@@ -194,4 +199,4 @@ def test_a_full_disk_leaves_the_last_checkpoint_good(start, tmp_path):
               preexec_fn=small_files)
   out, _ = run.communicate(timeout=300)
   assert run.returncode != 0 and f'goes on from step {good}' in out, out
-  assert final(tmp_path, 'base', good)
+  assert runs.final(tmp_path, 'base', good)

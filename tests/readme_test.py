@@ -38,7 +38,7 @@ def test_the_cross_attention_of_the_readme_trains(monkeypatch):
   c.cross.learning_rate = 1e-2
   mesh = mesh_lib.make(devices=jax.devices()[:1])
   suite = digits.Suite(0)
-  batch, _ = next(loader.batches(loader.training(suite, 'cross'), 8, 0, 1))
+  batch, _ = next(loader.batches(suite.training('cross'), 8, 0, 1))
   model, batch = step.model(c), mesh_lib.place(batch, mesh)
   params = step.init(model, 0, batch, mesh)[0]()
   trained, frozen = optim.split(params, stages.STAGES['cross'].trains)

@@ -18,7 +18,9 @@ class Fixed:
   def __init__(self, out):
     self.out = jnp.asarray(out, jnp.float32)
 
-  def apply(self, variables, batch, *args, method=None):
+  def apply(self, variables, x, *args, method=None):
+    if method == 'logits':
+      return x
     return (self.out, None) if method == 'route' else self.out
 
 
@@ -43,6 +45,24 @@ def test_the_answer_is_predicted_one_slot_before():
   assert float(loss) == pytest.approx(-(np.log(.5) + np.log(.25)) / 2, rel=1e-5)
   # .25 for token 3 is no more than for the others: argmax takes the first.
   assert float(metrics['accuracy']) == .5
+
+
+@pytest.mark.parametrize('chunk', [1, 2, 5, 6])
+def test_the_loss_does_not_depend_on_its_chunks(chunk):
+  """Nor do gradients; what fills the last chunk up is no answer."""
+  rng = np.random.default_rng(0)
+  batch = types.SimpleNamespace(
+      tokens=jnp.asarray(rng.integers(0, 4, (3, 7))),
+      answer=jnp.asarray(rng.random((3, 7)) < .5))
+  out = jnp.asarray(rng.standard_normal((3, 7, 4)), jnp.float32)
+  run = lambda chunk: jax.value_and_grad(
+      lambda out: step.answer_loss(Fixed(out), {}, batch, None, chunk),
+      has_aux=True)(out)
+  (want, want_metrics), want_grad = run(100)
+  (got, metrics), grad = run(chunk)
+  np.testing.assert_allclose(got, want, rtol=1e-6)
+  np.testing.assert_allclose(grad, want_grad, rtol=1e-5, atol=1e-7)
+  assert metrics['accuracy'] == want_metrics['accuracy']
 
 
 def test_a_batch_without_answers_has_no_loss():
@@ -81,8 +101,31 @@ def test_a_step_trains_what_trains_and_keeps_the_rest():
   assert float(new.trained['a/w']) == 2 - 0.5 * 3 * 4
   assert float(new.frozen['b/w']) == 3
   assert {k: float(v) for k, v in metrics.items()} == dict(
-      loss=25., double=50., grad_norm=12.)
+      loss=25., double=50., grad_norm=12., skipped=0.)
   assert jax.tree.map(float, new.params) == {'a': {'w': -4.}, 'b': {'w': 3.}}
+
+
+@pytest.mark.parametrize('batch,extra', [
+    (np.nan, 0.), (np.inf, 0.), (0., np.nan), (1e30, 0.)])
+def test_a_step_that_is_not_finite_is_not_applied(batch, extra):
+  """Bit by bit: a moment that took the blow would spoil what follows.
+
+  The loss alone may be at fault, or only a gradient whose norm is too large.
+  """
+  def loss(params, batch, extra):
+    return (params['a'] * batch).sum() + extra, {}
+
+  tx = optax.chain(optax.clip_by_global_norm(1.), optax.adamw(.1))
+  trained = {'a': jnp.array([1.1, -2.])}
+  train = jax.jit(step.trainer(loss, tx))
+  state, metrics = train(step.State(trained, {}, tx.init(trained)), 3., 0.)
+  assert not metrics['skipped'] and (state.trained['a'] != trained['a']).all()
+  after, metrics = train(state, jnp.float32(batch), extra)
+  assert metrics['skipped']
+  jax.tree.map(np.testing.assert_array_equal, after, state)
+  again, _ = train(after, 3., 0.)
+  want, _ = train(state, 3., 0.)
+  jax.tree.map(np.testing.assert_array_equal, again, want)
 
 
 def test_a_cross_attention_that_does_not_exist_is_named():

@@ -12,7 +12,6 @@ import numpy as np
 from visor_jax import log
 from visor_jax import mesh as mesh_lib
 from visor_jax import workdir as workdir_lib
-from visor_jax.data import loader
 from visor_jax.data import packing
 from visor_jax.eval import generate
 from visor_jax.eval import run
@@ -52,7 +51,7 @@ def calibrate(subject: run.Subject, rows, workdir, config) -> None:
     # Confidence 1 takes the largest plan always, so one is enough.
     chosen = min((p for p in curve[:-1] if p['accuracy'] >= enough),
                  key=lambda p: p['flops'])['confidence']
-  log.write_atomic(
+  workdir_lib.write(
       pathlib.Path(workdir) / 'policy' / 'calibration.json', json.dumps(dict(
           confidence=chosen, questions=len(rows), curve=curve[:-1],
           argmax=curve[-1]), indent=1))
@@ -73,8 +72,8 @@ def load(workdir) -> float | None:
 def _scores(subject, rows, size):
   """Router scores of labelled questions, [n, plans]."""
   numbers = np.resize([r['index'] for r in rows], size)
-  batch = packing.stack(
-      [loader.question(subject.suite, 'label', int(i))[0] for i in numbers])
+  batch = packing.stack([subject.suite.prompt('label', int(numbers[i]))[0]
+                         for i in mesh_lib.own(size, subject.mesh)])
   scores, _ = generate.route(
       subject.model, subject.params, mesh_lib.place(batch, subject.mesh))
-  return np.asarray(scores)[:len(rows)]
+  return generate.whole(scores)[:len(rows)]

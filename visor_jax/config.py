@@ -28,8 +28,9 @@ def _stage(train_plan: str) -> ml_collections.ConfigDict:
   c.learning_rate = 1e-3  # at its highest
   c.warmup = 0.03  # share of the steps with a rising learning rate
   c.final = 0.0  # the cosine ends at this share of the learning rate
-  c.plan = train_plan  # plan of each step: base, max, min or viable
+  c.plan = train_plan  # of each step: base, viable, or one as max, min, 0,2
   c.max_share = 0.0  # with plan viable: this share of steps runs the largest
+  c.sources = ()  # of this stage; () for those of data
   return c
 
 
@@ -60,6 +61,7 @@ def default() -> ml_collections.ConfigDict:
   m.scan = True  # scan layers that repeat
   m.attention = 'auto'  # by backend; or chunked, cudnn, splash
   m.attention_chunk = 512  # queries scored at a time by chunked
+  m.loss_chunk = 512  # text slots whose logits are held at a time in training
 
   c.mesh = ml_collections.ConfigDict()
   c.mesh.data = -1  # copies of the model; -1 fills with the devices left
@@ -67,12 +69,26 @@ def default() -> ml_collections.ConfigDict:
   c.mesh.tensor = 1  # devices over which heads and MLPs are spread
 
   c.data = d = ml_collections.ConfigDict()
-  d.suite = 'digits'  # the built-in suite; '' for none yet
+  d.suite = 'digits'  # the built-in suite; '' for sources
+  # (name, path, weight) of each source of conversations, see data/sources.py.
+  d.sources = ()
+  d.row = ml_collections.ConfigDict()  # slots that conversations share
+  d.row.text = 4096
+  d.row.visual = 18432  # images leave few holes in it, see data/windows.py
+  d.row.tiles = 96
+  d.row.prompts = 32
+  d.prompt = ml_collections.ConfigDict()  # slots of a question asked alone
+  d.prompt.text = 1024
+  d.prompt.visual = 7424
+  d.prompt.tiles = 37
+  d.window = 1024  # conversations that are packed together
+  d.bad = 0.01  # share of bad records at which a run stops
   d.digits = ml_collections.ConfigDict()
   d.digits.frames = 1  # of a clip, ten visual tokens each
-  # Scenes at the start of the base stage that are only read out, then those
-  # that also ask for single rows.
-  d.digits.primers = (0, 0)
+  # Scenes at the start of a stage that are only read out, then those that also
+  # ask for single rows.
+  d.digits.primers = ml_collections.ConfigDict(
+      dict(base=(0, 0), cross=(0, 0), full=(0, 0)))
   d.threads = 1  # that prepare batches ahead
   d.ahead = 4  # batches prepared ahead
 
@@ -81,6 +97,9 @@ def default() -> ml_collections.ConfigDict:
   c.optim.b2 = 0.98
   c.optim.weight_decay = 0.0  # the paper uses none
   c.optim.clip = 1.0  # global norm of the gradient; 0 for none
+  # A step whose loss or gradient is not finite is not applied; so many in a row
+  # stop the run.
+  c.optim.patience = 10
   # Learning rate factors by parameter path, first match counts.
   c.optim.rates = (('vision/.*', 1.0), ('.*', 1.0))
 
@@ -113,6 +132,9 @@ def default() -> ml_collections.ConfigDict:
   c.eval.batch = 128  # questions answered at a time
   c.eval.chunk = 1024  # questions after which results are written
   c.eval.score = 'exact'  # or anls, token
+  c.eval.sources = ()  # test questions: the first one of each conversation
+  c.eval.coarse = ()  # names of the sources that are coarse; others are fine
+  c.eval.tokens = 64  # of an answer at most
 
   c.checkpoint = ml_collections.ConfigDict()
   c.checkpoint.every = 500  # steps
@@ -125,7 +147,8 @@ def default() -> ml_collections.ConfigDict:
 
 # Keys that change how a run is done, never what comes out.
 _LAYOUT = ('stage', 'log', 'mesh', 'checkpoint', 'data.threads', 'data.ahead',
-           'model.remat', 'model.scan', 'eval.batch', 'eval.chunk')
+           'model.remat', 'model.scan', 'model.loss_chunk', 'optim.patience',
+           'eval.batch', 'eval.chunk')
 
 
 def identity(config) -> dict:
@@ -137,6 +160,8 @@ def identity(config) -> dict:
       if isinstance(value, dict):
         walk(f'{prefix}{key}.', value)
       else:
+        if key == 'sources':  # where they lie decides nothing
+          value = [[name, weight] for name, _, weight in value]
         flat[prefix + key] = value
 
   walk('', json.loads(json.dumps(config.to_dict())))
@@ -244,16 +269,20 @@ _CHOICES = {
     'label.all_wrong': ('skip', 'cheapest'),
     'policy.select': ('confidence', 'argmax'),
     'eval.score': ('exact', 'anls', 'token'),
-} | {f'{s}.plan': ('base', 'max', 'min', 'viable') for s in STAGES}
+}
 
-_SHARES = ('label.threshold', 'label.held_out', 'policy.keep') + tuple(
+_SHARES = ('label.threshold', 'label.held_out', 'policy.keep',
+           'data.bad') + tuple(
     f'{s}.{key}' for s in STAGES for key in ('warmup', 'final', 'max_share'))
 
-_POSITIVE = ('model.attention_chunk', 'model.router.hidden', 'search.examples',
-             'label.examples', 'eval.examples', 'eval.batch', 'eval.chunk',
-             'checkpoint.every', 'checkpoint.keep', 'log.every', 'data.threads',
-             'data.ahead', 'data.digits.frames') + tuple(
-                 f'{s}.batch' for s in STAGES)
+_POSITIVE = (
+    'model.attention_chunk', 'model.loss_chunk', 'model.router.hidden',
+    'search.examples', 'label.examples', 'eval.examples', 'eval.batch',
+    'eval.chunk', 'eval.tokens', 'checkpoint.every', 'checkpoint.keep',
+    'log.every', 'data.threads', 'data.ahead', 'data.digits.frames',
+    'data.window', 'data.row.text', 'data.row.tiles', 'data.row.prompts',
+    'data.prompt.text', 'data.prompt.tiles', 'optim.patience') + tuple(
+        f'{s}.batch' for s in STAGES)
 
 
 def validate(config) -> None:
@@ -282,6 +311,9 @@ def validate(config) -> None:
       if config[stage][key] < 0:
         raise ValueError(
             f'{stage}.{key} is {config[stage][key]}, less than 0')
+  for key in ('data.sources', 'eval.sources') + tuple(
+      f'{s}.sources' for s in STAGES):
+    _validate_sources(key, value(key))
   shape = layout(config)
   if not shape.optional or min(shape.optional) == 0:
     raise ValueError(
@@ -299,6 +331,12 @@ def validate(config) -> None:
   if not 0 < config.label.held_out < 1:
     raise ValueError(f'label.held_out is {config.label.held_out}: some labels '
                      'must be learned from, and some kept to calibrate with')
+  for stage in STAGES:
+    if config[stage].plan != 'viable':
+      found = plan.parse(config[stage].plan, shape)
+      if len(found) > 1 or found[0].selector == 'router':
+        raise ValueError(f'{stage}.plan is {config[stage].plan!r}; steps run '
+                         'one plan, as "0,2", or "viable" ones')
   for stage in ('cross', 'full'):
     if config[stage].plan == 'viable':
       raise ValueError(f'{stage}.plan is "viable", but the search for viable '
@@ -308,6 +346,19 @@ def validate(config) -> None:
                      'trains the dense model; use the full stage')
   plan.parse(config.eval.plans, shape, viable=(shape.min, shape.max))
   jobs(config)
+
+
+def _validate_sources(key, sources):
+  """They are ((name, path, weight), ...)."""
+  for one in sources:
+    if not (isinstance(one, (tuple, list)) and len(one) == 3 and
+            isinstance(one[0], str) and isinstance(one[1], str) and
+            isinstance(one[2], (int, float)) and one[2] > 0):
+      raise ValueError(f'{key} has {one!r}; expected (name, path, weight) with '
+                       'a weight above 0')
+  names = [name for name, _, _ in sources]
+  if len(set(names)) < len(names):
+    raise ValueError(f'{key} has a name twice: {", ".join(names)}')
 
 
 @dataclasses.dataclass(frozen=True)

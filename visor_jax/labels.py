@@ -37,8 +37,8 @@ def label(subject: run.Subject, workdir, config) -> list[dict]:
         flops=[a['llm_prefill_flops'] for a in answers],
         label=cheapest(scores, config.label.threshold,
                        config.label.all_wrong)))
-  log.write_atomic(folder / 'labels.jsonl',
-                   ''.join(json.dumps(r) + '\n' for r in rows))
+  workdir_lib.write(folder / 'labels.jsonl',
+                    ''.join(json.dumps(r) + '\n' for r in rows))
   none = sum(r['label'] is None for r in rows)
   counts = {plans.name(p): sum(r['label'] == i for r in rows)
             for i, p in enumerate(subject.viable)}

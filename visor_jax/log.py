@@ -1,9 +1,19 @@
 """Metrics, progress and time: what a person reads while a run runs."""
 
+import collections
+import concurrent.futures
 import json
 import os
 import pathlib
 import time
+
+_muted = False
+
+
+def mute() -> None:
+  """Says and logs nothing from now on: another process does it for all."""
+  global _muted
+  _muted = True
 
 
 def duration(seconds: float) -> str:
@@ -18,7 +28,8 @@ def duration(seconds: float) -> str:
 
 def say(text: str) -> None:
   """A line on the console, at once."""
-  print(f'[{time.strftime("%H:%M:%S")}] {text}', flush=True)
+  if not _muted:
+    print(f'[{time.strftime("%H:%M:%S")}] {text}', flush=True)
 
 
 class Progress:
@@ -40,8 +51,65 @@ class Progress:
         f'{k} {v:.4g}' if isinstance(v, float) else f'{k} {v}'
         for k, v in numbers.items())
     if pace:
-      text += f'  {pace:.3g}/s  ETA {duration((self.total - done) / pace)}'
+      shown = f'{pace:.3g}' if pace < 1000 else f'{pace:.0f}'
+      text += f'  {shown}/s  ETA {duration((self.total - done) / pace)}'
     say(f'{self.what} {done}/{self.total}  {text}')
+
+
+class Wait:
+  """Share of the time in which a device has nothing to do but wait for input.
+
+  Batches are taken while the device is at work, so what the loop waits for
+  them is not what the device waits: that begins when its work is done.
+  """
+
+  def __init__(self):
+    self._pool = concurrent.futures.ThreadPoolExecutor(1)
+    self._done, self._waited, self._since = None, 0.0, time.monotonic()
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *exc):
+    self._pool.shutdown()
+
+  def busy(self, block) -> None:
+    """The device is at work until `block()` returns."""
+    self._done = self._pool.submit(lambda: (block(), time.monotonic())[1])
+
+  def batches(self, batches):
+    """Passes batches on."""
+    asked = time.monotonic()
+    for batch in batches:
+      now = time.monotonic()
+      if self._done and self._done.done():
+        self._waited += now - max(asked, self._done.result())
+      yield batch
+      asked = time.monotonic()
+
+  def share(self) -> float:
+    """Of the time since this was last asked."""
+    now = time.monotonic()
+    share = self._waited / max(now - self._since, 1e-9)
+    self._waited, self._since = 0.0, now
+    return share
+
+
+class Means:
+  """Means of numbers over the steps since they were last taken."""
+
+  def __init__(self):
+    self._sums, self._count = collections.Counter(), 0
+
+  def add(self, **numbers: float) -> None:
+    self._sums.update(numbers)
+    self._count += 1
+
+  def take(self) -> dict[str, float]:
+    """The means, rounded; counting begins anew."""
+    found = {k: round(float(v) / self._count, 4) for k, v in self._sums.items()}
+    self._sums, self._count = collections.Counter(), 0
+    return found
 
 
 class Metrics:
@@ -55,6 +123,9 @@ class Metrics:
   def __init__(self, path, step: int = 0):
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    if _muted:
+      self._file = open(os.devnull, 'a')
+      return
     rows = [r for r in read_jsonl(path) if r['step'] <= step]
     write_atomic(path, ''.join(json.dumps(r) + '\n' for r in rows))
     self._file = open(path, 'a')
@@ -68,6 +139,69 @@ class Metrics:
   def write(self, row: dict) -> None:
     self._file.write(json.dumps(row) + '\n')
     self._file.flush()
+
+
+class Skipped:
+  """nonfinite.jsonl of a stage: the steps that were not applied.
+
+  Batches do not carry the ids of their records, but a batch is a function of
+  the numbers of its rows in the stage's stream (see data/loader.py), and those
+  are written: {"step": s, "rows": [first, one past the last]}.
+
+  Args:
+    path: of the file.
+    step: what was written of later ones is of a run that was cut off; it goes.
+    batch: rows of a step.
+    patience: so many in a row stop the run.
+  """
+
+  def __init__(self, path, step: int, batch: int, patience: int):
+    self._path, self._batch, self._patience = path, batch, patience
+    self._file = Metrics(path, step)
+    self._new, self._count, self._streak, self._stop = [], 0, 0, None
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *exc):
+    self._look()
+    self._file.__exit__(*exc)
+
+  def add(self, step: int, skipped) -> None:
+    """Keeps the word of a device on a step, without waiting for it."""
+    self._new.append((step, skipped))
+
+  def take(self) -> int:
+    """How many since this was last asked."""
+    self._look()
+    count, self._count = self._count, 0
+    return count
+
+  def check(self) -> None:
+    """Stops a run that goes nowhere.
+
+    Raises:
+      ValueError: there were `patience` in a row.
+    """
+    self._look()
+    if self._stop:
+      raise ValueError(
+          f'{self._patience} steps in a row up to step {self._stop} had a loss '
+          f'or gradient that is not finite; none was applied. Their rows are '
+          f'in {self._path}: look at them, lower the learning rate, or raise '
+          'optim.patience')
+
+  def _look(self):
+    for step, skipped in self._new:
+      self._streak = self._streak + 1 if skipped else 0
+      if self._streak == self._patience:
+        self._stop = step
+      if skipped:
+        self._count += 1
+        self._file.write({
+            'step': step,
+            'rows': [(step - 1) * self._batch, step * self._batch]})
+    self._new = []
 
 
 def read_jsonl(path) -> list[dict]:

@@ -5,42 +5,63 @@
   --config.seed=3                                      any key of config.py
 
 Started again with the same command, a run that was cut off goes on where it
-was. Jobs: base, cross, full, search, universal, label, policy, eval, report.
+was. SIGTERM ends it with code 75 as soon as its step is saved, or its chunk of
+answers written. Jobs: base, cross, full, search, universal, label, policy,
+eval, report.
 """
 
 import functools
 import importlib.metadata
 import json
+import os
 import platform
 import sys
 import time
+import traceback
 
 from absl import app
 from absl import flags
 from absl import logging
+from flax import traverse_util
 import jax
 from ml_collections import config_flags
 
 from visor_jax import calibrate
+from visor_jax import cluster
 from visor_jax import config as config_lib
 from visor_jax import labels as labels_lib
 from visor_jax import log
 from visor_jax import mesh as mesh_lib
 from visor_jax import plan as plans
+from visor_jax import preempt
 from visor_jax import search
 from visor_jax import step as step_lib
 from visor_jax import train
 from visor_jax import workdir as workdir_lib
+from visor_jax.data import corpus
 from visor_jax.data import digits
 from visor_jax.eval import results
 from visor_jax.eval import run as run_lib
 from visor_jax.report import page
 from visor_jax.report import tables
 
+# Exit codes that launchers know, beside preempt.EXIT: nothing would change by
+# trying again; it may go better next time.
+REFUSED, DIED = 1, 70
+
 _CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'The experiment, a file with get_config.', lock_config=True)
 _WORKDIR = flags.DEFINE_string(
     'workdir', None, 'Folder of the run: checkpoints, answers, report.')
+_COORDINATOR = flags.DEFINE_string(
+    'coordinator', None, 'host:port of process 0, where no cluster says it; '
+    'also JAX_COORDINATOR_ADDRESS.')
+_PROCESSES = flags.DEFINE_integer(
+    'processes', None, 'How many there are; also JAX_NUM_PROCESSES.')
+_PROCESS = flags.DEFINE_integer(
+    'process', None, 'Which this is, from 0; also JAX_PROCESS_ID.')
+_PATIENCE = flags.DEFINE_integer(
+    'patience', 300, 'Seconds to wait for the other processes at the start.')
 
 
 def run(config, workdir) -> None:
@@ -50,24 +71,39 @@ def run(config, workdir) -> None:
     ValueError: naming what is wrong with config or workdir, and the remedy.
   """
   config_lib.validate(config)
-  if not config.data.suite:
-    raise ValueError('data.suite is empty: this experiment has no data yet')
-  with workdir_lib.claim(workdir, config) as folder:
+  patience = 120 * (jax.process_count() > 1)
+  with workdir_lib.claim(workdir, config, patience) as folder:
     mesh = mesh_lib.make(**config.mesh)
     _check_batches(config, mesh)
-    suite = digits.Suite(config.seed, **config.data.digits)
-    log.say(f'config {config_lib.fingerprint(config)}, workdir {folder}, '
-            f'{len(jax.devices())} {jax.default_backend()} device(s), mesh '
-            + ' x '.join(f'{k} {v}' for k, v in mesh.shape.items()))
     jobs = config_lib.jobs(config)
+    suite = cluster.agree(
+        'opening the data', lambda: open_suite(config, jobs))
+    workdir_lib.same_data(folder, suite.fingerprints)
+    log.say(f'config {config_lib.fingerprint(config)}, workdir {folder}, mesh '
+            + ' x '.join(f'{k} {v}' for k, v in mesh.shape.items()))
     began = time.monotonic()
     for number, job in enumerate(jobs, start=1):
       start = time.monotonic()
+      if preempt.told():
+        log.say(f'SIGTERM; the same command goes on with {job}')
+        sys.exit(preempt.EXIT)
       log.say(f'job {number} of {len(jobs)}: {job}')
       with jax.set_mesh(mesh):
         _job(job, config, folder, mesh, suite)
+        cluster.share(f'end of {job}')  # what it left is there for all
       log.say(f'{job}: took {log.duration(time.monotonic() - start)}')
     log.say(f'all done in {log.duration(time.monotonic() - began)}')
+
+
+def open_suite(config, jobs):
+  """Where the records of some jobs come from.
+
+  Raises:
+    ValueError: naming the key that is missing or the source that is wrong.
+  """
+  if config.data.suite == 'digits':
+    return digits.Suite(config.seed, **config.data.digits)
+  return corpus.open_corpus(config, jobs)
 
 
 def _check_batches(config, mesh):
@@ -83,7 +119,7 @@ def _check_batches(config, mesh):
 def _job(job, config, folder, mesh, suite):
   """One job."""
   restore = functools.cache(
-      lambda stage: train.restore(config, stage, folder, mesh, suite))
+      lambda stage: train.restore(config, stage, folder, mesh))
 
   def subject(stage, viable=(), confidence=None):
     return run_lib.Subject(step_lib.model(config), restore(stage), mesh, suite,
@@ -105,18 +141,19 @@ def _job(job, config, folder, mesh, suite):
     train.train(config, job, folder, mesh, suite, viable, labels)
     calibrate.calibrate(subject(job, viable), held_out, folder, config)
   elif job == 'eval':
-    _eval(config, folder, subject)
+    _eval(config, folder, subject, suite)
   elif job == 'report':
-    rows = log.read_jsonl(folder / 'results.jsonl')
-    log.say(f'report: {page.write(folder, folder / "report")}')
-    print(tables.summary(rows))
+    if cluster.first():
+      rows = log.read_jsonl(folder / 'results.jsonl')
+      log.say(f'report: {page.write(folder, folder / "report")}')
+      print(tables.summary(rows))
   elif config[job].plan == 'viable':
     train.train(config, job, folder, mesh, suite, search.load(folder))
   else:
     train.train(config, job, folder, mesh, suite)
 
 
-def _eval(config, folder, subject):
+def _eval(config, folder, subject, suite):
   """Answers of every selection on the test questions, to results.jsonl."""
   shape = config_lib.layout(config)
   selections = plans.parse(
@@ -134,10 +171,10 @@ def _eval(config, folder, subject):
         who, 'test', config.eval.examples, selection, folder / 'eval',
         config.eval, config.eval.score)
   rows = results.rows(
-      answers, digits.group, seed=config.seed, versions=versions(),
+      answers, suite.group, seed=config.seed, versions=versions(),
       config=config_lib.fingerprint(config))
-  log.write_atomic(folder / 'results.jsonl',
-                   ''.join(json.dumps(r) + '\n' for r in rows))
+  workdir_lib.write(folder / 'results.jsonl',
+                    ''.join(json.dumps(r) + '\n' for r in rows))
 
 
 def versions() -> dict:
@@ -147,15 +184,46 @@ def versions() -> dict:
       n: importlib.metadata.version(n) for n in names}
 
 
+def _start(config):
+  """Joins the other processes, if there are any; process 0 says whom it found.
+
+  Raises:
+    TimeoutError: naming who is missing.
+    ValueError: naming who differs in code, versions or config.
+  """
+  given = zip(cluster.EXPLICIT, (_COORDINATOR, _PROCESSES, _PROCESS))
+  place = cluster.find(os.environ | {
+      name: str(flag.value) for name, flag in given if flag.value is not None},
+      _PATIENCE.value)
+  code, of = cluster.code(), versions()
+  facts = {'the code of visor_jax': code} | of | {
+      f'config.{key}': value for key, value in traverse_util.flatten_dict(
+          config.to_dict(), sep='.').items()}
+  cluster.start(place, facts, _PATIENCE.value)
+  if not cluster.first():
+    log.mute()
+  hosts = cluster.hosts()
+  log.say(f'{place.count} process(es) on {", ".join(hosts[:8])}'
+          + f' and {len(hosts) - 8} more' * (len(hosts) > 8)
+          + f' ({place.how}), {len(jax.devices())} '
+          f'{jax.devices()[0].device_kind} device(s); code {code}, '
+          + ', '.join(f'{name} {version}' for name, version in of.items()))
+
+
 def _main(argv):
   if len(argv) > 1:
     raise app.UsageError(f'unknown arguments: {argv[1:]}')
   logging.set_verbosity(logging.WARNING)  # orbax tells every detail of a save
   try:
+    _start(_CONFIG.value)
+    preempt.listen()
     run(_CONFIG.value, _WORKDIR.value)
-  except ValueError as e:
+  except (TimeoutError, ValueError) as e:
     print(f'error: {e}', file=sys.stderr)
-    sys.exit(1)
+    sys.exit(REFUSED if isinstance(e, ValueError) else DIED)
+  except Exception:  # a peer that is gone, a full disk, a bug
+    traceback.print_exc()
+    sys.exit(DIED)
 
 
 if __name__ == '__main__':

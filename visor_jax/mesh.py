@@ -107,12 +107,22 @@ def row_ways(mesh) -> int:
   return mesh.shape['data'] * mesh.shape['fsdp']
 
 
+def own(count: int, mesh) -> list[int]:
+  """The rows of a global batch that this process places, in order.
+
+  Which they are is the mesh's affair: on a TPU, devices of a host need not be
+  neighbours in it, and those of two hosts may share their rows.
+  """
+  where = rows(mesh).addressable_devices_indices_map((count,))
+  return sorted({i for part, in where.values() for i in range(count)[part]})
+
+
 def place(tree, mesh):
   """Host-local numpy rows to global arrays, split along the batch.
 
   Args:
     tree: a Batch or any pytree of numpy arrays whose first axis is the rows of
-      this process, contiguous in the global batch.
+      this process, those of `own`.
     mesh: of `make`.
 
   Raises:
@@ -120,9 +130,10 @@ def place(tree, mesh):
   """
   if isinstance(tree, batch_lib.Batch):
     return tree.map(lambda x: place(x, mesh))
-  ways, count = row_ways(mesh), len(tree) * jax.process_count()
-  if count % ways:
+  ways = row_ways(mesh)
+  here = len(own(ways, mesh))
+  if len(tree) % here:
     raise ValueError(
-        f'a batch of {count} rows does not divide by mesh.data * mesh.fsdp = '
-        f'{ways}; change the stage\'s batch or the mesh')
+        f'a batch of {len(tree) * ways // here} rows does not divide by '
+        f'mesh.data * mesh.fsdp = {ways}; change the batch or the mesh')
   return jax.make_array_from_process_local_data(rows(mesh), np.asarray(tree))

@@ -45,7 +45,7 @@ def search(subject: run.Subject, workdir, config) -> tuple[plans.Plan, ...]:
   else:
     greedy(layout, accuracy)
   viable = front(tried, layout, config.search.max_plans)
-  log.write_atomic(folder / 'plans.json', json.dumps(dict(
+  workdir_lib.write(folder / 'plans.json', json.dumps(dict(
       viable=[[int(on) for on in p] for p in viable],
       evaluated=[dict(plan=[int(on) for on in p], accuracy=a, flops=f)
                  for p, (a, f) in tried.items()]), indent=1))

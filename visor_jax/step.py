@@ -1,5 +1,6 @@
 """State, losses and steps: pure functions of (state, batch, plan)."""
 
+import functools
 from typing import NamedTuple
 
 from flax import linen as nn
@@ -75,18 +76,47 @@ def init(model: visor.Visor, seed: int, batch, mesh):
   return make, nn.unbox(boxed), shardings
 
 
-def answer_loss(model, params, batch, plan):
+def answer_loss(model, params, batch, plan, chunk: int = 512):
   """Mean cross-entropy of answer tokens, each predicted one slot before.
+
+  Args:
+    model: a models.visor.Visor.
+    params: nested.
+    batch: a Batch.
+    plan: see models.visor.Visor.
+    chunk: text slots whose logits are held at a time. A row of 4096 over a
+      vocabulary of 152,000 would take 2.5 GB, and as much for its gradient.
 
   Returns:
     loss and metrics: `accuracy` of single tokens.
   """
-  logits = model.apply({'params': params}, batch, plan)[:, :-1]
+  apply = functools.partial(model.apply, {'params': params})
+  hidden = apply(batch, plan, method='hidden')[:, :-1]
   target, weight = batch.tokens[:, 1:], batch.answer[:, 1:]
-  loss = optax.softmax_cross_entropy_with_integer_labels(logits, target)
+
+  def sums(part):
+    hidden, target, weight = part
+    logits = apply(hidden, method='logits')
+    loss = optax.softmax_cross_entropy_with_integer_labels(logits, target)
+    right = (logits.argmax(-1) == target) & weight
+    return jnp.sum(loss * weight), right.sum()
+
+  parts = hidden, target, weight
+  if target.shape[1] <= chunk:
+    loss, right = sums(parts)
+  else:
+    loss, right = jax.tree.map(jnp.sum, jax.lax.map(
+        jax.checkpoint(sums), jax.tree.map(
+            lambda x: _chunks(x, chunk), parts)))
   total = jnp.maximum(weight.sum(), 1)
-  right = (logits.argmax(-1) == target) & weight
-  return jnp.sum(loss * weight) / total, {'accuracy': right.sum() / total}
+  return loss / total, {'accuracy': right / total}
+
+
+def _chunks(x, size):
+  """[B, T, ...] to [chunks, B, size, ...]; the rest is filled with zeros."""
+  x = jnp.pad(x, [(0, 0), (0, -x.shape[1] % size)] + [(0, 0)] * (x.ndim - 2))
+  x = x.reshape(x.shape[0], -1, size, *x.shape[2:])
+  return x.swapaxes(0, 1)
 
 
 def policy_loss(model, params, batch, labels, viable: int):
@@ -115,6 +145,9 @@ def policy_loss(model, params, batch, labels, viable: int):
 def trainer(loss, tx):
   """A train step; jit it with the state donated.
 
+  A step whose loss or gradient is not finite is not applied: the state stays
+  as it was, bit by bit, and the metric `skipped` is 1.
+
   Args:
     loss: (params, batch, extra) -> (loss, metrics).
     tx: optimizer on the flat dict of what trains.
@@ -130,7 +163,12 @@ def trainer(loss, tx):
         state.trained)
     updates, opt = tx.update(grads, state.opt, state.trained)
     trained = optax.apply_updates(state.trained, updates)
-    metrics |= {'loss': value, 'grad_norm': optax.tree.norm(grads)}
+    norm = optax.tree.norm(grads)
+    finite = jnp.isfinite(value) & jnp.isfinite(norm)
+    trained, opt = jax.tree.map(
+        lambda new, old: jnp.where(finite, new, old),
+        (trained, opt), (state.trained, state.opt))
+    metrics |= {'loss': value, 'grad_norm': norm, 'skipped': 1 - finite}
     return State(trained, state.frozen, opt), metrics
 
   return step

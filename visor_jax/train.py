@@ -1,20 +1,25 @@
 """The loop: one for every training stage."""
 
+import functools
 import pathlib
+import sys
 import time
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from visor_jax import checkpoint
 from visor_jax import log
 from visor_jax import mesh as mesh_lib
 from visor_jax import optim
 from visor_jax import plan as plans
+from visor_jax import preempt
 from visor_jax import stages
 from visor_jax import step as step_lib
 from visor_jax.convert import hf
 from visor_jax.data import loader
+from visor_jax.data import packing
 from visor_jax.models import visor
 
 
@@ -31,19 +36,20 @@ def train(config, name: str, workdir, mesh, suite, viable=(), labels=()):
     labels: [(question, label), ...] for the policy stage.
 
   Raises:
-    ValueError: the stage it starts from is not finished.
+    ValueError: the stage it starts from is not finished, its own checkpoints
+      are all bad, or too many steps in a row were not finite.
+    SystemExit: SIGTERM came; the step is saved.
   """
   stage, options = stages.STAGES[name], config[name]
   folder = pathlib.Path(workdir) / name
   with checkpoint.Checkpoints(
       folder / 'checkpoints', config.checkpoint.keep) as saved:
-    start = saved.latest() or 0
+    start = saved.resume()
     if start == options.steps:
       log.say(f'{name}: done before')
       return
-    model = step_lib.model(config)
-    feed = _feed(config, stage, suite, labels)
-    shapes, shardings, make = _parameters(config, model, feed, mesh)
+    model = step_lib.model(config, suite.packed and stage.loss == 'answer')
+    shapes, shardings, make = _parameters(config, model, mesh)
     tx = optim.make(config.optim, options)
     state_shardings = _state_shardings(shapes, shardings, stage, tx, mesh)
     if start:
@@ -55,59 +61,89 @@ def train(config, name: str, workdir, mesh, suite, viable=(), labels=()):
       trained, frozen = optim.split(params, stage.trains)
       opt = jax.jit(tx.init, out_shardings=state_shardings.opt)(trained)
       state = step_lib.State(trained, frozen, opt)
-    loss = _loss(model, stage, viable)
+    loss = _loss(config, model, stage, viable)
     step = jax.jit(step_lib.trainer(loss, tx), donate_argnums=0,
                    out_shardings=(state_shardings, mesh_lib.whole(mesh)))
     plan_at = _plan_at(config, stage, model.layout, viable)
     progress = log.Progress(name, options.steps)
-    with log.Metrics(folder / 'metrics.jsonl', start) as metrics:
-      began = time.monotonic()
-      for i, (batch, extra) in enumerate(feed(start, options.steps), start):
+    feed = _feed(config, stage, suite, labels, mesh, start)
+    with (log.Metrics(folder / 'metrics.jsonl', start) as metrics,
+          log.Skipped(folder / 'nonfinite.jsonl', start, options.batch,
+                      config.optim.patience) as skipped,
+          log.Wait() as wait):
+      began, numbers, padding = time.monotonic(), {}, log.Means()
+      last = start  # step that is saved
+      for i, (batch, extra) in enumerate(wait.batches(feed), start):
+        if preempt.told():
+          skipped.check()
+          if i > last:
+            saved.save(i, state.params, state.opt)
+          saved.wait()
+          log.say(f'{name}: SIGTERM; the same command goes on from step {i}')
+          sys.exit(preempt.EXIT)
+        padding.add(text_padding=np.mean(batch.text_segment == 0),
+                    visual_padding=np.mean(batch.visual_segment == 0))
         batch = mesh_lib.place(batch, mesh)
         extra = plan_at(i) if extra is None else mesh_lib.place(extra, mesh)
-        state, numbers = step(state, batch, extra)
+        before, (state, numbers) = numbers, step(state, batch, extra)
+        wait.busy(functools.partial(jax.block_until_ready, numbers))
+        jax.block_until_ready(before)  # or batches would pile up on the device
         done = i + 1
+        skipped.add(done, numbers['skipped'])
         if done % config.log.every == 0 or done in (start + 1, options.steps):
           row = {k: float(v) for k, v in jax.device_get(numbers).items()}
-          progress.line(done, **row)
+          row['skipped'] = skipped.take()  # of all steps since the last row
+          waited = wait.share()
+          said = {'input-bound' if waited > .1 else 'input': f'{waited:.0%}'}
+          progress.line(done, **row, **suite.counts, **said)
           metrics.write(dict(
-              step=done, **row, learning_rate=float(
+              step=done, **row, **padding.take(), **suite.counts,
+              input_wait=round(waited, 4), learning_rate=float(
                   optim.schedule(options)(i)),
               seconds=round(time.monotonic() - began, 3)))
+          skipped.check()
         if done % config.checkpoint.every == 0 or done == options.steps:
+          skipped.check()
           saved.save(done, state.params, state.opt)
+          last = done
     saved.wait()
 
 
-def restore(config, name: str, workdir, mesh, suite):
+def restore(config, name: str, workdir, mesh):
   """Parameters of the first finished stage among `name` and its forebears.
+
+  The base that is not trained here is the checkpoint's.
 
   Raises:
     ValueError: none of them is finished.
   """
   model = step_lib.model(config)
-  feed = _feed(config, stages.STAGES['base'], suite, ())
-  shapes, shardings, _ = _parameters(config, model, feed, mesh)
+  shapes, shardings, make = _parameters(config, model, mesh)
+  if name == 'base' and not config.base.steps and config.model.start:
+    return _imported(config, shapes, shardings, make)
   found = _finished(config, (name, *stages.STAGES[name].starts_from), workdir)
   return _result(config, found, workdir, shapes, shardings)
 
 
-def _feed(config, stage, suite, labels):
-  """(start, stop) -> batches of the stage."""
+def _feed(config, stage, suite, labels, mesh, start):
+  """Batches of the stage from a step on."""
+  options = config[stage.name]
   if stage.loss == 'policy':
     load = loader.labelled(suite, 'label', labels, config.seed)
   else:
-    load = loader.training(suite, stage.name)
-  return lambda start, stop: loader.batches(
-      load, config[stage.name].batch, start, stop,
-      process=jax.process_index(), processes=jax.process_count(),
+    load = suite.training(stage.name)
+  return loader.batches(
+      load, options.batch, start, options.steps,
+      own=mesh_lib.own(options.batch, mesh),
       threads=config.data.threads, ahead=config.data.ahead)
 
 
-def _parameters(config, model, feed, mesh):
+def _parameters(config, model, mesh):
   """Abstract parameters, their shardings, and a function that makes them."""
-  batch, _ = next(feed(0, 1))
-  make, shapes, shardings = step_lib.init(model, config.seed, batch, mesh)
+  shape = packing.Shape(1, 1, 1, 1, model.size.vision.tile,
+                        model.size.vision.patches)
+  blank = packing.stack([packing.row([], shape)] * mesh_lib.row_ways(mesh))
+  make, shapes, shardings = step_lib.init(model, config.seed, blank, mesh)
   return shapes, shardings, make
 
 
@@ -185,13 +221,13 @@ def _resume(saved, step, shapes, shardings, stage, tx, state_shardings):
   return step_lib.State(*optim.split(params, stage.trains), opt)
 
 
-def _loss(model, stage, viable):
+def _loss(config, model, stage, viable):
   """(params, batch, extra) -> (loss, metrics)."""
   if stage.loss == 'policy':
     return lambda params, batch, labels: step_lib.policy_loss(
         model, params, batch, labels, len(viable))
   return lambda params, batch, plan: step_lib.answer_loss(
-      model, params, batch, plan)
+      model, params, batch, plan, config.model.loss_chunk)
 
 
 def _plan_at(config, stage, layout: plans.Layout, viable):
@@ -202,5 +238,6 @@ def _plan_at(config, stage, layout: plans.Layout, viable):
   if options.plan == 'viable':
     return lambda i: jnp.asarray(
         plans.plan_at(config.seed, i, viable, options.max_share))
-  fixed = jnp.asarray(getattr(layout, options.plan))
+  selection, = plans.parse(options.plan, layout)
+  fixed = jnp.asarray(selection.plan)
   return lambda i: fixed

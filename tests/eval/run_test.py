@@ -17,7 +17,6 @@ from visor_jax import plan as plans
 from visor_jax import sizes
 from visor_jax import step
 from visor_jax.data import digits
-from visor_jax.data import loader
 from visor_jax.data import packing
 from visor_jax.eval import run
 from visor_jax.models import llm
@@ -41,15 +40,22 @@ ROUTER = plans.Selection('router')
 @pytest.fixture(scope='module')
 def subject():
   """A random model on one device."""
-  mesh = mesh_lib.make(devices=jax.devices()[:1])
-  row, _ = loader.question(SUITE, 'test', 0)
-  _, shapes, _ = step.init(MODEL, 0, packing.stack([row]), mesh)
+  return make(mesh_lib.make(devices=jax.devices()[:1]))
+
+
+def make(mesh):
+  """A random model; pair_test has it on two processes."""
+  row, _ = SUITE.prompt('test', 0)
+  _, shapes, _ = step.init(
+      MODEL, 0, packing.stack([row] * mesh_lib.row_ways(mesh)), mesh)
 
   def fill(path, leaf):
     name = mesh_lib.path_name(path)
     x = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(
         leaf.shape)
-    return np.float32(1 + .2 * x if name.endswith('scale') else x / 2)
+    x = np.float32(1 + .2 * x if name.endswith('scale') else x / 2)
+    return jax.make_array_from_callback(
+        x.shape, mesh_lib.whole(mesh), lambda at: x[at])
 
   params = jax.tree_util.tree_map_with_path(fill, shapes)
   return run.Subject(MODEL, params, mesh, SUITE, VIABLE)

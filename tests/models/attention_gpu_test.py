@@ -1,4 +1,4 @@
-"""cuDNN against query chunks: JAX_PLATFORMS=cuda pytest -m drill FILE."""
+"""cuDNN against query chunks: JAX_PLATFORMS=cuda pytest -m drill -n0 FILE."""
 
 import jax
 import jax.numpy as jnp

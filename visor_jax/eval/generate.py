@@ -8,6 +8,7 @@ import dataclasses
 import functools
 
 import jax
+from jax.experimental import multihost_utils
 import jax.numpy as jnp
 import numpy as np
 
@@ -120,7 +121,8 @@ def answers(model, params, batches, selection: plans.Selection,
   Args:
     model: a models.visor.Visor.
     params: nested.
-    batches: of (ids, Batch), all of one shape; rows with id None fill up.
+    batches: of (ids, Batch), all of one shape; rows with id None fill up. On
+      several processes a Batch is global and its ids those of all its rows.
     selection: which plan, or who chooses it.
     sampling: how to draw.
     key: of the draw.
@@ -129,10 +131,10 @@ def answers(model, params, batches, selection: plans.Selection,
 
   Yields:
     (ids, plan or None for the base, int32 [n, tokens]), a group at a time, in
-    the order in which groups fill up.
+    the order in which groups fill up; the same in all processes.
   """
   def finish(ids, made, plan):
-    tokens = np.asarray(decode(model, params, *made, plan, sampling, key))
+    tokens = whole(decode(model, params, *made, plan, sampling, key))
     here = [i for i, number in enumerate(ids) if number is not None]
     return [ids[i] for i in here], plan, tokens[here]
 
@@ -147,7 +149,8 @@ def answers(model, params, batches, selection: plans.Selection,
   for ids, batch in batches:
     size = len(ids)
     scores, routed = route(model, params, batch)
-    chosen = np.asarray(router.choose(scores, len(viable), confidence))
+    # Groups are formed of the choices of all, or processes would part ways.
+    chosen = whole(router.choose(scores, len(viable), confidence))
     for number, plan in enumerate(viable):
       came = [i for i in np.flatnonzero(chosen == number)
               if ids[i] is not None]
@@ -164,6 +167,11 @@ def answers(model, params, batches, selection: plans.Selection,
           waiting[plan] = some, picked
   for plan, (ids, rows) in waiting.items():
     yield resumed(ids + [None] * (size - len(ids)), rows, plan)
+
+
+def whole(x) -> np.ndarray:
+  """All of a global array, in every process."""
+  return multihost_utils.process_allgather(x, tiled=True)
 
 
 @jax.jit

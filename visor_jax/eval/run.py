@@ -1,21 +1,25 @@
 """Answers of a model to a stream of questions, written as they come.
 
 A chunk of questions is a file; one that is there is not asked again, so a run
-that was cut off goes on where it was.
+that was cut off goes on where it was. Of several processes each prepares and
+scores the questions whose rows it holds, and all know all answers.
 """
 
 import dataclasses
 import json
 import pathlib
+import sys
 from typing import Any
 
 import jax
 import numpy as np
 
+from visor_jax import cluster
 from visor_jax import log
 from visor_jax import mesh as mesh_lib
 from visor_jax import plan as plans
-from visor_jax.data import loader
+from visor_jax import preempt
+from visor_jax import workdir
 from visor_jax.data import packing
 from visor_jax.eval import generate
 from visor_jax.eval import scores
@@ -61,17 +65,33 @@ def answers(subject: Subject, stream: str, count: int,
     A row per question, in order: index, family, question, gold, answer, score,
     plan (list of 0/1, None for the base), llm_prefill_flops, and those that
     the base would take.
+
+  Raises:
+    SystemExit: SIGTERM came; the chunks that are done are kept.
   """
   rows = []
   progress = log.Progress(f'{stream} questions, plan {selection}', count)
-  for start in range(0, count, config.chunk):
-    stop = min(start + config.chunk, count)
-    path = pathlib.Path(folder) / str(selection) / f'{start}-{stop}.jsonl'
-    if not path.exists():
+  chunks = [(start, min(start + config.chunk, count))
+            for start in range(0, count, config.chunk)]
+  path = lambda start, stop: (
+      pathlib.Path(folder) / str(selection) / f'{start}-{stop}.jsonl')
+  # All must skip the same ones; only process 0 looks, because a host that looks
+  # too early may see a file too late.
+  there, *_ = cluster.gather(
+      cluster.first() and [path(*chunk).exists() for chunk in chunks])
+  for (start, stop), known in zip(chunks, there):
+    if preempt.told():
+      log.say(f'{stream} questions: SIGTERM; the same command goes on from '
+              f'question {start}')
+      sys.exit(preempt.EXIT)
+    if known:
+      part = log.read_jsonl(path(start, stop))
+    else:
       part = _chunk(subject, stream, start, stop, selection, config.batch,
                     score)
-      log.write_atomic(path, ''.join(json.dumps(r) + '\n' for r in part))
-    rows += log.read_jsonl(path)
+      workdir.write(path(start, stop),
+                    ''.join(json.dumps(r) + '\n' for r in part))
+    rows += part
     progress.line(stop, score=float(np.mean([r['score'] for r in rows])))
   return rows
 
@@ -79,15 +99,15 @@ def answers(subject: Subject, stream: str, count: int,
 def _chunk(subject, stream, start, stop, selection, size, score):
   """Answers questions start..stop, `size` at a time."""
   suite, asked = subject.suite, {}
+  own = mesh_lib.own(size, subject.mesh)
 
   def batches():
     for first in range(start, stop, size):
       # The last batch is filled up with repeats that nobody reads.
-      made = [loader.question(suite, stream, min(i, stop - 1))
-              for i in range(first, first + size)]
+      made = [suite.prompt(stream, min(first + i, stop - 1)) for i in own]
       host = packing.stack([row for row, _ in made])
       ids = [i if i < stop else None for i in range(first, first + size)]
-      asked.update(zip(ids, zip(
+      asked.update(zip((ids[i] for i in own), zip(
           (record.turns[0] for _, record in made),
           (host.visual_segment > 0).sum(axis=1).tolist(),
           (host.text_segment > 0).sum(axis=1).tolist())))
@@ -95,13 +115,15 @@ def _chunk(subject, stream, start, stop, selection, size, score):
 
   rows = {}
   routing = int(selection.selector == 'router')
-  sampling = generate.Sampling(suite.answer_tokens, (suite.words.end,))
+  sampling = generate.Sampling(suite.answer_tokens, suite.ends)
   for ids, plan, tokens in generate.answers(
       subject.model, subject.params, batches(), selection, sampling,
       jax.random.key(0), subject.viable, subject.confidence):
     for i, said in zip(ids, tokens):
+      if i not in asked:  # another process did
+        continue
       turn, visual, text = asked[i]
-      answer = suite.words.decode(said)
+      answer = suite.decode(said)
       rows[i] = dict(
           index=i, family=turn.family, question=turn.question,
           gold=turn.answer, answer=answer,
@@ -111,4 +133,6 @@ def _chunk(subject, stream, start, stop, selection, size, score):
               subject.model, plan, visual, text, routing),
           base_prefill_flops=generate.prefill_flops(
               subject.model, None, visual, text))
+  rows = {r['index']: r
+          for part in cluster.gather([*rows.values()]) for r in part}
   return [rows[i] for i in range(start, stop)]

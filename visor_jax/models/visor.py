@@ -52,10 +52,18 @@ class Visor(nn.Module):
 
   def __call__(self, batch: batch_lib.Batch, plan) -> jax.Array:
     """Logits, float32 [B, T, C], one row for every text slot."""
+    return self.logits(self.hidden(batch, plan))
+
+  def hidden(self, batch: batch_lib.Batch, plan) -> jax.Array:
+    """What the last layer says of every text slot, [B, T, D]."""
     rows = llm.rows(batch)
     stream = self.embed(batch)
     layout, bits = self._resolve(plan)
-    return self.llm.logits(self.llm.run(stream, rows, layout, bits).text)
+    return self.llm.run(stream, rows, layout, bits).text
+
+  def logits(self, hidden: jax.Array) -> jax.Array:
+    """The output head: [B, T, D] to float32 [B, T, C]."""
+    return self.llm.logits(hidden)
 
   def embed(self, batch: batch_lib.Batch) -> llm.Stream:
     """Text embeddings and visual tokens."""

@@ -1,0 +1,15 @@
+"""One of two processes that ask together; see pair_test.py.
+
+  python -m tests.eval.pair FOLDER
+"""
+
+import os
+import sys
+
+from tests.eval import pair_test
+from visor_jax import cluster
+from visor_jax import mesh as mesh_lib
+
+if __name__ == '__main__':
+  cluster.start(cluster.find(os.environ), {}, patience=100)
+  pair_test.ask(mesh_lib.make(), sys.argv[1])

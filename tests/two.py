@@ -1,0 +1,52 @@
+"""One of two processes that try out visor_jax.cluster; see cluster_test.py.
+
+Prints what it found as JSON.
+"""
+
+import json
+import os
+import pathlib
+import sys
+import time
+
+import jax
+
+from visor_jax import cluster
+from visor_jax import config as config_lib
+from visor_jax import workdir
+
+
+def refused(act):
+  try:
+    act()
+  except (RuntimeError, TimeoutError, ValueError) as e:
+    return str(e)
+
+
+def claim(path):
+  with workdir.claim(path, config_lib.default()):
+    workdir.write(path / 'file', f'in {jax.process_index()}: a text')
+    return (path / 'file').read_text()
+
+
+def main(root):
+  cluster.start(cluster.find(os.environ), {'code': 'abc'}, patience=60)
+  me, found = jax.process_index(), {}
+  found['first'] = cluster.first()
+  found['shared'] = cluster.share('a text', f'text {me}')
+  found['gathered'] = cluster.gather([{'index': 1, 'score': .1}] * 50 * me)
+  found['agreed'] = refused(
+      lambda: cluster.agree('a choice', lambda: int('7x'[:1 + me])))
+  found['data'] = refused(lambda: workdir.same_data(root, {'a': f'{me}'}))
+  found['claimed'] = claim(root / 'a')
+  found['apart'] = refused(lambda: claim(root / f'b{me}'))
+  with workdir.claim(root / 'a', config_lib.default()):
+    found['busy'] = refused(lambda: claim(root / 'a'))
+  found['lost'] = refused(lambda: cluster.share(f'at {me}'))
+  time.sleep(3 * me)
+  found['late'] = refused(lambda: cluster.share('lunch', patience=1))
+  print(json.dumps(found))
+
+
+if __name__ == '__main__':
+  main(pathlib.Path(sys.argv[1]))

@@ -1,0 +1,65 @@
+"""One of two processes that save together; see checkpoint_test.py.
+
+Prints what it found as JSON, and leaves when either is told to.
+"""
+
+import json
+import os
+import pathlib
+import sys
+import time
+
+import jax
+from jax import numpy as jnp
+import numpy as np
+
+from visor_jax import checkpoint
+from visor_jax import cluster
+from visor_jax import manifest
+from visor_jax import mesh as mesh_lib
+from visor_jax import preempt
+
+
+def main(folder):
+  cluster.start(cluster.find(os.environ), {}, patience=120)
+  preempt.listen()
+  second, found = not cluster.first(), {}
+  mesh = mesh_lib.make(data=2, fsdp=-1)
+  place = {'w': mesh_lib.rows(mesh)}
+  params = jax.jit(lambda: {'w': jnp.arange(4000.).reshape(8, 500)},
+                   out_shardings=place)()
+
+  def saved(act):
+    with checkpoint.Checkpoints(folder) as checkpoints:
+      found = act(checkpoints)
+    cluster.share('done')
+    return found
+
+  with jax.set_mesh(mesh):
+    saved(lambda c: [c.save(step, params, (params,)) for step in (2, 4)])
+    found['resumed'] = [saved(lambda c: c.resume())]
+    back, _ = saved(lambda c: c.restore(4, checkpoint.abstract(params, place)))
+    found['same'] = all(
+        np.array_equal(a.data, b.data) for a, b in zip(
+            back['w'].addressable_shards, params['w'].addressable_shards))
+    data = max((folder / '4/params/ocdbt.process_1/d').iterdir(),
+               key=lambda path: path.stat().st_size)
+    for harm in (lambda: data.write_bytes(data.read_bytes()[::-1]),
+                 (folder / '4' / manifest.name(1)).unlink):
+      if second:
+        harm()
+      cluster.share('harm is done')
+      found['resumed'].append(saved(lambda c: c.resume()))
+    step = 4
+    while not preempt.told():
+      step += 1
+      (folder.parent / f'ready{second:d}').touch()
+      time.sleep(.01 + .02 * second)  # they are not at the same step
+    saved(lambda c: c.save(step, params, (params,)))
+    found['told'] = step
+  print(json.dumps(found), flush=True)
+  sys.exit(preempt.EXIT)
+
+
+if __name__ == '__main__':
+  main(pathlib.Path(sys.argv[1]))
