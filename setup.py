@@ -32,10 +32,12 @@ setuptools.setup(
     extras_require={
         # transformers is the oracle that the model is held against.
         'test': ['pytest', 'pytest-xdist', 'ruff', 'safetensors',
+                 'tensorboardX',
                  'tensorflow-datasets', 'torch==2.13.0',
                  'transformers==5.23.0'],
         'hub': ['huggingface_hub'],
         'tfds': ['tensorflow-datasets'],
+        'tensorboard': ['tensorboardX'],
         'cuda': ['jax[cuda13]'],
         'tpu': ['jax[tpu]'],
         # The compiler for TPUs, libtpu, at the version that jax pins.

@@ -30,6 +30,19 @@ def env(monkeypatch):
   return put
 
 
+def test_xla_is_told_to_send_while_it_computes():
+  """Once, and not against what the user says."""
+  env = {'XLA_FLAGS': '--xla_gpu_enable_latency_hiding_scheduler=false'}
+  cluster.overlap(env)
+  assert env['XLA_FLAGS'] == (
+      '--xla_gpu_enable_latency_hiding_scheduler=false')
+  assert '--xla_tpu_overlap_compute_collective_tc=true' in (
+      env['LIBTPU_INIT_ARGS'].split())
+  before = dict(env)
+  cluster.overlap(env)
+  assert env == before
+
+
 # Finding the place ------------------------------------------------------------
 
 EXPLICIT = dict(JAX_COORDINATOR_ADDRESS='a:1234', JAX_NUM_PROCESSES='4',

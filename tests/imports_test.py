@@ -16,11 +16,11 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 # The longest name that fits a module decides: eval.scores before eval.
 FLOORS = {
-    'plan': 0, 'sizes': 0, 'flops': 0, 'config': 0, 'batch': 0,
+    'plan': 0, 'sizes': 0, 'chips': 0, 'flops': 0, 'config': 0, 'batch': 0,
     'models': 1, 'data': 1, 'convert': 1, 'report': 1, 'eval.scores': 1,
     'eval.benchmarks': 1, 'manifest': 1, 'roll': 1,
     'mesh': 2, 'optim': 2, 'checkpoint': 2, 'log': 2, 'workdir': 2,
-    'preempt': 2, 'cluster': 2,
+    'preempt': 2, 'cluster': 2, 'measure': 2,
     'convert.facts': 2,
     'data.prepare': 3,  # a command, which talks
     'step': 3, 'stages': 3, 'eval.generate': 3, 'eval.run': 3,
@@ -64,6 +64,7 @@ DOORS = {
     'ml_collections': ('config', 'main', 'preflight'),
     'matplotlib': ('report',),
     'huggingface_hub': ('convert.hub',),
+    'tensorboardX': ('log',),
 }
 
 # (who, whom), by prefix, library or room: said apart, because it is what a

@@ -1,6 +1,7 @@
 """Files that are whole or absent, rows that are there once."""
 
 import json
+import sys
 import threading
 import time
 
@@ -156,11 +157,35 @@ def test_what_fails_on_the_device_is_raised():
       wait.busy(fail)
 
 
-def test_means_are_of_the_steps_since_they_were_taken():
-  means = log.Means()
-  means.add(a=1., b=0.)
-  means.add(a=2., b=1.)
-  assert means.take() == {'a': 1.5, 'b': .5}
-  means.add(a=7., b=0.)
-  assert means.take() == {'a': 7., 'b': 0.}
-  assert means.take() == {}
+def test_tensorboard_shows_what_the_file_has(tmp_path):
+  """Rows of steps that are done again are not shown twice."""
+  from tensorboardX.proto import event_pb2
+  from tensorboardX.record_writer import struct
+
+  def shown():
+    for file in sorted((tmp_path / 'board').iterdir()):
+      data = file.read_bytes()
+      while data:
+        size, = struct.unpack('<Q', data[:8])
+        event = event_pb2.Event.FromString(data[12:12 + size])
+        data = data[16 + size:]
+        if event.session_log.status:
+          yield 'start', event.step
+        yield from ((v.tag, event.step, v.simple_value)
+                    for v in event.summary.value)
+
+  for start in (0, 2):
+    with log.Metrics(
+        tmp_path / 'm.jsonl', start, tmp_path / 'board') as metrics:
+      for step in range(start + 1, 4):
+        metrics.write(dict(step=step, loss=step / 4))
+  assert list(shown()) == [
+      ('start', 1), ('loss', 1, .25), ('loss', 2, .5), ('loss', 3, .75),
+      ('start', 3), ('loss', 3, .75)]
+  assert [r['step'] for r in log.read_jsonl(tmp_path / 'm.jsonl')] == [1, 2, 3]
+
+
+def test_without_tensorboard_the_extra_is_named(tmp_path, monkeypatch):
+  monkeypatch.setitem(sys.modules, 'tensorboardX', None)
+  with pytest.raises(ValueError, match=r"pip install 'visor_jax\[tensorb"):
+    log.Metrics(tmp_path / 'm.jsonl', 0, tmp_path / 'board')

@@ -66,6 +66,43 @@ def test_a_size_of_zero_is_the_same_error():
     mesh_lib.make(-1, 0, 1)
 
 
+def numbers(mesh):
+  return np.vectorize(lambda d: d.id)(mesh.devices)
+
+
+def test_only_data_crosses_slices(monkeypatch):
+  """Devices of a slice are neighbours in fsdp and tensor, in any order."""
+  monkeypatch.setattr(mesh_lib, '_slice', lambda d: d.id % 2)
+  found = numbers(mesh_lib.make(4, 2, 1))
+  assert found.shape == (4, 2, 1) and sorted(found.flat) == list(range(8))
+  assert (found % 2 == np.array([0, 0, 1, 1])[:, None, None]).all()
+  # Devices that are not TPUs may be as fast between hosts as within.
+  assert numbers(mesh_lib.make(1, 8, 1)).shape == (1, 8, 1)
+
+
+def test_slices_of_tpus_are_parted_by_data_alone(monkeypatch):
+  @dataclasses.dataclass
+  class Device:
+    id: int
+    platform: str = 'tpu'
+
+    @property
+    def slice_index(self):
+      return self.id // 2
+
+  with pytest.raises(ValueError, match=r'mesh\.data=2 .* the 4 slices'):
+    mesh_lib.make(2, 4, 1, devices=[Device(i) for i in range(8)])
+
+
+def test_a_batch_that_does_not_spread_names_its_keys():
+  mesh = mesh_lib.make(2, 2, 2)
+  mesh_lib.check_batch('full', 16, mesh, 4)
+  with pytest.raises(ValueError, match=r'full\.batch is 6.* = 4 does not'):
+    mesh_lib.check_batch('full', 6, mesh)
+  with pytest.raises(ValueError, match=r'= 4 times full\.accumulate = 3 does'):
+    mesh_lib.check_batch('full', 16, mesh, 3)
+
+
 # Parameters -------------------------------------------------------------------
 
 

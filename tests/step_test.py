@@ -105,6 +105,28 @@ def test_a_step_trains_what_trains_and_keeps_the_rest():
   assert jax.tree.map(float, new.params) == {'a': {'w': -4.}, 'b': {'w': 3.}}
 
 
+@pytest.mark.parametrize('parts', [2, 4])
+def test_gradients_that_are_accumulated_are_those_of_the_batch(parts):
+  """Also where some rows, or all of a part, have no targets."""
+  def loss(params, rows, plan):
+    x, weight = rows
+    value = jnp.tanh(x @ params['a']['w']) * plan
+    return step._means((value * weight).sum(), (weight * (x[:, 0] > 0)).sum(),
+                       weight)
+
+  rng = np.random.default_rng(0)
+  x = jnp.asarray(rng.standard_normal((8, 3)), jnp.float32)
+  rows = x, jnp.array([1, 0, 1, 0, 0, 0, 1, 0])
+  trained = {'a/w': jnp.asarray(rng.standard_normal(3), jnp.float32)}
+  tx = optax.adam(.1)
+  state = step.State(trained, {}, tx.init(trained))
+  run = lambda parts: jax.jit(step.trainer(loss, tx, parts))(state, rows, 2.)
+  (want, want_metrics), (got, metrics) = run(1), run(parts)
+  assert want_metrics['targets'] == 3
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5),
+               (got, metrics), (want, want_metrics))
+
+
 @pytest.mark.parametrize('batch,extra', [
     (np.nan, 0.), (np.inf, 0.), (0., np.nan), (1e30, 0.)])
 def test_a_step_that_is_not_finite_is_not_applied(batch, extra):

@@ -32,6 +32,15 @@ PATIENCE = 600  # seconds that processes which work in step wait for another
 
 _CLUSTERS = {'SLURM_JOB_ID': 'SLURM', 'KUBERNETES_SERVICE_HOST': 'GKE',
              'OMPI_COMM_WORLD_SIZE': 'Open MPI'}
+# Latency hiding: on TPUs it is on, but for collectives that run beside compute.
+_OVERLAP = {
+    'XLA_FLAGS': ('xla_gpu_enable_latency_hiding_scheduler',),
+    'LIBTPU_INIT_ARGS': (
+        'xla_tpu_enable_async_collective_fusion',
+        'xla_tpu_enable_async_collective_fusion_fuse_all_gather',
+        'xla_tpu_overlap_compute_collective_tc',
+        'xla_enable_async_all_gather',
+    )}
 _hosts = {0: socket.gethostname()}  # process -> host, from the roll call
 _uses = itertools.count()  # barriers; processes come to them in one order
 
@@ -151,6 +160,18 @@ def code() -> str:
   for path in sorted(root.rglob('*.py')):
     digest.update(f'{path.relative_to(root)}\n'.encode() + path.read_bytes())
   return digest.hexdigest()[:12]
+
+
+def overlap(env) -> None:
+  """Tells XLA to send while it computes; before it is used.
+
+  Args:
+    env: os.environ, where what is said already stays.
+  """
+  for name, options in _OVERLAP.items():
+    said = env.get(name, '')
+    env[name] = ' '.join([said, *(
+        f'--{option}=true' for option in options if option not in said)]).strip()
 
 
 # Once they run ----------------------------------------------------------------

@@ -25,6 +25,7 @@ def _stage(train_plan: str) -> ml_collections.ConfigDict:
   c = ml_collections.ConfigDict()
   c.steps = 0  # 0 leaves the stage out; the next starts from the one before
   c.batch = 64  # rows of the global batch
+  c.accumulate = 1  # parts of a batch, one after the other, in less memory
   c.learning_rate = 1e-3  # at its highest
   c.warmup = 0.03  # share of the steps with a rising learning rate
   c.final = 0.0  # the cosine ends at this share of the learning rate
@@ -58,6 +59,7 @@ def default() -> ml_collections.ConfigDict:
   m.router.hidden = 128  # width of the router's MLP
   m.dtype = 'float32'  # computed in; parameters are float32
   m.remat = True  # recompute layers in the backward pass
+  m.saves = 'input'  # of a layer by remat; or dots: products with weights too
   m.scan = True  # scan layers that repeat
   m.attention = 'auto'  # by backend; or chunked, cudnn, splash
   m.attention_chunk = 512  # queries scored at a time by chunked
@@ -142,13 +144,18 @@ def default() -> ml_collections.ConfigDict:
 
   c.log = ml_collections.ConfigDict()
   c.log.every = 50  # steps
+  c.log.tensorboard = False  # metrics for TensorBoard too, in STAGE/tensorboard
+  c.log.trace = ()  # (first, last) step of a profiler trace, in STAGE/trace
+
+  c.compiled = 'compiled'  # programs are kept here in the workdir; '' for not
   return c.lock()
 
 
 # Keys that change how a run is done, never what comes out.
-_LAYOUT = ('stage', 'log', 'mesh', 'checkpoint', 'data.threads', 'data.ahead',
-           'model.remat', 'model.scan', 'model.loss_chunk', 'optim.patience',
-           'eval.batch', 'eval.chunk')
+_LAYOUT = ('stage', 'log', 'mesh', 'checkpoint', 'compiled', 'data.threads',
+           'data.ahead', 'model.remat', 'model.saves', 'model.scan',
+           'model.loss_chunk', 'optim.patience', 'eval.batch', 'eval.chunk',
+           *(f'{s}.accumulate' for s in STAGES))
 
 
 def identity(config) -> dict:
@@ -263,6 +270,7 @@ _CHOICES = {
     'model.cross.init': ('zero', 'copy'),
     'model.router.token': ('learned', 'last', 'visual'),
     'model.dtype': ('float32', 'bfloat16'),
+    'model.saves': ('input', 'dots'),
     'model.attention': ('auto', 'chunked', 'cudnn', 'splash'),
     'data.suite': ('', 'digits'),
     'label.score': ('exact', 'anls', 'token'),
@@ -282,7 +290,7 @@ _POSITIVE = (
     'log.every', 'data.threads', 'data.ahead', 'data.digits.frames',
     'data.window', 'data.row.text', 'data.row.tiles', 'data.row.prompts',
     'data.prompt.text', 'data.prompt.tiles', 'optim.patience') + tuple(
-        f'{s}.batch' for s in STAGES)
+        f'{s}.{key}' for s in STAGES for key in ('batch', 'accumulate'))
 
 
 def validate(config) -> None:
@@ -311,6 +319,16 @@ def validate(config) -> None:
       if config[stage][key] < 0:
         raise ValueError(
             f'{stage}.{key} is {config[stage][key]}, less than 0')
+  for stage in STAGES:
+    if config[stage].batch % config[stage].accumulate:
+      raise ValueError(
+          f'{stage}.accumulate is {config[stage].accumulate}, which does not '
+          f'divide {stage}.batch, {config[stage].batch}')
+  if config.log.trace and not (
+      len(config.log.trace) == 2
+      and 0 <= config.log.trace[0] <= config.log.trace[1]):
+    raise ValueError(f'log.trace is {config.log.trace}; expected (first, last) '
+                     'of the steps to trace, or ()')
   for key in ('data.sources', 'eval.sources') + tuple(
       f'{s}.sources' for s in STAGES):
     _validate_sources(key, value(key))

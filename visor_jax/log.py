@@ -1,6 +1,5 @@
 """Metrics, progress and time: what a person reads while a run runs."""
 
-import collections
 import concurrent.futures
 import json
 import os
@@ -95,37 +94,27 @@ class Wait:
     return share
 
 
-class Means:
-  """Means of numbers over the steps since they were last taken."""
-
-  def __init__(self):
-    self._sums, self._count = collections.Counter(), 0
-
-  def add(self, **numbers: float) -> None:
-    self._sums.update(numbers)
-    self._count += 1
-
-  def take(self) -> dict[str, float]:
-    """The means, rounded; counting begins anew."""
-    found = {k: round(float(v) / self._count, 4) for k, v in self._sums.items()}
-    self._sums, self._count = collections.Counter(), 0
-    return found
-
-
 class Metrics:
   """metrics.jsonl of a stage: a row per logged step, none twice.
 
   Args:
     path: of the file.
     step: rows after this step are of a run that was cut off; they go.
+    tensorboard: a folder, to write the numbers for TensorBoard too.
+
+  Raises:
+    ValueError: tensorboardX is not installed.
   """
 
-  def __init__(self, path, step: int = 0):
+  def __init__(self, path, step: int = 0, tensorboard=None):
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    self._board = None
     if _muted:
       self._file = open(os.devnull, 'a')
       return
+    if tensorboard:
+      self._board = _board(tensorboard, step)
     rows = [r for r in read_jsonl(path) if r['step'] <= step]
     write_atomic(path, ''.join(json.dumps(r) + '\n' for r in rows))
     self._file = open(path, 'a')
@@ -135,10 +124,28 @@ class Metrics:
 
   def __exit__(self, *exc):
     self._file.close()
+    if self._board:
+      self._board.close()
 
   def write(self, row: dict) -> None:
     self._file.write(json.dumps(row) + '\n')
     self._file.flush()
+    if self._board:
+      for name, value in row.items():
+        if name != 'step':
+          self._board.add_scalar(name, value, row['step'])
+      self._board.flush()
+
+
+def _board(folder, step):
+  """A writer whose later steps, of a run that was cut off, are not shown."""
+  try:
+    import tensorboardX
+  except ImportError:
+    raise ValueError('log.tensorboard needs tensorboardX: pip install '
+                     "'visor_jax[tensorboard]'") from None
+  return tensorboardX.SummaryWriter(
+      str(folder), purge_step=step + 1, filename_suffix=f'.{step}')
 
 
 class Skipped:

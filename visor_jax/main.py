@@ -108,12 +108,10 @@ def open_suite(config, jobs):
 
 def _check_batches(config, mesh):
   """Finds now what would else be found hours later."""
-  ways = mesh_lib.row_ways(mesh)
-  for key in (*config_lib.STAGES, 'eval'):
-    if config[key].batch % ways:
-      raise ValueError(
-          f'{key}.batch is {config[key].batch}, which mesh.data * mesh.fsdp = '
-          f'{ways} does not divide')
+  mesh_lib.check_batch('eval', config.eval.batch, mesh)
+  for name in config_lib.STAGES:
+    stage = config[name]
+    mesh_lib.check_batch(name, stage.batch, mesh, stage.accumulate)
 
 
 def _job(job, config, folder, mesh, suite):
@@ -191,6 +189,7 @@ def _start(config):
     TimeoutError: naming who is missing.
     ValueError: naming who differs in code, versions or config.
   """
+  cluster.overlap(os.environ)
   given = zip(cluster.EXPLICIT, (_COORDINATOR, _PROCESSES, _PROCESS))
   place = cluster.find(os.environ | {
       name: str(flag.value) for name, flag in given if flag.value is not None},
@@ -210,6 +209,13 @@ def _start(config):
           + ', '.join(f'{name} {version}' for name, version in of.items()))
 
 
+def _keep_programs(config, workdir):
+  """Compiled programs outlive the process, unless jax was told where."""
+  if config.compiled and not jax.config.jax_compilation_cache_dir:
+    jax.config.update('jax_compilation_cache_dir', os.path.abspath(
+        os.path.join(workdir, config.compiled)))
+
+
 def _main(argv):
   if len(argv) > 1:
     raise app.UsageError(f'unknown arguments: {argv[1:]}')
@@ -217,6 +223,7 @@ def _main(argv):
   try:
     _start(_CONFIG.value)
     preempt.listen()
+    _keep_programs(_CONFIG.value, _WORKDIR.value)
     run(_CONFIG.value, _WORKDIR.value)
   except (TimeoutError, ValueError) as e:
     print(f'error: {e}', file=sys.stderr)

@@ -1,5 +1,6 @@
 """Devices: the mesh, what logical axes mean on it, and placing arrays."""
 
+import collections
 import math
 
 from flax import linen as nn
@@ -35,8 +36,12 @@ RULES = {
 def make(data: int = -1, fsdp: int = 1, tensor: int = 1, devices=None):
   """A mesh with axes data, fsdp and tensor; one may be -1 to fill.
 
+  Of several slices, or hosts of GPUs, data alone crosses the slow network
+  between them: in it slices follow one another.
+
   Raises:
-    ValueError: the sizes do not multiply to the number of devices.
+    ValueError: the sizes do not multiply to the number of devices, or data is
+      no multiple of the slices of TPUs.
   """
   devices = jax.devices() if devices is None else devices
   shape = [data, fsdp, tensor]
@@ -47,9 +52,25 @@ def make(data: int = -1, fsdp: int = 1, tensor: int = 1, devices=None):
     raise ValueError(
         f'mesh.data={data}, mesh.fsdp={fsdp}, mesh.tensor={tensor} do not '
         f'multiply to the {len(devices)} devices there are; one may be -1')
+  parts = collections.defaultdict(list)
+  for device in devices:
+    parts[_slice(device)].append(device)
+  if shape[0] % len(parts):
+    if devices[0].platform == 'tpu':
+      raise ValueError(
+          f'mesh.data={shape[0]} is no multiple of the {len(parts)} slices; '
+          'only data may cross the network between them')
+    parts = {0: devices}  # what is slow there is the user's to know
+  grids = [jax.make_mesh((shape[0] // len(parts), *shape[1:]), AXES,
+                         devices=part).devices for part in parts.values()]
   # Auto axes: linen's logical constraints fail on explicit ones.
-  return jax.make_mesh(tuple(shape), AXES, devices=devices,
-                       axis_types=(AxisType.Auto,) * len(AXES))
+  return jax.sharding.Mesh(np.concatenate(grids), AXES,
+                           axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def _slice(device):
+  """The number of the group whose devices have a fast network."""
+  return getattr(device, 'slice_index', None)
 
 
 def _axes(names, mesh):
@@ -105,6 +126,26 @@ def rows(mesh) -> NamedSharding:
 def row_ways(mesh) -> int:
   """Over how many devices the rows of a batch are split."""
   return mesh.shape['data'] * mesh.shape['fsdp']
+
+
+def check_batch(name: str, rows: int, mesh, parts: int = 1) -> None:
+  """Whether the rows spread evenly over the devices.
+
+  Args:
+    name: of the stage, for the error.
+    rows: of the global batch.
+    mesh: of `make`.
+    parts: that the batch is computed in, one after the other.
+
+  Raises:
+    ValueError: naming the keys to change.
+  """
+  ways = row_ways(mesh)
+  if rows % (ways * parts):
+    raise ValueError(
+        f'{name}.batch is {rows}, which mesh.data * mesh.fsdp = {ways}'
+        + f' times {name}.accumulate = {parts}' * (parts > 1)
+        + ' does not divide')
 
 
 def own(count: int, mesh) -> list[int]:

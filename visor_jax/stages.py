@@ -18,6 +18,9 @@ class Stage:
     starts_from: the stages whose result it starts from: the first that was
       trained; empty for a fresh start.
     grafts: CROSS weights start here (see `model.cross.init`).
+    passes: that a step makes through vision and connector, and through the
+      decoder: 3 with all gradients, 2 where they only pass through, 1 forward
+      only. None where no formula says what a pass costs.
   """
 
   name: str
@@ -25,6 +28,7 @@ class Stage:
   loss: str = 'answer'
   starts_from: tuple[str, ...] = ()
   grafts: bool = False
+  passes: tuple[int, int] | None = (3, 3)
 
 
 _ROUTER = ('router/.*', False)
@@ -33,10 +37,10 @@ _CROSS = 'llm/cross/.*'
 STAGES = {s.name: s for s in (
     Stage('base', ((_CROSS, False), _ROUTER, ('.*', True))),
     Stage('cross', ((_CROSS, True), ('.*', False)), grafts=True,
-          starts_from=('base',)),
+          starts_from=('base',), passes=(1, 2)),
     Stage('full', (_ROUTER, ('.*', True)), starts_from=('cross', 'base')),
     Stage('universal', (_ROUTER, ('.*', True)),
           starts_from=('full', 'cross', 'base')),
     Stage('policy', (('router/.*', True), ('.*', False)), loss='policy',
-          starts_from=('universal', 'full')),
+          starts_from=('universal', 'full'), passes=None),
 )}

@@ -43,8 +43,8 @@ def model(config, packed: bool = False) -> visor.Visor:
       config_lib.size(config), config_lib.layout(config),
       cross.Options(**m.cross),
       router.Options(**m.router, plans=config.search.max_plans),
-      llm.Compute(dtype=m.dtype, remat=m.remat, scan=m.scan, packed=packed,
-                  attention=m.attention, chunk=m.attention_chunk,
+      llm.Compute(dtype=m.dtype, remat=m.remat, saves=m.saves, scan=m.scan,
+                  packed=packed, attention=m.attention, chunk=m.attention_chunk,
                   last_visual=m.last_visual))
 
 
@@ -88,7 +88,7 @@ def answer_loss(model, params, batch, plan, chunk: int = 512):
       vocabulary of 152,000 would take 2.5 GB, and as much for its gradient.
 
   Returns:
-    loss and metrics: `accuracy` of single tokens.
+    loss and metrics: `accuracy` of single tokens, `targets` counted.
   """
   apply = functools.partial(model.apply, {'params': params})
   hidden = apply(batch, plan, method='hidden')[:, :-1]
@@ -108,8 +108,7 @@ def answer_loss(model, params, batch, plan, chunk: int = 512):
     loss, right = jax.tree.map(jnp.sum, jax.lax.map(
         jax.checkpoint(sums), jax.tree.map(
             lambda x: _chunks(x, chunk), parts)))
-  total = jnp.maximum(weight.sum(), 1)
-  return loss / total, {'accuracy': right / total}
+  return _means(loss, right, weight)
 
 
 def _chunks(x, size):
@@ -130,37 +129,69 @@ def policy_loss(model, params, batch, labels, viable: int):
     viable: how many plans are viable.
 
   Returns:
-    loss and metrics: `accuracy` of the likeliest plan.
+    loss and metrics: `accuracy` of the likeliest plan, `targets` counted.
   """
   scores, _ = model.apply({'params': params}, batch, method='route')
   scores = scores[..., :viable]
   weight = labels >= 0
   loss = optax.softmax_cross_entropy_with_integer_labels(
       scores, jnp.maximum(labels, 0))
-  total = jnp.maximum(weight.sum(), 1)
   right = (scores.argmax(-1) == labels) & weight
-  return jnp.sum(loss * weight) / total, {'accuracy': right.sum() / total}
+  return _means(jnp.sum(loss * weight), right.sum(), weight)
 
 
-def trainer(loss, tx):
+def _means(loss, right, weight):
+  """From sums to a loss and metrics; without targets they are 0."""
+  targets = weight.sum()
+  total = jnp.maximum(targets, 1)
+  return loss / total, {'accuracy': right / total, 'targets': targets}
+
+
+def trainer(loss, tx, parts: int = 1):
   """A train step; jit it with the state donated.
 
   A step whose loss or gradient is not finite is not applied: the state stays
   as it was, bit by bit, and the metric `skipped` is 1.
 
   Args:
-    loss: (params, batch, extra) -> (loss, metrics).
+    loss: (params, rows, plan) -> (loss, metrics), means over the metric
+      `targets`.
     tx: optimizer on the flat dict of what trains.
+    parts: of the rows, one after the other, whose gradients are accumulated:
+      the same step in less memory.
 
   Returns:
-    (state, batch, extra) -> (state, metrics); extra is the plan or the labels.
+    (state, rows, plan) -> (state, metrics); rows are a pytree, [B, ...] each.
   """
-  def step(state, batch, extra):
+  def gradients(state, rows, plan):
     def of(trained):
-      return loss(optim.unflatten(trained | state.frozen), batch, extra)
+      return loss(optim.unflatten(trained | state.frozen), rows, plan)
 
-    (value, metrics), grads = jax.value_and_grad(of, has_aux=True)(
-        state.trained)
+    return jax.value_and_grad(of, has_aux=True)(state.trained)
+
+  def accumulated(state, rows, plan):
+    # Every parts-th row, so that devices keep theirs.
+    rows = jax.tree.map(
+        lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), rows)
+
+    def add(sums, part):
+      (value, metrics), grads = gradients(state, part, plan)
+      targets = metrics['targets']
+      mine = (value, metrics | {'targets': 1}), grads
+      return jax.tree.map(lambda s, x: s + targets * x, sums, mine), None
+
+    one = jax.eval_shape(
+        gradients, state, jax.tree.map(lambda x: x[0], rows), plan)
+    sums, _ = jax.lax.scan(add, jax.tree.map(
+        lambda x: jnp.zeros(x.shape, jnp.float32), one), rows)
+    targets = sums[0][1]['targets']
+    (value, metrics), grads = jax.tree.map(
+        lambda s: s / jnp.maximum(targets, 1), sums)
+    return (value, metrics | {'targets': targets}), grads
+
+  def step(state, rows, plan):
+    (value, metrics), grads = (gradients if parts == 1 else accumulated)(
+        state, rows, plan)
     updates, opt = tx.update(grads, state.opt, state.trained)
     trained = optax.apply_updates(state.trained, updates)
     norm = optax.tree.norm(grads)

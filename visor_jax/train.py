@@ -7,10 +7,10 @@ import time
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from visor_jax import checkpoint
 from visor_jax import log
+from visor_jax import measure
 from visor_jax import mesh as mesh_lib
 from visor_jax import optim
 from visor_jax import plan as plans
@@ -62,18 +62,25 @@ def train(config, name: str, workdir, mesh, suite, viable=(), labels=()):
       opt = jax.jit(tx.init, out_shardings=state_shardings.opt)(trained)
       state = step_lib.State(trained, frozen, opt)
     loss = _loss(config, model, stage, viable)
-    step = jax.jit(step_lib.trainer(loss, tx), donate_argnums=0,
+    step = jax.jit(step_lib.trainer(loss, tx, options.accumulate),
+                   donate_argnums=0,
                    out_shardings=(state_shardings, mesh_lib.whole(mesh)))
     plan_at = _plan_at(config, stage, model.layout, viable)
+    own = len(mesh_lib.own(options.batch, mesh))
+    throughput = measure.Throughput(model, stage.passes, own / options.batch)
     progress = log.Progress(name, options.steps)
     feed = _feed(config, stage, suite, labels, mesh, start)
-    with (log.Metrics(folder / 'metrics.jsonl', start) as metrics,
+    with (log.Metrics(
+              folder / 'metrics.jsonl', start,
+              folder / 'tensorboard' if config.log.tensorboard else None,
+          ) as metrics,
+          measure.Trace(folder / 'trace', config.log.trace) as trace,
           log.Skipped(folder / 'nonfinite.jsonl', start, options.batch,
                       config.optim.patience) as skipped,
           log.Wait() as wait):
-      began, numbers, padding = time.monotonic(), {}, log.Means()
+      began, numbers = time.monotonic(), {}
       last = start  # step that is saved
-      for i, (batch, extra) in enumerate(wait.batches(feed), start):
+      for i, (batch, labels) in enumerate(wait.batches(feed), start):
         if preempt.told():
           skipped.check()
           if i > last:
@@ -81,11 +88,14 @@ def train(config, name: str, workdir, mesh, suite, viable=(), labels=()):
           saved.wait()
           log.say(f'{name}: SIGTERM; the same command goes on from step {i}')
           sys.exit(preempt.EXIT)
-        padding.add(text_padding=np.mean(batch.text_segment == 0),
-                    visual_padding=np.mean(batch.visual_segment == 0))
-        batch = mesh_lib.place(batch, mesh)
-        extra = plan_at(i) if extra is None else mesh_lib.place(extra, mesh)
-        before, (state, numbers) = numbers, step(state, batch, extra)
+        plan = plan_at(i)
+        throughput.add(batch, plan)
+        rows = mesh_lib.place(batch, mesh)
+        if labels is not None:
+          rows = rows, mesh_lib.place(labels, mesh)
+        trace.step(i, functools.partial(jax.block_until_ready, numbers))
+        before, (state, numbers) = numbers, step(
+            state, rows, None if plan is None else jnp.asarray(plan))
         wait.busy(functools.partial(jax.block_until_ready, numbers))
         jax.block_until_ready(before)  # or batches would pile up on the device
         done = i + 1
@@ -95,9 +105,10 @@ def train(config, name: str, workdir, mesh, suite, viable=(), labels=()):
           row['skipped'] = skipped.take()  # of all steps since the last row
           waited = wait.share()
           said = {'input-bound' if waited > .1 else 'input': f'{waited:.0%}'}
-          progress.line(done, **row, **suite.counts, **said)
+          filled, rates = throughput.take()
+          progress.line(done, **row, **rates, **suite.counts, **said)
           metrics.write(dict(
-              step=done, **row, **padding.take(), **suite.counts,
+              step=done, **row, **rates, **filled, **suite.counts,
               input_wait=round(waited, 4), learning_rate=float(
                   optim.schedule(options)(i)),
               seconds=round(time.monotonic() - began, 3)))
@@ -222,22 +233,20 @@ def _resume(saved, step, shapes, shardings, stage, tx, state_shardings):
 
 
 def _loss(config, model, stage, viable):
-  """(params, batch, extra) -> (loss, metrics)."""
+  """(params, rows, plan) -> (loss, metrics); policy's rows have labels."""
   if stage.loss == 'policy':
-    return lambda params, batch, labels: step_lib.policy_loss(
-        model, params, batch, labels, len(viable))
+    return lambda params, rows, plan: step_lib.policy_loss(
+        model, params, *rows, len(viable))
   return lambda params, batch, plan: step_lib.answer_loss(
       model, params, batch, plan, config.model.loss_chunk)
 
 
 def _plan_at(config, stage, layout: plans.Layout, viable):
-  """step -> the plan's bits, or None for the dense base."""
+  """step -> its plan, None for the dense base."""
   options = config[stage.name]
   if options.plan == 'base':
     return lambda i: None
   if options.plan == 'viable':
-    return lambda i: jnp.asarray(
-        plans.plan_at(config.seed, i, viable, options.max_share))
+    return lambda i: plans.plan_at(config.seed, i, viable, options.max_share)
   selection, = plans.parse(options.plan, layout)
-  fixed = jnp.asarray(selection.plan)
-  return lambda i: fixed
+  return lambda i: selection.plan

@@ -51,6 +51,21 @@ def project(x, kernel, inputs: int = 1, dtype=None):
   return out.reshape(*lead, *outputs)
 
 
+def remat(body, compute, prevent_cse: bool):
+  """The body of a scan, recomputed in the backward pass if `compute` says so.
+
+  Args:
+    body: of `jax.lax.scan`.
+    compute: a models.llm.Compute.
+    prevent_cse: see jax.checkpoint; a scan does not need it.
+  """
+  if not compute.remat:
+    return body
+  policy = (jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+            if compute.saves == 'dots' else None)
+  return jax.checkpoint(body, prevent_cse=prevent_cse, policy=policy)
+
+
 class RMSNorm(nn.Module):
   """x / rms(x) * scale, computed in float32; [..., D] -> [..., D]."""
 

@@ -31,6 +31,7 @@ class Compute:
 
   dtype: str = 'float32'
   remat: bool = True
+  saves: str = 'input'  # by remat
   scan: bool = True
   attention: str = 'auto'
   chunk: int = 512
@@ -216,8 +217,7 @@ class Llm(nn.Module):
           stream._replace(text=flow[0], visual=flow[1]), rows, kinds, xs)
       return (stream_.text, stream_.visual), caches if keep else None
 
-    if self.compute.remat:
-      body = jax.checkpoint(body, prevent_cse=part.count == 1)
+    body = layers.remat(body, self.compute, prevent_cse=part.count == 1)
     flow, caches = _scan(body, (stream.text, stream.visual), xs, part.count)
     return stream._replace(text=flow[0], visual=flow[1]), caches
 

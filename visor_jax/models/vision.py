@@ -97,7 +97,6 @@ class Vision(nn.Module):
         weights = layers.cast(weights, dtype)
         return block.apply({'params': weights}, x), None
 
-      if self.compute.remat:
-        body = jax.checkpoint(body, prevent_cse=False)
-      x, _ = jax.lax.scan(body, x, stack)
+      x, _ = jax.lax.scan(
+          layers.remat(body, self.compute, prevent_cse=False), x, stack)
     return x.reshape(b, i * size.patches, size.width)

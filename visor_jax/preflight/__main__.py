@@ -84,7 +84,7 @@ def examine(config, name: str, machine: machine_lib.Machine,
 
 def prefill(config, name: str, paper) -> dict:
   """{plan: {nominal, executed}}: FLOPs of one full row, forward only."""
-  batch, layout = paper.args[1], config_lib.layout(config)
+  batch, layout = paper.batch, config_lib.layout(config)
   executed = dataclasses.replace(
       flops.EXECUTED, chunk=config.model.attention_chunk)
   cost = lambda bits, accounting: flops.cost(
@@ -186,6 +186,9 @@ def main(argv=None) -> int:
   memory = flags.DEFINE_float(
       'memory', None, 'GiB of a device, where it is not a TPU that is known.',
       flag_values=own)
+  slices = flags.DEFINE_integer(
+      'slices', 1, 'So many of the TPU topology; only mesh.data crosses them.',
+      lower_bound=1, flag_values=own)
   propose = flags.DEFINE_bool(
       'propose', True, 'Look for settings that fit.', flag_values=own)
   as_json = flags.DEFINE_bool(
@@ -203,7 +206,8 @@ def main(argv=None) -> int:
       raise ValueError('which devices? --topology=v5e:16x16, or cpu:N')
     config_lib.validate(config.value)
     machine_lib.prepare(where)
-    machine = machine_lib.describe(where, memory.value)
+    machine = machine_lib.describe(
+        where, memory.value, slices.value)
     reports = []
     with contextlib.redirect_stdout(sys.stderr):
       for same in _stages(config.value):

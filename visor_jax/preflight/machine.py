@@ -8,30 +8,14 @@ import os
 import jax
 from jax.experimental import topologies
 
+from visor_jax import chips
+from visor_jax import cluster
+
 GIB = 2**30
 
-
-@dataclasses.dataclass(frozen=True)
-class Chip:
-  """What a device can hold and do.
-
-  Attributes:
-    memory: GiB of HBM that libtpu 0.0.42 lets a program have, which is a
-      quarter or so less than the data sheet says.
-    flops: bfloat16 FLOPs a second at most, of the data sheet.
-  """
-
-  memory: float
-  flops: float
-
-
-# Data sheets: cloud.google.com/tpu/docs/v5e, /v5p and /v6e, "Peak compute per
-# chip (bf16)" and "HBM capacity" (16, 95 and 32 GB).
-CHIPS = {
-    'v5e': Chip(15.75, 197e12),
-    'v5p': Chip(95.74, 459e12),
-    'v6e': Chip(31.25, 918e12),
-}
+# GiB of HBM that libtpu 0.0.42 lets a program have; the data sheets
+# (cloud.google.com/tpu/docs/v5e, /v5p and /v6e) say 16, 95 and 32 GB.
+CHIPS = {'v5e': 15.75, 'v5p': 95.74, 'v6e': 31.25}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,17 +45,20 @@ def prepare(topology: str) -> None:
   # without the second it refuses to run twice, though it opens no device.
   os.environ['TPU_SKIP_MDS_QUERY'] = '1'
   os.environ['ALLOW_MULTIPLE_LIBTPU_LOAD'] = '1'
+  cluster.overlap(os.environ)  # as the run will be compiled
   jax.config.update('jax_platforms', 'cpu')
   if topology.startswith('cpu:'):
     jax.config.update('jax_num_cpu_devices', _count(topology))
 
 
-def describe(topology: str, memory: float | None = None) -> Machine:
+def describe(topology: str, memory: float | None = None,
+             slices: int = 1) -> Machine:
   """The machine of that name.
 
   Args:
     topology: chip and shape as 'v5e:16x16', or 'cpu:N' for N fake devices.
     memory: GiB of a device, instead of what is known of the chip.
+    slices: so many of that topology, of TPUs.
 
   Raises:
     ValueError: there is no such topology, or libtpu is not installed.
@@ -94,12 +81,13 @@ def describe(topology: str, memory: float | None = None) -> Machine:
         "not installed: pip install 'visor_jax[preflight]' (684 MB); or take "
         'as many fake devices, --topology=cpu:N')
   try:
-    devices = topologies.get_topology_desc(topology, 'tpu').devices
+    more = {} if slices == 1 else {'num_slices': slices}
+    devices = topologies.get_topology_desc(topology, 'tpu', **more).devices
   except Exception as e:  # jax raises whatever libtpu raises
     raise ValueError(f'topology {topology}: {e}') from e
-  chip = CHIPS[name]
-  return Machine(topology, tuple(devices), room or chip.memory * GIB,
-                 chip.flops)
+  return Machine(f'{slices} x ' * (slices > 1) + topology, tuple(devices),
+                 room or CHIPS[name] * GIB,
+                 chips.peak(devices[0].device_kind))
 
 
 def _count(topology):

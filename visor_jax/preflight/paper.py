@@ -48,7 +48,7 @@ class Paper:
 
   Attributes:
     run: the jitted step.
-    args: abstract (state, batch, plan or labels), with their shardings.
+    args: abstract (state, rows, plan), with their shardings.
     mesh: that they lie on.
   """
 
@@ -56,11 +56,16 @@ class Paper:
   args: tuple
   mesh: object
 
+  @property
+  def batch(self):
+    rows = self.args[1]
+    return rows[0] if isinstance(rows, tuple) else rows
+
   def held(self) -> dict[str, int]:
     """Bytes that a device holds before the step begins, by kind."""
-    state, batch, extra = self.args
+    state, rows, plan = self.args
     return dict(trained=_held(state.trained), frozen=_held(state.frozen),
-                optimizer=_held(state.opt), batch=_held((batch, extra)))
+                optimizer=_held(state.opt), batch=_held((rows, plan)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,10 +104,7 @@ def step(config, name: str, machine: machine_lib.Machine) -> Paper:
   except NotImplementedError as e:  # of jax, about the chips' own grid
     raise ValueError(f'mesh.data, mesh.fsdp and mesh.tensor do not lie on '
                      f'{machine.name}: {e}') from e
-  if options.batch % mesh_lib.row_ways(mesh):
-    raise ValueError(
-        f'{name}.batch is {options.batch}, which mesh.data * mesh.fsdp = '
-        f'{mesh_lib.row_ways(mesh)} does not divide')
+  mesh_lib.check_batch(name, options.batch, mesh, options.accumulate)
   if machine.tpu and config.model.attention == 'auto':
     # `auto` asks for the backend, which here is the CPU that compiles.
     config = config.copy_and_resolve_references()
@@ -119,18 +121,18 @@ def step(config, name: str, machine: machine_lib.Machine) -> Paper:
       (options.batch, *shape), dtype, sharding=mesh_lib.rows(mesh))
   batch = packing.stack([row(config, stage)]).map(
       lambda x: rows(x.shape[1:], x.dtype))
+  plan = None
   if stage.loss == 'policy':
-    extra = rows((1,), jnp.int32)
-  elif options.plan == 'base':
-    extra = None
-  else:
-    extra = jax.ShapeDtypeStruct((len(model.layout.optional),), jnp.bool_,
+    batch = batch, rows((1,), jnp.int32)
+  elif options.plan != 'base':
+    plan = jax.ShapeDtypeStruct((len(model.layout.optional),), jnp.bool_,
                                  sharding=mesh_lib.whole(mesh))
   viable = (model.layout.max,) * config.search.max_plans
   run = jax.jit(
-      step_lib.trainer(train._loss(config, model, stage, viable), tx),
+      step_lib.trainer(train._loss(config, model, stage, viable), tx,
+                       options.accumulate),
       donate_argnums=0, out_shardings=(where, mesh_lib.whole(mesh)))
-  return Paper(run, (state, batch, extra), mesh)
+  return Paper(run, (state, batch, plan), mesh)
 
 
 def row(config, stage) -> dict:
