@@ -75,9 +75,9 @@ def default() -> ml_collections.ConfigDict:
   # (name, path, weight) of each source of conversations, see data/sources.py.
   d.sources = ()
   d.row = ml_collections.ConfigDict()  # slots that conversations share
-  d.row.text = 4096
+  d.row.text = 2048
   d.row.visual = 18432  # images leave few holes in it, see data/windows.py
-  d.row.tiles = 96
+  d.row.tiles = 64
   d.row.prompts = 32
   d.prompt = ml_collections.ConfigDict()  # slots of a question asked alone
   d.prompt.text = 1024
