@@ -14,6 +14,7 @@ from visor_jax import mesh as mesh_lib
 from visor_jax import plan as plans
 from visor_jax import sizes
 from visor_jax import step
+from visor_jax.models import attention
 from visor_jax.models import llm
 from visor_jax.models import visor
 
@@ -162,7 +163,7 @@ def run(params, batch, mesh):
 
   both = rows.jit(lambda params, batch, bits: (
       one(params, batch, None), one(params, batch, bits)))
-  with jax.set_mesh(mesh):
+  with mesh_lib.use(mesh):
     base, largest = both(params, batch, jnp.asarray(MODEL.layout.max))
     _, smallest = both(params, batch, jnp.asarray(MODEL.layout.min))
   return dict(base=base, max=largest, min=smallest)
@@ -186,6 +187,33 @@ def test_a_mesh_changes_neither_loss_nor_gradients(shape, alone):
       jax.device_put(params, where), mesh_lib.place(BATCH, mesh), mesh)
   for plan in want:
     rows.close(found[plan], want[plan], 1e-5)
+
+
+@pytest.mark.parametrize('shape', [(2, 2, 2), (1, 1, 1)], ids=str)
+def test_a_kernel_runs_on_each_device_by_itself(shape):
+  """On its rows and heads, as no compiler can part it; gradients too."""
+  rng = np.random.default_rng(0)
+  make = lambda *shape: jnp.asarray(rng.standard_normal(shape), jnp.float32)
+  qkv = make(4, 8, 4, 6), make(4, 8, 2, 6), make(4, 8, 2, 6)
+  at = attention.Slots(jnp.asarray(rng.integers(1, 3, (4, 8))).sort(axis=1),
+                       jnp.tile(jnp.arange(8), (4, 1)))
+  seen = []
+
+  def kernel(query, key, value, at):
+    seen.append((query.shape, key.shape, at.place.shape))
+    return attention.attend(query, key, value, at, at)
+
+  def value(f):
+    loss = lambda qkv: (f(*qkv, at) ** 2).sum()
+    return rows.jit(jax.value_and_grad(loss))(qkv)
+
+  want = value(kernel)
+  data, fsdp, tensor = shape
+  with mesh_lib.use(mesh_of(shape)):
+    got = value(lambda *args: attention._apart(kernel)(*args))
+  rows.close(got, want)
+  b, n, k = 4 // data // fsdp, 4 // tensor, 2 // tensor
+  assert seen[-1] == ((b, 8, n, 6), (b, 8, k, 6), (b, 8))
 
 
 def test_fresh_parameters_do_not_depend_on_the_mesh():

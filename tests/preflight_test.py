@@ -32,7 +32,7 @@ def counted(f, *shapes, dearer=True):
   mesh = mesh_lib.make(2, 4, 1)
   args = [jax.ShapeDtypeStruct(s, jnp.float32, sharding=NamedSharding(mesh, p))
           for s, p in shapes]
-  with jax.set_mesh(mesh):
+  with mesh_lib.use(mesh):
     text = jax.jit(f).lower(*args).compile().as_text()
   return hlo.count(text, MESH, dearer)
 

@@ -35,7 +35,7 @@ def main(folder):
     cluster.share('done')
     return found
 
-  with jax.set_mesh(mesh):
+  with mesh_lib.use(mesh):
     saved(lambda c: [c.save(step, params, (params,)) for step in (2, 4)])
     found['resumed'] = [saved(lambda c: c.resume())]
     back, _ = saved(lambda c: c.restore(4, checkpoint.abstract(params, place)))

@@ -88,7 +88,7 @@ def run(config, workdir) -> None:
         log.say(f'SIGTERM; the same command goes on with {job}')
         sys.exit(preempt.EXIT)
       log.say(f'job {number} of {len(jobs)}: {job}')
-      with jax.set_mesh(mesh):
+      with mesh_lib.use(mesh):
         _job(job, config, folder, mesh, suite)
         cluster.share(f'end of {job}')  # what it left is there for all
       log.say(f'{job}: took {log.duration(time.monotonic() - start)}')

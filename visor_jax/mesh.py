@@ -1,6 +1,7 @@
 """Devices: the mesh, what logical axes mean on it, and placing arrays."""
 
 import collections
+import contextlib
 import math
 
 from flax import linen as nn
@@ -71,6 +72,13 @@ def make(data: int = -1, fsdp: int = 1, tensor: int = 1, devices=None):
 def _slice(device):
   """The number of the group whose devices have a fast network."""
   return getattr(device, 'slice_index', None)
+
+
+@contextlib.contextmanager
+def use(mesh):
+  """In here what is compiled is compiled for the mesh."""
+  with jax.set_mesh(mesh), nn.logical_axis_rules(tuple(RULES.items())):
+    yield
 
 
 def _axes(names, mesh):

@@ -11,6 +11,7 @@ Legend: B batch, Q queries, S keys, N heads, K key heads, H head width.
 
 from typing import NamedTuple
 
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -60,7 +61,7 @@ def attend(query, key, value, query_slots, key_slots, *, ordered=False,
   if implementation == 'cudnn' and ordered and not packed:
     return _cudnn(query, key, value, key_slots)
   if implementation == 'splash' and ordered and _splash_fits(query):
-    return _splash(query, key, value, key_slots)
+    return _apart(_splash)(query, key, value, key_slots)
   return _chunked(query, key, value, query_slots, key_slots, chunk)
 
 
@@ -141,6 +142,23 @@ def _cudnn(query, key, value, slots):
       query, key, value, is_causal=True, query_seq_lengths=lengths,
       key_value_seq_lengths=lengths, implementation='cudnn')
   return jnp.where(slots.segment[:, :, None, None] > 0, out, 0)
+
+
+def _apart(kernel):
+  """A kernel over rows and heads that lie on several devices.
+
+  A compiler cannot look into it, so each device is told to run it on its own
+  part; alone, or where nobody says what axes mean, it is run as it is.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty or mesh.size == 1:
+    return kernel
+  axes = nn.logical_to_mesh_axes
+  keys, rows = axes(('batch', None, 'key_heads', None)), axes(('batch', None))
+  query = axes(('batch', None, 'heads', None))
+  return jax.shard_map(
+      kernel, in_specs=(query, keys, keys, Slots(rows, rows)), out_specs=query,
+      check_vma=False)
 
 
 def _splash_fits(query):

@@ -29,7 +29,7 @@ class Connector(nn.Module):
     wide, d = self.size.vision.width, self.size.language.width
     dtype = self.compute.dtype
     get = lambda *args: layers.weight(self, *args).astype(dtype)
-    x = layers.project(patches, get('in', (wide, d), ('vision', 'embed')))
+    x = layers.project(layers.spread(patches), get('in', (wide, d), ('vision', 'embed')))
     x = x + get('in_bias', (d,), ('embed',), layers.zeros)
     x = nn.gelu(x, approximate=False)
     x = layers.project(x, get('out', (d, d), ('hidden', 'embed')))
@@ -40,4 +40,4 @@ class Connector(nn.Module):
     parts = [
         jnp.take_along_axis(x, source[..., k, None], axis=1)
         * weight[..., k, None].astype(dtype) for k in range(source.shape[-1])]
-    return sum(parts)
+    return layers.spread(sum(parts))

@@ -51,6 +51,15 @@ def project(x, kernel, inputs: int = 1, dtype=None):
   return out.reshape(*lead, *outputs)
 
 
+def spread(x):
+  """[B, ...] with rows where they belong and all else whole.
+
+  Said where a layer begins and ends, because a compiler that guesses spreads
+  activations as weights lie, and sends them instead of the weights.
+  """
+  return nn.with_logical_constraint(x, ('batch',) + (None,) * (x.ndim - 1))
+
+
 def remat(body, compute, prevent_cse: bool):
   """The body of a scan, recomputed in the backward pass if `compute` says so.
 
@@ -155,9 +164,10 @@ class Layer(nn.Module):
     looked at and no more.
     """
     norm = lambda name: RMSNorm(self.size.norm_eps, name=name)
-    x = kept(x, keep) + Attention(self.size, name='attention')(
-        norm('attention_norm')(x), position, attend, keep)
-    return x + Mlp(self.size, name='mlp')(norm('mlp_norm')(x))
+    x = spread(x)
+    x = spread(kept(x, keep) + Attention(self.size, name='attention')(
+        norm('attention_norm')(x), position, attend, keep))
+    return spread(x + Mlp(self.size, name='mlp')(norm('mlp_norm')(x)))
 
 
 def stacked(init_one, count: int):

@@ -139,7 +139,7 @@ class Llm(nn.Module):
 
   def embed(self, tokens):
     """int32 [B, T] -> [B, T, D]."""
-    return self.embedding.astype(self.compute.dtype)[tokens]
+    return layers.spread(self.embedding.astype(self.compute.dtype)[tokens])
 
   def logits(self, text):
     """[B, T, D] -> float32 [B, T, C]."""
@@ -317,7 +317,7 @@ class Llm(nn.Module):
         {'params': weights}, stream.text, stream.visual, slots, rows.visual,
         _position(stream, rows), rows.visual_position, self.attend,
         method=_read)
-    return stream._replace(text=stream.text + read), keys
+    return stream._replace(text=layers.spread(stream.text + read)), keys
 
   def fresh(self, rows: int, tokens: int):
     """Empty room for the keys and values of new tokens, [L, B, N, K, H]."""

@@ -46,6 +46,7 @@ class Block(nn.Module):
                            layers.zeros)
       return layers.project(y, kernel, inputs) + bias
 
+    x = layers.spread(x)
     y = norm('attention_norm')(x)
     query, key, value = (
         linear(y, name, (d, n, h), ('embed', 'heads', 'head'))
@@ -54,10 +55,11 @@ class Block(nn.Module):
     context = jax.nn.dot_product_attention(
         query, key, value,
         implementation='cudnn' if gpu and self.attention == 'auto' else 'xla')
-    x = x + linear(context, 'out', (n, h, d), ('heads', 'head', 'embed'), 2)
+    x = layers.spread(
+        x + linear(context, 'out', (n, h, d), ('heads', 'head', 'embed'), 2))
     y = linear(norm('mlp_norm')(x), 'up', (d, size.mlp), ('embed', 'mlp'))
     y = nn.gelu(y, approximate=True)
-    return x + linear(y, 'down', (size.mlp, d), ('mlp', 'embed'))
+    return layers.spread(x + linear(y, 'down', (size.mlp, d), ('mlp', 'embed')))
 
 
 class Vision(nn.Module):

@@ -161,7 +161,7 @@ def compile_(paper: Paper, machine: machine_lib.Machine) -> Compiled:
              {'xla_backend_optimization_level': 0,
               'xla_llvm_disable_expensive_passes': True})
   began, cpu = time.monotonic(), time.process_time()
-  with jax.set_mesh(paper.mesh):
+  with mesh_lib.use(paper.mesh):
     try:
       lowered = paper.run.lower(*paper.args)
     except NotImplementedError as e:
