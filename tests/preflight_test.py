@@ -221,6 +221,16 @@ def test_a_step_computes_more_with_every_layer_on(report):
   assert {s['axes'] for s in report['most']['sent']} >= {'fsdp'}
 
 
+def test_weights_are_sent_and_not_activations(report):
+  """Five times the image changes nothing much: else FSDP is not one."""
+  config = small()
+  config.data.digits.frames = 5
+  paper = paper_lib.step(config, 'full', machine_lib.describe('cpu:8'))
+  found = paper_lib.compile_(paper, machine_lib.describe('cpu:8'))
+  before = sum(s['bytes'] for s in report['most']['sent'])
+  assert 0 < before <= found.most.bytes < 1.3 * before
+
+
 def test_a_report_reads_well(report):
   text = preflight.text(report)
   assert text.startswith('full on cpu:8: 8 devices, mesh data 2 x fsdp 4')
