@@ -35,7 +35,7 @@ def test_rows_are_the_formulas(capsys, name):
   bits = lambda *on: tuple(i in on for i in range(len(layout.optional)))
   for row, plan in zip(found, (None, layout.max, bits(0, 2), bits()),
                        strict=True):
-    want = flops.cost(size, layout, plan, 700, 33, command.ACCOUNTINGS[name])
+    want = flops.cost(size, layout, plan, 700, 33, flops.ACCOUNTINGS[name])
     assert (row['llm_prefill'], row['total']) == (want.llm_prefill, want.total)
     assert row['vision'] == 0  # of tokens alone nobody knows the tiles
     assert row['plan'] == (plan and [int(on) for on in plan])

@@ -164,7 +164,8 @@ def _eval(config, folder, subject, suite):
     if selection.selector == 'base':
       who = subject('base')
     elif selection.selector == 'router':
-      who = subject('policy', search.load(folder), calibrate.load(folder))
+      who = subject('policy', search.load(folder),
+                    calibrate.load(folder, selection))
     else:
       who = subject('universal')
     answers[selection] = run_lib.answers(

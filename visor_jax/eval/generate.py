@@ -12,6 +12,7 @@ from jax.experimental import multihost_utils
 import jax.numpy as jnp
 import numpy as np
 
+from visor_jax import budget
 from visor_jax import flops
 from visor_jax import plan as plans
 from visor_jax.models import llm
@@ -150,7 +151,9 @@ def answers(model, params, batches, selection: plans.Selection,
     size = len(ids)
     scores, routed = route(model, params, batch)
     # Groups are formed of the choices of all, or processes would part ways.
-    chosen = whole(router.choose(scores, len(viable), confidence))
+    luck = (_luck(batch, model.size.vision.patches)
+            if isinstance(confidence, budget.Mix) else None)
+    chosen = whole(router.choose(scores, len(viable), confidence, luck))
     for number, plan in enumerate(viable):
       came = [i for i in np.flatnonzero(chosen == number)
               if ids[i] is not None]
@@ -172,6 +175,9 @@ def answers(model, params, batches, selection: plans.Selection,
 def whole(x) -> np.ndarray:
   """All of a global array, in every process."""
   return multihost_utils.process_allgather(x, tiled=True)
+
+
+_luck = jax.jit(router.luck, static_argnames='patches')
 
 
 @jax.jit
