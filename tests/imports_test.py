@@ -24,7 +24,7 @@ FLOORS = {
     'convert.facts': 2,
     'data.prepare': 3,  # a command, which talks
     'step': 3, 'stages': 3, 'eval.generate': 3, 'eval.run': 3,
-    'eval.results': 3, 'convert.hf': 3, 'convert.run': 3,
+    'eval.results': 3, 'eval.measure': 3, 'convert.hf': 3, 'convert.run': 3,
     'train': 4, 'search': 4, 'labels': 4, 'calibrate': 4, 'inference': 4,
     'main': 5, 'ask': 5, 'flops.__main__': 5, 'convert.__main__': 5,
     'preflight': 5,

@@ -36,8 +36,8 @@ def _parser():
            'calibrated router spends on average over many questions; without '
            'one, the dearest plan within it')
   add('--drop', type=float, metavar='SHARE',
-      help="instead of a plan: at most this share of max's accuracy is lost, on "
-           'average, as the router was calibrated')
+      help="instead of a plan: the router loses at most this share of max's "
+           'accuracy, on average, as it was calibrated')
   add('--max-new-tokens', type=int, default=64, metavar='N',
       help='default: %(default)s')
   add('--temperature', type=float, default=0.0,

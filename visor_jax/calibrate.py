@@ -110,8 +110,8 @@ def _route(subject, rows, size):
              for i in mesh_lib.own(size, subject.mesh)]
   batch = mesh_lib.place(packing.stack(prompts), subject.mesh)
   scores, _ = generate.route(subject.model, subject.params, batch)
-  tokens = [generate.whole((x > 0).sum(axis=1))[:len(rows)].tolist()
-            for x in (batch.visual_segment, batch.text_segment)]
+  tokens = [generate.whole(count)[:len(rows)].tolist()
+            for count in (batch.visual(), batch.text())]
   return generate.whole(scores)[:len(rows)], np.array(
       [[generate.prefill_flops(subject.model, plan, *counts, 1)
         for plan in subject.viable] for counts in zip(*tokens)], float)

@@ -131,6 +131,7 @@ def default() -> ml_collections.ConfigDict:
   c.eval.plans = 'base+all+router'  # in the grammar of plan.py
   c.eval.batch = 128  # questions answered at a time
   c.eval.chunk = 1024  # questions after which results are written
+  c.eval.measure = True  # time to first token, tokens/s and peak memory, too
   c.eval.score = 'exact'  # or anls, token
   c.eval.sources = ()  # test questions: the first one of each conversation
   c.eval.coarse = ()  # names of the sources that are coarse; others are fine
@@ -148,7 +149,7 @@ def default() -> ml_collections.ConfigDict:
 # Keys that change how a run is done, never what comes out.
 _LAYOUT = ('stage', 'log', 'mesh', 'checkpoint', 'data.threads', 'data.ahead',
            'model.remat', 'model.scan', 'model.loss_chunk', 'optim.patience',
-           'eval.batch', 'eval.chunk')
+           'eval.batch', 'eval.chunk', 'eval.measure')
 
 
 def identity(config) -> dict:

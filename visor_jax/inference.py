@@ -169,12 +169,11 @@ class Model:
 
   def _answer(self, plan, tokens, selection, batch, visual, text, seconds):
     routing = int(selection.selector == 'router')
-    ended = np.flatnonzero(np.isin(tokens, tuple(self.text.stops)))
     of = functools.partial(generate.prefill_flops, self.model)
     cost = of(plan, visual, text, routing)
     return Answer(
         self.text.decode(tokens.tolist()), selection.selector, plan,
-        int(ended[0]) + 1 if len(ended) else len(tokens), visual, text, cost,
+        generate.count(tokens, tuple(self.text.stops)), visual, text, cost,
         of(None, visual, text) / cost,
         sum(flops.cache(
             self.model.size, self.model.layout, plan,

@@ -43,7 +43,7 @@ def table(size: sizes.Size, layout: plans.Layout, selections, visual: int,
   Returns:
     plan (list of 0/1 over the optional SELF layers, None for the base),
     self_layers (how many of them run), llm_prefill, visual (of it, what the
-    visual tokens take: the same prompt without them takes less), routing (what the router
+    image takes: the prompt alone takes so much less), routing (what the router
     adds where it chooses), vision (tower and connector), total (end to end,
     without routing), flops_saved (LLM prefill), total_saved, cache_bytes (of a
     prompt in bfloat16), saved ({accounting: LLM prefill as it counts that}),

@@ -57,11 +57,16 @@ def choose(scores, viable: int, confidence: float | budget.Mix | None,
     viable: how many plans are viable; they are ordered by cost.
     confidence: the cheapest plan whose cumulative probability (that it or a
       cheaper one suffices) reaches it, 1 always the largest plan; None takes
-      the likeliest.
+      the likeliest; of a Mix the higher one where luck is below its share.
+    luck: [...], of `luck`; for a Mix.
 
   Returns:
     int [...], the number of the plan.
   """
+  if isinstance(confidence, budget.Mix):
+    low, high = (choose(scores, viable, c)
+                 for c in (confidence.low, confidence.high))
+    return jnp.where(luck < confidence.share, high, low)
   probability = jax.nn.softmax(scores[..., :viable], axis=-1)
   if confidence is None:
     return jnp.argmax(probability, axis=-1)
@@ -87,14 +92,10 @@ def luck(batch, patches: int):
     float32 [B].
   """
   tiles = batch.tiles.reshape(*batch.tiles.shape[:2], -1)
-  count = tiles.shape[1]
-  # Padding may hold anything; a tile counts up to the last that is looked at.
-  seen = (batch.visual_segment > 0)[..., None] & (
-      batch.source < count * patches)
-  last = jnp.max(jnp.where(seen, batch.source // patches, -1), axis=(1, 2))
-  own = jnp.arange(count) <= last[:, None]
+  # Padding may hold anything.
+  own = jnp.arange(tiles.shape[1]) < batch.used(patches)[:, None]
+  pixels = jnp.where(own[..., None], tiles, 0)
   tokens = jnp.where(batch.text_segment > 0, batch.tokens + 1, 0)
-  pixels = jnp.where(own[..., None], tiles.astype(jnp.uint32), 0)
   found = _digest(tokens, 1) ^ _digest(pixels.reshape(len(tiles), -1), 2)
   return (_mixed(found) >> 8).astype(jnp.float32) / 2**24
 
