@@ -76,8 +76,9 @@ def test_loading_before_labelling_says_what_to_run(tmp_path):
 def calibrated(tmp_path, monkeypatch, scores, right, **policy):
   """Calibration of a router with these scores on questions of two plans."""
   monkeypatch.setattr(
-      calibrate, '_scores', lambda subject, rows, size: np.float32(
-          [scores[r['index']] for r in rows]))
+      calibrate, '_route', lambda subject, rows, size: (
+          np.float32([scores[r['index']] for r in rows]),
+          np.array([r['flops'] for r in rows])))
   rows = [dict(index=i, scores=r, flops=[1., 5.]) for i, r in enumerate(right)]
   config = config_lib.default()
   config.eval.batch = 2
@@ -94,7 +95,7 @@ RIGHT = [[1, 1], [0, 1], [0, 1]]
 
 
 @pytest.mark.parametrize('keep,accuracy,flops', [
-    (1.0, 1.0, 5.0), (0.6, 2 / 3, (1 + 1 + 5) / 3), (0.3, 2 / 3, 7 / 3)])
+    (1.0, 1.0, 5.0), (0.6, 2 / 3, (1 + 1 + 5) / 3), (0.3, 1 / 3, 1.0)])
 def test_the_cheapest_confidence_that_keeps_accuracy(
     keep, accuracy, flops, tmp_path, monkeypatch):
   found = calibrated(tmp_path, monkeypatch, SURE, RIGHT, keep=keep)

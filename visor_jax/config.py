@@ -113,6 +113,7 @@ def default() -> ml_collections.ConfigDict:
   c.search = ml_collections.ConfigDict()
   c.search.examples = 512  # questions per plan
   c.search.exhaustive = 5  # up to so many optional layers try every plan
+  c.search.budget = 0  # at most so many plans are evaluated; 0: no limit
   c.search.max_plans = 9  # viable plans, the smallest and largest among them
 
   c.label = ml_collections.ConfigDict()
@@ -329,6 +330,9 @@ def validate(config) -> None:
   if config.search.max_plans < 2:
     raise ValueError('search.max_plans is less than 2: the smallest and the '
                      'largest plan are always viable')
+  if config.search.budget and config.search.budget < 2:
+    raise ValueError(f'search.budget is {config.search.budget}: expected 0 for '
+                     'no limit, or at least 2, the smallest and largest plan')
   if not 0 < config.label.held_out < 1:
     raise ValueError(f'label.held_out is {config.label.held_out}: some labels '
                      'must be learned from, and some kept to calibrate with')

@@ -47,6 +47,15 @@ class Subject:
   confidence: float | budget.Mix | None = None
 
 
+LENGTHS = 64  # questions that `lengths` looks at
+
+
+def lengths(suite, stream: str, count: int) -> tuple[int, int]:
+  """Mean visual and text tokens of the first of `count` questions."""
+  batch = packing.stack([suite.prompt(stream, i)[0]
+                         for i in range(min(LENGTHS, count))])
+  return round(batch.visual().mean()), round(batch.text().mean())
+
 
 def answers(subject: Subject, stream: str, count: int,
             selection: plans.Selection, folder, config,
