@@ -28,6 +28,14 @@ PARAMS = jax.tree.map(jnp.asarray, rows.params(MODEL))
 SAMPLING = generate.Sampling(TOKENS, (END,))
 
 
+@pytest.fixture(scope='module', autouse=True)
+def _compile_fast():
+  """Most of the time goes into programs that run for milliseconds."""
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', False)
+
+
 def question(number):
   """A figure of up to seven text and eight visual slots."""
   rng = np.random.default_rng([3, number])
