@@ -110,9 +110,7 @@ def test_killed_in_every_stage_it_ends_bitwise_the_same(
     steps = [json.loads(l)['step']
              for l in open(tmp_path / stage / 'metrics.jsonl')]
     assert steps == sorted(set(steps)) and steps[-1] == 12
-  untimed = lambda workdir: [r | dict(measured=None) for r in log.read_jsonl(
-      workdir / 'results.jsonl')]
-  assert untimed(alone) == untimed(tmp_path)
+  assert runs.results(alone) == runs.results(tmp_path)
   for name in ('label/labels.jsonl', 'search/plans.json',
                'policy/calibration.json'):
     assert (alone / name).read_text() == (tmp_path / name).read_text()

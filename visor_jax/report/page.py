@@ -102,7 +102,8 @@ def _plots(found, rows, scores, colours):
       [plots.cost(scores, group, colours) for group in groups],
       'Up and left is better: the line joins the fixed plans that no cheaper '
       'plan beats, and a router above the line gains from choosing per '
-      'question; bars are one standard error.')
+      'question; small stars are the router with other targets, bars are one '
+      'standard error.')
   losses = _section(
       'What each family loses', [plots.heat(rows, scores, colours)],
       'Accuracy in %; the deeper the tint of a cell, the more the plan loses '

@@ -29,6 +29,10 @@ def cost(scores, group: str, colours) -> str:
     ax.plot([s.means[group].flops / scale for s in best],
             [100 * s.means[group].accuracy for s in best],
             color=canvas.SOFT, linewidth=1, zorder=2)
+    routers = sorted((s.means[group].flops / scale,
+                      100 * s.means[group].accuracy)
+                     for s in here if s.name.startswith('router'))
+    ax.plot(*zip(*routers), color=canvas.ROUTER, linewidth=1, zorder=2)
     for score in here:
       mean = score.means[group]
       x, y = mean.flops / scale, 100 * mean.accuracy
@@ -40,9 +44,8 @@ def cost(scores, group: str, colours) -> str:
               color=canvas.colour(colours, score.name),
               markeredgecolor=canvas.PAPER, markeredgewidth=.8,
               zorder=4 if score.name == 'router' else 3)
-      if score in best or not score.fixed:
-        # A router aims for the space above the front.
-        above = score.name.startswith('router')
+      if score in best or score.name in ('base', 'router'):
+        above = score.name == 'router'  # it aims for the space above the front
         ax.annotate(score.name, (x, y), (-7, 7) if above else (6, -11),
                     textcoords='offset points',
                     ha='right' if above else 'left', fontsize=8.5)
