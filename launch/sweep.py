@@ -35,7 +35,6 @@ import sys
 
 from absl import app
 from absl import flags
-import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run from anywhere, installed or not
@@ -47,6 +46,7 @@ from visor_jax import plan as plans  # noqa: E402
 from visor_jax import search  # noqa: E402
 from visor_jax import step as step_lib  # noqa: E402
 from visor_jax.eval import generate  # noqa: E402
+from visor_jax.eval import run as run_lib  # noqa: E402
 from visor_jax.report import page  # noqa: E402
 from visor_jax.report import tables  # noqa: E402
 
@@ -64,18 +64,13 @@ SHARED = {'eval': ('base', 'cross', 'full', 'search', 'universal'),
           'train': ('base', 'cross')}
 OWN = {'eval': ('eval', 'report'),
        'train': ('full', 'universal', 'eval', 'report')}
-QUESTIONS = 64  # whose mean lengths say what a plan costs
 
 
 def costs(config, some=()) -> dict[plans.Plan, float]:
   """Plans, by default all, with their shares of max's LLM prefill FLOPs."""
   model, suite = step_lib.model(config), main_lib.open_suite(config, ('eval',))
-  count = lambda row, name: int((row[name] > 0).sum())
-  rows = [suite.prompt('test', i)[0]
-          for i in range(min(QUESTIONS, config.eval.examples))]
-  visual, text = (round(np.mean([count(row, name) for row in rows]))
-                  for name in ('visual_segment', 'text_segment'))
-  of = lambda plan: generate.prefill_flops(model, plan, visual, text)
+  lengths = run_lib.lengths(suite, 'test', config.eval.examples)
+  of = lambda plan: generate.prefill_flops(model, plan, *lengths)
   return {p: of(p) / of(model.layout.max) for p in some or model.layout.plans}
 
 

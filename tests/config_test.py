@@ -145,14 +145,16 @@ def test_parse_arg_says_what_is_wrong(arg, words):
 HOW = (('stage', 'eval'), ('log.every', 7), ('mesh.data', 4), ('mesh.fsdp', 2),
        ('mesh.tensor', 2), ('checkpoint.every', 3), ('checkpoint.keep', 9),
        ('data.threads', 5), ('data.ahead', 9), ('model.remat', False),
-       ('model.scan', False), ('eval.batch', 3), ('eval.chunk', 5))
+       ('model.scan', False), ('eval.batch', 3), ('eval.chunk', 5),
+       ('eval.measure', False))
 WHAT = (('seed', 1), ('model.size', '7b'), ('model.cross_layers', (4,)),
         ('model.self_layers', (5,)), ('model.cross.rope', True),
         ('model.dtype', 'bfloat16'), ('model.router.hidden', 8),
         ('data.digits.frames', 3), ('base.steps', 5), ('base.batch', 8),
         ('universal.max_share', 0.1), ('optim.clip', 0.0),
         ('optim.rates', (('.*', 0.5),)), ('label.threshold', 0.5),
-        ('policy.confidence', 0.5), ('eval.examples', 8), ('eval.plans', 'max'))
+        ('policy.confidence', 0.5), ('eval.examples', 8), ('eval.plans', 'max'),
+        ('search.budget', 9))
 
 
 @pytest.mark.parametrize('key,value', HOW)

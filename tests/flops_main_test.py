@@ -35,7 +35,7 @@ def test_rows_are_the_formulas(capsys, name):
   bits = lambda *on: tuple(i in on for i in range(len(layout.optional)))
   for row, plan in zip(found, (None, layout.max, bits(0, 2), bits()),
                        strict=True):
-    want = flops.cost(size, layout, plan, 700, 33, command.ACCOUNTINGS[name])
+    want = flops.cost(size, layout, plan, 700, 33, flops.ACCOUNTINGS[name])
     assert (row['llm_prefill'], row['total']) == (want.llm_prefill, want.total)
     assert row['vision'] == 0  # of tokens alone nobody knows the tiles
     assert row['plan'] == (plan and [int(on) for on in plan])
@@ -49,6 +49,32 @@ def test_all_is_one_plan_of_every_number_of_layers(capsys):
   cost = [r['llm_prefill'] for r in found]
   assert cost == sorted(set(cost))
   assert all(0 < r['routing'] < r['llm_prefill'] for r in found)
+
+
+def test_all_accountings_side_by_side(capsys):
+  """The formula alone moves 91x to 38x; with the tower it is 1.4x."""
+  found = rows(capsys, *PAGE, '--plans=base+min', '--accounting=all')
+  assert set(found[0]['saved'].values()) == {1.0}
+  assert {*found[1]['saved']} == {*flops.ACCOUNTINGS}
+  assert found[1]['saved']['nominal'] == found[1]['flops_saved']
+  assert found[1]['saved']['macs'] == pytest.approx(91, abs=.05)
+  assert round(found[1]['saved']['fastv']) == 38
+  assert found[1]['whole_saved']['nominal'] == found[1]['total_saved']
+  assert 1.3 < found[1]['total_saved'] < 1.4
+  assert 'torchtitan' not in found[1]['whole_saved']
+  assert command.main([*PAGE, '--accounting=all']) == 0
+  said = capsys.readouterr().out
+  assert 'sparsevlm' in said and '42.04x' in said
+  assert all(a.describe() in said for a in flops.ACCOUNTINGS.values())
+
+
+def test_the_image_takes_what_the_prompt_alone_does_not(capsys):
+  found = rows(capsys, '--visual=700', '--plans=base+max+min')
+  alone = rows(capsys, '--visual=0', '--plans=base+max+min')
+  for with_image, without in zip(found, alone):
+    assert with_image['visual'] + without['llm_prefill'] == (
+        with_image['llm_prefill'])
+    assert without['visual'] == 0
 
 
 @pytest.mark.parametrize('args,match', [

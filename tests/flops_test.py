@@ -200,6 +200,43 @@ def test_executed_is_the_traced_plan(case):
     assert 2 * macs(routed, on) == B * case.routed(plan).total
 
 
+@pytest.mark.parametrize('name', [
+    'untied, full keys, no vision', 'chunks', 'without the last image'])
+def test_executed_decoding_is_the_program(name):
+  """One new token of each row, with room for six."""
+  case = CASES[name]
+  model, (params, batch) = case.model, case.inputs
+  accounting = dataclasses.replace(flops.EXECUTED, chunk=case.chunk)
+  of = lambda f: functools.partial(model.apply, method=f)
+  alone = batch_lib.Batch(**batch.fields() | {
+      name: jax.ShapeDtypeStruct((B, 1), jnp.int32)
+      for name in ('prompt_segment', 'prompt_place')})
+  for plan in (None, model.layout.min, model.layout.max):
+    _, memory = jax.eval_shape(
+        lambda p, b: of('prefill')(p, b, plan), params, alone)
+    fresh = jax.eval_shape(lambda p: of('fresh')(p, B, 6), params)
+    program = jax.make_jaxpr(lambda *args: of('decode')(
+        args[0], args[1], args[2], plan, args[3], 0))(
+            params, jax.ShapeDtypeStruct((B,), jnp.int32), memory, fresh)
+    want = flops.decode(model.size, model.layout, plan, case.visual, case.text,
+                        6, accounting, cross_key_heads=case.key_heads)
+    assert 2 * macs(program) * 5 == B * want, plan  # five steps make six tokens
+
+
+def test_nominal_decoding_reads_what_is_there():
+  """By hand: 24 layers of a token, and pairs of it with all before it."""
+  size, layout = sizes.get('0.5b'), plans.visor(24)
+  d, n, k, h, f = 896, 14, 2, 64, 4864
+  token = d * (2 * (n + k) * h + 3 * f)
+  text = 24 * (2 * token + 2 * n * h * (61 + 62))  # two steps, three tokens
+  of = lambda plan, tokens=3: flops.decode(size, layout, plan, 700, 60, tokens)
+  assert of(None) == 2 * (text + 24 * 2 * n * h * 2 * 700)
+  assert of(layout.min) == 2 * (
+      text + 8 * 2 * (2 * n * h * 700 + 2 * d * n * h))
+  assert of(layout.max) - of(layout.min) == 2 * 8 * 2 * 2 * n * h * 700
+  assert of(None, 1) == 0
+
+
 def test_parts_are_the_modules():
   case = CASES['untied, full keys, no vision']
   cost = case.routed(case.model.layout.max)
@@ -232,6 +269,43 @@ def test_formula_alone_moves_91x_to_42x():
         flops.cost(size, layout, plan, 7371, 60, accounting).llm_prefill
         for plan in (None, layout.min))
     assert round(base / least) == want
+
+
+def test_published_counts_of_one_model():
+  """LLaVA-1.5 7B: FastV prints 99.3 G a layer; calflops says 8.48 T of what its
+  user computes as 3.23 T. 36 text tokens give FastV's number."""
+  size = sizes.Size(
+      sizes.Vision(1024, 23, 16, 4096, tile=(336, 336)),
+      sizes.Language(4096, 32, 32, 32, 128, 11008, 32_000, tied=False))
+  of = lambda name: flops.cost(size, plans.base(32), None, 576, 36,
+                               flops.ACCOUNTINGS[name], tiles=1)
+  assert of('fastv').total / 32 == pytest.approx(99.3e9, rel=1e-3)
+  assert of('fastv').total == pytest.approx(3.23e12, rel=.02)
+  assert of('calflops').total == pytest.approx(8.48e12, rel=.03)
+  assert of('visionzip').total == of('fastv').total
+  d, m, n = 4096, 11008, 612
+  assert of('sparsevlm').total == 32 * (4 * n * d * d + 2 * n * n * d
+                                        + 3 * n * d * m)
+
+
+def test_torchtitan_counts_parameters():
+  """2N + 4LHQT a token, the embedding left out and the head not."""
+  language = sizes.get('7b').language
+  d, n, k, h = (language.width, language.heads, language.key_heads,
+                language.head_width)
+  layer = d * (2 * (n + k) * h + 3 * language.mlp)
+  weights = 28 * layer + d * language.vocabulary
+  tokens = 500
+  got = flops.cost(sizes.get('7b'), plans.base(28), None, 0, tokens,
+                   flops.ACCOUNTINGS['torchtitan']).total
+  assert got == tokens * (2 * weights + 4 * 28 * n * h * tokens)
+
+
+def test_macs_are_half_of_nominal():
+  size, layout = sizes.get('0.5b'), plans.visor(24)
+  of = lambda accounting: flops.cost(
+      size, layout, layout.min, 100, 10, accounting, tiles=2).total
+  assert 2 * of(flops.ACCOUNTINGS['macs']) == of(flops.NOMINAL)
 
 
 def test_switches():

@@ -17,14 +17,15 @@ ROOT = pathlib.Path(__file__).parents[1]
 # The longest name that fits a module decides: eval.scores before eval.
 FLOORS = {
     'plan': 0, 'sizes': 0, 'chips': 0, 'flops': 0, 'config': 0, 'batch': 0,
+    'budget': 0,
     'models': 1, 'data': 1, 'convert': 1, 'report': 1, 'eval.scores': 1,
     'eval.benchmarks': 1, 'manifest': 1, 'roll': 1,
     'mesh': 2, 'optim': 2, 'checkpoint': 2, 'log': 2, 'workdir': 2,
-    'preempt': 2, 'cluster': 2, 'measure': 2,
+    'preempt': 2, 'cluster': 2, 'throughput': 2,
     'convert.facts': 2,
     'data.prepare': 3,  # a command, which talks
     'step': 3, 'stages': 3, 'eval.generate': 3, 'eval.run': 3,
-    'eval.results': 3, 'convert.hf': 3, 'convert.run': 3,
+    'eval.results': 3, 'eval.measure': 3, 'convert.hf': 3, 'convert.run': 3,
     'train': 4, 'search': 4, 'labels': 4, 'calibrate': 4, 'inference': 4,
     'main': 5, 'ask': 5, 'flops.__main__': 5, 'convert.__main__': 5,
     'preflight': 5,

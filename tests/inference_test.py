@@ -15,6 +15,7 @@ import pytest
 from tests import llava
 import visor_jax
 from visor_jax import ask
+from visor_jax import budget
 from visor_jax import optim
 from visor_jax import plan as plans
 from visor_jax.convert import __main__ as convert
@@ -246,6 +247,28 @@ def test_a_budget_is_the_dearest_plan_within_it(trained):
     trained.generate(*ASKED[0], 'max', budget=1.0)
 
 
+def test_a_calibrated_router_spends_a_budget(trained):
+  """Half of the questions get max: by scores, not by prompts; a drop, too."""
+  calibrated = dataclasses.replace(trained, confidence=1.0, curve=(
+      budget.Point(0.0, .5, .5), budget.Point(.5, .7, .9),
+      budget.Point(1.0, 1.1, 1.0)))
+  asked = ASKED * 2
+  of = lambda **kwargs: [plans.name(a.plan) for a in calibrated.generate(
+      *zip(*asked), max_new_tokens=1, **kwargs)]
+  routed = of(budget=.7)  # confidence .5
+  assert set(routed) == {'min', 'max'} and routed[:4] == routed[4:]
+  assert of(plan='router@0.7') == of(drop=.2) == of(plan='router-0.2') == routed
+  assert set(of(budget=.5)) == {'min'} and set(of(budget=1.1)) == {'max'}
+  assert set(of()) == set(of(drop=0)) == {'max'}
+  # More money never takes a layer away.
+  more = [of(budget=b).count('max') for b in (.5, .6, .7, .8, .9, 1.0, 1.1)]
+  assert more == sorted(more)
+  with pytest.raises(ValueError, match='budget 0.4: .* from 0.500 .* to 1.100'):
+    of(budget=.4)
+  with pytest.raises(ValueError, match='a plan or a budget or a drop'):
+    of(budget=.7, drop=.1)
+
+
 # What cannot be ---------------------------------------------------------------
 
 
@@ -256,8 +279,9 @@ def test_a_budget_is_the_dearest_plan_within_it(trained):
 def test_an_import_answers_as_the_base_alone(model, plan, why):
   with pytest.raises(ValueError, match=why):
     model.generate(*ASKED[0], plan)
-  with pytest.raises(ValueError, match='VISOR is untrained'):
-    model.generate(*ASKED[0], budget=.5)
+  for target in (dict(budget=.5), dict(drop=.1)):
+    with pytest.raises(ValueError, match='VISOR is untrained'):
+      model.generate(*ASKED[0], **target)
 
 
 def test_fresh_weights_are_allowed_when_asked_for(model):

@@ -148,8 +148,9 @@ def test_two_processes_go_the_same_way(workdir, flags, tmp_path):
             folder / stage / 'metrics.jsonl')] for folder in (
                 workdir, tmp_path))
     np.testing.assert_allclose(one, two, atol=1e-4)
-  for file in ('label/labels.jsonl', 'results.jsonl'):
-    assert (workdir / file).read_text() == (tmp_path / file).read_text()
+  assert runs.results(workdir) == runs.results(tmp_path)
+  file = 'label/labels.jsonl'
+  assert (workdir / file).read_text() == (tmp_path / file).read_text()
 
 
 @pytest.mark.drill
@@ -169,5 +170,4 @@ def test_killed_twenty_times_it_ends_bitwise_the_same(
   assert kills >= 10
   for stage in ('cross', 'full', 'universal', 'policy'):
     runs.same(runs.final(workdir, stage, 6), runs.final(tmp_path, stage, 6))
-  assert (workdir / 'results.jsonl').read_text() == (
-      tmp_path / 'results.jsonl').read_text()
+  assert runs.results(workdir) == runs.results(tmp_path)

@@ -9,6 +9,7 @@ import pytest
 from visor_jax import calibrate
 from visor_jax import config as config_lib
 from visor_jax import labels
+from visor_jax import plan as plans
 from visor_jax.eval import run
 
 TWO = ((False,), (True,))
@@ -76,8 +77,9 @@ def test_loading_before_labelling_says_what_to_run(tmp_path):
 def calibrated(tmp_path, monkeypatch, scores, right, **policy):
   """Calibration of a router with these scores on questions of two plans."""
   monkeypatch.setattr(
-      calibrate, '_scores', lambda subject, rows, size: np.float32(
-          [scores[r['index']] for r in rows]))
+      calibrate, '_route', lambda subject, rows, size: (
+          np.float32([scores[r['index']] for r in rows]),
+          np.array([r['flops'] for r in rows])))
   rows = [dict(index=i, scores=r, flops=[1., 5.]) for i, r in enumerate(right)]
   config = config_lib.default()
   config.eval.batch = 2
@@ -94,7 +96,7 @@ RIGHT = [[1, 1], [0, 1], [0, 1]]
 
 
 @pytest.mark.parametrize('keep,accuracy,flops', [
-    (1.0, 1.0, 5.0), (0.6, 2 / 3, (1 + 1 + 5) / 3), (0.3, 2 / 3, 7 / 3)])
+    (1.0, 1.0, 5.0), (0.6, 2 / 3, (1 + 1 + 5) / 3), (0.3, 1 / 3, 1.0)])
 def test_the_cheapest_confidence_that_keeps_accuracy(
     keep, accuracy, flops, tmp_path, monkeypatch):
   found = calibrated(tmp_path, monkeypatch, SURE, RIGHT, keep=keep)
@@ -112,6 +114,21 @@ def test_a_given_confidence_and_argmax_are_taken_as_they_are(
   assert given['confidence'] == 0.42
   given = calibrated(tmp_path, monkeypatch, SURE, RIGHT, select='argmax')
   assert given['confidence'] is None and calibrate.load(tmp_path) is None
+
+
+def test_budgets_are_solved_on_the_curve(tmp_path, monkeypatch):
+  """max takes 5 for every question; the router 1 or 5, and nothing itself."""
+  found = calibrated(tmp_path, monkeypatch, SURE, RIGHT)
+  assert [p['share'] for p in found['curve']] == pytest.approx([
+      1 / 5, (1 + 1 + 5) / 15, 1])  # alike questions stay together
+  of = lambda **target: calibrate.load(
+      tmp_path, plans.Selection('router', **target))
+  mix = of(budget=1 / 3)
+  assert mix.low == 0 and mix.share == pytest.approx(.5)
+  assert of(drop=.4) == found['curve'][1]['confidence'] == mix.high
+  assert of() == found['confidence'] == of(drop=.01)
+  with pytest.raises(ValueError, match='from 0.200 .* to 1.000'):
+    of(budget=.1)
 
 
 def test_a_router_that_is_sure_and_wrong_is_not_believed(

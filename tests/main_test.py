@@ -16,6 +16,7 @@ from visor_jax import checkpoint
 from visor_jax import config as config_lib
 from visor_jax import log
 from visor_jax import preempt
+from visor_jax.eval import results
 
 TINY = pathlib.Path(__file__).with_name('tiny.py')
 
@@ -53,7 +54,8 @@ def test_an_empty_workdir_becomes_a_report(alone):
     assert (row['plan'] is None) == (row['selector'] != 'fixed')
     assert 0 <= row['accuracy'] <= 1 and row['llm_prefill_flops'] > 0
     assert {'family', 'group', 'n', 'flops_saved', 'accounting', 'seed',
-            'versions'} <= row.keys()
+            'versions', *results.MEANS} <= row.keys()
+    assert row['measured']['first_token_s'] > 0 < row['measured']['peak_bytes']
   assert (alone / 'report' / 'index.html').read_text().startswith('<!doctype')
 
 
@@ -108,7 +110,8 @@ def test_killed_in_every_stage_it_ends_bitwise_the_same(
     steps = [json.loads(l)['step']
              for l in open(tmp_path / stage / 'metrics.jsonl')]
     assert steps == sorted(set(steps)) and steps[-1] == 12
-  for name in ('results.jsonl', 'label/labels.jsonl', 'search/plans.json',
+  assert runs.results(alone) == runs.results(tmp_path)
+  for name in ('label/labels.jsonl', 'search/plans.json',
                'policy/calibration.json'):
     assert (alone / name).read_text() == (tmp_path / name).read_text()
 

@@ -166,6 +166,8 @@ def said(text, layout=SIX, viable=None):
     ('min', ['min']), ('0,3,5', ['0,3,5']), ('5,0,3', ['0,3,5']),
     ('2', ['2']), ('2,2', ['2']), ('0,1,2,3,4,5', ['max']),
     ('min + 0, 2+max', ['min', '0,2', 'max']),
+    ('router@0.3+router@.5+router@1', ['router@0.3', 'router@0.5', 'router@1']),
+    ('router-0.01+router-0', ['router-0.01', 'router-0']),
     ('max+min', ['max', 'min']),  # in the order of the text
     ('max+0+max', ['max', '0'])])  # each once
 def test_parse(text, expected):
@@ -175,6 +177,8 @@ def test_parse(text, expected):
 def test_parse_gives_selections():
   assert plans.parse('base+0', draw('?T?')) == (
       plans.Selection('base'), plans.Selection('fixed', (True, False)))
+  assert plans.parse('router@0.3+router-0.01', draw('?')) == (
+      plans.Selection('router', budget=.3), plans.Selection('router', drop=.01))
 
 
 def test_all_means_the_viable_plans():
@@ -200,6 +204,10 @@ def test_viable_plans_of_another_model_are_an_error():
     ('0,,1', 'plan "0,,1" is none of'),
     ('0.5', 'plan "0.5" is none of'),
     ('6', 'plan "6" names .*layer 6; the model has 6, counted from 0'),
+    ('router@', 'plan "router@": expected router@0.3'),
+    ('router@0', 'budget above 0'), ('router@-1', 'budget above 0'),
+    ('router@nan', 'budget above 0'), ('router-1', 'from 0 to below 1'),
+    ('router-x', 'router-0.01'), ('router0.3', 'is none of'),
     ('0,-1', 'plan "0,-1" names .*layer -1')])
 def test_parse_errors_name_what_was_written(text, message):
   with pytest.raises(ValueError, match=message):

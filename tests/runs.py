@@ -4,6 +4,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from visor_jax import log
+
 
 def final(workdir, stage, step=12):
   """{path: array} of a checkpoint, parameters and optimizer."""
@@ -16,6 +18,12 @@ def final(workdir, stage, step=12):
   for path, leaf in jax.tree_util.tree_leaves_with_path(dict(found)):
     flat[jax.tree_util.keystr(path)] = np.asarray(leaf)
   return flat
+
+
+def results(workdir):
+  """Rows of results.jsonl but for the times, which are never the same."""
+  return [row | dict(measured=None)
+          for row in log.read_jsonl(workdir / 'results.jsonl')]
 
 
 def same(a, b):

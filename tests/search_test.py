@@ -7,9 +7,11 @@ import types
 import numpy as np
 import pytest
 
+from tests import rows
 from visor_jax import config as config_lib
 from visor_jax import plan as plans
 from visor_jax import search
+from visor_jax.data import digits
 from visor_jax.eval import run
 
 THREE = plans.Layout((plans.TEXT,) + (plans.SELF,) * 3, (1, 2, 3))
@@ -99,21 +101,17 @@ def test_greedy_visits_a_quadratic_number_of_plans(count):
   """28 layers have 512 plans; 46 evaluations are an hour, 512 a day."""
   layout = plans.Layout((plans.SELF,) * count, tuple(range(count)))
   asked = []
-  search.greedy(layout, lambda p: asked.append(p) or len(asked))
+  for plan in search.greedy(layout, lambda p: asked.index(p)):
+    asked.append(plan)
   assert len(asked) == len(set(asked)) == count * (count + 1) // 2 + 1
   assert asked[0] == layout.min and asked[-1] == layout.max
 
 
 def test_greedy_adds_the_layer_that_helps_most():
   worth = (1, 5, 3)
-  asked = []
-
-  def accuracy(plan):
-    asked.append(text(plan))
-    return sum(itertools.compress(worth, plan))
-
-  search.greedy(THREE, accuracy)
-  assert asked == ['000', '100', '010', '001', '110', '011', '111']
+  found = search.greedy(THREE, lambda p: sum(itertools.compress(worth, p)))
+  assert [*map(text, found)] == [
+      '000', '100', '010', '001', '110', '011', '111']
 
 
 # The search itself, with answers that cost nothing ----------------------------
@@ -141,7 +139,12 @@ def asked(monkeypatch):
   return plans_asked
 
 
-SUBJECT = types.SimpleNamespace(model=types.SimpleNamespace(layout=THREE))
+SUBJECT = types.SimpleNamespace(model=rows.tiny(THREE), suite=digits.Suite(0))
+
+
+def bill(tmp_path):
+  saved = json.loads((tmp_path / 'search' / 'plans.json').read_text())
+  return saved['evaluations'], saved['exhaustive_would_be']
 
 
 @pytest.mark.parametrize('exhaustive,count', [(3, 8), (2, 7)])
@@ -156,6 +159,55 @@ def test_few_layers_are_searched_wholly_many_greedily(
   assert ' '.join(map(text, viable)) == '000 001 011 111'
   saved = json.loads((tmp_path / 'search' / 'plans.json').read_text())
   assert len(saved['evaluated']) == count
+
+
+@pytest.mark.parametrize('exhaustive', [3, 2])
+def test_the_bill_is_told_before_and_kept(
+    exhaustive, asked, tmp_path, capsys):
+  """Questions have 10 visual and 2 to 3 text tokens; FLOPs as the formulas."""
+  search.search(SUBJECT, tmp_path, config(examples=4, exhaustive=exhaustive))
+  said = capsys.readouterr().out
+  plans_ = 8 if exhaustive == 3 else 7
+  assert said.index(f'{plans_} plans, {plans_ * 4} questions') < said.index(
+      'plan 1 of')
+  assert '8 plans, 32 questions' in said and 'ETA' in said
+  did, whole = bill(tmp_path)
+  assert (did['plans'], did['questions']) == (plans_, 4 * plans_)
+  assert did['flops'] == 4 * sum(10 + sum(p) for p in asked)
+  price = search.prices(SUBJECT, 4)
+  assert whole == dict(plans=8, questions=32, flops=(
+      price[0] + 3 * price[1] + 3 * price[2] + price[3]))
+  assert price == sorted(price) and price[0] > 4 * 1000
+
+
+@pytest.mark.parametrize('budget,want', [
+    (2, '000 111'), (4, '000 001 010 111'), (8, None), (0, None)])
+def test_a_budget_of_every_plan(budget, want, asked, tmp_path):
+  search.search(SUBJECT, tmp_path, config(examples=4, budget=budget))
+  assert len(asked) == (budget or 8)
+  if want:
+    assert {*map(text, asked)} == {'000', '111'} | {
+        text(p) for p in THREE.plans[:budget - 1]}
+  assert search.load(tmp_path)[-1] == THREE.max
+
+
+def test_a_budget_of_greed(asked, tmp_path):
+  """As far as it goes, and the largest plan in any case."""
+  search.search(SUBJECT, tmp_path, config(
+      examples=4, exhaustive=0, budget=6))
+  assert [*map(text, asked)] == ['000', '100', '010', '001', '101', '111']
+  assert bill(tmp_path)[0]['plans'] == 6
+
+
+def test_answers_that_were_there_tell_no_time(asked, tmp_path, capsys):
+  for plan in ('min', '0'):
+    (tmp_path / 'search' / 'answers' / plan).mkdir(parents=True)
+  search.search(SUBJECT, tmp_path, config(examples=4))
+  lines = [l for l in capsys.readouterr().out.splitlines() if ' of 8 is' in l]
+  known = ['is min, acc' in l or 'is 0, acc' in l for l in lines]
+  assert sum(known) == 2
+  first = known.index(False)
+  assert ['ETA' in l for l in lines] == [i >= first for i in range(8)]
 
 
 def test_loading_before_searching_says_what_to_run(tmp_path):

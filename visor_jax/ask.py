@@ -32,7 +32,12 @@ def _parser():
            'markers')
   add('--plan', help='base, max, min, router, or optional SELF layers as 0,3,5')
   add('--budget', type=float, metavar='SHARE',
-      help="instead of a plan: at most this share of max's LLM prefill FLOPs")
+      help="instead of a plan: this share of max's LLM prefill FLOPs, which a "
+           'calibrated router spends on average over many questions; without '
+           'one, the dearest plan within it')
+  add('--drop', type=float, metavar='SHARE',
+      help="instead of a plan: the router loses at most this share of max's "
+           'accuracy, on average, as it was calibrated')
   add('--max-new-tokens', type=int, default=64, metavar='N',
       help='default: %(default)s')
   add('--temperature', type=float, default=0.0,
@@ -58,8 +63,8 @@ def main(argv=None) -> int:
                              allow_untrained=args.allow_untrained)
     answer = model.generate(
         args.image, args.prompt, args.plan, budget=args.budget,
-        max_new_tokens=args.max_new_tokens, temperature=args.temperature,
-        top_p=args.top_p, seed=args.seed)
+        drop=args.drop, max_new_tokens=args.max_new_tokens,
+        temperature=args.temperature, top_p=args.top_p, seed=args.seed)
   except (ValueError, OSError) as e:
     print(f'error: {e}', file=sys.stderr)
     return 1

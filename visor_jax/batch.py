@@ -53,6 +53,20 @@ class Batch:
     """f of every array, as a Batch."""
     return Batch(**{k: f(v) for k, v in self.fields().items()})
 
+  def visual(self) -> Array:
+    """Visual tokens of each row, [B]."""
+    return (self.visual_segment > 0).sum(axis=1)
+
+  def text(self) -> Array:
+    """Text tokens of each row, [B]."""
+    return (self.text_segment > 0).sum(axis=1)
+
+  def used(self, patches: int) -> Array:
+    """Tiles of each row, [B], of so many patches: the rest is padding."""
+    newline = self.tiles.shape[1] * patches
+    looks = (self.visual_segment > 0)[..., None] & (self.source < newline)
+    return ((self.source // patches + 1) * looks).max(axis=(1, 2))
+
   def fields(self) -> dict[str, Array]:
     return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
 

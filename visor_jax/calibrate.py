@@ -9,16 +9,17 @@ import pathlib
 
 import numpy as np
 
+from visor_jax import budget
 from visor_jax import log
 from visor_jax import mesh as mesh_lib
+from visor_jax import plan as plans
 from visor_jax import workdir as workdir_lib
 from visor_jax.data import packing
 from visor_jax.eval import generate
 from visor_jax.eval import run
 from visor_jax.models import router
 
-CONFIDENCES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.92, 0.94, 0.96,
-               0.98, 0.99, 0.995, 0.999, 1.0)
+POINTS = 128  # of the curve, at most
 
 
 def calibrate(subject: run.Subject, rows, workdir, config) -> None:
@@ -32,48 +33,85 @@ def calibrate(subject: run.Subject, rows, workdir, config) -> None:
       of the largest plan's accuracy is taken, unless `policy.confidence` or
       `policy.select` says otherwise.
   """
-  scores = np.concatenate(
-      [_scores(subject, rows[i:i + config.eval.batch], config.eval.batch)
-       for i in range(0, len(rows), config.eval.batch)])
+  found = [_route(subject, rows[i:i + config.eval.batch], config.eval.batch)
+           for i in range(0, len(rows), config.eval.batch)]
+  scores, cost = (np.concatenate(parts) for parts in zip(*found))
   right = np.array([r['scores'] for r in rows])
-  cost = np.array([r['flops'] for r in rows])
-  every, curve = np.arange(len(rows)), []
-  for confidence in CONFIDENCES + (None,):
+  most = np.mean([r['flops'][-1] for r in rows])  # max as asked, not as chosen
+  every = np.arange(len(rows))
+
+  def point(confidence):
     plan = np.asarray(router.choose(scores, len(subject.viable), confidence))
-    curve.append(dict(confidence=confidence,
-                      accuracy=float(right[every, plan].mean()),
-                      flops=float(cost[every, plan].mean())))
+    flops = float(cost[every, plan].mean())
+    return dict(confidence=confidence, share=flops / float(most), flops=flops,
+                accuracy=float(right[every, plan].mean()))
+
+  curve = [point(c) for c in thresholds(scores[:, :len(subject.viable)])]
   chosen = config.policy.confidence
   if config.policy.select == 'argmax':
     chosen = None
   elif chosen is None:
-    enough = config.policy.keep * right[:, -1].mean()
-    # Confidence 1 takes the largest plan always, so one is enough.
-    chosen = min((p for p in curve[:-1] if p['accuracy'] >= enough),
-                 key=lambda p: p['flops'])['confidence']
+    chosen = budget.keeping(_points(curve), 1 - config.policy.keep)
   workdir_lib.write(
       pathlib.Path(workdir) / 'policy' / 'calibration.json', json.dumps(dict(
-          confidence=chosen, questions=len(rows), curve=curve[:-1],
-          argmax=curve[-1]), indent=1))
+          confidence=chosen, questions=len(rows), curve=curve,
+          argmax=point(None)), indent=1))
   log.say(f'router: calibrated to confidence {chosen} on {len(rows)} held-out '
-          'labels')
+          f'labels; budgets from {curve[0]["share"]:.3f} to '
+          f'{curve[-1]["share"]:.3f} of max\'s FLOPs')
 
 
-def load(workdir) -> float | None:
-  """The calibrated confidence; None for argmax.
+def thresholds(scores) -> list[float]:
+  """Confidences at which choices differ, rising from 0 to 1.
+
+  Each lies in the middle between two that questions have in a plan, so that
+  rounding decides on none of them; alike questions stay together.
+
+  Args:
+    scores: of the router, [n, viable plans].
+  """
+  scores = np.asarray(scores, np.float64)
+  odds = [np.logaddexp.reduce(scores[:, :j], axis=1)
+          - np.logaddexp.reduce(scores[:, j:], axis=1)
+          for j in range(1, scores.shape[1])]  # of the first j plans to suffice
+  odds = np.unique(np.clip(odds, -12, 18))  # as far as float32 can tell them
+  middle = ((odds[1:] + odds[:-1]) / 2)[np.diff(odds) > 1e-3]
+  if len(middle) > POINTS - 2:
+    middle = middle[np.linspace(0, len(middle) - 1, POINTS - 2).astype(int)]
+  return [0.0, *(1 / (1 + np.exp(-middle))).tolist(), 1.0]
+
+
+def load(workdir, selection: plans.Selection = plans.Selection('router')):
+  """What the router asks for: a confidence, a budget.Mix, or None for argmax.
+
+  Args:
+    workdir: of the run.
+    selection: a router, with or without a target.
 
   Raises:
-    ValueError: the policy stage has not run.
+    ValueError: the policy stage has not run, or the budget cannot be met.
   """
   path = workdir_lib.made(workdir, 'policy/calibration.json', 'policy')
-  return json.loads(path.read_text())['confidence']
+  found = json.loads(path.read_text())
+  return budget.confidence(
+      selection, _points(found['curve']), found['confidence'])
 
 
-def _scores(subject, rows, size):
-  """Router scores of labelled questions, [n, plans]."""
+def _points(curve):
+  return tuple(budget.Point(*(p[k] for k in budget.Point._fields))
+               for p in curve)
+
+
+def _route(subject, rows, size):
+  """Of labelled questions: router scores and what plans then cost, [n, plans].
+  """
   numbers = np.resize([r['index'] for r in rows], size)
-  batch = packing.stack([subject.suite.prompt('label', int(numbers[i]))[0]
-                         for i in mesh_lib.own(size, subject.mesh)])
-  scores, _ = generate.route(
-      subject.model, subject.params, mesh_lib.place(batch, subject.mesh))
-  return generate.whole(scores)[:len(rows)]
+  prompts = [subject.suite.prompt('label', int(numbers[i]))[0]
+             for i in mesh_lib.own(size, subject.mesh)]
+  batch = mesh_lib.place(packing.stack(prompts), subject.mesh)
+  scores, _ = generate.route(subject.model, subject.params, batch)
+  tokens = [generate.whole(count)[:len(rows)].tolist()
+            for count in (batch.visual(), batch.text())]
+  return generate.whole(scores)[:len(rows)], np.array(
+      [[generate.prefill_flops(subject.model, plan, *counts, 1)
+        for plan in subject.viable] for counts in zip(*tokens)], float)

@@ -170,8 +170,8 @@ def overlap(env) -> None:
   """
   for name, options in _OVERLAP.items():
     said = env.get(name, '')
-    env[name] = ' '.join([said, *(
-        f'--{option}=true' for option in options if option not in said)]).strip()
+    new = [f'--{option}=true' for option in options if option not in said]
+    env[name] = ' '.join([said, *new]).strip()
 
 
 # Once they run ----------------------------------------------------------------

@@ -115,6 +115,7 @@ def default() -> ml_collections.ConfigDict:
   c.search = ml_collections.ConfigDict()
   c.search.examples = 512  # questions per plan
   c.search.exhaustive = 5  # up to so many optional layers try every plan
+  c.search.budget = 0  # at most so many plans are evaluated; 0: no limit
   c.search.max_plans = 9  # viable plans, the smallest and largest among them
 
   c.label = ml_collections.ConfigDict()
@@ -133,6 +134,7 @@ def default() -> ml_collections.ConfigDict:
   c.eval.plans = 'base+all+router'  # in the grammar of plan.py
   c.eval.batch = 128  # questions answered at a time
   c.eval.chunk = 1024  # questions after which results are written
+  c.eval.measure = True  # time to first token, tokens/s and peak memory, too
   c.eval.score = 'exact'  # or anls, token
   c.eval.sources = ()  # test questions: the first one of each conversation
   c.eval.coarse = ()  # names of the sources that are coarse; others are fine
@@ -155,7 +157,7 @@ def default() -> ml_collections.ConfigDict:
 _LAYOUT = ('stage', 'log', 'mesh', 'checkpoint', 'compiled', 'data.threads',
            'data.ahead', 'model.remat', 'model.saves', 'model.scan',
            'model.loss_chunk', 'optim.patience', 'eval.batch', 'eval.chunk',
-           *(f'{s}.accumulate' for s in STAGES))
+           'eval.measure', *(f'{s}.accumulate' for s in STAGES))
 
 
 def identity(config) -> dict:
@@ -346,6 +348,9 @@ def validate(config) -> None:
   if config.search.max_plans < 2:
     raise ValueError('search.max_plans is less than 2: the smallest and the '
                      'largest plan are always viable')
+  if config.search.budget and config.search.budget < 2:
+    raise ValueError(f'search.budget is {config.search.budget}: expected 0 for '
+                     'no limit, or at least 2, the smallest and largest plan')
   if not 0 < config.label.held_out < 1:
     raise ValueError(f'label.held_out is {config.label.held_out}: some labels '
                      'must be learned from, and some kept to calibrate with')

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from visor_jax import budget as budget_lib
 from visor_jax import flops
 from visor_jax import mesh as mesh_lib
 from visor_jax import optim
@@ -81,6 +82,7 @@ class Model:
     trained: what is trained beside the base: 'cross', 'router'.
     viable: plans that the router chooses from, by cost.
     confidence: of its choice.
+    curve: of its calibration, see budget.py.
     allow_untrained: plans may run whose CROSS weights are fresh.
   """
 
@@ -93,6 +95,7 @@ class Model:
   trained: tuple[str, ...] = ()
   viable: tuple[plans.Plan, ...] = ()
   confidence: float | None = None
+  curve: tuple[budget_lib.Point, ...] = ()
   allow_untrained: bool = False
 
   def logits(self, images, prompt, plan: str = 'base'):
@@ -118,8 +121,9 @@ class Model:
     return [row[:text] for row, (_, text) in zip(found, sizes)]
 
   def generate(self, images, prompt, plan: str | None = None, *,
-               budget: float | None = None, max_new_tokens: int = 64,
-               temperature: float = 0.0, top_p: float = 1.0, seed: int = 0):
+               budget: float | None = None, drop: float | None = None,
+               max_new_tokens: int = 64, temperature: float = 0.0,
+               top_p: float = 1.0, seed: int = 0):
     """Answers to a prompt, or to many at once.
 
     Args:
@@ -127,8 +131,11 @@ class Model:
       prompt: text, or a list of texts.
       plan: in the grammar of plan.py; None for the router where it is trained,
         else the base.
-      budget: instead of a plan: the dearest viable plan that takes at most
-        this share of max's LLM prefill FLOPs for the longest of the prompts.
+      budget: instead of a plan: a share of max's LLM prefill FLOPs. The
+        router spends it on average over many questions, where it is calibrated;
+        else the dearest viable plan within it for the longest of the prompts.
+      drop: instead of a plan: the router loses at most this share of max's
+        accuracy, on average.
       max_new_tokens: the most to make.
       temperature: 0 takes the likeliest token.
       top_p: see generate.Sampling.
@@ -142,19 +149,19 @@ class Model:
     """
     if isinstance(prompt, str):
       return self.generate(
-          [images], [prompt], plan, budget=budget, temperature=temperature,
-          max_new_tokens=max_new_tokens, top_p=top_p, seed=seed)[0]
+          [images], [prompt], plan, budget=budget, drop=drop,
+          temperature=temperature, max_new_tokens=max_new_tokens, top_p=top_p,
+          seed=seed)[0]
     began = time.monotonic()
     batch, sizes = self._batch(images, prompt, max_new_tokens)
-    selection = (self._selection(plan) if budget is None
-                 else self._within(budget, plan, sizes))
+    selection = self._wanted(plan, budget, drop, sizes)
     sampling = generate.Sampling(
         max_new_tokens, (self.text.end, *self.text.stops), temperature, top_p)
     made = {}
     for ids, chosen, tokens in generate.answers(
         self.model, self.params, [(list(range(len(prompt))), batch)],
         selection, sampling, jax.random.key(seed), self.viable,
-        self.confidence):
+        budget_lib.confidence(selection, self.curve, self.confidence)):
       made |= {i: (chosen, row) for i, row in zip(ids, tokens)}
     seconds = time.monotonic() - began
     return [self._answer(*made[i], selection, batch, *sizes[i], seconds)
@@ -162,12 +169,11 @@ class Model:
 
   def _answer(self, plan, tokens, selection, batch, visual, text, seconds):
     routing = int(selection.selector == 'router')
-    ended = np.flatnonzero(np.isin(tokens, tuple(self.text.stops)))
     of = functools.partial(generate.prefill_flops, self.model)
     cost = of(plan, visual, text, routing)
     return Answer(
         self.text.decode(tokens.tolist()), selection.selector, plan,
-        int(ended[0]) + 1 if len(ended) else len(tokens), visual, text, cost,
+        generate.count(tokens, tuple(self.text.stops)), visual, text, cost,
         of(None, visual, text) / cost,
         sum(flops.cache(
             self.model.size, self.model.layout, plan,
@@ -185,18 +191,29 @@ class Model:
           f'plan "{plan}": VISOR is untrained in this checkpoint, which can '
           'only answer with plan base; train it, or ask all the same with '
           '--allow-untrained (allow_untrained=True)')
-    if plan == 'router' and 'router' not in self.trained:
-      raise ValueError('plan "router": the router is untrained in this '
+    if plan.startswith('router') and 'router' not in self.trained:
+      raise ValueError(f'plan "{plan}": the router is untrained in this '
                        'checkpoint; name a plan or give a budget')
     found = plans.parse(plan, self.model.layout, self.viable)
     if len(found) != 1:
       raise ValueError(f'plan "{plan}" means {len(found)} plans; ask for one')
     return found[0]
 
-  def _within(self, budget, plan, sizes):
+  def _wanted(self, plan, budget, drop, sizes):
+    """The selection that is asked for in one of three ways."""
+    if (plan, budget, drop).count(None) < 2:
+      raise ValueError('give a plan or a budget or a drop, one of them')
+    if drop is not None:
+      self._selection('router')  # is it trained?
+      return plans.Selection('router', drop=drop)
+    if budget is None:
+      return self._selection(plan)
+    if self.curve and 'router' in self.trained:
+      return plans.Selection('router', budget=budget)
+    return self._within(budget, sizes)
+
+  def _within(self, budget, sizes):
     """The dearest viable plan within the budget."""
-    if plan is not None:
-      raise ValueError('give a plan or a budget, not both')
     self._selection('max')  # is VISOR trained?
     visual, text = max(sizes)
     layout = self.model.layout
@@ -268,7 +285,7 @@ def load(folder, *, dtype: str = 'float32',
       str(folder), model, params, text_lib.Tokenizer(found.sidecar.folder),
       images_lib.read(found.sidecar.folder),
       text.get('max_position_embeddings', 32_768), facts.trained, facts.viable,
-      facts.confidence, allow_untrained)
+      facts.confidence, facts.curve, allow_untrained)
 
 
 def _filled(model, params, dtype):

@@ -40,6 +40,7 @@ from visor_jax import train
 from visor_jax import workdir as workdir_lib
 from visor_jax.data import corpus
 from visor_jax.data import digits
+from visor_jax.eval import measure
 from visor_jax.eval import results
 from visor_jax.eval import run as run_lib
 from visor_jax.report import page
@@ -157,19 +158,24 @@ def _eval(config, folder, subject, suite):
   selections = plans.parse(
       config.eval.plans, shape,
       search.load(folder) if 'all' in config.eval.plans else None)
-  answers = {}
+  answers, measured = {}, {}
   for selection in selections:
     if selection.selector == 'base':
       who = subject('base')
     elif selection.selector == 'router':
-      who = subject('policy', search.load(folder), calibrate.load(folder))
+      who = subject('policy', search.load(folder),
+                    calibrate.load(folder, selection))
     else:
       who = subject('universal')
     answers[selection] = run_lib.answers(
         who, 'test', config.eval.examples, selection, folder / 'eval',
         config.eval, config.eval.score)
+    if config.eval.measure:
+      measured[selection] = measure.measure(
+          who, 'test', selection, answers[selection], folder / 'eval',
+          config.eval.batch)
   rows = results.rows(
-      answers, suite.group, seed=config.seed, versions=versions(),
+      answers, suite.group, measured, seed=config.seed, versions=versions(),
       config=config_lib.fingerprint(config))
   workdir_lib.write(folder / 'results.jsonl',
                     ''.join(json.dumps(r) + '\n' for r in rows))

@@ -13,6 +13,8 @@ The grammar of `parse`, used by every command:
   max      every optional SELF layer runs
   min      none of them runs
   router   the router chooses for each sample
+  router@0.3    it spends this budget on average
+  router-0.01   it loses at most this share of max's accuracy on average
   all      every viable plan
   0,3,5    these optional SELF layers run, counted from 0 in order of depth
   a+b      the selections of a, then those of b
@@ -23,6 +25,7 @@ A budget is a fraction of the LLM prefill FLOPs of `max`.
 import dataclasses
 import hashlib
 import itertools
+import re
 
 TEXT, CROSS, SELF = 'text', 'cross', 'self'
 
@@ -156,12 +159,21 @@ def repeats(layout: Layout, start: int, stop: int,
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-  """Who decides: 'fixed' (with the plan), 'router' or 'base'."""
+  """Who decides: 'fixed' (with the plan), 'router' or 'base'.
+
+  A router may have a budget to spend, or a drop in accuracy to stay within.
+  """
 
   selector: str
   plan: Plan | None = None
+  budget: float | None = None
+  drop: float | None = None
 
   def __str__(self):
+    if self.budget is not None:
+      return f'{self.selector}@{self.budget:g}'
+    if self.drop is not None:
+      return f'{self.selector}-{self.drop:g}'
     return name(self.plan) if self.selector == 'fixed' else self.selector
 
 
@@ -190,6 +202,8 @@ def parse(text: str, layout: Layout, viable=None) -> tuple[Selection, ...]:
     word = word.strip()
     if word in ('base', 'router'):
       found.append(Selection(word))
+    elif word.startswith(('router@', 'router-')):
+      found.append(_target(word))
     elif word in ('max', 'min'):
       found.append(Selection('fixed', getattr(layout, word)))
     elif word == 'all':
@@ -202,6 +216,20 @@ def parse(text: str, layout: Layout, viable=None) -> tuple[Selection, ...]:
     else:
       found.append(Selection('fixed', _positions(word, layout)))
   return tuple(dict.fromkeys(found))
+
+
+def _target(word: str) -> Selection:
+  """A router with a target: 'router@0.3' or 'router-0.01'."""
+  number = word[len('router@'):]
+  share = float(number) if re.fullmatch(r'\d*\.?\d+', number) else -1.0
+  if word[len('router')] == '@' and share > 0:
+    return Selection('router', budget=share)
+  if word[len('router')] == '-' and 0 <= share < 1:
+    return Selection('router', drop=share)
+  raise ValueError(
+      f'plan "{word}": expected router@0.3, a budget above 0 as a share of '
+      "max's LLM prefill FLOPs, or router-0.01, a share of max's accuracy, "
+      'from 0 to below 1, that may be lost')
 
 
 def _positions(word: str, layout: Layout) -> Plan:

@@ -4,19 +4,26 @@ Plans are evaluated on training questions; those that no cheaper or equally
 cheap plan matches stay, the smallest and the largest among them.
 """
 
+import itertools
 import json
+import math
 import pathlib
+import time
 
 import numpy as np
 
 from visor_jax import log
 from visor_jax import plan as plans
 from visor_jax import workdir as workdir_lib
+from visor_jax.eval import generate
 from visor_jax.eval import run
 
 
 def search(subject: run.Subject, workdir, config) -> tuple[plans.Plan, ...]:
   """Finds the viable plans and writes search/plans.json.
+
+  Up to `search.exhaustive` optional layers every plan is evaluated, beyond that
+  those that `greedy` asks for; never more than `search.budget` of them.
 
   Args:
     subject: with the parameters of the full stage.
@@ -27,40 +34,87 @@ def search(subject: run.Subject, workdir, config) -> tuple[plans.Plan, ...]:
     Viable plans by cost.
   """
   folder = pathlib.Path(workdir) / 'search'
-  layout = subject.model.layout
+  layout, examples = subject.model.layout, config.search.examples
+  count = len(layout.optional)
+  every = count <= config.search.exhaustive
+  levels = [sum(p) for p in layout.plans] if every else [
+      0, *(n for n in range(1, count + 1) for _ in range(count + 1 - n))]
   tried = {}
+  some = layout.plans if every else greedy(
+      layout, lambda plan: tried[plan][0])
+  budget = config.search.budget
+  if 0 < budget < len(levels):  # the largest plan is always one of them
+    some = itertools.chain(itertools.islice(some, budget - 1), [layout.max])
+    levels = [*levels[:budget - 1], count]
 
-  def accuracy(plan):
-    if plan not in tried:
-      rows = run.answers(subject, 'search', config.search.examples,
-                         plans.Selection('fixed', plan), folder / 'answers',
-                         config.eval, config.eval.score)
-      tried[plan] = (float(np.mean([r['score'] for r in rows])),
-                     float(np.mean([r['llm_prefill_flops'] for r in rows])))
-    return tried[plan][0]
+  price = prices(subject, examples)
+  whole = sum(math.comb(count, n) * price[n] for n in range(count + 1))
+  left, spent, done = sum(price[n] for n in levels), 0.0, 0
+  words = lambda n, flops: (f'{n} plans, {n * examples} questions, {flops:.3g} '
+                            'FLOPs of LLM prefill')
+  log.say(f'search {"of every plan" if every else "by greed"}: '
+          f'{words(len(levels), left)}; every plan would be '
+          f'{words(2**count, whole)}')
+  for plan in some:
+    selection, began = plans.Selection('fixed', plan), time.monotonic()
+    known = (folder / 'answers' / str(selection)).exists()  # says no time
+    rows = run.answers(subject, 'search', examples, selection,
+                       folder / 'answers', config.eval, config.eval.score)
+    tried[plan] = (float(np.mean([r['score'] for r in rows])),
+                   float(np.mean([r['llm_prefill_flops'] for r in rows])))
+    left -= price[sum(plan)]
+    if not known:
+      spent, done = spent + time.monotonic() - began, done + price[sum(plan)]
+    log.say(f'search: plan {len(tried)} of {len(levels)} is '
+            f'{plans.name(plan)}, accuracy {tried[plan][0]:.4f}'
+            + (f', ETA {log.duration(left * spent / done)}' if done else ''))
 
-  if len(layout.optional) <= config.search.exhaustive:
-    for plan in layout.plans:
-      accuracy(plan)
-  else:
-    greedy(layout, accuracy)
   viable = front(tried, layout, config.search.max_plans)
+  bits = lambda plan: [int(on) for on in plan]
+  bill = lambda n, flops: dict(plans=n, questions=n * examples, flops=flops)
   workdir_lib.write(folder / 'plans.json', json.dumps(dict(
-      viable=[[int(on) for on in p] for p in viable],
-      evaluated=[dict(plan=[int(on) for on in p], accuracy=a, flops=f)
-                 for p, (a, f) in tried.items()]), indent=1))
+      viable=[bits(p) for p in viable],
+      evaluated=[dict(plan=bits(p), accuracy=a, flops=f)
+                 for p, (a, f) in tried.items()],
+      evaluations=bill(len(tried), examples * sum(
+          f for _, f in tried.values())),
+      exhaustive_would_be=bill(2**count, whole)), indent=1))
   log.say(f'{len(viable)} of {len(tried)} plans are viable: '
           + '; '.join(plans.name(p) for p in viable))
   return viable
 
 
-def greedy(layout: plans.Layout, accuracy) -> None:
-  """From no optional SELF layer, adds the best one until all run."""
+def prices(subject: run.Subject, examples: int) -> list[int]:
+  """LLM prefill FLOPs of a plan by how many of its layers run.
+
+  Which of them run hardly matters to the cost. Lengths are those of the first
+  questions.
+  """
+  count = len(subject.model.layout.optional)
+  lengths = run.lengths(subject.suite, 'search', examples)
+  return [examples * generate.prefill_flops(
+      subject.model, (True,) * n + (False,) * (count - n), *lengths)
+          for n in range(count + 1)]
+
+
+def greedy(layout: plans.Layout, accuracy):
+  """From no optional SELF layer, adds the best one until all run.
+
+  Of n layers 1 + n + (n - 1) + ... + 1 plans are evaluated.
+
+  Args:
+    layout: whose plans are searched.
+    accuracy: of a plan that was yielded.
+
+  Yields:
+    Plans to evaluate, none twice, the largest last.
+  """
   plan = layout.min
-  accuracy(plan)
+  yield plan
   while not all(plan):
     more = [plan[:i] + (True,) + plan[i + 1:]
             for i, on in enumerate(plan) if not on]
+    yield from more
     plan = max(more, key=accuracy)
 
 

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 
 from visor_jax import checkpoint
 from visor_jax import log
-from visor_jax import measure
 from visor_jax import mesh as mesh_lib
 from visor_jax import optim
 from visor_jax import plan as plans
 from visor_jax import preempt
 from visor_jax import stages
 from visor_jax import step as step_lib
+from visor_jax import throughput as throughput_lib
 from visor_jax.convert import hf
 from visor_jax.data import loader
 from visor_jax.data import packing
@@ -67,14 +67,15 @@ def train(config, name: str, workdir, mesh, suite, viable=(), labels=()):
                    out_shardings=(state_shardings, mesh_lib.whole(mesh)))
     plan_at = _plan_at(config, stage, model.layout, viable)
     own = len(mesh_lib.own(options.batch, mesh))
-    throughput = measure.Throughput(model, stage.passes, own / options.batch)
+    throughput = throughput_lib.Throughput(
+        model, stage.passes, own / options.batch)
     progress = log.Progress(name, options.steps)
     feed = _feed(config, stage, suite, labels, mesh, start)
     with (log.Metrics(
               folder / 'metrics.jsonl', start,
               folder / 'tensorboard' if config.log.tensorboard else None,
           ) as metrics,
-          measure.Trace(folder / 'trace', config.log.trace) as trace,
+          throughput_lib.Trace(folder / 'trace', config.log.trace) as trace,
           log.Skipped(folder / 'nonfinite.jsonl', start, options.batch,
                       config.optim.patience) as skipped,
           log.Wait() as wait):

@@ -66,7 +66,9 @@ def workdir(config, start, tmp_path_factory):
       saved.wait()
   (folder / 'search').mkdir()
   write('search/plans.json', dict(viable=[[0, 0], [1, 0], [1, 1]]))
-  write('policy/calibration.json', dict(confidence=.6))
+  write('policy/calibration.json', dict(confidence=.6, curve=[
+      dict(confidence=c, share=s, accuracy=s, flops=9)
+      for c, s in ((0, .3), (.5, .6), (1, 1.1))]))
   return folder
 
 
@@ -104,8 +106,9 @@ def test_a_run_is_asked_with_its_router(workdir):
   # bfloat16 is what the export has; a near tie may fall the other way.
   a, b = (m.logits([image], prompt, 'max') for m in (model, back))
   assert np.abs(a - b).max() < .1 * np.abs(a).max()
-  assert (back.viable, back.confidence, back.trained) == (
-      model.viable, model.confidence, model.trained)
+  assert model.curve == ((0, .3, .3), (.5, .6, .6), (1, 1.1, 1.1))
+  assert (back.viable, back.confidence, back.trained, back.curve) == (
+      model.viable, model.confidence, model.trained, model.curve)
 
 
 def test_the_last_finished_stage_counts(workdir, tmp_path):

@@ -11,13 +11,22 @@ ROUTER = plans.Selection('router')
 
 
 def answers(*values, plan=None):
-  """Answers as (family, score, FLOPs), the plan for all or as a fourth."""
+  """Answers as (family, score, FLOPs), the plan for all or as a fourth.
+
+  The tower takes 1000 for each and decoding 5; max would take 200.
+  """
   base = {'ink': [90, 110], 'read': [300]}  # what the base takes for each
   base = {family: iter(flops) for family, flops in base.items()}
-  return [dict(index=i, family=v[0], score=v[1], llm_prefill_flops=v[2],
-               base_prefill_flops=next(base[v[0]]),
-               plan=v[3] if len(v) > 3 else plan)
-          for i, v in enumerate(values)]
+  found = []
+  for i, v in enumerate(values):
+    dense = next(base[v[0]])
+    found.append(dict(
+        index=i, family=v[0], score=v[1], llm_prefill_flops=v[2],
+        visual_flops=v[2] - 7, vision_flops=1000, decode_flops=5,
+        total_flops=v[2] + 1005, cache_bytes=32 + i, tokens=2,
+        max_prefill_flops=200, base_prefill_flops=dense,
+        base_total_flops=dense + 1010, plan=v[3] if len(v) > 3 else plan))
+  return found
 
 
 ANSWERS = {
@@ -61,6 +70,38 @@ def test_a_row_carries_its_stamp_and_how_it_was_counted():
   for row in rows().values():
     assert row['seed'] == 7 and row['config'] == 'c0ffee'
     assert row['accounting'].startswith('nominal: FLOPs')
+
+
+def test_costs_stand_beside_accuracy():
+  row = rows()['fixed', 'ink']
+  assert (row['visual_flops'], row['vision_flops'], row['decode_flops'],
+          row['total_flops'], row['cache_bytes'], row['tokens']) == (
+              3, 1000, 5, 1015, 32.5, 2)
+  assert row['total_saved'] == pytest.approx((100 + 1010) / 1015)
+  assert row['measured'] is None
+  took = dict(first_token_s=.5)
+  found = results.rows(ANSWERS, {}.get, {MIN: took})
+  assert [r['measured'] for r in found] == [None] * 2 + [took] * 2 + [None] * 2
+
+
+def test_a_promise_stands_beside_what_came():
+  """Over all families: the router spends where it must, saves where it can."""
+  asked, kept = (plans.Selection('router', **of)
+                 for of in (dict(budget=.1), dict(drop=.25)))
+  largest = plans.Selection('fixed', (True, True))
+  found = {asked: ANSWERS[ROUTER], kept: ANSWERS[MIN], largest: answers(
+      ('ink', 1., 200), ('ink', 1., 200), ('read', 1., 200), plan=[1, 1])}
+  by = {(r.get('budget'), r.get('drop'), r['family']): r
+        for r in results.rows(found, {}.get)}
+  for family in ('ink', 'read'):
+    row = by[.1, None, family]
+    assert row['selector'] == 'router' and row['promised'] == .1
+    assert row['delivered'] == pytest.approx((12 + 12 + 60) / 600)
+    row = by[None, .25, family]
+    assert row['promised'] == .75 and row['delivered'] == pytest.approx(.75)
+    assert 'promised' not in by[None, None, family]
+  del found[largest]
+  assert results.rows(found, {}.get)[-1]['delivered'] is None  # of max, unknown
 
 
 def test_only_the_router_says_what_it_chose():

@@ -64,7 +64,8 @@ def losses(workdir):
 def alike(one, two):
   """Answers, labels, plans and results equal; losses within 1e-5."""
   assert answers(one) == answers(two) and len(answers(one)) > 3
-  for name in ('search/plans.json', 'results.jsonl', 'config.json'):
+  assert runs.results(one) == runs.results(two)
+  for name in ('search/plans.json', 'config.json'):
     assert (one / name).read_text() == (two / name).read_text(), name
   first, second = losses(one), losses(two)
   assert first.keys() == second.keys()

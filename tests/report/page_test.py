@@ -34,6 +34,16 @@ def _rows():
         flops_saved=8 / 1.5, chosen={'min': 120, 'max': 80})
 
 
+def _targets():
+  """A router with targets, and what everything costs."""
+  for row in _rows():
+    yield row | dict(visual_flops=1e5, vision_flops=3e6, decode_flops=1e4,
+                     total_flops=5e6, total_saved=1.2, cache_bytes=1e4)
+    if row['selector'] == 'router':
+      yield row | dict(budget=.5, promised=.5, delivered=.52)
+      yield row | dict(drop=.01, promised=.99, delivered=.97)
+
+
 def _fill(workdir):
   """Only what a report needs."""
   (workdir / 'results.jsonl').write_text(
@@ -141,6 +151,28 @@ def test_optional_files_may_be_missing(tmp_path):
   assert 'Accuracy against cost' in text and 'What the router chose' in text
   for heading in ('How sure', 'What the search', 'Training', '<details>'):
     assert heading not in text
+
+
+def test_costs_and_promises_are_shown(tmp_path):
+  (tmp_path / 'results.jsonl').write_text('\n'.join(
+      map(json.dumps, _targets())))
+  text = page.write(tmp_path, tmp_path).read_text('utf-8')
+  for heading in ('What it costs', 'Budgets: promised and delivered',
+                  'What the router chose'):
+    assert text.count(f'<h2>{heading}</h2>') == 1
+  assert 'aria-label="promised and delivered"' in text
+  chips = re.findall(r'<i style="background:([^"]*)"></i>(router[@\-\d.]*)<',
+                     text)
+  assert {n for _, n in chips} == {'router', 'router@0.5', 'router-0.01'}
+  assert {c for c, _ in chips} == {canvas.ROUTER}
+
+
+def test_a_router_with_targets_alone(tmp_path):
+  rows = [r for r in _targets() if 'promised' in r]
+  (tmp_path / 'results.jsonl').write_text('\n'.join(map(json.dumps, rows)))
+  text = page.write(tmp_path, tmp_path).read_text('utf-8')
+  assert 'promised and delivered' in text
+  assert 'What the router chose' not in text
 
 
 def test_one_row_is_enough(tmp_path):

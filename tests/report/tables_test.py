@@ -3,6 +3,7 @@
 import pytest
 
 from visor_jax.report import average
+from visor_jax.report import costs
 from visor_jax.report import tables
 
 
@@ -157,3 +158,65 @@ def test_verdict_without_some_selectors(left, said):
     (5e5, 'kFLOPs'), (3e7, 'MFLOPs'), (6e11, 'GFLOPs'), (4e12, 'TFLOPs')))
 def test_unit_fits_the_size(flops, unit):
   assert tables.flops_unit([flops])[1] == unit
+
+
+# What it costs, and promises --------------------------------------------------
+
+
+def _costly(row, scale=1., **extra):
+  """A row with costs: vision 8 times and decoding a half of the prefill."""
+  llm = row['llm_prefill_flops']
+  return row | dict(
+      visual_flops=llm / 4, vision_flops=8 * llm, decode_flops=llm / 2,
+      total_flops=9.5 * llm, total_saved=1.5, cache_bytes=4000 * scale,
+      measured=dict(first_token_s=.25 * scale, tokens_per_s=640., batch=8,
+                    peak_bytes=2e9, device='cpu', devices=1), **extra)
+
+
+def test_costs_are_weighed_like_accuracy():
+  found = costs.table([_costly(r) for r in _rows()])
+  assert found.header[0] == 'plan' and 'GFLOPs' in found.header[1]
+  line = {l[0]: l for l in found.lines}['max']
+  # 3.75 G of prefill on average, as in the test of questions above.
+  assert line == ('max', '3.75', '0.94', '30.0', '1.88', '35.6', '1.50x',
+                  '4.00', '250', '640', '2,000')
+  note, = found.notes
+  assert '1 cpu device(s), batches of 8' in note
+
+
+def test_costs_may_be_missing():
+  """Rows of older runs, or of others."""
+  assert costs.table(_rows()) is None
+  rows = [_costly(r) | dict(measured=None) for r in _rows()]
+  found = costs.table(rows)
+  assert {l[8:] for l in found.lines} == {('-', '-', '-')} and not found.notes
+
+
+def _promised():
+  for family, group in (('count', 'coarse'), ('digits', 'fine')):
+    row = lambda of, accuracy, cost: _row(
+        family, group, None, accuracy, 100, cost, 8., 'router') | of
+    yield row(dict(budget=.3, promised=.3, delivered=.315), .6, 1e9)
+    yield row(dict(budget=.5, promised=.5, delivered=.49), .7, 2e9)
+    yield row(dict(drop=.01, promised=.99, delivered=.98), .8, 3e9)
+    yield row(dict(drop=.5, promised=.5, delivered=None), .5, 1e9)
+
+
+def test_promises_beside_what_came():
+  rows = [*_rows(), *_promised()]
+  found = costs.promises_table(rows)
+  assert [l[:5] for l in found.lines] == [
+      ('router-0.01', 'accuracy', '0.990', '0.980', '-1.0'),
+      ('router@0.3', 'cost', '0.300', '0.315', '+5.0'),
+      ('router@0.5', 'cost', '0.500', '0.490', '-2.0')]
+  assert found.lines[1][5] == '60.0'
+
+
+def test_routers_with_targets_are_not_the_router():
+  rows = [*_rows(), *_promised()]
+  names = [s.name for s in average.scores(rows)]
+  assert names == ['max', 'min', 'router-0.01', 'router', 'router@0.5',
+                   'router-0.5', 'router@0.3']
+  assert not any(s.fixed for s in average.scores(rows)[2:])
+  assert tables.verdict(rows) == tables.verdict(_rows())
+  assert tables.rivals(rows) == tables.rivals(_rows())

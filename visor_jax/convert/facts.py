@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from visor_jax import budget
 from visor_jax import plan as plans
 from visor_jax import sizes
 from visor_jax.models import cross as cross_lib
@@ -22,6 +23,7 @@ class Facts:
     viable: plans, cheapest first; the router's outputs in this order.
     confidence: the router's, see models.router.choose.
     trained: what has learned beyond the base, of 'cross' and 'router'.
+    curve: of the router's calibration, see budget.py.
   """
 
   size: sizes.Size
@@ -31,6 +33,7 @@ class Facts:
   viable: tuple[plans.Plan, ...] = ()
   confidence: float | None = None
   trained: tuple[str, ...] = ()
+  curve: tuple[budget.Point, ...] = ()
 
   def to_json(self) -> dict:
     """Plain values; plans as lists of 0 and 1."""
@@ -58,4 +61,5 @@ def from_json(read: dict, where) -> Facts:
       plans.Layout(tuple(layout['kinds']), tuple(layout['optional'])),
       cross_lib.Options(**read['cross']), router_lib.Options(**read['router']),
       tuple(tuple(bool(on) for on in p) for p in read['viable']),
-      read['confidence'], tuple(read['trained']))
+      read['confidence'], tuple(read['trained']),
+      tuple(budget.Point(*p) for p in read.get('curve', ())))

@@ -5,6 +5,7 @@ import pathlib
 
 import jax
 
+from visor_jax import budget
 from visor_jax import checkpoint
 from visor_jax import config as config_lib
 from visor_jax import optim
@@ -47,17 +48,21 @@ def read(folder, place, dtype=None):
         x.shape, dtype or x.dtype, sharding=place(path))
               for path, x in optim.flatten(saved.shapes(step)).items()}
     params, _ = saved.restore(step, optim.unflatten(shapes))
-  viable, confidence = (), None
+  viable, confidence, curve = (), None, ()
   if (folder / 'search/plans.json').exists():
     viable = json.loads((folder / 'search/plans.json').read_text())['viable']
   calibration = folder / 'policy/calibration.json'
   trained = ('cross',) if done[-1] != 'base' else ()
   if done[-1] == 'policy' and calibration.exists():
-    confidence = json.loads(calibration.read_text())['confidence']
+    found = json.loads(calibration.read_text())
+    confidence = found['confidence']
+    curve = tuple(budget.Point(p['confidence'], p['share'], p['accuracy'])
+                  for p in found.get('curve', ()) if 'share' in p)
     trained += ('router',)
   facts = facts_lib.Facts(
       config_lib.size(config), config_lib.layout(config),
       cross.Options(**config.model.cross),
       router.Options(**config.model.router, plans=config.search.max_plans),
-      tuple(tuple(map(bool, p)) for p in viable), confidence, trained)
+      tuple(tuple(map(bool, p)) for p in viable), confidence, trained,
+      curve)
   return params, facts, config.model.start

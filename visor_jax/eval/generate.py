@@ -12,6 +12,7 @@ from jax.experimental import multihost_utils
 import jax.numpy as jnp
 import numpy as np
 
+from visor_jax import budget
 from visor_jax import flops
 from visor_jax import plan as plans
 from visor_jax.models import llm
@@ -150,7 +151,9 @@ def answers(model, params, batches, selection: plans.Selection,
     size = len(ids)
     scores, routed = route(model, params, batch)
     # Groups are formed of the choices of all, or processes would part ways.
-    chosen = whole(router.choose(scores, len(viable), confidence))
+    luck = (_luck(batch, model.size.vision.patches)
+            if isinstance(confidence, budget.Mix) else None)
+    chosen = whole(router.choose(scores, len(viable), confidence, luck))
     for number, plan in enumerate(viable):
       came = [i for i in np.flatnonzero(chosen == number)
               if ids[i] is not None]
@@ -172,6 +175,9 @@ def answers(model, params, batches, selection: plans.Selection,
 def whole(x) -> np.ndarray:
   """All of a global array, in every process."""
   return multihost_utils.process_allgather(x, tiled=True)
+
+
+_luck = jax.jit(router.luck, static_argnames='patches')
 
 
 @jax.jit
@@ -205,6 +211,44 @@ def prefill_flops(model, plan, visual: int, text: int, routing: int = 0) -> int:
       router_token=options.token, router_hidden=options.hidden,
       router_plans=options.plans,
       last_visual=model.compute.last_visual).llm_prefill
+
+
+@functools.lru_cache(maxsize=None)
+def costs(model, plan, visual: int, text: int, tiles: int, tokens: int,
+          routing: int = 0) -> dict:
+  """What a question took, in nominal FLOPs; see eval.results.rows.
+
+  Args:
+    model: a models.visor.Visor.
+    plan: a tuple, or None for the dense base.
+    visual: visual tokens.
+    text: text tokens of the prompt.
+    tiles: that the vision tower saw.
+    tokens: of the answer, its end included.
+    routing: 1 where the router chose the plan.
+  """
+  of = lambda p, v=visual, r=0: prefill_flops(model, p, v, text, r)
+  keys = dict(cross_key_heads=model.cross_options.key_heads)
+  seen = flops.cost(model.size, model.layout, None, visual, text, tiles=tiles)
+  vision = seen.vision + seen.connector
+  new = lambda p: flops.decode(
+      model.size, model.layout, p, visual, text, tokens, **keys)
+  llm = of(plan, r=routing)
+  return dict(
+      llm_prefill_flops=llm, visual_flops=llm - of(plan, 0, routing),
+      vision_flops=vision, decode_flops=new(plan),
+      total_flops=vision + llm + new(plan), tokens=tokens,
+      cache_bytes=sum(flops.cache(
+          model.size, model.layout, plan, visual, text,
+          jnp.dtype(model.compute.dtype).itemsize, **keys)),
+      max_prefill_flops=of(model.layout.max), base_prefill_flops=of(None),
+      base_total_flops=vision + of(None) + new(None))
+
+
+def count(tokens, ends) -> int:
+  """Tokens of an answer, its end included."""
+  ended = np.flatnonzero(np.isin(tokens, ends))
+  return int(ended[0]) + 1 if len(ended) else len(tokens)
 
 
 def cache_bytes(memory) -> tuple[int, int]:

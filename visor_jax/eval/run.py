@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from visor_jax import budget
 from visor_jax import cluster
 from visor_jax import log
 from visor_jax import mesh as mesh_lib
@@ -43,8 +44,17 @@ class Subject:
   mesh: Any
   suite: Any
   viable: tuple[plans.Plan, ...] = ()
-  confidence: float | None = None
+  confidence: float | budget.Mix | None = None
 
+
+LENGTHS = 64  # questions that `lengths` looks at
+
+
+def lengths(suite, stream: str, count: int) -> tuple[int, int]:
+  """Mean visual and text tokens of the first of `count` questions."""
+  batch = packing.stack([suite.prompt(stream, i)[0]
+                         for i in range(min(LENGTHS, count))])
+  return round(batch.visual().mean()), round(batch.text().mean())
 
 
 def answers(subject: Subject, stream: str, count: int,
@@ -63,8 +73,8 @@ def answers(subject: Subject, stream: str, count: int,
 
   Returns:
     A row per question, in order: index, family, question, gold, answer, score,
-    plan (list of 0/1, None for the base), llm_prefill_flops, and those that
-    the base would take.
+    plan (list of 0/1, None for the base), and what it took, see
+    generate.costs.
 
   Raises:
     SystemExit: SIGTERM came; the chunks that are done are kept.
@@ -109,8 +119,8 @@ def _chunk(subject, stream, start, stop, selection, size, score):
       ids = [i if i < stop else None for i in range(first, first + size)]
       asked.update(zip((ids[i] for i in own), zip(
           (record.turns[0] for _, record in made),
-          (host.visual_segment > 0).sum(axis=1).tolist(),
-          (host.text_segment > 0).sum(axis=1).tolist())))
+          host.visual().tolist(), host.text().tolist(),
+          host.used(subject.model.size.vision.patches).tolist())))
       yield ids, mesh_lib.place(host, subject.mesh)
 
   rows = {}
@@ -122,17 +132,16 @@ def _chunk(subject, stream, start, stop, selection, size, score):
     for i, said in zip(ids, tokens):
       if i not in asked:  # another process did
         continue
-      turn, visual, text = asked[i]
+      turn, visual, text, tiles = asked[i]
       answer = suite.decode(said)
       rows[i] = dict(
           index=i, family=turn.family, question=turn.question,
           gold=turn.answer, answer=answer,
           score=scores.SCORES[score](answer, turn.answer),
           plan=None if plan is None else [int(on) for on in plan],
-          llm_prefill_flops=generate.prefill_flops(
-              subject.model, plan, visual, text, routing),
-          base_prefill_flops=generate.prefill_flops(
-              subject.model, None, visual, text))
+          **generate.costs(
+              subject.model, plan, visual, text, tiles,
+              generate.count(said, sampling.ends), routing))
   rows = {r['index']: r
           for part in cluster.gather([*rows.values()]) for r in part}
   return [rows[i] for i in range(start, stop)]

@@ -5,8 +5,9 @@ causal half is 42x with neither), so every number comes with an `Accounting`.
 
 Only matrix products count. Elementwise work is left out in every accounting:
 norms, softmax, rotary embedding, gathers, and CROSS's depthwise convolution.
-So is decoding. The cost is that of one row; slots are what the caller says
-they are: real tokens for NOMINAL, all slots of the arrays for EXECUTED.
+The cost is that of one row; slots are what the caller says they are: real
+tokens for NOMINAL, all slots of the arrays for EXECUTED. What new tokens take
+is counted apart, by `decode`.
 """
 
 import dataclasses
@@ -72,13 +73,34 @@ class Accounting:
             f'{head}, without decoding{chunk}.')
 
 
-# The table in the reference's paper.md, which counts multiply-adds.
+# What every number of this project is in, unless it says otherwise.
 NOMINAL = Accounting('nominal')
 
 # The `dot_general`s of the traced program with 'chunked' attention; kernels
 # (cuDNN, splash) do about half the square. `chunk` is `llm.Compute.chunk`.
 EXECUTED = Accounting(
     'executed', causal='full', patches=True, head='all', chunk=512)
+
+# How others count, so that their ratios can be set beside ours: per layer of
+# width d and MLP width m on n tokens. Multiply-adds are what they call FLOPs.
+_OTHERS = Accounting('', per_mac=1, grouped=False, causal='full', vision=False)
+ACCOUNTINGS = {a.name: a for a in (
+    NOMINAL, EXECUTED,
+    # The table in the reference's paper.md; ratios are those of nominal.
+    Accounting('macs', per_mac=1),
+    # 4nd^2 + 2n^2d + 2ndm: FastV's paper, and the preliminaries of VisionZip's.
+    dataclasses.replace(_OTHERS, name='fastv', mlp_matrices=2),
+    dataclasses.replace(_OTHERS, name='visionzip', mlp_matrices=2),
+    # 4nd^2 + 2n^2d + 3ndm: SparseVLM's code, without what its rating takes.
+    # PyramidDrop counts stage by stage with this or the one above: sources
+    # differ, so compare with both.
+    dataclasses.replace(_OTHERS, name='sparsevlm'),
+    # Hooks on every linear layer and product of the whole model, as VTW used.
+    Accounting('calflops', causal='full', patches=True, head='all'),
+    # 2 FLOPs for each parameter of the decoder but the embedding, and the full
+    # square: the forward third of torchtitan's 6N + 12LHQT.
+    Accounting('torchtitan', causal='full', vision=False, head='all'),
+)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,6 +190,44 @@ def cost(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | None,
         # A difference, because padding to chunks does not add up.
         macs['routing'] += layer(kind, routing) - layer(kind)
   return Cost(**{k: accounting.per_mac * v for k, v in macs.items()})
+
+
+def decode(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | None,
+           visual: int, text: int, tokens: int,
+           accounting: Accounting = NOMINAL, *,
+           cross_key_heads: str = 'base') -> int:
+  """What new tokens of one row take; the first comes with the prefill.
+
+  Each reads all of the prompt and of the tokens before it; with a 'full'
+  square all the room there is for new tokens, as the program does.
+
+  Args:
+    size: of the model.
+    layout: the VISOR layout.
+    plan: one boolean for each optional SELF layer; None for the base model.
+    visual: visual slots.
+    text: text slots.
+    tokens: new ones; for a 'full' square, the room for them.
+    accounting: what is counted, and how.
+    cross_key_heads: `model.cross.key_heads`, of the built-in CROSS module.
+  """
+  _one_of('model.cross.key_heads', cross_key_heads, ('base', 'full'))
+  language = size.language
+  d, n, h = language.width, language.heads, language.head_width
+  grouped = language.key_heads if accounting.grouped else n
+  kinds = ((plans.SELF,) * language.depth if plan is None
+           else layout.fix(plan).kinds)
+  steps = tokens - 1
+  new = steps * tokens if accounting.causal == 'full' else (
+      steps * tokens // 2)  # 1 + 2 + ... + steps
+  looks = steps * visual * (len(kinds) - kinds.count(plans.TEXT))
+  token = d * (2 * (n + grouped) * h + accounting.mlp_matrices * language.mlp)
+  macs = len(kinds) * (steps * token + 2 * (steps * text + new) * n * h)
+  macs += 2 * looks * n * h  # SELF and CROSS layers read the image
+  macs += steps * kinds.count(plans.CROSS) * 2 * d * n * h
+  if accounting.head != 'none':
+    macs += steps * d * language.vocabulary
+  return accounting.per_mac * macs
 
 
 def cache(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | None,

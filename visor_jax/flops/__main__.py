@@ -4,7 +4,12 @@
 
 An image of so many pixels becomes tiles and visual tokens as LLaVA-OneVision
 cuts it (anyres_max_9). Savings are against the dense base; "LLM prefill" is
-everything behind the connector.
+everything behind the connector, "visual" what of it the image takes.
+
+  ... --accounting=all
+
+sets the savings side by side as FastV, VisionZip, SparseVLM, calflops and
+torchtitan would count them, for ratios that others have published.
 """
 
 import argparse
@@ -20,7 +25,6 @@ from visor_jax.data import images
 RECIPE = images.Recipe(
     384, 27, tuple((384 * h, 384 * w) for h in range(1, 7)
                    for w in range(1, 7)), 9, (.5,) * 3, (.5,) * 3)
-ACCOUNTINGS = {a.name: a for a in (flops.NOMINAL, flops.EXECUTED)}
 
 
 def table(size: sizes.Size, layout: plans.Layout, selections, visual: int,
@@ -38,14 +42,15 @@ def table(size: sizes.Size, layout: plans.Layout, selections, visual: int,
 
   Returns:
     plan (list of 0/1 over the optional SELF layers, None for the base),
-    self_layers (how many of them run), llm_prefill, routing (what the router
+    self_layers (how many of them run), llm_prefill, visual (of it, what the
+    image takes: the prompt alone takes so much less), routing (what the router
     adds where it chooses), vision (tower and connector), total (end to end,
     without routing), flops_saved (LLM prefill), total_saved, cache_bytes (of a
-    prompt in bfloat16).
+    prompt in bfloat16), saved ({accounting: LLM prefill as it counts that}),
+    whole_saved (end to end, of those that count vision).
   """
-  of = lambda plan, routing=0: flops.cost(
-      size, layout, plan, visual, text, accounting, tiles=tiles,
-      routing=routing)
+  of = lambda plan, routing=0, visual=visual, by=accounting: flops.cost(
+      size, layout, plan, visual, text, by, tiles=tiles, routing=routing)
   base, rows = of(None), []
   for plan in (s.plan for s in selections):
     cost = of(plan)
@@ -53,11 +58,16 @@ def table(size: sizes.Size, layout: plans.Layout, selections, visual: int,
         plan=None if plan is None else [int(on) for on in plan],
         self_layers=size.language.depth if plan is None else sum(plan),
         llm_prefill=cost.llm_prefill,
+        visual=cost.llm_prefill - of(plan, visual=0).llm_prefill,
         routing=0 if plan is None else of(plan, 1).routing,
         vision=cost.vision + cost.connector, total=cost.total,
         flops_saved=base.llm_prefill / cost.llm_prefill,
         total_saved=base.total / cost.total,
-        cache_bytes=sum(flops.cache(size, layout, plan, visual, text, 2))))
+        cache_bytes=sum(flops.cache(size, layout, plan, visual, text, 2)),
+        saved={name: of(None, by=by).llm_prefill / of(plan, by=by).llm_prefill
+               for name, by in flops.ACCOUNTINGS.items()},
+        whole_saved={name: of(None, by=by).total / of(plan, by=by).total
+                     for name, by in flops.ACCOUNTINGS.items() if by.vision}))
   return rows
 
 
@@ -99,10 +109,44 @@ def _parser():
   add('--plans', default='base+all',
       help='as every command takes them; all: the first 0, 1, ... optional '
            'SELF layers run; default: %(default)s')
-  add('--accounting', default='nominal', choices=sorted(ACCOUNTINGS),
-      help='default: %(default)s')
+  add('--accounting', default='nominal', choices=(*flops.ACCOUNTINGS, 'all'),
+      help='who counts; all: the savings of each side by side; default: '
+           '%(default)s')
   add('--json', action='store_true', help='the rows as one line of JSON, last')
   return parser
+
+
+def _name(row):
+  return 'base' if row['plan'] is None else plans.name(
+      tuple(map(bool, row['plan'])))
+
+
+def _print(rows, accounting):
+  """What each plan takes."""
+  print(f'G{"FLOPs" if accounting.per_mac == 2 else "MACs"}; '
+        f'{accounting.describe()}\n')
+  print(f'{"plan":>16} {"LLM prefill":>12} {"saved":>7} {"visual":>9} '
+        f'{"routing":>9} {"vision":>9} {"total":>9} {"saved":>7} '
+        f'{"cache MB":>9}')
+  for row in rows:
+    giga = lambda key: f'{row[key] / 1e9:.4g}'
+    print(f'{_name(row):>16} {giga("llm_prefill"):>12} '
+          f'{row["flops_saved"]:>6.2f}x {giga("visual"):>9} '
+          f'{giga("routing"):>9} {giga("vision"):>9} {giga("total"):>9} '
+          f'{row["total_saved"]:>6.2f}x {row["cache_bytes"] / 1e6:>9.1f}')
+
+
+def _print_all(rows):
+  """What each plan saves, by who counts."""
+  for what, key in (('LLM prefill', 'saved'), ('end to end', 'whole_saved')):
+    print(f'saved against the base, {what}\n')
+    print(f'{"plan":>16} ' + ' '.join(f'{name:>11}' for name in rows[0][key]))
+    for row in rows:
+      print(f'{_name(row):>16} '
+            + ' '.join(f'{ratio:>10.2f}x' for ratio in row[key].values()))
+    print()
+  for accounting in flops.ACCOUNTINGS.values():
+    print(accounting.describe())
 
 
 def main(argv=None) -> int:
@@ -118,23 +162,17 @@ def main(argv=None) -> int:
     if args.image:
       plan = images.plan(RECIPE, *pixels(args.image))
       visual, tiles = plan.tokens, plan.tiles
-    accounting = ACCOUNTINGS[args.accounting]
+    together = args.accounting == 'all'
+    accounting = (flops.NOMINAL if together
+                  else flops.ACCOUNTINGS[args.accounting])
     rows = table(size, layout, _selections(args.plans, layout), visual,
                  args.text, tiles, accounting)
   except ValueError as e:
     print(f'error: {e}', file=sys.stderr)
     return 1
   print(f'{args.size}: {visual} visual tokens of {tiles} tiles, {args.text} '
-        f'text tokens; GFLOPs\n{accounting.describe()}\n')
-  print(f'{"plan":>16} {"LLM prefill":>12} {"saved":>7} {"routing":>9} '
-        f'{"vision":>9} {"total":>9} {"saved":>7} {"cache MB":>9}')
-  for row in rows:
-    name = 'base' if row['plan'] is None else plans.name(
-        tuple(map(bool, row['plan'])))
-    giga = lambda key: f'{row[key] / 1e9:.4g}'
-    print(f'{name:>16} {giga("llm_prefill"):>12} {row["flops_saved"]:>6.2f}x '
-          f'{giga("routing"):>9} {giga("vision"):>9} {giga("total"):>9} '
-          f'{row["total_saved"]:>6.2f}x {row["cache_bytes"] / 1e6:>9.1f}')
+        f'text tokens')
+  _print_all(rows) if together else _print(rows, accounting)
   if args.json:
     print(json.dumps(rows))
   return 0

@@ -29,7 +29,8 @@ class Connector(nn.Module):
     wide, d = self.size.vision.width, self.size.language.width
     dtype = self.compute.dtype
     get = lambda *args: layers.weight(self, *args).astype(dtype)
-    x = layers.project(layers.spread(patches), get('in', (wide, d), ('vision', 'embed')))
+    x = layers.spread(patches)
+    x = layers.project(x, get('in', (wide, d), ('vision', 'embed')))
     x = x + get('in_bias', (d,), ('embed',), layers.zeros)
     x = nn.gelu(x, approximate=False)
     x = layers.project(x, get('out', (d, d), ('hidden', 'embed')))

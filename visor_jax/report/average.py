@@ -41,7 +41,8 @@ class Score:
   """What one selection reached.
 
   Attributes:
-    name: 'base', 'router' or the name of the fixed plan.
+    name: 'base', 'router', with its target if it has one, or the name of the
+      fixed plan.
     means: of 'coarse' and 'fine', where evaluated, and of 'all'.
     questions: how many of each family; scores whose questions differ must
       not be compared.
@@ -53,7 +54,7 @@ class Score:
 
   @property
   def fixed(self) -> bool:
-    return self.name not in ('base', 'router')
+    return not self.name.startswith(('base', 'router'))
 
   @property
   def all(self) -> Mean:
@@ -61,9 +62,9 @@ class Score:
 
 
 def name(row: dict) -> str:
-  """Of the row's selection: 'base', 'router', 'max', 'min' or '0,2'."""
-  return plans.name(row['plan']) if row['selector'] == 'fixed' else (
-      row['selector'])
+  """Of the row's selection, as the grammar of plan.py writes it."""
+  return str(plans.Selection(row['selector'], row['plan'], row.get('budget'),
+                             row.get('drop')))
 
 
 def latest(rows) -> list[dict]:
@@ -76,7 +77,8 @@ def scores(rows) -> list[Score]:
   found = collections.defaultdict(list)
   for row in latest(rows):
     found[name(row)].append(row)
-  rank = lambda s: (s.name != 'base', s.name == 'router', -s.all.flops, s.name)
+  rank = lambda s: (
+      s.name != 'base', s.name.startswith('router'), -s.all.flops, s.name)
   return sorted((_score(n, some) for n, some in found.items()), key=rank)
 
 
@@ -131,6 +133,17 @@ def order(plan_name: str):
         f'"{plan_name}" is not the name of a plan: min, max or positions like '
         '0,2; see visor_jax/plan.py') from None
   return (False, len(layers), layers)
+
+
+def over(rows, value) -> float:
+  """Mean of a value per question: a group's count alike, groups half each."""
+  means = []
+  for group in GROUPS:
+    some = [row for row in rows if row['group'] == group]
+    n = sum(row['n'] for row in some)
+    if n:
+      means.append(sum(row['n'] * value(row) for row in some) / n)
+  return sum(means) / len(means)
 
 
 def _score(selection: str, rows) -> Score:

@@ -83,6 +83,11 @@ def palette(names) -> dict[str, str]:
       'base': INK, 'router': ROUTER}
 
 
+def colour(colours, name: str) -> str:
+  """Of a selection; a router with a target has the router's."""
+  return colours['router' if name.startswith('router') else name]
+
+
 def on(colour: str) -> str:
   """Black or white, whichever reads better on a colour."""
   r, g, b = (int(colour[i:i + 2], 16) / 255 for i in (1, 3, 5))

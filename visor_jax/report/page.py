@@ -10,6 +10,7 @@ import re
 from visor_jax import plan as plans
 from visor_jax.report import average
 from visor_jax.report import canvas
+from visor_jax.report import costs
 from visor_jax.report import plots
 from visor_jax.report import read
 from visor_jax.report import style
@@ -21,6 +22,12 @@ _READ_SUMMARY = (
     '<em>all</em> is the mean of both groups; ± is its standard error. FLOPs '
     'are per question; <em>saved</em> is what the base model needs for the '
     'same questions over what is needed here.</p>')
+
+_READ_COSTS = (
+    '<p class="how">FLOPs are means per question: <em>of it visual</em> is '
+    'what the image takes, <em>vision</em> the tower and connector, '
+    '<em>total</em> prefill, vision and decoding; <em>cache</em> is what a '
+    "prompt's own tokens keep. Time and memory are of whole batches.</p>")
 
 
 def write(workdir: str | os.PathLike, out: str | os.PathLike) -> pathlib.Path:
@@ -58,6 +65,7 @@ def render(found: read.Workdir) -> str:
       _table(tables.summary_table(rows), colours),
       _READ_SUMMARY,
       *_plots(found, rows, scores, colours),
+      *_costs(rows, colours),
       '<h2>Every family</h2>', _table(tables.families_table(rows), colours),
       *_origin(found)]
   return style.PAGE.format(title=title, css=style.CSS, body='\n'.join(parts))
@@ -94,18 +102,21 @@ def _plots(found, rows, scores, colours):
       [plots.cost(scores, group, colours) for group in groups],
       'Up and left is better: the line joins the fixed plans that no cheaper '
       'plan beats, and a router above the line gains from choosing per '
-      'question; bars are one standard error.')
+      'question; small stars are the router with other targets, bars are one '
+      'standard error.')
   losses = _section(
       'What each family loses', [plots.heat(rows, scores, colours)],
       'Accuracy in %; the deeper the tint of a cell, the more the plan loses '
       'against the best of its row.')
-  choices = any(row.get('chosen') for row in rows) and _section(
+  choices = any(row.get('chosen') and average.name(row) == 'router'
+                for row in rows) and _section(
       'What the router chose', [plots.choices(rows, colours)],
       'Each bar splits the questions of a family by the plan that the router '
       'gave them, from cheap (light) to costly (dark); a router that works '
       'spends more on fine families.', _legend(colours))
   yield _pair(losses, choices)
-  curve = found.calibration and found.calibration['curve'] and _section(
+  curve = found.calibration and (
+      found.calibration['confidence'] is not None) and _section(
       'How sure the router must be', [plots.calibration(found.calibration)],
       'The more confidence is asked for, the more often a costly plan is '
       'taken; the dashed line is the value in use, and beyond the point where '
@@ -121,6 +132,23 @@ def _plots(found, rows, scores, colours):
         'Loss by step: the line is the mean of neighbouring steps (its last '
         'value is in the title), the band their range; stages minimise '
         'different losses, so compare shapes and not heights.')
+
+
+def _costs(rows, colours):
+  """What it costs, and the promises of budgets."""
+  table = costs.table(rows)
+  if table:
+    yield '<h2>What it costs</h2>'
+    yield _table(table, colours)
+    yield _READ_COSTS
+  promised = costs.promises(rows)
+  if promised:
+    yield _section(
+        'Budgets: promised and delivered', [plots.promises(promised)],
+        'A router was asked to spend a share of what max costs (stars), or to '
+        'keep a share of its accuracy (dots), on average; thresholds come from '
+        'held-out labels, these are test questions. The band is 10 %.')
+    yield _table(costs.promises_table(rows), colours)
 
 
 def _origin(found):
@@ -170,7 +198,9 @@ def _table(table: tables.Table, colours) -> str:
 
 
 def _chip(text: str, colours) -> str:
-  colour = colours.get(text.rstrip('*'))
+  name = text.rstrip('*')
+  colour = colours.get(
+      'router' if name.startswith(('router@', 'router-')) else name)
   chip = f'<i style="background:{canvas.css(colour)}"></i>' if colour else ''
   return chip + html.escape(text)
 

@@ -29,17 +29,22 @@ def cost(scores, group: str, colours) -> str:
     ax.plot([s.means[group].flops / scale for s in best],
             [100 * s.means[group].accuracy for s in best],
             color=canvas.SOFT, linewidth=1, zorder=2)
+    routers = sorted((s.means[group].flops / scale,
+                      100 * s.means[group].accuracy)
+                     for s in here if s.name.startswith('router'))
+    ax.plot(*zip(*routers), color=canvas.ROUTER, linewidth=1, zorder=2)
     for score in here:
       mean = score.means[group]
       x, y = mean.flops / scale, 100 * mean.accuracy
       marker, size = {'base': ('s', 7), 'router': ('*', 14)}.get(
-          score.name, ('o', 8))
+          score.name, ('o' if score.fixed else '*', 8))
       ax.errorbar(x, y, 100 * mean.error, color=canvas.SOFT, linewidth=.8,
                   zorder=1)
-      ax.plot(x, y, marker, color=colours[score.name], markersize=size,
+      ax.plot(x, y, marker, markersize=size,
+              color=canvas.colour(colours, score.name),
               markeredgecolor=canvas.PAPER, markeredgewidth=.8,
               zorder=4 if score.name == 'router' else 3)
-      if score in best or not score.fixed:
+      if score in best or score.name in ('base', 'router'):
         above = score.name == 'router'  # it aims for the space above the front
         ax.annotate(score.name, (x, y), (-7, 7) if above else (6, -11),
                     textcoords='offset points',
@@ -72,7 +77,7 @@ def heat(rows, scores, colours) -> str:
           linewidth=0))
       ax.text(x, y, f'{value:.1f}', ha='center', va='center', fontsize=8.5)
     for x, name in enumerate(names):
-      ax.plot(x, .1, 's', color=colours[name], markersize=6)
+      ax.plot(x, .1, 's', color=canvas.colour(colours, name), markersize=6)
     ax.set(xlim=(-.5, len(names) - .5))
     ax.set_xticks(range(len(names)), names, rotation=50 if slanted else 0,
                   ha='left' if slanted else 'center', rotation_mode='anchor')
@@ -85,7 +90,8 @@ def heat(rows, scores, colours) -> str:
 
 def choices(rows, colours) -> str:
   """Which share of each family's questions the router gave to which plan."""
-  chosen = {r['family']: r['chosen'] for r in rows if r.get('chosen')}
+  chosen = {r['family']: r['chosen'] for r in rows
+            if r.get('chosen') and average.name(r) == 'router'}
   families = {f: g for f, g in average.families(rows).items() if f in chosen}
 
   def draw(ax):
@@ -144,6 +150,21 @@ def calibration(record) -> str:
     axes[0].set_title(f'confidence {record["confidence"]:g} was chosen')
     axes[1].set(xlabel='policy.confidence')
   return canvas.svg('calibration of the router', 4.5, 3.4, draw, rows=2)
+
+
+def promises(rows) -> str:
+  """Delivered against promised, with the tenth that is still a promise kept."""
+  def draw(ax):
+    ends = [min(min(r['promised'], r['delivered']) for r in rows) - .05, 1.05]
+    ax.plot(ends, ends, color=canvas.SOFT, linewidth=1)
+    ax.fill_between(ends, [.9 * x for x in ends], [1.1 * x for x in ends],
+                    color=canvas.SOFT, alpha=.2, linewidth=0)
+    for row in rows:
+      marker, size = ('*', 10) if 'budget' in row else ('o', 6)
+      ax.plot(row['promised'], row['delivered'], marker, color=canvas.ROUTER,
+              markersize=size)
+    ax.set(xlabel='promised, share of max', ylabel='delivered')
+  return canvas.svg('promised and delivered', 4.5, 3.4, draw)
 
 
 def search(record, colours) -> str:

@@ -77,7 +77,7 @@ def families_table(rows) -> Table:
   rows = average.latest(rows)
   names = [score.name for score in average.scores(rows)]
   cell = {(row['family'], average.name(row)): row for row in rows}
-  routed = [r for r in rows if r['selector'] == 'router']
+  routed = [r for r in rows if average.name(r) == 'router']
   scale, unit = flops_unit(r['llm_prefill_flops'] for r in routed or rows)
   lines = []
   for family, group in average.families(rows).items():

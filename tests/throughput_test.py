@@ -2,15 +2,14 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from tests import rows
 from visor_jax import chips
 from visor_jax import flops
-from visor_jax import measure
 from visor_jax import plan as plans
 from visor_jax import sizes
+from visor_jax import throughput as throughput_lib
 from visor_jax.models import visor
 
 MODEL = visor.Visor(
@@ -26,7 +25,7 @@ SIZES = ((4, 5), (0, 3), (2, 3))
 
 def rates(clock, passes=(3, 3), share=1., plan=(True, False)):
   """Of two steps in four seconds, on devices that do 1e6 FLOPs a second."""
-  throughput = measure.Throughput(MODEL, passes, share, peak=1e6)
+  throughput = throughput_lib.Throughput(MODEL, passes, share, peak=1e6)
   throughput.add(BATCH, plan)
   assert 'mfu' not in throughput.take()[1]  # compiling is no rate
   for _ in range(2):
@@ -38,7 +37,7 @@ def rates(clock, passes=(3, 3), share=1., plan=(True, False)):
 @pytest.fixture
 def clock(monkeypatch):
   now = [7.]
-  monkeypatch.setattr(measure.time, 'monotonic', lambda: now[0])
+  monkeypatch.setattr(throughput_lib.time, 'monotonic', lambda: now[0])
   return now
 
 
@@ -82,7 +81,7 @@ def test_the_peak_is_that_of_the_chip(kind, peak):
 
 def test_a_trace_covers_its_steps(tmp_path):
   waited = []
-  with measure.Trace(tmp_path / 'trace', (1, 2)) as trace:
+  with throughput_lib.Trace(tmp_path / 'trace', (1, 2)) as trace:
     for i in range(5):
       trace.step(i, lambda: waited.append(i))
       jnp.ones(3) + i
@@ -91,12 +90,12 @@ def test_a_trace_covers_its_steps(tmp_path):
 
 
 def test_a_trace_that_the_run_cuts_off_is_there(tmp_path):
-  with measure.Trace(tmp_path / 'trace', (0, 99)) as trace:
+  with throughput_lib.Trace(tmp_path / 'trace', (0, 99)) as trace:
     trace.step(0, lambda: None)
   assert list((tmp_path / 'trace').rglob('*.xplane.pb'))
 
 
 def test_no_trace_unless_asked_for(tmp_path):
-  with measure.Trace(tmp_path / 'trace') as trace:
+  with throughput_lib.Trace(tmp_path / 'trace') as trace:
     trace.step(0, lambda: None)
   assert not (tmp_path / 'trace').exists()

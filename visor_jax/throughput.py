@@ -69,7 +69,8 @@ class Throughput:
     if self._peak and self._passes:
       sees, says = self._passes
       tile = self._cost(plan, 0, 1, tiles=1)
-      seen = self._tiles(batch) * (tile.vision + tile.connector)
+      tiles = int(batch.used(self._patches).sum())
+      seen = tiles * (tile.vision + tile.connector)
       said = sum(self._cost(plan, *size).llm_prefill for size in sizes)
       self._counts['flops'] += sees * seen + says * said
 
@@ -96,14 +97,6 @@ class Throughput:
             count['flops'] / share / self._peak / jax.device_count())
     self._counts, self._since = collections.Counter(), now
     return padding, rates | {'memory_gb': _short(memory() / 1e9)}
-
-  def _tiles(self, batch):
-    """Tiles that some visual token reads; they come first in a row."""
-    newline = batch.tiles.shape[1] * self._patches
-    used = (batch.visual_segment > 0)[..., None] & (batch.source < newline)
-    patch = np.where(used, batch.source, -1)
-    return int((patch.max(axis=(1, 2), initial=-1) // self._patches + 1).sum())
-
 
 def _short(x):
   return float(f'{x:.4g}')

@@ -1,0 +1,55 @@
+"""Time and memory of answers: there, positive, once, and of what ran."""
+
+import jax
+import pytest
+
+from tests.eval import run_test
+from visor_jax import mesh as mesh_lib
+from visor_jax import plan as plans
+from visor_jax.eval import generate
+from visor_jax.eval import measure
+
+FIXED = plans.Selection('fixed', run_test.VIABLE[1])
+CHOSEN = [dict(plan=[1, 0])] * 3 + [dict(plan=[0, 0])]
+
+
+@pytest.fixture(scope='module')
+def subject():
+  return run_test.make(mesh_lib.make(devices=jax.devices()[:1]))
+
+
+def ask(subject, selection, rows, folder):
+  return measure.measure(subject, 'test', selection, rows, folder, 4)
+
+
+def test_a_router_pays_for_itself_and_for_what_it_chose(
+    subject, tmp_path, monkeypatch):
+  """By a clock that is made up: seconds of every function."""
+  took = {generate.route: 1.0, generate.resume: 8.0, generate.prefill: 40.0,
+          generate.decode: .5}
+  timed = []
+
+  def clock(self, function, *args):
+    plan = args[3:] and (args[4] if function is generate.resume else args[4:5])
+    timed.append((function, plan))
+    self.peak = max(self.peak, int(took[function]))
+    return took[function]
+
+  monkeypatch.setattr(measure.Timer, '__call__', clock)
+  found = ask(subject, plans.Selection('router'), CHOSEN, tmp_path)
+  assert found['first_token_s'] == 1 + 8 and found['peak_bytes'] == 8
+  assert found['tokens_per_s'] == pytest.approx(4 * measure.NEW / .5)
+  assert [plan for f, plan in timed if f is generate.resume] == [
+      (True, False), (False, False)]
+  found = ask(subject, FIXED, CHOSEN[:1], tmp_path)
+  assert found['first_token_s'] == 40
+
+
+def test_it_is_measured_once_and_kept(subject, tmp_path):
+  found = ask(subject, FIXED, CHOSEN[:1], tmp_path)
+  weights = sum(x.nbytes for x in jax.tree.leaves(subject.params))
+  assert found['peak_bytes'] > weights / 2  # some weights have no part in it
+  assert 0 < found['first_token_s'] < 60 and found['tokens_per_s'] > 0
+  assert found['process_bytes'] > 1e7 and found['of'] in ('host', 'device')
+  assert found['batch'] == 4 and found['device']
+  assert ask(subject, FIXED, CHOSEN[:1], tmp_path) == found  # time never is
