@@ -18,7 +18,8 @@ ROOT = pathlib.Path(__file__).parents[1]
 FLOORS = {
     'plan': 0, 'sizes': 0, 'flops': 0, 'config': 0, 'batch': 0,
     'models': 1, 'data': 1, 'convert': 1, 'report': 1, 'eval.scores': 1,
-    'eval.benchmarks': 1, 'manifest': 1, 'roll': 1,
+    'eval.benchmarks': 1, 'eval.choices': 1, 'eval.totals': 1, 'manifest': 1,
+    'roll': 1,
     'mesh': 2, 'optim': 2, 'checkpoint': 2, 'log': 2, 'workdir': 2,
     'preempt': 2, 'cluster': 2,
     'convert.facts': 2,
@@ -26,8 +27,9 @@ FLOORS = {
     'step': 3, 'stages': 3, 'eval.generate': 3, 'eval.run': 3,
     'eval.results': 3, 'convert.hf': 3, 'convert.run': 3,
     'train': 4, 'search': 4, 'labels': 4, 'calibrate': 4, 'inference': 4,
+    'evaluate': 4,
     'main': 5, 'ask': 5, 'flops.__main__': 5, 'convert.__main__': 5,
-    'preflight': 5,
+    'preflight': 5, 'benchmarks': 5, 'lmms': 5,
 }
 
 # (who, whom): neighbours on one floor that may speak, and why.
@@ -64,6 +66,7 @@ DOORS = {
     'ml_collections': ('config', 'main', 'preflight'),
     'matplotlib': ('report',),
     'huggingface_hub': ('convert.hub',),
+    'lmms_eval': ('lmms',),
 }
 
 # (who, whom), by prefix, library or room: said apart, because it is what a
@@ -73,7 +76,7 @@ NEVER = (
     ('models', 'mesh'), ('models', 'optim'), ('models', 'checkpoint'),
     ('models', 'train'), ('models.router', 'eval'), ('models.router', 'data'),
     ('eval.scores', 'jax'), ('report', 'jax'), ('eval.scores', 'flax'),
-    ('report', 'flax'),
+    ('report', 'flax'), ('eval.benchmarks', 'jax'), ('eval.benchmarks', 'data'),
 )
 
 
@@ -163,7 +166,8 @@ def test_a_room_imports_only_what_lies_below(who):
 
 
 @pytest.mark.parametrize('who', ['report.page', 'report.__main__',
-                                 'eval.scores', 'plan', 'flops', 'config'])
+                                 'eval.scores', 'eval.benchmarks', 'plan',
+                                 'flops', 'config'])
 def test_what_a_laptop_reads_needs_no_jax_at_any_distance(who):
   """A report is drawn where there is no accelerator and no jax."""
   every, todo, seen = modules(ROOT / PACKAGE), [who], set()

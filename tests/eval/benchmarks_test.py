@@ -100,7 +100,7 @@ def test_the_oracle_says_something():
 
 def test_rows_say_by_which_rules_and_whether_a_judge_was_asked():
   found = {n: benchmarks.BENCHMARKS[n].result(rows(n, 0)) for n in NAMES}
-  for name, row in found.items():
+  for row in found.values():
     assert row['scoring'].startswith(scores.RULES)
     assert 0 <= row['accuracy'] <= 1
     json.dumps(row)

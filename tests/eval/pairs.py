@@ -12,7 +12,8 @@ ODD = (
     'nan', 'NaN', 'inf', '-inf', 'infinity', '1_000', '١٢', '１２', '½', '$5',
     '5 dollars', 'None', 'none', 'zero', 'Ten', "it's", 'dont', "don't",
     "y'alld've", "'ow's'at", "'ows'at", "somebody'd", 'Id', "let's", 'a', 'the',
-    'an apple', 'A', 'İstanbul', 'straße', 'STRASSE', 'ＡＢＣ　Ｄ', 'cafe\u0301',
+    'an apple', 'A', 'İstanbul', 'straße', 'STRASSE', 'ＡＢＣ　Ｄ',
+    'cafe\u0301',
     'café', '猫', '猫 犬', '👩\u200d🚀', 'x\0', '\0', 'tab\there', 'two\nlines',
     'a.b.c.', '3.14.', 'U.S.A.', 'end. Of', 'x' * 60, 'n/a', 'N/A', '(a)',
     'a-b', 'a - b', 'a / b', '[x]', '"quoted"', "'quoted'", 'yes', 'Yes.',
@@ -34,7 +35,8 @@ CHOOSING = (
     'Not {d} but {c}', '({c}) or ({d})', '({d}). No, ({c}).', '{c}.{d}.',
     'A {t} can be seen', 'I see {t} here', 'There is a thing that is {t} there',
     'It looks to me as if {t} or {u} is right', '정답은 {c}', '答案是{c}',
-    '答えは {c} です', '选{c}', '"{c}"', "'{c}'", ' {c} ', '\n{c}\n{d}', '**{c}**',
+    '答えは {c} です', '选{c}', '"{c}"', "'{c}'", ' {c} ', '\n{c}\n{d}',
+    '**{c}**',
     'It is\n{c}', '{c}\n\nBecause {d} is not', 'The choice is {d}; I pick {c}',
     'A man. B is there', 'CABD', 'Because {t}', '{c}?', '{c}!', '{d}{c}',
     'USA {c}', '(:{c}).', ':{c}', 'choice {c}) {t}', 'I select {t}: {c}.',
@@ -115,7 +117,8 @@ def chosen(rng, letters, texts, right):
 
 def binary(rng, gold):
   return rng.choice((
-      gold, gold.lower(), gold.upper(), f'{gold}.', f' {gold}', f'{gold}, it is',
+      gold, gold.lower(), gold.upper(), f'{gold}.', f' {gold}',
+      f'{gold}, it is',
       'Yes', 'no', rng.choice(ODD), f'The answer is {gold}', 'not at all', 'Ye',
       'know', 'I say yes', 'No.', 'yes\n', gold[:1], gold + '!', 'YES.', 'n.o'))
 

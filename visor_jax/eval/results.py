@@ -6,12 +6,14 @@ from visor_jax import flops
 from visor_jax import plan as plans
 
 
-def rows(answers: dict, groups, **stamp) -> list[dict]:
+def rows(answers: dict, groups, result=lambda some: {},
+         **stamp) -> list[dict]:
   """Rows of results.jsonl.
 
   Args:
     answers: {plan.Selection: rows of eval.run.answers}.
     groups: family -> its group.
+    result: rows of answers of a family -> what is said beside or instead.
     **stamp: keys that every row carries: seed, versions, config.
 
   Returns:
@@ -33,7 +35,7 @@ def rows(answers: dict, groups, **stamp) -> list[dict]:
       if selection.selector == 'router':
         row['chosen'] = dict(collections.Counter(
             plans.name(tuple(map(bool, r['plan']))) for r in some))
-      out.append(row)
+      out.append(row | result(some))
   return out
 
 
