@@ -9,6 +9,9 @@ setuptools.setup(
                 'whose cost follows the question.',
     packages=setuptools.find_packages(include=['visor_jax', 'visor_jax.*']),
     python_requires='>=3.11',
+    # How lmms-eval finds its model `visor_jax`.
+    entry_points={'lmms_eval.models': [
+        'visor_jax = visor_jax.lmms:manifest']},
     install_requires=[
         'absl-py',
         'array_record',

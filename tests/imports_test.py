@@ -19,7 +19,8 @@ FLOORS = {
     'plan': 0, 'sizes': 0, 'chips': 0, 'flops': 0, 'config': 0, 'batch': 0,
     'budget': 0,
     'models': 1, 'data': 1, 'convert': 1, 'report': 1, 'eval.scores': 1,
-    'eval.benchmarks': 1, 'manifest': 1, 'roll': 1,
+    'eval.benchmarks': 1, 'eval.choices': 1, 'eval.totals': 1, 'manifest': 1,
+    'roll': 1,
     'mesh': 2, 'optim': 2, 'checkpoint': 2, 'log': 2, 'workdir': 2,
     'preempt': 2, 'cluster': 2, 'throughput': 2,
     'convert.facts': 2,
@@ -27,8 +28,9 @@ FLOORS = {
     'step': 3, 'stages': 3, 'eval.generate': 3, 'eval.run': 3,
     'eval.results': 3, 'eval.measure': 3, 'convert.hf': 3, 'convert.run': 3,
     'train': 4, 'search': 4, 'labels': 4, 'calibrate': 4, 'inference': 4,
+    'evaluate': 4,
     'main': 5, 'ask': 5, 'flops.__main__': 5, 'convert.__main__': 5,
-    'preflight': 5,
+    'preflight': 5, 'benchmarks': 5, 'lmms': 5,
 }
 
 # (who, whom): neighbours on one floor that may speak, and why.
@@ -41,6 +43,8 @@ NEIGHBOURS = {
     # It says which checkpoints it passes over, writes as `workdir` does, and
     # all processes must go on from the same one.
     ('checkpoint', 'log'), ('checkpoint', 'cluster'),
+    # It asks whom a search and a calibration have found.
+    ('evaluate', 'search'), ('evaluate', 'calibrate'),
 }
 
 # library: the only rooms that open it. A library that no line speaks of is
@@ -66,6 +70,7 @@ DOORS = {
     'matplotlib': ('report',),
     'huggingface_hub': ('convert.hub',),
     'tensorboardX': ('log',),
+    'lmms_eval': ('lmms',),
 }
 
 # (who, whom), by prefix, library or room: said apart, because it is what a
@@ -75,7 +80,7 @@ NEVER = (
     ('models', 'mesh'), ('models', 'optim'), ('models', 'checkpoint'),
     ('models', 'train'), ('models.router', 'eval'), ('models.router', 'data'),
     ('eval.scores', 'jax'), ('report', 'jax'), ('eval.scores', 'flax'),
-    ('report', 'flax'),
+    ('report', 'flax'), ('eval.benchmarks', 'jax'), ('eval.benchmarks', 'data'),
 )
 
 
@@ -165,7 +170,8 @@ def test_a_room_imports_only_what_lies_below(who):
 
 
 @pytest.mark.parametrize('who', ['report.page', 'report.__main__',
-                                 'eval.scores', 'plan', 'flops', 'config'])
+                                 'eval.scores', 'eval.benchmarks', 'plan',
+                                 'flops', 'config'])
 def test_what_a_laptop_reads_needs_no_jax_at_any_distance(who):
   """A report is drawn where there is no accelerator and no jax."""
   every, todo, seen = modules(ROOT / PACKAGE), [who], set()

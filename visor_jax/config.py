@@ -139,6 +139,10 @@ def default() -> ml_collections.ConfigDict:
   c.eval.sources = ()  # test questions: the first one of each conversation
   c.eval.coarse = ()  # names of the sources that are coarse; others are fine
   c.eval.tokens = 64  # of an answer at most
+  # Instead of sources: hard, easy, all, or names in eval/benchmarks.py, by '+'.
+  c.eval.benchmarks = ''
+  c.eval.data = 'benchmarks'  # folder with one for each benchmark
+  c.eval.checkpoint = ''  # a workdir or imported checkpoint, not this workdir
 
   c.checkpoint = ml_collections.ConfigDict()
   c.checkpoint.every = 500  # steps
@@ -157,7 +161,8 @@ def default() -> ml_collections.ConfigDict:
 _LAYOUT = ('stage', 'log', 'mesh', 'checkpoint', 'compiled', 'data.threads',
            'data.ahead', 'model.remat', 'model.saves', 'model.scan',
            'model.loss_chunk', 'optim.patience', 'eval.batch', 'eval.chunk',
-           'eval.measure', *(f'{s}.accumulate' for s in STAGES))
+           'eval.measure', 'eval.data', 'eval.checkpoint',
+           *(f'{s}.accumulate' for s in STAGES))
 
 
 def identity(config) -> dict:

@@ -12,7 +12,6 @@ eval, report.
 
 import functools
 import importlib.metadata
-import json
 import os
 import platform
 import sys
@@ -29,10 +28,10 @@ from ml_collections import config_flags
 from visor_jax import calibrate
 from visor_jax import cluster
 from visor_jax import config as config_lib
+from visor_jax import evaluate
 from visor_jax import labels as labels_lib
 from visor_jax import log
 from visor_jax import mesh as mesh_lib
-from visor_jax import plan as plans
 from visor_jax import preempt
 from visor_jax import search
 from visor_jax import step as step_lib
@@ -40,8 +39,6 @@ from visor_jax import train
 from visor_jax import workdir as workdir_lib
 from visor_jax.data import corpus
 from visor_jax.data import digits
-from visor_jax.eval import measure
-from visor_jax.eval import results
 from visor_jax.eval import run as run_lib
 from visor_jax.report import page
 from visor_jax.report import tables
@@ -54,6 +51,9 @@ _CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'The experiment, a file with get_config.', lock_config=True)
 _WORKDIR = flags.DEFINE_string(
     'workdir', None, 'Folder of the run: checkpoints, answers, report.')
+_CHECKPOINT = flags.DEFINE_string(
+    'checkpoint', None, 'A workdir or an imported checkpoint to evaluate; '
+    'short for --config.eval.checkpoint.')
 _COORDINATOR = flags.DEFINE_string(
     'coordinator', None, 'host:port of process 0, where no cluster says it; '
     'also JAX_COORDINATOR_ADDRESS.')
@@ -71,6 +71,8 @@ def run(config, workdir) -> None:
   Raises:
     ValueError: naming what is wrong with config or workdir, and the remedy.
   """
+  if config.eval.checkpoint:
+    evaluate.adopt(config)
   config_lib.validate(config)
   patience = 120 * (jax.process_count() > 1)
   with workdir_lib.claim(workdir, config, patience) as folder:
@@ -79,7 +81,10 @@ def run(config, workdir) -> None:
     jobs = config_lib.jobs(config)
     suite = cluster.agree(
         'opening the data', lambda: open_suite(config, jobs))
-    workdir_lib.same_data(folder, suite.fingerprints)
+    tests = cluster.agree('opening the tests', lambda: (
+        evaluate.tests(config, suite) if 'eval' in jobs else []))
+    workdir_lib.same_data(
+        folder, suite.fingerprints | evaluate.fingerprints(config, tests))
     log.say(f'config {config_lib.fingerprint(config)}, workdir {folder}, mesh '
             + ' x '.join(f'{k} {v}' for k, v in mesh.shape.items()))
     began = time.monotonic()
@@ -90,7 +95,7 @@ def run(config, workdir) -> None:
         sys.exit(preempt.EXIT)
       log.say(f'job {number} of {len(jobs)}: {job}')
       with mesh_lib.use(mesh):
-        _job(job, config, folder, mesh, suite)
+        _job(job, config, folder, mesh, suite, tests)
         cluster.share(f'end of {job}')  # what it left is there for all
       log.say(f'{job}: took {log.duration(time.monotonic() - start)}')
     log.say(f'all done in {log.duration(time.monotonic() - began)}')
@@ -115,12 +120,14 @@ def _check_batches(config, mesh):
     mesh_lib.check_batch(name, stage.batch, mesh, stage.accumulate)
 
 
-def _job(job, config, folder, mesh, suite):
+def _job(job, config, folder, mesh, suite, tests):
   """One job."""
   restore = functools.cache(
       lambda stage: train.restore(config, stage, folder, mesh))
 
   def subject(stage, viable=(), confidence=None):
+    if config.eval.checkpoint and stage != 'base':
+      stage = 'universal'  # its weights are those of the router, too
     return run_lib.Subject(step_lib.model(config), restore(stage), mesh, suite,
                            viable, confidence)
 
@@ -140,7 +147,9 @@ def _job(job, config, folder, mesh, suite):
     train.train(config, job, folder, mesh, suite, viable, labels)
     calibrate.calibrate(subject(job, viable), held_out, folder, config)
   elif job == 'eval':
-    _eval(config, folder, subject, suite)
+    evaluate.evaluate(
+        config, folder, subject, tests, seed=config.seed, versions=versions(),
+        config=config_lib.fingerprint(config))
   elif job == 'report':
     if cluster.first():
       rows = log.read_jsonl(folder / 'results.jsonl')
@@ -150,35 +159,6 @@ def _job(job, config, folder, mesh, suite):
     train.train(config, job, folder, mesh, suite, search.load(folder))
   else:
     train.train(config, job, folder, mesh, suite)
-
-
-def _eval(config, folder, subject, suite):
-  """Answers of every selection on the test questions, to results.jsonl."""
-  shape = config_lib.layout(config)
-  selections = plans.parse(
-      config.eval.plans, shape,
-      search.load(folder) if 'all' in config.eval.plans else None)
-  answers, measured = {}, {}
-  for selection in selections:
-    if selection.selector == 'base':
-      who = subject('base')
-    elif selection.selector == 'router':
-      who = subject('policy', search.load(folder),
-                    calibrate.load(folder, selection))
-    else:
-      who = subject('universal')
-    answers[selection] = run_lib.answers(
-        who, 'test', config.eval.examples, selection, folder / 'eval',
-        config.eval, config.eval.score)
-    if config.eval.measure:
-      measured[selection] = measure.measure(
-          who, 'test', selection, answers[selection], folder / 'eval',
-          config.eval.batch)
-  rows = results.rows(
-      answers, suite.group, measured, seed=config.seed, versions=versions(),
-      config=config_lib.fingerprint(config))
-  workdir_lib.write(folder / 'results.jsonl',
-                    ''.join(json.dumps(r) + '\n' for r in rows))
 
 
 def versions() -> dict:
@@ -226,6 +206,8 @@ def _main(argv):
   if len(argv) > 1:
     raise app.UsageError(f'unknown arguments: {argv[1:]}')
   logging.set_verbosity(logging.WARNING)  # orbax tells every detail of a save
+  if _CHECKPOINT.value is not None:
+    _CONFIG.value.eval.checkpoint = _CHECKPOINT.value
   try:
     _start(_CONFIG.value)
     preempt.listen()

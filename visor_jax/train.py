@@ -124,7 +124,8 @@ def train(config, name: str, workdir, mesh, suite, viable=(), labels=()):
 def restore(config, name: str, workdir, mesh):
   """Parameters of the first finished stage among `name` and its forebears.
 
-  The base that is not trained here is the checkpoint's.
+  The base that is not trained here is the checkpoint's that a run starts from;
+  all else is that of the checkpoint which is given to evaluate, if one is.
 
   Raises:
     ValueError: none of them is finished.
@@ -133,6 +134,8 @@ def restore(config, name: str, workdir, mesh):
   shapes, shardings, make = _parameters(config, model, mesh)
   if name == 'base' and not config.base.steps and config.model.start:
     return _imported(config, shapes, shardings, make)
+  if config.eval.checkpoint:
+    return _imported(config, shapes, shardings, make, config.eval.checkpoint)
   found = _finished(config, (name, *stages.STAGES[name].starts_from), workdir)
   return _result(config, found, workdir, shapes, shardings)
 
@@ -198,15 +201,16 @@ def _first(config, stage, workdir, shapes, shardings, make, model):
   return params
 
 
-def _imported(config, shapes, shardings, make):
-  """Parameters of an imported checkpoint, and fresh ones that it lacks."""
-  found = hf.load(config.model.start, shardings, 'float32').params
+def _imported(config, shapes, shardings, make, path=None):
+  """Parameters of a checkpoint, and fresh ones that it lacks."""
+  path = path or config.model.start
+  found = hf.read_any(path, shardings, 'float32').params
   flat, want = optim.flatten(found), optim.flatten(shapes)
   shape = lambda tree, path: getattr(tree.get(path), 'shape', 'nothing')
   wrong = [f'{k} is {shape(flat, k)}, expected {shape(want, k)}'
            for k in flat if shape(flat, k) != shape(want, k)]
   if wrong:
-    raise ValueError(f'model.start {config.model.start} does not fit '
+    raise ValueError(f'checkpoint {path} does not fit '
                      f'model.size {config.model.size}: ' + '; '.join(wrong))
   return optim.unflatten(flat | optim.flatten(make(known=flat.keys())))
 

@@ -125,6 +125,27 @@ def read_run(src, shardings=None, dtype=None) -> Imported:
   return Imported(params, facts, sidecar_lib.read(hf) if hf else None)
 
 
+def known(src):
+  """What is known of a checkpoint folder or a workdir, without its weights.
+
+  Returns:
+    (facts_lib.Facts, the checkpoint folder with hf/, or '' for a run that
+    started from none, folder that the weights are in).
+
+  Raises:
+    ValueError: it is neither.
+  """
+  src = pathlib.Path(src)
+  if run.is_run(src):
+    return run.known(src)
+  if not (src / FACTS).exists():
+    raise ValueError(f'{src} is neither a workdir nor a folder that `python -m '
+                     'visor_jax.convert import` wrote to the end')
+  found = json.loads((src / FACTS).read_text())
+  return (facts_lib.from_json(found, src / FACTS), str(src),
+          src / 'checkpoints' / '0')
+
+
 def read_any(src, shardings=None, dtype=None) -> Imported:
   """Reads a checkpoint folder, a workdir or a Hugging Face folder."""
   if (pathlib.Path(src) / FACTS).exists():

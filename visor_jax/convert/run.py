@@ -22,16 +22,15 @@ def is_run(folder) -> bool:
   return path.exists() and 'model.size' in json.loads(path.read_text())
 
 
-def read(folder, place, dtype=None):
-  """The result of the last training stage that is finished.
+def known(folder):
+  """What is known of the last training stage that is finished.
 
   Args:
     folder: the workdir.
-    place: path of a parameter -> its sharding.
-    dtype: of the parameters; None for float32, that of training.
 
   Returns:
-    (params, facts_lib.Facts, folder of the checkpoint it started from or '').
+    (facts_lib.Facts, folder of the checkpoint it started from or '', folder of
+    the checkpoint that it made).
 
   Raises:
     ValueError: no stage is finished.
@@ -42,12 +41,6 @@ def read(folder, place, dtype=None):
       folder / s / 'checkpoints' / str(config[s].steps)).exists()]
   if not done:
     raise ValueError(f'{folder}: no training stage is finished yet')
-  with checkpoint.Checkpoints(folder / done[-1] / 'checkpoints') as saved:
-    step = config[done[-1]].steps
-    shapes = {path: jax.ShapeDtypeStruct(
-        x.shape, dtype or x.dtype, sharding=place(path))
-              for path, x in optim.flatten(saved.shapes(step)).items()}
-    params, _ = saved.restore(step, optim.unflatten(shapes))
   viable, confidence, curve = (), None, ()
   if (folder / 'search/plans.json').exists():
     viable = json.loads((folder / 'search/plans.json').read_text())['viable']
@@ -65,4 +58,29 @@ def read(folder, place, dtype=None):
       router.Options(**config.model.router, plans=config.search.max_plans),
       tuple(tuple(map(bool, p)) for p in viable), confidence, trained,
       curve)
-  return params, facts, config.model.start
+  return facts, config.model.start, (
+      folder / done[-1] / 'checkpoints' / str(config[done[-1]].steps))
+
+
+def read(folder, place, dtype=None):
+  """The parameters that the last finished training stage made.
+
+  Args:
+    folder: the workdir.
+    place: path of a parameter -> its sharding.
+    dtype: of the parameters; None for float32, that of training.
+
+  Returns:
+    (params, facts_lib.Facts, folder of the checkpoint it started from or '').
+
+  Raises:
+    ValueError: no stage is finished.
+  """
+  facts, start, made = known(folder)
+  step = int(made.name)
+  with checkpoint.Checkpoints(made.parent) as saved:
+    shapes = {path: jax.ShapeDtypeStruct(
+        x.shape, dtype or x.dtype, sharding=place(path))
+              for path, x in optim.flatten(saved.shapes(step)).items()}
+    params, _ = saved.restore(step, optim.unflatten(shapes))
+  return params, facts, start

@@ -187,9 +187,12 @@ def open_corpus(config, jobs) -> Corpus:
     if job in ('search', 'label', 'policy'):
       mixtures['search' if job == 'search' else 'label'] = data.sources
     elif job == 'eval':
+      if config.eval.benchmarks:
+        continue
       if not config.eval.sources:
         raise ValueError('eval.sources is empty: which questions are the test? '
-                         'Name sources, or leave out the eval stage')
+                         'Name sources or eval.benchmarks, or leave out the '
+                         'eval stage')
       mixtures['test'] = config.eval.sources
     elif job != 'report':
       mixtures[job] = config[job].sources or data.sources

@@ -102,7 +102,7 @@ def of_llava(fields: dict, name: str, images_folder, family: str) -> Raw:
     pictures = [pictures]
   try:
     turns = _turns(fields.get('conversations'), family)
-    files = tuple(_picture(p, images_folder) for p in pictures)
+    files = tuple(picture(p, images_folder) for p in pictures)
     raw = Raw(name, files, tuple(map(size, files)), turns)
     check(raw)
   except BadRecord as e:
@@ -128,8 +128,13 @@ def _turns(conversations, family):
                for (_, question), (_, answer) in zip(said[::2], said[1::2]))
 
 
-def _picture(value, images_folder):
-  """An image's file, from bytes, a path or the hub's {bytes, path}."""
+def picture(value, images_folder=None) -> bytes:
+  """An image's file, from bytes, a path or the hub's {bytes, path}.
+
+  Raises:
+    BadRecord: 'missing image'.
+    OSError: the disk failed, of which nothing follows for the record.
+  """
   if isinstance(value, dict):
     value = value.get('bytes') or value.get('path')
   if isinstance(value, bytes):

@@ -9,7 +9,6 @@ a source can be pickled for a worker and read by many threads.
 
 import array
 import fractions
-import functools
 import hashlib
 import json
 import math
@@ -18,11 +17,11 @@ import pathlib
 import re
 
 import numpy as np
-import pyarrow.parquet
 import yaml
 
 from visor_jax.data import records
 from visor_jax.data import shards
+from visor_jax.data import tables
 from visor_jax.data import tfds_source
 
 # Up to the next bracket outside of strings, which may hold brackets too.
@@ -235,8 +234,8 @@ class Parquet:
   """Parquet files as the hub serves them.
 
   Columns are `conversations`, and, if there are such, `id` and `image` or
-  `images`: {bytes, path}, bytes or a path, one or a list. A row group is read
-  as a whole and kept for the next record; for random order, prepare shards.
+  `images`: {bytes, path}, bytes or a path, one or a list. For random order,
+  prepare shards.
 
   Args:
     files: in order.
@@ -245,35 +244,18 @@ class Parquet:
 
   def __init__(self, files, images_folder=None):
     self.name = re.sub(r'-\d+-of-\d+.*', '', files[0].stem)
-    self._images, self._groups, rows = images_folder, [], [0]
-    for path in files:
-      try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-          names, meta = file.schema_arrow.names, file.metadata
-      except pyarrow.ArrowException as e:
-        raise ValueError(f'{path}: not a parquet file: {e}') from None
-      if 'conversations' not in names:
-        raise ValueError(f'{path}: no column conversations, only '
-                         f'{", ".join(names)}')
-      columns = [n for n in ('id', 'image', 'images', 'conversations')
-                 if n in names]
-      for group in range(meta.num_row_groups):
-        self._groups.append((path, group, tuple(columns)))
-        rows.append(meta.row_group(group).num_rows)
-    self._starts = np.cumsum(rows)
-    self.fingerprint = shards.digest(len(self), *shards.traces(files))
-    if not len(self):
-      raise ValueError(f'{files[0]}: no records')
+    self._images = images_folder
+    self._table = tables.Table(
+        files, ('conversations',), ('id', 'image', 'images'))
+    self.fingerprint = self._table.fingerprint
 
   def __len__(self):
-    return int(self._starts[-1])
+    return len(self._table)
 
   def __getitem__(self, index: int) -> records.Raw:
-    group = np.searchsorted(self._starts, index, 'right') - 1
-    table = _row_group(*self._groups[group])
-    row, name = int(index - self._starts[group]), f'{self.name}/{index}'
+    name = f'{self.name}/{index}'
     try:
-      fields = {c: table[c][row].as_py() for c in table.column_names}
+      fields = self._table[index]
     except UnicodeDecodeError as e:
       raise records.BadRecord('bad text', str(e), name) from None
     return records.of_llava(fields, name, self._images, self.name)
@@ -281,10 +263,3 @@ class Parquet:
   def outline(self, index: int) -> records.Raw:
     """The record itself: sizes are known by the images alone."""
     return self[index]
-
-
-@functools.lru_cache(maxsize=2)
-def _row_group(path, group, columns):
-  """Not kept by the source, which would have to pickle it."""
-  with pyarrow.parquet.ParquetFile(path) as file:
-    return file.read_row_group(group, columns)

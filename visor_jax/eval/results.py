@@ -9,13 +9,15 @@ MEANS = ('llm_prefill_flops', 'visual_flops', 'vision_flops', 'decode_flops',
          'total_flops', 'cache_bytes', 'tokens')
 
 
-def rows(answers: dict, groups, measured=None, **stamp) -> list[dict]:
+def rows(answers: dict, groups, measured=None, result=lambda some: {},
+         **stamp) -> list[dict]:
   """Rows of results.jsonl.
 
   Args:
     answers: {plan.Selection: rows of eval.run.answers}.
     groups: family -> its group.
     measured: {plan.Selection: what eval.measure found}.
+    result: rows of answers of a family -> what is said beside or instead.
     **stamp: keys that every row carries: seed, versions, config.
 
   Returns:
@@ -53,7 +55,7 @@ def rows(answers: dict, groups, measured=None, **stamp) -> list[dict]:
       if selection.selector == 'router':
         row['chosen'] = dict(collections.Counter(
             plans.name(tuple(map(bool, r['plan']))) for r in some))
-      out.append(row)
+      out.append(row | result(some))
   return out
 
 

@@ -59,7 +59,7 @@ def lengths(suite, stream: str, count: int) -> tuple[int, int]:
 
 def answers(subject: Subject, stream: str, count: int,
             selection: plans.Selection, folder, config,
-            score: str) -> list[dict]:
+            score) -> list[dict]:
   """Asks the first `count` questions of a stream.
 
   Args:
@@ -69,7 +69,7 @@ def answers(subject: Subject, stream: str, count: int,
     selection: which plan, or who chooses it.
     folder: where the answers are kept.
     config: the config's `eval`, for `batch` and `chunk`.
-    score: a name in scores.SCORES.
+    score: a name in scores.SCORES, or a function (answer, gold) -> 0 to 1.
 
   Returns:
     A row per question, in order: index, family, question, gold, answer, score,
@@ -137,7 +137,7 @@ def _chunk(subject, stream, start, stop, selection, size, score):
       rows[i] = dict(
           index=i, family=turn.family, question=turn.question,
           gold=turn.answer, answer=answer,
-          score=scores.SCORES[score](answer, turn.answer),
+          score=scores.SCORES.get(score, score)(answer, turn.answer),
           plan=None if plan is None else [int(on) for on in plan],
           **generate.costs(
               subject.model, plan, visual, text, tiles,

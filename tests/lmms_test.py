@@ -1,0 +1,115 @@
+"""lmms-eval itself asks visor_jax, and says what visor_jax says.
+
+A drill: it needs an environment with lmms-eval, in which `pip install --no-deps
+-e .` has put the entry point, and its Python in LMMS_EVAL_PYTHON.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+
+import pytest
+
+from tests import evaluate_test
+from tests import hub
+from tests import llava
+from tests.data import benchmarks_test
+import visor_jax
+from visor_jax.convert import hf
+from visor_jax.data import benchmarks as benchmarks_data
+from visor_jax.eval import benchmarks
+
+pytestmark = pytest.mark.drill
+PYTHON = os.environ.get('LMMS_EVAL_PYTHON')
+NAMES = {'mme': 'mme/mme', 'seedbench': 'seedbench/seedbench'}
+TASK = """\
+include: {file}
+task: tiny_{name}
+dataset_path: parquet
+dataset_kwargs:
+  data_files: {{{split}: {data}/{name}/data/*.parquet}}
+generation_kwargs:
+  max_new_tokens: 5
+"""
+# The tables have bytes, not datasets' own Image.
+UTILS = """\
+import io
+import PIL.Image
+
+def visuals(doc):
+  some = doc['image'] if isinstance(doc['image'], list) else [doc['image']]
+  return [PIL.Image.open(io.BytesIO(i['bytes'])).convert('RGB') for i in some]
+"""
+
+
+@pytest.fixture(scope='module')
+def harness():
+  if not PYTHON:
+    pytest.fail('set LMMS_EVAL_PYTHON to the Python of an environment with '
+                'lmms-eval; see tests/eval/oracle.py')
+  folder = subprocess.run(
+      [PYTHON, '-c', 'import lmms_eval; print(lmms_eval.__path__[0])'],
+      text=True, capture_output=True, check=True).stdout.split()[-1]
+  return pathlib.Path(folder)
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('hub')
+  for name in NAMES:
+    hub.write(folder, name, benchmarks_test.asked(name))
+  return folder
+
+
+@pytest.fixture(scope='module')
+def workdir(tmp_path_factory):
+  where = tmp_path_factory.mktemp('llava')
+  llava.Oracle(where / 'hf', text=dict(num_hidden_layers=3))
+  hf.import_(where / 'hf', where / 'ckpt')
+  return evaluate_test.leave(where / 'run', where / 'ckpt', evaluate_test.noise)
+
+
+@pytest.mark.parametrize('plan', ['base', 'router', '0'])
+@pytest.mark.parametrize('name', list(NAMES))
+def test_the_harness_gets_our_answers(harness, data, workdir, name, plan,
+                                      tmp_path):
+  record = benchmarks.BENCHMARKS[name]
+  (tmp_path / 'utils.py').write_text(UTILS)
+  (tmp_path / 'task.yaml').write_text(TASK.format(
+      file=harness / f'tasks/{NAMES[name]}.yaml', name=name, data=data,
+      split=record.split) + 'doc_to_visual: !function utils.visuals\n')
+  done = subprocess.run(
+      [PYTHON, '-m', 'lmms_eval', '--model', 'visor_jax', '--tasks',
+       f'tiny_{name}', '--include_path', tmp_path, '--batch_size', '3',
+       '--model_args', f'checkpoint={workdir},plan={plan}', '--log_samples',
+       '--output_path', tmp_path / 'out'], text=True, capture_output=True,
+      env=os.environ | dict(JAX_PLATFORMS='cpu', HF_HUB_OFFLINE='1',
+                            HF_HOME=str(tmp_path / 'cache')), cwd=tmp_path)
+  assert done.returncode == 0, done.stdout + done.stderr
+  assert 'fewer LLM prefill FLOPs than base' in done.stdout + done.stderr
+  path, = (tmp_path / 'out').rglob('*samples*.jsonl')
+  got = {}
+  for line in path.read_text().splitlines():
+    row = json.loads(line)
+    got[row['doc_id']] = row['filtered_resps'][0]
+  model = visor_jax.load(workdir)
+  asked = benchmarks_data.Questions(record, 'rules', data / name)
+  answered = []
+  for i in range(len(asked)):
+    raw = asked[i]
+    turn, = raw.turns
+    said = model.generate(list(raw.images), turn.question, plan,
+                          max_new_tokens=5).text
+    assert got[i] == said.strip()
+    answered.append(dict(gold=turn.answer, answer=said,
+                         score=record.rate(said, turn.answer)))
+  path, = (tmp_path / 'out').rglob('*results.json')
+  found = json.loads(path.read_text())['results'][f'tiny_{name}']
+  ours = record.result(answered)
+  if name == 'seedbench':
+    assert found['seed_all,none'] == pytest.approx(ours['detail']['all'])
+  else:
+    assert found['mme_perception_score,none'] == pytest.approx(
+        ours['detail']['perception'])
+  assert len(got) == len(asked) == 8
