@@ -27,6 +27,7 @@ setuptools.setup(
         'pyarrow',
         'pyyaml',
         'scikit-learn',
+        'scipy',
         'tokenizers',
     ],
     extras_require={

@@ -42,6 +42,7 @@ from visor_jax.analysis import lengths
 from visor_jax.analysis import unseen
 from visor_jax.eval import run
 
+
 class Desk:
   """A workdir that is open for analysis.
 
