@@ -86,7 +86,8 @@ def test_accuracy_is_of_each_family_and_subset(tmp_path, monkeypatch):
 def test_families_that_respond_alike_are_one_cluster():
   """Two kinds of response, noise, and one family that the suite calls fine."""
   rng = np.random.default_rng(0)
-  late, early = np.array([1, 1, .9, .9, .8, .4]), np.array([1, .3, .2, .9, 1, 0])
+  late = np.array([1, 1, .9, .9, .8, .4])
+  early = np.array([1, .3, .2, .9, 1, 0])
   noisy = lambda x: (x + .02 * rng.standard_normal(6)).tolist()
   response = dict(a=noisy(early), b=noisy(late), c=noisy(early), d=noisy(late),
                   e=noisy(late), f=[.5] * 6)

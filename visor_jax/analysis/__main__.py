@@ -17,6 +17,7 @@ for again. Exits 1 where an analysis could not be done.
 """
 
 import argparse
+import functools
 import json
 import pathlib
 import runpy
@@ -56,6 +57,7 @@ class Desk:
   def __init__(self, args, config, suite, mesh):
     self.args, self.config, self.suite, self.mesh = args, config, suite, mesh
     self.folder = args.workdir / 'analysis'
+    self._of = functools.cache(self.subject)
 
   def subject(self, stage, config=None, workdir=None, viable=(),
               confidence=None) -> run.Subject:
@@ -68,8 +70,7 @@ class Desk:
 
   def of(self, selection) -> run.Subject:
     """Who answers with a plan."""
-    return self.subject(
-        'base' if selection.selector == 'base' else 'universal')
+    return self._of('base' if selection.selector == 'base' else 'universal')
 
   def selections(self, text) -> tuple[plans.Selection, ...]:
     """Of the grammar, each of one plan or the base."""
@@ -93,7 +94,7 @@ class Desk:
   def drop(self, args):
     return {str(s): drop.measure(
         self.of(s), s, args.examples, self.folder / 'drop', self.config.eval)
-        for s in self.selections('base+max')}
+        for s in self.selections(args.plans)}
 
   def unseen(self, args):
     without = args.without or self.config.policy.without or unseen.some(
@@ -119,7 +120,7 @@ class Desk:
 ANALYSES = {
     'attention': (Desk.attention, ('examples', 'plans')),
     'cka': (Desk.cka, ('examples', 'plans', 'tokens')),
-    'drop': (Desk.drop, ('examples',)),
+    'drop': (Desk.drop, ('examples', 'plans')),
     'unseen': (Desk.unseen, ('examples', 'without')),
     'length': (Desk.length, ('text',)),
 }
@@ -137,7 +138,7 @@ def _parser():
   add('--examples', type=int, default=256, metavar='N',
       help='test questions; default: %(default)s')
   add('--plans', default='base+max+min',
-      help='of attention and cka, in the grammar of plan.py; '
+      help='of attention, cka and drop, in the grammar of plan.py; '
            'default: %(default)s')
   add('--tokens', type=int, default=256, metavar='N',
       help='visual tokens of a question that cka compares; '
@@ -148,8 +149,10 @@ def _parser():
   add('--text', type=int, default=60, metavar='N',
       help='text tokens of length; default: %(default)s')
   add('--batch', type=int, metavar='N', help='questions answered at a time')
-  add('--source', action='append', default=[], metavar='NAME=PATH',
-      help='where a source of the run lies, which its workdir does not say')
+  for key, what in (('eval', 'test questions'), ('data', 'labels')):
+    add(f'--{key}-source', action='append', default=[], metavar='NAME=PATH',
+        help=f'where a source of {key}.sources lies, of {what}: the workdir '
+             'does not say')
   add('--experiment', metavar='FILE',
       help='is run first, for sizes and CROSS modules of its own')
   return parser
@@ -167,11 +170,12 @@ def open_config(args):
   if args.experiment:
     runpy.run_path(args.experiment)
   config = config_lib.from_identity(json.loads(path.read_text()))
-  where = dict(s.partition('=')[::2] for s in args.source)
-  for part in ('data', 'eval', *config_lib.STAGES):
-    config[part].sources = tuple(
+  given = dict(data=args.data_source, eval=args.eval_source)
+  for key in ('data', 'eval', *config_lib.STAGES):
+    where = dict(s.partition('=')[::2] for s in given.get(key, ()))
+    config[key].sources = tuple(
         (name, where.get(name, ''), weight)
-        for name, weight in config[part].sources)
+        for name, weight in config[key].sources)
   if args.batch:
     config.eval.batch = args.batch
   return config
@@ -179,15 +183,14 @@ def open_config(args):
 
 def _jobs(config, args):
   """Those whose questions are asked; checks that their sources are known."""
-  jobs = ['eval'] * bool({*args.only} - {'length'}) + [
-      'policy'] * ('unseen' in args.only)
-  needed = {'eval': config.eval.sources, 'policy': config.data.sources}
-  lost = sorted({name for job in jobs for name, path, _ in needed[job]
-                 if not path})
+  jobs = {'eval': 'eval'} if {*args.only} - {'length'} else {}
+  jobs |= {'policy': 'data'} if 'unseen' in args.only else {}
+  lost = [f'--{key}-source={name}=PATH' for key in jobs.values()
+          for name, path, _ in config[key].sources if not path]
   if lost:
-    raise ValueError(f'where do the sources {", ".join(lost)} lie? Say '
-                     f'--source {lost[0]}=PATH for each')
-  return jobs
+    raise ValueError('the workdir does not say where its data lies; add '
+                     + ' '.join(lost))
+  return tuple(jobs)
 
 
 def analyse(desk: Desk, name: str) -> pathlib.Path:

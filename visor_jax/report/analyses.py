@@ -85,24 +85,30 @@ def _drop(numbers, colours):
     if one['constant']:
       said += (f' Plan {plan}: nothing changes {", ".join(one["constant"])}, '
                'left out of the correlation.')
+  trees = any(one['correlation'] for one in numbers.values())
   return Section(
       'Which layers need the image', drawings,
       'Accuracy in % when these layers do not see the image, and are TEXT; the '
       'deeper the tint, the more is lost. Then the correlation between the '
       'responses of families and the tree of its clusters, the two largest in '
       'two colours; in brackets the group that the suite gives them.' + said,
-      GROUPS)
+      GROUPS if trees else {})
 
 
 def _unseen(numbers, colours):
+  out = [row for row in numbers['families'] if row['left_out']]
+  mean = lambda name: tables.percent(
+      sum(r['n'] * r[name]['accuracy'] for r in out) / sum(r['n'] for r in out))
+  said = (f' On them the ordinary one reaches {mean("ordinary")} %, the second '
+          f'{mean("without")} %, max {mean("max")} %.') if out else (
+              ' None of them is among the test questions.')
   return Section(
-      'A router that has not seen them',
+      'A router on families it has not seen',
       [routed(numbers, 'accuracy', 'accuracy, %'),
        routed(numbers, 'flops', 'LLM prefill, % of max')],
       f'Families marked * ({", ".join(numbers["without"])}) were left out when '
       'a second router learned: filled dots are the ordinary router, rings the '
-      'second, bars plan max. A router that reads the question and not the '
-      'name of the family keeps its accuracy on them.', {})
+      f'second, bars plan max.{said}', {})
 
 
 def _length(numbers, colours):
