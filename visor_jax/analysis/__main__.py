@@ -228,6 +228,8 @@ def main(argv=None) -> int:
       if suite:
         workdir_lib.same_data(args.workdir, suite.fingerprints)
       desk = Desk(args, config, suite, mesh)
+      log.say(f'config {config_lib.fingerprint(config)}, mesh '
+              + ' x '.join(f'{k} {v}' for k, v in mesh.shape.items()))
       for number, name in enumerate(args.only, start=1):
         began = time.monotonic()
         log.say(f'analysis {number} of {len(args.only)}: {name}')

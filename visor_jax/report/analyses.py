@@ -166,7 +166,8 @@ def similarity(plan: str, one) -> str:
         ax.plot(range(1, len(cka)), [_nan(cka[i][i - 1])
                                      for i in range(1, len(cka))],
                 color=colour, linestyle=':')
-    ax.set_xticks(range(len(names)), names)
+    few = slice(None, None, 1 + len(names) // 16)
+    ax.set_xticks(range(len(names))[few], names[few])
     ax.set(title=f'plan {plan}', xlabel='layer', ylabel='CKA', ylim=(0, 1.04))
   return canvas.svg(f'CKA of visual features, plan {plan}', 4.5, 3, draw)
 
