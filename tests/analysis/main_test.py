@@ -125,8 +125,9 @@ def test_both_routers_answer_the_same_questions(tmp_path, monkeypatch):
   subject = lambda stage, config, workdir, viable, confidence: run.Subject(
       model, (), None, suite, viable, confidence)
   config = config_lib.default()
-  found = unseen.measure(subject, config, tmp_path, tmp_path / 'unseen', ('b',),
-                         4)
+  measure = lambda without: unseen.measure(
+      subject, suite, None, config, tmp_path, tmp_path / 'unseen', without, 4)
+  found = measure(('b',))
   assert learned == [('policy', ('b',), [(i, 0) for i in (0, 2, 4)], tmp_path)]
   assert [r['family'] for r in calibrated] == ['a']
   assert config.policy.without == ()  # the caller's own is as it was
@@ -136,3 +137,7 @@ def test_both_routers_answer_the_same_questions(tmp_path, monkeypatch):
   assert b['without'] == b['max'] == dict(accuracy=1., flops=10.)
   assert a['without'] == a['ordinary'] == dict(accuracy=1., flops=5.)
   assert unseen.some(tmp_path, suite.group) == ()  # one a group: none to spare
+  # Where the run's own router is the one without, the ordinary one is trained.
+  config.policy.without = ('b',)
+  measure(('b',))
+  assert learned[1] == ('policy', (), [(i, 0) for i in range(6)], tmp_path)

@@ -102,8 +102,8 @@ class Desk:
     if not without:
       raise ValueError('there are too few families to leave some out')
     return unseen.measure(
-        self.subject, self.config, args.workdir, self.folder / 'unseen',
-        without, args.examples)
+        self.subject, self.suite, self.mesh, self.config, args.workdir,
+        self.folder / 'unseen', without, args.examples)
 
   def length(self, args):
     model = step_lib.model(self.config)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from visor_jax import batch as batch_lib
+from visor_jax import mesh as mesh_lib
 from visor_jax import plan as plans
 from visor_jax.analysis import look
 from visor_jax.eval import generate
@@ -46,16 +47,16 @@ def measure(subject: run.Subject, selection: plans.Selection, count: int,
   """
   kinds = look.layout(subject.model, selection.plan)
   sampling = generate.Sampling(subject.suite.answer_tokens, subject.suite.ends)
+  place = functools.partial(mesh_lib.place, mesh=subject.mesh)
   rows, every = [], []
   for families, batch in look.questions(
       subject, count, size, f'attention, plan {selection}'):
     (_, _, said), = generate.answers(
         subject.model, subject.params,
-        [(range(size), look.place(subject, batch))], selection, sampling,
-        jax.random.key(0))
+        [(range(size), place(batch))], selection, sampling, jax.random.key(0))
     batch = answered(batch, said, subject.suite.ends)
     found = np.asarray(shares(
-        subject.model, subject.params, look.place(subject, batch), kinds))
+        subject.model, subject.params, place(batch), kinds))
     rows.append(found[:len(families)])
     every += families
   found, asked = look.means(np.concatenate(rows), every, subject.suite.group)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from visor_jax import mesh as mesh_lib
 from visor_jax import plan as plans
 from visor_jax.analysis import look
 from visor_jax.eval import run
@@ -39,8 +40,8 @@ def measure(subject: run.Subject, selection: plans.Selection, count: int,
   for families, batch in look.questions(
       subject, count, size, f'cka, plan {selection}'):
     found = np.asarray(similarities(
-        subject.model, subject.params, look.place(subject, batch), kinds,
-        tokens))
+        subject.model, subject.params, mesh_lib.place(batch, subject.mesh),
+        kinds, tokens))
     rows.append(found[:len(families)])
     every += families
   # The ratio does not care whether sums or means are divided.

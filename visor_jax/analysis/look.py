@@ -4,12 +4,10 @@ Nothing is built into the model for it: `Llm.run` runs any stretch of layers,
 so one at a time as well.
 """
 
-import jax
 import numpy as np
 
 from visor_jax import batch as batch_lib
 from visor_jax import log
-from visor_jax import mesh as mesh_lib
 from visor_jax import plan as plans
 from visor_jax.data import packing
 from visor_jax.eval import run
@@ -67,11 +65,6 @@ def questions(subject: run.Subject, count: int, size: int, what: str):
     progress.line(min(start + size, count))
 
 
-def place(subject: run.Subject, batch: batch_lib.Batch) -> batch_lib.Batch:
-  """The batch on the subject's mesh."""
-  return mesh_lib.place(batch, subject.mesh)
-
-
 def means(rows, families, group) -> tuple[dict, dict]:
   """Sums of questions to means, of families and of groups.
 
@@ -102,8 +95,8 @@ def plain(x):
     return {k: plain(v) for k, v in x.items()}
   if isinstance(x, (list, tuple)):
     return [plain(v) for v in x]
-  if isinstance(x, (np.ndarray, jax.Array)):
-    return plain(np.asarray(x).tolist())
+  if isinstance(x, np.ndarray):
+    return plain(x.tolist())
   if isinstance(x, float):
     return round(x, 6) if np.isfinite(x) else None
   return x

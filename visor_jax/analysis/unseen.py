@@ -1,7 +1,8 @@
 """The router on families that it has not learned from, beside the ordinary one.
 
-A second router is trained on the same labels without those families, from the
-same network, and both answer the same test questions.
+Both are trained from the same network on the same labels, but for those of
+these families, and answer the same test questions. One of them is the run's
+own; the other is trained here.
 """
 
 import copy
@@ -18,14 +19,17 @@ from visor_jax.analysis import look
 from visor_jax.eval import run
 
 
-def measure(subject, config, workdir, folder, without, count: int) -> dict:
-  """Trains the second router and asks both, and the largest plan.
+def measure(subject, suite, mesh, config, workdir, folder, without,
+            count: int) -> dict:
+  """Trains the router that is missing, and asks both and the largest plan.
 
   Args:
     subject: (stage, config, workdir, viable, confidence) -> run.Subject.
+    suite: its questions.
+    mesh: of mesh.make.
     config: the whole config of the run.
     workdir: of the run.
-    folder: where the second router and the answers are kept.
+    folder: where the other router and the answers are kept.
     without: names of families to leave out.
     count: test questions.
 
@@ -34,27 +38,20 @@ def measure(subject, config, workdir, folder, without, count: int) -> dict:
     group, left_out, n and for 'ordinary', 'without' and 'max' each accuracy
     and flops (LLM prefill, mean per question).
   """
-  viable, folder = search.load(workdir), pathlib.Path(folder)
-  other = copy.deepcopy(config)
-  other.policy.without = tuple(without)
-  ordinary = subject('policy', config, workdir, viable, calibrate.load(workdir))
-  labels, held_out = labels_lib.to_learn(labels_lib.load(workdir), other)
-  own = folder / '+'.join(without)
-  train.train(other, 'policy', own, ordinary.mesh, ordinary.suite, viable,
-              labels, before=workdir)
-  blind = subject('policy', other, own, viable, None)
-  calibrate.calibrate(blind, held_out, own, other)
-  blind = subject('policy', other, own, viable, calibrate.load(own))
-
+  folder = pathlib.Path(folder)
+  made = lambda out: _router(
+      subject, suite, mesh, config, workdir, folder / _name(out), out)
+  ordinary, blind = made(()), made(without)
   router, largest = plans.Selection('router'), plans.Selection(
       'fixed', ordinary.model.layout.max)
-  asked = {}
-  for name, who, selection, where in (
-      ('ordinary', ordinary, router, folder / 'ordinary'),
-      ('without', blind, router, own / 'answers'),
-      ('max', ordinary, largest, folder / 'ordinary')):
-    asked[name] = run.answers(who, look.STREAM, count, selection, where,
-                              config.eval, config.eval.score)
+  asked = {
+      name: run.answers(who, look.STREAM, count, selection,
+                        folder / _name(out) / 'answers', config.eval,
+                        config.eval.score)
+      for name, who, selection, out in (
+          ('ordinary', ordinary, router, ()),
+          ('without', blind, router, without),
+          ('max', ordinary, largest, ()))}
   families = [r['family'] for r in asked['max']]
   mean = lambda name, family, key: float(np.mean(
       [r[key] for r in asked[name] if r['family'] == family]))
@@ -62,11 +59,31 @@ def measure(subject, config, workdir, folder, without, count: int) -> dict:
       without=list(without), confidence=dict(
           ordinary=ordinary.confidence, without=blind.confidence),
       families=[dict(
-          family=family, group=ordinary.suite.group(family),
-          left_out=family in without, n=families.count(family)) | {
+          family=family, group=suite.group(family), left_out=family in without,
+          n=families.count(family)) | {
               name: dict(accuracy=mean(name, family, 'score'),
                          flops=mean(name, family, 'llm_prefill_flops'))
               for name in asked} for family in sorted(set(families))]))
+
+
+def _router(subject, suite, mesh, config, workdir, folder, without):
+  """Who routes without having learned from some families."""
+  viable = search.load(workdir)
+  if set(without) == set(config.policy.without):
+    return subject('policy', config, workdir, viable, calibrate.load(workdir))
+  config = copy.deepcopy(config)
+  config.policy.without = tuple(without)
+  labels, held_out = labels_lib.to_learn(labels_lib.load(workdir), config)
+  made = lambda confidence: subject(
+      'policy', config, folder, viable, confidence)
+  train.train(config, 'policy', folder, mesh, suite, viable, labels,
+              before=workdir)
+  calibrate.calibrate(made(None), held_out, folder, config)
+  return made(calibrate.load(folder))
+
+
+def _name(without):
+  return 'without-' + '+'.join(without) if without else 'ordinary'
 
 
 def some(workdir, group) -> tuple[str, ...]:
