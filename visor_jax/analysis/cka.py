@@ -3,7 +3,8 @@
 Linear CKA (Kornblith et al. 2019) from the unbiased estimator of HSIC (Song et
 al. 2012), summed over questions before the ratio is taken (Nguyen et al. 2021):
 the examples of one term are the visual tokens of one question, so nothing is
-kept of a question but one number for each pair of layers.
+kept of a question but one number for each pair of layers. An image that stands
+before the question does not hear of it: families differ by their images alone.
 """
 
 import functools
