@@ -30,6 +30,7 @@ setuptools.setup(
         'pyarrow',
         'pyyaml',
         'scikit-learn',
+        'scipy',
         'tokenizers',
     ],
     extras_require={

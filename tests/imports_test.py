@@ -31,6 +31,8 @@ FLOORS = {
     'evaluate': 4,
     'main': 5, 'ask': 5, 'flops.__main__': 5, 'convert.__main__': 5,
     'preflight': 5, 'benchmarks': 5, 'lmms': 5,
+    'analysis': 4, 'analysis.unseen': 5,  # which trains
+    'analysis.__main__': 6,  # which opens a workdir as main does
 }
 
 # (who, whom): neighbours on one floor that may speak, and why.
@@ -59,6 +61,7 @@ DOORS = {
     'yaml': ('data',),
     'array_record': ('data',),
     'sklearn': ('data',),
+    'scipy': ('analysis',),
     'orbax': ('checkpoint',),
     'optax': ('optim', 'step'),
     # mesh and step only unbox the metadata that linen puts around parameters.

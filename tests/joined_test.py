@@ -171,3 +171,22 @@ def test_killed_twenty_times_it_ends_bitwise_the_same(
   for stage in ('cross', 'full', 'universal', 'policy'):
     runs.same(runs.final(workdir, stage, 6), runs.final(tmp_path, stage, 6))
   assert runs.results(workdir) == runs.results(tmp_path)
+
+
+@pytest.mark.drill
+def test_what_it_does_inside_can_be_analysed(command, desks, workdir):
+  train, test = desks
+  flags = ('--workdir', workdir, '--examples=8', '--batch=8')
+  said = command('analysis', *flags, '--only=cka', code=1)
+  assert '--eval-source=desk=PATH' in said
+  command('analysis', *flags, '--only=attention,cka,drop,length',
+          f'--eval-source=desk={test}')
+  said = command('analysis', *flags, '--only=unseen',
+                 f'--eval-source=desk={test}', f'--data-source=desk={train}',
+                 code=1)
+  assert 'too few families' in said
+  found = json.loads((workdir / 'analysis/attention.json').read_text())
+  base = found['numbers']['base']
+  assert base['kinds'] == ['self'] * SIDES and base['questions'] == {'desk': 8}
+  to_image = base['shares']['fine']['answer_to_image']
+  assert len(to_image) == SIDES and all(0 < x < 1 for x in to_image)

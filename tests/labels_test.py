@@ -71,6 +71,23 @@ def test_loading_before_labelling_says_what_to_run(tmp_path):
     labels.load(tmp_path)
 
 
+def test_a_family_that_is_left_out_is_neither_learned_nor_calibrated_with():
+  rows = [dict(index=i, family='ab'[i % 2], label=None if i == 4 else 0)
+          for i in range(8)]
+  config = config_lib.default()
+  learn, held_out = labels.to_learn(rows, config)
+  assert learn == [(i, 0) for i in (0, 1, 2, 3, 5)] and held_out == rows[6:]
+  config.policy.without = ('b',)
+  learn, held_out = labels.to_learn(rows, config)
+  assert learn == [(0, 0), (2, 0)] and held_out == [rows[6]]
+  config.policy.without = ('a', 'b')
+  with pytest.raises(ValueError, match='leave fewer families out'):
+    labels.to_learn(rows, config)
+  config.policy.without = ('c',)
+  with pytest.raises(ValueError, match='names c; the labels are of a, b'):
+    labels.to_learn(rows, config)
+
+
 # Calibration on what was held out ---------------------------------------------
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -203,3 +204,27 @@ def test_a_full_disk_leaves_the_last_checkpoint_good(start, tmp_path):
   out, _ = run.communicate(timeout=300)
   assert run.returncode != 0 and f'goes on from step {good}' in out, out
   assert runs.final(tmp_path, 'base', good)
+
+
+@pytest.mark.drill
+def test_every_analysis_of_a_run_is_on_its_page(alone, tmp_path):
+  workdir = tmp_path / 'run'
+  shutil.copytree(alone, workdir)
+
+  def command(name, *flags):
+    done = subprocess.run(
+        [sys.executable, '-m', f'visor_jax.{name}', *map(str, flags)],
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+  flags = (f'--workdir={workdir}', f'--experiment={TINY}', '--examples=16')
+  command('analysis', *flags)
+  (workdir / 'analysis/cka.json').unlink()
+  said = command('analysis', *flags)
+  assert said.count('done before') == 4 and 'cka, plan max 16/16' in said
+  command('report', workdir)
+  page = (workdir / 'report/index.html').read_text()
+  for title in ('Where text looks', 'visual features change', 'need the image',
+                'families it has not seen', 'Cost by the length'):
+    assert title in page

@@ -128,6 +128,7 @@ def default() -> ml_collections.ConfigDict:
   c.policy.select = 'confidence'  # or argmax: how scores become a plan
   c.policy.confidence = None  # None: calibrated on the held-out labels
   c.policy.keep = 0.99  # calibrate to this share of the largest's accuracy
+  c.policy.without = ()  # families that the router never sees
 
   c.eval = ml_collections.ConfigDict()
   c.eval.examples = 4096  # questions, half coarse, half fine

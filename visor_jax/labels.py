@@ -78,3 +78,33 @@ def parts(rows: list[dict], held_out: float):
   """
   cut = round(len(rows) * (1 - held_out))
   return rows[:cut], rows[cut:]
+
+
+def to_learn(rows: list[dict], config):
+  """What the router learns from, and what it is calibrated with.
+
+  Args:
+    rows: of `load`.
+    config: the whole config; families of `policy.without` are in neither.
+
+  Returns:
+    [(index of the question, label), ...], and rows.
+
+  Raises:
+    ValueError: a family is unknown, or nothing is left.
+  """
+  without = tuple(config.policy.without)
+  known = sorted({r['family'] for r in rows})
+  strange = [family for family in without if family not in known]
+  if strange:
+    raise ValueError(f'policy.without names {", ".join(strange)}; the labels '
+                     f'are of {", ".join(known)}')
+  learn, held_out = (
+      [r for r in part if r['family'] not in without]
+      for part in parts(rows, config.label.held_out))
+  labels = [(r['index'], r['label']) for r in learn if r['label'] is not None]
+  if not labels:
+    raise ValueError('no question has a label: every plan is wrong on all of '
+                     'them; train longer, or set label.all_wrong=cheapest'
+                     + ', or leave fewer families out' * bool(without))
+  return labels, held_out

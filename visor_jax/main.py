@@ -138,12 +138,7 @@ def _job(job, config, folder, mesh, suite, tests):
         subject('universal', search.load(folder)), folder, config)
   elif job == 'policy':
     viable = search.load(folder)
-    learn, held_out = labels_lib.parts(
-        labels_lib.load(folder), config.label.held_out)
-    labels = [(r['index'], r['label']) for r in learn if r['label'] is not None]
-    if not labels:
-      raise ValueError('no question has a label: every plan is wrong on all of '
-                       'them; train longer, or set label.all_wrong=cheapest')
+    labels, held_out = labels_lib.to_learn(labels_lib.load(folder), config)
     train.train(config, job, folder, mesh, suite, viable, labels)
     calibrate.calibrate(subject(job, viable), held_out, folder, config)
   elif job == 'eval':

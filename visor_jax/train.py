@@ -23,7 +23,8 @@ from visor_jax.data import packing
 from visor_jax.models import visor
 
 
-def train(config, name: str, workdir, mesh, suite, viable=(), labels=()):
+def train(config, name: str, workdir, mesh, suite, viable=(), labels=(),
+          before=None):
   """Runs a training stage to its end, from where it was cut off if it was.
 
   Args:
@@ -34,6 +35,7 @@ def train(config, name: str, workdir, mesh, suite, viable=(), labels=()):
     suite: where records come from.
     viable: plans, for a stage that draws from them or learns to choose.
     labels: [(question, label), ...] for the policy stage.
+    before: the workdir of the stages before it, where that is another one.
 
   Raises:
     ValueError: the stage it starts from is not finished, its own checkpoints
@@ -57,7 +59,8 @@ def train(config, name: str, workdir, mesh, suite, viable=(), labels=()):
       state = _resume(saved, start, shapes, shardings, stage, tx,
                       state_shardings)
     else:
-      params = _first(config, stage, workdir, shapes, shardings, make, model)
+      params = _first(config, stage, before or workdir, shapes, shardings, make,
+                      model)
       trained, frozen = optim.split(params, stage.trains)
       opt = jax.jit(tx.init, out_shardings=state_shardings.opt)(trained)
       state = step_lib.State(trained, frozen, opt)

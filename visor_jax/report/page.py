@@ -8,6 +8,7 @@ import pathlib
 import re
 
 from visor_jax import plan as plans
+from visor_jax.report import analyses
 from visor_jax.report import average
 from visor_jax.report import canvas
 from visor_jax.report import costs
@@ -66,6 +67,7 @@ def render(found: read.Workdir) -> str:
       _READ_SUMMARY,
       *_plots(found, rows, scores, colours),
       *_costs(rows, colours),
+      *_analyses(found, rows, colours),
       '<h2>Every family</h2>', _table(tables.families_table(rows), colours),
       *_origin(found)]
   return style.PAGE.format(title=title, css=style.CSS, body='\n'.join(parts))
@@ -149,6 +151,18 @@ def _costs(rows, colours):
         'keep a share of its accuracy (dots), on average; thresholds come from '
         'held-out labels, these are test questions. The band is 10 %.')
     yield _table(costs.promises_table(rows), colours)
+
+
+def _analyses(found, rows, colours):
+  """What the analyses found; and whether it is of the run above."""
+  for section in analyses.sections(found.analyses, colours):
+    yield _section(section.title, section.drawings, section.how,
+                   _legend(section.legend) if section.legend else '')
+  other = [name for name, one in found.analyses.items()
+           if one['config'] not in _distinct(rows, 'config')]
+  if other:
+    yield (f'<p class="doubt">Of another config than the results: '
+           f'{html.escape(", ".join(other))}.</p>')
 
 
 def _origin(found):

@@ -7,6 +7,7 @@ In a workdir, all but the first may be missing:
   search/plans.json        the plans evaluated and those found viable
   policy/calibration.json  the router's accuracy and cost by confidence
   config.json              the values of the run
+  analysis/<name>.json     what python -m visor_jax.analysis has found
 """
 
 import dataclasses
@@ -41,6 +42,7 @@ class Workdir:
   search: dict | None
   calibration: dict | None
   config: dict | None
+  analyses: dict[str, dict] = dataclasses.field(default_factory=dict)
 
 
 def workdir(path: str | os.PathLike) -> Workdir:
@@ -59,7 +61,10 @@ def workdir(path: str | os.PathLike) -> Workdir:
       search=_whole(path / 'search' / 'plans.json', 'viable', 'evaluated'),
       calibration=_whole(
           path / 'policy' / 'calibration.json', 'confidence', 'curve'),
-      config=_whole(path / 'config.json'))
+      config=_whole(path / 'config.json'),
+      analyses={
+          file.stem: _whole(file, 'numbers', 'options', 'config')
+          for file in sorted(path.glob('analysis/*.json'))})
 
 
 def results(path: str | os.PathLike) -> list[dict]:

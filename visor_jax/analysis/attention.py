@@ -1,0 +1,173 @@
+"""Where text looks: the share of attention that goes to the image, by layer.
+
+Attention is linear in its values. With values that say of what kind a key is,
+its output is the share of each kind: the rows of text queries are all that is
+computed, never those of the image.
+
+A CROSS layer attends twice, to the image alone and to the text alone; how much
+it takes from the image says `read`, which is comparable between all kinds.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from visor_jax import batch as batch_lib
+from visor_jax import mesh as mesh_lib
+from visor_jax import plan as plans
+from visor_jax.analysis import look
+from visor_jax.eval import generate
+from visor_jax.eval import run
+from visor_jax.models import attention as attention_lib
+from visor_jax.models import layers
+from visor_jax.models import visor
+
+# Of the attention of a question's tokens, and of the slots from which words of
+# the answer are predicted, the last of the question first; means over heads and
+# tokens that see an image. `read` is the length of what such a token adds to
+# itself from the image, over its own.
+SHARES = ('question_to_image', 'answer_to_image', 'answer_to_question', 'read')
+
+
+def measure(subject: run.Subject, selection: plans.Selection, count: int,
+            size: int) -> dict:
+  """Attention shares of a model on test questions and its own answers.
+
+  Args:
+    subject: who answers.
+    selection: of one plan, or the base.
+    count: questions.
+    size: of a batch.
+
+  Returns:
+    kinds [L]; questions {family: n}; shares {family or group: {name in SHARES:
+    [L]}}, None where no token of that sort sees an image.
+  """
+  kinds = look.layout(subject.model, selection.plan)
+  sampling = generate.Sampling(subject.suite.answer_tokens, subject.suite.ends)
+  place = functools.partial(mesh_lib.place, mesh=subject.mesh)
+  rows, every = [], []
+  for families, batch in look.questions(
+      subject, count, size, f'attention, plan {selection}'):
+    (_, _, said), = generate.answers(
+        subject.model, subject.params,
+        [(range(size), place(batch))], selection, sampling, jax.random.key(0))
+    batch = answered(batch, said, subject.suite.ends)
+    found = np.asarray(shares(
+        subject.model, subject.params, place(batch), kinds))
+    rows.append(found[:len(families)])
+    every += families
+  found, asked = look.means(np.concatenate(rows), every, subject.suite.group)
+  return look.plain(dict(
+      kinds=list(kinds.kinds), questions=asked,
+      shares={name: dict(zip(SHARES, x.T)) for name, x in found.items()}))
+
+
+def answered(batch: batch_lib.Batch, said, ends) -> batch_lib.Batch:
+  """The batch with its answers, as far as words are predicted from them.
+
+  The last word of an answer is predicted, but nothing of it from there; so it
+  stays out. What a row has no room for does too.
+
+  Args:
+    batch: of one prompt a row, in numpy.
+    said: int [B, N], the answers' tokens.
+    ends: tokens that end an answer.
+  """
+  batch = batch.map(np.copy)
+  for row, tokens in enumerate(said):
+    words = np.append(np.isin(tokens, ends), True).argmax()
+    # Padding has the places that follow the prompt's.
+    free = np.flatnonzero(batch.text_segment[row] == 0)[:max(words - 1, 0)]
+    batch.tokens[row, free] = tokens[:len(free)]
+    batch.text_segment[row, free] = batch.prompt_segment[row, 0]
+    batch.answer[row, free] = True
+  return batch
+
+
+@functools.partial(jax.jit, static_argnames=('model', 'kinds'))
+def shares(model, params, batch, kinds: plans.Layout):
+  """float32 [B, L, SHARES] of a Batch; nan where no token sees an image.
+
+  Args:
+    model: a models.visor.Visor.
+    params: nested.
+    batch: of one prompt a row, with its answer.
+    kinds: of the layers, none optional.
+  """
+  return model.apply({'params': params}, batch, kinds, method=_shares)
+
+
+def _shares(model: visor.Visor, batch, kinds):
+  decoder, prompt = model.llm, batch.prompt_place[:, :1]
+  found = []
+  for layer, stream, rows in look.walk(model, batch, kinds):
+    if layer == len(kinds.kinds):
+      break
+    to, read = _layer(decoder, layer, kinds, stream, rows, prompt)
+    sees = attention_lib.visible(rows.text, rows.visual).any(-1)
+    asks = sees & (rows.text.place <= prompt)
+    says = sees & (rows.text.place >= prompt)
+    mean = lambda x, who: jnp.where(who, x, 0).sum(1) / who.sum(1)
+    found.append(jnp.stack([
+        mean(to[..., 0], asks), mean(to[..., 0], says), mean(to[..., 1], says),
+        mean(read, sees)], axis=-1))
+  return jnp.stack(found, axis=1)
+
+
+def _layer(decoder, layer, kinds, stream, rows, prompt):
+  """Where each text slot of a layer looks: at image, question, answer.
+
+  Returns:
+    float32 [B, T, 3], means over heads; [B, T], what it takes from the image.
+  """
+  kind, text = kinds.kinds[layer], stream.text
+  weights = layers.cast(
+      jax.tree.map(lambda x: x[layer], decoder.layers), decoder.compute.dtype)
+  length = lambda x: jnp.linalg.norm(x.astype(jnp.float32), axis=-1)
+  taken = jnp.zeros_like(text)
+  if kind == plans.CROSS:
+    number = kinds.indices(plans.CROSS).index(layer)
+    taken = _cross(decoder, number, stream, rows)
+  keys, position, slots = text + taken, rows.text_position, rows.text
+  asked = rows.text.place <= prompt
+  marks = jnp.stack([jnp.zeros_like(asked), asked, ~asked], axis=-1)
+  if kind == plans.SELF:
+    keys = jnp.concatenate([keys, stream.visual], axis=1)
+    position = jnp.concatenate([position, rows.visual_position], axis=1)
+    slots = rows.text + rows.visual
+    image = jnp.arange(3) == 0
+    marks = jnp.concatenate([marks, jnp.broadcast_to(
+        image, (*rows.visual.place.shape, 3))], axis=1)
+  to = context = None
+
+  def attend(query, key, value):
+    nonlocal to, context
+    by = functools.partial(decoder.attend, query, key, query_slots=rows.text,
+                           key_slots=slots)
+    wide = jnp.zeros(value.shape, jnp.float32)
+    to = by(wide.at[..., :3].set(marks[:, :, None])).mean(2)[..., :3]
+    context = by(jnp.where(marks[:, :, None, :1], value, 0))
+    return context
+
+  # `keep`: only text asks, everything is looked at.
+  here = jnp.broadcast_to(jnp.arange(text.shape[1]), text.shape[:2])
+  decoder.layer.apply({'params': weights}, keys, position, attend, here)
+  if kind == plans.SELF:
+    taken = layers.project(context, weights['attention']['out'], 2)
+  if kind == plans.CROSS:
+    to = to.at[..., 0].set(1.)
+  return to, length(taken) / jnp.maximum(length(text), 1e-30)
+
+
+def _cross(decoder, number, stream, rows):
+  """What text takes from the image in a CROSS layer: [B, T, D]."""
+  weights = {'params': layers.cast(
+      jax.tree.map(lambda x: x[number], decoder.cross), decoder.compute.dtype)}
+  keys = decoder.cross_layer.apply(
+      weights, stream.visual, rows.visual, rows.visual_position, method='keys')
+  return decoder.cross_layer.apply(
+      weights, stream.text, keys, rows.text, rows.visual, rows.text_position,
+      decoder.attend)
