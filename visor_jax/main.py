@@ -34,6 +34,7 @@ from visor_jax import log
 from visor_jax import mesh as mesh_lib
 from visor_jax import plan as plans
 from visor_jax import preempt
+from visor_jax import reduction
 from visor_jax import search
 from visor_jax import step as step_lib
 from visor_jax import train
@@ -121,9 +122,12 @@ def _job(job, config, folder, mesh, suite):
   restore = functools.cache(
       lambda stage: train.restore(config, stage, folder, mesh))
 
-  def subject(stage, viable=(), confidence=None):
-    return run_lib.Subject(step_lib.model(config), restore(stage), mesh, suite,
-                           viable, confidence)
+  def subject(stage, viable=(), confidence=None, reduced=None):
+    model = step_lib.model(config)
+    if reduced:
+      model = model.clone(reduction=reduced)
+    return run_lib.Subject(model, restore(stage), mesh, suite, viable,
+                           confidence)
 
   if job == 'search':
     search.search(subject('full'), folder, config)
@@ -159,20 +163,26 @@ def _eval(config, folder, subject, suite):
   selections = plans.parse(
       config.eval.plans, shape,
       search.load(folder) if 'all' in config.eval.plans else None)
-  answers = {}
-  for selection in selections:
-    if selection.selector == 'base':
-      who = subject('base')
-    elif selection.selector == 'router':
-      who = subject('policy', search.load(folder), calibrate.load(folder))
-    else:
-      who = subject('universal')
-    answers[selection] = run_lib.answers(
-        who, 'test', config.eval.examples, selection, folder / 'eval',
-        config.eval, config.eval.score)
-  rows = results.rows(
-      answers, suite.group, seed=config.seed, versions=versions(),
-      config=config_lib.fingerprint(config))
+  own = reduction.parse(config.model.reduce)[:1] or (None,)
+  rows = []
+  for reduced in dict.fromkeys(own + reduction.parse(config.eval.reduce)):
+    answers, method = {}, str(reduced or '')
+    # A share may be written with a slash, which no folder has in its name.
+    at = folder / 'eval' / method.replace('/', '-of-')
+    for selection in selections:
+      if selection.selector == 'base':
+        who = subject('base', reduced=reduced)
+      elif selection.selector == 'router':
+        who = subject('policy', search.load(folder), calibrate.load(folder),
+                      reduced)
+      else:
+        who = subject('universal', reduced=reduced)
+      answers[selection] = run_lib.answers(
+          who, 'test', config.eval.examples, selection, at, config.eval,
+          config.eval.score)
+    rows += results.rows(
+        answers, suite.group, method=method, seed=config.seed,
+        versions=versions(), config=config_lib.fingerprint(config))
   workdir_lib.write(folder / 'results.jsonl',
                     ''.join(json.dumps(r) + '\n' for r in rows))
 

@@ -15,6 +15,7 @@ from visor_jax import mesh as mesh_lib
 from visor_jax import optim
 from visor_jax import plan as plans
 from visor_jax import preempt
+from visor_jax import reduction as reductions
 from visor_jax import stages
 from visor_jax import step as step_lib
 from visor_jax.convert import hf
@@ -61,9 +62,13 @@ def train(config, name: str, workdir, mesh, suite, viable=(), labels=()):
       trained, frozen = optim.split(params, stage.trains)
       opt = jax.jit(tx.init, out_shardings=state_shardings.opt)(trained)
       state = step_lib.State(trained, frozen, opt)
-    loss = _loss(config, model, stage, viable)
-    step = jax.jit(step_lib.trainer(loss, tx), donate_argnums=0,
-                   out_shardings=(state_shardings, mesh_lib.whole(mesh)))
+    # Of several token reductions a step draws one: each has its own shapes.
+    compiled = [
+        jax.jit(step_lib.trainer(
+            _loss(config, model.clone(reduction=reduced), stage, viable), tx),
+                donate_argnums=0,
+                out_shardings=(state_shardings, mesh_lib.whole(mesh)))
+        for reduced in reductions.parse(config.model.reduce) or (None,)]
     plan_at = _plan_at(config, stage, model.layout, viable)
     progress = log.Progress(name, options.steps)
     feed = _feed(config, stage, suite, labels, mesh, start)
@@ -85,6 +90,7 @@ def train(config, name: str, workdir, mesh, suite, viable=(), labels=()):
                     visual_padding=np.mean(batch.visual_segment == 0))
         batch = mesh_lib.place(batch, mesh)
         extra = plan_at(i) if extra is None else mesh_lib.place(extra, mesh)
+        step = compiled[reductions.draw(config.seed, i, len(compiled))]
         before, (state, numbers) = numbers, step(state, batch, extra)
         wait.busy(functools.partial(jax.block_until_ready, numbers))
         jax.block_until_ready(before)  # or batches would pile up on the device

@@ -204,12 +204,13 @@ def prefill_flops(model, plan, visual: int, text: int, routing: int = 0) -> int:
       cross_key_heads=model.cross_options.key_heads,
       router_token=options.token, router_hidden=options.hidden,
       router_plans=options.plans,
-      last_visual=model.compute.last_visual).llm_prefill
+      last_visual=model.compute.last_visual,
+      reduction=model.reduction).llm_prefill
 
 
 def cache_bytes(memory) -> tuple[int, int]:
   """Bytes that a prompt's memory takes, of text slots and of visual slots."""
-  text = memory.rows.text.place.shape[1]
+  text = memory.rows[0].text.place.shape[1]
   of_text = of_image = 0
   size = lambda x: x.size * x.dtype.itemsize
   for cache in jax.tree.leaves(

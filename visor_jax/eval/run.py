@@ -114,6 +114,7 @@ def _chunk(subject, stream, start, stop, selection, size, score):
       yield ids, mesh_lib.place(host, subject.mesh)
 
   rows = {}
+  whole = subject.model.clone(reduction=None)
   routing = int(selection.selector == 'router')
   sampling = generate.Sampling(suite.answer_tokens, suite.ends)
   for ids, plan, tokens in generate.answers(
@@ -132,7 +133,7 @@ def _chunk(subject, stream, start, stop, selection, size, score):
           llm_prefill_flops=generate.prefill_flops(
               subject.model, plan, visual, text, routing),
           base_prefill_flops=generate.prefill_flops(
-              subject.model, None, visual, text))
+              whole, None, visual, text))
   rows = {r['index']: r
           for part in cluster.gather([*rows.values()]) for r in part}
   return [rows[i] for i in range(start, stop)]
