@@ -247,7 +247,7 @@ def _reduced(size, reduction, visual, text, tiles, raters):
   fewer = visual
   for layer in range(language.depth):
     for cut in cuts:
-      if cut.rate == layer:  # queries of the raters, keys of all, their products
+      if cut.rate == layer:  # queries of raters, keys of all, their products
         rating += raters * d * n * h + (text + fewer) * (
             d * language.key_heads * h + raters * n * h)
       if cut.drop == layer:
