@@ -15,6 +15,10 @@ from matplotlib import figure
 INK, SOFT, LINE, PAPER = '#010203', '#010204', '#010205', '#010206'
 ROUTER = '#d55e00'  # vermillion: far from every colour of a plan
 LOSS = '#cc6699'
+# Of token reduction: the colours of Okabe and Ito, apart for all eyes.
+METHODS = {
+    'visionzip': '#e69f00', 'vispruner': '#56b4e9', 'm3': '#009e73',
+    'fastv': '#0072b2', 'pyramiddrop': '#cc79a7', 'pack': '#a6761d'}
 
 _VARIABLES = {
     INK: 'var(--ink)', SOFT: 'var(--soft)', LINE: 'var(--line)',
@@ -81,6 +85,12 @@ def palette(names) -> dict[str, str]:
   hexed = lambda c: '#' + ''.join(f'{round(255 * v):02x}' for v in c[:3])
   return {n: hexed(colour(i)) for i, n in enumerate(names)} | {
       'base': INK, 'router': ROUTER}
+
+
+def reduced(scores) -> dict[str, str]:
+  """Colours of those with fewer visual tokens: a method has one."""
+  return {s.name: METHODS.get(s.method.partition(':')[0], SOFT)
+          for s in scores if s.method}
 
 
 def on(colour: str) -> str:
