@@ -14,6 +14,7 @@ import sys
 
 from visor_jax import flops
 from visor_jax import plan as plans
+from visor_jax import reduction
 from visor_jax import sizes
 from visor_jax.data import images
 
@@ -24,8 +25,9 @@ ACCOUNTINGS = {a.name: a for a in (flops.NOMINAL, flops.EXECUTED)}
 
 
 def table(size: sizes.Size, layout: plans.Layout, selections, visual: int,
-          text: int, tiles: int, accounting: flops.Accounting) -> list[dict]:
-  """A row for each plan.
+          text: int, tiles: int, accounting: flops.Accounting,
+          reductions=()) -> list[dict]:
+  """A row for each plan, then one for each token reduction, of the base.
 
   Args:
     size: of the model.
@@ -35,21 +37,25 @@ def table(size: sizes.Size, layout: plans.Layout, selections, visual: int,
     text: text tokens.
     tiles: that the vision tower sees.
     accounting: see flops.Accounting.
+    reductions: of the base's visual tokens.
 
   Returns:
-    plan (list of 0/1 over the optional SELF layers, None for the base),
+    method (the token reduction, '' for none), plan (list of 0/1 over the
+    optional SELF layers, None for the base),
     self_layers (how many of them run), llm_prefill, routing (what the router
     adds where it chooses), vision (tower and connector), total (end to end,
     without routing), flops_saved (LLM prefill), total_saved, cache_bytes (of a
     prompt in bfloat16).
   """
-  of = lambda plan, routing=0: flops.cost(
+  of = lambda plan, routing=0, reduced=None: flops.cost(
       size, layout, plan, visual, text, accounting, tiles=tiles,
-      routing=routing)
+      routing=routing, reduction=reduced)
   base, rows = of(None), []
-  for plan in (s.plan for s in selections):
-    cost = of(plan)
+  for plan, reduced in (*((s.plan, None) for s in selections),
+                        *((None, r) for r in reductions)):
+    cost = of(plan, reduced=reduced)
     rows.append(dict(
+        method=str(reduced or ''),
         plan=None if plan is None else [int(on) for on in plan],
         self_layers=size.language.depth if plan is None else sum(plan),
         llm_prefill=cost.llm_prefill,
@@ -57,7 +63,8 @@ def table(size: sizes.Size, layout: plans.Layout, selections, visual: int,
         vision=cost.vision + cost.connector, total=cost.total,
         flops_saved=base.llm_prefill / cost.llm_prefill,
         total_saved=base.total / cost.total,
-        cache_bytes=sum(flops.cache(size, layout, plan, visual, text, 2))))
+        cache_bytes=sum(flops.cache(size, layout, plan, visual, text, 2,
+                                    reduction=reduced))))
   return rows
 
 
@@ -99,6 +106,9 @@ def _parser():
   add('--plans', default='base+all',
       help='as every command takes them; all: the first 0, 1, ... optional '
            'SELF layers run; default: %(default)s')
+  add('--reduce', default='', metavar='METHODS',
+      help='token reductions of the base, as visionzip-64+fastv:2:0.5; see '
+           'visor_jax/reduction.py')
   add('--accounting', default='nominal', choices=sorted(ACCOUNTINGS),
       help='default: %(default)s')
   add('--json', action='store_true', help='the rows as one line of JSON, last')
@@ -120,7 +130,7 @@ def main(argv=None) -> int:
       visual, tiles = plan.tokens, plan.tiles
     accounting = ACCOUNTINGS[args.accounting]
     rows = table(size, layout, _selections(args.plans, layout), visual,
-                 args.text, tiles, accounting)
+                 args.text, tiles, accounting, reduction.parse(args.reduce))
   except ValueError as e:
     print(f'error: {e}', file=sys.stderr)
     return 1
@@ -129,8 +139,8 @@ def main(argv=None) -> int:
   print(f'{"plan":>16} {"LLM prefill":>12} {"saved":>7} {"routing":>9} '
         f'{"vision":>9} {"total":>9} {"saved":>7} {"cache MB":>9}')
   for row in rows:
-    name = 'base' if row['plan'] is None else plans.name(
-        tuple(map(bool, row['plan'])))
+    name = row['method'] or ('base' if row['plan'] is None else plans.name(
+        tuple(map(bool, row['plan']))))
     giga = lambda key: f'{row[key] / 1e9:.4g}'
     print(f'{name:>16} {giga("llm_prefill"):>12} {row["flops_saved"]:>6.2f}x '
           f'{giga("routing"):>9} {giga("vision"):>9} {giga("total"):>9} '
