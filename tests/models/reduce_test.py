@@ -239,6 +239,27 @@ def test_what_is_averaged_learns(text):
     assert (np.abs(whole).max() > 0) == (np.abs(mine).max() > 0)
 
 
+def test_the_router_goes_on_with_what_is_left():
+  """route() and resume() are prefill(); its token looks at what is left."""
+  m = model('pack:2')
+  batch = rows.batch((A,), ('tvtvp',), shape=SHAPE)
+  apply = lambda method, *args: m.apply(
+      {'params': rows.params(m)}, *args, method=method)
+
+  def both():
+    scores, routed = apply('route', batch)
+    return (scores, apply('resume', routed, batch, (True,)),
+            apply('prefill', batch, (True,)))
+
+  scores, resumed, whole = rows.jit(both)()
+  assert resumed[1].rows[0].visual.place.shape == (2, SHAPE.visual // 2)
+  np.testing.assert_allclose(resumed[0], whole[0], atol=1e-5)
+  unpacked = model('')
+  other = rows.jit(lambda: unpacked.apply(
+      {'params': rows.params(m)}, batch, method='route')[0])()
+  assert np.abs(scores - other)[:, 0].max() > 1e-3
+
+
 @pytest.mark.parametrize('text', BASE_ONLY)
 def test_inside_goes_with_the_base_alone(text):
   m = model(text)
