@@ -6,6 +6,7 @@ import pytest
 
 from visor_jax import flops
 from visor_jax import plan as plans
+from visor_jax import reduction
 from visor_jax import sizes
 from visor_jax.flops import __main__ as command
 
@@ -41,6 +42,20 @@ def test_rows_are_the_formulas(capsys, name):
     assert row['plan'] == (plan and [int(on) for on in plan])
     assert row['cache_bytes'] == sum(flops.cache(
         size, layout, plan, 700, 33, 2))
+
+
+def test_token_reduction_is_of_the_base(capsys):
+  found = rows(capsys, '--size=0.5b', '--visual=576', '--plans=base+min',
+               '--reduce=visionzip-64+fastv')
+  assert [r['method'] for r in found] == ['', '', 'visionzip:1/9',
+                                          'fastv:2:0.5']
+  size, layout = sizes.get('0.5b'), plans.visor(24)
+  for row in found[2:]:
+    want = flops.cost(size, layout, None, 576, 60,
+                      reduction=reduction.parse(row['method'])[0])
+    assert row['llm_prefill'] == want.llm_prefill > want.rating > 0
+    assert row['flops_saved'] == found[0]['llm_prefill'] / want.llm_prefill
+    assert row['cache_bytes'] < found[0]['cache_bytes']
 
 
 def test_all_is_one_plan_of_every_number_of_layers(capsys):

@@ -17,7 +17,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 # The longest name that fits a module decides: eval.scores before eval.
 FLOORS = {
     'plan': 0, 'sizes': 0, 'chips': 0, 'flops': 0, 'config': 0, 'batch': 0,
-    'budget': 0,
+    'budget': 0, 'reduction': 0,
     'models': 1, 'data': 1, 'convert': 1, 'report': 1, 'eval.scores': 1,
     'eval.benchmarks': 1, 'eval.choices': 1, 'eval.totals': 1, 'manifest': 1,
     'roll': 1,

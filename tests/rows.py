@@ -165,7 +165,7 @@ def params(model: visor.Visor, seed=0):
   A leaf depends on its path and shape alone, so models that share a path share
   its weights.
   """
-  return _params(model.clone(compute=llm.Compute()), seed)
+  return _params(model.clone(compute=llm.Compute(), reduction=None), seed)
 
 
 @functools.cache

@@ -13,6 +13,7 @@ import pathlib
 import ml_collections
 
 from visor_jax import plan
+from visor_jax import reduction
 from visor_jax import sizes
 
 STAGES = ('base', 'cross', 'full', 'universal', 'policy')  # these train
@@ -54,6 +55,7 @@ def default() -> ml_collections.ConfigDict:
   m.cross.conv = True  # positional convolution on what becomes keys, values
   m.cross.init = 'zero'  # output at zero, or copy: the layer's own q, k, v, o
   m.last_visual = True  # the last SELF layer refines an image nobody reads on
+  m.reduce = ''  # of visual tokens, trained with: see reduction.py; '' for none
   m.router = ml_collections.ConfigDict()
   m.router.token = 'learned'  # or last (of the prompt), visual (mean)
   m.router.hidden = 128  # width of the router's MLP
@@ -133,6 +135,7 @@ def default() -> ml_collections.ConfigDict:
   c.eval = ml_collections.ConfigDict()
   c.eval.examples = 4096  # questions, half coarse, half fine
   c.eval.plans = 'base+all+router'  # in the grammar of plan.py
+  c.eval.reduce = ''  # each of these beside what it was trained with
   c.eval.batch = 128  # questions answered at a time
   c.eval.chunk = 1024  # questions after which results are written
   c.eval.measure = True  # time to first token, tokens/s and peak memory, too
@@ -373,8 +376,22 @@ def validate(config) -> None:
   if config.base.plan != 'base':
     raise ValueError(f'base.plan is {config.base.plan!r}: the base stage '
                      'trains the dense model; use the full stage')
-  plan.parse(config.eval.plans, shape, viable=(shape.min, shape.max))
+  asked = plan.parse(config.eval.plans, shape, viable=(shape.min, shape.max))
+  _validate_reduction(config, {s.selector for s in asked} == {'base'})
   jobs(config)
+
+
+def _validate_reduction(config, base):
+  """Token reduction inside the decoder goes with the dense base alone."""
+  base_only = {'model.reduce': base and not any(
+      config[s].steps for s in STAGES if s != 'base'), 'eval.reduce': base}
+  for key, fine in base_only.items():
+    for one in reduction.parse(config[key.split('.')[0]].reduce):
+      one.cuts(size(config).language.depth)
+      if not (one.early or fine):
+        raise ValueError(
+            f'{key} has "{one}", which splits the dense decoder: it goes with '
+            'eval.plans "base" and, trained with, the base stage alone')
 
 
 def _validate_sources(key, sources):

@@ -7,6 +7,7 @@ or the workdir of another run; its own workdir then only has answers and report.
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 import pathlib
 from typing import Any
@@ -15,6 +16,7 @@ from visor_jax import budget
 from visor_jax import calibrate
 from visor_jax import config as config_lib
 from visor_jax import plan as plans
+from visor_jax import reduction
 from visor_jax import search
 from visor_jax import workdir
 from visor_jax.convert import hf
@@ -51,7 +53,8 @@ def evaluate(config, folder, subject, tests, **stamp) -> None:
   Args:
     config: the whole config.
     folder: of the run.
-    subject: (stage, viable, confidence) -> run.Subject with its parameters.
+    subject: (stage, viable, confidence, reduced) -> run.Subject with its
+      parameters and a token reduction.
     tests: of `tests`.
     **stamp: keys that every row of results carries.
   """
@@ -59,18 +62,21 @@ def evaluate(config, folder, subject, tests, **stamp) -> None:
   selections = plans.parse(
       config.eval.plans, config_lib.layout(config),
       viable() if 'all' in config.eval.plans else None)
+  own = reduction.parse(config.model.reduce)[:1] or (None,)
+  every = dict.fromkeys(own + reduction.parse(config.eval.reduce))
   rows = []
-  for test in tests:
-    answers, measured = {}, {}
-    at = folder / 'eval' / test.folder
+  for test, reduced in itertools.product(tests, every):
+    answers, measured, method = {}, {}, str(reduced or '')
+    # A share may be written with a slash, which no folder has in its name.
+    at = folder / 'eval' / test.folder / method.replace('/', '-of-')
     for selection in selections:
       if selection.selector == 'base':
-        who = subject('base')
+        who = subject('base', reduced=reduced)
       elif selection.selector == 'router':
         who = subject('policy', viable(),
-                      _confidence(config, folder, selection))
+                      _confidence(config, folder, selection), reduced)
       else:
-        who = subject('universal')
+        who = subject('universal', reduced=reduced)
       who = dataclasses.replace(who, suite=test.suite)
       answers[selection] = run.answers(
           who, 'test', test.count, selection, at, config.eval, test.score)
@@ -78,7 +84,8 @@ def evaluate(config, folder, subject, tests, **stamp) -> None:
         measured[selection] = measure.measure(
             who, 'test', selection, answers[selection], at, config.eval.batch)
     rows += results.rows(
-        answers, test.suite.group, measured, test.result, **stamp)
+        answers, test.suite.group, measured, test.result, method=method,
+        **stamp)
   workdir.write(folder / 'results.jsonl',
                 ''.join(json.dumps(r) + '\n' for r in rows))
 

@@ -125,11 +125,14 @@ def _job(job, config, folder, mesh, suite, tests):
   restore = functools.cache(
       lambda stage: train.restore(config, stage, folder, mesh))
 
-  def subject(stage, viable=(), confidence=None):
+  def subject(stage, viable=(), confidence=None, reduced=None):
     if config.eval.checkpoint and stage != 'base':
       stage = 'universal'  # its weights are those of the router, too
-    return run_lib.Subject(step_lib.model(config), restore(stage), mesh, suite,
-                           viable, confidence)
+    model = step_lib.model(config)
+    if reduced:
+      model = model.clone(reduction=reduced)
+    return run_lib.Subject(model, restore(stage), mesh, suite, viable,
+                           confidence)
 
   if job == 'search':
     search.search(subject('full'), folder, config)

@@ -11,6 +11,7 @@ import optax
 from visor_jax import config as config_lib
 from visor_jax import mesh as mesh_lib
 from visor_jax import optim
+from visor_jax import reduction as reductions
 from visor_jax.models import cross
 from visor_jax.models import llm
 from visor_jax.models import router
@@ -30,7 +31,7 @@ class State(NamedTuple):
 
 
 def model(config, packed: bool = False) -> visor.Visor:
-  """The configured model.
+  """The configured model, with the first of the token reductions it names.
 
   Raises:
     ValueError: a cross attention that is in no dict.
@@ -45,7 +46,8 @@ def model(config, packed: bool = False) -> visor.Visor:
       router.Options(**m.router, plans=config.search.max_plans),
       llm.Compute(dtype=m.dtype, remat=m.remat, saves=m.saves, scan=m.scan,
                   packed=packed, attention=m.attention, chunk=m.attention_chunk,
-                  last_visual=m.last_visual))
+                  last_visual=m.last_visual),
+      next(iter(reductions.parse(m.reduce)), None))
 
 
 def init(model: visor.Visor, seed: int, batch, mesh):
@@ -61,6 +63,7 @@ def init(model: visor.Visor, seed: int, batch, mesh):
     (make, shapes, shardings): a function that makes nested parameters, all but
     those whose paths it is given; their abstract tree; their NamedShardings.
   """
+  model = model.clone(reduction=None)  # which has no parameters
   start = lambda: model.init(
       jax.random.key(seed), batch, method='everything')['params']
   boxed = jax.eval_shape(start)

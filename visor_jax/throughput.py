@@ -51,12 +51,13 @@ class Throughput:
         cross_key_heads=model.cross_options.key_heads,
         last_visual=model.compute.last_visual))
 
-  def add(self, batch, plan) -> None:
+  def add(self, batch, plan, reduction=None) -> None:
     """Counts a step.
 
     Args:
       batch: a Batch of numpy arrays, the rows of this process.
       plan: a tuple, or None for the base model.
+      reduction: of the visual tokens.
     """
     sizes = [(visual[segment], text[segment])
              for text, visual in zip(map(_lengths, batch.text_segment),
@@ -71,7 +72,8 @@ class Throughput:
       tile = self._cost(plan, 0, 1, tiles=1)
       tiles = int(batch.used(self._patches).sum())
       seen = tiles * (tile.vision + tile.connector)
-      said = sum(self._cost(plan, *size).llm_prefill for size in sizes)
+      said = sum(self._cost(plan, *size, reduction=reduction).llm_prefill
+                 for size in sizes)
       self._counts['flops'] += sees * seen + says * said
 
   def take(self) -> tuple[dict[str, float], dict[str, float]]:

@@ -14,6 +14,7 @@ from visor_jax import mesh as mesh_lib
 from visor_jax import optim
 from visor_jax import plan as plans
 from visor_jax import preempt
+from visor_jax import reduction as reductions
 from visor_jax import stages
 from visor_jax import step as step_lib
 from visor_jax import throughput as throughput_lib
@@ -64,10 +65,14 @@ def train(config, name: str, workdir, mesh, suite, viable=(), labels=(),
       trained, frozen = optim.split(params, stage.trains)
       opt = jax.jit(tx.init, out_shardings=state_shardings.opt)(trained)
       state = step_lib.State(trained, frozen, opt)
-    loss = _loss(config, model, stage, viable)
-    step = jax.jit(step_lib.trainer(loss, tx, options.accumulate),
-                   donate_argnums=0,
-                   out_shardings=(state_shardings, mesh_lib.whole(mesh)))
+    # Of several token reductions a step draws one: each has its own shapes.
+    reduced = reductions.parse(config.model.reduce) or (None,)
+    compiled = [
+        jax.jit(step_lib.trainer(
+            _loss(config, model.clone(reduction=one), stage, viable), tx,
+            options.accumulate), donate_argnums=0,
+                out_shardings=(state_shardings, mesh_lib.whole(mesh)))
+        for one in reduced]
     plan_at = _plan_at(config, stage, model.layout, viable)
     own = len(mesh_lib.own(options.batch, mesh))
     throughput = throughput_lib.Throughput(
@@ -93,12 +98,13 @@ def train(config, name: str, workdir, mesh, suite, viable=(), labels=(),
           log.say(f'{name}: SIGTERM; the same command goes on from step {i}')
           sys.exit(preempt.EXIT)
         plan = plan_at(i)
-        throughput.add(batch, plan)
+        number = reductions.draw(config.seed, i, len(reduced))
+        throughput.add(batch, plan, reduced[number])
         rows = mesh_lib.place(batch, mesh)
         if labels is not None:
           rows = rows, mesh_lib.place(labels, mesh)
         trace.step(i, functools.partial(jax.block_until_ready, numbers))
-        before, (state, numbers) = numbers, step(
+        before, (state, numbers) = numbers, compiled[number](
             state, rows, None if plan is None else jnp.asarray(plan))
         wait.busy(functools.partial(jax.block_until_ready, numbers))
         jax.block_until_ready(before)  # or batches would pile up on the device

@@ -188,6 +188,22 @@ def test_rows_of_different_runs_are_doubted(tmp_path):
   assert 'differ in config' in page.write(tmp_path, tmp_path).read_text()
 
 
+def test_rivals_stand_beside_the_plans(tmp_path):
+  """A line for the settings of a method, in its own colour."""
+  rows = list(_rows())
+  for method, plan in (('fastv:2:0.5', None), ('fastv:2:0.25', None),
+                       ('pack:2', [0, 0])):
+    rows += [r | dict(selector='fixed' if plan else 'base', plan=plan,
+                      method=method, chosen=None) for r in rows[:1] + rows[5:6]]
+  (tmp_path / 'results.jsonl').write_text('\n'.join(map(json.dumps, rows)))
+  text = page.write(tmp_path, tmp_path / 'out').read_text('utf-8')
+  for name in ('fastv:2:0.25', 'min pack:2', 'VISOR + pack:2'):
+    assert name in text
+  assert canvas.METHODS['fastv'] in text and canvas.METHODS['pack'] in text
+  legend = re.search(r'<p class="legend">.*?</p>', text, re.DOTALL)[0]
+  assert 'fastv' not in legend and 'pack' not in legend
+
+
 def test_command(tmp_path, capsys):
   _fill(tmp_path)
   assert door.main([str(tmp_path)]) == 0

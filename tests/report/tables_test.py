@@ -220,3 +220,48 @@ def test_routers_with_targets_are_not_the_router():
   assert not any(s.fixed for s in average.scores(rows)[2:])
   assert tables.verdict(rows) == tables.verdict(_rows())
   assert tables.rivals(rows) == tables.rivals(_rows())
+
+
+def _rivals():
+  """fastv is dearer than max and better on fine; m3 cheaper than min."""
+  made = []
+  for method, fine, flops in (('fastv:2:0.5', .9, 9e9), ('m3:2', .05, 1e8),
+                              ('m3:1', .2, 2e9)):
+    for family, group, accuracy, n in (
+        ('count', 'coarse', .8, 100), ('colour', 'coarse', .6, 300),
+        ('digits', 'fine', fine, 100)):
+      made.append(_row(family, group, None, accuracy, n, flops, 2., 'base')
+                  | {'method': method})
+  return made
+
+
+def test_a_rival_is_named_by_its_method():
+  row = _row('a', 'fine', None, 1., 1, 1., 1., 'base')
+  plan = _row('a', 'fine', [1, 0], 1., 1, 1., 1.)
+  of = lambda r, method: average.name(r | {'method': method})
+  assert of(row, '') == 'base' and of(row, 'm3:2') == 'm3:2'
+  assert of(plan, '') == '0' and of(plan, 'm3:2') == '0 m3:2'
+  names = [s.name for s in average.scores(_rows() + _rivals())]
+  assert names == ['max', 'min', 'router', 'fastv:2:0.5', 'm3:1', 'm3:2']
+
+
+def test_rivals_change_nothing_of_visors_own():
+  with_, without = _named(_rows() + _rivals()), _named(_rows())
+  assert {n: with_[n] for n in without} == without
+  assert tables.verdict(_rows() + _rivals()) == tables.verdict(_rows())
+  assert tables.rivals(_rows() + _rivals()).startswith(tables.rivals(_rows()))
+
+
+def test_a_rival_is_held_against_what_costs_no_more():
+  scores = average.scores(_rows() + _rivals())
+  met = {r.name: best and best.name
+         for r, best in average.against(scores, 'fine')}
+  assert met == {'fastv:2:0.5': 'max', 'm3:1': 'min', 'm3:2': None}
+
+
+def test_the_page_says_where_visor_lies_below():
+  said = tables.rivals(_rows() + _rivals())
+  assert ('On the fine group VISOR lies above **0 of 2** settings' in said)
+  assert 'below 1: fastv:2:0.5 (90.0 against 50.0 % of max)' in said
+  assert '1 cost less than every plan' in said
+  assert 'coarse group VISOR lies above **0 of 2**' in said

@@ -24,8 +24,6 @@ import runpy
 import sys
 import time
 
-import jax
-
 from visor_jax import config as config_lib
 from visor_jax import flops
 from visor_jax import log

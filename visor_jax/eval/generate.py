@@ -210,7 +210,8 @@ def prefill_flops(model, plan, visual: int, text: int, routing: int = 0) -> int:
       cross_key_heads=model.cross_options.key_heads,
       router_token=options.token, router_hidden=options.hidden,
       router_plans=options.plans,
-      last_visual=model.compute.last_visual).llm_prefill
+      last_visual=model.compute.last_visual,
+      reduction=model.reduction).llm_prefill
 
 
 @functools.lru_cache(maxsize=None)
@@ -227,22 +228,27 @@ def costs(model, plan, visual: int, text: int, tiles: int, tokens: int,
     tokens: of the answer, its end included.
     routing: 1 where the router chose the plan.
   """
-  of = lambda p, v=visual, r=0: prefill_flops(model, p, v, text, r)
+  whole = model.clone(reduction=None)
+  # Inside of the dense decoder tokens are dropped where no plan is.
+  most = model if plan is not None else whole
+  of = lambda p, v=visual, r=0, m=model: prefill_flops(m, p, v, text, r)
   keys = dict(cross_key_heads=model.cross_options.key_heads)
+  fewer = keys | dict(reduction=model.reduction)
   seen = flops.cost(model.size, model.layout, None, visual, text, tiles=tiles)
   vision = seen.vision + seen.connector
-  new = lambda p: flops.decode(
+  new = lambda p, keys: flops.decode(
       model.size, model.layout, p, visual, text, tokens, **keys)
   llm = of(plan, r=routing)
   return dict(
       llm_prefill_flops=llm, visual_flops=llm - of(plan, 0, routing),
-      vision_flops=vision, decode_flops=new(plan),
-      total_flops=vision + llm + new(plan), tokens=tokens,
+      vision_flops=vision, decode_flops=new(plan, fewer),
+      total_flops=vision + llm + new(plan, fewer), tokens=tokens,
       cache_bytes=sum(flops.cache(
           model.size, model.layout, plan, visual, text,
-          jnp.dtype(model.compute.dtype).itemsize, **keys)),
-      max_prefill_flops=of(model.layout.max), base_prefill_flops=of(None),
-      base_total_flops=vision + of(None) + new(None))
+          jnp.dtype(model.compute.dtype).itemsize, **fewer)),
+      max_prefill_flops=of(model.layout.max, m=most),
+      base_prefill_flops=of(None, m=whole),
+      base_total_flops=vision + of(None, m=whole) + new(None, keys))
 
 
 def count(tokens, ends) -> int:
@@ -253,7 +259,7 @@ def count(tokens, ends) -> int:
 
 def cache_bytes(memory) -> tuple[int, int]:
   """Bytes that a prompt's memory takes, of text slots and of visual slots."""
-  text = memory.rows.text.place.shape[1]
+  text = memory.rows[0].text.place.shape[1]
   of_text = of_image = 0
   size = lambda x: x.size * x.dtype.itemsize
   for cache in jax.tree.leaves(

@@ -80,7 +80,9 @@ def answers(subject: Subject, stream: str, count: int,
     SystemExit: SIGTERM came; the chunks that are done are kept.
   """
   rows = []
-  progress = log.Progress(f'{stream} questions, plan {selection}', count)
+  reduced = subject.model.reduction
+  progress = log.Progress(f'{stream} questions, plan {selection}' + (
+      f', {reduced}' if reduced else ''), count)
   chunks = [(start, min(start + config.chunk, count))
             for start in range(0, count, config.chunk)]
   path = lambda start, stop: (

@@ -13,6 +13,7 @@ is counted apart, by `decode`.
 import dataclasses
 
 from visor_jax import plan as plans
+from visor_jax import reduction as reductions
 from visor_jax import sizes
 
 
@@ -112,11 +113,15 @@ class Cost:
   layers: int = 0  # the decoder's, CROSS included
   head: int = 0
   routing: int = 0  # what the router adds to the layers before it, and its MLP
+  rating: int = 0  # what choosing visual tokens takes, wherever it is done
 
   @property
   def llm_prefill(self) -> int:
-    """What savings are ratios of: everything behind the connector."""
-    return self.layers + self.head + self.routing
+    """What savings are ratios of: everything behind the connector.
+
+    And what choosing visual tokens takes: who throws some away pays for it.
+    """
+    return self.layers + self.head + self.routing + self.rating
 
   @property
   def total(self) -> int:
@@ -128,7 +133,9 @@ def cost(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | None,
          visual: int, text: int, accounting: Accounting = NOMINAL, *,
          tiles: int = 0, cross_key_heads: str = 'base', routing: int = 0,
          router_token: str = 'learned', router_hidden: int = 128,
-         router_plans: int = 9, last_visual: bool = True) -> Cost:
+         router_plans: int = 9, last_visual: bool = True,
+         reduction: reductions.Reduction | None = None,
+         raters: int = 1) -> Cost:
   """What one row costs.
 
   With `routing` this is `Visor.route`, then `Visor.finish` from where it
@@ -148,6 +155,9 @@ def cost(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | None,
     router_hidden: `model.router.hidden`.
     router_plans: `model.router.plans`.
     last_visual: `model.last_visual`.
+    reduction: of the visual tokens; where tiles are not told, they are as many
+      as the visual tokens fill.
+    raters: prompts whose last token rates visual tokens inside the decoder.
 
   Raises:
     ValueError: layout, plan and size do not fit, or an unknown option.
@@ -160,14 +170,20 @@ def cost(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | None,
                      f'has {language.depth}')
   if plan is None:
     layout, plan = plans.base(language.depth), ()
+  elif reduction and not reduction.early:
+    raise ValueError(f'token reduction "{reduction}" goes with plan base alone')
   kinds = list(layout.fix(plan).kinds)
   last = -1 if last_visual else layout.last_self
   if last >= 0 and kinds[last] == plans.SELF:
     kinds[last] = 'last'
 
-  layer = lambda kind, routes=0: _layer(
+  seen, rating = _reduced(size, reduction, visual, text, tiles, raters)
+  visual = seen[0]
+  layer = lambda kind, routes=0, visual=visual: _layer(
       language, accounting, kind, visual, text, routes, cross_key_heads)
-  macs = {'layers': sum(map(layer, kinds))}
+  macs = {'layers': sum(layer(kind, 0, some)
+                        for kind, some in zip(kinds, seen, strict=True)),
+          'rating': rating}
   rows = {'none': 0, 'last': 1, 'all': text}[accounting.head]
   macs['head'] = rows * language.width * language.vocabulary
   if accounting.vision:
@@ -195,7 +211,8 @@ def cost(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | None,
 def decode(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | None,
            visual: int, text: int, tokens: int,
            accounting: Accounting = NOMINAL, *,
-           cross_key_heads: str = 'base') -> int:
+           cross_key_heads: str = 'base',
+           reduction: reductions.Reduction | None = None) -> int:
   """What new tokens of one row take; the first comes with the prefill.
 
   Each reads all of the prompt and of the tokens before it; with a 'full'
@@ -210,6 +227,7 @@ def decode(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | None,
     tokens: new ones; for a 'full' square, the room for them.
     accounting: what is counted, and how.
     cross_key_heads: `model.cross.key_heads`, of the built-in CROSS module.
+    reduction: of the visual tokens.
   """
   _one_of('model.cross.key_heads', cross_key_heads, ('base', 'full'))
   language = size.language
@@ -220,7 +238,9 @@ def decode(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | None,
   steps = tokens - 1
   new = steps * tokens if accounting.causal == 'full' else (
       steps * tokens // 2)  # 1 + 2 + ... + steps
-  looks = steps * visual * (len(kinds) - kinds.count(plans.TEXT))
+  seen, _ = _reduced(size, reduction, visual, text, 0, 1)
+  looks = steps * sum(
+      some for kind, some in zip(kinds, seen) if kind != plans.TEXT)
   token = d * (2 * (n + grouped) * h + accounting.mlp_matrices * language.mlp)
   macs = len(kinds) * (steps * token + 2 * (steps * text + new) * n * h)
   macs += 2 * looks * n * h  # SELF and CROSS layers read the image
@@ -232,7 +252,8 @@ def decode(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | None,
 
 def cache(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | None,
           visual: int, text: int, itemsize: int, *,
-          cross_key_heads: str = 'base') -> tuple[int, int]:
+          cross_key_heads: str = 'base',
+          reduction: reductions.Reduction | None = None) -> tuple[int, int]:
   """Bytes that a prompt keeps for the tokens to come.
 
   Every layer keeps keys and values of the text; SELF layers those of the image
@@ -247,6 +268,7 @@ def cache(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | None,
     text: text slots.
     itemsize: bytes of a number.
     cross_key_heads: `model.cross.key_heads`, of the built-in CROSS module.
+    reduction: of the visual tokens.
 
   Returns:
     Bytes of text slots, bytes of visual slots; of one row.
@@ -256,11 +278,46 @@ def cache(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | None,
            else layout.fix(plan).kinds)
   cross_heads = (
       language.heads if cross_key_heads == 'full' else language.key_heads)
-  heads = (language.key_heads * kinds.count(plans.SELF)
-           + cross_heads * kinds.count(plans.CROSS))
+  heads = {plans.SELF: language.key_heads, plans.CROSS: cross_heads}
+  seen, _ = _reduced(size, reduction, visual, text, 0, 1)
   each = 2 * language.head_width * itemsize
   return (text * each * language.key_heads * language.depth,
-          visual * each * heads)
+          each * sum(heads.get(kind, 0) * some
+                     for kind, some in zip(kinds, seen)))
+
+
+def _reduced(size, reduction, visual, text, tiles, raters):
+  """Visual tokens that each decoder layer gets, and what choosing them takes.
+
+  That is multiply-adds: a class of matrix products that no accounting halves.
+  """
+  language, vision = size.language, size.vision
+  d, n, h = language.width, language.heads, language.head_width
+  if reduction is None or not visual:
+    return [visual] * language.depth, 0
+  tiles = tiles or -(-visual // vision.patches)
+  if reduction.early:
+    fewer = reduction.slots(visual, tiles, vision.grid)
+    rating = 0
+    if reduction.rated:  # attention that patches get, and who is like whom
+      rating = tiles * vision.patches**2 * vision.width
+      rating += visual * {
+          'visionzip': fewer * (vision.width // (
+              vision.heads if vision.depth else 1)),
+          'vispruner': visual * d}[reduction.method]
+    return [fewer] * language.depth, rating
+  seen, rating = [], 0
+  cuts = reduction.cuts(language.depth)
+  fewer = visual
+  for layer in range(language.depth):
+    for cut in cuts:
+      if cut.rate == layer:  # queries of raters, keys of all, their products
+        rating += raters * d * n * h + (text + fewer) * (
+            d * language.key_heads * h + raters * n * h)
+      if cut.drop == layer:
+        fewer = reductions.share(fewer, cut.keep)
+    seen.append(fewer)
+  return seen, rating
 
 
 def _layer(language, accounting, kind, visual, text, routes, cross_key_heads):

@@ -19,6 +19,7 @@ import sys
 
 from visor_jax import flops
 from visor_jax import plan as plans
+from visor_jax import reduction
 from visor_jax import sizes
 from visor_jax.data import images
 
@@ -28,8 +29,9 @@ RECIPE = images.Recipe(
 
 
 def table(size: sizes.Size, layout: plans.Layout, selections, visual: int,
-          text: int, tiles: int, accounting: flops.Accounting) -> list[dict]:
-  """A row for each plan.
+          text: int, tiles: int, accounting: flops.Accounting,
+          reductions=()) -> list[dict]:
+  """A row for each plan, then one for each token reduction, of the base.
 
   Args:
     size: of the model.
@@ -39,35 +41,43 @@ def table(size: sizes.Size, layout: plans.Layout, selections, visual: int,
     text: text tokens.
     tiles: that the vision tower sees.
     accounting: see flops.Accounting.
+    reductions: of the base's visual tokens.
 
   Returns:
-    plan (list of 0/1 over the optional SELF layers, None for the base),
-    self_layers (how many of them run), llm_prefill, visual (of it, what the
+    method (the token reduction, '' for none), plan (list of 0/1 over the
+    optional SELF layers, None for the base), self_layers (how many of them
+    run), llm_prefill, visual (of it, what the
     image takes: the prompt alone takes so much less), routing (what the router
     adds where it chooses), vision (tower and connector), total (end to end,
     without routing), flops_saved (LLM prefill), total_saved, cache_bytes (of a
     prompt in bfloat16), saved ({accounting: LLM prefill as it counts that}),
     whole_saved (end to end, of those that count vision).
   """
-  of = lambda plan, routing=0, visual=visual, by=accounting: flops.cost(
-      size, layout, plan, visual, text, by, tiles=tiles, routing=routing)
+  of = lambda plan, reduced=None, routing=0, visual=visual, by=accounting: (
+      flops.cost(size, layout, plan, visual, text, by, tiles=tiles,
+                 routing=routing, reduction=reduced))
+  each = lambda ratio: {name: ratio(by) for name, by in
+                        flops.ACCOUNTINGS.items() if ratio(by)}
   base, rows = of(None), []
-  for plan in (s.plan for s in selections):
-    cost = of(plan)
+  for plan, reduced in (*((s.plan, None) for s in selections),
+                        *((None, r) for r in reductions)):
+    cost = of(plan, reduced=reduced)
     rows.append(dict(
+        method=str(reduced or ''),
         plan=None if plan is None else [int(on) for on in plan],
         self_layers=size.language.depth if plan is None else sum(plan),
         llm_prefill=cost.llm_prefill,
-        visual=cost.llm_prefill - of(plan, visual=0).llm_prefill,
-        routing=0 if plan is None else of(plan, 1).routing,
+        visual=cost.llm_prefill - of(plan, reduced, visual=0).llm_prefill,
+        routing=0 if plan is None else of(plan, routing=1).routing,
         vision=cost.vision + cost.connector, total=cost.total,
         flops_saved=base.llm_prefill / cost.llm_prefill,
         total_saved=base.total / cost.total,
-        cache_bytes=sum(flops.cache(size, layout, plan, visual, text, 2)),
-        saved={name: of(None, by=by).llm_prefill / of(plan, by=by).llm_prefill
-               for name, by in flops.ACCOUNTINGS.items()},
-        whole_saved={name: of(None, by=by).total / of(plan, by=by).total
-                     for name, by in flops.ACCOUNTINGS.items() if by.vision}))
+        cache_bytes=sum(flops.cache(size, layout, plan, visual, text, 2,
+                                    reduction=reduced)),
+        saved=each(lambda by: of(None, by=by).llm_prefill
+                   / of(plan, reduced, by=by).llm_prefill),
+        whole_saved=each(lambda by: by.vision and of(None, by=by).total
+                         / of(plan, reduced, by=by).total)))
   return rows
 
 
@@ -109,6 +119,9 @@ def _parser():
   add('--plans', default='base+all',
       help='as every command takes them; all: the first 0, 1, ... optional '
            'SELF layers run; default: %(default)s')
+  add('--reduce', default='', metavar='METHODS',
+      help='token reductions of the base, as visionzip-64+fastv:2:0.5; see '
+           'visor_jax/reduction.py')
   add('--accounting', default='nominal', choices=(*flops.ACCOUNTINGS, 'all'),
       help='who counts; all: the savings of each side by side; default: '
            '%(default)s')
@@ -117,6 +130,8 @@ def _parser():
 
 
 def _name(row):
+  if row['method']:
+    return row['method']
   return 'base' if row['plan'] is None else plans.name(
       tuple(map(bool, row['plan'])))
 
@@ -166,7 +181,7 @@ def main(argv=None) -> int:
     accounting = (flops.NOMINAL if together
                   else flops.ACCOUNTINGS[args.accounting])
     rows = table(size, layout, _selections(args.plans, layout), visual,
-                 args.text, tiles, accounting)
+                 args.text, tiles, accounting, reduction.parse(args.reduce))
   except ValueError as e:
     print(f'error: {e}', file=sys.stderr)
     return 1

@@ -116,6 +116,27 @@ def attend_parts(query, query_slots, parts):
   return out.reshape(b, q, n, h)
 
 
+def shares(query, key, query_slots, key_slots):
+  """How a few queries share out their attention.
+
+  Args:
+    query: [B, Q, N, H], not scaled.
+    key: [B, S, K, H]; K divides N.
+    query_slots: Slots of the queries.
+    key_slots: Slots of the keys.
+
+  Returns:
+    float32 [B, Q, S], averaged over heads; a query that sees nothing, zeros.
+  """
+  b, q, n, h = query.shape
+  k = key.shape[2]
+  seen = visible(query_slots, key_slots)[:, None, None]
+  scores = jnp.einsum('BQKGH,BSKH->BKGQS', query.reshape(b, q, k, n // k, h),
+                      key, preferred_element_type=jnp.float32) * h**-0.5
+  weights = jax.nn.softmax(jnp.where(seen, scores, -1e30), axis=-1)
+  return jnp.where(seen, weights, 0).mean(axis=(1, 2))
+
+
 def _chunked(query, key, value, query_slots, key_slots, chunk):
   """Query chunks of at most `chunk`: memory grows with S, not with Q * S."""
   b, q, n, h = query.shape

@@ -23,6 +23,7 @@ from visor_jax import sizes
 from visor_jax.models import attention
 from visor_jax.models import cross
 from visor_jax.models import layers
+from visor_jax.models import reduce
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +51,8 @@ class Rows(NamedTuple):
   position: jax.Array  # int32 [B, S], of the merged slots
   order: jax.Array  # int32 [B, S]: which slot is at a place
   place: jax.Array  # int32 [B, S]: the inverse, the place of a slot
+  prompt: attention.Slots  # [B, R]: the text that ends a prompt
+  end: jax.Array  # int32 [B, R]: which text slot that is
 
 
 class Cache(NamedTuple):
@@ -63,7 +66,7 @@ class Memory(NamedTuple):
   """The prompt as a new token sees it."""
 
   caches: tuple  # of stretches, Repeats, layers of a period: Cache [count, ...]
-  rows: Rows
+  rows: tuple[Rows, ...]  # of stretches
   segment: jax.Array  # int32 [B], of the conversation that goes on
   position: jax.Array  # int32 [B], of its next token
 
@@ -89,8 +92,36 @@ def rows(batch: batch_lib.Batch) -> Rows:
   start = jax.lax.cummax(jnp.where(starts, index, 0), axis=1)
   position = index - start
   of = lambda place: jnp.take_along_axis(position, place, axis=1)
+  prompt = attention.Slots(batch.prompt_segment, batch.prompt_place)
+  end = jnp.argmax(prompt.place[:, :, None] == text.place[:, None], axis=2)
   return Rows(text, visual, attention.Slots(segment, index), of(text.place),
-              of(visual.place), position, order, both.place)
+              of(visual.place), position, order, both.place, prompt, end)
+
+
+def fewer(rows: Rows, kept: reduce.Kept) -> Rows:
+  """The geometry of rows of which only some visual slots are left.
+
+  They close ranks: every number 0 .. T + V' - 1 is again the place of one slot.
+  Positions stay what they were, so that nothing moves for rotary embedding.
+  """
+  take = lambda x, index: jnp.take_along_axis(x, index, axis=1)
+  t, count = rows.text.place.shape[1], rows.place.shape[1]
+  segment, place, position = (
+      take(x, kept.index) for x in (*rows.visual, rows.visual_position))
+  number = jnp.arange(place.shape[1])
+  visual = attention.Slots(jnp.where(kept.valid, segment, 0), jnp.where(
+      kept.valid, place, count + number))  # the rest is padding, and last
+  both = rows.text + visual
+  order = jnp.argsort(both.place, axis=1)
+  place = jnp.argsort(order, axis=1)
+  text = attention.Slots(rows.text.segment, place[:, :t])
+  positions = jnp.concatenate([rows.text_position, position], axis=1)
+  merged = attention.Slots(take(both.segment, order), jnp.broadcast_to(
+      jnp.arange(order.shape[1]), order.shape))
+  return Rows(
+      text, attention.Slots(visual.segment, place[:, t:]), merged,
+      rows.text_position, position, take(positions, order), order, place,
+      rows.prompt._replace(place=take(text.place, rows.end)), rows.end)
 
 
 @jax.custom_vjp
@@ -319,19 +350,58 @@ class Llm(nn.Module):
         method=_read)
     return stream._replace(text=layers.spread(stream.text + read)), keys
 
+  def rate(self, stream: Stream, rows: Rows, layer: int):
+    """How much of a prompt's last token's attention a visual token gets.
+
+    Of a conversation with several prompts the last counts. Scores are computed
+    of these few rows alone.
+
+    Args:
+      stream: what flows into the layer.
+      rows: the batch's geometry.
+      layer: whose attention it is.
+
+    Returns:
+      float32 [B, V], averaged over heads.
+    """
+    size = self.size
+    weights = layers.cast(
+        jax.tree.map(lambda x: x[layer], self.layers), self.compute.dtype)
+    own = weights['attention']
+    norm = lambda x: layers.RMSNorm(size.norm_eps, parent=None).apply(
+        {'params': weights['attention_norm']}, x)
+    rope = lambda x, name, position: layers.rope(
+        layers.project(x, own[name]) + own[name + '_bias'], position,
+        size.rope_theta)
+    both = norm(jnp.concatenate([stream.text, stream.visual], axis=1))
+    query = rope(layers.kept(both, rows.end), 'query',
+                 layers.kept(rows.text_position, rows.end))
+    key = rope(both, 'key', jnp.concatenate(
+        [rows.text_position, rows.visual_position], axis=1))
+    share = attention.shares(query, key, rows.prompt, rows.text + rows.visual)
+    segment, place = rows.prompt
+    later = (segment[:, None] == segment[:, :, None]) & (
+        place[:, None] > place[:, :, None])
+    asks = (segment[:, :, None] == rows.visual.segment[:, None]) & ~(
+        later.any(axis=2)[:, :, None])
+    return jnp.max(jnp.where(
+        asks, share[:, :, stream.text.shape[1]:], 0), axis=1, initial=0)
+
   def fresh(self, rows: int, tokens: int):
     """Empty room for the keys and values of new tokens, [L, B, N, K, H]."""
     size = self.size
     shape = (size.depth, rows, tokens, size.key_heads, size.head_width)
     return (jnp.zeros(shape, self.compute.dtype),) * 2
 
-  def decode(self, text, caches, memory: Memory, layout: plans.Layout, fresh,
-             number, start: int = 0, stop: int | None = None):
+  def decode(self, text, caches, rows: Rows, memory: Memory,
+             layout: plans.Layout, fresh, number, start: int = 0,
+             stop: int | None = None):
     """Runs one new token through layers start..stop.
 
     Args:
       text: [B, 1, D].
       caches: what `prefill` of these layers kept.
+      rows: the prompt's geometry there.
       memory: where the prompt stands.
       layout: that they were kept for; nothing in it is optional.
       fresh: (key, value) [L, B, N, K, H], of the new tokens before this one.
@@ -343,11 +413,11 @@ class Llm(nn.Module):
       text, and `fresh` with this token in it.
     """
     count = fresh[0].shape[2]
-    places = memory.rows.place.shape[1] + jnp.arange(count)
+    places = rows.place.shape[1] + jnp.arange(count)
     new = attention.Slots(*jnp.broadcast_arrays(
         memory.segment[:, None], places.astype(jnp.int32)[None]))
     here = attention.Slots(new.segment[:, :1], jnp.full_like(
-        new.place[:, :1], memory.rows.place.shape[1]) + number)
+        new.place[:, :1], rows.place.shape[1]) + number)
     position = memory.position[:, None] + number
     flow = text, fresh
     parts = self._parts(layout, start, stop)
@@ -358,7 +428,7 @@ class Llm(nn.Module):
 
       def body(flow, xs, kinds=kinds):
         return self._decode_period(
-            *flow, memory.rows, kinds, self._cast(xs), new, here, position,
+            *flow, rows, kinds, self._cast(xs), new, here, position,
             number), None
 
       flow, _ = _scan(body, flow, xs, part.count)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from visor_jax import sizes
 from visor_jax.models import layers
 from visor_jax.models import llm
+from visor_jax.models import reduce
 
 
 class LayerNorm(nn.Module):
@@ -35,7 +36,7 @@ class Block(nn.Module):
 
   @nn.compact
   def __call__(self, x):
-    """[tiles, P, D] -> [tiles, P, D]."""
+    """[tiles, P, D] -> [tiles, P, D], and query and key, [tiles, P, N, H]."""
     size = self.size
     d, n, h = size.width, size.heads, size.width // size.heads
     norm = lambda name: LayerNorm(size.norm_eps, name=name)
@@ -59,7 +60,30 @@ class Block(nn.Module):
         x + linear(context, 'out', (n, h, d), ('heads', 'head', 'embed'), 2))
     y = linear(norm('mlp_norm')(x), 'up', (d, size.mlp), ('embed', 'mlp'))
     y = nn.gelu(y, approximate=True)
-    return layers.spread(x + linear(y, 'down', (size.mlp, d), ('mlp', 'embed')))
+    x = x + linear(y, 'down', (size.mlp, d), ('mlp', 'embed'))
+    return layers.spread(x), query, key
+
+
+def received(query, key):
+  """How much attention each patch of a tile gets of all.
+
+  One tile at a time, so that scores never fill memory.
+
+  Args:
+    query: [tiles, P, N, H], not scaled.
+    key: [tiles, P, N, H].
+
+  Returns:
+    float32 [tiles, P], averaged over queries and heads.
+  """
+  def one(tile):
+    query, key = tile
+    scores = jnp.einsum('PNH,QNH->NPQ', query, key,
+                        preferred_element_type=jnp.float32)
+    weights = jax.nn.softmax(scores * query.shape[-1]**-0.5, axis=-1)
+    return weights.mean(axis=(0, 1))
+
+  return jax.lax.map(one, (query, key))
 
 
 class Vision(nn.Module):
@@ -69,8 +93,12 @@ class Vision(nn.Module):
   compute: llm.Compute = llm.Compute()
 
   @nn.compact
-  def __call__(self, tiles):
-    """uint8 [B, I, height, width, 3] -> [B, I * P, D]; patches row-major."""
+  def __call__(self, tiles, rate: bool = False):
+    """uint8 [B, I, height, width, 3] -> [B, I * P, D]; patches row-major.
+
+    With `rate` also reduce.Rated, of the last layer; of a tower without layers,
+    where no attention is, as if features were query and key of one head.
+    """
     size, dtype = self.size, self.compute.dtype
     b, i = tiles.shape[:2]
     (rows, columns), p = size.grid, size.patch
@@ -89,16 +117,26 @@ class Vision(nn.Module):
         nn.initializers.normal(1.0))
     x = layers.project(x, kernel.astype(dtype))
     x = x + (bias + position).astype(dtype)
+    query = key = x[:, :, None]
     if size.depth:
       block = Block(size, self.compute.attention, parent=None)
       one = jnp.zeros((1, 1, size.width))
       stack = self.param('layers', layers.stacked(
           lambda key: block.init(key, one)['params'], size.depth))
 
-      def body(x, weights):
-        weights = layers.cast(weights, dtype)
-        return block.apply({'params': weights}, x), None
+      def run(x, weights):
+        return block.apply({'params': layers.cast(weights, dtype)}, x)
 
-      x, _ = jax.lax.scan(
-          layers.remat(body, self.compute, prevent_cse=False), x, stack)
-    return x.reshape(b, i * size.patches, size.width)
+      body = layers.remat(lambda x, weights: (run(x, weights)[0], None),
+                          self.compute, prevent_cse=False)
+      if rate:
+        stack, last = (jax.tree.map(lambda x: x[part], stack)
+                       for part in (slice(-1), -1))
+      x, _ = jax.lax.scan(body, x, stack)
+      if rate:
+        x, query, key = run(x, last)
+    flat = lambda y: y.reshape(b, i * size.patches, *y.shape[2:])
+    if not rate:
+      return flat(x)
+    rated = jax.lax.stop_gradient((received(query, key), key.mean(axis=2)))
+    return flat(x), reduce.Rated(*map(flat, rated))

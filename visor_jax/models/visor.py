@@ -11,11 +11,12 @@ import jax.numpy as jnp
 
 from visor_jax import batch as batch_lib
 from visor_jax import plan as plans
+from visor_jax import reduction as reductions
 from visor_jax import sizes
-from visor_jax.models import attention
 from visor_jax.models import connector
 from visor_jax.models import cross
 from visor_jax.models import llm
+from visor_jax.models import reduce
 from visor_jax.models import router
 from visor_jax.models import vision
 
@@ -30,6 +31,9 @@ class Visor(nn.Module):
     a bool array [n_optional]: traced, one program serves all plans;
     a tuple of bools: static, layers that are off do not exist;
     None: the dense base model.
+
+  Token reduction before the decoder goes with every plan; inside it, it splits
+  the dense base model.
   """
 
   size: sizes.Size
@@ -37,6 +41,7 @@ class Visor(nn.Module):
   cross_options: cross.Options = cross.Options()
   router_options: router.Options = router.Options()
   compute: llm.Compute = llm.Compute()
+  reduction: reductions.Reduction | None = None
 
   def setup(self):
     self.vision = vision.Vision(self.size.vision, self.compute)
@@ -56,10 +61,9 @@ class Visor(nn.Module):
 
   def hidden(self, batch: batch_lib.Batch, plan) -> jax.Array:
     """What the last layer says of every text slot, [B, T, D]."""
-    rows = llm.rows(batch)
-    stream = self.embed(batch)
-    layout, bits = self._resolve(plan)
-    return self.llm.run(stream, rows, layout, bits).text
+    stretches = self._stretches(plan) if plan is None else (
+        (0, self.size.language.depth),)
+    return self._run(*self.start(batch), plan, stretches, keep=False)[0].text
 
   def logits(self, hidden: jax.Array) -> jax.Array:
     """The output head: [B, T, D] to float32 [B, T, C]."""
@@ -71,6 +75,22 @@ class Visor(nn.Module):
     visual = self.connector(patches, batch.source, batch.weight)
     return llm.Stream(self.llm.embed(batch.tokens), visual)
 
+  def start(self, batch: batch_lib.Batch) -> tuple[llm.Stream, llm.Rows]:
+    """What the decoder gets: `embed` and its geometry, or fewer tokens."""
+    rows, reduction = llm.rows(batch), self.reduction
+    if not (reduction and reduction.early):
+      return self.embed(batch), rows
+    rated = None
+    patches = self.vision(batch.tiles, reduction.rated)
+    if reduction.rated:
+      patches, rated = patches
+    visual, kept = reduce.early(
+        reduction, self.connector(patches, batch.source, batch.weight), rated,
+        rows.visual, batch.source, batch.weight, batch.tiles.shape[1],
+        self.size.vision.grid)
+    return (llm.Stream(self.llm.embed(batch.tokens), visual),
+            llm.fewer(rows, kept))
+
   def prefill(self, batch: batch_lib.Batch, plan):
     """Reads every row's first prompt, for `decode` to go on from.
 
@@ -81,12 +101,12 @@ class Visor(nn.Module):
     Returns:
       logits of the token behind the prompt, float32 [B, C]; llm.Memory.
     """
-    return self._remember(self.embed(batch), (), batch, plan)
+    return self._remember(*self.start(batch), (), batch, plan)
 
   def resume(self, routed, batch: batch_lib.Batch, plan):
     """`prefill` from where `route` stopped: nothing is computed twice."""
-    stream, caches = routed
-    return self._remember(stream, (caches,), batch, plan)
+    (stream, rows), caches = routed
+    return self._remember(stream, rows, (caches,), batch, plan)
 
   def decode(self, token, memory: llm.Memory, plan, fresh, number):
     """One new token of every row.
@@ -102,75 +122,109 @@ class Visor(nn.Module):
       logits of the token behind it, float32 [B, C], and `fresh` with it.
     """
     text = self.llm.embed(token[:, None])
-    for (start, stop), caches in zip(self._stretches(plan), memory.caches):
+    for (start, stop), caches, rows in zip(
+        self._stretches(plan), memory.caches, memory.rows, strict=True):
       text, fresh = self.llm.decode(
-          text, caches, memory, self._resolve(plan)[0], fresh, number, start,
-          stop)
+          text, caches, rows, memory, self._resolve(plan)[0], fresh, number,
+          start, stop)
     return self.llm.logits(text)[:, 0], fresh
 
   def fresh(self, rows: int, tokens: int):
     """Room for `decode` to remember so many new tokens a row."""
     return self.llm.fresh(rows, tokens)
 
-  def _stretches(self, plan):
-    """Layers that run in one go: the router may stop and think in between."""
-    depth, split = self.size.language.depth, self.before_self
-    return ((0, depth),) if plan is None else ((0, split), (split, depth))
+  def _cuts(self, plan):
+    """Where visual tokens are dropped inside the decoder."""
+    cuts = self.reduction.cuts(self.size.language.depth) if (
+        self.reduction) else ()
+    if cuts and plan is not None:
+      raise ValueError(f'token reduction "{self.reduction}" splits the dense '
+                       'decoder and goes with plan base alone')
+    return cuts
 
-  def _remember(self, stream, caches, batch, plan):
+  def _stretches(self, plan):
+    """Layers that run in one go: something may happen in between.
+
+    The router stops and thinks, or visual tokens are rated and dropped.
+    """
+    depth, split = self.size.language.depth, self.before_self
+    if plan is not None:
+      self._cuts(plan)
+      return (0, split), (split, depth)
+    ends = sorted({0, depth}.union(
+        *((cut.rate, cut.drop) for cut in self._cuts(plan))))
+    return tuple(zip(ends, ends[1:]))
+
+  def _run(self, stream, rows, plan, stretches, keep):
+    """Runs stretches of layers; returns the Stream, caches and Rows of each."""
+    layout, bits = self._resolve(plan)
+    caches, seen = (), ()
+    for start, stop in stretches:
+      for cut in self._cuts(plan):
+        if cut.rate == start:
+          rating = self.llm.rate(stream, rows, start)
+        if cut.drop == start:
+          kept = reduce.highest(rating, rows.visual.segment, cut.keep)
+          stream = stream._replace(visual=reduce.gather(stream.visual, kept))
+          rows = llm.fewer(rows, kept)
+      stream, own = self.llm.prefill(
+          stream, rows, layout, bits, start, stop, keep)
+      caches, seen = caches + (own,), seen + (rows,)
+    return stream, caches, seen
+
+  def _remember(self, stream, rows, caches, batch, plan):
     """Runs the stretches that have left no caches yet."""
     if not (plan is None or isinstance(plan, tuple)):
       raise ValueError('a cache has a shape: give the plan as a tuple')
     if plan is None and caches:
       raise ValueError('the base model has no router to go on from')
-    rows = llm.rows(batch)
-    for start, stop in self._stretches(plan)[len(caches):]:
-      stream, kept = self.llm.prefill(
-          stream, rows, self._resolve(plan)[0], None, start, stop)
-      caches += (kept,)
-    every = jnp.arange(batch.tokens.shape[0])
-    last = jnp.argmax(batch.text_place == batch.prompt_place[:, :1], axis=1)
+    seen = (rows,) * len(caches)
+    stream, own, fewer = self._run(
+        stream, rows, plan, self._stretches(plan)[len(caches):], keep=True)
+    last = rows.end[:, 0]
+    every = jnp.arange(last.shape[0])
     logits = self.llm.logits(stream.text[every, last][:, None])[:, 0]
-    return logits, llm.Memory(caches, rows, batch.prompt_segment[:, 0],
-                              rows.text_position[every, last] + 1)
+    return logits, llm.Memory(
+        caches + own, seen + fewer, batch.prompt_segment[:, 0],
+        rows.text_position[every, last] + 1)
 
   def route(self, batch: batch_lib.Batch):
     """Runs the layers before the first optional SELF layer, and the router.
 
     Returns:
       scores, float32 [B, R, plans], one row for every prompt; and what
-      `resume` goes on from: the Stream without its routing tokens, and caches.
+      `resume` goes on from: the Stream without its routing tokens and its Rows,
+      and caches.
     """
-    rows = llm.rows(batch)
-    stream = self.embed(batch)
+    self._cuts(self.layout.max)
+    stream, rows = self.start(batch)
     t = batch.tokens.shape[1]
     learned = self.router_options.token == 'learned'
     if learned:
-      stream = self._with_routing(stream, rows, batch)
+      stream = self._with_routing(stream, rows)
     stream, caches = self.llm.prefill(
         stream, rows, self.layout, None, 0, self.before_self)
     if learned:
       read = stream.text[:, t:]
     elif self.router_options.token == 'last':
-      here = batch.prompt_place[:, :, None] == batch.text_place[:, None]
+      here = rows.prompt.place[:, :, None] == rows.text.place[:, None]
       read = jnp.einsum('BRT,BTD->BRD', here.astype(stream.text.dtype),
                         stream.text)
     else:
-      own = batch.prompt_segment[:, :, None] == batch.visual_segment[:, None]
-      own &= batch.visual_place[:, None] <= batch.prompt_place[:, :, None]
+      own = rows.prompt.segment[:, :, None] == rows.visual.segment[:, None]
+      own &= rows.visual.place[:, None] <= rows.prompt.place[:, :, None]
       own = own.astype(stream.visual.dtype)
       count = jnp.maximum(own.sum(-1, keepdims=True), 1)
       read = jnp.einsum('BRV,BVD->BRD', own / count, stream.visual)
     stream = llm.Stream(stream.text[:, :t], stream.visual)
-    return self.router(read), (stream, caches)
+    return self.router(read), ((stream, rows), caches)
 
   def finish(self, routed, batch: batch_lib.Batch, plan):
     """The rest of `__call__` from where `route` stopped."""
     if plan is None:
       raise ValueError('the base model has no router to go on from')
     layout, bits = self._resolve(plan)
-    stream = self.llm.run(
-        routed[0], llm.rows(batch), layout, bits, self.before_self)
+    stream = self.llm.run(*routed[0], layout, bits, self.before_self)
     return self.llm.logits(stream.text)
 
   def everything(self, batch: batch_lib.Batch):
@@ -188,14 +242,13 @@ class Visor(nn.Module):
           f'has {len(self.layout.optional)}')
     return self.layout, plan
 
-  def _with_routing(self, stream, rows, batch):
+  def _with_routing(self, stream, rows):
     """Adds a routing token behind every prompt, in slots of its own."""
-    slots = attention.Slots(batch.prompt_segment, batch.prompt_place)
-    position = jnp.take_along_axis(rows.position, slots.place, axis=1) + 1
+    position = jnp.take_along_axis(rows.text_position, rows.end, axis=1) + 1
     token = self.router.token.astype(stream.text.dtype)
-    token = jnp.broadcast_to(token, (*slots.place.shape, token.shape[0]))
+    token = jnp.broadcast_to(token, (*rows.end.shape, token.shape[0]))
     return stream._replace(
-        text=jnp.concatenate([stream.text, token], axis=1), route=slots,
+        text=jnp.concatenate([stream.text, token], axis=1), route=rows.prompt,
         route_position=position)
 
 

@@ -42,19 +42,27 @@ class Score:
 
   Attributes:
     name: 'base', 'router', with its target if it has one, or the name of the
-      fixed plan.
+      fixed plan; the token reduction, where the base does with fewer visual
+      tokens, and behind the others.
     means: of 'coarse' and 'fine', where evaluated, and of 'all'.
     questions: how many of each family; scores whose questions differ must
       not be compared.
+    method: the token reduction, see visor_jax/reduction.py; '' for none.
   """
 
   name: str
   means: dict[str, Mean]
   questions: dict[str, int]
+  method: str = ''
 
   @property
   def fixed(self) -> bool:
-    return not self.name.startswith(('base', 'router'))
+    return not (self.method or self.name.startswith(('base', 'router')))
+
+  @property
+  def rival(self) -> bool:
+    """The base with fewer visual tokens."""
+    return bool(self.method) and self.name == self.method
 
   @property
   def all(self) -> Mean:
@@ -62,9 +70,14 @@ class Score:
 
 
 def name(row: dict) -> str:
-  """Of the row's selection, as the grammar of plan.py writes it."""
-  return str(plans.Selection(row['selector'], row['plan'], row.get('budget'),
-                             row.get('drop')))
+  """Of the row's selection, as the grammar of plan.py writes it.
+
+  With token reduction 'router pack:2', and of the base its name alone.
+  """
+  who = str(plans.Selection(row['selector'], row['plan'], row.get('budget'),
+                            row.get('drop')))
+  method = row.get('method') or ''
+  return method if method and who == 'base' else f'{who} {method}'.strip()
 
 
 def latest(rows) -> list[dict]:
@@ -73,12 +86,16 @@ def latest(rows) -> list[dict]:
 
 
 def scores(rows) -> list[Score]:
-  """One score per selection: base, the plans from costly to cheap, router."""
+  """One score per selection: base, the plans from costly to cheap, router.
+
+  Behind them those with fewer visual tokens, method by method.
+  """
   found = collections.defaultdict(list)
   for row in latest(rows):
     found[name(row)].append(row)
-  rank = lambda s: (
-      s.name != 'base', s.name.startswith('router'), -s.all.flops, s.name)
+  rank = lambda s: (s.method.partition(':')[0], s.method and not s.rival,
+                    s.name != 'base', s.name.startswith('router'),
+                    -s.all.flops, s.name)
   return sorted((_score(n, some) for n, some in found.items()), key=rank)
 
 
@@ -102,6 +119,23 @@ def front(some, group: str = 'all') -> list[Score]:
         score.means[group].accuracy > best[-1].means[group].accuracy):
       best.append(score)
   return best
+
+
+def against(some, group: str) -> list[tuple[Score, Score | None]]:
+  """Every rival, and the best of the plans and the router at its cost or less.
+
+  None where all of them cost more. Only those that answered the same questions
+  are compared.
+  """
+  found = []
+  for rival in (s for s in some if s.rival and group in s.means):
+    at_most = [
+        s for s in some if (s.fixed or s.name == 'router') and (
+            group in s.means and comparable(s, rival)
+            and s.means[group].flops <= rival.means[group].flops)]
+    found.append((rival, max(
+        at_most, key=lambda s: s.means[group].accuracy, default=None)))
+  return found
 
 
 def blind(some, flops: float) -> Mean | None:
@@ -157,7 +191,8 @@ def _score(selection: str, rows) -> Score:
   means['all'] = Mean(
       half('accuracy'), math.hypot(*(m.error for m in halves)) / len(halves),
       half('flops'), half('base_flops'))
-  return Score(selection, means, {row['family']: row['n'] for row in rows})
+  return Score(selection, means, {row['family']: row['n'] for row in rows},
+               rows[0].get('method') or '')
 
 
 def _over_questions(rows) -> Mean:

@@ -15,6 +15,10 @@ from matplotlib import figure
 INK, SOFT, LINE, PAPER = '#010203', '#010204', '#010205', '#010206'
 ROUTER = '#d55e00'  # vermillion: far from every colour of a plan
 LOSS = '#cc6699'
+# Of token reduction: the colours of Okabe and Ito, apart for all eyes.
+METHODS = {
+    'visionzip': '#e69f00', 'vispruner': '#56b4e9', 'm3': '#009e73',
+    'fastv': '#0072b2', 'pyramiddrop': '#cc79a7', 'pack': '#a6761d'}
 
 _VARIABLES = {
     INK: 'var(--ink)', SOFT: 'var(--soft)', LINE: 'var(--line)',
@@ -85,7 +89,13 @@ def palette(names) -> dict[str, str]:
 
 def colour(colours, name: str) -> str:
   """Of a selection; a router with a target has the router's."""
-  return colours['router' if name.startswith('router') else name]
+  return colours[name if name in colours else 'router']
+
+
+def reduced(scores) -> dict[str, str]:
+  """Colours of those with fewer visual tokens: a method has one."""
+  return {s.name: METHODS.get(s.method.partition(':')[0], SOFT)
+          for s in scores if s.method}
 
 
 def on(colour: str) -> str:

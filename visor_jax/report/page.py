@@ -56,7 +56,7 @@ def render(found: read.Workdir) -> str:
   """The page as text."""
   rows = average.latest(found.rows)
   scores = average.scores(rows)
-  colours = canvas.palette(_plans(found, scores))
+  colours = canvas.palette(_plans(found, scores)) | canvas.reduced(scores)
   title = html.escape(f'VISOR report: {found.path.resolve().name}')
   parts = [
       f'<h1>{title}</h1>',
@@ -105,7 +105,9 @@ def _plots(found, rows, scores, colours):
       'Up and left is better: the line joins the fixed plans that no cheaper '
       'plan beats, and a router above the line gains from choosing per '
       'question; small stars are the router with other targets, bars are one '
-      'standard error.')
+      'standard error. Diamonds are the base with fewer visual tokens, crosses '
+      'a plan or the router with fewer; a line joins the settings of one '
+      'method.')
   losses = _section(
       'What each family loses', [plots.heat(rows, scores, colours)],
       'Accuracy in %; the deeper the tint of a cell, the more the plan loses '
@@ -220,7 +222,7 @@ def _chip(text: str, colours) -> str:
 
 
 def _legend(colours) -> str:
-  names = (n for n in colours if n not in ('base', 'router'))
+  names = (n for n in colours if n not in ('base', 'router') and ':' not in n)
   return '<p class="legend">' + ' '.join(
       f'<span>{_chip(name, colours)}</span>' for name in names) + '</p>'
 

@@ -29,11 +29,13 @@ def cost(scores, group: str, colours) -> str:
     ax.plot([s.means[group].flops / scale for s in best],
             [100 * s.means[group].accuracy for s in best],
             color=canvas.SOFT, linewidth=1, zorder=2)
+    plain = [s for s in here if not s.method]
     routers = sorted((s.means[group].flops / scale,
                       100 * s.means[group].accuracy)
-                     for s in here if s.name.startswith('router'))
+                     for s in plain if s.name.startswith('router'))
     ax.plot(*zip(*routers), color=canvas.ROUTER, linewidth=1, zorder=2)
-    for score in here:
+    _reduced(ax, [s for s in here if s.method], group, scale, colours)
+    for score in plain:
       mean = score.means[group]
       x, y = mean.flops / scale, 100 * mean.accuracy
       marker, size = {'base': ('s', 7), 'router': ('*', 14)}.get(
@@ -56,6 +58,25 @@ def cost(scores, group: str, colours) -> str:
            ylim=(low - .12 * (high - low) - 1, high + .08 * (high - low) + 1))
     _log_x(ax, [m.flops / scale for m in means])
   return canvas.svg(f'accuracy against cost, {group}', 4.5, 3.4, draw)
+
+
+def _reduced(ax, scores, group, scale, colours):
+  """Those with fewer visual tokens, a line for the settings of a method."""
+  sweeps = {}
+  for score in scores:
+    who = score.method.partition(':')[0]
+    # On a plan or the router one setting is compared over plans.
+    sweeps.setdefault(who if score.rival else f'VISOR + {score.method}',
+                      []).append(score)
+  for who, some in sweeps.items():
+    some = sorted(some, key=lambda s: s.means[group].flops)
+    x = [s.means[group].flops / scale for s in some]
+    y = [100 * s.means[group].accuracy for s in some]
+    ax.plot(x, y, 'D-' if some[0].rival else 'P:', color=colours[some[0].name],
+            markersize=5, linewidth=.9, markeredgecolor=canvas.PAPER,
+            markeredgewidth=.6, zorder=2)
+    ax.annotate(who, (x[0], y[0]), (-4, 3), textcoords='offset points',
+                ha='right', fontsize=7, color=colours[some[0].name])
 
 
 def heat(rows, scores, colours) -> str:

@@ -124,10 +124,11 @@ def verdict(rows) -> str:
 def rivals(rows) -> str:
   """What the verdict must be held against; empty where there is nothing.
 
-  Does looking at the question beat plans drawn blindly at the same cost? And
-  what does the base model itself reach?
+  Does looking at the question beat plans drawn blindly at the same cost? What
+  does the base model itself reach, and what with fewer visual tokens?
   """
-  by_name = {score.name: score for score in average.scores(rows)}
+  scores = average.scores(rows)
+  by_name = {score.name: score for score in scores}
   base, router = by_name.get('base'), by_name.get('router')
   said = []
   blind = router and average.blind(
@@ -144,7 +145,34 @@ def rivals(rows) -> str:
   if base:
     said.append(
         f'The base model itself reaches {percent(base.all.accuracy)} %.')
+  said += [_against(scores, group) for group in average.GROUPS
+           if average.against(scores, group)]
   return ' '.join(said)
+
+
+def _against(scores, group: str) -> str:
+  """How the best plan or router at no more FLOPs does against each rival."""
+  met, above, level, below, cheaper = 0, 0, 0, [], 0
+  for rival, best in average.against(scores, group):
+    if best is None:
+      cheaper += 1
+      continue
+    met += 1
+    mine, its = best.means[group], rival.means[group]
+    gap = mine.accuracy - its.accuracy
+    if abs(gap) <= 2 * math.hypot(mine.error, its.error):
+      level += 1
+    elif gap > 0:
+      above += 1
+    else:
+      below.append(f'{rival.name} ({percent(its.accuracy)} against '
+                   f'{percent(mine.accuracy)} % of {best.name})')
+  said = (f'On the {group} group VISOR lies above **{above} of {met}** '
+          'settings that drop visual tokens, at no more FLOPs than theirs, '
+          f'level (within two standard errors) with {level}')
+  said += f', and below {len(below)}: {"; ".join(below)}' if below else ''
+  said += (f'. {cheaper} cost less than every plan' if cheaper else '') + '.'
+  return said
 
 
 def percent(share: float) -> str:

@@ -1,0 +1,82 @@
+"""The built-in suite with token reduction: VISOR and its rivals, like for like.
+
+  launch/rivals.py --workdir=runs/rivals
+
+runs this file three times and joins the results in one page, or one at a time:
+
+  python -m visor_jax.main --config=experiments/rivals.py:run=visor --workdir=W
+  ... run=dense   the dense base, taught everything, answers with every method
+                  that needs no training, at several settings
+  ... run=m3      the dense base with pooled tokens, a scale drawn a step
+  ... run=tr2     VISOR on tokens packed 2x, run=tr4 4x
+
+The recipe is that of quickstart.py. Every run takes its 2,190 steps of answers
+(VISOR's base, cross, full and universal stages together); a dense run takes
+them in one stage, with the same ladder. share=0.5 takes half of all steps.
+Hardware and hours: see docs/rivals.md.
+Expected: see docs/rivals.md.
+"""
+
+from visor_jax import config
+
+STAGES = (('base', 250, 2e-3, 0.5), ('cross', 40, 2e-3, 0.5),
+          ('full', 1200, 2e-3, 0.5), ('universal', 700, 1e-3, 0.05),
+          ('policy', 300, 2e-3, 0.05))
+READ, SINGLE = 250, 300  # the steps of a dense run that climb the ladder
+SHARES = ('3/4', '1/2', '1/3', '2/9', '1/9')  # the last three are published
+FREE = ([f'{m}:{s}' for m in ('visionzip', 'vispruner') for s in SHARES]
+        + [f'fastv:2:{s}' for s in ('0.75', '0.5', '0.25', '1/9')]
+        + [f'pyramiddrop:{s}' for s in ('0.75', '0.5', '0.25')])
+SCALES = 'm3:1+m3:2+m3:5'  # a frame has 5 x 2 patches
+RUNS = ('visor', 'dense', 'm3', 'tr2', 'tr4')
+
+
+def get_config(arg=None):
+  arg = config.parse_arg(arg, run='visor', stage='all', share=1.0)
+  if arg.run not in RUNS:
+    raise ValueError(f'config argument "run={arg.run}": runs are '
+                     f'{", ".join(RUNS)}')
+  c = config.default()
+  c.model.size = 'digits'
+  c.model.remat = False  # the model is small
+  c.model.cross_layers, c.model.self_layers = (4,), (2, 3)
+  c.data.digits.frames = 2
+  part = lambda steps: max(1, round(arg.share * steps))
+  if arg.run in ('dense', 'm3'):
+    _dense(c, arg.run, part)
+  else:
+    _visor(c, arg.run, part)
+  if arg.stage != 'all':
+    c.stage = arg.stage
+  return c
+
+
+def _visor(c, run, part):
+  for stage, steps, rate, final in STAGES:
+    c[stage].steps = part(steps)
+    c[stage].learning_rate = rate
+    c[stage].final = final
+  c.universal.max_share = 0.25  # min has most to learn
+  c.data.digits.primers.update(
+      base=(c.base.steps * c.base.batch, 0),
+      cross=(c.cross.steps * c.cross.batch, 0),
+      full=(part(200) * c.full.batch, part(300) * c.full.batch))
+  c.label.examples = 8192
+  c.eval.plans = 'all+router'  # its base was only taught to read
+  if run == 'visor':
+    c.eval.reduce = 'visionzip:1/2+vispruner:1/2'
+  else:
+    c.model.reduce = {'tr2': 'pack:2', 'tr4': 'pack:4'}[run]
+
+
+def _dense(c, run, part):
+  c.stage = 'base+eval+report'
+  c.base.steps = part(sum(n for stage, n, *_ in STAGES if stage != 'policy'))
+  c.base.learning_rate, c.base.final = 2e-3, 0.05
+  c.data.digits.primers.base = (
+      part(READ) * c.base.batch, part(SINGLE) * c.base.batch)
+  c.eval.plans = 'base'
+  if run == 'm3':
+    c.model.reduce = c.eval.reduce = SCALES
+  else:
+    c.eval.reduce = '+'.join(FREE)

@@ -1,0 +1,81 @@
+#!/usr/bin/env python3
+"""VISOR beside the rivals on the built-in suite, in one page.
+
+  launch/rivals.py --workdir=OUT
+
+Runs experiments/rivals.py once for every name in --runs, each in OUT/NAME, and
+joins their results in OUT/report/index.html. Started again it goes on where it
+was. Keys of the config may be set as for visor_jax.main, after --. Exit code: 0
+when all runs are done.
+"""
+
+import argparse
+import concurrent.futures
+import pathlib
+import shlex
+import signal
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # run from anywhere, installed or not
+
+from visor_jax import log  # noqa: E402
+from visor_jax.report import page  # noqa: E402
+from visor_jax.report import tables  # noqa: E402
+
+
+def main(argv=None) -> int:
+  """Runs what is not done yet, then writes the page."""
+  parser = argparse.ArgumentParser(
+      description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  add = parser.add_argument
+  add('--workdir', type=pathlib.Path, required=True, metavar='OUT')
+  add('--runs', default='visor,dense,m3', help='default: %(default)s')
+  add('--share', type=float, default=1.0,
+      help='of the steps, of every run alike; default: all')
+  add('--jobs', type=int, default=2, help='at a time; default: %(default)s')
+  add('keys', nargs='*', help='--config.KEY=VALUE, after --')
+  args = parser.parse_args(argv)
+  out, running = args.workdir.absolute(), []
+  names = args.runs.split(',')
+
+  def one(name) -> bool:
+    if (out / name / 'results.jsonl').exists():
+      log.say(f'{name}: done before')
+      return True
+    line = [sys.executable, '-m', 'visor_jax.main',
+            f'--config={ROOT}/experiments/rivals.py:run={name},'
+            f'share={args.share}', f'--workdir={out / name}', *args.keys]
+    log.say(f'{name}: {shlex.join(line)}')
+    with open(out / f'{name}.log', 'a') as to:
+      process = subprocess.Popen(line, cwd=ROOT, stdout=to, stderr=to)
+      running.append(process)
+      code = process.wait()
+    running.remove(process)
+    log.say(f'{name}: ' + ('done' if code == 0 else
+                           f'ended with code {code}, see {out / name}.log'))
+    return code == 0
+
+  def stop(number, _):
+    for process in running:
+      process.send_signal(number)
+    sys.exit(128 + number)
+
+  for number in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(number, stop)
+  out.mkdir(parents=True, exist_ok=True)
+  with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+    good = list(pool.map(one, names))
+  files = [out / name / 'results.jsonl' for name in names]
+  text = ''.join(f.read_text() for f in files if f.exists())
+  if text:
+    log.write_atomic(out / 'results.jsonl', text)
+    rows = log.read_jsonl(out / 'results.jsonl')
+    print(f'{tables.summary(rows)}\n\n{tables.rivals(rows)}')
+    log.say(f'report: {page.write(out, out / "report")}')
+  return 0 if all(good) else 1
+
+
+if __name__ == '__main__':
+  sys.exit(main())
