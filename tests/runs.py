@@ -8,22 +8,20 @@ from visor_jax import log
 
 
 def final(workdir, stage, step=12):
-  """{path: array} of a checkpoint, parameters and optimizer."""
-  folder = workdir / stage / 'checkpoints' / str(step)
-  with ocp.CheckpointManager(
-      folder.parent, item_names=('params', 'opt')) as manager:
-    found = manager.restore(step, args=ocp.args.Composite(
-        params=ocp.args.StandardRestore(), opt=ocp.args.StandardRestore()))
-  flat = {}
-  for path, leaf in jax.tree_util.tree_leaves_with_path(dict(found)):
-    flat[jax.tree_util.keystr(path)] = np.asarray(leaf)
+  """{path: array} of a checkpoint, parameters and optimizer.
+
+  As numpy arrays: those who wrote it may have had other devices.
+  """
+  folder, flat = workdir / stage / 'checkpoints' / str(step), {}
+  with ocp.PyTreeCheckpointer() as reader:
+    for item in ('params', 'opt'):
+      plain = jax.tree.map(
+          lambda _: ocp.RestoreArgs(restore_type=np.ndarray),
+          reader.metadata(folder / item).item_metadata.tree)
+      found = reader.restore(folder / item, restore_args=plain)
+      for path, leaf in jax.tree_util.tree_leaves_with_path(found):
+        flat[item + jax.tree_util.keystr(path)] = np.asarray(leaf)
   return flat
-
-
-def results(workdir):
-  """Rows of results.jsonl but for the times, which are never the same."""
-  return [row | dict(measured=None)
-          for row in log.read_jsonl(workdir / 'results.jsonl')]
 
 
 def same(a, b):

@@ -47,7 +47,7 @@ class Test:
   result: Any = lambda rows: {}
 
 
-def evaluate(config, folder, subject, tests, **stamp) -> None:
+def evaluate(config, folder, subject, tests, stamp) -> None:
   """Answers of every selection to all tests, to results.jsonl.
 
   Args:
@@ -56,7 +56,7 @@ def evaluate(config, folder, subject, tests, **stamp) -> None:
     subject: (stage, viable, confidence, reduced) -> run.Subject with its
       parameters and a token reduction.
     tests: of `tests`.
-    **stamp: keys that every row of results carries.
+    stamp: what every row of results carries.
   """
   viable = functools.cache(lambda: _viable(config, folder))
   selections = plans.parse(

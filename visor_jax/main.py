@@ -145,9 +145,9 @@ def _job(job, config, folder, mesh, suite, tests):
     train.train(config, job, folder, mesh, suite, viable, labels)
     calibrate.calibrate(subject(job, viable), held_out, folder, config)
   elif job == 'eval':
-    evaluate.evaluate(
-        config, folder, subject, tests, seed=config.seed, versions=versions(),
-        config=config_lib.fingerprint(config))
+    evaluate.evaluate(config, folder, subject, tests, dict(
+        seed=config.seed, versions=versions(),
+        config=config_lib.fingerprint(config)))
   elif job == 'report':
     if cluster.first():
       rows = log.read_jsonl(folder / 'results.jsonl')

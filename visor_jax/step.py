@@ -64,19 +64,26 @@ def init(model: visor.Visor, seed: int, batch, mesh):
     those whose paths it is given; their abstract tree; their NamedShardings.
   """
   model = model.clone(reduction=None)  # which has no parameters
-  start = lambda: model.init(
-      jax.random.key(seed), batch, method='everything')['params']
+  def start():
+    with nn.logical_axis_rules(()):  # where it lies is said by out_shardings
+      return model.init(
+          jax.random.key(seed), batch, method='everything')['params']
+
+  def unbox(tree):
+    with nn.logical_axis_rules(()):
+      return nn.unbox(tree)
+
   boxed = jax.eval_shape(start)
   shardings = mesh_lib.shardings(boxed, mesh)
 
   def make(known=()):
     missing = lambda tree: {
         k: v for k, v in optim.flatten(tree).items() if k not in known}
-    made = jax.jit(lambda: missing(nn.unbox(start())),
+    made = jax.jit(lambda: missing(unbox(start())),
                    out_shardings=missing(shardings))()
     return optim.unflatten(made)
 
-  return make, nn.unbox(boxed), shardings
+  return make, unbox(boxed), shardings
 
 
 def answer_loss(model, params, batch, plan, chunk: int = 512):

@@ -101,7 +101,7 @@ def test_both_routers_answer_the_same_questions(tmp_path, monkeypatch):
   (tmp_path / 'search').mkdir()
   (tmp_path / 'search/plans.json').write_text(json.dumps(dict(viable=PLANS)))
   (tmp_path / 'policy').mkdir()
-  (tmp_path / 'policy/calibration.json').write_text('{"confidence": 0.5}')
+  (tmp_path / 'policy/calibration.json').write_text('{"confidence": 0.5, "curve": []}')
   learned, calibrated = [], []
 
   def train(config, name, folder, mesh, suite, viable, labels, before):
@@ -110,7 +110,7 @@ def test_both_routers_answer_the_same_questions(tmp_path, monkeypatch):
   def calibrated_(subject, rows, folder, config):
     calibrated.extend(rows)
     (folder / 'policy').mkdir(parents=True)
-    (folder / 'policy/calibration.json').write_text('{"confidence": 0.75}')
+    (folder / 'policy/calibration.json').write_text('{"confidence": 0.75, "curve": []}')
 
   def answers(subject, stream, count, selection, folder, options, score):
     dear = lambda f: selection.plan or f == 'b' and subject.confidence == .75

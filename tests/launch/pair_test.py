@@ -7,6 +7,7 @@ on the cores of one; the suite has tests/eval/pair_test.py and cluster_test.py.
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -134,3 +135,40 @@ def test_killed_at_random_moments_it_ends_bitwise_the_same(
     runs.same(runs.final(pair, stage), runs.final(tmp_path, stage))
   assert answers(pair) == answers(tmp_path)
   assert not processes(tmp_path)
+
+
+QUICK = ('--config.base.steps=20', '--config.checkpoint.every=5',
+         '--config.checkpoint.keep=9', '--config.log.every=1')
+
+
+def twenty(workdir, processes, devices):
+  """Steps of the quickstart's base stage; {step: loss}."""
+  done(subprocess.Popen(
+      [sys.executable, str(ROOT / 'launch/local.py'), '--restarts=0',
+       f'--processes={processes}', f'--devices={devices}', '--',
+       f'--config={ROOT / "experiments/quickstart.py"}:stage=base',
+       f'--workdir={workdir}', *QUICK], text=True, cwd=ROOT,
+      stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
+  return dict(losses(workdir)['base'])
+
+
+@pytest.mark.drill
+def test_twenty_steps_are_repeatable_and_move_between_layouts(tmp_path):
+  """Two processes of two devices; then four devices of one, then one."""
+  first, again = tmp_path / 'first', tmp_path / 'again'
+  want = twenty(first, 2, 2)
+  assert twenty(again, 2, 2) == want and len(want) == 20
+  runs.same(runs.final(first, 'base', 20), runs.final(again, 'base', 20))
+  before = first
+  for start, devices in ((10, 4), (15, 1)):
+    moved = tmp_path / f'{devices}'
+    shutil.copytree(before, moved)
+    for folder in (moved / 'base/checkpoints').iterdir():
+      if int(folder.name) > start:
+        shutil.rmtree(folder)
+    got = twenty(moved, 1, devices)
+    print(devices, max(abs(got[i] - want[i]) for i in want))
+    np.testing.assert_allclose(
+        [got[i] for i in sorted(want)], [want[i] for i in sorted(want)],
+        atol=1e-5)
+    before = moved
