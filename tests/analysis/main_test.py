@@ -101,7 +101,9 @@ def test_both_routers_answer_the_same_questions(tmp_path, monkeypatch):
   (tmp_path / 'search').mkdir()
   (tmp_path / 'search/plans.json').write_text(json.dumps(dict(viable=PLANS)))
   (tmp_path / 'policy').mkdir()
-  (tmp_path / 'policy/calibration.json').write_text('{"confidence": 0.5, "curve": []}')
+  calibration = lambda confidence: json.dumps(
+      dict(confidence=confidence, curve=[]))
+  (tmp_path / 'policy/calibration.json').write_text(calibration(.5))
   learned, calibrated = [], []
 
   def train(config, name, folder, mesh, suite, viable, labels, before):
@@ -110,7 +112,7 @@ def test_both_routers_answer_the_same_questions(tmp_path, monkeypatch):
   def calibrated_(subject, rows, folder, config):
     calibrated.extend(rows)
     (folder / 'policy').mkdir(parents=True)
-    (folder / 'policy/calibration.json').write_text('{"confidence": 0.75, "curve": []}')
+    (folder / 'policy/calibration.json').write_text(calibration(.75))
 
   def answers(subject, stream, count, selection, folder, options, score):
     dear = lambda f: selection.plan or f == 'b' and subject.confidence == .75
