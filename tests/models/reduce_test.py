@@ -15,6 +15,7 @@ from visor_jax.eval import generate
 from visor_jax.models import attention
 from visor_jax.models import llm
 from visor_jax.models import reduce
+from visor_jax.models import vision
 
 one = lambda text: reduction.parse(text)[0]
 
@@ -268,3 +269,13 @@ def test_inside_goes_with_the_base_alone(text):
       jax.eval_shape(lambda p: m.apply(
           {'params': p}, rows.batch((A,), shape=SHAPE), *args, method=method),
                      rows.params(m))
+
+
+def test_a_patch_is_rated_by_the_attention_it_gets():
+  """Against all scores at once, which a real tile has no room for."""
+  query = np.random.default_rng(0).normal(size=(2, 3, 5, 2, 4)).astype('f')
+  key = .7 * query[::-1]
+  scores = np.einsum('bipnh,biqnh->binpq', query, key) / 2
+  weights = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+  np.testing.assert_allclose(rows.jit(vision.received)(query, key),
+                             weights.mean((2, 3)), rtol=1e-5)

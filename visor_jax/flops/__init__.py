@@ -252,7 +252,7 @@ def decode(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | None,
 
 def cache(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | None,
           visual: int, text: int, itemsize: int, *,
-          cross_key_heads: str = 'base',
+          cross_key_heads: str = 'base', tiles: int = 0,
           reduction: reductions.Reduction | None = None) -> tuple[int, int]:
   """Bytes that a prompt keeps for the tokens to come.
 
@@ -268,6 +268,7 @@ def cache(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | None,
     text: text slots.
     itemsize: bytes of a number.
     cross_key_heads: `model.cross.key_heads`, of the built-in CROSS module.
+    tiles: as of `cost`, for the reduction.
     reduction: of the visual tokens.
 
   Returns:
@@ -279,7 +280,7 @@ def cache(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | None,
   cross_heads = (
       language.heads if cross_key_heads == 'full' else language.key_heads)
   heads = {plans.SELF: language.key_heads, plans.CROSS: cross_heads}
-  seen, _ = _reduced(size, reduction, visual, text, 0, 1)
+  seen, _ = _reduced(size, reduction, visual, text, tiles, 1)
   each = 2 * language.head_width * itemsize
   return (text * each * language.key_heads * language.depth,
           each * sum(heads.get(kind, 0) * some
@@ -295,7 +296,7 @@ def _reduced(size, reduction, visual, text, tiles, raters):
   d, n, h = language.width, language.heads, language.head_width
   if reduction is None or not visual:
     return [visual] * language.depth, 0
-  tiles = tiles or -(-visual // vision.patches)
+  tiles = tiles or max(1, round(visual / vision.patches))
   if reduction.early:
     fewer = reduction.slots(visual, tiles, vision.grid)
     rating = 0

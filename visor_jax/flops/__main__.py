@@ -73,7 +73,7 @@ def table(size: sizes.Size, layout: plans.Layout, selections, visual: int,
         flops_saved=base.llm_prefill / cost.llm_prefill,
         total_saved=base.total / cost.total,
         cache_bytes=sum(flops.cache(size, layout, plan, visual, text, 2,
-                                    reduction=reduced)),
+                                    tiles=tiles, reduction=reduced)),
         saved=each(lambda by: of(None, by=by).llm_prefill
                    / of(plan, reduced, by=by).llm_prefill),
         whole_saved=each(lambda by: by.vision and of(None, by=by).total

@@ -67,23 +67,24 @@ class Block(nn.Module):
 def received(query, key):
   """How much attention each patch of a tile gets of all.
 
-  One tile at a time, so that scores never fill memory.
+  One tile of each row at a time, so that scores never fill memory.
 
   Args:
-    query: [tiles, P, N, H], not scaled.
-    key: [tiles, P, N, H].
+    query: [B, I, P, N, H], not scaled.
+    key: [B, I, P, N, H].
 
   Returns:
-    float32 [tiles, P], averaged over queries and heads.
+    float32 [B, I, P], averaged over queries and heads.
   """
   def one(tile):
     query, key = tile
-    scores = jnp.einsum('PNH,QNH->NPQ', query, key,
+    scores = jnp.einsum('BPNH,BQNH->BNPQ', query, key,
                         preferred_element_type=jnp.float32)
     weights = jax.nn.softmax(scores * query.shape[-1]**-0.5, axis=-1)
-    return weights.mean(axis=(0, 1))
+    return weights.mean(axis=(1, 2))
 
-  return jax.lax.map(one, (query, key))
+  tiles = jax.tree.map(lambda x: x.swapaxes(0, 1), (query, key))
+  return jax.lax.map(one, tiles).swapaxes(0, 1)
 
 
 class Vision(nn.Module):
@@ -135,8 +136,10 @@ class Vision(nn.Module):
       x, _ = jax.lax.scan(body, x, stack)
       if rate:
         x, query, key = run(x, last)
-    flat = lambda y: y.reshape(b, i * size.patches, *y.shape[2:])
+    flat = lambda y: y.reshape(b, i * size.patches, -1)
     if not rate:
       return flat(x)
-    rated = jax.lax.stop_gradient((received(query, key), key.mean(axis=2)))
-    return flat(x), reduce.Rated(*map(flat, rated))
+    query, key = jax.lax.stop_gradient(tuple(
+        y.reshape(b, i, *y.shape[1:]) for y in (query, key)))
+    return flat(x), reduce.Rated(
+        received(query, key).reshape(b, -1), flat(key.mean(axis=3)))
