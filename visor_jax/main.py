@@ -160,13 +160,15 @@ def _eval(config, folder, subject, suite):
   selections = plans.parse(
       config.eval.plans, shape,
       search.load(folder) if 'all' in config.eval.plans else None)
+  # Now, before anything is asked: a budget may be out of reach.
+  sure = {s: calibrate.load(folder, s) for s in selections
+          if s.selector == 'router'}
   answers, measured = {}, {}
   for selection in selections:
     if selection.selector == 'base':
       who = subject('base')
     elif selection.selector == 'router':
-      who = subject('policy', search.load(folder),
-                    calibrate.load(folder, selection))
+      who = subject('policy', search.load(folder), sure[selection])
     else:
       who = subject('universal')
     answers[selection] = run_lib.answers(
