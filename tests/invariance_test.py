@@ -192,8 +192,8 @@ def test_a_near_tie_is_counted_and_any_other_difference_fails():
 
 
 @pytest.mark.drill
-def test_answers_do_not_depend_on_their_company_2000_times():
-  numbers = list(range(2000))
+def test_answers_do_not_depend_on_their_company_500_times():
+  numbers = list(range(500))
   shuffled = lambda n: np.random.default_rng(0).permutation(n).tolist()
   settings = ((SAME, 1, SMALL), (SAME, 8, SMALL), (BACK, 3, LARGE),
               (shuffled, 64, LARGE), (shuffled, 17, dataclasses.replace(

@@ -75,9 +75,12 @@ def thresholds(scores) -> list[float]:
           - np.logaddexp.reduce(scores[:, j:], axis=1)
           for j in range(1, scores.shape[1])]  # of the first j plans to suffice
   odds = np.unique(np.clip(odds, -12, 18))  # as far as float32 can tell them
-  middle = ((odds[1:] + odds[:-1]) / 2)[np.diff(odds) > 1e-3]
-  if len(middle) > POINTS - 2:
-    middle = middle[np.linspace(0, len(middle) - 1, POINTS - 2).astype(int)]
+  gaps = np.diff(odds)
+  wide = np.flatnonzero(gaps > 1e-4)
+  if len(wide) > POINTS - 2:
+    wide = np.array([part[np.argmax(gaps[part])]
+                     for part in np.array_split(wide, POINTS - 2)])
+  middle = (odds[wide] + odds[wide + 1]) / 2 if len(wide) else odds[:0]
   return [0.0, *(1 / (1 + np.exp(-middle))).tolist(), 1.0]
 
 

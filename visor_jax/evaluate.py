@@ -62,6 +62,9 @@ def evaluate(config, folder, subject, tests, stamp) -> None:
   selections = plans.parse(
       config.eval.plans, config_lib.layout(config),
       viable() if 'all' in config.eval.plans else None)
+  # Now, before anything is asked: a budget may be out of reach.
+  sure = {s: _confidence(config, folder, s) for s in selections
+          if s.selector == 'router'}
   own = reduction.parse(config.model.reduce)[:1] or (None,)
   every = dict.fromkeys(own + reduction.parse(config.eval.reduce))
   rows = []
@@ -73,8 +76,7 @@ def evaluate(config, folder, subject, tests, stamp) -> None:
       if selection.selector == 'base':
         who = subject('base', reduced=reduced)
       elif selection.selector == 'router':
-        who = subject('policy', viable(),
-                      _confidence(config, folder, selection), reduced)
+        who = subject('policy', viable(), sure[selection], reduced)
       else:
         who = subject('universal', reduced=reduced)
       who = dataclasses.replace(who, suite=test.suite)

@@ -233,7 +233,7 @@ def costs(model, plan, visual: int, text: int, tiles: int, tokens: int,
   most = model if plan is not None else whole
   of = lambda p, v=visual, r=0, m=model: prefill_flops(m, p, v, text, r)
   keys = dict(cross_key_heads=model.cross_options.key_heads)
-  fewer = keys | dict(reduction=model.reduction)
+  fewer = keys | dict(reduction=model.reduction, tiles=tiles)
   seen = flops.cost(model.size, model.layout, None, visual, text, tiles=tiles)
   vision = seen.vision + seen.connector
   new = lambda p, keys: flops.decode(

@@ -211,7 +211,7 @@ def cost(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | None,
 def decode(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | None,
            visual: int, text: int, tokens: int,
            accounting: Accounting = NOMINAL, *,
-           cross_key_heads: str = 'base',
+           cross_key_heads: str = 'base', tiles: int = 0,
            reduction: reductions.Reduction | None = None) -> int:
   """What new tokens of one row take; the first comes with the prefill.
 
@@ -227,6 +227,7 @@ def decode(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | None,
     tokens: new ones; for a 'full' square, the room for them.
     accounting: what is counted, and how.
     cross_key_heads: `model.cross.key_heads`, of the built-in CROSS module.
+    tiles: of the image, which some reductions ask for.
     reduction: of the visual tokens.
   """
   _one_of('model.cross.key_heads', cross_key_heads, ('base', 'full'))
@@ -238,7 +239,7 @@ def decode(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | None,
   steps = tokens - 1
   new = steps * tokens if accounting.causal == 'full' else (
       steps * tokens // 2)  # 1 + 2 + ... + steps
-  seen, _ = _reduced(size, reduction, visual, text, 0, 1)
+  seen, _ = _reduced(size, reduction, visual, text, tiles, 1)
   looks = steps * sum(
       some for kind, some in zip(kinds, seen) if kind != plans.TEXT)
   token = d * (2 * (n + grouped) * h + accounting.mlp_matrices * language.mlp)
