@@ -15,6 +15,8 @@ PLAN = (True,)
 KINDS = MODEL.layout.fix(PLAN)
 # Places: t0 t1 v2 v3 v4 v5 t6 p7 a8 a9; then a row without an image.
 BATCH = rows.batch(('ttvvvvtpaa',), ('ttpa',))
+SHARES = rows.jit(
+    lambda params: attention.shares(MODEL, params, BATCH, KINDS))
 
 
 def changed(params, **factors):
@@ -29,7 +31,7 @@ def uniform():
   """No query says anything, and nothing is read in CROSS."""
   params = changed(rows.params(MODEL), query=0, query_bias=0)
   params['llm']['cross']['out'] = 0 * params['llm']['cross']['out']
-  return np.asarray(attention.shares(MODEL, params, BATCH, KINDS))
+  return np.asarray(SHARES(params))
 
 
 def test_uniform_attention_goes_where_tokens_are(uniform):
@@ -47,10 +49,9 @@ def test_what_is_taken_is_of_the_image_alone(uniform):
   taken = uniform[0, :, attention.SHARES.index('read')]
   assert taken[1] > 0 and taken[0] == taken[2] == 0
   params = changed(rows.params(MODEL), value=0, value_bias=0)
-  found = np.asarray(attention.shares(MODEL, params, BATCH, KINDS))
+  found = np.asarray(SHARES(params))
   assert (found[0, :, -1] == 0).all()
-  found = np.asarray(
-      attention.shares(MODEL, rows.params(MODEL), BATCH, KINDS))
+  found = np.asarray(SHARES(rows.params(MODEL)))
   assert found[0, 2, -1] > 0 and (found[0, :, :3] <= 1).all()
 
 

@@ -24,11 +24,12 @@ def compare(response: dict, groups: dict) -> dict:
       the places in `families`;
     split {family: group} of two clusters, where the one that loses more is the
       fine one; agreement, the share of families whose group that is. None
-      where there are less than three families.
+      where there are less than three families, or four conditions: any two
+      points lie on a line.
   """
   constant = [f for f, r in response.items() if np.ptp(r) == 0]
   families = [f for f in response if f not in constant]
-  if len(families) < 3:
+  if len(families) < 3 or min(map(len, response.values())) < 4:
     return dict(families=families, constant=constant, correlation=None,
                 linkage=None, split=None, agreement=None)
   tree = lambda names: hierarchy.linkage(distance.squareform(

@@ -143,13 +143,15 @@ def taken(numbers, colours) -> str:
       for group in GROUPS:
         y = one['shares'].get(group, {}).get('read')
         if y:
-          ax.plot(range(len(y)), [_percent(v) for v in y], marker='o',
+          ax.plot(range(len(y)), [_percent(v or None) for v in y], marker='o',
                   markersize=3, color=colours.get(plan, canvas.SOFT),
                   label=plan if group == 'fine' else None, **_dash(group))
     longest = max(numbers.values(), key=lambda one: len(one['kinds']))
     _layers(ax, [''] * len(longest['kinds']))
     ax.legend(frameon=False, fontsize=8)
-    ax.set(title='taken from the image', ylabel='% of the token\'s length')
+    ax.set(title='taken from the image', yscale='log',
+           ylabel='% of the token\'s length (log)')
+    ax.yaxis.set_major_formatter(lambda v, _: f'{v:,.6g}')
   return canvas.svg('what text takes from the image', 4.5, 3, draw)
 
 
@@ -257,7 +259,8 @@ def routed(numbers, key: str, label: str) -> str:
               markerfacecolor='none')
     ax.set_yticks(range(len(rows)), [
         row['family'] + ' *' * row['left_out'] for row in rows])
-    ax.set(xlabel=label, ylim=(len(rows) - .5, -.5), xlim=(-3, 105))
+    ax.set(xlabel=label, ylim=(len(rows) - .5, -.5))
+    ax.set_xlim(-3, max(105, ax.get_xlim()[1]))  # routing comes on top of max
   return canvas.svg(f'routers by family, {key}', 4.5, .7 + .28 * len(rows),
                     draw)
 
