@@ -10,3 +10,15 @@ import jax
 if 'JAX_PLATFORMS' not in os.environ:
   jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 8)
+
+
+def pytest_configure(config):
+  """The suite mostly compiles: to slower programs, in half the time.
+
+  Processes that tests start do so too. Drills measure what users get.
+  """
+  if config.getoption('markexpr') != 'drill':
+    os.environ['XLA_FLAGS'] = ' '.join([
+        os.environ.get('XLA_FLAGS', ''),
+        '--xla_backend_optimization_level=0',
+        '--xla_cpu_use_fusion_emitters=false']).strip()
