@@ -13,6 +13,8 @@ from visor_jax import config as config_lib
 from visor_jax import plan as plans
 from visor_jax.convert import hf
 from visor_jax.data import benchmarks as benchmarks_data
+from visor_jax.data import images
+from visor_jax.data import text
 from visor_jax.eval import benchmarks
 from visor_jax.eval import scores
 
@@ -100,16 +102,16 @@ def tests(config, suite=None) -> list[Test]:
     raise ValueError(
         'eval.benchmarks need the tokenizer of a checkpoint, but model.start '
         f'is "{config.model.start}"; give a --checkpoint')
-  found = []
+  found, tokenizer = [], text.Tokenizer(folder)
   for record in benchmarks.named(config.eval.benchmarks):
     try:
       source = benchmarks_data.open_questions(
           record, scores.RULES, config.eval.data)
     except OSError as e:
       raise ValueError(f'benchmark {record.name}: {e}') from e
-    made = benchmarks_data.Suite(record, source, folder,
-                                 prompt=config.data.prompt,
-                                 tokens=config.eval.tokens)
+    made = benchmarks_data.Suite(
+        record, source, tokenizer, images.read(folder),
+        prompt=config.data.prompt, tokens=config.eval.tokens)
     found.append(Test(made, min(config.eval.examples, len(made)), record.name,
                       record.rate, record.result))
   return found
