@@ -25,6 +25,7 @@ class Test:
 
   Attributes:
     suite: they come from.
+    stream: of the suite.
     count: how many.
     folder: name of the folder of their answers in `eval`.
     score: (answer, gold) -> 0 to 1, or a name in scores.SCORES.
@@ -32,6 +33,7 @@ class Test:
   """
 
   suite: Any
+  stream: str
   count: int
   folder: str
   score: Any
@@ -96,7 +98,7 @@ def tests(config, suite=None) -> list[Test]:
       or what is wrong with them.
   """
   if not config.eval.benchmarks:
-    return [Test(suite, config.eval.examples, '', config.eval.score)]
+    return [Test(suite, 'test', config.eval.examples, '', config.eval.score)]
   folder = pathlib.Path(config.model.start) / 'hf'
   if not config.model.start or not folder.exists():
     raise ValueError(
@@ -112,6 +114,7 @@ def tests(config, suite=None) -> list[Test]:
     made = benchmarks_data.Suite(
         record, source, tokenizer, images.read(folder),
         prompt=config.data.prompt, tokens=config.eval.tokens)
-    found.append(Test(made, min(config.eval.examples, len(made)), record.name,
-                      record.rate, record.result))
+    found.append(Test(
+        made, record.name, min(config.eval.examples, len(made)), record.name,
+        record.rate, record.result))
   return found

@@ -187,7 +187,7 @@ def _eval(config, folder, subject, tests):
       else:
         who = subject('universal')
       answers[selection] = run_lib.answers(
-          dataclasses.replace(who, suite=test.suite), 'test', test.count,
+          dataclasses.replace(who, suite=test.suite), test.stream, test.count,
           selection, folder / 'eval' / test.folder, config.eval, test.score)
     rows += results.rows(
         answers, test.suite.group, test.result, seed=config.seed,

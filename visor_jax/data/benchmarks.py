@@ -153,7 +153,7 @@ class Suite:
     return {f'eval/{self._record.name}': self._source.fingerprint}
 
   def prompt(self, stream: str, index: int):
-    """A question alone; there is one stream.
+    """A question alone, whatever the name of the stream.
 
     Returns:
       (fields of a Batch's row, its records.Raw).
