@@ -74,6 +74,13 @@ def test_the_control_of_digits_trains_the_same_steps_without_self_layers():
   assert not {'search', 'label', 'policy'} & set(config_lib.jobs(control))
 
 
+def test_benchmarks_and_plans_are_arguments():
+  config = load('eval.py', 'benchmarks=hard,plans=all+router')
+  config_lib.validate(config)
+  assert config.eval.benchmarks == 'hard' and config.eval.plans == 'all+router'
+  assert config_lib.jobs(config) == ('eval', 'report')
+
+
 # Full size, on paper ----------------------------------------------------------
 
 

@@ -21,6 +21,8 @@ from visor_jax import search
 from visor_jax import workdir
 from visor_jax.convert import hf
 from visor_jax.data import benchmarks as benchmarks_data
+from visor_jax.data import images
+from visor_jax.data import text
 from visor_jax.eval import benchmarks
 from visor_jax.eval import measure
 from visor_jax.eval import results
@@ -34,6 +36,7 @@ class Test:
 
   Attributes:
     suite: they come from.
+    stream: of the suite.
     count: how many.
     folder: name of the folder of their answers in `eval`.
     score: (answer, gold) -> 0 to 1, or a name in scores.SCORES.
@@ -41,6 +44,7 @@ class Test:
   """
 
   suite: Any
+  stream: str
   count: int
   folder: str
   score: Any
@@ -81,10 +85,10 @@ def evaluate(config, folder, subject, tests, stamp) -> None:
         who = subject('universal', reduced=reduced)
       who = dataclasses.replace(who, suite=test.suite)
       answers[selection] = run.answers(
-          who, 'test', test.count, selection, at, config.eval, test.score)
+          who, test.stream, test.count, selection, at, config.eval, test.score)
       if config.eval.measure:
         measured[selection] = measure.measure(
-            who, 'test', selection, answers[selection], at, config.eval.batch)
+            who, test.stream, selection, answers[selection], at, config.eval.batch)
     rows += results.rows(
         answers, test.suite.group, measured, test.result, method=method,
         **stamp)
@@ -165,22 +169,23 @@ def tests(config, suite=None) -> list[Test]:
       or what is wrong with them.
   """
   if not config.eval.benchmarks:
-    return [Test(suite, config.eval.examples, '', config.eval.score)]
+    return [Test(suite, 'test', config.eval.examples, '', config.eval.score)]
   folder = pathlib.Path(config.model.start) / 'hf'
   if not config.model.start or not folder.exists():
     raise ValueError(
         'eval.benchmarks need the tokenizer of a checkpoint, but model.start '
         f'is "{config.model.start}"; give a --checkpoint')
-  found = []
+  found, tokenizer = [], text.Tokenizer(folder)
   for record in benchmarks.named(config.eval.benchmarks):
     try:
       source = benchmarks_data.open_questions(
           record, scores.RULES, config.eval.data)
     except OSError as e:
       raise ValueError(f'benchmark {record.name}: {e}') from e
-    made = benchmarks_data.Suite(record, source, folder,
-                                 prompt=config.data.prompt,
-                                 tokens=config.eval.tokens)
-    found.append(Test(made, min(config.eval.examples, len(made)), record.name,
-                      record.rate, record.result))
+    made = benchmarks_data.Suite(
+        record, source, tokenizer, images.read(folder),
+        prompt=config.data.prompt, tokens=config.eval.tokens)
+    found.append(Test(
+        made, record.name, min(config.eval.examples, len(made)), record.name,
+        record.rate, record.result))
   return found

@@ -11,6 +11,7 @@ from tests import hub
 from tests import llava_files
 from visor_jax import benchmarks as command
 from visor_jax.data import benchmarks as benchmarks_data
+from visor_jax.data import images
 from visor_jax.data import text
 from visor_jax.eval import benchmarks
 
@@ -83,8 +84,9 @@ def test_shards_hold_the_same_questions(data, tmp_path, capsys):
 
 def test_a_question_is_the_prompt_alone(data, checkpoint):
   record, tokenizer = benchmarks.BENCHMARKS['mmmu'], text.Tokenizer(checkpoint)
-  suite = benchmarks_data.Suite(record, read(data, 'mmmu'), checkpoint,
-                                prompt=PROMPT, tokens=99)
+  suite = benchmarks_data.Suite(
+      record, read(data, 'mmmu'), tokenizer, images.read(checkpoint),
+      prompt=PROMPT, tokens=99)
   assert suite.answer_tokens == 99 and len(suite) == COUNT
   for number in range(COUNT):
     row, raw = suite.prompt('test', number)
@@ -100,7 +102,8 @@ def test_a_question_is_the_prompt_alone(data, checkpoint):
 def test_a_question_that_is_too_long_is_an_error(data, checkpoint):
   """The number would be another benchmark's without it."""
   suite = benchmarks_data.Suite(
-      benchmarks.BENCHMARKS['mmstar'], read(data, 'mmstar'), checkpoint,
+      benchmarks.BENCHMARKS['mmstar'], read(data, 'mmstar'),
+      text.Tokenizer(checkpoint), images.read(checkpoint),
       prompt=PROMPT | dict(text=20), tokens=99)
   with pytest.raises(ValueError, match='question 3 of mmstar: a row has 20 text'
                      '.*data.prompt'):

@@ -121,6 +121,14 @@ def test_a_family_may_have_any_name():
   assert 'a\\|b' in tables.families(rows)
 
 
+def test_a_family_without_its_judge_is_marked():
+  rows = [r | {'judged': False} if r['family'] == 'count' else r
+          for r in _rows()]
+  text = tables.families(rows)
+  assert '| count†' in text and text.count('†') == 2 and 'judge' in text
+  assert '†' not in tables.families(_rows())
+
+
 def test_other_questions_are_marked_and_not_compared():
   rows = [r for r in _rows()
           if not (r['selector'] == 'router' and r['family'] == 'count')]

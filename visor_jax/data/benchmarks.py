@@ -129,14 +129,16 @@ class Suite:
   Args:
     record: the benchmark.
     source: of open_questions.
-    folder: with the checkpoint's tokenizer and its recipe of images.
+    tokenizer: the checkpoint's.
+    recipe: how it cuts images.
     prompt: slots of a question, {text, visual, tiles}.
     tokens: of an answer at most, whatever the benchmark allows.
   """
 
-  def __init__(self, record, source, folder, *, prompt, tokens: int):
+  def __init__(self, record, source, tokenizer: text.Tokenizer,
+               recipe: images.Recipe, *, prompt, tokens: int):
     self._record, self._source = record, source
-    self._text, self._recipe = text.Tokenizer(folder), images.read(folder)
+    self._text, self._recipe = tokenizer, recipe
     self._shape = packing.Shape(
         **prompt, prompts=1, tile=(self._recipe.tile,) * 2, taps=4,
         patches=self._recipe.patches)
@@ -151,7 +153,7 @@ class Suite:
     return {f'eval/{self._record.name}': self._source.fingerprint}
 
   def prompt(self, stream: str, index: int):
-    """A question alone; there is one stream.
+    """A question alone, whatever the name of the stream.
 
     Returns:
       (fields of a Batch's row, its records.Raw).

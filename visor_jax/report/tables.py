@@ -79,10 +79,13 @@ def families_table(rows) -> Table:
   cell = {(row['family'], average.name(row)): row for row in rows}
   routed = [r for r in rows if average.name(r) == 'router']
   scale, unit = flops_unit(r['llm_prefill_flops'] for r in routed or rows)
-  lines = []
+  lines, unjudged = [], False
   for family, group in average.families(rows).items():
     here = {n: cell.get((family, n)) for n in names}
-    line = [family, group, f'{max(r["n"] for r in here.values() if r):,}']
+    judge = any(r and r.get('judged') is False for r in here.values())
+    unjudged = unjudged or judge
+    line = [family + '†' * judge, group,
+            f'{max(r["n"] for r in here.values() if r):,}']
     line += [percent(r['accuracy']) if r else _NONE for r in here.values()]
     if routed:
       r = here['router']
@@ -91,7 +94,9 @@ def families_table(rows) -> Table:
     lines.append(tuple(line))
   header = ['family', 'group', 'questions', *names]
   header += [f'router {unit}', 'router saved'] if routed else []
-  return Table(tuple(header), tuple(lines), words=2)
+  note = ('† scored by its letters; the official number asks a judge model '
+          'where there is none.')
+  return Table(tuple(header), tuple(lines), (note,) if unjudged else (), 2)
 
 
 def verdict(rows) -> str:
