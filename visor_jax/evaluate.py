@@ -88,7 +88,8 @@ def evaluate(config, folder, subject, tests, stamp) -> None:
           who, test.stream, test.count, selection, at, config.eval, test.score)
       if config.eval.measure:
         measured[selection] = measure.measure(
-            who, test.stream, selection, answers[selection], at, config.eval.batch)
+            who, test.stream, selection, answers[selection], at,
+            config.eval.batch)
     rows += results.rows(
         answers, test.suite.group, measured, test.result, method=method,
         **stamp)
