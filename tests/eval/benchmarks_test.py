@@ -10,6 +10,7 @@ import pathlib
 
 import pytest
 
+from tests.eval import pairs
 from visor_jax.eval import benchmarks
 from visor_jax.eval import scores
 
@@ -89,6 +90,13 @@ def test_records_say_what_the_harness_says(name):
   fields, _ = said['asked'][0]
   assert set(record.columns) <= set(fields) | {'imageId'}
   assert set(record.gold) <= set(record.columns)
+
+
+def test_the_oracle_was_asked_these_pairs():
+  """A pair that is new must be judged before it counts."""
+  assert pairs.MAKE.keys() == SAID.keys() == benchmarks.BENCHMARKS.keys()
+  for name in NAMES:
+    assert json.loads(json.dumps(pairs.make(name))) == SAID[name]['asked']
 
 
 def test_the_oracle_says_something():
