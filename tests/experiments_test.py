@@ -81,6 +81,21 @@ def test_benchmarks_and_plans_are_arguments():
   assert config_lib.jobs(config) == ('eval', 'report')
 
 
+def test_rivals_take_the_steps_of_visor():
+  """And one learning rate at its highest; the router's steps come on top."""
+  steps = {}
+  for run in ('visor', 'dense', 'm3', 'tr2', 'tr4'):
+    c = load('rivals.py', f'run={run}')
+    config_lib.validate(c)
+    steps[run] = sum(c[s].steps for s in config_lib.STAGES if s != 'policy')
+  assert set(steps.values()) == {2190}
+  quick, visor = load('quickstart.py'), load('rivals.py')
+  assert {d.key for d in config_lib.differences(
+      visor, config_lib.identity(quick))} == {'eval.plans', 'eval.reduce'}
+  with pytest.raises(ValueError, match='runs are visor, dense'):
+    load('rivals.py', 'run=none')
+
+
 # Full size, on paper ----------------------------------------------------------
 
 

@@ -20,7 +20,7 @@ def final(workdir, stage, step=12):
           reader.metadata(folder / item).item_metadata.tree)
       found = reader.restore(folder / item, restore_args=plain)
       for path, leaf in jax.tree_util.tree_leaves_with_path(found):
-        flat[item + jax.tree_util.keystr(path)] = np.asarray(leaf)
+        flat[f"['{item}']{jax.tree_util.keystr(path)}"] = np.asarray(leaf)
   return flat
 
 
