@@ -69,3 +69,17 @@ def test_a_file_that_lacks_a_key(tmp_path):
   (tmp_path / 'search' / 'plans.json').write_text('{"viable": []}')
   with pytest.raises(ValueError, match='plans.json lacks "evaluated"'):
     read.workdir(tmp_path)
+
+
+def test_several_workdirs_are_read_as_one(tmp_path):
+  """What two of them have answered would be one line that says neither."""
+  one, two = tmp_path / 'one', tmp_path / 'two'
+  for path in (one, two):
+    path.mkdir()
+  _write(one, json.dumps(_ROW))
+  _write(two, json.dumps(_ROW | dict(plan=[0])))
+  found = read.joined(one, two)
+  assert [r['plan'] for r in found.rows] == [[1], [0]] and found.path == one
+  _write(two, json.dumps(_ROW))
+  with pytest.raises(ValueError, match='one and .*two both have .*"max" on co'):
+    read.joined(one, two)

@@ -6,7 +6,6 @@ them to the device is in it.
 
 import json
 import pathlib
-import resource
 import time
 
 import jax
@@ -15,6 +14,7 @@ import numpy as np
 from visor_jax import cluster
 from visor_jax import mesh as mesh_lib
 from visor_jax import plan as plans
+from visor_jax import throughput
 from visor_jax import workdir
 from visor_jax.data import packing
 from visor_jax.eval import generate
@@ -78,13 +78,11 @@ def _measure(subject, stream, selection, rows, size):
     decode += share * timer(generate.decode, model, params,
                             *begin(*start, plan), plan, sampling, key)
   device = jax.local_devices()[0]
-  held = device.memory_stats() or {}
-  most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux: KiB
   return dict(
       first_token_s=first, tokens_per_s=size * NEW / decode,
       peak_bytes=timer.peak,
-      process_bytes=held.get('peak_bytes_in_use', most),
-      of='device' if 'peak_bytes_in_use' in held else 'host', batch=size,
+      process_bytes=throughput.memory(),
+      of='device' if device.memory_stats() else 'host', batch=size,
       device=device.device_kind, devices=len(jax.devices()))
 
 

@@ -1,8 +1,10 @@
-"""`python -m visor_jax.report WORKDIR`: a page that shows what a run reached.
+"""`python -m visor_jax.report WORKDIR ...`: a page that shows what runs reached.
 
 Needs WORKDIR/results.jsonl; shows the search, the calibration of the router
 and the losses of the stages as well where WORKDIR has them. Prints the
 summary and writes OUT/index.html, one file that opens without a network.
+Several workdirs give one page of all their results, and what else there is of
+the first.
 """
 
 import argparse
@@ -19,14 +21,16 @@ def main(argv=None) -> int:
   parser = argparse.ArgumentParser(
       prog='python -m visor_jax.report', description=__doc__,
       formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument('workdir', type=pathlib.Path, metavar='WORKDIR',
+  parser.add_argument('workdirs', type=pathlib.Path, metavar='WORKDIR',
+                      nargs='+',
                       help='the folder of a run, with results.jsonl in it')
   parser.add_argument('--out', type=pathlib.Path, metavar='DIR',
-                      help='where to write; by default WORKDIR/report')
+                      help='where to write; by default the first WORKDIR/report')
   args = parser.parse_args(argv)
   try:
-    rows = read.results(args.workdir)
-    path = page.write(args.workdir, args.out or args.workdir / 'report')
+    first, *more = args.workdirs
+    rows = read.joined(first, *more).rows
+    path = page.write(first, args.out or first / 'report', *more)
   except (OSError, ValueError) as e:
     print(f'error: {e}', file=sys.stderr)
     return 1

@@ -31,21 +31,24 @@ _READ_COSTS = (
     "prompt's own tokens keep. Time and memory are of whole batches.</p>")
 
 
-def write(workdir: str | os.PathLike, out: str | os.PathLike) -> pathlib.Path:
+def write(workdir: str | os.PathLike, out: str | os.PathLike,
+          *more: str | os.PathLike) -> pathlib.Path:
   """Writes the report of a workdir.
 
   Args:
     workdir: what to read; see `read`.
     out: the folder to write into, made where it does not exist.
+    *more: workdirs whose results are shown with them.
 
   Returns:
     The path of index.html.
 
   Raises:
     FileNotFoundError: there are no results.
-    ValueError: a file is broken; names the file and the line.
+    ValueError: a file is broken; names the file and the line. Or two workdirs
+      have results of the same.
   """
-  text = render(read.workdir(workdir))
+  text = render(read.joined(workdir, *more))
   path = pathlib.Path(out) / 'index.html'
   path.parent.mkdir(parents=True, exist_ok=True)
   path.write_text(text, encoding='utf-8')

@@ -67,6 +67,28 @@ def workdir(path: str | os.PathLike) -> Workdir:
           for file in sorted(path.glob('analysis/*.json'))})
 
 
+def joined(first: str | os.PathLike, *more: str | os.PathLike) -> Workdir:
+  """The first workdir with the results of others beside its own.
+
+  Raises:
+    ValueError: two of them answered the same questions under the same plan;
+      or as `workdir`.
+  """
+  found = workdir(first)
+  rows = list(found.rows)
+  whose = {(r['family'], average.name(r)): found.path for r in rows}
+  for path in map(pathlib.Path, more):
+    new = results(path)
+    for row in new:
+      key = row['family'], average.name(row)
+      if whose.setdefault(key, path) != path:
+        raise ValueError(
+            f'{whose[key]} and {path} both have results of "{key[1]}" on '
+            f'{key[0]}: a page shows them once; give one of the two')
+    rows += new
+  return dataclasses.replace(found, rows=rows)
+
+
 def results(path: str | os.PathLike) -> list[dict]:
   """The checked rows of `path`/results.jsonl; raises as `workdir` does."""
   file = pathlib.Path(path) / 'results.jsonl'
