@@ -1,4 +1,4 @@
-"""`python -m visor_jax.report WORKDIR ...`: a page that shows what runs reached.
+"""`python -m visor_jax.report WORKDIR ...`: a page of what runs reached.
 
 Needs WORKDIR/results.jsonl; shows the search, the calibration of the router
 and the losses of the stages as well where WORKDIR has them. Prints the
@@ -25,7 +25,7 @@ def main(argv=None) -> int:
                       nargs='+',
                       help='the folder of a run, with results.jsonl in it')
   parser.add_argument('--out', type=pathlib.Path, metavar='DIR',
-                      help='where to write; by default the first WORKDIR/report')
+                      help='where to write; by default in the first WORKDIR')
   args = parser.parse_args(argv)
   try:
     first, *more = args.workdirs
