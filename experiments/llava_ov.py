@@ -40,6 +40,8 @@ def get_config(arg=None):
     c[stage].batch = 128
   c.eval.plans = 'base+all+router'
   c.eval.batch = 16
+  if arg.size == '7b':
+    c.mesh.data, c.mesh.fsdp = 1, -1  # no chip holds all of it
   if arg.size == 'tiny':
     _tiny(c)
   else:
