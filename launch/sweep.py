@@ -197,6 +197,7 @@ def sweep(config, out, given, running) -> bool:
         *given, *(f'--config.{k}={v}' for k, v in mine.items())]), running)
 
   most = _JOBS.value or (1 if _ON.value == 'local' else len(chosen))
+  most = 1 if _DRY_RUN.value else most  # what it says is in order
   with concurrent.futures.ThreadPoolExecutor(most) as pool:
     good = list(pool.map(one, chosen, chosen.values()))
   if not _DRY_RUN.value:
