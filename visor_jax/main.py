@@ -11,9 +11,12 @@ eval, report.
 """
 
 import functools
+import hashlib
 import importlib.metadata
 import os
+import pathlib
 import platform
+import re
 import sys
 import time
 import traceback
@@ -194,10 +197,18 @@ def _start(config):
 
 
 def _keep_programs(config, workdir):
-  """Compiled programs outlive the process, unless jax was told where."""
+  """Compiled programs outlive the process, unless jax was told where.
+
+  Each kind of host has its own: another may lack instructions that they use.
+  """
   if config.compiled and not jax.config.jax_compilation_cache_dir:
-    jax.config.update('jax_compilation_cache_dir', os.path.abspath(
-        os.path.join(workdir, config.compiled)))
+    facts = pathlib.Path('/proc/cpuinfo')  # of Linux
+    text = facts.read_text() if facts.exists() else ''
+    able = re.findall(r'^(?:flags|Features).*', text, re.MULTILINE)[:1]
+    kind = f'{platform.machine()} {able}'.encode()
+    jax.config.update('jax_compilation_cache_dir', str(pathlib.Path(
+        workdir, config.compiled, hashlib.sha256(kind).hexdigest()[:12]
+    ).absolute()))
 
 
 def _main(argv):
