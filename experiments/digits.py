@@ -4,10 +4,10 @@
   ... --config=experiments/digits.py:control=True --workdir=runs/control
 
 The control is a network without SELF layers, trained alone for the same steps.
-At least 20 visual tokens per text token. 36 min on most of a CPU core.
-Expected, seed 0: coarse at least 99 % under every plan, fine 90 % with max and
-40 % with min, the router 99 % of max's accuracy at 52 % of its LLM FLOPs: see
-docs/digits.md.
+At least 20 visual tokens per text token. Half an hour on most of a CPU core.
+Expected, three seeds: coarse at least 99 % under every plan, fine 90 % with max
+and 40 % with min, the router 99 % of max's accuracy at 49 % of its LLM FLOPs:
+see docs/digits.md.
 """
 
 from visor_jax import config
