@@ -12,17 +12,13 @@ when all runs are done.
 import argparse
 import concurrent.futures
 import pathlib
-import shlex
-import signal
-import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run from anywhere, installed or not
 
+from launch import together  # noqa: E402
 from visor_jax import log  # noqa: E402
-from visor_jax.report import page  # noqa: E402
-from visor_jax.report import tables  # noqa: E402
 
 
 def main(argv=None) -> int:
@@ -31,7 +27,7 @@ def main(argv=None) -> int:
       description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   add = parser.add_argument
   add('--workdir', type=pathlib.Path, required=True, metavar='OUT')
-  add('--runs', default='visor,dense,m3', help='default: %(default)s')
+  add('--runs', default='visor,m3,dense', help='default: %(default)s')
   add('--share', type=float, default=1.0,
       help='of the steps, of every run alike; default: all')
   add('--jobs', type=int, default=2, help='at a time; default: %(default)s')
@@ -47,33 +43,13 @@ def main(argv=None) -> int:
     line = [sys.executable, '-m', 'visor_jax.main',
             f'--config={ROOT}/experiments/rivals.py:run={name},'
             f'share={args.share}', f'--workdir={out / name}', *args.keys]
-    log.say(f'{name}: {shlex.join(line)}')
-    with open(out / f'{name}.log', 'a') as to:
-      process = subprocess.Popen(line, cwd=ROOT, stdout=to, stderr=to)
-      running.append(process)
-      code = process.wait()
-    running.remove(process)
-    log.say(f'{name}: ' + ('done' if code == 0 else
-                           f'ended with code {code}, see {out / name}.log'))
-    return code == 0
+    return together.run(name, line, running, out / f'{name}.log')
 
-  def stop(number, _):
-    for process in running:
-      process.send_signal(number)
-    sys.exit(128 + number)
-
-  for number in (signal.SIGTERM, signal.SIGINT):
-    signal.signal(number, stop)
+  together.pass_on(running)
   out.mkdir(parents=True, exist_ok=True)
   with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
     good = list(pool.map(one, names))
-  files = [out / name / 'results.jsonl' for name in names]
-  text = ''.join(f.read_text() for f in files if f.exists())
-  if text:
-    log.write_atomic(out / 'results.jsonl', text)
-    rows = log.read_jsonl(out / 'results.jsonl')
-    print(f'{tables.summary(rows)}\n\n{tables.rivals(rows)}')
-    log.say(f'report: {page.write(out, out / "report")}')
+  together.report(out, [out / name for name in names])
   return 0 if all(good) else 1
 
 

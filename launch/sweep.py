@@ -29,8 +29,6 @@ import hashlib
 import os
 import pathlib
 import shlex
-import signal
-import subprocess
 import sys
 
 from absl import app
@@ -39,6 +37,7 @@ from absl import flags
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run from anywhere, installed or not
 
+from launch import together  # noqa: E402
 from visor_jax import config as config_lib  # noqa: E402
 from visor_jax import log  # noqa: E402
 from visor_jax import main as main_lib  # noqa: E402
@@ -47,8 +46,6 @@ from visor_jax import search  # noqa: E402
 from visor_jax import step as step_lib  # noqa: E402
 from visor_jax.eval import generate  # noqa: E402
 from visor_jax.eval import run as run_lib  # noqa: E402
-from visor_jax.report import page  # noqa: E402
-from visor_jax.report import tables  # noqa: E402
 
 _BUDGETS = flags.DEFINE_list('budgets', None, 'Shares of the FLOPs of max.')
 _ON = flags.DEFINE_enum('on', 'local', ('local', 'slurm', 'gke'), 'Where.')
@@ -124,22 +121,11 @@ def command(name: str, workdir, given) -> list[str]:
 
 
 def run(what: str, line, running) -> bool:
-  """Runs a command; whether it went well.
-
-  Args:
-    what: it is, for the console.
-    line: the command.
-    running: those that a signal is passed on to.
-  """
-  log.say(f'{what}: {shlex.join(line)}')
+  """Runs a command, or says what would run; whether it went well."""
   if _DRY_RUN.value:
+    log.say(f'{what}: {shlex.join(line)}')
     return True
-  process = subprocess.Popen(line, cwd=ROOT)
-  running.append(process)
-  code = process.wait()
-  running.remove(process)
-  log.say(f'{what}: ' + ('done' if code == 0 else f'ended with code {code}'))
-  return code == 0
+  return together.run(what, line, running)
 
 
 def asked(config, names) -> str:
@@ -159,7 +145,7 @@ def link(folder, shared, names) -> None:
 
 def sweep(config, out, given, running) -> bool:
   """Runs what is not done yet, then writes the page; whether all is done."""
-  do, jobs = _DO.value, SHARED[_DO.value]
+  do, common = _DO.value, SHARED[_DO.value]
   layout = config_lib.layout(config)
   least = costs(config, (layout.min, layout.max))
   for budget in _BUDGETS.value:
@@ -167,7 +153,7 @@ def sweep(config, out, given, running) -> bool:
   shared = pathlib.Path(_TRAINED.value or out / 'shared')
   done = out / 'shared.done'
   if not (_TRAINED.value or done.exists()):
-    stages = f'--config.stage={asked(config, jobs)}'
+    stages = f'--config.stage={asked(config, common)}'
     if not run('shared', command('shared', shared, [*given, stages]), running):
       return False
     if not _DRY_RUN.value:
@@ -189,7 +175,7 @@ def sweep(config, out, given, running) -> bool:
       log.say(f'budget {budget}: done before')
       return True
     if not _DRY_RUN.value:
-      link(folder, shared.absolute(), jobs)
+      link(folder, shared.absolute(), common)
     mine = {'stage': asked(config, OWN[do]), 'eval.plans': plans.name(plan)}
     if do == 'train':
       mine |= {f'{s}.plan': plans.name(plan) for s in ('full', 'universal')}
@@ -201,18 +187,8 @@ def sweep(config, out, given, running) -> bool:
   with concurrent.futures.ThreadPoolExecutor(most) as pool:
     good = list(pool.map(one, chosen, chosen.values()))
   if not _DRY_RUN.value:
-    report(out, [out / f'budget-{b}' for b in chosen.values()])
+    together.report(out, [out / f'budget-{b}' for b in chosen.values()])
   return all(good)
-
-
-def report(out, folders) -> None:
-  """One page of all that is done."""
-  files = [f / 'results.jsonl' for f in folders]
-  text = ''.join(f.read_text() for f in files if f.exists())
-  if text:
-    log.write_atomic(out / 'results.jsonl', text)
-    print(tables.summary(log.read_jsonl(out / 'results.jsonl')))
-    log.say(f'report: {page.write(out, out / "report")}')
 
 
 def _main(argv):
@@ -221,14 +197,7 @@ def _main(argv):
   config, running = flags.FLAGS.config, []
   given = [a for a in sys.argv[1:] if a.lstrip('-').startswith('config')]
   out = pathlib.Path(flags.FLAGS.workdir).absolute()
-
-  def stop(number, _):
-    for process in running:
-      process.send_signal(number)
-    sys.exit(128 + number)
-
-  for number in (signal.SIGTERM, signal.SIGINT):
-    signal.signal(number, stop)
+  together.pass_on(running)
   try:
     config_lib.validate(config)
     sys.exit(0 if sweep(config, out, given, running) else 1)

@@ -15,6 +15,7 @@ from visor_jax import flops
 from visor_jax import plan as plans
 from visor_jax import sizes
 from visor_jax.models import cross
+from visor_jax.models import geometry
 from visor_jax.models import llm
 from visor_jax.models import router
 from visor_jax.models import visor
@@ -243,7 +244,7 @@ def test_parts_are_the_modules():
   count = lambda f: 2 * macs(case.trace(f)) // B
   embed = count(lambda module, batch: module.embed(batch))
   before = count(lambda module, batch: module.llm.run(
-      module.embed(batch), llm.rows(batch), module.layout, None, 0,
+      module.embed(batch), geometry.rows(batch), module.layout, None, 0,
       module.before_self))
   route = count(lambda module, batch: module.route(batch))
   assert cost.vision + cost.connector == embed

@@ -28,6 +28,7 @@ from visor_jax.data import chat
 from visor_jax.data import images
 from visor_jax.data import packing
 from visor_jax.eval import generate
+from visor_jax.models import geometry
 from visor_jax.models import llm
 from visor_jax.models import visor
 
@@ -79,7 +80,7 @@ def ours(size, rows, times):
     cost = flops.cost(size, layout, plan, cut.tokens, TEXT, tiles=cut.tiles)
     cache = sum(flops.cache(size, layout, plan, cut.tokens, TEXT, 2))
     read = jax.jit(lambda p, s, b, plan=plan: model.apply(
-        {'params': p}, s, llm.rows(b), (), b, plan, method='_remember'))
+        {'params': p}, s, geometry.rows(b), (), b, plan, method='_remember'))
     prefill = median(lambda: jax.block_until_ready(
         read(params, stream, batch)), times)
     first = median(lambda plan=plan: jax.block_until_ready(

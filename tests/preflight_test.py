@@ -265,18 +265,22 @@ def machine(memory):
 @pytest.fixture
 def measured(monkeypatch):
   """Compiles nothing: a row takes 100 bytes, and weights are as they are."""
-  seen = []
+  seen, apply = [], propose_lib.Settings.apply
+
+  def noted(settings, config, name):
+    seen.append(settings)
+    return apply(settings, config, name)
 
   def measure(paper, machine):
-    held = paper.held()
-    seen.append(dict(paper.mesh.shape))
-    rows = paper.args[1].tokens.sharding.shard_shape(
-        paper.args[1].tokens.shape)[0]
-    return sum(held.values()) + held['trained'] + 1e5 * rows, (
-        held['trained'] + 1e5 * rows)
+    held, s = paper.held(), seen[-1]
+    gradients = held['trained'] * (2 if s.accumulate > 1 else 1)
+    rows = paper.batch.tokens.sharding.shard_shape(
+        paper.batch.tokens.shape)[0] / s.accumulate
+    temporaries = gradients + 1e5 * rows
+    return sum(held.values()) + temporaries, temporaries
 
+  monkeypatch.setattr(propose_lib.Settings, 'apply', noted)
   monkeypatch.setattr(propose_lib, 'measure', measure)
-  return seen
 
 
 def test_the_mesh_changes_before_the_batch(measured):
@@ -289,6 +293,22 @@ def test_the_mesh_changes_before_the_batch(measured):
   assert list(found['changes']) == ['mesh.data', 'mesh.fsdp']
   assert found['changes']['mesh.fsdp'] == 4
   assert found['bytes'] <= 1.4 * whole + 1e5
+
+
+def test_a_batch_in_parts_comes_before_a_smaller_one(measured):
+  """Neither changes what comes out; and of all, the fewest parts that fit."""
+  config = tiny.get_config('stage=full')
+  config.full.batch = 64  # eight rows a device
+  weights = propose_lib.Weights(config, 'full', jax.devices())
+  whole, = {round(sum(weights.held(propose_lib.Settings(8, 1, 1, 64))))}
+  found = propose_lib.propose(
+      config, 'full', machine(5 * whole / 8 + 2.5e5), whole + 8e5)
+  assert found['changes'] == {
+      'mesh.data': 1, 'mesh.fsdp': 8, 'full.accumulate': 4}
+  found = propose_lib.propose(
+      config, 'full', machine(5 * whole + 4.5e5), whole + 8e5)
+  assert found['changes']['full.accumulate'] == 2
+  assert 'full.batch' not in found['changes']
 
 
 def test_a_batch_that_does_not_divide_is_helped(measured):

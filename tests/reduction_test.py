@@ -59,14 +59,6 @@ def test_what_cannot_be_read_is_said(text, words):
     reduction.parse(text)
 
 
-def test_a_step_draws_by_seed_and_step():
-  drawn = [reduction.draw(0, i, 3) for i in range(300)]
-  assert drawn == [reduction.draw(0, i, 3) for i in range(300)]
-  assert min(drawn.count(i) for i in range(3)) > 70
-  assert drawn != [reduction.draw(1, i, 3) for i in range(300)]
-  assert {reduction.draw(0, i, 1) for i in range(9)} == {0}
-
-
 @pytest.mark.parametrize('values,words', [
     (dict(model__reduce='fastv:2:0.5'), 'model.reduce has "fastv:2:0.5"'),
     (dict(eval__reduce='fastv:2:0.5'), 'eval.reduce has "fastv:2:0.5"'),

@@ -11,7 +11,7 @@ The grammar of `parse`, in the config's `model.reduce` and `eval.reduce`:
   pyramiddrop:0.5    the same at a quarter, half and three quarters of the
                      depth: half of what is left each time
   visionzip-64 ...   settings as published, see PUBLISHED
-  a+b                several: a training step draws one of them
+  a+b                several: a training step minimises the mean of their losses
 
 A share is a decimal or a fraction. The first four change what the decoder gets
 and go with every plan; the last two split the dense decoder: plan base.
@@ -21,7 +21,6 @@ Plain Python: config, model and accounting all speak of it.
 
 import dataclasses
 import fractions
-import hashlib
 
 EARLY, LATE = ('visionzip', 'vispruner', 'pack', 'm3'), ('fastv', 'pyramiddrop')
 METHODS = EARLY + LATE
@@ -161,9 +160,3 @@ def _count(text, wrong):
   if not (text.isdecimal() and int(text)):
     raise wrong(f'{text!r} is no whole number above 0')
   return int(text)
-
-
-def draw(seed: int, step: int, count: int) -> int:
-  """Which of `count` reductions a training step runs, of (seed, step) alone."""
-  digest = hashlib.sha256(f'reduction/{seed}/{step}'.encode()).digest()
-  return int.from_bytes(digest[:8], 'big') * count >> 64

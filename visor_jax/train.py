@@ -65,18 +65,14 @@ def train(config, name: str, workdir, mesh, suite, viable=(), labels=(),
       trained, frozen = optim.split(params, stage.trains)
       opt = jax.jit(tx.init, out_shardings=state_shardings.opt)(trained)
       state = step_lib.State(trained, frozen, opt)
-    # Of several token reductions a step draws one: each has its own shapes.
-    reduced = reductions.parse(config.model.reduce) or (None,)
-    compiled = [
-        jax.jit(step_lib.trainer(
-            _loss(config, model.clone(reduction=one), stage, viable), tx,
-            options.accumulate), donate_argnums=0,
-                out_shardings=(state_shardings, mesh_lib.whole(mesh)))
-        for one in reduced]
+    compiled = jax.jit(
+        step_lib.trainer(_loss(config, model, stage, viable), tx,
+                         options.accumulate),
+        donate_argnums=0, out_shardings=(state_shardings, mesh_lib.whole(mesh)))
     plan_at = _plan_at(config, stage, model.layout, viable)
     own = len(mesh_lib.own(options.batch, mesh))
     throughput = throughput_lib.Throughput(
-        model, stage.passes, own / options.batch)
+        model, stage.passes, own / options.batch, _reductions(config))
     progress = log.Progress(name, options.steps)
     feed = _feed(config, stage, suite, labels, mesh, start)
     with (log.Metrics(
@@ -98,13 +94,12 @@ def train(config, name: str, workdir, mesh, suite, viable=(), labels=(),
           log.say(f'{name}: SIGTERM; the same command goes on from step {i}')
           sys.exit(preempt.EXIT)
         plan = plan_at(i)
-        number = reductions.draw(config.seed, i, len(reduced))
-        throughput.add(batch, plan, reduced[number])
+        throughput.add(batch, plan)
         rows = mesh_lib.place(batch, mesh)
         if labels is not None:
           rows = rows, mesh_lib.place(labels, mesh)
         trace.step(i, functools.partial(jax.block_until_ready, numbers))
-        before, (state, numbers) = numbers, compiled[number](
+        before, (state, numbers) = numbers, compiled(
             state, rows, None if plan is None else jnp.asarray(plan))
         wait.busy(functools.partial(jax.block_until_ready, numbers))
         jax.block_until_ready(before)  # or batches would pile up on the device
@@ -247,12 +242,24 @@ def _resume(saved, step, shapes, shardings, stage, tx, state_shardings):
 
 
 def _loss(config, model, stage, viable):
-  """(params, rows, plan) -> (loss, metrics); policy's rows have labels."""
-  if stage.loss == 'policy':
-    return lambda params, rows, plan: step_lib.policy_loss(
-        model, params, *rows, len(viable))
-  return lambda params, batch, plan: step_lib.answer_loss(
-      model, params, batch, plan, config.model.loss_chunk)
+  """(params, rows, plan) -> (loss, metrics); policy's rows have labels.
+
+  Of several token reductions the mean, as M3 is trained.
+  """
+  def of(model, params, rows, plan):
+    if stage.loss == 'policy':
+      return step_lib.policy_loss(model, params, *rows, len(viable))
+    return step_lib.answer_loss(
+        model, params, rows, plan, config.model.loss_chunk)
+
+  each = [model.clone(reduction=one) for one in _reductions(config)]
+  return lambda *args: jax.tree.map(
+      lambda *x: sum(x) / len(x), *(of(one, *args) for one in each))
+
+
+def _reductions(config):
+  """Of the visual tokens, all of which a step trains with; None for none."""
+  return reductions.parse(config.model.reduce) or (None,)
 
 
 def _plan_at(config, stage, layout: plans.Layout, viable):

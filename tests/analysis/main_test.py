@@ -12,6 +12,7 @@ from visor_jax import config as config_lib
 from visor_jax import flops
 from visor_jax import mesh as mesh_lib
 from visor_jax import plan as plans
+from visor_jax import reduction
 from visor_jax import sizes
 from visor_jax.analysis import __main__ as door
 from visor_jax.analysis import lengths
@@ -39,9 +40,11 @@ def workdir(tmp_path):
 def test_curves_are_the_cost_of_plans():
   size, layout = sizes.get('0.5b'), plans.visor(24)
   selections = plans.parse('base+max+min', layout)
-  curves = lengths.of_plans(size, layout, selections, 60)
+  curves = lengths.curves(
+      size, layout, selections, reduction.parse('fastv+m3:2'), 60)
   found = lengths.measure([*curves, ('half', lambda n: n / 2)], (1485, 7371))
-  assert list(found['curves']) == ['base', 'max', 'min', 'half']
+  assert list(found['curves']) == [
+      'base', 'max', 'min', 'fastv:2:0.5', 'm3:2', 'half']
   assert found['curves']['half'] == [742.5, 3685.5]
   want = flops.cost(size, layout, layout.min, 7371, 60).llm_prefill
   assert found['curves']['min'][1] == want
@@ -51,6 +54,9 @@ def test_curves_are_the_cost_of_plans():
                              [2.7, 2.9], atol=.05)
   np.testing.assert_allclose([base[0] / least[0], base[1] / least[1]],
                              [23, 91], atol=.5)
+  # The table of docs/rivals.md, of 384 x 384 pixels.
+  np.testing.assert_allclose(found['curves']['fastv:2:0.5'][0], 652.5e9, 1e-3)
+  np.testing.assert_allclose(found['curves']['m3:2'][0], 332.3e9, 1e-3)
 
 
 def test_what_is_there_is_not_done_again(workdir, capsys):
@@ -59,7 +65,9 @@ def test_what_is_there_is_not_done_again(workdir, capsys):
   file = workdir / 'analysis/length.json'
   first, found = file.read_text(), json.loads(file.read_text())
   assert {'config', 'seed', 'versions', 'options'} <= found.keys()
-  assert list(found['numbers']['curves']) == ['base', 'min', 'max']
+  assert list(found['numbers']['curves']) == [
+      'base', 'min', 'max', 'visionzip:1/9', 'vispruner:1/9', 'm3:4', 'pack:2',
+      'fastv:2:0.5', 'pyramiddrop:0.5']
   assert door.main(flags) == 0
   assert 'done before' in capsys.readouterr().out
   assert file.read_text() == first

@@ -10,11 +10,11 @@ from tests import rows
 from visor_jax import plan as plans
 from visor_jax.models import attention
 from visor_jax.models import cross
-from visor_jax.models import llm
+from visor_jax.models import geometry
 
 SIZE = rows.LANGUAGE
 BATCH = rows.batch(('ttvvvtp', 'tpa'), ('vvtpavtp', 'tvt'))
-AT = llm.rows(BATCH)
+AT = geometry.rows(BATCH)
 
 
 def normal(*shape, seed=0):
@@ -99,7 +99,7 @@ def test_conv_is_a_depthwise_convolution():
 def test_text_between_two_images_does_not_see_the_second():
   """In CROSS, as in SELF: an answer must not depend on a later turn's image."""
   figure, options = 'tvvvvtpavvtp', cross.Options()
-  at = llm.rows(rows.batch((figure,), shape=rows.Shape(7, 6, 2, 2)))
+  at = geometry.rows(rows.batch((figure,), shape=rows.Shape(7, 6, 2, 2)))
   weights, text = params(options), normal(1, 7, SIZE.width)
   visual = normal(1, 6, SIZE.width)
   other = visual + np.eye(6, dtype=np.float32)[4][None, :, None]  # 2nd image

@@ -13,6 +13,7 @@ from visor_jax import plan as plans
 from visor_jax import reduction
 from visor_jax.eval import generate
 from visor_jax.models import attention
+from visor_jax.models import geometry
 from visor_jax.models import llm
 from visor_jax.models import reduce
 from visor_jax.models import vision
@@ -196,7 +197,7 @@ def test_what_inside_keeps_is_what_the_prompt_looks_at():
 
   both = jnp.concatenate([stream.text, stream.visual], axis=1)
   llm.layers.Layer(m.size.language).apply(
-      {'params': own}, llm.permute(both, at.order, at.place), at.position,
+      {'params': own}, geometry.permute(both, at.order, at.place), at.position,
       attend)
   for number, segment in enumerate((1, 2)):
     asks = batch.prompt_place[0, number]

@@ -9,7 +9,8 @@
   drop       accuracy when some layers do not see the image; which families
              respond alike
   unseen     a second router, trained without some families, on those families
-  length     LLM prefill FLOPs of every plan by the number of visual tokens
+  length     LLM prefill FLOPs by the number of visual tokens, of every plan and
+             of the base with token reduction
 
 Each leaves WORKDIR/analysis/NAME.json, whole or not at all; what is there with
 the same options is not done again, and answers that are there are not asked
@@ -30,6 +31,7 @@ from visor_jax import log
 from visor_jax import main as main_lib
 from visor_jax import mesh as mesh_lib
 from visor_jax import plan as plans
+from visor_jax import reduction
 from visor_jax import search
 from visor_jax import step as step_lib
 from visor_jax import train
@@ -40,6 +42,8 @@ from visor_jax.analysis import drop
 from visor_jax.analysis import lengths
 from visor_jax.analysis import unseen
 from visor_jax.eval import run
+
+METHODS = 'visionzip-64+vispruner-64+m3-36+pack:2+fastv+pyramiddrop'
 
 
 class Desk:
@@ -106,8 +110,9 @@ class Desk:
   def length(self, args):
     model = step_lib.model(self.config)
     options = model.router_options
-    curves = lengths.of_plans(
-        model.size, model.layout, self.selections('base+all'), args.text,
+    curves = lengths.curves(
+        model.size, model.layout, self.selections('base+all'),
+        reduction.parse(args.reduce), args.text,
         cross_key_heads=model.cross_options.key_heads,
         router_token=options.token, last_visual=model.compute.last_visual)
     return lengths.measure(curves, text=args.text,
@@ -120,7 +125,7 @@ ANALYSES = {
     'cka': (Desk.cka, ('examples', 'plans', 'tokens')),
     'drop': (Desk.drop, ('examples', 'plans')),
     'unseen': (Desk.unseen, ('examples', 'without')),
-    'length': (Desk.length, ('text',)),
+    'length': (Desk.length, ('text', 'reduce')),
 }
 
 
@@ -146,6 +151,9 @@ def _parser():
            'policy.without, or one of each group')
   add('--text', type=int, default=60, metavar='N',
       help='text tokens of length; default: %(default)s')
+  add('--reduce', default=METHODS, metavar='METHODS',
+      help='token reductions of length, in the grammar of reduction.py; '
+           'default: %(default)s')
   add('--batch', type=int, metavar='N', help='questions answered at a time')
   for key, what in (('eval', 'test questions'), ('data', 'labels')):
     add(f'--{key}-source', action='append', default=[], metavar='NAME=PATH',

@@ -24,20 +24,23 @@ def measure(curves, lengths=LENGTHS, **facts) -> dict:
   return dict(lengths=list(lengths), curves=curves, **facts)
 
 
-def of_plans(size: sizes.Size, layout: plans.Layout, selections, text: int,
-             accounting: flops.Accounting = flops.NOMINAL, **options):
-  """LLM prefill of the base and of plans, as curves for `measure`.
+def curves(size: sizes.Size, layout: plans.Layout, selections, reductions,
+           text: int, accounting: flops.Accounting = flops.NOMINAL, **options):
+  """LLM prefill of plans, and of the base with fewer tokens, for `measure`.
 
   Args:
     size: of the model.
     layout: the VISOR layout.
     selections: plan.Selection, each of one plan or the base.
+    reductions: reduction.Reduction, of the base's visual tokens.
     text: text tokens.
     accounting: see flops.Accounting.
     **options: of flops.cost.
   """
-  def curve(plan, visual):
+  def curve(plan, reduction, visual):
     return flops.cost(size, layout, plan, visual, text, accounting,
-                      **options).llm_prefill
+                      reduction=reduction, **options).llm_prefill
 
-  return [(str(s), functools.partial(curve, s.plan)) for s in selections]
+  return [(str(s), functools.partial(curve, s.plan, None))
+          for s in selections] + [
+              (str(r), functools.partial(curve, None, r)) for r in reductions]

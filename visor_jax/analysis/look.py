@@ -11,7 +11,7 @@ from visor_jax import log
 from visor_jax import plan as plans
 from visor_jax.data import packing
 from visor_jax.eval import run
-from visor_jax.models import llm
+from visor_jax.models import geometry
 from visor_jax.models import visor
 
 STREAM = 'test'
@@ -25,7 +25,7 @@ def layout(model: visor.Visor, plan: plans.Plan | None) -> plans.Layout:
 
 
 def walk(model: visor.Visor, batch: batch_lib.Batch, kinds: plans.Layout):
-  """Yields (layer, llm.Stream that flows into it, llm.Rows).
+  """Yields (layer, llm.Stream that flows into it, geometry.Rows).
 
   The last layer is followed by one that is not there, and what flows out. To
   be used in a method of the model.
@@ -35,7 +35,7 @@ def walk(model: visor.Visor, batch: batch_lib.Batch, kinds: plans.Layout):
     batch: a Batch.
     kinds: of the layers, none optional.
   """
-  rows, stream = llm.rows(batch), model.embed(batch)
+  rows, stream = geometry.rows(batch), model.embed(batch)
   depth = model.size.language.depth
   for layer in range(depth):
     yield layer, stream, rows

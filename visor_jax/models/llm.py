@@ -17,13 +17,12 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from visor_jax import batch as batch_lib
 from visor_jax import plan as plans
 from visor_jax import sizes
 from visor_jax.models import attention
 from visor_jax.models import cross
+from visor_jax.models import geometry
 from visor_jax.models import layers
-from visor_jax.models import reduce
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,21 +39,6 @@ class Compute:
   last_visual: bool = True
 
 
-class Rows(NamedTuple):
-  """Where every token of a batch stands."""
-
-  text: attention.Slots
-  visual: attention.Slots
-  merged: attention.Slots  # text and visual slots in order of their places
-  text_position: jax.Array  # int32 [B, T], counted from the segment's start
-  visual_position: jax.Array
-  position: jax.Array  # int32 [B, S], of the merged slots
-  order: jax.Array  # int32 [B, S]: which slot is at a place
-  place: jax.Array  # int32 [B, S]: the inverse, the place of a slot
-  prompt: attention.Slots  # [B, R]: the text that ends a prompt
-  end: jax.Array  # int32 [B, R]: which text slot that is
-
-
 class Cache(NamedTuple):
   """What a layer keeps of the prompt for the tokens to come."""
 
@@ -66,7 +50,7 @@ class Memory(NamedTuple):
   """The prompt as a new token sees it."""
 
   caches: tuple  # of stretches, Repeats, layers of a period: Cache [count, ...]
-  rows: tuple[Rows, ...]  # of stretches
+  rows: tuple[geometry.Rows, ...]  # of stretches
   segment: jax.Array  # int32 [B], of the conversation that goes on
   position: jax.Array  # int32 [B], of its next token
 
@@ -78,62 +62,6 @@ class Stream(NamedTuple):
   visual: jax.Array  # [B, V, D]
   route: attention.Slots | None = None  # [B, R]
   route_position: jax.Array | None = None
-
-
-def rows(batch: batch_lib.Batch) -> Rows:
-  """Derives all geometry from segments and places."""
-  text = attention.Slots(batch.text_segment, batch.text_place)
-  visual = attention.Slots(batch.visual_segment, batch.visual_place)
-  both = text + visual
-  order = jnp.argsort(both.place, axis=1)
-  segment = jnp.take_along_axis(both.segment, order, axis=1)
-  index = jnp.broadcast_to(jnp.arange(order.shape[1]), order.shape)
-  starts = jnp.pad(segment[:, 1:] != segment[:, :-1], ((0, 0), (1, 0)))
-  start = jax.lax.cummax(jnp.where(starts, index, 0), axis=1)
-  position = index - start
-  of = lambda place: jnp.take_along_axis(position, place, axis=1)
-  prompt = attention.Slots(batch.prompt_segment, batch.prompt_place)
-  end = jnp.argmax(prompt.place[:, :, None] == text.place[:, None], axis=2)
-  return Rows(text, visual, attention.Slots(segment, index), of(text.place),
-              of(visual.place), position, order, both.place, prompt, end)
-
-
-def fewer(rows: Rows, kept: reduce.Kept) -> Rows:
-  """The geometry of rows of which only some visual slots are left.
-
-  They close ranks: every number 0 .. T + V' - 1 is again the place of one slot.
-  Positions stay what they were, so that nothing moves for rotary embedding.
-  """
-  take = lambda x, index: jnp.take_along_axis(x, index, axis=1)
-  t, count = rows.text.place.shape[1], rows.place.shape[1]
-  segment, place, position = (
-      take(x, kept.index) for x in (*rows.visual, rows.visual_position))
-  number = jnp.arange(place.shape[1])
-  visual = attention.Slots(jnp.where(kept.valid, segment, 0), jnp.where(
-      kept.valid, place, count + number))  # the rest is padding, and last
-  both = rows.text + visual
-  order = jnp.argsort(both.place, axis=1)
-  place = jnp.argsort(order, axis=1)
-  text = attention.Slots(rows.text.segment, place[:, :t])
-  positions = jnp.concatenate([rows.text_position, position], axis=1)
-  merged = attention.Slots(take(both.segment, order), jnp.broadcast_to(
-      jnp.arange(order.shape[1]), order.shape))
-  return Rows(
-      text, attention.Slots(visual.segment, place[:, t:]), merged,
-      rows.text_position, position, take(positions, order), order, place,
-      rows.prompt._replace(place=take(text.place, rows.end)), rows.end)
-
-
-@jax.custom_vjp
-def permute(x, index, inverse):
-  """x[b, index[b, s]]: a permutation, so its gradient is a gather too."""
-  del inverse
-  return jnp.take_along_axis(x, index[..., None], axis=1)
-
-
-permute.defvjp(
-    lambda x, index, inverse: (permute(x, index, inverse), (index, inverse)),
-    lambda saved, g: (permute(g, saved[1], saved[0]), None, None))
 
 
 class Llm(nn.Module):
@@ -185,8 +113,8 @@ class Llm(nn.Module):
         attention.attend, packed=self.compute.packed, chunk=self.compute.chunk,
         implementation=self.compute.attention)
 
-  def run(self, stream: Stream, rows: Rows, layout: plans.Layout, bits=None,
-          start: int = 0, stop: int | None = None) -> Stream:
+  def run(self, stream: Stream, rows: geometry.Rows, layout: plans.Layout,
+          bits=None, start: int = 0, stop: int | None = None) -> Stream:
     """Runs layers start..stop.
 
     Args:
@@ -200,7 +128,7 @@ class Llm(nn.Module):
     """
     return self.prefill(stream, rows, layout, bits, start, stop, keep=False)[0]
 
-  def prefill(self, stream: Stream, rows: Rows, layout: plans.Layout,
+  def prefill(self, stream: Stream, rows: geometry.Rows, layout: plans.Layout,
               bits=None, start: int = 0, stop: int | None = None,
               keep: bool = True) -> tuple[Stream, tuple]:
     """`run` that also returns what its layers keep, as `Memory.caches`.
@@ -305,7 +233,7 @@ class Llm(nn.Module):
       raise ValueError('a routing token cannot pass a SELF layer')
     t = stream.text.shape[1]
     both = jnp.concatenate([stream.text, stream.visual], axis=1)
-    both = permute(both, rows.order, rows.place)
+    both = geometry.permute(both, rows.order, rows.place)
     own = None
 
     def attend(q, k, v):
@@ -320,7 +248,7 @@ class Llm(nn.Module):
           {'params': weights}, both, rows.position, attend,
           rows.text.place)), own
     both = self.layer.apply({'params': weights}, both, rows.position, attend)
-    both = permute(both, rows.place, rows.order)
+    both = geometry.permute(both, rows.place, rows.order)
     return stream._replace(text=both[:, :t], visual=both[:, t:]), own
 
   def _text(self, weights, stream, rows):
@@ -350,7 +278,7 @@ class Llm(nn.Module):
         method=_read)
     return stream._replace(text=layers.spread(stream.text + read)), keys
 
-  def rate(self, stream: Stream, rows: Rows, layer: int):
+  def rate(self, stream: Stream, rows: geometry.Rows, layer: int):
     """How much of a prompt's last token's attention a visual token gets.
 
     Of a conversation with several prompts the last counts. Scores are computed
@@ -393,7 +321,7 @@ class Llm(nn.Module):
     shape = (size.depth, rows, tokens, size.key_heads, size.head_width)
     return (jnp.zeros(shape, self.compute.dtype),) * 2
 
-  def decode(self, text, caches, rows: Rows, memory: Memory,
+  def decode(self, text, caches, rows: geometry.Rows, memory: Memory,
              layout: plans.Layout, fresh, number, start: int = 0,
              stop: int | None = None):
     """Runs one new token through layers start..stop.

@@ -15,6 +15,7 @@ from visor_jax import reduction as reductions
 from visor_jax import sizes
 from visor_jax.models import connector
 from visor_jax.models import cross
+from visor_jax.models import geometry
 from visor_jax.models import llm
 from visor_jax.models import reduce
 from visor_jax.models import router
@@ -75,9 +76,9 @@ class Visor(nn.Module):
     visual = self.connector(patches, batch.source, batch.weight)
     return llm.Stream(self.llm.embed(batch.tokens), visual)
 
-  def start(self, batch: batch_lib.Batch) -> tuple[llm.Stream, llm.Rows]:
+  def start(self, batch: batch_lib.Batch) -> tuple[llm.Stream, geometry.Rows]:
     """What the decoder gets: `embed` and its geometry, or fewer tokens."""
-    rows, reduction = llm.rows(batch), self.reduction
+    rows, reduction = geometry.rows(batch), self.reduction
     if not (reduction and reduction.early):
       return self.embed(batch), rows
     rated = None
@@ -89,7 +90,7 @@ class Visor(nn.Module):
         rows.visual, batch.source, batch.weight, batch.tiles.shape[1],
         self.size.vision.grid)
     return (llm.Stream(self.llm.embed(batch.tokens), visual),
-            llm.fewer(rows, kept))
+            geometry.fewer(rows, kept))
 
   def prefill(self, batch: batch_lib.Batch, plan):
     """Reads every row's first prompt, for `decode` to go on from.
@@ -166,7 +167,7 @@ class Visor(nn.Module):
         if cut.drop == start:
           kept = reduce.highest(rating, rows.visual.segment, cut.keep)
           stream = stream._replace(visual=reduce.gather(stream.visual, kept))
-          rows = llm.fewer(rows, kept)
+          rows = geometry.fewer(rows, kept)
       stream, own = self.llm.prefill(
           stream, rows, layout, bits, start, stop, keep)
       caches, seen = caches + (own,), seen + (rows,)

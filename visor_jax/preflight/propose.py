@@ -30,11 +30,12 @@ class Settings:
   batch: int
   share: float = 1.0  # of the configured slots of a row
   remat: bool = True
+  accumulate: int = 1
 
   @property
   def rows(self) -> int:
-    """Of a device, tensor parallel ones counted together."""
-    return self.batch // (self.data * self.fsdp)
+    """At a time on a device, tensor parallel ones counted together."""
+    return self.batch // (self.data * self.fsdp * self.accumulate)
 
   def apply(self, config, name: str):
     """A copy of the config with these settings."""
@@ -50,14 +51,16 @@ class Settings:
   def changes(self, config, name: str) -> dict:
     """{key: value} of what differs from a config."""
     wanted = {f'mesh.{axis}': getattr(self, axis) for axis in mesh_lib.AXES}
-    wanted |= {f'{name}.batch': self.batch, 'model.remat': self.remat}
+    wanted |= {f'{name}.batch': self.batch, 'model.remat': self.remat,
+               f'{name}.accumulate': self.accumulate}
     if self.share < 1:
       wanted |= {f'data.row.{s}': _slots(config, s, self.share) for s in _SLOTS}
     count = self.data * self.fsdp * self.tensor
     now = {f'mesh.{a}': n for a, n in
            machine_lib.shape_of(config, count).items()}
     now |= {f'{name}.batch': config[name].batch,
-            'model.remat': config.model.remat}
+            'model.remat': config.model.remat,
+            f'{name}.accumulate': config[name].accumulate}
     now |= {f'data.row.{s}': config.data.row[s] for s in _SLOTS}
     return {k: v for k, v in wanted.items() if v != now[k]}
 
@@ -65,7 +68,8 @@ class Settings:
 def asked(config, name: str, count: int) -> Settings:
   """The settings of a config on so many devices."""
   return Settings(**machine_lib.shape_of(config, count),
-                  batch=config[name].batch, remat=config.model.remat)
+                  batch=config[name].batch, remat=config.model.remat,
+                  accumulate=config[name].accumulate)
 
 
 class Weights:
@@ -114,14 +118,18 @@ class Estimate:
 
   def learn(self, s: Settings, temporaries: float) -> None:
     """Takes a measurement in, of bytes beside the step's arguments."""
-    trained, _ = self._weights.held(s)
-    self._row = max(0., temporaries - trained) / self._rows(s)
+    self._row = max(0., temporaries - self._gradients(s)) / self._rows(s)
 
   def __call__(self, s: Settings) -> float:
     """Bytes."""
     trained, frozen = self._weights.held(s)
-    # Parameters, two moments and the gradient, all float32.
-    return 4 * trained + frozen + self._row * self._rows(s)
+    # Parameters and two moments, float32 as gradients are.
+    return (3 * trained + frozen + self._gradients(s)
+            + self._row * self._rows(s))
+
+  def _gradients(self, s):
+    """Of the batch and, where it comes in parts, of a part."""
+    return self._weights.held(s)[0] * (1 + (s.accumulate > 1))
 
   def _rows(self, s):
     """Rows of a device, weighed by what they take.
@@ -135,8 +143,8 @@ class Estimate:
 def near(config, name: str, count: int, weights: Weights) -> list[Settings]:
   """Settings on so many devices that fit together, the nearest first.
 
-  What leaves the result as it is comes first: mesh and remat. Then the batch,
-  then the row, which never gets too short for a whole question.
+  What leaves the result as it is comes first: mesh, parts of a batch, remat.
+  Then the batch, then the row, which never gets too short for a whole question.
   """
   now = asked(config, name, count)
   shares = [share for share in (1.0, .5, .25) if share == 1 or (
@@ -149,13 +157,17 @@ def near(config, name: str, count: int, weights: Weights) -> list[Settings]:
     for fsdp in filter(
         lambda n: weights.divides('fsdp', n), _divisors(count // tensor)):
       data = count // tensor // fsdp
-      found += [Settings(data, fsdp, tensor, *rest) for rest in
-                itertools.product(_batches(now.batch, data * fsdp), shares,
-                                  {now.remat, True})]
+      ways = data * fsdp
+      found += [
+          Settings(data, fsdp, tensor, batch, share, remat, parts)
+          for batch, share, remat in itertools.product(
+              _batches(now.batch, ways), shares, {now.remat, True})
+          for parts in _parts(batch, ways, now.accumulate)]
   steps = lambda a, b: abs(math.log2(a / b))
   return sorted(found, key=lambda s: (
       -s.share, steps(s.batch, now.batch), s.tensor != now.tensor, s.tensor,
-      s.remat != now.remat, steps(s.fsdp, now.fsdp)))
+      s.remat != now.remat, steps(s.accumulate, now.accumulate),
+      steps(s.fsdp, now.fsdp)))
 
 
 def propose(config, name: str, machine: machine_lib.Machine, measured=None,
@@ -232,3 +244,9 @@ def _batches(batch, ways):
   halves = [batch >> i for i in range(batch.bit_length())]
   found = {b for b in halves if b and b % ways == 0}
   return found or {ways}
+
+
+def _parts(batch, ways, now):
+  """Parts of a batch that leave every way a row: as many as now, or more."""
+  found = [now << i for i in range(batch.bit_length())]
+  return [n for n in found if batch % (n * ways) == 0] or [1]

@@ -114,7 +114,8 @@ def _unseen(numbers, colours):
 def _length(numbers, colours):
   return Section(
       'Cost by the length of the image', [length(numbers, colours)],
-      f'LLM prefill of a prompt of {numbers["text"]} text tokens. '
+      f'LLM prefill of a prompt of {numbers["text"]} text tokens, of plans and '
+      f'of the base with fewer visual tokens (dashed). '
       f'{numbers["accounting"]}', {})
 
 
@@ -275,8 +276,9 @@ def length(numbers, colours) -> str:
            ylabel=f'{unit} (log)', xlim=(lengths[0], lengths[-1] * 3))
     for name, y in curves.items():
       ax.plot(lengths, [v / scale for v in y], label=name,
-              color=colours.get(name, canvas.SOFT))
-    ax.legend(frameon=False, fontsize=8, loc='upper left')
+              color=colours.get(name) or canvas.method(name),
+              linestyle='--' if ':' in name else '-')
+    ax.legend(frameon=False, fontsize=7.5, loc='upper left', ncols=2)
     ax.xaxis.set_major_formatter(lambda v, _: f'{v:,.0f}')
     ax.yaxis.set_major_formatter(lambda v, _: f'{v:,.6g}')
   return canvas.svg('cost by visual tokens', 4.5, 3.6, draw)

@@ -94,8 +94,12 @@ def colour(colours, name: str) -> str:
 
 def reduced(scores) -> dict[str, str]:
   """Colours of those with fewer visual tokens: a method has one."""
-  return {s.name: METHODS.get(s.method.partition(':')[0], SOFT)
-          for s in scores if s.method}
+  return {s.name: method(s.method) for s in scores if s.method}
+
+
+def method(name: str) -> str:
+  """Colour of a token reduction, as reduction.py writes it."""
+  return METHODS.get(name.partition(':')[0], SOFT)
 
 
 def on(colour: str) -> str:

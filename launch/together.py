@@ -1,0 +1,59 @@
+"""Jobs that a launcher runs beside each other, and the page they end in."""
+
+import pathlib
+import shlex
+import signal
+import subprocess
+import sys
+
+from visor_jax import log
+from visor_jax.report import page
+from visor_jax.report import tables
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def run(what: str, line, running: list, output: pathlib.Path | None = None
+        ) -> bool:
+  """Runs a command; whether it went well.
+
+  Args:
+    what: it is, for the console.
+    line: the command.
+    running: those that run now, see `pass_on`.
+    output: a file that what it prints is added to; None for the console.
+  """
+  log.say(f'{what}: {shlex.join(line)}')
+  to = output and output.open('a')
+  process = subprocess.Popen(line, cwd=ROOT, stdout=to, stderr=to)
+  running.append(process)
+  code = process.wait()
+  running.remove(process)
+  if to:
+    to.close()
+  log.say(f'{what}: ' + ('done' if code == 0 else f'ended with code {code}' + (
+      f', see {output}' if output else '')))
+  return code == 0
+
+
+def pass_on(running: list) -> None:
+  """Sends SIGTERM and SIGINT on to those that run when it comes, and ends."""
+  def stop(number, _):
+    for process in running:
+      process.send_signal(number)
+    sys.exit(128 + number)
+
+  for number in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(number, stop)
+
+
+def report(out: pathlib.Path, folders) -> None:
+  """One page of the results in folders, where there are any."""
+  files = [folder / 'results.jsonl' for folder in folders]
+  text = ''.join(f.read_text() for f in files if f.exists())
+  if text:
+    log.write_atomic(out / 'results.jsonl', text)
+    rows = log.read_jsonl(out / 'results.jsonl')
+    said = tables.summary(rows), tables.rivals(rows)
+    print('\n\n'.join(filter(None, said)))
+    log.say(f'report: {page.write(out, out / "report")}')
