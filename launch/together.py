@@ -1,5 +1,6 @@
 """Jobs that a launcher runs beside each other, and the page they end in."""
 
+import os
 import pathlib
 import shlex
 import signal
@@ -11,6 +12,8 @@ from visor_jax.report import page
 from visor_jax.report import tables
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+# Large pages: on CPU a quarter less time, most of it the kernel's.
+ENV = {'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=1'}
 
 
 def run(what: str, line, running: list, output: pathlib.Path | None = None
@@ -25,7 +28,8 @@ def run(what: str, line, running: list, output: pathlib.Path | None = None
   """
   log.say(f'{what}: {shlex.join(line)}')
   to = output and output.open('a')
-  process = subprocess.Popen(line, cwd=ROOT, stdout=to, stderr=to)
+  process = subprocess.Popen(line, cwd=ROOT, stdout=to, stderr=to,
+                             env=ENV | os.environ)
   running.append(process)
   code = process.wait()
   running.remove(process)

@@ -23,6 +23,7 @@ def cost(scores, group: str, colours) -> str:
   means = [m for s in scores for m in s.means.values()]
   scale, unit = tables.flops_unit(m.flops for m in means)
   here = [s for s in scores if group in s.means]
+  methods = {(s.method.partition(':')[0], s.rival) for s in here if s.method}
 
   def draw(ax):
     best = average.front([s for s in here if s.fixed], group)
@@ -57,7 +58,11 @@ def cost(scores, group: str, colours) -> str:
            xlabel=f'LLM prefill, {unit} per question (log)',
            ylim=(low - .12 * (high - low) - 1, high + .08 * (high - low) + 1))
     _log_x(ax, [m.flops / scale for m in means])
-  return canvas.svg(f'accuracy against cost, {group}', 4.5, 3.4, draw)
+    if methods:
+      ax.figure.legend(loc='outside lower center', ncols=3, frameon=False,
+                       fontsize=7.5)
+  return canvas.svg(f'accuracy against cost, {group}', 4.5,
+                    3.4 + .06 * len(methods), draw)
 
 
 def _reduced(ax, scores, group, scale, colours):
@@ -74,9 +79,7 @@ def _reduced(ax, scores, group, scale, colours):
     y = [100 * s.means[group].accuracy for s in some]
     ax.plot(x, y, 'D-' if some[0].rival else 'P:', color=colours[some[0].name],
             markersize=5, linewidth=.9, markeredgecolor=canvas.PAPER,
-            markeredgewidth=.6, zorder=2)
-    ax.annotate(who, (x[0], y[0]), (-4, 3), textcoords='offset points',
-                ha='right', fontsize=7, color=colours[some[0].name])
+            markeredgewidth=.6, zorder=2, label=who)
 
 
 def heat(rows, scores, colours) -> str:
