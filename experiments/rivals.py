@@ -7,7 +7,8 @@ runs this file three times and joins the results in one page, or one at a time:
   python -m visor_jax.main --config=experiments/rivals.py:run=visor --workdir=W
   ... run=dense   the dense base, taught everything, answers with every method
                   that needs no training, at several settings
-  ... run=m3      the dense base with pooled tokens, a scale drawn a step
+  ... run=m3      the dense base for half of the steps, then with pooled
+                  tokens, all scales every step
   ... run=tr2     VISOR on tokens packed 2x, run=tr4 4x
 
 The recipe is that of quickstart.py. Every run takes its 2,190 steps of answers
@@ -81,5 +82,6 @@ def _dense(c, run, part):
   c.eval.plans = 'base'
   if run == 'm3':
     c.model.reduce = c.eval.reduce = SCALES
+    c.base.whole = 0.5  # as published, scales are taught to a trained model
   else:
     c.eval.reduce = '+'.join(FREE)

@@ -44,8 +44,13 @@ def question(number):
 
 
 def batches(numbers, size, shape):
-  """The questions in that order; the last batch is filled up."""
-  for first in range(0, len(numbers), size):
+  """The questions in that order; the last batch is filled up.
+
+  `shape` is one for all, or several that take turns.
+  """
+  shapes = shape if isinstance(shape, list) else [shape]
+  for turn, first in enumerate(range(0, len(numbers), size)):
+    shape = shapes[turn % len(shapes)]
     some = numbers[first:first + size]
     ids = [*some, *[None] * (size - len(some))]
     yield ids, rows.batch(*((question(i or 0),) for i in ids), shape=shape,
@@ -169,7 +174,8 @@ SAME = lambda numbers: numbers
 
 def test_answers_do_not_depend_on_their_company():
   numbers = list(range(24))
-  compared, ties, _ = check(numbers, ((BACK, 3, LARGE),), LAYOUT.plans)
+  compared, ties, _ = check(
+      numbers, ((BACK, 3, [LARGE, SMALL]),), LAYOUT.plans)
   assert compared > 3 * len(numbers)  # two plans, packed, and routed
   assert ties < len(numbers) / 4  # or this would prove little
 
@@ -195,7 +201,7 @@ def test_a_near_tie_is_counted_and_any_other_difference_fails():
 def test_answers_do_not_depend_on_their_company_500_times():
   numbers = list(range(500))
   shuffled = lambda n: np.random.default_rng(0).permutation(n).tolist()
-  settings = ((SAME, 1, SMALL), (SAME, 8, SMALL), (BACK, 3, LARGE),
+  settings = ((SAME, 1, SMALL), (SAME, 8, [SMALL, LARGE]), (BACK, 3, LARGE),
               (shuffled, 64, LARGE), (shuffled, 17, dataclasses.replace(
                   LARGE, text=64, visual=96, tiles=5)))
   compared, ties, routed = check(numbers, settings, (None, *LAYOUT.plans))

@@ -9,6 +9,7 @@ import pytest
 from tests import tiny
 from visor_jax import main
 from visor_jax import mesh as mesh_lib
+from visor_jax import reduction
 from visor_jax import stages
 from visor_jax import step as step_lib
 from visor_jax import train
@@ -27,9 +28,9 @@ def test_a_step_trains_with_all_reductions():
   params = make()
 
   def value(reduce):
-    c.model.reduce = reduce
-    return jax.jit(train._loss(c, model, stages.STAGES['base'], ()))(
-        params, batch, None)
+    loss = train._loss(c, model, stages.STAGES['base'], (),
+                       reduction.parse(reduce))
+    return jax.jit(loss)(params, batch, None)
 
   whole, fewer, both = map(value, ('m3:1', 'm3:5', 'm3:1+m3:5'))
   assert abs(whole[0] - fewer[0]) > 1e-3
@@ -37,11 +38,19 @@ def test_a_step_trains_with_all_reductions():
       both, jax.tree.map(lambda a, b: (a + b) / 2, whole, fewer), rtol=1e-5)
 
 
+def test_the_first_steps_may_see_all_tokens():
+  c = tiny.get_config()
+  c.model.reduce, c.base.whole = 'm3:2+pack:2', .25
+  at = train._reduced_at(c, stages.STAGES['base'])
+  assert [at(i) == (None,) for i in range(12)] == [True] * 3 + [False] * 9
+  assert list(map(str, at(3))) == ['m3:2', 'pack:2']
+
+
 @pytest.mark.drill
 def test_a_run_with_token_reduction(tmp_path):
   """A step has all scales; results name their method and what it saves."""
   c = tiny.get_config('stage=base+eval+report')
-  c.model.reduce = 'm3:1+m3:2'
+  c.model.reduce, c.base.whole = 'm3:1+m3:2', .5
   c.eval.reduce = 'm3:2+fastv:1:0.5+visionzip:1/2'
   c.eval.plans = 'base'
   main.run(c, tmp_path)

@@ -32,6 +32,7 @@ def _stage(train_plan: str) -> ml_collections.ConfigDict:
   c.final = 0.0  # the cosine ends at this share of the learning rate
   c.plan = train_plan  # of each step: base, viable, or one as max, min, 0,2
   c.max_share = 0.0  # with plan viable: this share of steps runs the largest
+  c.whole = 0.0  # share of the steps, the first, that model.reduce leaves alone
   c.sources = ()  # of this stage; () for those of data
   return c
 
@@ -292,7 +293,8 @@ _CHOICES = {
 
 _SHARES = ('label.threshold', 'label.held_out', 'policy.keep',
            'data.bad') + tuple(
-    f'{s}.{key}' for s in STAGES for key in ('warmup', 'final', 'max_share'))
+    f'{s}.{key}' for s in STAGES
+    for key in ('warmup', 'final', 'max_share', 'whole'))
 
 _POSITIVE = (
     'model.attention_chunk', 'model.loss_chunk', 'model.router.hidden',

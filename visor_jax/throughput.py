@@ -37,13 +37,12 @@ class Throughput:
     model: a models.visor.Visor.
     passes: (a, b) above; None leaves MFU out.
     share: of a batch's rows that this process sees; the others' are as full.
-    reductions: of the visual tokens; a step goes through the model with each.
     peak: FLOPs a second of a device; None for that of its data sheet.
   """
 
-  def __init__(self, model, passes, share: float = 1.0, reductions=(None,),
+  def __init__(self, model, passes, share: float = 1.0,
                peak: float | None = None):
-    self._passes, self._share, self._reductions = passes, share, reductions
+    self._passes, self._share = passes, share
     self._peak = peak or chips.peak(jax.devices()[0].device_kind)
     self._patches = model.size.vision.patches
     self._counts, self._since = collections.Counter(), None
@@ -52,12 +51,14 @@ class Throughput:
         cross_key_heads=model.cross_options.key_heads,
         last_visual=model.compute.last_visual))
 
-  def add(self, batch, plan) -> None:
+  def add(self, batch, plan, reduced=(None,)) -> None:
     """Counts a step.
 
     Args:
       batch: a Batch of numpy arrays, the rows of this process.
       plan: a tuple, or None for the base model.
+      reduced: reductions of the visual tokens; with each of them the step goes
+        through the model.
     """
     sizes = [(visual[segment], text[segment])
              for text, visual in zip(map(_lengths, batch.text_segment),
@@ -71,9 +72,9 @@ class Throughput:
       sees, says = self._passes
       tile = self._cost(plan, 0, 1, tiles=1)
       tiles = int(batch.used(self._patches).sum())
-      seen = len(self._reductions) * tiles * (tile.vision + tile.connector)
+      seen = len(reduced) * tiles * (tile.vision + tile.connector)
       said = sum(self._cost(plan, *size, reduction=one).llm_prefill
-                 for one in self._reductions for size in sizes)
+                 for one in reduced for size in sizes)
       self._counts['flops'] += sees * seen + says * said
 
   def take(self) -> tuple[dict[str, float], dict[str, float]]:

@@ -65,14 +65,16 @@ def train(config, name: str, workdir, mesh, suite, viable=(), labels=(),
       trained, frozen = optim.split(params, stage.trains)
       opt = jax.jit(tx.init, out_shardings=state_shardings.opt)(trained)
       state = step_lib.State(trained, frozen, opt)
-    compiled = jax.jit(
-        step_lib.trainer(_loss(config, model, stage, viable), tx,
+    compiled = functools.cache(lambda reduced: jax.jit(
+        step_lib.trainer(_loss(config, model, stage, viable, reduced), tx,
                          options.accumulate),
-        donate_argnums=0, out_shardings=(state_shardings, mesh_lib.whole(mesh)))
+        donate_argnums=0,
+        out_shardings=(state_shardings, mesh_lib.whole(mesh))))
     plan_at = _plan_at(config, stage, model.layout, viable)
+    reduced_at = _reduced_at(config, stage)
     own = len(mesh_lib.own(options.batch, mesh))
     throughput = throughput_lib.Throughput(
-        model, stage.passes, own / options.batch, _reductions(config))
+        model, stage.passes, own / options.batch)
     progress = log.Progress(name, options.steps)
     feed = _feed(config, stage, suite, labels, mesh, start)
     with (log.Metrics(
@@ -93,13 +95,13 @@ def train(config, name: str, workdir, mesh, suite, viable=(), labels=(),
           saved.wait()
           log.say(f'{name}: SIGTERM; the same command goes on from step {i}')
           sys.exit(preempt.EXIT)
-        plan = plan_at(i)
-        throughput.add(batch, plan)
+        plan, reduced = plan_at(i), reduced_at(i)
+        throughput.add(batch, plan, reduced)
         rows = mesh_lib.place(batch, mesh)
         if labels is not None:
           rows = rows, mesh_lib.place(labels, mesh)
         trace.step(i, functools.partial(jax.block_until_ready, numbers))
-        before, (state, numbers) = numbers, compiled(
+        before, (state, numbers) = numbers, compiled(reduced)(
             state, rows, None if plan is None else jnp.asarray(plan))
         wait.busy(functools.partial(jax.block_until_ready, numbers))
         jax.block_until_ready(before)  # or batches would pile up on the device
@@ -241,10 +243,10 @@ def _resume(saved, step, shapes, shardings, stage, tx, state_shardings):
   return step_lib.State(*optim.split(params, stage.trains), opt)
 
 
-def _loss(config, model, stage, viable):
+def _loss(config, model, stage, viable, reduced=(None,)):
   """(params, rows, plan) -> (loss, metrics); policy's rows have labels.
 
-  Of several token reductions the mean, as M3 is trained.
+  With several token reductions the mean, as M3 is trained.
   """
   def of(model, params, rows, plan):
     if stage.loss == 'policy':
@@ -252,14 +254,9 @@ def _loss(config, model, stage, viable):
     return step_lib.answer_loss(
         model, params, rows, plan, config.model.loss_chunk)
 
-  each = [model.clone(reduction=one) for one in _reductions(config)]
+  each = [model.clone(reduction=one) for one in reduced]
   return lambda *args: jax.tree.map(
       lambda *x: sum(x) / len(x), *(of(one, *args) for one in each))
-
-
-def _reductions(config):
-  """Of the visual tokens, all of which a step trains with; None for none."""
-  return reductions.parse(config.model.reduce) or (None,)
 
 
 def _plan_at(config, stage, layout: plans.Layout, viable):
@@ -271,3 +268,11 @@ def _plan_at(config, stage, layout: plans.Layout, viable):
     return lambda i: plans.plan_at(config.seed, i, viable, options.max_share)
   selection, = plans.parse(options.plan, layout)
   return lambda i: selection.plan
+
+
+def _reduced_at(config, stage):
+  """step -> the token reductions that it trains with; None for none."""
+  options = config[stage.name]
+  reduced = reductions.parse(config.model.reduce) or (None,)
+  return lambda i: (
+      reduced if i >= round(options.whole * options.steps) else (None,))

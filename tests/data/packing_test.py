@@ -133,3 +133,38 @@ def test_stack_keeps_the_order_of_rows():
   for name, x in batch.fields().items():
     np.testing.assert_array_equal(x[0], one[name])
     np.testing.assert_array_equal(x[1], two[name])
+
+
+SEGMENTS = [segment('a', source=[0, 2, 1]), segment('b c', 'a', tiles=2),
+            segment('a', tiles=0)]
+
+
+@pytest.mark.parametrize('talks', [
+    SEGMENTS[:1], SEGMENTS[1:2], SEGMENTS[2:], [SEGMENTS[0], SEGMENTS[2]]])
+def test_a_halved_row_is_one_that_was_packed_into_fewer_slots(talks):
+  few = dataclasses.replace(SHAPE, text=14, visual=9, tiles=2)
+  many = dataclasses.replace(SHAPE, text=2 * 14, visual=2 * 9 + 1, tiles=5)
+  wide, narrow = (packing.stack([packing.row(some, shape) for some in
+                                 (talks, SEGMENTS[:1])])
+                  for shape in (many, few))
+  assert packing.halvings(wide, SHAPE.patches) >= 1
+  found = packing.halved(wide, 1, SHAPE.patches)
+  for name, want in narrow.fields().items():
+    got = getattr(found, name)
+    assert got.dtype == want.dtype, name
+    np.testing.assert_array_equal(got, want, name)
+  same = packing.halved(wide, 0, SHAPE.patches)
+  assert all(np.array_equal(a, b) for a, b in zip(
+      same.fields().values(), wide.fields().values()))
+
+
+@pytest.mark.parametrize('shape,times', [
+    (dict(text=32, visual=24, tiles=8), 3), (dict(text=31), 2),
+    (dict(visual=23), 2), (dict(tiles=7), 3), (dict(text=7), 0),
+    (dict(text=400, visual=300, tiles=80), packing.HALVINGS)])
+def test_slots_are_halved_as_long_as_they_hold_every_row(shape, times):
+  """Needed are 4 text slots, 3 visual ones and a tile."""
+  shape = dict(text=32, visual=24, tiles=8) | shape
+  rows = [packing.row([s], dataclasses.replace(SHAPE, **shape)) for s in (
+      SEGMENTS[0], SEGMENTS[2])]
+  assert packing.halvings(packing.stack(rows), SHAPE.patches) == times

@@ -8,6 +8,8 @@ from visor_jax import batch as batch_lib
 from visor_jax.data import chat
 from visor_jax.data import images
 
+HALVINGS = 3
+
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
@@ -154,3 +156,54 @@ def stack(rows) -> batch_lib.Batch:
   """Rows of equal shape to a Batch."""
   return batch_lib.Batch(
       **{k: np.stack([r[k] for r in rows]) for k in batch_lib.NAMES})
+
+
+def halvings(batch: batch_lib.Batch, patches: int) -> int:
+  """How often all slots of a batch can be halved and still hold its rows.
+
+  At most HALVINGS times: few shapes are few programs.
+
+  Args:
+    batch: of numpy arrays.
+    patches: of a tile.
+  """
+  need = [int(n.max()) for n in (
+      batch.text(), batch.visual(), batch.used(patches))]
+  return max(times for times in range(HALVINGS + 1)
+             if all(n <= have for n, have in zip(need, _slots(batch, times))))
+
+
+def halved(batch: batch_lib.Batch, times: int, patches: int) -> batch_lib.Batch:
+  """The same rows in 1 / 2**times of the slots.
+
+  Args:
+    batch: of numpy arrays.
+    times: at most its `halvings`.
+    patches: of a tile.
+  """
+  text, visual, tiles = _slots(batch, times)
+  cut = lambda x, slots: x[:, :slots]
+  segment = dict(text=cut(batch.text_segment, text),
+                 visual=cut(batch.visual_segment, visual))
+  # What is left of the padding has the last places, text before visual.
+  behind = dict(
+      text=batch.visual()[:, None] + np.arange(text, dtype=np.int32),
+      visual=text + np.arange(visual, dtype=np.int32)[None])
+  place = {kind: np.where(
+      segment[kind] > 0,
+      cut(getattr(batch, f'{kind}_place'), segment[kind].shape[1]),
+      behind[kind]).astype(np.int32) for kind in segment}
+  newline = batch.tiles.shape[1] * patches
+  source = cut(batch.source, visual)
+  return dataclasses.replace(
+      batch, tokens=cut(batch.tokens, text), answer=cut(batch.answer, text),
+      text_segment=segment['text'], text_place=place['text'],
+      visual_segment=segment['visual'], visual_place=place['visual'],
+      tiles=cut(batch.tiles, tiles), weight=cut(batch.weight, visual),
+      source=np.where(source == newline, np.int32(tiles * patches), source))
+
+
+def _slots(batch, times):
+  """Of text, image and tiles, halved so often."""
+  return [max(1, have >> times) for have in (
+      batch.tokens.shape[1], batch.source.shape[1], batch.tiles.shape[1])]

@@ -117,13 +117,13 @@ def _draw(logits, sampling, key):
 
 def answers(model, params, batches, selection: plans.Selection,
             sampling: Sampling, key, viable=(), confidence=None):
-  """Answers to batches of prompts; those of one plan are answered together.
+  """Answers to batches of prompts; of one shape, those of one plan together.
 
   Args:
     model: a models.visor.Visor.
     params: nested.
-    batches: of (ids, Batch), all of one shape; rows with id None fill up. On
-      several processes a Batch is global and its ids those of all its rows.
+    batches: of (ids, Batch), all of as many rows; those with id None fill up.
+      On several processes a Batch is global and its ids those of all its rows.
     selection: which plan, or who chooses it.
     sampling: how to draw.
     key: of the draw.
@@ -144,11 +144,11 @@ def answers(model, params, batches, selection: plans.Selection,
       made = prefill(model, params, batch, selection.plan)
       yield finish(ids, made, selection.plan)
     return
-  waiting = {}  # plan -> ids, and a batch of rows that begins with theirs
+  waiting = {}  # plan, shape -> ids, and rows that begin with theirs
   resumed = lambda ids, rows, plan: finish(
       ids, resume(model, params, *rows, plan), plan)
   for ids, batch in batches:
-    size = len(ids)
+    size, shape = len(ids), (batch.tokens.shape, batch.source.shape)
     scores, routed = route(model, params, batch)
     # Groups are formed of the choices of all, or processes would part ways.
     luck = (_luck(batch, model.size.vision.patches)
@@ -157,7 +157,7 @@ def answers(model, params, batches, selection: plans.Selection,
     for number, plan in enumerate(viable):
       came = [i for i in np.flatnonzero(chosen == number)
               if ids[i] is not None]
-      held, rows = waiting.pop(plan, ([], (routed, batch)))
+      held, rows = waiting.pop((plan, shape), ([], (routed, batch)))
       everyone = held + [ids[i] for i in came]
       where = [*range(len(held)), *(size + i for i in came)]
       for first in range(0, len(everyone), size):
@@ -167,8 +167,8 @@ def answers(model, params, batches, selection: plans.Selection,
         if len(some) == size:
           yield resumed(some, picked, plan)
         else:
-          waiting[plan] = some, picked
-  for plan, (ids, rows) in waiting.items():
+          waiting[plan, shape] = some, picked
+  for (plan, _), (ids, rows) in waiting.items():
     yield resumed(ids + [None] * (size - len(ids)), rows, plan)
 
 

@@ -60,7 +60,7 @@ def _measure(subject, stream, selection, rows, size):
   model, params = subject.model, subject.params
   made = [subject.suite.prompt(stream, i)[0]
           for i in mesh_lib.own(size, subject.mesh)]
-  batch = mesh_lib.place(packing.stack(made), subject.mesh)
+  batch = run.placed(subject, packing.stack(made))
   sampling = generate.Sampling(1 + NEW, (-1,))  # no end: all tokens are made
   key, timer = jax.random.key(0), Timer()
   first = 0.0

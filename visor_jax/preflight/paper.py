@@ -129,8 +129,10 @@ def step(config, name: str, machine: machine_lib.Machine) -> Paper:
                                  sharding=mesh_lib.whole(mesh))
   viable = (model.layout.max,) * config.search.max_plans
   run = jax.jit(
-      step_lib.trainer(train._loss(config, model, stage, viable), tx,
-                       options.accumulate),
+      step_lib.trainer(
+          train._loss(config, model, stage, viable,
+                      train._reduced_at(config, stage)(options.steps)),
+          tx, options.accumulate),
       donate_argnums=0, out_shardings=(where, mesh_lib.whole(mesh)))
   return Paper(run, (state, batch, plan), mesh)
 
