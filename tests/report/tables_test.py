@@ -273,3 +273,7 @@ def test_the_page_says_where_visor_lies_below():
   assert 'below 1: fastv:2:0.5 (90.0 against 50.0 % of max)' in said
   assert '1 cost less than every plan' in said
   assert 'coarse group VISOR lies above **0 of 2**' in said
+
+
+def test_rivals_alone_say_nothing_of_visor():
+  assert tables.rivals(_rivals()) == ''

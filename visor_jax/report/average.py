@@ -125,14 +125,14 @@ def against(some, group: str) -> list[tuple[Score, Score | None]]:
   """Every rival, and the best of the plans and the router at its cost or less.
 
   None where all of them cost more. Only those that answered the same questions
-  are compared.
+  are compared; without plans and router there is nothing to say.
   """
-  found = []
-  for rival in (s for s in some if s.rival and group in s.means):
+  found, here = [], [s for s in some if group in s.means]
+  own = [s for s in here if s.fixed or s.name == 'router']
+  for rival in (s for s in here if s.rival and own):
     at_most = [
-        s for s in some if (s.fixed or s.name == 'router') and (
-            group in s.means and comparable(s, rival)
-            and s.means[group].flops <= rival.means[group].flops)]
+        s for s in own if comparable(s, rival)
+        and s.means[group].flops <= rival.means[group].flops]
     found.append((rival, max(
         at_most, key=lambda s: s.means[group].accuracy, default=None)))
   return found
