@@ -270,7 +270,7 @@ def test_a_rival_is_held_against_what_costs_no_more():
 def test_the_page_says_where_visor_lies_below():
   said = tables.rivals(_rows() + _rivals())
   assert ('On the fine group VISOR lies above **0 of 2** settings' in said)
-  assert 'below 1: fastv:2:0.5 (90.0 against 50.0 % of max)' in said
+  assert 'below 1: fastv:2:0.5 (90.0 against 50.0 % of max, at ' in said
   assert '1 cost less than every plan' in said
   assert 'coarse group VISOR lies above **0 of 2**' in said
 

@@ -124,11 +124,14 @@ def front(some, group: str = 'all') -> list[Score]:
 def against(some, group: str) -> list[tuple[Score, Score | None]]:
   """Every rival, and the best of the plans and the router at its cost or less.
 
+  Those with fewer visual tokens are among them.
+
   None where all of them cost more. Only those that answered the same questions
   are compared; without plans and router there is nothing to say.
   """
   found, here = [], [s for s in some if group in s.means]
-  own = [s for s in here if s.fixed or s.name == 'router']
+  own = [s for s in here if s.fixed or s.name == 'router' or (
+      s.method and not s.rival)]
   for rival in (s for s in here if s.rival and own):
     at_most = [
         s for s in own if comparable(s, rival)

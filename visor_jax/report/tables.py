@@ -171,7 +171,8 @@ def _against(scores, group: str) -> str:
       above += 1
     else:
       below.append(f'{rival.name} ({percent(its.accuracy)} against '
-                   f'{percent(mine.accuracy)} % of {best.name})')
+                   f'{percent(mine.accuracy)} % of {best.name}, at '
+                   f'{number(its.flops / mine.flops)} times its FLOPs)')
   said = (f'On the {group} group VISOR lies above **{above} of {met}** '
           'settings that drop visual tokens, at no more FLOPs than theirs, '
           f'level (within two standard errors) with {level}')
