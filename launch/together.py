@@ -12,7 +12,7 @@ from visor_jax.report import page
 from visor_jax.report import tables
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-# Large pages: on CPU a quarter less time, most of it the kernel's.
+# Large pages: on CPU up to a quarter less time, most of it the kernel's.
 ENV = {'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=1'}
 
 
@@ -43,7 +43,7 @@ def run(what: str, line, running: list, output: pathlib.Path | None = None
 def pass_on(running: list) -> None:
   """Sends SIGTERM and SIGINT on to those that run when it comes, and ends."""
   def stop(number, _):
-    for process in running:
+    for process in list(running):  # threads take out what ends
       process.send_signal(number)
     sys.exit(128 + number)
 

@@ -311,6 +311,24 @@ def test_a_batch_in_parts_comes_before_a_smaller_one(measured):
   assert 'full.batch' not in found['changes']
 
 
+def test_parts_that_do_not_divide_become_fewer(measured):
+  """Before the batch becomes another one."""
+  config = tiny.get_config('stage=full')
+  config.full.batch, config.full.accumulate = 32, 8
+  found = propose_lib.propose(config, 'full', machine(1e9))
+  assert found['changes'] == {'full.accumulate': 4}
+
+
+@pytest.mark.parametrize('reduce,whole,want', [
+    ('', .5, [None]), ('pack:2', 0., ['pack:2']), ('pack:2', .5, [None]),
+    ('m3:1+m3:5', .5, ['m3:1', 'm3:5']), ('m3:1+m3:5', 1., [None])])
+def test_the_step_is_the_one_with_most_visual_tokens(reduce, whole, want):
+  config = tiny.get_config('stage=full')
+  config.model.reduce, config.full.whole = reduce, whole
+  found = paper_lib.dearest(config, stages.STAGES['full'])
+  assert [one and str(one) for one in found] == want
+
+
 def test_a_batch_that_does_not_divide_is_helped(measured):
   config = tiny.get_config('stage=full')
   config.full.batch = 4

@@ -111,7 +111,7 @@ def _route(subject, rows, size):
   numbers = np.resize([r['index'] for r in rows], size)
   prompts = [subject.suite.prompt('label', int(numbers[i]))[0]
              for i in mesh_lib.own(size, subject.mesh)]
-  batch = mesh_lib.place(packing.stack(prompts), subject.mesh)
+  batch = run.placed(subject, packing.stack(prompts))
   scores, _ = generate.route(subject.model, subject.params, batch)
   tokens = [generate.whole(count)[:len(rows)].tolist()
             for count in (batch.visual(), batch.text())]

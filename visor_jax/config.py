@@ -83,8 +83,8 @@ def default() -> ml_collections.ConfigDict:
   d.row.tiles = 64
   d.row.prompts = 32
   d.prompt = ml_collections.ConfigDict()  # slots of a question asked alone
-  d.prompt.text = 1024
-  d.prompt.visual = 7424
+  d.prompt.text = 768
+  d.prompt.visual = 7424  # with text a multiple of 1024, to be halved
   d.prompt.tiles = 37
   d.window = 1024  # conversations that are packed together
   d.bad = 0.01  # share of bad records at which a run stops

@@ -148,7 +148,8 @@ def answers(model, params, batches, selection: plans.Selection,
   resumed = lambda ids, rows, plan: finish(
       ids, resume(model, params, *rows, plan), plan)
   for ids, batch in batches:
-    size, shape = len(ids), (batch.tokens.shape, batch.source.shape)
+    size, shape = len(ids), tuple(x.shape for x in (
+        batch.tokens, batch.source, batch.tiles))
     scores, routed = route(model, params, batch)
     # Groups are formed of the choices of all, or processes would part ways.
     luck = (_luck(batch, model.size.vision.patches)

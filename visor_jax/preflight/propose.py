@@ -162,7 +162,7 @@ def near(config, name: str, count: int, weights: Weights) -> list[Settings]:
           Settings(data, fsdp, tensor, batch, share, remat, parts)
           for batch, share, remat in itertools.product(
               _batches(now.batch, ways), shares, {now.remat, True})
-          for parts in _parts(batch, ways, now.accumulate)]
+          for parts in _divisors(batch // ways)]
   steps = lambda a, b: abs(math.log2(a / b))
   return sorted(found, key=lambda s: (
       -s.share, steps(s.batch, now.batch), s.tensor != now.tensor, s.tensor,
@@ -244,9 +244,3 @@ def _batches(batch, ways):
   halves = [batch >> i for i in range(batch.bit_length())]
   found = {b for b in halves if b and b % ways == 0}
   return found or {ways}
-
-
-def _parts(batch, ways, now):
-  """Parts of a batch that leave every way a row: as many as now, or more."""
-  found = [now << i for i in range(batch.bit_length())]
-  return [n for n in found if batch % (n * ways) == 0] or [1]

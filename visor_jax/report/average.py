@@ -60,6 +60,13 @@ class Score:
     return not (self.method or self.name.startswith(('base', 'router')))
 
   @property
+  def own(self) -> bool:
+    """VISOR: a plan or the router, if need be with fewer visual tokens."""
+    who = self.name.partition(' ')[0]
+    return not self.rival and (
+        who == 'router' or not who.startswith(('base', 'router')))
+
+  @property
   def rival(self) -> bool:
     """The base with fewer visual tokens."""
     return bool(self.method) and self.name == self.method
@@ -122,20 +129,18 @@ def front(some, group: str = 'all') -> list[Score]:
 
 
 def against(some, group: str) -> list[tuple[Score, Score | None]]:
-  """Every rival, and the best of the plans and the router at its cost or less.
-
-  Those with fewer visual tokens are among them.
+  """Every rival, and the best of VISOR's own at its cost or less.
 
   None where all of them cost more. Only those that answered the same questions
   are compared; without plans and router there is nothing to say.
   """
   found, here = [], [s for s in some if group in s.means]
-  own = [s for s in here if s.fixed or s.name == 'router' or (
-      s.method and not s.rival)]
-  for rival in (s for s in here if s.rival and own):
+  for rival in (s for s in here if s.rival):
+    own = [s for s in here if s.own and comparable(s, rival)]
+    if not own:
+      continue
     at_most = [
-        s for s in own if comparable(s, rival)
-        and s.means[group].flops <= rival.means[group].flops]
+        s for s in own if s.means[group].flops <= rival.means[group].flops]
     found.append((rival, max(
         at_most, key=lambda s: s.means[group].accuracy, default=None)))
   return found

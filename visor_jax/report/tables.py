@@ -174,7 +174,7 @@ def _against(scores, group: str) -> str:
                    f'{percent(mine.accuracy)} % of {best.name}, at '
                    f'{number(its.flops / mine.flops)} times its FLOPs)')
   said = (f'On the {group} group VISOR lies above **{above} of {met}** '
-          'settings that drop visual tokens, at no more FLOPs than theirs, '
+          'settings of other methods, at no more FLOPs than theirs, '
           f'level (within two standard errors) with {level}')
   said += f', and below {len(below)}: {"; ".join(below)}' if below else ''
   said += (f'. {cheaper} cost less than every plan' if cheaper else '') + '.'
