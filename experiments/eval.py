@@ -24,8 +24,9 @@ def get_config(arg=None):
   c.stage = 'eval+report' if arg.stage == 'all' else arg.stage
   c.model.dtype = 'bfloat16'
   c.data.suite = ''
-  # The largest image: 1.21 times nine tiles, 162 newlines, the base view; in
-  # all eight times a multiple of 128, in blocks of which kernels work.
+  # The largest image: 1.21 times nine tiles, 162 newlines, the base view. With
+  # the text 88 * 128 slots, so that an eighth is in blocks of 128, as kernels
+  # work.
   c.data.prompt.update(text=2048, visual=9216, tiles=40)
   c.eval.benchmarks = arg.benchmarks
   c.eval.plans = arg.plans

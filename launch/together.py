@@ -1,5 +1,6 @@
 """Jobs that a launcher runs beside each other, and the page they end in."""
 
+import contextlib
 import os
 import pathlib
 import shlex
@@ -12,7 +13,7 @@ from visor_jax.report import page
 from visor_jax.report import tables
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-# Large pages: on CPU up to a quarter less time, most of it the kernel's.
+# Large pages: less time on CPU, see docs/performance.md.
 ENV = {'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=1'}
 
 
@@ -27,14 +28,12 @@ def run(what: str, line, running: list, output: pathlib.Path | None = None
     output: a file that what it prints is added to; None for the console.
   """
   log.say(f'{what}: {shlex.join(line)}')
-  to = output and output.open('a')
-  process = subprocess.Popen(line, cwd=ROOT, stdout=to, stderr=to,
-                             env=ENV | os.environ)
-  running.append(process)
-  code = process.wait()
-  running.remove(process)
-  if to:
-    to.close()
+  with output.open('a') if output else contextlib.nullcontext() as to:
+    process = subprocess.Popen(line, cwd=ROOT, stdout=to, stderr=to,
+                               env=ENV | os.environ)
+    running.append(process)
+    code = process.wait()
+    running.remove(process)
   log.say(f'{what}: ' + ('done' if code == 0 else f'ended with code {code}' + (
       f', see {output}' if output else '')))
   return code == 0

@@ -15,6 +15,7 @@ from visor_jax import mesh as mesh_lib
 from visor_jax import optim
 from visor_jax import stages
 from visor_jax import step
+from visor_jax.data import packing
 from visor_jax.preflight import __main__ as preflight
 from visor_jax.preflight import hlo
 from visor_jax.preflight import machine as machine_lib
@@ -325,7 +326,9 @@ def test_parts_that_do_not_divide_become_fewer(measured):
 def test_the_step_is_the_one_with_most_visual_tokens(reduce, whole, want):
   config = tiny.get_config('stage=full')
   config.model.reduce, config.full.whole = reduce, whole
-  found = paper_lib.dearest(config, stages.STAGES['full'])
+  stage = stages.STAGES['full']
+  found = paper_lib.dearest(
+      config, stage, packing.stack([paper_lib.row(config, stage)]))
   assert [one and str(one) for one in found] == want
 
 

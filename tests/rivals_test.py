@@ -24,7 +24,6 @@ def test_a_step_trains_with_all_reductions():
   load = digits.Suite(c.seed, **c.data.digits).training('base')
   batch = packing.stack([load(i)[0] for i in range(4)])
   make, _, _ = step_lib.init(model, c.seed, batch, mesh_lib.make())
-
   params = make()
 
   def value(reduce):

@@ -243,7 +243,7 @@ def _resume(saved, step, shapes, shardings, stage, tx, state_shardings):
   return step_lib.State(*optim.split(params, stage.trains), opt)
 
 
-def _loss(config, model, stage, viable, reduced=(None,)):
+def _loss(config, model, stage, viable, reduced):
   """(params, rows, plan) -> (loss, metrics); policy's rows have labels.
 
   With several token reductions the mean, as M3 is trained.

@@ -43,8 +43,6 @@ from visor_jax.analysis import lengths
 from visor_jax.analysis import unseen
 from visor_jax.eval import run
 
-METHODS = 'visionzip-64+vispruner-64+m3-36+pack:2+fastv+pyramiddrop'
-
 
 class Desk:
   """A workdir that is open for analysis.
@@ -151,7 +149,8 @@ def _parser():
            'policy.without, or one of each group')
   add('--text', type=int, default=60, metavar='N',
       help='text tokens of length; default: %(default)s')
-  add('--reduce', default=METHODS, metavar='METHODS',
+  add('--reduce', metavar='METHODS',
+      default='visionzip-64+vispruner-64+m3-36+pack:2+fastv+pyramiddrop',
       help='token reductions of length, in the grammar of reduction.py; '
            'default: %(default)s')
   add('--batch', type=int, metavar='N', help='questions answered at a time')

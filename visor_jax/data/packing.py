@@ -182,25 +182,23 @@ def halved(batch: batch_lib.Batch, times: int, patches: int) -> batch_lib.Batch:
     patches: of a tile.
   """
   text, visual, tiles = _slots(batch, times)
-  cut = lambda x, slots: x[:, :slots]
-  segment = dict(text=cut(batch.text_segment, text),
-                 visual=cut(batch.visual_segment, visual))
-  # What is left of the padding has the last places, text before visual.
-  behind = dict(
-      text=batch.visual()[:, None] + np.arange(text, dtype=np.int32),
-      visual=text + np.arange(visual, dtype=np.int32)[None])
-  place = {kind: np.where(
-      segment[kind] > 0,
-      cut(getattr(batch, f'{kind}_place'), segment[kind].shape[1]),
-      behind[kind]).astype(np.int32) for kind in segment}
-  newline = batch.tiles.shape[1] * patches
-  source = cut(batch.source, visual)
-  return dataclasses.replace(
-      batch, tokens=cut(batch.tokens, text), answer=cut(batch.answer, text),
-      text_segment=segment['text'], text_place=place['text'],
-      visual_segment=segment['visual'], visual_place=place['visual'],
-      tiles=cut(batch.tiles, tiles), weight=cut(batch.weight, visual),
-      source=np.where(source == newline, np.int32(tiles * patches), source))
+  slots = dict.fromkeys(
+      ('tokens', 'answer', 'text_segment', 'text_place'), text)
+  slots |= dict.fromkeys(
+      ('visual_segment', 'visual_place', 'source', 'weight'), visual)
+  slots['tiles'] = tiles
+  cut = {name: getattr(batch, name)[:, :n] for name, n in slots.items()}
+
+  def place(kind, padding):
+    return np.where(cut[f'{kind}_segment'] > 0, cut[f'{kind}_place'],
+                    padding).astype(np.int32)
+
+  newline = cut['source'] == batch.tiles.shape[1] * patches
+  return dataclasses.replace(batch, **cut | dict(
+      # What is left of the padding has the last places, text before visual.
+      text_place=place('text', batch.visual()[:, None] + np.arange(text)),
+      visual_place=place('visual', text + np.arange(visual)),
+      source=np.where(newline, np.int32(tiles * patches), cut['source'])))
 
 
 def _slots(batch, times):

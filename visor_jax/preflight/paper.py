@@ -130,20 +130,21 @@ def step(config, name: str, machine: machine_lib.Machine) -> Paper:
   viable = (model.layout.max,) * config.search.max_plans
   run = jax.jit(
       step_lib.trainer(
-          train._loss(config, model, stage, viable, dearest(config, stage)),
+          train._loss(config, model, stage, viable,
+                      dearest(config, stage, batch)),
           tx, options.accumulate),
       donate_argnums=0, out_shardings=(where, mesh_lib.whole(mesh)))
   return Paper(run, (state, batch, plan), mesh)
 
 
-def dearest(config, stage) -> tuple:
+def dearest(config, stage, batch) -> tuple:
   """The token reductions of that step whose visual tokens are most."""
   at, steps = train._reduced_at(config, stage), config[stage.name].steps
-  vision, filled = config_lib.size(config).vision, row(config, stage)
-  count, tiles = len(filled['source']), len(filled['tiles'])
+  grid = config_lib.size(config).vision.grid
+  count, tiles = batch.source.shape[1], batch.tiles.shape[1]
 
   def visual(reduced):
-    return sum(one.slots(count, tiles, vision.grid) if one and one.early
+    return sum(one.slots(count, tiles, grid) if one and one.early
                else count for one in reduced)
 
   return max(at(0), at(max(steps - 1, 0)), key=visual)

@@ -50,19 +50,14 @@ class Settings:
 
   def changes(self, config, name: str) -> dict:
     """{key: value} of what differs from a config."""
-    wanted = {f'mesh.{axis}': getattr(self, axis) for axis in mesh_lib.AXES}
-    wanted |= {f'{name}.batch': self.batch, 'model.remat': self.remat,
-               f'{name}.accumulate': self.accumulate}
-    if self.share < 1:
-      wanted |= {f'data.row.{s}': _slots(config, s, self.share) for s in _SLOTS}
-    count = self.data * self.fsdp * self.tensor
-    now = {f'mesh.{a}': n for a, n in
-           machine_lib.shape_of(config, count).items()}
-    now |= {f'{name}.batch': config[name].batch,
-            'model.remat': config.model.remat,
-            f'{name}.accumulate': config[name].accumulate}
-    now |= {f'data.row.{s}': config.data.row[s] for s in _SLOTS}
-    return {k: v for k, v in wanted.items() if v != now[k]}
+    keys = lambda s: {
+        **{f'mesh.{axis}': getattr(s, axis) for axis in mesh_lib.AXES},
+        f'{name}.batch': s.batch, 'model.remat': s.remat,
+        f'{name}.accumulate': s.accumulate,
+        **{f'data.row.{slot}': _slots(config, slot, s.share)
+           for slot in _SLOTS}}
+    now = keys(asked(config, name, self.data * self.fsdp * self.tensor))
+    return {k: v for k, v in keys(self).items() if v != now[k]}
 
 
 def asked(config, name: str, count: int) -> Settings:
@@ -118,18 +113,20 @@ class Estimate:
 
   def learn(self, s: Settings, temporaries: float) -> None:
     """Takes a measurement in, of bytes beside the step's arguments."""
-    self._row = max(0., temporaries - self._gradients(s)) / self._rows(s)
+    trained, _ = self._weights.held(s)
+    self._row = max(
+        0., temporaries - self._gradients(s) * trained) / self._rows(s)
 
   def __call__(self, s: Settings) -> float:
     """Bytes."""
     trained, frozen = self._weights.held(s)
     # Parameters and two moments, float32 as gradients are.
-    return (3 * trained + frozen + self._gradients(s)
+    return ((3 + self._gradients(s)) * trained + frozen
             + self._row * self._rows(s))
 
   def _gradients(self, s):
-    """Of the batch and, where it comes in parts, of a part."""
-    return self._weights.held(s)[0] * (1 + (s.accumulate > 1))
+    """How many are held: the batch's and, where it comes in parts, a part's."""
+    return 1 + (s.accumulate > 1)
 
   def _rows(self, s):
     """Rows of a device, weighed by what they take.

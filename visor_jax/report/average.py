@@ -61,7 +61,7 @@ class Score:
 
   @property
   def own(self) -> bool:
-    """VISOR: a plan or the router, if need be with fewer visual tokens."""
+    """VISOR: a plan, or the router without a target; with any reduction."""
     who = self.name.partition(' ')[0]
     return not self.rival and (
         who == 'router' or not who.startswith(('base', 'router')))

@@ -23,7 +23,7 @@ def cost(scores, group: str, colours) -> str:
   means = [m for s in scores for m in s.means.values()]
   scale, unit = tables.flops_unit(m.flops for m in means)
   here = [s for s in scores if group in s.means]
-  methods = {(s.method.partition(':')[0], s.rival) for s in here if s.method}
+  sweeps = _sweeps(here)
 
   def draw(ax):
     best = average.front([s for s in here if s.fixed], group)
@@ -35,7 +35,7 @@ def cost(scores, group: str, colours) -> str:
                       100 * s.means[group].accuracy)
                      for s in plain if s.name.startswith('router'))
     ax.plot(*zip(*routers), color=canvas.ROUTER, linewidth=1, zorder=2)
-    _reduced(ax, [s for s in here if s.method], group, scale, colours)
+    _reduced(ax, sweeps, group, scale, colours)
     for score in plain:
       mean = score.means[group]
       x, y = mean.flops / scale, 100 * mean.accuracy
@@ -58,21 +58,26 @@ def cost(scores, group: str, colours) -> str:
            xlabel=f'LLM prefill, {unit} per question (log)',
            ylim=(low - .12 * (high - low) - 1, high + .08 * (high - low) + 1))
     _log_x(ax, [m.flops / scale for m in means])
-    if methods:
+    if sweeps:
       ax.figure.legend(loc='outside lower center', ncols=3, frameon=False,
                        fontsize=7.5)
   return canvas.svg(f'accuracy against cost, {group}', 4.5,
-                    3.4 + .06 * len(methods), draw)
+                    3.4 + .06 * len(sweeps), draw)
 
 
-def _reduced(ax, scores, group, scale, colours):
-  """Those with fewer visual tokens, a line for the settings of a method."""
+def _sweeps(scores):
+  """{label: scores with fewer visual tokens}, the settings of a method."""
   sweeps = {}
-  for score in scores:
+  for score in (s for s in scores if s.method):
     who = score.method.partition(':')[0]
     # On a plan or the router one setting is compared over plans.
     sweeps.setdefault(who if score.rival else f'VISOR + {score.method}',
                       []).append(score)
+  return sweeps
+
+
+def _reduced(ax, sweeps, group, scale, colours):
+  """A line for each of `_sweeps`."""
   for who, some in sweeps.items():
     some = sorted(some, key=lambda s: s.means[group].flops)
     x = [s.means[group].flops / scale for s in some]
