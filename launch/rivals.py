@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run from anywhere, installed or not
 
 from launch import together  # noqa: E402
-from visor_jax import log  # noqa: E402
+from visor_jax.runtime import console  # noqa: E402
 
 
 def main(argv=None) -> int:
@@ -38,7 +38,7 @@ def main(argv=None) -> int:
 
   def one(name) -> bool:
     if (out / name / 'results.jsonl').exists():
-      log.say(f'{name}: done before')
+      console.say(f'{name}: done before')
       return True
     line = [sys.executable, '-m', 'visor_jax.main',
             f'--config={ROOT}/experiments/rivals.py:run={name},'

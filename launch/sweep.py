@@ -39,13 +39,14 @@ sys.path.insert(0, str(ROOT))  # run from anywhere, installed or not
 
 from launch import together  # noqa: E402
 from visor_jax import config as config_lib  # noqa: E402
-from visor_jax import log  # noqa: E402
 from visor_jax import main as main_lib  # noqa: E402
-from visor_jax import plan as plans  # noqa: E402
-from visor_jax import search  # noqa: E402
-from visor_jax import step as step_lib  # noqa: E402
 from visor_jax.eval import generate  # noqa: E402
 from visor_jax.eval import run as run_lib  # noqa: E402
+from visor_jax.jobs import search  # noqa: E402
+from visor_jax.runtime import console
+from visor_jax.runtime import files  # noqa: E402
+from visor_jax.spec import plan as plans  # noqa: E402
+from visor_jax.training import step as step_lib  # noqa: E402
 
 _BUDGETS = flags.DEFINE_list('budgets', None, 'Shares of the FLOPs of max.')
 _ON = flags.DEFINE_enum('on', 'local', ('local', 'slurm', 'gke'), 'Where.')
@@ -123,7 +124,7 @@ def command(name: str, workdir, given) -> list[str]:
 def run(what: str, line, running) -> bool:
   """Runs a command, or says what would run; whether it went well."""
   if _DRY_RUN.value:
-    log.say(f'{what}: {shlex.join(line)}')
+    console.say(f'{what}: {shlex.join(line)}')
     return True
   return together.run(what, line, running)
 
@@ -157,22 +158,22 @@ def sweep(config, out, given, running) -> bool:
     if not run('shared', command('shared', shared, [*given, stages]), running):
       return False
     if not _DRY_RUN.value:
-      log.write_atomic(done, '')
+      files.write_atomic(done, '')
   searched = do == 'eval' and (shared.exists() or not _DRY_RUN.value)
   share = costs(config, search.load(shared) if searched else ())
   chosen = {}
   for budget in _BUDGETS.value:
     plan = choose(float(budget), share)
-    log.say(f'budget {budget}: plan {plans.name(plan)}, '
+    console.say(f'budget {budget}: plan {plans.name(plan)}, '
             f'{share[plan]:.3f} of max\'s LLM prefill FLOPs')
     if plan in chosen:
-      log.say(f'budget {budget}: means the plan of {chosen[plan]}')
+      console.say(f'budget {budget}: means the plan of {chosen[plan]}')
     chosen.setdefault(plan, budget)
 
   def one(plan, budget):
     folder = out / f'budget-{budget}'
     if (folder / 'results.jsonl').exists():
-      log.say(f'budget {budget}: done before')
+      console.say(f'budget {budget}: done before')
       return True
     if not _DRY_RUN.value:
       link(folder, shared.absolute(), common)

@@ -8,9 +8,10 @@ import signal
 import subprocess
 import sys
 
-from visor_jax import log
 from visor_jax.report import page
 from visor_jax.report import tables
+from visor_jax.runtime import console
+from visor_jax.runtime import files as files_lib
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Large pages: less time on CPU, see docs/performance.md.
@@ -27,14 +28,14 @@ def run(what: str, line, running: list, output: pathlib.Path | None = None
     running: those that run now, see `pass_on`.
     output: a file that what it prints is added to; None for the console.
   """
-  log.say(f'{what}: {shlex.join(line)}')
+  console.say(f'{what}: {shlex.join(line)}')
   with output.open('a') if output else contextlib.nullcontext() as to:
     process = subprocess.Popen(line, cwd=ROOT, stdout=to, stderr=to,
                                env=ENV | os.environ)
     running.append(process)
     code = process.wait()
     running.remove(process)
-  log.say(f'{what}: ' + ('done' if code == 0 else f'ended with code {code}' + (
+  console.say(f'{what}: ' + ('done' if code == 0 else f'ended with code {code}' + (
       f', see {output}' if output else '')))
   return code == 0
 
@@ -55,8 +56,8 @@ def report(out: pathlib.Path, folders) -> None:
   files = [folder / 'results.jsonl' for folder in folders]
   text = ''.join(f.read_text() for f in files if f.exists())
   if text:
-    log.write_atomic(out / 'results.jsonl', text)
-    rows = log.read_jsonl(out / 'results.jsonl')
+    files_lib.write_atomic(out / 'results.jsonl', text)
+    rows = files_lib.read_jsonl(out / 'results.jsonl')
     said = tables.summary(rows), tables.rivals(rows)
     print('\n\n'.join(filter(None, said)))
-    log.say(f'report: {page.write(out, out / "report")}')
+    console.say(f'report: {page.write(out, out / "report")}')

@@ -11,12 +11,13 @@ import jax
 from jax import numpy as jnp
 import pytest
 
-from visor_jax import batch as batch_lib
 from visor_jax import config as config_lib
-from visor_jax import mesh as mesh_lib
-from visor_jax import optim
-from visor_jax import stages
-from visor_jax import step
+from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.runtime import param_paths
+from visor_jax.spec import batch as batch_lib
+from visor_jax.training import optim
+from visor_jax.training import stages
+from visor_jax.training import step
 
 FOLDER = pathlib.Path(__file__).parents[1] / 'experiments'
 FILES = sorted(p.name for p in FOLDER.glob('*.py'))
@@ -164,7 +165,7 @@ def test_a_train_step_fits_together(paper, plan):
   config = load('llava_ov.py', f'size={size}')
   bits = None if plan == 'base' else jnp.asarray(model.layout.max)
   tx = optim.make(config.optim, config.full)
-  trained, frozen = optim.split(shapes, stages.STAGES['full'].trains)
+  trained, frozen = param_paths.split(shapes, stages.STAGES['full'].trains)
   state = step.State(trained, frozen, jax.eval_shape(tx.init, trained))
   act = step.trainer(lambda params, batch, bits: step.answer_loss(
       model, params, batch, bits), tx)

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from visor_jax import flops
-from visor_jax import plan as plans
-from visor_jax import reduction
-from visor_jax import sizes
 from visor_jax.flops import __main__ as command
+from visor_jax.flops import cost as flops
+from visor_jax.reduction import grammar
+from visor_jax.spec import plan as plans
+from visor_jax.spec import sizes
 
 # LLaVA-OneVision makes 7353 tokens of 31 tiles of a page at 200 dpi.
 PAGE = ('--size=0.5b', '--image=2200x1700', '--text=60')
@@ -52,7 +52,7 @@ def test_token_reduction_is_of_the_base(capsys):
   size, layout = sizes.get('0.5b'), plans.visor(24)
   for row in found[2:]:
     want = flops.cost(size, layout, None, 576, 60,
-                      reduction=reduction.parse(row['method'])[0])
+                      reduction=grammar.parse(row['method'])[0])
     assert row['llm_prefill'] == want.llm_prefill > want.rating > 0
     assert row['flops_saved'] == found[0]['llm_prefill'] / want.llm_prefill
     assert row['cache_bytes'] < found[0]['cache_bytes']

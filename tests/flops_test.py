@@ -10,15 +10,15 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from visor_jax import batch as batch_lib
-from visor_jax import flops
-from visor_jax import plan as plans
-from visor_jax import sizes
-from visor_jax.models import cross
-from visor_jax.models import geometry
-from visor_jax.models import llm
+from visor_jax.flops import cost as flops
+from visor_jax.models import cross_attention
+from visor_jax.models import decoder
 from visor_jax.models import router
+from visor_jax.models import token_layout
 from visor_jax.models import visor
+from visor_jax.spec import batch as batch_lib
+from visor_jax.spec import plan as plans
+from visor_jax.spec import sizes
 
 # paper.md, "FLOPs (C)": multiply-adds; 60 text tokens, 8, 4, 2, 1, 0 SELF.
 TABLE = [
@@ -112,9 +112,9 @@ class Case:
                               tied=self.tied)
     return visor.Visor(
         sizes.Size(vision, language), plans.visor(self.depth),
-        cross.Options(key_heads=self.key_heads),
+        cross_attention.Options(key_heads=self.key_heads),
         router.Options(token=self.token, hidden=5, plans=4),
-        llm.Compute(chunk=self.chunk, scan=self.scan,
+        decoder.Compute(chunk=self.chunk, scan=self.scan,
                     last_visual=self.last_visual))
 
   @functools.cached_property
@@ -244,7 +244,7 @@ def test_parts_are_the_modules():
   count = lambda f: 2 * macs(case.trace(f)) // B
   embed = count(lambda module, batch: module.embed(batch))
   before = count(lambda module, batch: module.llm.run(
-      module.embed(batch), geometry.rows(batch), module.layout, None, 0,
+      module.embed(batch), token_layout.rows(batch), module.layout, None, 0,
       module.before_self))
   route = count(lambda module, batch: module.route(batch))
   assert cost.vision + cost.connector == embed
@@ -258,8 +258,8 @@ def test_defaults_are_those_of_the_models():
   assert flops.cost(size, layout, layout.min, 9, 9, routing=2) == flops.cost(
       size, layout, layout.min, 9, 9, routing=2, router_token=options.token,
       router_hidden=options.hidden, router_plans=options.plans,
-      cross_key_heads=cross.Options().key_heads)
-  assert flops.EXECUTED.chunk == llm.Compute().chunk
+      cross_key_heads=cross_attention.Options().key_heads)
+  assert flops.EXECUTED.chunk == decoder.Compute().chunk
 
 
 def test_formula_alone_moves_91x_to_42x():

@@ -16,37 +16,30 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 # The longest name that fits a module decides: eval.scores before eval.
 FLOORS = {
-    'plan': 0, 'sizes': 0, 'chips': 0, 'flops': 0, 'config': 0, 'batch': 0,
-    'budget': 0, 'reduction': 0,
-    'models': 1, 'data': 1, 'convert': 1, 'report': 1, 'eval.scores': 1,
-    'eval.benchmarks': 1, 'eval.choices': 1, 'eval.totals': 1, 'manifest': 1,
-    'roll': 1,
-    'mesh': 2, 'optim': 2, 'checkpoint': 2, 'log': 2, 'workdir': 2,
-    'preempt': 2, 'cluster': 2, 'throughput': 2,
-    'convert.facts': 2,
-    'data.prepare': 3,  # a command, which talks
-    'step': 3, 'stages': 3, 'eval.generate': 3, 'eval.run': 3,
-    'eval.results': 3, 'eval.measure': 3, 'convert.hf': 3, 'convert.run': 3,
-    'train': 4, 'search': 4, 'labels': 4, 'calibrate': 4, 'inference': 4,
-    'evaluate': 4,
-    'main': 5, 'ask': 5, 'flops.__main__': 5, 'convert.__main__': 5,
-    'preflight': 5, 'benchmarks': 5, 'lmms': 5,
-    'analysis': 4, 'analysis.unseen': 5,  # which trains
-    'analysis.__main__': 6,  # which opens a workdir as main does
+    # What everybody speaks of: plain Python.
+    'spec': 0, 'reduction.grammar': 0, 'flops.cost': 0, 'config': 0,
+    # Rooms, and the files and console that all of them may use.
+    'runtime.files': 1, 'runtime.console': 1, 'runtime.roll_call': 1,
+    'runtime.param_paths': 1, 'models': 2, 'reduction': 2, 'data': 2,
+    'benchmarks': 2, 'report': 2, 'convert': 2,
+    # Machinery.
+    'checkpoint.manifest': 2, 'runtime': 3, 'benchmarks.suite': 3,
+    'checkpoint': 4, 'convert.hf': 5, 'convert.reader': 5, 'training': 5,
+    'eval': 6,
+    # Acts.
+    'training.loop': 6, 'inference': 7, 'preflight': 7, 'jobs': 8,
+    # Doors.
+    'main': 9, 'ask': 9, 'lmms': 9, 'flops.__main__': 9,
+    'convert.__main__': 9, 'benchmarks.__main__': 9, 'analysis': 9,
+    'analysis.__main__': 10,
 }
 
 # (who, whom): neighbours on one floor that may speak, and why.
 NEIGHBOURS = {
-    # The lock says who holds it and config.json is written whole or not at
-    # all; a second copy of `write_atomic` would be worse than the door.
-    ('workdir', 'log'),
-    # One process holds the workdir for all, and all must see the same one.
-    ('workdir', 'cluster'),
-    # It says which checkpoints it passes over, writes as `workdir` does, and
-    # all processes must go on from the same one.
-    ('checkpoint', 'log'), ('checkpoint', 'cluster'),
-    # It asks whom a search and a calibration have found.
-    ('evaluate', 'search'), ('evaluate', 'calibrate'),
+    ('models.token_layout', 'reduction.gather'),
+    ('models.vision', 'reduction.gather'),
+    ('models.visor', 'reduction.gather'),
+    ('reduction.gather', 'models.cross_attention'),
 }
 
 # library: the only rooms that open it. A library that no line speaks of is
@@ -63,16 +56,16 @@ DOORS = {
     'sklearn': ('data',),
     'scipy': ('analysis',),
     'orbax': ('checkpoint',),
-    'optax': ('optim', 'step'),
+    'optax': ('training.optim', 'training.step'),
     # mesh and step only unbox the metadata that linen puts around parameters.
-    'flax.linen': ('models', 'mesh', 'step'),
+    'flax.linen': ('models', 'runtime.mesh', 'training.step'),
     'absl': ('main', 'preflight'),
     'absl.flags': ('main', 'preflight'),
     # main and preflight define the flag
     'ml_collections': ('config', 'main', 'preflight'),
     'matplotlib': ('report',),
     'huggingface_hub': ('convert.hub',),
-    'tensorboardX': ('log',),
+    'tensorboardX': ('training.metrics',),
     'lmms_eval': ('lmms',),
 }
 
@@ -80,10 +73,11 @@ DOORS = {
 # reader asks, and because moving a room to another floor must not allow it.
 NEVER = (
     ('data', 'models'), ('models', 'data'), ('data', 'jax'), ('data', 'flax'),
-    ('models', 'mesh'), ('models', 'optim'), ('models', 'checkpoint'),
-    ('models', 'train'), ('models.router', 'eval'), ('models.router', 'data'),
-    ('eval.scores', 'jax'), ('report', 'jax'), ('eval.scores', 'flax'),
-    ('report', 'flax'), ('eval.benchmarks', 'jax'), ('eval.benchmarks', 'data'),
+    ('models', 'runtime'), ('models', 'training'), ('models', 'checkpoint'),
+    ('models.router', 'eval'), ('models.router', 'benchmarks'),
+    ('benchmarks.scores', 'jax'), ('report', 'jax'),
+    ('benchmarks.scores', 'flax'), ('report', 'flax'),
+    ('benchmarks.table', 'jax'), ('benchmarks.table', 'data'),
 )
 
 
@@ -172,9 +166,9 @@ def test_a_room_imports_only_what_lies_below(who):
   assert not [s for s in said if s]
 
 
-@pytest.mark.parametrize('who', ['report.page', 'report.__main__',
-                                 'eval.scores', 'eval.benchmarks', 'plan',
-                                 'flops', 'config'])
+@pytest.mark.parametrize('who', [
+    'report.page', 'report.__main__', 'benchmarks.scores', 'benchmarks.table',
+    'spec.plan', 'flops.cost', 'config'])
 def test_what_a_laptop_reads_needs_no_jax_at_any_distance(who):
   """A report is drawn where there is no accelerator and no jax."""
   every, todo, seen = modules(ROOT / PACKAGE), [who], set()
@@ -186,33 +180,44 @@ def test_what_a_laptop_reads_needs_no_jax_at_any_distance(who):
       short = whom[len(PACKAGE) + 1:]
       if within(whom, PACKAGE) and short in every and short not in seen:
         todo.append(short)
-  assert len(seen) > 1 or who in ('eval.scores', 'plan')
+  assert len(seen) > 1 or who in ('benchmarks.scores', 'spec.plan')
 
 
 @pytest.mark.parametrize('who,line,why', [
-    ('plan', 'import numpy as np', 'words know no library'),
-    ('flops', 'import ml_collections', 'words know no library'),
-    ('plan', 'from visor_jax import log', r'floor 0\) imports log \(floor 2'),
-    ('data.loader', 'from visor_jax.models import visor', 'never models'),
-    ('models.visor', 'from visor_jax.data import chat', 'never data'),
-    ('models.llm', 'def f():\n  from visor_jax import mesh', 'never mesh'),
-    ('models.router', 'from visor_jax.data import digits', 'never data'),
+    ('spec.plan', 'import numpy as np', 'words know no library'),
+    ('flops.cost', 'import ml_collections', 'words know no library'),
+    ('spec.plan', 'from visor_jax.runtime import console',
+     r'floor 0\) imports runtime.console \(floor 1'),
+    ('data.pipeline.loader', 'from visor_jax.models import visor',
+     'never models'),
+    ('models.visor', 'from visor_jax.data.processing import chat',
+     'never data'),
+    ('models.decoder', 'def f():\n  from visor_jax.runtime import mesh',
+     'never runtime'),
+    ('models.router', 'from visor_jax.data.suites import digits',
+     'never data'),
     ('report.page', 'import jax.numpy as jnp', 'never jax'),
-    ('eval.scores', 'from jax import numpy', 'never jax'),
-    ('eval.scores', 'from visor_jax.eval import run', 'floor 3'),
-    ('report.page', 'from visor_jax.data import digits', 'imports data'),
-    ('mesh', 'from visor_jax import optim', 'imports optim'),
-    ('log', 'from visor_jax import workdir', 'imports workdir'),
-    ('eval.run', 'from visor_jax import step', 'imports step'),
-    ('search', 'from visor_jax import train', 'imports train'),
-    ('train', 'import optax', 'whose door is optim or step'),
-    ('train', 'import orbax.checkpoint as ocp', 'whose door is checkpoint'),
+    ('benchmarks.scores', 'from jax import numpy', 'never jax'),
+    ('benchmarks.scores', 'from visor_jax.eval import run', 'floor 6'),
+    ('report.page', 'from visor_jax.data.suites import digits',
+     'imports data'),
+    ('runtime.mesh', 'from visor_jax.training import optim',
+     'imports training.optim'),
+    ('runtime.console', 'from visor_jax.runtime import workdir',
+     'imports runtime.workdir'),
+    ('eval.run', 'from visor_jax.training import loop',
+     'imports training.loop'),
+    ('jobs.search', 'from visor_jax import main', 'imports main'),
+    ('training.loop', 'import optax', 'whose door is training.optim'),
+    ('training.loop', 'import orbax.checkpoint as ocp',
+     'whose door is checkpoint'),
     ('eval.run', 'import grain', 'whose door is data'),
-    ('optim', 'from flax import linen as nn', 'whose door is models'),
-    ('optim', 'import flax.linen', 'whose door is models'),
-    ('train', 'from absl import flags', 'whose door is main'),
-    ('train', 'from visor_jax.log import say', 'import the module'),
-    ('models.llm', 'from . import layers', 'from visor_jax on')])
+    ('training.optim', 'from flax import linen as nn', 'whose door is models'),
+    ('training.optim', 'import flax.linen', 'whose door is models'),
+    ('training.loop', 'from absl import flags', 'whose door is main'),
+    ('training.loop', 'from visor_jax.runtime.console import say',
+     'import the module'),
+    ('models.decoder', 'from . import layers', 'from visor_jax on')])
 def test_what_is_forbidden_is_seen(who, line, why, tmp_path):
   """A test of walls that lets everything through would pass for ever."""
   file = tmp_path / 'x.py'
@@ -223,11 +228,11 @@ def test_what_is_forbidden_is_seen(who, line, why, tmp_path):
 
 
 @pytest.mark.parametrize('who,line', [
-    ('optim', 'from flax import traverse_util'),
+    ('training.optim', 'from flax import traverse_util'),
     ('config', 'import ml_collections'),
-    ('flops', 'from visor_jax import plan as plans'),
-    ('eval.run', 'from visor_jax.eval import scores'),
-    ('data.digits', 'from sklearn import datasets')])
+    ('flops.cost', 'from visor_jax.spec import plan as plans'),
+    ('eval.run', 'from visor_jax.benchmarks import scores'),
+    ('data.suites.digits', 'from sklearn import datasets')])
 def test_what_is_allowed_stays_allowed(who, line, tmp_path):
   """Walls where none belong would be as wrong."""
   file = tmp_path / 'x.py'

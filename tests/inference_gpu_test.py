@@ -19,18 +19,18 @@ import pytest
 import torch
 import transformers
 
-from visor_jax import flops
-from visor_jax import mesh as mesh_lib
-from visor_jax import plan as plans
-from visor_jax import sizes
-from visor_jax import step as step_lib
-from visor_jax.data import chat
-from visor_jax.data import images
-from visor_jax.data import packing
+from visor_jax.data.processing import chat
+from visor_jax.data.processing import images
+from visor_jax.data.processing import packing
 from visor_jax.eval import generate
-from visor_jax.models import geometry
-from visor_jax.models import llm
+from visor_jax.flops import cost as flops
+from visor_jax.models import decoder
+from visor_jax.models import token_layout
 from visor_jax.models import visor
+from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.spec import plan as plans
+from visor_jax.spec import sizes
+from visor_jax.training import step as step_lib
 
 TEXT, NEW = 60, 64
 PAGE = 2200, 1700
@@ -64,7 +64,7 @@ def ours(size, rows, times):
                     cut.recipe.patches, 4))
   batch = packing.stack([row] * rows).map(jnp.asarray)
   layout = plans.visor(size.language.depth)
-  model = visor.Visor(size, layout, compute=llm.Compute(
+  model = visor.Visor(size, layout, compute=decoder.Compute(
       dtype='bfloat16', remat=False, packed=False))
   make, _, _ = step_lib.init(
       model, 0, batch, mesh_lib.make(devices=jax.devices()[:1]))
@@ -80,7 +80,7 @@ def ours(size, rows, times):
     cost = flops.cost(size, layout, plan, cut.tokens, TEXT, tiles=cut.tiles)
     cache = sum(flops.cache(size, layout, plan, cut.tokens, TEXT, 2))
     read = jax.jit(lambda p, s, b, plan=plan: model.apply(
-        {'params': p}, s, geometry.rows(b), (), b, plan, method='_remember'))
+        {'params': p}, s, token_layout.rows(b), (), b, plan, method='_remember'))
     prefill = median(lambda: jax.block_until_ready(
         read(params, stream, batch)), times)
     first = median(lambda plan=plan: jax.block_until_ready(

@@ -15,11 +15,11 @@ import pytest
 from tests import llava
 import visor_jax
 from visor_jax import ask
-from visor_jax import budget
-from visor_jax import optim
-from visor_jax import plan as plans
 from visor_jax.convert import __main__ as convert
 from visor_jax.eval import generate
+from visor_jax.runtime import param_paths
+from visor_jax.spec import budget
+from visor_jax.spec import plan as plans
 
 PROMPTS = ('What is the colour of the car?', 'Hm?',
            'How many people are there? Say it in one word, please. ' * 4)
@@ -202,19 +202,19 @@ def trained(model):
   """VISOR weights that do something, and a router that cannot decide."""
   whole = visor_jax.load(model.source, allow_untrained=True)
   noise = np.random.default_rng(0)
-  flat = optim.flatten(whole.params)
+  flat = param_paths.flatten(whole.params)
   for path, x in flat.items():
     if path.startswith(('llm/cross', 'router')):
       scale = 3 if path.startswith('router') else .3
       flat[path] = x + scale * noise.standard_normal(x.shape).astype('float32')
   layout = whole.model.layout
   scores, _ = generate.route(
-      whole.model, optim.unflatten(flat), whole._batch(*zip(*ASKED), 0)[0])
+      whole.model, param_paths.unflatten(flat), whole._batch(*zip(*ASKED), 0)[0])
   # Half of the questions for each of the two plans.
   flat['router/bias'] = flat['router/bias'].at[0].add(
       -np.median(scores[:, 0] - scores[:, 1]))
   return dataclasses.replace(
-      whole, params=optim.unflatten(flat), trained=('cross', 'router'),
+      whole, params=param_paths.unflatten(flat), trained=('cross', 'router'),
       viable=(layout.min, layout.max), allow_untrained=False)
 
 

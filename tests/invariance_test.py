@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from tests import rows
-from visor_jax import budget
-from visor_jax import plan as plans
 from visor_jax.eval import generate
+from visor_jax.spec import budget
+from visor_jax.spec import plan as plans
 
 NEAR, TOKENS, END = 1e-4, 4, 39
 SMALL = rows.Shape(text=8, visual=8, tiles=2, prompts=1)

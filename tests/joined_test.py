@@ -15,8 +15,8 @@ import pytest
 from tests import desk
 from tests import llava
 from tests import runs
-from visor_jax import log
 from visor_jax.convert import safetensors
+from visor_jax.runtime import files
 
 EXPERIMENT = pathlib.Path(__file__).parents[1] / 'experiments/llava_ov.py'
 SIDES = 6  # layers of the tiny decoder, two of them CROSS, two optional SELF
@@ -76,7 +76,7 @@ def workdir(tmp_path_factory, command, flags):
 
 
 def test_the_recipe_runs_from_a_checkpoint_to_a_report(workdir):
-  rows = log.read_jsonl(workdir / 'results.jsonl')
+  rows = files.read_jsonl(workdir / 'results.jsonl')
   assert {r['selector'] for r in rows} == {'base', 'fixed', 'router'}
   assert {r['family'] for r in rows} == {'desk'}
   assert all(r['flops_saved'] > 1 for r in rows if r['selector'] == 'fixed')
@@ -85,7 +85,7 @@ def test_the_recipe_runs_from_a_checkpoint_to_a_report(workdir):
 
 def test_rows_are_packed_and_padding_is_told(workdir):
   for stage in ('cross', 'full', 'universal'):
-    rows = log.read_jsonl(workdir / stage / 'metrics.jsonl')
+    rows = files.read_jsonl(workdir / stage / 'metrics.jsonl')
     assert rows[-1]['step'] == 6 and np.isfinite(rows[-1]['loss'])
     assert all(0 < r['visual_padding'] < .6 for r in rows)
     assert all(0 <= r['input_wait'] <= 1 for r in rows)
@@ -144,7 +144,7 @@ def test_two_processes_go_the_same_way(workdir, flags, tmp_path):
   assert done.returncode == 0, done.stdout
   for stage in ('cross', 'full', 'universal', 'policy'):
     one, two = (
-        [(r['step'], r['loss']) for r in log.read_jsonl(
+        [(r['step'], r['loss']) for r in files.read_jsonl(
             folder / stage / 'metrics.jsonl')] for folder in (
                 workdir, tmp_path))
     np.testing.assert_allclose(one, two, atol=1e-4)

@@ -16,9 +16,9 @@ from tests import hub
 from tests import llava
 from tests.data import benchmarks_test
 import visor_jax
+from visor_jax.benchmarks import suite as benchmarks_data
+from visor_jax.benchmarks import table
 from visor_jax.convert import hf
-from visor_jax.data import benchmarks as benchmarks_data
-from visor_jax.eval import benchmarks
 
 pytestmark = pytest.mark.drill
 PYTHON = os.environ.get('LMMS_EVAL_PYTHON')
@@ -74,7 +74,7 @@ def workdir(tmp_path_factory):
 @pytest.mark.parametrize('name', list(NAMES))
 def test_the_harness_gets_our_answers(harness, data, workdir, name, plan,
                                       tmp_path):
-  record = benchmarks.BENCHMARKS[name]
+  record = table.BENCHMARKS[name]
   (tmp_path / 'utils.py').write_text(UTILS)
   (tmp_path / 'task.yaml').write_text(TASK.format(
       file=harness / f'tasks/{NAMES[name]}.yaml', name=name, data=data,

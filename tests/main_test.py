@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from tests import runs
-from visor_jax import checkpoint
 from visor_jax import config as config_lib
-from visor_jax import log
-from visor_jax import preempt
+from visor_jax.checkpoint import __main__
 from visor_jax.eval import results
+from visor_jax.runtime import files
+from visor_jax.runtime import preempt
 
 TINY = pathlib.Path(__file__).with_name('tiny.py')
 
@@ -114,7 +114,7 @@ def test_killed_in_every_stage_it_ends_bitwise_the_same(
     start, alone, tmp_path):
   for words, number in MOMENTS.items():
     stop_at(start(tmp_path), words, number)
-    assert checkpoint.main(['verify', str(tmp_path)]) in (
+    assert __main__.main(['verify', str(tmp_path)]) in (
         (0,) if number == signal.SIGTERM else (0, 1))
   run = start(tmp_path)
   out, _ = run.communicate(timeout=600)
@@ -174,9 +174,9 @@ def test_a_run_that_goes_nowhere_stops(start, tmp_path):
   fails(start(tmp_path, '--config.base.learning_rate=1e30',
               '--config.optim.patience=3', arg=':stage=base'),
         '3 steps in a row', 'nonfinite.jsonl', 'learning rate')
-  steps = [r['step'] for r in log.read_jsonl(tmp_path / 'base/nonfinite.jsonl')]
+  steps = [r['step'] for r in files.read_jsonl(tmp_path / 'base/nonfinite.jsonl')]
   assert len(steps) >= 3 and steps == [*range(steps[0], steps[-1] + 1)]
-  rows = log.read_jsonl(tmp_path / 'base/metrics.jsonl')
+  rows = files.read_jsonl(tmp_path / 'base/metrics.jsonl')
   assert rows[-1]['step'] == steps[-1]
   assert sum(r['skipped'] for r in rows) == len(steps)
 

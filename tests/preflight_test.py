@@ -11,16 +11,16 @@ from jax.sharding import PartitionSpec as P
 import pytest
 
 from tests import tiny
-from visor_jax import mesh as mesh_lib
-from visor_jax import optim
-from visor_jax import stages
-from visor_jax import step
-from visor_jax.data import packing
+from visor_jax.data.processing import packing
 from visor_jax.preflight import __main__ as preflight
+from visor_jax.preflight import abstract_step as paper_lib
 from visor_jax.preflight import hlo
 from visor_jax.preflight import machine as machine_lib
-from visor_jax.preflight import paper as paper_lib
 from visor_jax.preflight import propose as propose_lib
+from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.runtime import param_paths
+from visor_jax.training import stages
+from visor_jax.training import step
 
 # Counting ---------------------------------------------------------------------
 
@@ -195,8 +195,8 @@ def test_a_device_holds_what_is_counted_by_hand(report):
   _, shapes, where = step.init(
       model, 0, mesh_lib.batch_lib.Batch(**blank), mesh)
   trained = frozen = 0
-  for path, leaf in optim.flatten(shapes).items():
-    split = 'fsdp' in optim.flatten(where)[path].spec
+  for path, leaf in param_paths.flatten(shapes).items():
+    split = 'fsdp' in param_paths.flatten(where)[path].spec
     size = 4 * math.prod(leaf.shape) // (4 if split else 1)
     if path.startswith('router/'):
       frozen += size

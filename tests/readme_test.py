@@ -10,15 +10,16 @@ import jax.numpy as jnp
 import pytest
 
 from visor_jax import config as config_lib
-from visor_jax import mesh as mesh_lib
-from visor_jax import optim
-from visor_jax import sizes
-from visor_jax import stages
-from visor_jax import step
-from visor_jax.data import digits
-from visor_jax.data import loader
+from visor_jax.data.pipeline import loader
+from visor_jax.data.suites import digits
 from visor_jax.models import attention
-from visor_jax.models import cross
+from visor_jax.models import cross_attention
+from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.runtime import param_paths
+from visor_jax.spec import sizes
+from visor_jax.training import optim
+from visor_jax.training import stages
+from visor_jax.training import step
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text()
@@ -27,8 +28,8 @@ README = (ROOT / 'README.md').read_text()
 def test_the_cross_attention_of_the_readme_trains(monkeypatch):
   code, = (c for c in re.findall(r'```python\n(.*?)```', README, re.S)
            if 'cross.CROSS' in c)
-  monkeypatch.setattr(cross, 'CROSS', dict(cross.CROSS))
-  exec(code, dict(attention=attention, cross=cross, jnp=jnp, nn=nn,
+  monkeypatch.setattr(cross_attention, 'CROSS', dict(cross_attention.CROSS))
+  exec(code, dict(attention=attention, cross=cross_attention, jnp=jnp, nn=nn,
                   sizes=sizes))
   monkeypatch.syspath_prepend(ROOT / 'tests')
   import tiny  # the size, too
@@ -41,7 +42,7 @@ def test_the_cross_attention_of_the_readme_trains(monkeypatch):
   batch, _ = next(loader.batches(suite.training('cross'), 8, 0, 1))
   model, batch = step.model(c), mesh_lib.place(batch, mesh)
   params = step.init(model, 0, batch, mesh)[0]()
-  trained, frozen = optim.split(params, stages.STAGES['cross'].trains)
+  trained, frozen = param_paths.split(params, stages.STAGES['cross'].trains)
   assert list(trained) == ['llm/cross/out']
   tx = optim.make(c.optim, c.cross)
   state = step.State(trained, frozen, tx.init(trained))

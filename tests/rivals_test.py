@@ -8,13 +8,13 @@ import pytest
 
 from tests import tiny
 from visor_jax import main
-from visor_jax import mesh as mesh_lib
-from visor_jax import reduction
-from visor_jax import stages
-from visor_jax import step as step_lib
-from visor_jax import train
-from visor_jax.data import digits
-from visor_jax.data import packing
+from visor_jax.data.processing import packing
+from visor_jax.data.suites import digits
+from visor_jax.reduction import grammar
+from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.training import loop
+from visor_jax.training import stages
+from visor_jax.training import step as step_lib
 
 
 def test_a_step_trains_with_all_reductions():
@@ -27,8 +27,8 @@ def test_a_step_trains_with_all_reductions():
   params = make()
 
   def value(reduce):
-    loss = train._loss(c, model, stages.STAGES['base'], (),
-                       reduction.parse(reduce))
+    loss = loop._loss(c, model, stages.STAGES['base'], (),
+                       grammar.parse(reduce))
     return jax.jit(loss)(params, batch, None)
 
   whole, fewer, both = map(value, ('m3:1', 'm3:5', 'm3:1+m3:5'))
@@ -40,7 +40,7 @@ def test_a_step_trains_with_all_reductions():
 def test_the_first_steps_may_see_all_tokens():
   c = tiny.get_config()
   c.model.reduce, c.base.whole = 'm3:2+pack:2', .25
-  at = train._reduced_at(c, stages.STAGES['base'])
+  at = loop._reduced_at(c, stages.STAGES['base'])
   assert [at(i) == (None,) for i in range(12)] == [True] * 3 + [False] * 9
   assert list(map(str, at(3))) == ['m3:2', 'pack:2']
 

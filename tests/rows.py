@@ -20,13 +20,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from visor_jax import batch as batch_lib
-from visor_jax import plan as plans
-from visor_jax import sizes
-from visor_jax.models import cross
-from visor_jax.models import llm
+from visor_jax.models import cross_attention
+from visor_jax.models import decoder
 from visor_jax.models import router
 from visor_jax.models import visor
+from visor_jax.spec import batch as batch_lib
+from visor_jax.spec import plan as plans
+from visor_jax.spec import sizes
 
 # Nothing equals anything else by accident: 6 patches of 4 pixels with a rest on
 # both sides, heads * head_width is not the width, fewer key heads than heads.
@@ -148,7 +148,7 @@ def jit(f):
   return jax.jit(f, compiler_options=FAST)
 
 
-def tiny(layout: plans.Layout, cross_options=cross.Options(),
+def tiny(layout: plans.Layout, cross_options=cross_attention.Options(),
          router_options=ROUTER, tied=True, vision_depth=0,
          **compute) -> visor.Visor:
   """A model with that layout; most tests need no depth in the vision tower."""
@@ -156,7 +156,7 @@ def tiny(layout: plans.Layout, cross_options=cross.Options(),
       LANGUAGE, depth=len(layout.kinds), tied=tied)
   vision = dataclasses.replace(VISION, depth=vision_depth)
   return visor.Visor(sizes.Size(vision, language), layout, cross_options,
-                     router_options, llm.Compute(**compute))
+                     router_options, decoder.Compute(**compute))
 
 
 def params(model: visor.Visor, seed=0):
@@ -165,7 +165,7 @@ def params(model: visor.Visor, seed=0):
   A leaf depends on its path and shape alone, so models that share a path share
   its weights.
   """
-  return _params(model.clone(compute=llm.Compute(), reduction=None), seed)
+  return _params(model.clone(compute=decoder.Compute(), reduction=None), seed)
 
 
 @functools.cache

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from visor_jax import log
+from visor_jax.runtime import files
 
 
 def final(workdir, stage, step=12):
@@ -27,7 +27,7 @@ def final(workdir, stage, step=12):
 def results(workdir):
   """Rows of results.jsonl but for the times, which are never the same."""
   return [row | dict(measured=None)
-          for row in log.read_jsonl(workdir / 'results.jsonl')]
+          for row in files.read_jsonl(workdir / 'results.jsonl')]
 
 
 def same(a, b):

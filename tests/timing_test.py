@@ -13,14 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from visor_jax import flops
-from visor_jax import plan as plans
-from visor_jax import sizes
-from visor_jax import step
-from visor_jax.data import chat
-from visor_jax.data import packing
-from visor_jax.models import llm
+from visor_jax.data.processing import chat
+from visor_jax.data.processing import packing
+from visor_jax.flops import cost as flops
+from visor_jax.models import decoder
 from visor_jax.models import visor
+from visor_jax.spec import plan as plans
+from visor_jax.spec import sizes
+from visor_jax.training import step
 
 # Large enough that matrix products dominate on a CPU.
 SIZE = sizes.Size(
@@ -37,7 +37,7 @@ def setting(rows=1, compute=None):
   row = packing.row([packing.segment(
       talk, np.zeros((1, 256, 256, 3), np.uint8), VISUAL)], shape)
   batch = packing.stack([row] * rows).map(jnp.asarray)
-  model = visor.Visor(SIZE, plans.visor(12), compute=compute or llm.Compute())
+  model = visor.Visor(SIZE, plans.visor(12), compute=compute or decoder.Compute())
   params = nn.unbox(jax.jit(lambda: model.init(
       jax.random.key(0), batch, method='everything'))())['params']
   return model, params, batch

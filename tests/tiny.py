@@ -1,7 +1,7 @@
 """The whole recipe, as small as it can be: for tests of how runs behave."""
 
 from visor_jax import config
-from visor_jax import sizes
+from visor_jax.spec import sizes
 
 sizes.SIZES['tiny'] = sizes.Size(
     sizes.Vision(16, 1, 2, 16, tile=(40, 16), patch=8),

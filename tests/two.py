@@ -11,9 +11,9 @@ import time
 
 import jax
 
-from visor_jax import cluster
 from visor_jax import config as config_lib
-from visor_jax import workdir
+from visor_jax.runtime import cluster
+from visor_jax.runtime import workdir
 
 
 def refused(act):

@@ -13,11 +13,11 @@ import jax
 from jax import numpy as jnp
 import numpy as np
 
-from visor_jax import checkpoint
-from visor_jax import cluster
-from visor_jax import manifest
-from visor_jax import mesh as mesh_lib
-from visor_jax import preempt
+from visor_jax.checkpoint import manifest
+from visor_jax.checkpoint import store
+from visor_jax.runtime import cluster
+from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.runtime import preempt
 
 
 def main(folder):
@@ -30,7 +30,7 @@ def main(folder):
                    out_shardings=place)()
 
   def saved(act):
-    with checkpoint.Checkpoints(folder) as checkpoints:
+    with store.Checkpoints(folder) as checkpoints:
       found = act(checkpoints)
     cluster.share('done')
     return found
@@ -38,7 +38,7 @@ def main(folder):
   with mesh_lib.use(mesh):
     saved(lambda c: [c.save(step, params, (params,)) for step in (2, 4)])
     found['resumed'] = [saved(lambda c: c.resume())]
-    back, _ = saved(lambda c: c.restore(4, checkpoint.abstract(params, place)))
+    back, _ = saved(lambda c: c.restore(4, store.abstract(params, place)))
     found['same'] = all(
         np.array_equal(a.data, b.data) for a, b in zip(
             back['w'].addressable_shards, params['w'].addressable_shards))

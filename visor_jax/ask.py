@@ -14,7 +14,7 @@ import json
 import sys
 
 from visor_jax import inference
-from visor_jax import plan as plans
+from visor_jax.spec import plan as plans
 
 
 def _parser():

@@ -12,9 +12,9 @@ import pathlib
 
 import ml_collections
 
-from visor_jax import plan
-from visor_jax import reduction
-from visor_jax import sizes
+from visor_jax.reduction import grammar
+from visor_jax.spec import plan as plans
+from visor_jax.spec import sizes
 
 STAGES = ('base', 'cross', 'full', 'universal', 'policy')  # these train
 JOBS = ('base', 'cross', 'full', 'search', 'universal', 'label', 'policy',
@@ -238,10 +238,10 @@ def from_identity(flat: dict) -> ml_collections.ConfigDict:
   return config
 
 
-def layout(config) -> plan.Layout:
+def layout(config) -> plans.Layout:
   """The VISOR layout of the configured model."""
   size_ = size(config)
-  return plan.visor(size_.language.depth, config.model.cross_layers,
+  return plans.visor(size_.language.depth, config.model.cross_layers,
                     config.model.self_layers)
 
 
@@ -350,7 +350,7 @@ def validate(config) -> None:
     raise ValueError(
         f'model.self_layers is {shape.optional}: a VISOR model needs optional '
         'SELF layers, and the router a layer before the first')
-  if not shape.indices(plan.CROSS):
+  if not shape.indices(plans.CROSS):
     raise ValueError('model.cross_layers is empty: text would not see images')
   if config.model.cross.init == 'copy' and (
       config.model.cross.module != 'attention'):
@@ -367,7 +367,7 @@ def validate(config) -> None:
                      'must be learned from, and some kept to calibrate with')
   for stage in STAGES:
     if config[stage].plan != 'viable':
-      found = plan.parse(config[stage].plan, shape)
+      found = plans.parse(config[stage].plan, shape)
       if len(found) > 1 or found[0].selector == 'router':
         raise ValueError(f'{stage}.plan is {config[stage].plan!r}; steps run '
                          'one plan, as "0,2", or "viable" ones')
@@ -378,7 +378,7 @@ def validate(config) -> None:
   if config.base.plan != 'base':
     raise ValueError(f'base.plan is {config.base.plan!r}: the base stage '
                      'trains the dense model; use the full stage')
-  asked = plan.parse(config.eval.plans, shape, viable=(shape.min, shape.max))
+  asked = plans.parse(config.eval.plans, shape, viable=(shape.min, shape.max))
   _validate_reduction(config, {s.selector for s in asked} == {'base'})
   jobs(config)
 
@@ -388,7 +388,7 @@ def _validate_reduction(config, base):
   base_only = {'model.reduce': base and not any(
       config[s].steps for s in STAGES if s != 'base'), 'eval.reduce': base}
   for key, fine in base_only.items():
-    for one in reduction.parse(config[key.split('.')[0]].reduce):
+    for one in grammar.parse(config[key.split('.')[0]].reduce):
       one.cuts(size(config).language.depth)
       if not (one.early or fine):
         raise ValueError(

@@ -14,19 +14,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from visor_jax import budget as budget_lib
-from visor_jax import flops
-from visor_jax import mesh as mesh_lib
-from visor_jax import optim
-from visor_jax import plan as plans
-from visor_jax import step as step_lib
-from visor_jax.convert import hf
-from visor_jax.data import images as images_lib
-from visor_jax.data import packing
-from visor_jax.data import text as text_lib
+from visor_jax.convert import reader
+from visor_jax.data.processing import images as images_lib
+from visor_jax.data.processing import packing
+from visor_jax.data.processing import text as text_lib
 from visor_jax.eval import generate
-from visor_jax.models import llm
+from visor_jax.flops import cost as flops
+from visor_jax.models import decoder
 from visor_jax.models import visor
+from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.runtime import param_paths
+from visor_jax.spec import budget as budget_lib
+from visor_jax.spec import plan as plans
+from visor_jax.training import step as step_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -268,11 +268,11 @@ def load(folder, *, dtype: str = 'float32',
   Raises:
     ValueError: naming the file or tensor that is wrong.
   """
-  found = hf.read_any(folder, dtype=dtype)
+  found = reader.read(folder, dtype=dtype)
   facts, params = found.facts, found.params
   model = visor.Visor(
       facts.size, facts.layout, facts.cross, facts.router,
-      llm.Compute(dtype=dtype, remat=False, packed=False))
+      decoder.Compute(dtype=dtype, remat=False, packed=False))
   if not facts.layout.optional and allow_untrained:
     model = model.clone(layout=plans.visor(facts.size.language.depth))
     params = _filled(model, params, dtype)
@@ -294,9 +294,9 @@ def _filled(model, params, dtype):
       1, 1, 1, 1, model.size.vision.tile, model.size.vision.patches))])
   mesh = mesh_lib.make(devices=jax.devices()[:1])
   make, _, _ = step_lib.init(model, 0, one, mesh)
-  flat = optim.flatten(params)
+  flat = param_paths.flatten(params)
   fresh = jax.tree.map(lambda x: x.astype(dtype), make(known=flat.keys()))
-  return optim.unflatten(flat | optim.flatten(fresh))
+  return param_paths.unflatten(flat | param_paths.flatten(fresh))
 
 
 @functools.partial(jax.jit, static_argnames=('model', 'plan'))

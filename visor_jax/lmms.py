@@ -25,7 +25,7 @@ from lmms_eval.api import model as harness
 from lmms_eval.models import registry_v2
 
 from visor_jax import inference
-from visor_jax import log
+from visor_jax.runtime import console
 
 
 def manifest():
@@ -56,7 +56,7 @@ class Visor(harness.lmms):
     for i in order:
       groups.setdefault(str(asked[i][2]), []).append(i)
     found = {}
-    progress = log.Progress('lmms-eval', len(asked))
+    progress = console.Progress('lmms-eval', len(asked))
     for some in groups.values():
       for first in range(0, len(some), self._size):
         part = some[first:first + self._size]
@@ -71,7 +71,7 @@ class Visor(harness.lmms):
       self.cache_hook.add_partial(
           'generate_until', (context, options), found[i].text.strip())
     saved = statistics.harmonic_mean([a.flops_saved for a in found.values()])
-    log.say(f'visor_jax: {len(found)} answers of {self._model.source}, plan '
+    console.say(f'visor_jax: {len(found)} answers of {self._model.source}, plan '
             f'{self._plan or "as it chooses"}: {saved:.2f}x fewer LLM prefill '
             'FLOPs than base')
     return [found[i].text.strip() for i in range(len(asked))]

@@ -12,7 +12,6 @@ eval, report.
 
 import functools
 import hashlib
-import importlib.metadata
 import os
 import pathlib
 import platform
@@ -28,23 +27,25 @@ from flax import traverse_util
 import jax
 from ml_collections import config_flags
 
-from visor_jax import calibrate
-from visor_jax import cluster
 from visor_jax import config as config_lib
-from visor_jax import evaluate
-from visor_jax import labels as labels_lib
-from visor_jax import log
-from visor_jax import mesh as mesh_lib
-from visor_jax import preempt
-from visor_jax import search
-from visor_jax import step as step_lib
-from visor_jax import train
-from visor_jax import workdir as workdir_lib
-from visor_jax.data import corpus
-from visor_jax.data import digits
+from visor_jax.data.suites import corpus
+from visor_jax.data.suites import digits
 from visor_jax.eval import run as run_lib
+from visor_jax.jobs import calibrate
+from visor_jax.jobs import evaluate
+from visor_jax.jobs import labels as labels_lib
+from visor_jax.jobs import search
 from visor_jax.report import page
 from visor_jax.report import tables
+from visor_jax.runtime import cluster
+from visor_jax.runtime import console
+from visor_jax.runtime import files
+from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.runtime import preempt
+from visor_jax.runtime import provenance
+from visor_jax.runtime import workdir as workdir_lib
+from visor_jax.training import loop
+from visor_jax.training import step as step_lib
 
 # Exit codes that launchers know, beside preempt.EXIT: nothing would change by
 # trying again; it may go better next time.
@@ -88,20 +89,20 @@ def run(config, workdir) -> None:
         evaluate.tests(config, suite) if 'eval' in jobs else []))
     workdir_lib.same_data(
         folder, suite.fingerprints | evaluate.fingerprints(config, tests))
-    log.say(f'config {config_lib.fingerprint(config)}, workdir {folder}, mesh '
+    console.say(f'config {config_lib.fingerprint(config)}, workdir {folder}, mesh '
             + ' x '.join(f'{k} {v}' for k, v in mesh.shape.items()))
     began = time.monotonic()
     for number, job in enumerate(jobs, start=1):
       start = time.monotonic()
       if preempt.told():
-        log.say(f'SIGTERM; the same command goes on with {job}')
+        console.say(f'SIGTERM; the same command goes on with {job}')
         sys.exit(preempt.EXIT)
-      log.say(f'job {number} of {len(jobs)}: {job}')
+      console.say(f'job {number} of {len(jobs)}: {job}')
       with mesh_lib.use(mesh):
         _job(job, config, folder, mesh, suite, tests)
         cluster.share(f'end of {job}')  # what it left is there for all
-      log.say(f'{job}: took {log.duration(time.monotonic() - start)}')
-    log.say(f'all done in {log.duration(time.monotonic() - began)}')
+      console.say(f'{job}: took {console.duration(time.monotonic() - start)}')
+    console.say(f'all done in {console.duration(time.monotonic() - began)}')
 
 
 def open_suite(config, jobs):
@@ -126,7 +127,7 @@ def _check_batches(config, mesh):
 def _job(job, config, folder, mesh, suite, tests):
   """One job."""
   restore = functools.cache(
-      lambda stage: train.restore(config, stage, folder, mesh))
+      lambda stage: loop.restore(config, stage, folder, mesh))
 
   def subject(stage, viable=(), confidence=None, reduced=None):
     if config.eval.checkpoint and stage != 'base':
@@ -145,28 +146,21 @@ def _job(job, config, folder, mesh, suite, tests):
   elif job == 'policy':
     viable = search.load(folder)
     labels, held_out = labels_lib.to_learn(labels_lib.load(folder), config)
-    train.train(config, job, folder, mesh, suite, viable, labels)
+    loop.train(config, job, folder, mesh, suite, viable, labels)
     calibrate.calibrate(subject(job, viable), held_out, folder, config)
   elif job == 'eval':
     evaluate.evaluate(config, folder, subject, tests, dict(
-        seed=config.seed, versions=versions(),
+        seed=config.seed, versions=provenance.versions(),
         config=config_lib.fingerprint(config)))
   elif job == 'report':
     if cluster.first():
-      rows = log.read_jsonl(folder / 'results.jsonl')
-      log.say(f'report: {page.write(folder, folder / "report")}')
+      rows = files.read_jsonl(folder / 'results.jsonl')
+      console.say(f'report: {page.write(folder, folder / "report")}')
       print(tables.summary(rows))
   elif config[job].plan == 'viable':
-    train.train(config, job, folder, mesh, suite, search.load(folder))
+    loop.train(config, job, folder, mesh, suite, search.load(folder))
   else:
-    train.train(config, job, folder, mesh, suite)
-
-
-def versions() -> dict:
-  """What a result was made with."""
-  names = ('visor_jax', 'jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
-  return {'python': platform.python_version()} | {
-      n: importlib.metadata.version(n) for n in names}
+    loop.train(config, job, folder, mesh, suite)
 
 
 def _start(config):
@@ -181,15 +175,15 @@ def _start(config):
   place = cluster.find(os.environ | {
       name: str(flag.value) for name, flag in given if flag.value is not None},
       _PATIENCE.value)
-  code, of = cluster.code(), versions()
+  code, of = provenance.code(), provenance.versions()
   facts = {'the code of visor_jax': code} | of | {
       f'config.{key}': value for key, value in traverse_util.flatten_dict(
           config.to_dict(), sep='.').items()}
   cluster.start(place, facts, _PATIENCE.value)
   if not cluster.first():
-    log.mute()
+    console.mute()
   hosts = cluster.hosts()
-  log.say(f'{place.count} process(es) on {", ".join(hosts[:8])}'
+  console.say(f'{place.count} process(es) on {", ".join(hosts[:8])}'
           + f' and {len(hosts) - 8} more' * (len(hosts) > 8)
           + f' ({place.how}), {len(jax.devices())} '
           f'{jax.devices()[0].device_kind} device(s); code {code}, '

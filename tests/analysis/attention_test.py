@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from tests import rows
-from visor_jax import plan as plans
 from visor_jax.analysis import attention
-from visor_jax.analysis import look
+from visor_jax.analysis import layerwise
+from visor_jax.spec import plan as plans
 
 S, T, C = plans.SELF, plans.TEXT, plans.CROSS
 MODEL = rows.tiny(plans.Layout((T, S, C), (1,)))
@@ -57,17 +57,17 @@ def test_what_is_taken_is_of_the_image_alone(uniform):
 
 def test_a_row_without_an_image_does_not_count(uniform):
   assert np.isnan(uniform[1]).all()
-  found, n = look.means(uniform, ['a', 'b'], {'a': 'fine', 'b': 'coarse'}.get)
+  found, n = layerwise.means(uniform, ['a', 'b'], {'a': 'fine', 'b': 'coarse'}.get)
   np.testing.assert_array_equal(found['a'], uniform[0])
   np.testing.assert_array_equal(found['fine'], uniform[0])
   assert np.isnan(found['b']).all() and n == {'a': 1, 'b': 1}
-  assert look.plain(found)['b'] == [[None] * 4] * 3
+  assert layerwise.plain(found)['b'] == [[None] * 4] * 3
 
 
 def test_layer_by_layer_is_the_model():
   """What is looked at is what the model computes."""
   def both(model, batch):
-    *_, (_, stream, _) = look.walk(model, batch, KINDS)
+    *_, (_, stream, _) = layerwise.walk(model, batch, KINDS)
     return stream.text, model.hidden(batch, PLAN)
   got, want = rows.jit(lambda params: MODEL.apply(
       {'params': params}, BATCH, method=both))(rows.params(MODEL))

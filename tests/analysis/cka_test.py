@@ -3,9 +3,9 @@
 import numpy as np
 
 from tests import rows
-from visor_jax import plan as plans
 from visor_jax.analysis import cka
-from visor_jax.models import llm
+from visor_jax.models import decoder
+from visor_jax.spec import plan as plans
 
 ALL = np.ones(64, bool)
 HSIC = rows.jit(cka.hsic)  # of one shape everywhere: [3, 64, 16]
@@ -65,7 +65,7 @@ def test_only_self_layers_change_the_image():
   kinds = model.layout.fix((True,))
   assert cka.changing(model, kinds) == [None, 1]
   assert cka.changing(model, plans.base(3)) == [None, 0, 1, 2]
-  kept = model.clone(compute=llm.Compute(last_visual=False))
+  kept = model.clone(compute=decoder.Compute(last_visual=False))
   assert cka.changing(kept, plans.base(3)) == [None, 0, 1]
   batch = rows.batch(('tvvvvvvvtp',), ('tvvp',))
   found = np.asarray(rows.jit(lambda params: cka.similarities(

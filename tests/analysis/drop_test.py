@@ -6,10 +6,10 @@ import types
 import numpy as np
 
 from tests import rows
-from visor_jax import plan as plans
 from visor_jax.analysis import clusters
 from visor_jax.analysis import drop
 from visor_jax.eval import run
+from visor_jax.spec import plan as plans
 
 S, T, C = plans.SELF, plans.TEXT, plans.CROSS
 MODEL = rows.tiny(plans.Layout((C, S, C), (1,)))

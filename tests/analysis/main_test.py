@@ -7,19 +7,19 @@ import jax
 import numpy as np
 import pytest
 
-from visor_jax import calibrate
 from visor_jax import config as config_lib
-from visor_jax import flops
-from visor_jax import mesh as mesh_lib
-from visor_jax import plan as plans
-from visor_jax import reduction
-from visor_jax import sizes
 from visor_jax.analysis import __main__ as door
+from visor_jax.analysis import layerwise
 from visor_jax.analysis import lengths
-from visor_jax.analysis import look
 from visor_jax.analysis import unseen
-from visor_jax.data import digits
+from visor_jax.data.suites import digits
 from visor_jax.eval import run
+from visor_jax.flops import cost as flops
+from visor_jax.jobs import calibrate
+from visor_jax.reduction import grammar
+from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.spec import plan as plans
+from visor_jax.spec import sizes
 
 PLANS = ((False, False), (True, True))
 
@@ -41,7 +41,7 @@ def test_curves_are_the_cost_of_plans():
   size, layout = sizes.get('0.5b'), plans.visor(24)
   selections = plans.parse('base+max+min', layout)
   curves = lengths.curves(
-      size, layout, selections, reduction.parse('fastv+m3:2'), 60)
+      size, layout, selections, grammar.parse('fastv+m3:2'), 60)
   found = lengths.measure([*curves, ('half', lambda n: n / 2)], (1485, 7371))
   assert list(found['curves']) == [
       'base', 'max', 'min', 'fastv:2:0.5', 'm3:2', 'half']
@@ -92,7 +92,7 @@ def test_a_wrong_flag_is_named(workdir, flags, why, capsys):
 def test_questions_are_filled_up_with_repeats_that_do_not_count():
   mesh = mesh_lib.make(devices=jax.devices()[:1])
   subject = run.Subject(None, None, mesh, digits.Suite(0))
-  found = list(look.questions(subject, 6, 4, 'x'))
+  found = list(layerwise.questions(subject, 6, 4, 'x'))
   assert [len(families) for families, _ in found] == [4, 2]
   assert found[1][0] == [
       digits.Suite(0).question('test', i).turns[0].family for i in (4, 5)]

@@ -6,8 +6,8 @@ import pytest
 import transformers
 
 from tests import llava_weights
-from visor_jax import sizes
 from visor_jax.convert import config
+from visor_jax.spec import sizes
 
 # As on the hub: keys that have their defaults are left out.
 PUBLISHED = {

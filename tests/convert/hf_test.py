@@ -16,21 +16,23 @@ import torch
 import transformers
 
 from tests import llava_weights
-from visor_jax import batch as batch_lib
-from visor_jax import mesh as mesh_lib
-from visor_jax import optim
-from visor_jax import plan as plans
-from visor_jax import sizes
+from visor_jax.checkpoint import facts as facts_lib
+from visor_jax.checkpoint import folder as folder_lib
 from visor_jax.convert import __main__ as door
 from visor_jax.convert import config as config_lib
-from visor_jax.convert import facts as facts_lib
 from visor_jax.convert import hf
 from visor_jax.convert import names
-from visor_jax.convert import own
+from visor_jax.convert import reader
 from visor_jax.convert import safetensors
-from visor_jax.models import cross
+from visor_jax.convert import visor_tensors
+from visor_jax.models import cross_attention
 from visor_jax.models import router
 from visor_jax.models import visor
+from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.runtime import param_paths
+from visor_jax.spec import batch as batch_lib
+from visor_jax.spec import plan as plans
+from visor_jax.spec import sizes
 
 FILES = {  # what a folder may have that is nobody's business but transformers'
     'tokenizer.json': b'{"any":  "bytes\xc3\xa9"}', 'merges.txt': b'a b\r\n',
@@ -68,7 +70,7 @@ def copy(checkpoint, folder):
 
 
 def equal(a, b):
-  a, b = optim.flatten(a), optim.flatten(b)
+  a, b = param_paths.flatten(a), param_paths.flatten(b)
   assert a.keys() == b.keys()
   for path in a:
     assert a[path].dtype == b[path].dtype, path
@@ -94,7 +96,7 @@ def test_four_spellings_in_one_file_or_many(tmp_path, dtype, tied):
   state = {names.written(k): v for k, v in model.state_dict().items()}
   found = hf.read(tmp_path / 'one')
   assert found.size.language.tied == tied
-  flat = optim.flatten(found.params)
+  flat = param_paths.flatten(found.params)
   for name, home in names.homes(found.size).items():
     ours = flat[home.path]
     assert str(ours.dtype) == dtype
@@ -193,7 +195,7 @@ def test_an_original_with_a_flat_config(tmp_path, monkeypatch):
   again = loads(tmp_path / 'out')
   ids = torch.tensor([[3, 1, 4, 1, 5]])
   assert torch.equal(again(ids).logits, model(ids).logits)
-  assert hf.read(tmp_path / 'out').size == hf.load(tmp_path / 'checkpoint').size
+  assert hf.read(tmp_path / 'out').size == folder_lib.load(tmp_path / 'checkpoint').size
 
 
 def test_a_tied_head_that_is_written(tmp_path, checkpoint):
@@ -314,9 +316,9 @@ def test_the_command(tmp_path, checkpoint, capsys):
 
 def test_an_import_that_was_cut_off_is_not_used(tmp_path, checkpoint):
   hf.import_(checkpoint[0], tmp_path / 'a')
-  (tmp_path / 'a' / hf.FACTS).unlink()
+  (tmp_path / 'a' / folder_lib.FACTS).unlink()
   with pytest.raises(ValueError, match='wrote to the end'):
-    hf.load(tmp_path / 'a')
+    folder_lib.load(tmp_path / 'a')
 
 
 def test_the_hub(tmp_path, checkpoint, monkeypatch):
@@ -354,14 +356,14 @@ def test_dtypes(tmp_path):
     t[name.format(2)] = t[name.format(2)].float() * 1.0001
   change(src, act)
   hf.import_(src, tmp_path / 'a')
-  equal(hf.load(tmp_path / 'a').params, hf.read(src).params)
-  found = optim.flatten(hf.read(src).params)
+  equal(folder_lib.load(tmp_path / 'a').params, hf.read(src).params)
+  found = param_paths.flatten(hf.read(src).params)
   assert {p for p, x in found.items() if x.dtype != jnp.bfloat16} == {
       'llm/layers/mlp/up'}
   assert found['llm/layers/mlp/up'].dtype == jnp.float32
   for wide in (hf.read(src, dtype='float32'),
-               hf.load(tmp_path / 'a', dtype='float32')):
-    for path, x in optim.flatten(wide.params).items():
+               folder_lib.load(tmp_path / 'a', dtype='float32')):
+    for path, x in param_paths.flatten(wide.params).items():
       assert x.dtype == jnp.float32
       np.testing.assert_array_equal(x, found[path].astype(jnp.float32))
 
@@ -377,8 +379,8 @@ def test_shardings(tmp_path, checkpoint):
   where = jax.tree.map(spec, found.params)
   hf.import_(checkpoint[0], tmp_path / 'a')
   extra = where | {'router': {'token': None}}  # the model has more
-  for again in (hf.read(checkpoint[0], extra), hf.load(tmp_path / 'a', extra),
-                hf.read_any(tmp_path / 'a', extra, 'float32')):
+  for again in (hf.read(checkpoint[0], extra), folder_lib.load(tmp_path / 'a', extra),
+                reader.read(tmp_path / 'a', extra, 'float32')):
     equal(again.params, found.params)
     jax.tree.map(lambda x, s: x.sharding.is_equivalent_to(s, x.ndim) or
                  pytest.fail(str(x.sharding)), again.params, where)
@@ -444,28 +446,28 @@ def with_visor(found):
   size = found.size
   facts = facts_lib.Facts(
       size, plans.visor(3, cross=(0, 1), self_=(2,)),
-      cross.Options(conv=True), router.Options(hidden=6, plans=2),
+      cross_attention.Options(conv=True), router.Options(hidden=6, plans=2),
       ((False,), (True,)), 0.75, ('cross', 'router'))
   model = visor.Visor(size, facts.layout, facts.cross, facts.router)
   batch = row([1, 2, 3], 1, np.zeros((1, 20, 20, 3), np.uint8), [0, 1])
   generator = np.random.default_rng(0)
   made = jax.tree.map(
       lambda x: jnp.asarray(generator.standard_normal(x.shape, np.float32)),
-      optim.flatten(jax.eval_shape(lambda: jax.tree.map(
+      param_paths.flatten(jax.eval_shape(lambda: jax.tree.map(
           lambda x: x.unbox(), model.init(jax.random.key(0), batch,
                                           method='everything')['params'],
           is_leaf=lambda x: hasattr(x, 'unbox')))))
-  base = optim.flatten(found.params)
+  base = param_paths.flatten(found.params)
   assert len(made) > len(base) + 12
-  params = optim.unflatten(made | base)
-  return hf.Imported(params, facts, found.sidecar)
+  params = param_paths.unflatten(made | base)
+  return folder_lib.Imported(params, facts, found.sidecar)
 
 
 def test_visor_weights_go_out_and_come_back(tmp_path, checkpoint):
   """By way of a checkpoint folder; transformers sees the base alone."""
   found = with_visor(hf.read(checkpoint[0]))
-  hf.save(tmp_path / 'a', found.params, found.facts, found.sidecar)
-  loaded = hf.load(tmp_path / 'a')
+  folder_lib.save(tmp_path / 'a', found.params, found.facts, found.sidecar)
+  loaded = folder_lib.load(tmp_path / 'a')
   equal(loaded.params, found.params)
   assert loaded.facts == found.facts
   hf.export(tmp_path / 'a', tmp_path / 'b')
@@ -473,14 +475,14 @@ def test_visor_weights_go_out_and_come_back(tmp_path, checkpoint):
   ids = torch.tensor([[3, 1, 4]])
   assert torch.equal(loads(tmp_path / 'b')(ids).logits,
                      checkpoint[1](ids).logits)
-  written = safetensors.file(tmp_path / 'b' / own.FILE)
+  written = safetensors.file(tmp_path / 'b' / visor_tensors.FILE)
   np.testing.assert_array_equal(
       written['visor.cross.1.text_norm.scale'].read(),
       found.params['llm']['cross']['text_norm']['scale'][1])
   np.testing.assert_array_equal(written['visor.router.norm.scale'].read(),
                                 found.params['router']['norm']['scale'])
   hf.import_(tmp_path / 'b', tmp_path / 'c')
-  again = hf.load(tmp_path / 'c')
+  again = folder_lib.load(tmp_path / 'c')
   equal(again.params, found.params)
   assert again.facts == found.facts
   hf.export(tmp_path / 'c', tmp_path / 'd')
@@ -513,8 +515,8 @@ def test_what_was_trained_goes_out_in_the_tensors_dtype(tmp_path):
   llava_weights.make(tmp_path / 'src', dtype='bfloat16')
   found = hf.read(tmp_path / 'src', dtype='float32')
   params = jax.tree.map(lambda x: x * 1.01, found.params)
-  hf.save(tmp_path / 'a', params, found.facts, found.sidecar)
-  assert hf.load(tmp_path / 'a').params['llm']['embedding'].dtype == jnp.float32
+  folder_lib.save(tmp_path / 'a', params, found.facts, found.sidecar)
+  assert folder_lib.load(tmp_path / 'a').params['llm']['embedding'].dtype == jnp.float32
   hf.export(tmp_path / 'a', tmp_path / 'b')
   before, after = tensors_of(tmp_path / 'src'), tensors_of(tmp_path / 'b')
   assert before.keys() == after.keys()
@@ -534,7 +536,7 @@ def test_parameters_that_cannot_go_out(tmp_path, checkpoint):
   short['connector']['newline'] = short['connector']['newline'][:3]
   with pytest.raises(ValueError, match=r'connector/newline \(3,\), not \(32,'):
     hf.write(tmp_path / 'a', short, found.facts, found.sidecar)
-  hf.save(tmp_path / 'b', found.params, found.facts)
+  folder_lib.save(tmp_path / 'b', found.params, found.facts)
   with pytest.raises(ValueError, match='has no hf/'):
     hf.export(tmp_path / 'b', tmp_path / 'a')
   assert not (tmp_path / 'a').exists()

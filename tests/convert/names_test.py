@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from tests import llava_weights
-from visor_jax import batch as batch_lib
-from visor_jax import optim
-from visor_jax import plan as plans
-from visor_jax import sizes
 from visor_jax.convert import names
 from visor_jax.models import visor
+from visor_jax.runtime import param_paths
+from visor_jax.spec import batch as batch_lib
+from visor_jax.spec import plan as plans
+from visor_jax.spec import sizes
 
 TINY = sizes.Size(
     sizes.Vision(24, 2, 3, 36, tile=(20, 20), patch=6),
@@ -31,7 +31,7 @@ def test_the_table_is_the_model(size):
       np.zeros((1, 1, 1), np.float32), int32(1, 1), int32(1, 1))
   model = visor.Visor(size, plans.base(size.language.depth))
   tree = jax.eval_shape(lambda: model.init(jax.random.key(0), batch, None))
-  flat = optim.flatten(tree['params'])
+  flat = param_paths.flatten(tree['params'])
   assert names.shapes(size) == {
       path: x.unbox().shape for path, x in flat.items()}
   for path in flat:  # what is stacked says so

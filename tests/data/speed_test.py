@@ -14,12 +14,12 @@ from transformers.models.llava_onevision import (
 
 from tests import desk
 from tests import llava_files
-from visor_jax.data import corpus
-from visor_jax.data import loader
-from visor_jax.data import prepare
-from visor_jax.data import sources
-from visor_jax.data import stream
-from visor_jax.data import text
+from visor_jax.data.pipeline import loader
+from visor_jax.data.pipeline import stream
+from visor_jax.data.prepare import writer
+from visor_jax.data.processing import text
+from visor_jax.data.sources import readers
+from visor_jax.data.suites import corpus
 
 TILE, PATCH = 384, 14
 COUNT = 96  # photos of 480 x 640
@@ -40,7 +40,7 @@ def folder(tmp_path_factory):
         {'from': who, 'value': value} for q, a in turns
         for who, value in (('human', q), ('gpt', a))]))
   (folder / 'train.json').write_text(json.dumps(found))
-  prepare.prepare(sources.open_source(folder / 'train.json', folder),
+  writer.prepare(readers.open_source(folder / 'train.json', folder),
                   folder / 'shards', 16)
   return folder
 
@@ -66,7 +66,7 @@ class Photos(torch.utils.data.Dataset):
   """transformers' processor and the same text, record by record."""
 
   def __init__(self, folder):
-    self.records = sources.open_source(folder / 'shards')
+    self.records = readers.open_source(folder / 'shards')
     self.text = text.Tokenizer(folder)
     self.pixels = image_processing.LlavaOnevisionImageProcessorPil(
         **llava_files.preprocessor(TILE))

@@ -16,11 +16,11 @@ import PIL.Image
 import pytest
 import tensorflow_datasets as tfds
 
-from visor_jax.data import prepare
-from visor_jax.data import records
-from visor_jax.data import sources
 from visor_jax.data import tfds_builder
-from visor_jax.data import tfds_source
+from visor_jax.data.prepare import writer as writer_lib
+from visor_jax.data.sources import readers as files_lib
+from visor_jax.data.sources import records
+from visor_jax.data.sources import tfds as tfds_lib
 
 COUNT = 6
 NAME = 'my_chart_set'
@@ -59,7 +59,7 @@ def prepared(tmp_path_factory):
   (folder / 'train.json').write_text(json.dumps([fields(i)
                                                  for i in range(COUNT)]))
   # Of 1 kB, so that there are several.
-  prepare.prepare(sources.open_source(folder / 'train.json', folder),
+  writer_lib.prepare(files_lib.open_source(folder / 'train.json', folder),
                   folder / 'shards', shard_mb=0.001)
   tfds_builder.build(folder / 'shards', folder / 'data', NAME)
   return folder
@@ -111,8 +111,8 @@ def read(source):
 
 def test_what_was_prepared_comes_back(prepared):
   """Equal records; the turns' family is the name of the dataset."""
-  before = read(sources.open_source(prepared / 'shards'))
-  source = sources.open_source(f'tfds:{prepared}/data/{NAME}/1.0.0')
+  before = read(files_lib.open_source(prepared / 'shards'))
+  source = files_lib.open_source(f'tfds:{prepared}/data/{NAME}/1.0.0')
   found = read(source)
   assert [r.id for r in found] == [f'r{i}' for i in range(COUNT)]
   for i, (raw, old) in enumerate(zip(found, before, strict=True)):
@@ -165,10 +165,10 @@ assert 'tensorflow' not in sys.modules
     ('@train[4:]+train[:1]', [4, 5, 0])])
 def test_versions_and_splits_are_spelled_as_tfds_does(
     words, expected, prepared):
-  named = tfds_source.Tfds(f'tfds:{NAME}{words}', prepared / 'data')
+  named = tfds_lib.Tfds(f'tfds:{NAME}{words}', prepared / 'data')
   assert [r.id for r in read(named)] == [f'r{i}' for i in expected]
   split = words.partition('@')[1:]
-  folder = tfds_source.Tfds(
+  folder = tfds_lib.Tfds(
       f'tfds:{prepared}/data/{NAME}/1.0.0{"".join(split)}')
   assert read(folder) == read(named)
   assert folder.fingerprint == named.fingerprint
@@ -180,13 +180,13 @@ def test_a_config_is_part_of_the_name(tmp_path):
              'validation', config='hard.v2')
   for path in (f'{at}@validation', f'tfds:{NAME}/hard.v2@validation',
                f'tfds:{NAME}/hard.v2:2.0.1@validation'):
-    source = tfds_source.Tfds(path, tmp_path / 'a@b')
+    source = tfds_lib.Tfds(path, tmp_path / 'a@b')
     assert source[0].id == f'{NAME}/hard.v2/0'
     assert source[0].turns[0].family == source.name == f'{NAME}/hard.v2'
 
 
 def test_a_source_is_read_by_threads_and_by_other_processes(prepared):
-  source = tfds_source.Tfds(f'tfds:{NAME}', prepared / 'data')
+  source = tfds_lib.Tfds(f'tfds:{NAME}', prepared / 'data')
   expected, order = read(source), list(range(COUNT)) * 20
   data = pickle.dumps(source)
   assert picture(1) not in data and len(data) < 20_000
@@ -200,7 +200,7 @@ def test_a_source_is_read_by_threads_and_by_other_processes(prepared):
 def test_a_mixture_has_datasets_too(dataset, tmp_path):
   (tmp_path / 'm.yaml').write_text(
       f'datasets:\n- json_path: tfds:{dataset}\n  sampling_strategy: end:2\n')
-  found = read(sources.open_source(tmp_path / 'm.yaml'))
+  found = read(files_lib.open_source(tmp_path / 'm.yaml'))
   assert [r.id for r in found] == [f'r{i}' for i in (COUNT - 2, COUNT - 1)]
 
 
@@ -229,7 +229,7 @@ ONE, MANY = tfds.features.Image(), tfds.features.Sequence(tfds.features.Image())
      f'{NAME}/0', [])])
 def test_datasets_of_others_are_read(features, example, id, images, tmp_path):
   """Features that are not asked for are not even looked at."""
-  source = tfds_source.Tfds(write(
+  source = tfds_lib.Tfds(write(
       tmp_path / NAME / '1.0.0', dict(conversations=TALK) | features,
       [dict(conversations=said()) | example]))
   assert (source[0].id, list(source[0].images)) == (id, images)
@@ -246,7 +246,7 @@ def test_one_bad_record_spoils_no_other(tmp_path):
           dict(conversations={'from': ['human', 'gpt', 'human'],
                               'value': ['Why?', 'So.']})),
       dict(id='d', images=[picture(1)], conversations=said())]
-  source = tfds_source.Tfds(write(
+  source = tfds_lib.Tfds(write(
       tmp_path / NAME / '1.0.0',
       dict(id=TEXT, images=MANY, conversations=TALK), examples))
   for i, expected in enumerate((
@@ -277,14 +277,14 @@ def swap(dataset):
     lambda d: edit(d / 'dataset_info.json', b'"1.0.0"', b'"1.0.1"')])
 def test_a_fingerprint_follows_the_data(change, dataset, prepared):
   path = f'tfds:{dataset}'
-  before = tfds_source.Tfds(path).fingerprint
+  before = tfds_lib.Tfds(path).fingerprint
   assert len(before) == 32
   # Hosts mount data where they like.
-  assert before == tfds_source.Tfds(
+  assert before == tfds_lib.Tfds(
       f'tfds:{prepared}/data/{NAME}/1.0.0').fingerprint
-  assert before != tfds_source.Tfds(f'{path}@train[1:]').fingerprint
+  assert before != tfds_lib.Tfds(f'{path}@train[1:]').fingerprint
   change(dataset)
-  assert tfds_source.Tfds(path).fingerprint != before
+  assert tfds_lib.Tfds(path).fingerprint != before
 
 
 @pytest.mark.parametrize('path', [
@@ -293,7 +293,7 @@ def test_a_fingerprint_follows_the_data(change, dataset, prepared):
     f'tfds:{NAME}@a@b'])
 def test_a_path_is_spelled_out(path):
   with pytest.raises(ValueError) as e:
-    sources.open_source(path)
+    files_lib.open_source(path)
   assert str(e.value).startswith(f'{path}: expected tfds:NAME[/CONFIG]')
 
 
@@ -307,7 +307,7 @@ def test_a_path_is_spelled_out(path):
     (f'{NAME}@train[:0]', 'no records in train')])
 def test_what_is_not_there_is_said(words, message, prepared):
   with pytest.raises(ValueError, match=f'(?s){message}'):
-    tfds_source.Tfds(f'tfds:{words}', prepared / 'data')
+    tfds_lib.Tfds(f'tfds:{words}', prepared / 'data')
 
 
 @pytest.mark.parametrize('change,message', [
@@ -323,14 +323,14 @@ def test_what_is_not_there_is_said(words, message, prepared):
 def test_a_dataset_that_is_not_whole_is_refused(change, message, dataset):
   change(dataset)
   with pytest.raises(ValueError, match=message) as e:
-    tfds_source.Tfds(f'tfds:{dataset}')
+    tfds_lib.Tfds(f'tfds:{dataset}')
   assert str(e.value).startswith(f'tfds:{dataset}: ')
 
 
 def test_of_several_formats_the_one_is_taken(dataset):
   edit(dataset / 'dataset_info.json', b'"fileFormat": "array_record"',
        b'"fileFormat": "parquet", "alternativeFileFormats": ["array_record"]')
-  assert len(read(tfds_source.Tfds(f'tfds:{dataset}'))) == COUNT
+  assert len(read(tfds_lib.Tfds(f'tfds:{dataset}'))) == COUNT
 
 
 @pytest.mark.parametrize('features,example,message', [
@@ -354,12 +354,12 @@ def test_a_dataset_of_something_else_is_refused(
     features, example, message, tmp_path):
   path = write(tmp_path / NAME / '1.0.0', features, [example])
   with pytest.raises(ValueError, match=message):
-    tfds_source.Tfds(path)
+    tfds_lib.Tfds(path)
 
 
 def test_who_lacks_tfds_is_told_the_extra(monkeypatch, prepared, tmp_path):
   monkeypatch.setitem(sys.modules, 'tensorflow_datasets', None)
-  for act in (lambda: sources.open_source(f'tfds:{NAME}'),
+  for act in (lambda: files_lib.open_source(f'tfds:{NAME}'),
               lambda: tfds_builder.build(prepared / 'shards', tmp_path, NAME)):
     with pytest.raises(ValueError, match=r"pip install 'visor_jax\[tfds\]'"):
       act()
@@ -371,7 +371,7 @@ def test_the_command_builds_once(prepared, tmp_path, capsys):
   assert tfds_builder.main(words) == 0
   path = capsys.readouterr().out.split()[-1]
   assert path == f'tfds:{tmp_path}/again/2.0.0'
-  assert len(sources.open_source(path)) == COUNT
+  assert len(files_lib.open_source(path)) == COUNT
   assert tfds_builder.main(words) == 1
   assert 'is there already; give another version' in capsys.readouterr().err
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from tests import rows
-from visor_jax import flops
-from visor_jax import plan as plans
 from visor_jax.eval import generate
+from visor_jax.flops import cost as flops
 from visor_jax.models import attention
-from visor_jax.models import cross
+from visor_jax.models import cross_attention
+from visor_jax.spec import plan as plans
 
 TOKENS = 5
 SHAPE = rows.Shape(text=9, visual=8, tiles=2, prompts=2)
@@ -87,7 +87,7 @@ def test_cached_equals_uncached(name):
 
 def test_a_plug_in_keeps_what_it_likes():
   """A CROSS module's keys may be any pytree; here, one array."""
-  class Mean(cross.CrossAttention):
+  class Mean(cross_attention.CrossAttention):
     def keys(self, visual, slots, position):
       return {'image': visual}
 
@@ -95,10 +95,10 @@ def test_a_plug_in_keeps_what_it_likes():
       sees = attention.visible(slots, visual_slots).astype(text.dtype)
       return sees @ keys['image'] / 4
 
-  cross.CROSS['mean'] = Mean
+  cross_attention.CROSS['mean'] = Mean
   try:
     layout = plans.visor(3)
-    model = tiny(layout, cross_options=cross.Options(module='mean'))
+    model = tiny(layout, cross_options=cross_attention.Options(module='mean'))
     params = rows.params(model)
     made = generate.decode(
         model, params, *generate.prefill(model, params, BATCH, layout.max),
@@ -107,7 +107,7 @@ def test_a_plug_in_keeps_what_it_likes():
       want = uncached(model, params, figure, layout.max)[0]
       assert row.tolist() == until_end(want)
   finally:
-    del cross.CROSS['mean']
+    del cross_attention.CROSS['mean']
 
 
 def until_end(said):
@@ -170,7 +170,7 @@ def memory_of(model, plan):
 
 @pytest.mark.parametrize('key_heads', ['base', 'full'])
 def test_the_cache_is_the_closed_form(key_heads):
-  model = tiny(LAYOUT, cross_options=cross.Options(key_heads=key_heads))
+  model = tiny(LAYOUT, cross_options=cross_attention.Options(key_heads=key_heads))
   for plan in (None, *LAYOUT.plans):
     _, memory = memory_of(model, plan)
     one = flops.cache(model.size, LAYOUT, plan, SHAPE.visual, SHAPE.text, 4,

@@ -4,10 +4,10 @@ import jax
 import pytest
 
 from tests.eval import run_test
-from visor_jax import mesh as mesh_lib
-from visor_jax import plan as plans
 from visor_jax.eval import generate
 from visor_jax.eval import measure
+from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.spec import plan as plans
 
 FIXED = plans.Selection('fixed', run_test.VIABLE[1])
 CHOSEN = [dict(plan=[1, 0])] * 3 + [dict(plan=[0, 0])]

@@ -7,8 +7,8 @@ import os
 import sys
 
 from tests.eval import pair_test
-from visor_jax import cluster
-from visor_jax import mesh as mesh_lib
+from visor_jax.runtime import cluster
+from visor_jax.runtime import mesh as mesh_lib
 
 if __name__ == '__main__':
   cluster.start(cluster.find(os.environ), {}, patience=100)

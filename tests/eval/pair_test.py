@@ -16,11 +16,11 @@ import types
 import jax
 
 from tests.eval import run_test
-from visor_jax import budget
-from visor_jax import log
-from visor_jax import mesh as mesh_lib
-from visor_jax import plan as plans
 from visor_jax.eval import run
+from visor_jax.runtime import files as files_lib
+from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.spec import budget
+from visor_jax.spec import plan as plans
 
 ROOT = pathlib.Path(__file__).parents[2]
 COUNT, BATCH, CHUNK = 20, 4, 11  # chunks that batches do not fill
@@ -51,7 +51,7 @@ def test_two_processes_answer_as_one(tmp_path):
     out, _ = process.communicate(timeout=900)
     assert process.returncode == 0, out
   files = [tmp_path / 'router' / f for f in ('0-11.jsonl', '11-20.jsonl')]
-  assert sum(map(log.read_jsonl, files), []) == want
+  assert sum(map(files_lib.read_jsonl, files), []) == want
   # Both processes have questions of both plans, but not equally many.
   place = lambda r: r['index'] % CHUNK % BATCH // 2
   chosen = collections.Counter((place(r), tuple(r['plan'])) for r in want)

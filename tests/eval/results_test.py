@@ -2,8 +2,8 @@
 
 import pytest
 
-from visor_jax import plan as plans
 from visor_jax.eval import results
+from visor_jax.spec import plan as plans
 
 BASE = plans.Selection('base')
 MIN = plans.Selection('fixed', (False, False))

@@ -11,17 +11,17 @@ import jax
 import numpy as np
 import pytest
 
-from visor_jax import flops
-from visor_jax import mesh as mesh_lib
-from visor_jax import plan as plans
-from visor_jax import sizes
-from visor_jax import step
-from visor_jax.data import digits
-from visor_jax.data import packing
+from visor_jax.data.processing import packing
+from visor_jax.data.suites import digits
 from visor_jax.eval import run
-from visor_jax.models import llm
+from visor_jax.flops import cost as flops
+from visor_jax.models import decoder
 from visor_jax.models import router
 from visor_jax.models import visor
+from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.spec import plan as plans
+from visor_jax.spec import sizes
+from visor_jax.training import step
 
 COUNT = 16
 SUITE = digits.Suite(4)
@@ -32,7 +32,7 @@ SIZE = sizes.Size(
 MODEL = visor.Visor(
     SIZE, plans.visor(4, (1,), (2, 3)),
     router_options=router.Options(hidden=8, plans=5),
-    compute=llm.Compute(remat=False))
+    compute=decoder.Compute(remat=False))
 VIABLE = ((False, False), (True, False), (True, True))
 ROUTER = plans.Selection('router')
 

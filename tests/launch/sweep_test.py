@@ -10,7 +10,7 @@ import pytest
 
 from launch import sweep
 from tests import tiny
-from visor_jax import log
+from visor_jax.runtime import files
 
 ROOT = pathlib.Path(__file__).parents[2]
 FOUR = {(False, False): .25, (True, False): .6, (False, True): .6,
@@ -58,7 +58,7 @@ def swept(tmp_path, monkeypatch):
     rows = [dict(family=f, group=g, selector='fixed', accuracy=.5, n=10,
                  plan=[int(plan == 'max')], llm_prefill_flops=1e6,
                  flops_saved=2.) for f, g in (('a', 'coarse'), ('b', 'fine'))]
-    log.write_atomic(workdir / 'results.jsonl',
+    files.write_atomic(workdir / 'results.jsonl',
                      ''.join(json.dumps(r) + '\n' for r in rows))
     return True
 
@@ -82,7 +82,7 @@ def test_a_sweep_goes_on_where_it_was(swept, tmp_path):
   assert (tmp_path / 'report/index.html').exists()
   assert swept() == (True, ['budget-1'])
   assert swept() == (True, [])
-  rows = log.read_jsonl(tmp_path / 'results.jsonl')
+  rows = files.read_jsonl(tmp_path / 'results.jsonl')
   assert [r['plan'] for r in rows] == [[0], [0], [1], [1]]
   page = (tmp_path / 'report/index.html').read_text()
   assert 'Accuracy against cost' in page and re.search(r'\bmin\b', page)
@@ -122,6 +122,6 @@ def test_a_real_sweep_ends_in_one_page(do, tmp_path):
        '--budgets=0.5,1'], text=True, stdout=subprocess.PIPE,
       stderr=subprocess.STDOUT)
   assert done.returncode == 0, done.stdout
-  rows = log.read_jsonl(tmp_path / 'results.jsonl')
+  rows = files.read_jsonl(tmp_path / 'results.jsonl')
   assert {tuple(r['plan']) for r in rows} == {(0,), (1,)}
   assert (tmp_path / 'report/index.html').exists()

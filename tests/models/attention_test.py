@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tests import rows
-from visor_jax import plan as plans
 from visor_jax.models import attention
+from visor_jax.spec import plan as plans
 
 
 def slots(figure, place=None):

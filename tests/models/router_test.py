@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tests import rows
-from visor_jax import plan as plans
 from visor_jax.models import router
+from visor_jax.spec import plan as plans
 
 TOKENS = pytest.mark.parametrize('token', router.TOKENS)
 PLANS = [np.array(plan) for plan in plans.visor(6).plans]

@@ -26,22 +26,24 @@ import sys
 import time
 
 from visor_jax import config as config_lib
-from visor_jax import flops
-from visor_jax import log
 from visor_jax import main as main_lib
-from visor_jax import mesh as mesh_lib
-from visor_jax import plan as plans
-from visor_jax import reduction
-from visor_jax import search
-from visor_jax import step as step_lib
-from visor_jax import train
-from visor_jax import workdir as workdir_lib
 from visor_jax.analysis import attention
 from visor_jax.analysis import cka
 from visor_jax.analysis import drop
 from visor_jax.analysis import lengths
 from visor_jax.analysis import unseen
 from visor_jax.eval import run
+from visor_jax.flops import cost as flops
+from visor_jax.jobs import search
+from visor_jax.reduction import grammar
+from visor_jax.runtime import console
+from visor_jax.runtime import files
+from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.runtime import provenance
+from visor_jax.runtime import workdir as workdir_lib
+from visor_jax.spec import plan as plans
+from visor_jax.training import loop
+from visor_jax.training import step as step_lib
 
 
 class Desk:
@@ -64,7 +66,7 @@ class Desk:
     """What a stage has left."""
     config = config or self.config
     return run.Subject(
-        step_lib.model(config), train.restore(
+        step_lib.model(config), loop.restore(
             config, stage, workdir or self.args.workdir, self.mesh),
         self.mesh, self.suite, viable, confidence)
 
@@ -110,7 +112,7 @@ class Desk:
     options = model.router_options
     curves = lengths.curves(
         model.size, model.layout, self.selections('base+all'),
-        reduction.parse(args.reduce), args.text,
+        grammar.parse(args.reduce), args.text,
         cross_key_heads=model.cross_options.key_heads,
         router_token=options.token, last_visual=model.compute.last_visual)
     return lengths.measure(curves, text=args.text,
@@ -210,10 +212,10 @@ def analyse(desk: Desk, name: str) -> pathlib.Path:
   if path.exists():
     found = json.loads(path.read_text())
     if all(found.get(key) == value for key, value in known.items()):
-      log.say(f'{name}: done before')
+      console.say(f'{name}: done before')
       return path
-  log.write_atomic(path, json.dumps(known | dict(
-      versions=main_lib.versions(), numbers=measure(desk, args))))
+  files.write_atomic(path, json.dumps(known | dict(
+      versions=provenance.versions(), numbers=measure(desk, args))))
   return path
 
 
@@ -233,11 +235,11 @@ def main(argv=None) -> int:
       if suite:
         workdir_lib.same_data(args.workdir, suite.fingerprints)
       desk = Desk(args, config, suite, mesh)
-      log.say(f'config {config_lib.fingerprint(config)}, mesh '
+      console.say(f'config {config_lib.fingerprint(config)}, mesh '
               + ' x '.join(f'{k} {v}' for k, v in mesh.shape.items()))
       for number, name in enumerate(args.only, start=1):
         began = time.monotonic()
-        log.say(f'analysis {number} of {len(args.only)}: {name}')
+        console.say(f'analysis {number} of {len(args.only)}: {name}')
         try:
           with mesh_lib.use(mesh):
             path = analyse(desk, name)
@@ -245,8 +247,8 @@ def main(argv=None) -> int:
           print(f'error: {name}: {e}', file=sys.stderr)
           failed += 1
         else:
-          log.say(f'{name}: {path}, took '
-                  f'{log.duration(time.monotonic() - began)}')
+          console.say(f'{name}: {path}, took '
+                  f'{console.duration(time.monotonic() - began)}')
   except (OSError, ValueError) as e:
     print(f'error: {e}', file=sys.stderr)
     return 1

@@ -14,15 +14,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from visor_jax import batch as batch_lib
-from visor_jax import mesh as mesh_lib
-from visor_jax import plan as plans
-from visor_jax.analysis import look
+from visor_jax.analysis import layerwise
 from visor_jax.eval import generate
 from visor_jax.eval import run
 from visor_jax.models import attention as attention_lib
 from visor_jax.models import layers
 from visor_jax.models import visor
+from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.spec import batch as batch_lib
+from visor_jax.spec import plan as plans
 
 # Of the attention of a question's tokens, and of the slots from which words of
 # the answer are predicted, the last of the question first; means over heads and
@@ -45,11 +45,11 @@ def measure(subject: run.Subject, selection: plans.Selection, count: int,
     kinds [L]; questions {family: n}; shares {family or group: {name in SHARES:
     [L]}}, None where no token of that sort sees an image.
   """
-  kinds = look.layout(subject.model, selection.plan)
+  kinds = layerwise.layout(subject.model, selection.plan)
   sampling = generate.Sampling(subject.suite.answer_tokens, subject.suite.ends)
   place = functools.partial(mesh_lib.place, mesh=subject.mesh)
   rows, every = [], []
-  for families, batch in look.questions(
+  for families, batch in layerwise.questions(
       subject, count, size, f'attention, plan {selection}'):
     (_, _, said), = generate.answers(
         subject.model, subject.params,
@@ -59,8 +59,8 @@ def measure(subject: run.Subject, selection: plans.Selection, count: int,
         subject.model, subject.params, place(batch), kinds))
     rows.append(found[:len(families)])
     every += families
-  found, asked = look.means(np.concatenate(rows), every, subject.suite.group)
-  return look.plain(dict(
+  found, asked = layerwise.means(np.concatenate(rows), every, subject.suite.group)
+  return layerwise.plain(dict(
       kinds=list(kinds.kinds), questions=asked,
       shares={name: dict(zip(SHARES, x.T)) for name, x in found.items()}))
 
@@ -103,7 +103,7 @@ def shares(model, params, batch, kinds: plans.Layout):
 def _shares(model: visor.Visor, batch, kinds):
   decoder, prompt = model.llm, batch.prompt_place[:, :1]
   found = []
-  for layer, stream, rows in look.walk(model, batch, kinds):
+  for layer, stream, rows in layerwise.walk(model, batch, kinds):
     if layer == len(kinds.kinds):
       break
     to, read = _layer(decoder, layer, kinds, stream, rows, prompt)

@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from visor_jax import mesh as mesh_lib
-from visor_jax import plan as plans
-from visor_jax.analysis import look
+from visor_jax.analysis import layerwise
 from visor_jax.eval import run
 from visor_jax.models import visor
+from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.spec import plan as plans
 
 
 def measure(subject: run.Subject, selection: plans.Selection, count: int,
@@ -36,9 +36,9 @@ def measure(subject: run.Subject, selection: plans.Selection, count: int,
     layers [N], those that change the image, after None for what enters the
     decoder; questions {family: n}; cka {family or group: [N, N]}.
   """
-  kinds = look.layout(subject.model, selection.plan)
+  kinds = layerwise.layout(subject.model, selection.plan)
   rows, every = [], []
-  for families, batch in look.questions(
+  for families, batch in layerwise.questions(
       subject, count, size, f'cka, plan {selection}'):
     found = np.asarray(similarities(
         subject.model, subject.params, mesh_lib.place(batch, subject.mesh),
@@ -46,8 +46,8 @@ def measure(subject: run.Subject, selection: plans.Selection, count: int,
     rows.append(found[:len(families)])
     every += families
   # The ratio does not care whether sums or means are divided.
-  found, asked = look.means(np.concatenate(rows), every, subject.suite.group)
-  return look.plain(dict(
+  found, asked = layerwise.means(np.concatenate(rows), every, subject.suite.group)
+  return layerwise.plain(dict(
       layers=changing(subject.model, kinds), questions=asked,
       cka={name: ratio(hsic) for name, hsic in found.items()}))
 
@@ -80,7 +80,7 @@ def _features(model, batch, kinds, tokens):
   after = [0, *(i + 1 for i in changing(model, kinds)[1:])]
   features = [
       jnp.take_along_axis(stream.visual, at[..., None], axis=1)
-      for layer, stream, _ in look.walk(model, batch, kinds) if layer in after]
+      for layer, stream, _ in layerwise.walk(model, batch, kinds) if layer in after]
   found = jax.vmap(hsic)(jnp.stack(features, axis=1), there)
   return jnp.where((count >= 4)[:, None, None], found, jnp.nan)
 

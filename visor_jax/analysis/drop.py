@@ -12,11 +12,11 @@ import pathlib
 import jax
 import numpy as np
 
-from visor_jax import log
-from visor_jax import plan as plans
 from visor_jax.analysis import clusters
-from visor_jax.analysis import look
+from visor_jax.analysis import layerwise
 from visor_jax.eval import run
+from visor_jax.runtime import console
+from visor_jax.spec import plan as plans
 
 PARTS = 6
 
@@ -37,15 +37,15 @@ def measure(subject: run.Subject, selection: plans.Selection, count: int,
     groups {family: group}; accuracy {family: a number for each of `dropped`};
     and what clusters.compare finds.
   """
-  kinds = look.layout(subject.model, selection.plan)
+  kinds = layerwise.layout(subject.model, selection.plan)
   looking = [i for i, kind in enumerate(kinds.kinds) if kind != plans.TEXT]
   subsets = [(), *stretches(looking)]
   accuracy = {}
   for number, layers in enumerate(subsets):
-    log.say(f'drop, plan {selection}: {number + 1} of {len(subsets)}, the '
+    console.say(f'drop, plan {selection}: {number + 1} of {len(subsets)}, the '
             f'image left out of {named(layers)}')
     rows = run.answers(
-        blind(subject, kinds, layers), look.STREAM, count,
+        blind(subject, kinds, layers), layerwise.STREAM, count,
         plans.Selection('fixed', ()),  # nothing is optional any more
         pathlib.Path(folder) / str(selection) / named(layers), options,
         options.score)
@@ -54,7 +54,7 @@ def measure(subject: run.Subject, selection: plans.Selection, count: int,
       accuracy.setdefault(family, []).append(float(np.mean(
           [r['score'] for r in rows if r['family'] == family])))
   groups = {f: subject.suite.group(f) for f in accuracy}
-  return look.plain(dict(
+  return layerwise.plain(dict(
       kinds=list(kinds.kinds), dropped=[list(s) for s in subsets],
       questions={f: families.count(f) for f in accuracy}, groups=groups,
       accuracy=accuracy, **clusters.compare(accuracy, groups)))

@@ -2,9 +2,9 @@
 
 import functools
 
-from visor_jax import flops
-from visor_jax import plan as plans
-from visor_jax import sizes
+from visor_jax.flops import cost as flops
+from visor_jax.spec import plan as plans
+from visor_jax.spec import sizes
 
 LENGTHS = tuple(2**i for i in range(4, 15))  # 16 tokens to 16,384
 

@@ -10,13 +10,13 @@ import pathlib
 
 import numpy as np
 
-from visor_jax import calibrate
-from visor_jax import labels as labels_lib
-from visor_jax import plan as plans
-from visor_jax import search
-from visor_jax import train
-from visor_jax.analysis import look
+from visor_jax.analysis import layerwise
 from visor_jax.eval import run
+from visor_jax.jobs import calibrate
+from visor_jax.jobs import labels as labels_lib
+from visor_jax.jobs import search
+from visor_jax.spec import plan as plans
+from visor_jax.training import loop
 
 
 def measure(subject, suite, mesh, config, workdir, folder, without,
@@ -45,7 +45,7 @@ def measure(subject, suite, mesh, config, workdir, folder, without,
   router, largest = plans.Selection('router'), plans.Selection(
       'fixed', ordinary.model.layout.max)
   asked = {
-      name: run.answers(who, look.STREAM, count, selection,
+      name: run.answers(who, layerwise.STREAM, count, selection,
                         folder / _name(out) / 'answers', config.eval,
                         config.eval.score)
       for name, who, selection, out in (
@@ -55,7 +55,7 @@ def measure(subject, suite, mesh, config, workdir, folder, without,
   families = [r['family'] for r in asked['max']]
   mean = lambda name, family, key: float(np.mean(
       [r[key] for r in asked[name] if r['family'] == family]))
-  return look.plain(dict(
+  return layerwise.plain(dict(
       without=list(without), confidence=dict(
           ordinary=ordinary.confidence, without=blind.confidence),
       families=[dict(
@@ -76,7 +76,7 @@ def _router(subject, suite, mesh, config, workdir, folder, without):
   labels, held_out = labels_lib.to_learn(labels_lib.load(workdir), config)
   made = lambda confidence: subject(
       'policy', config, folder, viable, confidence)
-  train.train(config, 'policy', folder, mesh, suite, viable, labels,
+  loop.train(config, 'policy', folder, mesh, suite, viable, labels,
               before=workdir)
   calibrate.calibrate(made(None), held_out, folder, config)
   return made(calibrate.load(folder))

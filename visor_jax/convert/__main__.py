@@ -15,8 +15,8 @@ import time
 
 import jax
 
-from visor_jax import log
 from visor_jax.convert import hf
+from visor_jax.runtime import console
 
 
 def main(argv=None) -> int:
@@ -43,8 +43,8 @@ def main(argv=None) -> int:
   except (OSError, ValueError) as e:
     print('error:', ' '.join(str(e).split()), file=sys.stderr)
     return 1
-  took = log.duration(time.monotonic() - start)
-  log.say(f'{args.command}: wrote {args.out} in {took}')
+  took = console.duration(time.monotonic() - start)
+  console.say(f'{args.command}: wrote {args.out} in {took}')
   return 0
 
 

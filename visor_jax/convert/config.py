@@ -11,7 +11,7 @@ import json
 import pathlib
 import re
 
-from visor_jax import sizes
+from visor_jax.spec import sizes
 
 _TEXT = dict(
     model_type='qwen2', hidden_size=4096, intermediate_size=22016,

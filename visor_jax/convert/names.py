@@ -16,7 +16,7 @@ import re
 
 import numpy as np
 
-from visor_jax import sizes
+from visor_jax.spec import sizes
 
 # What begins a name in each of the spellings, the written one first; the
 # longest that fits a name counts.

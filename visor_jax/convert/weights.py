@@ -6,9 +6,9 @@ import functools
 import jax.numpy as jnp
 import numpy as np
 
-from visor_jax import sizes
 from visor_jax.convert import names
 from visor_jax.convert import safetensors
+from visor_jax.spec import sizes
 
 
 def written(tensors, where) -> dict[str, safetensors.Tensor]:

@@ -19,9 +19,9 @@ import sys
 
 from array_record.python import array_record_module
 
-from visor_jax.data import shards as shards_lib
-from visor_jax.data import sources
-from visor_jax.data import tfds_source
+from visor_jax.data.sources import readers
+from visor_jax.data.sources import shards as shards_lib
+from visor_jax.data.sources import tfds as tfds_lib
 
 
 def build(shards, data_dir, name: str, version: str = '1.0.0') -> pathlib.Path:
@@ -53,8 +53,8 @@ def build(shards, data_dir, name: str, version: str = '1.0.0') -> pathlib.Path:
   if not index.exists():
     raise ValueError(f'{index} is missing; expected a folder that python -m '
                      'visor_jax.data.prepare has written')
-  tfds = tfds_source.library()
-  source = sources.open_source(shards)
+  tfds = tfds_lib.library()
+  source = readers.open_source(shards)
   lengths = [shard['records'] for shard in json.loads(
       index.read_text('utf-8'))['shards'] if shard['records']]
   if sum(lengths) != len(source):
@@ -86,7 +86,7 @@ def _write(tfds, source, lengths, folder, name, version):
       conversations=tfds.features.Sequence({'from': text, 'value': text})))
   template = tfds.core.ShardedFileTemplate(
       data_dir=folder, dataset_name=name, split='train',
-      filetype_suffix=tfds_source.FORMAT)
+      filetype_suffix=tfds_lib.FORMAT)
   size, starts = 0, [0, *itertools.accumulate(lengths)]
   for shard, (start, stop) in enumerate(itertools.pairwise(starts)):
     path = template.sharded_filepath(shard_index=shard, num_shards=len(lengths))
@@ -104,7 +104,7 @@ def _write(tfds, source, lengths, folder, name, version):
           module_name=__name__),
       description=f'Shards of visor_jax, fingerprint {source.fingerprint}.',
       features=features, disable_shuffling=True)
-  info.set_file_format(tfds_source.FORMAT)
+  info.set_file_format(tfds_lib.FORMAT)
   info.set_splits(tfds.core.SplitDict([tfds.core.SplitInfo(
       name='train', shard_lengths=lengths, num_bytes=size,
       filename_template=template)]))

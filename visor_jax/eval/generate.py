@@ -12,11 +12,11 @@ from jax.experimental import multihost_utils
 import jax.numpy as jnp
 import numpy as np
 
-from visor_jax import budget
-from visor_jax import flops
-from visor_jax import plan as plans
-from visor_jax.models import llm
+from visor_jax.flops import cost as flops
+from visor_jax.models import decoder
 from visor_jax.models import router
+from visor_jax.spec import budget
+from visor_jax.spec import plan as plans
 
 
 @dataclasses.dataclass(frozen=True)
@@ -264,7 +264,7 @@ def cache_bytes(memory) -> tuple[int, int]:
   of_text = of_image = 0
   size = lambda x: x.size * x.dtype.itemsize
   for cache in jax.tree.leaves(
-      memory.caches, is_leaf=lambda x: isinstance(x, llm.Cache)):
+      memory.caches, is_leaf=lambda x: isinstance(x, decoder.Cache)):
     for x in cache.own:
       share = size(x) // x.shape[2]  # [count, B, S, K, H]
       of_text += share * text

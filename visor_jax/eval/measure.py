@@ -11,14 +11,14 @@ import time
 import jax
 import numpy as np
 
-from visor_jax import cluster
-from visor_jax import mesh as mesh_lib
-from visor_jax import plan as plans
-from visor_jax import throughput
-from visor_jax import workdir
-from visor_jax.data import packing
+from visor_jax.data.processing import packing
 from visor_jax.eval import generate
 from visor_jax.eval import run
+from visor_jax.runtime import cluster
+from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.runtime import workdir
+from visor_jax.spec import plan as plans
+from visor_jax.training import throughput
 
 NEW, TIMES = 16, 3  # tokens behind the first; runs that a median is of
 

@@ -2,8 +2,8 @@
 
 import collections
 
-from visor_jax import flops
-from visor_jax import plan as plans
+from visor_jax.flops import cost as flops
+from visor_jax.spec import plan as plans
 
 MEANS = ('llm_prefill_flops', 'visual_flops', 'vision_flops', 'decode_flops',
          'total_flops', 'cache_bytes', 'tokens')

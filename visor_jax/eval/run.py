@@ -14,16 +14,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from visor_jax import budget
-from visor_jax import cluster
-from visor_jax import log
-from visor_jax import mesh as mesh_lib
-from visor_jax import plan as plans
-from visor_jax import preempt
-from visor_jax import workdir
-from visor_jax.data import packing
+from visor_jax.benchmarks import scores
+from visor_jax.data.processing import packing
 from visor_jax.eval import generate
-from visor_jax.eval import scores
+from visor_jax.runtime import cluster
+from visor_jax.runtime import console
+from visor_jax.runtime import files
+from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.runtime import preempt
+from visor_jax.runtime import workdir
+from visor_jax.spec import budget
+from visor_jax.spec import plan as plans
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -91,7 +92,7 @@ def answers(subject: Subject, stream: str, count: int,
   """
   rows = []
   reduced = subject.model.reduction
-  progress = log.Progress(f'{stream} questions, plan {selection}' + (
+  progress = console.Progress(f'{stream} questions, plan {selection}' + (
       f', {reduced}' if reduced else ''), count)
   chunks = [(start, min(start + config.chunk, count))
             for start in range(0, count, config.chunk)]
@@ -103,11 +104,11 @@ def answers(subject: Subject, stream: str, count: int,
       cluster.first() and [path(*chunk).exists() for chunk in chunks])
   for (start, stop), known in zip(chunks, there):
     if preempt.told():
-      log.say(f'{stream} questions: SIGTERM; the same command goes on from '
+      console.say(f'{stream} questions: SIGTERM; the same command goes on from '
               f'question {start}')
       sys.exit(preempt.EXIT)
     if known:
-      part = log.read_jsonl(path(start, stop))
+      part = files.read_jsonl(path(start, stop))
     else:
       part = _chunk(subject, stream, start, stop, selection, config.batch,
                     score)

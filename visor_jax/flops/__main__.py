@@ -17,11 +17,11 @@ import json
 import re
 import sys
 
-from visor_jax import flops
-from visor_jax import plan as plans
-from visor_jax import reduction
-from visor_jax import sizes
-from visor_jax.data import images
+from visor_jax.data.processing import images
+from visor_jax.flops import cost as flops
+from visor_jax.reduction import grammar
+from visor_jax.spec import plan as plans
+from visor_jax.spec import sizes
 
 RECIPE = images.Recipe(
     384, 27, tuple((384 * h, 384 * w) for h in range(1, 7)
@@ -181,7 +181,7 @@ def main(argv=None) -> int:
     accounting = (flops.NOMINAL if together
                   else flops.ACCOUNTINGS[args.accounting])
     rows = table(size, layout, _selections(args.plans, layout), visual,
-                 args.text, tiles, accounting, reduction.parse(args.reduce))
+                 args.text, tiles, accounting, grammar.parse(args.reduce))
   except ValueError as e:
     print(f'error: {e}', file=sys.stderr)
     return 1

@@ -3,16 +3,16 @@
 from flax import linen as nn
 import jax.numpy as jnp
 
-from visor_jax import sizes
+from visor_jax.models import decoder
 from visor_jax.models import layers
-from visor_jax.models import llm
+from visor_jax.spec import sizes
 
 
 class Connector(nn.Module):
   """LLaVA-OneVision's projector and learned newline."""
 
   size: sizes.Size
-  compute: llm.Compute = llm.Compute()
+  compute: decoder.Compute = decoder.Compute()
 
   @nn.compact
   def __call__(self, patches, source, weight):

@@ -10,7 +10,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from visor_jax import sizes
+from visor_jax.spec import sizes
 
 zeros, ones = nn.initializers.zeros, nn.initializers.ones
 small = nn.initializers.normal(0.02)

@@ -9,9 +9,9 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from visor_jax import budget
-from visor_jax import sizes
 from visor_jax.models import layers
+from visor_jax.spec import budget
+from visor_jax.spec import sizes
 
 TOKENS = ('learned', 'last', 'visual')
 

@@ -7,10 +7,10 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from visor_jax import sizes
+from visor_jax.models import decoder
 from visor_jax.models import layers
-from visor_jax.models import llm
-from visor_jax.models import reduce
+from visor_jax.reduction import gather
+from visor_jax.spec import sizes
 
 
 class LayerNorm(nn.Module):
@@ -91,7 +91,7 @@ class Vision(nn.Module):
   """uint8 tiles to patch features."""
 
   size: sizes.Vision
-  compute: llm.Compute = llm.Compute()
+  compute: decoder.Compute = decoder.Compute()
 
   @nn.compact
   def __call__(self, tiles, rate: bool = False):
@@ -141,5 +141,5 @@ class Vision(nn.Module):
       return flat(x)
     query, key = jax.lax.stop_gradient(tuple(
         y.reshape(b, i, *y.shape[1:]) for y in (query, key)))
-    return flat(x), reduce.Rated(
+    return flat(x), gather.Rated(
         received(query, key).reshape(b, -1), flat(key.mean(axis=3)))

@@ -9,17 +9,17 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from visor_jax import batch as batch_lib
-from visor_jax import plan as plans
-from visor_jax import reduction as reductions
-from visor_jax import sizes
 from visor_jax.models import connector
-from visor_jax.models import cross
-from visor_jax.models import geometry
-from visor_jax.models import llm
-from visor_jax.models import reduce
+from visor_jax.models import cross_attention
+from visor_jax.models import decoder
 from visor_jax.models import router
+from visor_jax.models import token_layout
 from visor_jax.models import vision
+from visor_jax.reduction import gather
+from visor_jax.reduction import grammar as reductions
+from visor_jax.spec import batch as batch_lib
+from visor_jax.spec import plan as plans
+from visor_jax.spec import sizes
 
 jax.tree_util.register_dataclass(
     batch_lib.Batch, data_fields=batch_lib.NAMES, meta_fields=())
@@ -39,15 +39,15 @@ class Visor(nn.Module):
 
   size: sizes.Size
   layout: plans.Layout
-  cross_options: cross.Options = cross.Options()
+  cross_options: cross_attention.Options = cross_attention.Options()
   router_options: router.Options = router.Options()
-  compute: llm.Compute = llm.Compute()
+  compute: decoder.Compute = decoder.Compute()
   reduction: reductions.Reduction | None = None
 
   def setup(self):
     self.vision = vision.Vision(self.size.vision, self.compute)
     self.connector = connector.Connector(self.size, self.compute)
-    self.llm = llm.Llm(self.size.language, self.layout, self.cross_options,
+    self.llm = decoder.Llm(self.size.language, self.layout, self.cross_options,
                        self.compute)
     self.router = router.Router(self.size.language, self.router_options)
 
@@ -70,27 +70,27 @@ class Visor(nn.Module):
     """The output head: [B, T, D] to float32 [B, T, C]."""
     return self.llm.logits(hidden)
 
-  def embed(self, batch: batch_lib.Batch) -> llm.Stream:
+  def embed(self, batch: batch_lib.Batch) -> decoder.Stream:
     """Text embeddings and visual tokens."""
     patches = self.vision(batch.tiles)
     visual = self.connector(patches, batch.source, batch.weight)
-    return llm.Stream(self.llm.embed(batch.tokens), visual)
+    return decoder.Stream(self.llm.embed(batch.tokens), visual)
 
-  def start(self, batch: batch_lib.Batch) -> tuple[llm.Stream, geometry.Rows]:
+  def start(self, batch: batch_lib.Batch) -> tuple[decoder.Stream, token_layout.Rows]:
     """What the decoder gets: `embed` and its geometry, or fewer tokens."""
-    rows, reduction = geometry.rows(batch), self.reduction
+    rows, reduction = token_layout.rows(batch), self.reduction
     if not (reduction and reduction.early):
       return self.embed(batch), rows
     rated = None
     patches = self.vision(batch.tiles, reduction.rated)
     if reduction.rated:
       patches, rated = patches
-    visual, kept = reduce.early(
+    visual, kept = gather.early(
         reduction, self.connector(patches, batch.source, batch.weight), rated,
         rows.visual, batch.source, batch.weight, batch.tiles.shape[1],
         self.size.vision.grid)
-    return (llm.Stream(self.llm.embed(batch.tokens), visual),
-            geometry.fewer(rows, kept))
+    return (decoder.Stream(self.llm.embed(batch.tokens), visual),
+            token_layout.fewer(rows, kept))
 
   def prefill(self, batch: batch_lib.Batch, plan):
     """Reads every row's first prompt, for `decode` to go on from.
@@ -109,7 +109,7 @@ class Visor(nn.Module):
     (stream, rows), caches = routed
     return self._remember(stream, rows, (caches,), batch, plan)
 
-  def decode(self, token, memory: llm.Memory, plan, fresh, number):
+  def decode(self, token, memory: decoder.Memory, plan, fresh, number):
     """One new token of every row.
 
     Args:
@@ -165,9 +165,9 @@ class Visor(nn.Module):
         if cut.rate == start:
           rating = self.llm.rate(stream, rows, start)
         if cut.drop == start:
-          kept = reduce.highest(rating, rows.visual.segment, cut.keep)
-          stream = stream._replace(visual=reduce.gather(stream.visual, kept))
-          rows = geometry.fewer(rows, kept)
+          kept = gather.highest(rating, rows.visual.segment, cut.keep)
+          stream = stream._replace(visual=gather.gather(stream.visual, kept))
+          rows = token_layout.fewer(rows, kept)
       stream, own = self.llm.prefill(
           stream, rows, layout, bits, start, stop, keep)
       caches, seen = caches + (own,), seen + (rows,)
@@ -185,7 +185,7 @@ class Visor(nn.Module):
     last = rows.end[:, 0]
     every = jnp.arange(last.shape[0])
     logits = self.llm.logits(stream.text[every, last][:, None])[:, 0]
-    return logits, llm.Memory(
+    return logits, decoder.Memory(
         caches + own, seen + fewer, batch.prompt_segment[:, 0],
         rows.text_position[every, last] + 1)
 
@@ -217,7 +217,7 @@ class Visor(nn.Module):
       own = own.astype(stream.visual.dtype)
       count = jnp.maximum(own.sum(-1, keepdims=True), 1)
       read = jnp.einsum('BRV,BVD->BRD', own / count, stream.visual)
-    stream = llm.Stream(stream.text[:, :t], stream.visual)
+    stream = decoder.Stream(stream.text[:, :t], stream.visual)
     return self.router(read), ((stream, rows), caches)
 
   def finish(self, routed, batch: batch_lib.Batch, plan):

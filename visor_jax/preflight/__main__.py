@@ -19,12 +19,12 @@ from absl import flags
 from ml_collections import config_flags
 
 from visor_jax import config as config_lib
-from visor_jax import flops
-from visor_jax import log
-from visor_jax import stages
+from visor_jax.flops import cost as flops
+from visor_jax.preflight import abstract_step as paper_lib
 from visor_jax.preflight import machine as machine_lib
-from visor_jax.preflight import paper as paper_lib
 from visor_jax.preflight import propose as propose_lib
+from visor_jax.runtime import console
+from visor_jax.training import stages
 
 GIB = machine_lib.GIB
 
@@ -53,7 +53,7 @@ def examine(config, name: str, machine: machine_lib.Machine,
   try:
     paper = paper_lib.step(config, name, machine)
     report |= dict(held=paper.held(), prefill=prefill(config, name, paper))
-    log.say(f'{name}: compiling for {machine.name}')
+    console.say(f'{name}: compiling for {machine.name}')
     compiled = paper_lib.compile_(paper, machine)
   except paper_lib.TooBig as e:
     temporaries = e.needed if e.temporaries else (
@@ -78,7 +78,7 @@ def examine(config, name: str, machine: machine_lib.Machine,
       report['fits'] = total <= machine.memory
   if report['fits'] is False and propose and machine.memory:
     report['proposal'] = propose_lib.propose(
-        config, name, machine, temporaries, say=log.say)
+        config, name, machine, temporaries, say=console.say)
   return report
 
 

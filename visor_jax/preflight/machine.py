@@ -8,8 +8,8 @@ import os
 import jax
 from jax.experimental import topologies
 
-from visor_jax import chips
-from visor_jax import cluster
+from visor_jax.runtime import cluster
+from visor_jax.spec import chips
 
 GIB = 2**30
 

@@ -9,13 +9,13 @@ import dataclasses
 import itertools
 import math
 
-from visor_jax import mesh as mesh_lib
-from visor_jax import optim
-from visor_jax import stages
-from visor_jax import step as step_lib
-from visor_jax import train
+from visor_jax.preflight import abstract_step as paper_lib
 from visor_jax.preflight import machine as machine_lib
-from visor_jax.preflight import paper as paper_lib
+from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.runtime import param_paths
+from visor_jax.training import loop
+from visor_jax.training import stages
+from visor_jax.training import step as step_lib
 
 _SLOTS = ('text', 'visual', 'tiles')
 
@@ -78,12 +78,12 @@ class Weights:
 
   def __init__(self, config, name: str, devices):
     mesh = mesh_lib.make(1, 1, 1, devices=devices[:1])
-    shapes, where, _ = train._parameters(config, step_lib.model(config), mesh)
+    shapes, where, _ = loop._parameters(config, step_lib.model(config), mesh)
     self._leaves, self._lengths = [], {axis: 0 for axis in mesh_lib.AXES}
-    for trains, tree in zip((True, False), optim.split(
+    for trains, tree in zip((True, False), param_paths.split(
         shapes, stages.STAGES[name].trains)):
       for path, leaf in tree.items():
-        spec = optim.flatten(where)[path].spec
+        spec = param_paths.flatten(where)[path].spec
         self._leaves.append((
             trains, leaf.size * leaf.dtype.itemsize, [a for a in spec if a]))
         for axis, length in zip(spec, leaf.shape):

@@ -8,7 +8,7 @@ import collections
 import dataclasses
 import math
 
-from visor_jax import plan as plans
+from visor_jax.spec import plan as plans
 
 GROUPS = ('coarse', 'fine')
 

@@ -7,7 +7,6 @@ import os
 import pathlib
 import re
 
-from visor_jax import plan as plans
 from visor_jax.report import analyses
 from visor_jax.report import average
 from visor_jax.report import canvas
@@ -16,6 +15,7 @@ from visor_jax.report import plots
 from visor_jax.report import read
 from visor_jax.report import style
 from visor_jax.report import tables
+from visor_jax.spec import plan as plans
 
 _READ_SUMMARY = (
     '<p class="how">A plan is named by the optional SELF layers that run; max '

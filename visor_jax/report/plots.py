@@ -9,10 +9,10 @@ from matplotlib import patches
 from matplotlib import ticker
 import numpy as np
 
-from visor_jax import plan as plans
 from visor_jax.report import average
 from visor_jax.report import canvas
 from visor_jax.report import tables
+from visor_jax.spec import plan as plans
 
 
 def cost(scores, group: str, colours) -> str:

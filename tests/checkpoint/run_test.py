@@ -1,0 +1,137 @@
+"""A run that started from LLaVA-OneVision can be asked, and taken back."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from tests import llava
+import visor_jax
+from visor_jax import config as config_lib
+from visor_jax.checkpoint import folder as folder_lib
+from visor_jax.checkpoint import run
+from visor_jax.checkpoint import store
+from visor_jax.convert import hf
+from visor_jax.convert import reader
+from visor_jax.data.processing import packing
+from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.runtime import param_paths
+from visor_jax.training import loop
+from visor_jax.training import step as step_lib
+
+
+@pytest.fixture(scope='module')
+def imported(tmp_path_factory):
+  """Folders of a tiny LLaVA-OneVision, in its dtype and as a checkpoint."""
+  where = tmp_path_factory.mktemp('llava')
+  llava.Oracle(where / 'hf', text=dict(num_hidden_layers=6), dtype='bfloat16')
+  hf.import_(where / 'hf', where / 'ckpt')
+  return where / 'hf', where / 'ckpt'
+
+
+@pytest.fixture(scope='module')
+def config(imported):
+  c = config_lib.default()
+  c.model.start = str(imported[1])
+  c.model.size = ''  # the checkpoint says it
+  c.cross.steps = c.policy.steps = 4
+  c.search.max_plans = 3
+  return c
+
+
+@pytest.fixture(scope='module')
+def start(config):
+  """Parameters as a run that starts from the checkpoint has them."""
+  model = step_lib.model(config)
+  vision = model.size.vision
+  one = packing.stack([packing.row([], packing.Shape(
+      4, 9, 1, 1, vision.tile, vision.patches))])
+  make, shapes, shardings = step_lib.init(
+      model, 0, one, mesh_lib.make(devices=jax.devices()[:1]))
+  return loop._imported(config, shapes, shardings, make)
+
+
+@pytest.fixture(scope='module')
+def workdir(config, start, tmp_path_factory):
+  """What a run leaves whose policy stage is done; its weights are noise."""
+  folder = tmp_path_factory.mktemp('run')
+  rng = np.random.default_rng(0)
+  flat = {path: x if path.startswith('vision') else
+          x + .1 * rng.standard_normal(x.shape).astype('float32')
+          for path, x in param_paths.flatten(start).items()}
+  write = lambda name, found: (folder / name).write_text(json.dumps(found))
+  write('config.json', config_lib.identity(config))
+  for stage in ('cross', 'policy'):
+    with store.Checkpoints(folder / stage / 'checkpoints') as saved:
+      saved.save(4, param_paths.unflatten(flat), {'count': np.zeros(())})
+      saved.wait()
+  (folder / 'search').mkdir()
+  write('search/plans.json', dict(viable=[[0, 0], [1, 0], [1, 1]]))
+  write('policy/calibration.json', dict(confidence=.6, curve=[
+      dict(confidence=c, share=s, accuracy=s, flops=9)
+      for c, s in ((0, .3), (.5, .6), (1, 1.1))]))
+  return folder
+
+
+def test_training_starts_from_the_checkpoint(start, imported):
+  """In float32 masters; CROSS and the router, which it lacks, start fresh."""
+  flat = param_paths.flatten(start)
+  source = param_paths.flatten(folder_lib.load(imported[1]).params)
+  assert {str(x.dtype) for x in flat.values()} == {'float32'}
+  assert {str(x.dtype) for x in source.values()} == {'bfloat16'}
+  for path, x in source.items():
+    np.testing.assert_array_equal(flat[path], x.astype('float32'), path)
+  own = {p.split('/')[0] + '/' + p.split('/')[1] for p in flat if (
+      p not in source)}
+  assert own >= {'llm/cross', 'router/token'}
+  assert not flat['llm/cross/out'].any() and flat['llm/cross/query'].any()
+
+
+def test_a_checkpoint_that_does_not_fit_is_named(config, imported, start):
+  shapes = {'llm': {'embedding': jax.ShapeDtypeStruct((3, 2), 'float32')}}
+  one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  with pytest.raises(ValueError, match=r'llm/embedding is \(.*expected \(3, 2'):
+    loop._imported(config, shapes, jax.tree.map(lambda _: one, start), None)
+
+
+def test_a_run_is_asked_with_its_router(workdir):
+  """And answers as its export does, which transformers' files went with."""
+  image, prompt = llava.picture(45, 62), 'What is the colour of the car?'
+  model = visor_jax.load(workdir)
+  assert model.trained == ('cross', 'router') and model.confidence == .6
+  got = model.generate([image], prompt, max_new_tokens=6)
+  assert got.selector == 'router' and got.plan in model.viable
+  again = workdir / 'hf'
+  hf.export(workdir, again)
+  back = visor_jax.load(again)
+  # bfloat16 is what the export has; a near tie may fall the other way.
+  a, b = (m.logits([image], prompt, 'max') for m in (model, back))
+  assert np.abs(a - b).max() < .1 * np.abs(a).max()
+  assert model.curve == ((0, .3, .3), (.5, .6, .6), (1, 1.1, 1.1))
+  assert (back.viable, back.confidence, back.trained, back.curve) == (
+      model.viable, model.confidence, model.trained, model.curve)
+
+
+def test_the_last_finished_stage_counts(workdir, tmp_path):
+  """A router that was never calibrated does not choose."""
+  (workdir / 'policy/calibration.json').rename(tmp_path / 'calibration.json')
+  try:
+    assert reader.read(workdir).facts.trained == ('cross',)
+  finally:
+    (tmp_path / 'calibration.json').rename(workdir / 'policy/calibration.json')
+
+
+def test_a_run_without_a_result_says_so(config, tmp_path):
+  (tmp_path / 'config.json').write_text(
+      json.dumps(config_lib.identity(config)))
+  assert run.is_run(tmp_path)
+  with pytest.raises(ValueError, match='no training stage is finished'):
+    reader.read(tmp_path)
+
+
+def test_a_start_that_is_not_there_is_named(config):
+  other = config.copy_and_resolve_references()
+  other.model.start = '/no/such'
+  with pytest.raises(ValueError, match='model.start is /no/such.*convert'):
+    config_lib.validate(other)

@@ -1,0 +1,107 @@
+"""Draw k is a function of k: of no draw before, of no object, of no table."""
+
+import random
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from visor_jax.data.pipeline import order
+
+SIZES, WEIGHTS = (300, 12, 40), (0.5, 0.1, 0.4)
+
+
+def draws(count=2500, seed=3, sizes=SIZES, weights=WEIGHTS):
+  made = order.Order(seed, sizes, weights)
+  return [made.draw(k) for k in range(count)]
+
+
+WHOLE = draws()
+
+
+def test_draws_do_not_depend_on_what_was_asked_before():
+  """A resumed run begins anywhere, threads ask in any order."""
+  numbers = random.Random(0).sample(range(len(WHOLE)), 200)
+  made = order.Order(3, SIZES, WEIGHTS)
+  assert [made.draw(k) for k in numbers] == [WHOLE[k] for k in numbers]
+
+
+@pytest.mark.parametrize('source', range(3))
+def test_an_epoch_has_every_record_once_in_an_order_of_its_own(source):
+  """Exactly: an epoch ends before the next one begins."""
+  size = SIZES[source]
+  mine = [d for d in WHOLE if d.source == source]
+  epochs = [mine[i:i + size] for i in range(0, len(mine) - size + 1, size)]
+  assert len(epochs) > 2
+  for number, epoch in enumerate(epochs):
+    assert {d.epoch for d in epoch} == {number}
+    assert sorted(d.index for d in epoch) == list(range(size))
+  orders = {tuple(d.index for d in epoch) for epoch in epochs}
+  assert len(orders) == len(epochs) and tuple(range(size)) not in orders
+
+
+def test_shares_hold_from_the_first_draws_on():
+  """To a few draws, not to a percent: a rare source is never forgotten."""
+  weights = 3, 1, 0.002, 5, 0.998
+  count, made = [0] * 5, order.Order(0, [10**7] * 5, weights)
+  for k in range(100_000):
+    count[made.draw(k).source] += 1
+    if k + 1 in (10, 1000, 12_345, 100_000):
+      for found, weight in zip(count, weights):
+        assert abs(found - weight / 10 * (k + 1)) < 3
+
+
+def test_a_seed_changes_who_begins_and_the_order_of_records():
+  begins = {tuple(d.source for d in draws(20, seed)) for seed in range(8)}
+  assert len(begins) > 1
+  same = [draws(40, seed, (500,), (1,)) for seed in range(4)]
+  assert len({tuple(s) for s in same}) == 4
+
+
+def test_sources_of_one_size_have_orders_of_their_own():
+  """The same image in two sources would meet itself again and again."""
+  pairs = draws(200, sizes=(500, 500), weights=(1, 1))
+  one, two = ([d.index for d in pairs if d.source == s] for s in (0, 1))
+  assert sum(a == b for a, b in zip(one, two)) < 10
+
+
+@pytest.mark.parametrize('size', [1, 2, 2**16, 2**16 + 1, 70_000])
+def test_any_number_of_records_is_shuffled(size):
+  """A table gives the order of few, grain that of many, 4**8 + 1 among them."""
+  found = [d.index for d in draws(2 * size, 0, (size,), (1,))]
+  assert sorted(found[:size]) == sorted(found[size:]) == list(range(size))
+  assert size < 3 or found[:size] != found[size:]
+
+
+@pytest.mark.parametrize('size', [1000, 10**6, 10**7])
+def test_neighbours_in_the_stream_are_no_neighbours_in_the_data(size):
+  """A shuffle of few rounds keeps the order of large data in part."""
+  for seed in range(3):
+    x = [d.index for d in draws(900, seed, (size,), (1,))]
+    for apart in (1, 2, 8):  # of independent ones it is 0.03, now and then 0.1
+      assert abs(np.corrcoef(x[:-apart], x[apart:])[0, 1]) < 0.13
+
+
+def test_ten_million_records_cost_nothing():
+  tracemalloc.start()
+  begin = time.perf_counter()
+  made = order.Order(0, (10**7, 10**6), (0.9, 0.1))
+  found = made.draw(10**12)
+  assert time.perf_counter() - begin < 1
+  assert tracemalloc.get_traced_memory()[1] < 100_000
+  tracemalloc.stop()
+  # Shares are whole 2**-32ths, so after 10**12 draws some hundreds are astray.
+  assert abs(found.epoch - (90_000, 100_000)[found.source]) <= 1
+
+
+@pytest.mark.parametrize('sizes,weights,message', [
+    ((), (), '0 sources and 0 weights'),
+    ((3, 4), (1,), '2 sources and 1 weights'),
+    ((3, 0), (1, 1), 'source 1 has 0 records'),
+    ((3, 4), (0, 1), 'source 0 has weight 0'),
+    ((3,), (float('nan'),), 'source 0 has weight nan'),
+    ((3,), (float('inf'),), 'source 0 has weight inf')])
+def test_what_cannot_be_mixed_is_an_error(sizes, weights, message):
+  with pytest.raises(ValueError, match=message):
+    order.Order(0, sizes, weights)

@@ -1,0 +1,197 @@
+"""A checkpoint of elsewhere on benchmarks: from files to rows of results."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from tests import hub
+from tests import llava
+from tests.data import benchmarks_test
+from visor_jax import config as config_lib
+from visor_jax import main
+from visor_jax.checkpoint import folder as folder_lib
+from visor_jax.checkpoint import store
+from visor_jax.convert import hf
+from visor_jax.data.processing import packing
+from visor_jax.jobs import evaluate
+from visor_jax.runtime import files
+from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.runtime import param_paths
+from visor_jax.training import step as step_lib
+
+NAMES = 'docvqa+mme+mmbench'
+
+
+@pytest.fixture(autouse=True, scope='module')
+def one_device():
+  """Programs for eight would take minutes to compile."""
+  make, patch = mesh_lib.make, pytest.MonkeyPatch()
+  patch.setattr(mesh_lib, 'make', lambda *args, devices=None, **others: make(
+      *args, devices=jax.devices()[:1], **others))
+  yield
+  patch.undo()
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('hub')
+  for name in NAMES.split('+'):
+    hub.write(folder, name, benchmarks_test.asked(name))
+  return folder
+
+
+@pytest.fixture(scope='module')
+def imported(tmp_path_factory):
+  """A tiny LLaVA-OneVision as a checkpoint."""
+  where = tmp_path_factory.mktemp('llava')
+  llava.Oracle(where / 'hf', text=dict(num_hidden_layers=3))
+  hf.import_(where / 'hf', where / 'ckpt')
+  return where / 'ckpt'
+
+
+def leave(folder, imported, params):
+  """What a run from a checkpoint leaves whose policy stage is done."""
+  c = config_lib.default()
+  c.model.start, c.policy.steps, c.search.max_plans = str(imported), 4, 3
+  c.model.cross_layers, c.model.self_layers = (0,), (1,)  # not by default
+  with store.Checkpoints(folder / 'policy/checkpoints') as saved:
+    saved.save(4, params(c), {'count': np.zeros(())})
+    saved.wait()
+  (folder / 'search').mkdir()
+  for name, found in (('config.json', config_lib.identity(c)),
+                      ('search/plans.json', dict(viable=[[0], [1]])),
+                      ('policy/calibration.json', dict(confidence=.6))):
+    (folder / name).write_text(json.dumps(found))
+  return folder
+
+
+def noise(config):
+  """The checkpoint's weights; CROSS and router are noise."""
+  model, rng = step_lib.model(config), np.random.default_rng(0)
+  flat = param_paths.flatten(folder_lib.load(config.model.start).params)
+  vision = model.size.vision
+  one = packing.stack([packing.row([], packing.Shape(
+      4, 9, 1, 1, vision.tile, vision.patches))])
+  make, _, _ = step_lib.init(model, 0, one, mesh_lib.make())
+  flat |= {path: x + .1 * rng.standard_normal(x.shape).astype('float32')
+           for path, x in param_paths.flatten(make(known=flat.keys())).items()}
+  return param_paths.unflatten(flat)
+
+
+@pytest.fixture
+def workdir(imported, tmp_path):
+  """One whose weights nobody reads."""
+  return leave(tmp_path / 'run', imported, lambda c: {'x': np.ones(3)})
+
+
+@pytest.fixture
+def config(data):
+  """That of experiments/eval.py, as small as the checkpoint."""
+  c = config_lib.default()
+  c.stage, c.data.suite = 'eval+report', ''
+  c.model.remat = False
+  c.data.prompt.update(text=400, visual=110, tiles=37)
+  c.eval.benchmarks, c.eval.data = NAMES, str(data)
+  c.eval.tokens, c.eval.batch, c.eval.chunk = 4, 8, 8
+  return c
+
+
+def run(config, folder, path, plans, **others):
+  config = config.copy_and_resolve_references()
+  config.eval.checkpoint, config.eval.plans = str(path), plans
+  config.eval.update(others)
+  main.run(config, folder)
+  return files.read_jsonl(folder / 'results.jsonl')
+
+
+def answered(folder):
+  """{benchmark/plan: rows} of all answers."""
+  found = {}
+  for path in sorted((folder / 'eval').rglob('*.jsonl')):
+    found.setdefault(str(path.parent.relative_to(folder)), []).extend(
+        files.read_jsonl(path))
+  return found
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  return tmp_path_factory.mktemp('evaluated')
+
+
+def test_a_checkpoint_is_evaluated_on_benchmarks(config, imported, folder):
+  rows = run(config, folder, imported, 'base')
+  assert [(r['family'], r['group']) for r in rows] == [
+      ('docvqa', 'fine'), ('mme', 'coarse'), ('mmbench', 'coarse')]
+  for row in rows:
+    assert row['n'] == 8 and row['scoring'].startswith('lmms-eval 0.7.3, ')
+    assert ('judged' in row) == (row['family'] == 'mmbench')
+    assert row['selector'] == 'base' and row['flops_saved'] == 1
+  assert [r['of'] for r in rows] == [5349, 2374, 4329]
+  assert 'perception' in rows[1]['detail']
+  assert (folder / 'report/index.html').exists()
+  assert {len(v) for v in answered(folder).values()} == {8}
+
+
+def test_other_weights_or_questions_are_refused(config, imported, folder,
+                                                workdir):
+  config.eval.checkpoint, config.eval.plans = str(imported), 'base'
+  evaluate.adopt(config)
+  tests = evaluate.tests(config)
+  found = evaluate.fingerprints(config, tests)
+  assert set(found) == {'eval/docvqa', 'eval/mme', 'eval/mmbench', 'checkpoint'}
+  assert json.loads((folder / 'data.json').read_text()) == found
+  config.eval.checkpoint = str(workdir)
+  other = evaluate.fingerprints(config, tests)
+  assert other.pop('checkpoint') != found.pop('checkpoint') and other == found
+
+
+def test_a_config_becomes_that_of_the_checkpoint(config, workdir, imported):
+  config.eval.checkpoint, config.eval.plans = str(workdir), 'base+all+router'
+  evaluate.adopt(config)
+  config_lib.validate(config)
+  layout = config_lib.layout(config)
+  assert layout.kinds == ('cross', 'self', 'text') and layout.optional == (1,)
+  assert config.model.start == str(imported) and config.search.max_plans == 3
+
+
+@pytest.mark.parametrize('change,match', [
+    (dict(plans='all'), 'are not trained: cross; set it to base'),
+    (dict(plans='router'), 'not trained: router'),
+    (dict(benchmarks='docvq'), '"docvq" is none of docvqa'),
+    (dict(data='/no/such'), 'benchmark docvqa: /no/such/docvqa has no DocVQA'),
+    (dict(path='/no/such'), '/no/such is neither a workdir nor')])
+def test_what_cannot_be_evaluated_is_named(config, imported, tmp_path, change,
+                                           match):
+  change = dict(path=imported, plans='base') | change
+  with pytest.raises(ValueError, match=match):
+    run(config, tmp_path, **change)
+  assert not (tmp_path / 'results.jsonl').exists()
+
+
+def test_a_checkpoint_is_evaluated_and_not_trained(config, imported, tmp_path):
+  config.stage = 'all'
+  with pytest.raises(ValueError, match='stage "all" means label, search, too'):
+    run(config, tmp_path, imported, 'base')
+
+
+# By hand ---------------------------------------------------------------------
+
+
+@pytest.mark.drill
+def test_a_run_is_evaluated_under_every_plan(config, imported, tmp_path):
+  """And its answers do not depend on the size of a batch."""
+  workdir = leave(tmp_path / 'run', imported, noise)
+  rows = run(config, tmp_path / 'a', workdir, 'base+all+router')
+  kind = lambda r: (r['family'], r['selector'], str(r['plan']))
+  assert len({kind(r) for r in rows}) == len(rows) == 3 * 4
+  assert all((r['flops_saved'] == 1) == (r['selector'] == 'base') for r in rows)
+  run(config, tmp_path / 'b', workdir, 'max+router', batch=3, chunk=5)
+  whole, parts = answered(tmp_path / 'a'), answered(tmp_path / 'b')
+  for place, some in parts.items():
+    assert sorted(some, key=lambda r: r['index']) == whole[place]
+  # The base of a run is what it started from.
+  run(config, tmp_path / 'c', imported, 'base')
+  for place, some in answered(tmp_path / 'c').items():
+    assert some == whole[place]

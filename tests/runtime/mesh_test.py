@@ -1,0 +1,256 @@
+"""Spreading the model over devices changes where it lies, not what it says."""
+
+import dataclasses
+
+from flax import linen as nn
+import jax
+from jax import numpy as jnp
+import numpy as np
+import pytest
+
+from tests import rows
+from visor_jax import config as config_lib
+from visor_jax.models import attention
+from visor_jax.models import decoder
+from visor_jax.models import visor
+from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.spec import plan as plans
+from visor_jax.spec import sizes
+from visor_jax.training import step
+
+# Every axis divides by 4 over fsdp and by 2 over tensor. Two repeats of three
+# layers, so that scans and conds are spread too.
+LANGUAGE = sizes.Language(
+    width=16, depth=6, heads=2, key_heads=2, head_width=6, mlp=24,
+    vocabulary=40, rope_theta=100.)
+VISION = dataclasses.replace(rows.VISION, depth=0)
+MODEL = visor.Visor(sizes.Size(VISION, LANGUAGE), plans.visor(6),
+                    compute=decoder.Compute(remat=False))
+# Eight rows of different lengths, two of them with two conversations.
+BATCH = rows.batch(
+    ('tvvvvtpaa', 'tpa'), ('vvtpa',), ('tvvtpaaa',), (), ('tttpa',),
+    ('tvvvvvvtpa',), ('tvtpa', 'tvvtpa'), ('tvvtpa',))
+MESHES = [(8, 1, 1), (2, 2, 2), (1, 4, 1)]
+
+
+def mesh_of(shape):
+  return mesh_lib.make(*shape, devices=jax.devices()[:int(np.prod(shape))])
+
+
+# Sizes ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('asked,found', [
+    ((), (8, 1, 1)), ((8, 1, 1), (8, 1, 1)), ((-1, 2, 2), (2, 2, 2)),
+    ((2, -1, 1), (2, 4, 1)), ((1, 1, -1), (1, 1, 8)), ((-1, 8, 1), (1, 8, 1))])
+def test_a_mesh_has_the_sizes_asked_for(asked, found):
+  mesh = mesh_lib.make(*asked)
+  assert tuple(mesh.shape.values()) == found
+  assert mesh.axis_names == ('data', 'fsdp', 'tensor')
+  assert mesh_lib.row_ways(mesh) == found[0] * found[1]
+
+
+@pytest.mark.parametrize('asked', [
+    (3, 1, 1), (-1, 3, 1), (-1, -1, 1), (1, 1, 1), (16, 1, 1), (0, 1, 1),
+    (-1, 16, 1), (-2, -2, 2), (-8, -1, 1)])
+def test_sizes_that_do_not_multiply_to_the_devices_are_an_error(asked):
+  """Idle chips cost as much as busy ones."""
+  with pytest.raises(ValueError) as e:
+    mesh_lib.make(*asked)
+  for axis, size in zip(mesh_lib.AXES, asked):
+    assert f'mesh.{axis}={size}' in str(e.value)
+  assert 'the 8 devices' in str(e.value)
+
+
+def test_a_size_of_zero_is_the_same_error():
+  with pytest.raises(ValueError, match=r'mesh\.fsdp=0'):
+    mesh_lib.make(-1, 0, 1)
+
+
+def numbers(mesh):
+  return np.vectorize(lambda d: d.id)(mesh.devices)
+
+
+def test_only_data_crosses_slices(monkeypatch):
+  """Devices of a slice are neighbours in fsdp and tensor, in any order."""
+  monkeypatch.setattr(mesh_lib, '_slice', lambda d: d.id % 2)
+  found = numbers(mesh_lib.make(4, 2, 1))
+  assert found.shape == (4, 2, 1) and sorted(found.flat) == list(range(8))
+  assert (found % 2 == np.array([0, 0, 1, 1])[:, None, None]).all()
+  # Devices that are not TPUs may be as fast between hosts as within.
+  assert numbers(mesh_lib.make(1, 8, 1)).shape == (1, 8, 1)
+
+
+def test_slices_of_tpus_are_parted_by_data_alone(monkeypatch):
+  @dataclasses.dataclass
+  class Device:
+    id: int
+    platform: str = 'tpu'
+
+    @property
+    def slice_index(self):
+      return self.id // 2
+
+  with pytest.raises(ValueError, match=r'mesh\.data=2 .* the 4 slices'):
+    mesh_lib.make(2, 4, 1, devices=[Device(i) for i in range(8)])
+
+
+def test_a_batch_that_does_not_spread_names_its_keys():
+  mesh = mesh_lib.make(2, 2, 2)
+  mesh_lib.check_batch('full', 16, mesh, 4)
+  with pytest.raises(ValueError, match=r'full\.batch is 6.* = 4 does not'):
+    mesh_lib.check_batch('full', 6, mesh)
+  with pytest.raises(ValueError, match=r'= 4 times full\.accumulate = 3 does'):
+    mesh_lib.check_batch('full', 16, mesh, 3)
+
+
+# Parameters -------------------------------------------------------------------
+
+
+def shardings(model, mesh):
+  return step.init(model, 0, BATCH, mesh)[1:]
+
+
+@pytest.mark.parametrize('shape,values,words', [
+    ((1, 1, 2), dict(key_heads=1),
+     ('key (', '"key_heads"', 'mesh.tensor=2', ' 1 ')),
+    ((1, 1, 2), dict(mlp=23), ('llm/layers/mlp', '"mlp"', '23',
+                               'mesh.tensor=2')),
+    ((1, 8, 1), dict(width=20), ('"embed"', '20', 'mesh.fsdp=8')),
+    ((1, 1, 8), dict(heads=8, key_heads=8, mlp=24, vocabulary=41),
+     ('llm/embedding', 'vocabulary', '41', 'mesh.tensor=8'))])
+def test_an_axis_that_does_not_divide_is_named(shape, values, words):
+  """Which of a hundred parameters, and which number to change."""
+  language = dataclasses.replace(LANGUAGE, **values)
+  model = MODEL.clone(size=sizes.Size(VISION, language))
+  with pytest.raises(ValueError) as e:
+    shardings(model, mesh_of(shape))
+  for word in words:
+    assert word in str(e.value)
+
+
+def test_parameters_are_really_spread():
+  """A rule that matched nothing would leave a copy on every device."""
+  shapes, where = shardings(MODEL, mesh_of((2, 2, 2)))
+  held = lambda tree: sum(jax.tree.leaves(tree))
+  whole = held(jax.tree.map(lambda x: x.size, shapes['llm']))
+  part = held(jax.tree.map(
+      lambda x, s: int(np.prod(s.shard_shape(x.shape))), shapes['llm'],
+      where['llm']))
+  assert part < 0.3 * whole  # a quarter, and the norms
+
+
+def test_every_logical_axis_of_the_model_has_a_rule():
+  """Every parameter says how it lies; a bare one would be copied silently."""
+  boxed = jax.eval_shape(lambda: MODEL.init(
+      jax.random.key(0), BATCH, method='everything')['params'])
+  is_box = lambda x: isinstance(x, nn.meta.AxisMetadata)
+  for path, leaf in jax.tree_util.tree_leaves_with_path(
+      boxed, is_leaf=is_box):
+    assert is_box(leaf), mesh_lib.path_name(path)
+    assert len(leaf.names) == leaf.value.ndim, mesh_lib.path_name(path)
+    assert all(n is None or n in mesh_lib.RULES for n in leaf.names)
+
+
+# The same loss and gradients --------------------------------------------------
+
+
+def run(params, batch, mesh):
+  """Loss and gradients of base, max and min: one program for all three."""
+  def one(params, batch, plan):
+    return jax.value_and_grad(lambda p: step.answer_loss(
+        MODEL, p, batch, plan)[0])(params)
+
+  both = rows.jit(lambda params, batch, bits: (
+      one(params, batch, None), one(params, batch, bits)))
+  with mesh_lib.use(mesh):
+    base, largest = both(params, batch, jnp.asarray(MODEL.layout.max))
+    _, smallest = both(params, batch, jnp.asarray(MODEL.layout.min))
+  return dict(base=base, max=largest, min=smallest)
+
+
+@pytest.fixture(scope='module')
+def alone():
+  params = rows.params(MODEL)
+  found = run(params, BATCH, mesh_of((1, 1, 1)))
+  assert len({round(float(loss), 6) for loss, _ in found.values()}) == 3
+  return params, found
+
+
+@pytest.mark.parametrize('shape', MESHES, ids=str)
+def test_a_mesh_changes_neither_loss_nor_gradients(shape, alone):
+  """A wrong rule, or a sum over half the rows, shows here and nowhere else."""
+  params, want = alone
+  mesh = mesh_of(shape)
+  _, where = shardings(MODEL, mesh)
+  found = run(
+      jax.device_put(params, where), mesh_lib.place(BATCH, mesh), mesh)
+  for plan in want:
+    rows.close(found[plan], want[plan], 1e-5)
+
+
+@pytest.mark.parametrize('shape', [(2, 2, 2), (1, 1, 1)], ids=str)
+def test_a_kernel_runs_on_each_device_by_itself(shape):
+  """On its rows and heads, as no compiler can part it; gradients too."""
+  rng = np.random.default_rng(0)
+  make = lambda *shape: jnp.asarray(rng.standard_normal(shape), jnp.float32)
+  qkv = make(4, 8, 4, 6), make(4, 8, 2, 6), make(4, 8, 2, 6)
+  at = attention.Slots(jnp.asarray(rng.integers(1, 3, (4, 8))).sort(axis=1),
+                       jnp.tile(jnp.arange(8), (4, 1)))
+  seen = []
+
+  def kernel(query, key, value, at):
+    seen.append((query.shape, key.shape, at.place.shape))
+    return attention.attend(query, key, value, at, at)
+
+  def value(f):
+    loss = lambda qkv: (f(*qkv, at) ** 2).sum()
+    return rows.jit(jax.value_and_grad(loss))(qkv)
+
+  want = value(kernel)
+  data, fsdp, tensor = shape
+  with mesh_lib.use(mesh_of(shape)):
+    got = value(lambda *args: attention._apart(kernel)(*args))
+  rows.close(got, want)
+  b, n, k = 4 // data // fsdp, 4 // tensor, 2 // tensor
+  assert seen[-1] == ((b, 8, n, 6), (b, 8, k, 6), (b, 8))
+
+
+def test_fresh_parameters_do_not_depend_on_the_mesh():
+  """A run moved to another pod starts from the same weights."""
+  found = []
+  small = MODEL.clone(
+      size=sizes.Size(VISION, dataclasses.replace(LANGUAGE, depth=3)),
+      layout=plans.visor(3))
+  for shape in ((1, 1, 1), (1, 2, 2)):
+    make, _, where = step.init(small, 3, BATCH, mesh_of(shape))
+    params = make()
+    assert jax.tree.all(jax.tree.map(
+        lambda x, s: x.sharding.is_equivalent_to(s, x.ndim), params, where))
+    found.append(jax.device_get(params))
+  rows.close(found[1], found[0], 1e-6)
+
+
+# Batches ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('shape', MESHES, ids=str)
+def test_place_keeps_the_order_of_rows(shape):
+  """Labels and answers are matched to questions by their place alone."""
+  mesh = mesh_of(shape)
+  placed = mesh_lib.place(BATCH, mesh)
+  for name, x in placed.fields().items():
+    np.testing.assert_array_equal(x, getattr(BATCH, name))
+    assert len({s.index[0].start for s in x.addressable_shards}) == (
+        mesh_lib.row_ways(mesh))
+  labels = np.arange(8, dtype=np.int32)[:, None]
+  np.testing.assert_array_equal(mesh_lib.place(labels, mesh), labels)
+
+
+def test_rows_that_do_not_divide_are_an_error():
+  with pytest.raises(ValueError, match=r'6 rows .*mesh\.data \* .* = 4'):
+    mesh_lib.place(np.zeros((6, 2)), mesh_of((2, 2, 1)))
+
+
+def test_the_default_config_names_the_axes_of_a_mesh():
+  assert tuple(config_lib.default().mesh) == mesh_lib.AXES

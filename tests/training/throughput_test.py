@@ -1,0 +1,101 @@
+"""Rates are counted by hand; a trace is there for whom it was asked for."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from tests import rows
+from visor_jax.flops import cost as flops
+from visor_jax.models import visor
+from visor_jax.spec import chips
+from visor_jax.spec import plan as plans
+from visor_jax.spec import sizes
+from visor_jax.training import throughput as throughput_lib
+
+MODEL = visor.Visor(
+    sizes.Size(rows.VISION, rows.LANGUAGE), plans.visor(6))
+# (visual, text): (4, 5), (0, 3) and (2, 3); the last row is padding.
+BATCH = rows.batch(('tvvvvtpaa', 'tpa'), ('vvtpa',), ())
+# Two tiles and one; what padding says of more is noise.
+BATCH.source[0, :4, 0] = (0, 3, 6, 11)
+BATCH.source[0, :4, 1] = 5
+BATCH.source[1, :2] = 5
+SIZES = ((4, 5), (0, 3), (2, 3))
+
+
+def rates(clock, passes=(3, 3), share=1., plan=(True, False)):
+  """Of two steps in four seconds, on devices that do 1e6 FLOPs a second."""
+  throughput = throughput_lib.Throughput(MODEL, passes, share, peak=1e6)
+  throughput.add(BATCH, plan)
+  assert 'mfu' not in throughput.take()[1]  # compiling is no rate
+  for _ in range(2):
+    throughput.add(BATCH, plan)
+  clock[0] += 4
+  return throughput.take()
+
+
+@pytest.fixture
+def clock(monkeypatch):
+  now = [7.]
+  monkeypatch.setattr(throughput_lib.time, 'monotonic', lambda: now[0])
+  return now
+
+
+@pytest.mark.parametrize('share', [1., .25])
+def test_rates_are_those_of_all_processes(clock, share):
+  padding, found = rates(clock, share=share)
+  assert found['examples/s'] == 2 * 3 / 4 / share
+  assert found['tokens/s'] == 2 * 17 / 4 / share
+  assert 0 < found['memory_gb'] < 100
+  slots = BATCH.text_segment.size, BATCH.visual_segment.size
+  assert padding == dict(text_padding=round(1 - 11 / slots[0], 4),
+                         visual_padding=round(1 - 6 / slots[1], 4))
+
+
+@pytest.mark.parametrize('plan', [None, (True, False)])
+@pytest.mark.parametrize('sees,says', [(3, 3), (1, 2)])
+def test_utilisation_is_by_the_formula(clock, plan, sees, says):
+  """Padding, and what remat does again, is no use."""
+  _, found = rates(clock, (sees, says), plan=plan)
+  cost = lambda v, t: flops.cost(
+      MODEL.size, MODEL.layout, plan, v, t, flops.Accounting('', head='all'),
+      tiles=1)
+  tile = cost(0, 1).vision + cost(0, 1).connector
+  used = 2 * (3 * sees * tile
+              + says * sum(cost(*s).llm_prefill for s in SIZES))
+  assert found['mfu'] == pytest.approx(
+      used / 4 / 1e6 / jax.device_count(), rel=1e-3)
+
+
+def test_a_stage_without_a_formula_has_none(clock):
+  assert 'mfu' not in rates(clock, None)[1]
+
+
+@pytest.mark.parametrize('kind,peak', [
+    ('TPU v5 lite', 197e12), ('TPU v5', 459e12), ('TPU v6 lite', 918e12),
+    ('NVIDIA H100 80GB HBM3', 989e12), ('NVIDIA H100 PCIe', 756e12),
+    ('cpu', None)])
+def test_the_peak_is_that_of_the_chip(kind, peak):
+  assert chips.peak(kind) == peak
+
+
+def test_a_trace_covers_its_steps(tmp_path):
+  waited = []
+  with throughput_lib.Trace(tmp_path / 'trace', (1, 2)) as trace:
+    for i in range(5):
+      trace.step(i, lambda: waited.append(i))
+      jnp.ones(3) + i
+  assert waited == [1, 3]  # what was before, and what is within
+  assert list((tmp_path / 'trace').rglob('*.xplane.pb'))
+
+
+def test_a_trace_that_the_run_cuts_off_is_there(tmp_path):
+  with throughput_lib.Trace(tmp_path / 'trace', (0, 99)) as trace:
+    trace.step(0, lambda: None)
+  assert list((tmp_path / 'trace').rglob('*.xplane.pb'))
+
+
+def test_no_trace_unless_asked_for(tmp_path):
+  with throughput_lib.Trace(tmp_path / 'trace') as trace:
+    trace.step(0, lambda: None)
+  assert not (tmp_path / 'trace').exists()

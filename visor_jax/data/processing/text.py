@@ -1,0 +1,221 @@
+"""A checkpoint's own words: its tokenizer and its chat template.
+
+The template says what stands around questions and answers; nothing of it is
+repeated here. An image is written `<image>` and is no token: it leaves a gap
+between two, where its visual tokens will stand.
+"""
+
+import json
+import pathlib
+import re
+
+import jinja2
+import jinja2.ext
+import jinja2.sandbox
+import numpy as np
+import tokenizers
+
+from visor_jax.data.processing import chat
+
+IMAGE = '<image>'
+
+
+class Tokenizer:
+  """Text to tokens and back, as a checkpoint's folder says.
+
+  Attributes:
+    end: the token that ends an answer.
+    stops: all tokens at which an answer is over, `end` among them.
+    pad: the token of slots without text.
+
+  Args:
+    folder: holds tokenizer.json, tokenizer_config.json, a chat template and,
+      where there are such, config.json and generation_config.json.
+
+  Raises:
+    FileNotFoundError: there is no tokenizer.json.
+    ValueError: there is no chat template, or none of the tokens said to stop an
+      answer ends one.
+  """
+
+  def __init__(self, folder):
+    folder = pathlib.Path(folder)
+    self._tokenizer = tokenizers.Tokenizer.from_str(
+        (folder / 'tokenizer.json').read_text('utf-8'))
+    self._tokenizer.no_truncation()  # both may be left over from training
+    self._tokenizer.no_padding()
+    settings = _load(folder, 'tokenizer_config.json')
+    self._special = {
+        name: token['content'] if isinstance(token, dict) else token
+        for name, token in settings.items()
+        if name.endswith('_token') and isinstance(token, (dict, str))}
+    self._template = _environment().from_string(_template(folder))
+    # A template for text alone takes a string where others take a list.
+    self._lists = True
+    try:
+      self._lists = IMAGE in self._render(self._message('user', '?', 1))
+    except (TypeError, ValueError):
+      self._lists = False
+    id_of = self._tokenizer.token_to_id
+    config = _load(folder, 'config.json')
+    stops = [id_of(self._special.get('eos_token', ''))]
+    for said in (config, config.get('text_config', {}),
+                 _load(folder, 'generation_config.json')):
+      stop = said.get('eos_token_id')
+      stops += stop if isinstance(stop, list) else [stop]
+    self.stops = frozenset(stops) - {None}
+    turn = self._render(self._message('user', '?'),
+                        self._message('assistant', '!'))
+    ends = [i for i in self._encode(turn) if i in self.stops]
+    if not ends:
+      raise ValueError(f'{folder}: the chat template writes "{turn}", which '
+                       f'holds none of the eos tokens {sorted(self.stops)}')
+    self.end = ends[-1]
+    self.pad = id_of(self._special.get('pad_token', ''))
+    if self.pad is None:
+      self.pad = self.end
+
+  def conversation(self, turns, images: int) -> chat.Conversation:
+    """Questions with their answers, for training.
+
+    Every prompt is written as `prompt` writes it, so that the model is trained
+    on what it will be asked, also by templates that write an answer's header in
+    two ways. White space around an answer is left out.
+
+    Args:
+      turns: chat.Turn, or others with a `question` and an `answer`. Either
+        every image has its marker somewhere, or all stand before the first
+        question.
+      images: how many there are.
+
+    Raises:
+      ValueError: the markers are not one per image, a question or an answer is
+        empty, or the template rewrites earlier turns.
+    """
+    end = self._tokenizer.id_to_token(self.end)
+    marked = any(IMAGE in t.question + t.answer for t in turns)
+    messages, pieces, past = [], [], ''
+    for turn in turns:
+      answer = turn.answer.strip()
+      if not answer:
+        raise ValueError(f'the answer to "{turn.question}" is empty')
+      messages.append(self._ask(
+          turn.question, 0 if marked or messages else images))
+      prompt = self._render(*messages, add_generation_prompt=True)
+      if not prompt.startswith(past):
+        raise ValueError('the chat template rewrites earlier turns')
+      pieces += [(prompt[len(past):], False), (answer + end, True)]
+      messages.append(self._message('assistant', answer))
+      past = self._render(*messages)
+      past = past[:past.rindex(end) + len(end)]
+    return self._talk(pieces, images)
+
+  def prompt(self, question: str, images: int) -> chat.Conversation:
+    """A question alone, up to where the answer begins.
+
+    Args:
+      question: with a marker for each image or none; then all stand in front.
+      images: how many there are.
+
+    Raises:
+      ValueError: the markers are not one per image, or there is no question.
+    """
+    message = self._ask(question, 0 if IMAGE in question else images)
+    return self._talk(
+        [(self._render(message, add_generation_prompt=True), False)], images)
+
+  def decode(self, ids) -> str:
+    """The text of tokens up to the end of the turn, without special tokens."""
+    ids = [int(i) for i in ids]
+    stop = next((k for k, i in enumerate(ids) if i in self.stops), len(ids))
+    return self._tokenizer.decode(ids[:stop], skip_special_tokens=True)
+
+  def _ask(self, question, images):
+    """A question; what opens with its markers leaves the place to the template.
+
+    So '<image>\\nWhy?' in training data is the prompt that 'Why?' becomes.
+    """
+    if not question.replace(IMAGE, '').strip():
+      raise ValueError(f'the question "{question}" is empty')
+    front, rest = re.fullmatch(rf'((?:{IMAGE}\s*)*)(.*)', question,
+                               re.DOTALL).groups()
+    if front and IMAGE not in rest:
+      images, question = front.count(IMAGE), rest
+    return self._message('user', question, images)
+
+  def _message(self, role, text, images=0):
+    if not self._lists:
+      return dict(role=role, content=f'{IMAGE}\n' * images + text)
+    return dict(role=role, content=[{'type': 'image'}] * images + [
+        {'type': 'text', 'text': text}])
+
+  def _render(self, *messages, add_generation_prompt=False):
+    return self._template.render(
+        messages=list(messages), tools=None, documents=None,
+        add_generation_prompt=add_generation_prompt, **self._special)
+
+  def _encode(self, text):
+    return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+  def _talk(self, pieces, images):
+    """Tokens of [(text, whether the model says it), ...]."""
+    tokens, answer, image_at, prompts = [], [], [], []
+    for text, said in pieces:
+      for k, part in enumerate(text.split(IMAGE)):
+        if k:
+          image_at.append(len(tokens))
+        tokens += self._encode(part)
+      answer += [said] * (len(tokens) - len(answer))
+      if not said:
+        prompts.append(len(tokens) - 1)
+    if len(image_at) != images:
+      raise ValueError(
+          f'the text has {len(image_at)} {IMAGE} for {images} images')
+    return chat.Conversation(
+        np.array(tokens, np.int32), np.array(answer, bool), tuple(image_at),
+        np.array(prompts, np.int32))
+
+
+def _load(folder, name):
+  """A JSON file's fields; none where there is no such file."""
+  file = folder / name
+  return json.loads(file.read_text('utf-8')) if file.exists() else {}
+
+
+def _template(folder):
+  """The chat template, from where transformers' processors look, in order."""
+  jinja = folder / 'chat_template.jinja'
+  found = (_load(folder, 'processor_config.json').get('chat_template')
+           or _load(folder, 'chat_template.json').get('chat_template')
+           or (jinja.read_text('utf-8') if jinja.exists() else None)
+           or _load(folder, 'tokenizer_config.json').get('chat_template'))
+  if isinstance(found, list):
+    found = {t['name']: t['template'] for t in found}
+  if isinstance(found, dict):
+    found = found.get('default')
+  if not found:
+    raise ValueError(f'{folder}: no chat template in chat_template.jinja, '
+                     'chat_template.json or tokenizer_config.json')
+  return found
+
+
+class _Generation(jinja2.ext.Extension):
+  """{% generation %} marks answers for transformers; here it does nothing."""
+
+  tags = {'generation'}
+
+  def parse(self, parser):
+    next(parser.stream)
+    return parser.parse_statements(['name:endgeneration'], drop_needle=True)
+
+
+def _environment():
+  """What transformers renders templates in; they come from strangers."""
+  def refuse(message):
+    raise ValueError(f'the chat template says: {message}')
+
+  made = jinja2.sandbox.ImmutableSandboxedEnvironment(
+      trim_blocks=True, lstrip_blocks=True,
+      extensions=[_Generation, jinja2.ext.loopcontrols])
+  made.globals['raise_exception'] = refuse
+  return made

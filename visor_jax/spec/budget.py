@@ -1,0 +1,98 @@
+"""Budgets: how sure a router must be, for what it may spend on average.
+
+Calibration leaves a curve: for rising confidence, the share of the LLM prefill
+FLOPs of `max` that the router's choices take, its own cost included, and the
+accuracy that they reach. Where many questions get the same scores the curve has
+steps, so a budget is met by a mix of the two confidences around it.
+
+Plain Python: a budget is asked for by commands, configs and the report.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+from visor_jax.spec import plan as plans
+
+
+class Point(NamedTuple):
+  """What a confidence gives on calibration questions.
+
+  Attributes:
+    confidence: see models.router.choose.
+    share: of the LLM prefill FLOPs of `max` for the same questions.
+    accuracy: mean score, 0 to 1.
+  """
+
+  confidence: float
+  share: float
+  accuracy: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Mix:
+  """Two confidences: a `share` of the questions asks for the higher one."""
+
+  low: float
+  high: float
+  share: float
+
+
+def within(curve: tuple[Point, ...], budget: float) -> Mix:
+  """The mix that takes the budget on average.
+
+  Args:
+    curve: by rising confidence, from the cheapest plan always to the largest.
+    budget: share of the LLM prefill FLOPs of `max`.
+
+  Raises:
+    ValueError: no confidence costs so little, or so much.
+  """
+  for a, b in zip(curve, curve[1:]):
+    if a.share <= budget <= b.share:
+      rise = b.share - a.share
+      return Mix(a.confidence, b.confidence,
+                 (budget - a.share) / rise if rise else 0.0)
+  raise ValueError(
+      f'budget {budget:g}: this router spends from {curve[0].share:.3f} '
+      f'(the cheapest plan always) to {curve[-1].share:.3f} (the largest '
+      'always) of max\'s LLM prefill FLOPs')
+
+
+def keeping(curve: tuple[Point, ...], drop: float) -> float:
+  """The cheapest confidence that loses at most a share of max's accuracy.
+
+  Args:
+    curve: as for `within`; its last point is the largest plan always.
+    drop: share of the accuracy of `max`.
+
+  Raises:
+    ValueError: the share is not between 0 and 1.
+  """
+  if not 0 <= drop <= 1:
+    raise ValueError(f'drop {drop:g}: expected a share of max\'s accuracy, '
+                     'from 0 to 1')
+  enough = (1 - drop) * curve[-1].accuracy
+  return min((p for p in curve if p.accuracy >= enough),
+             key=lambda p: p.share).confidence
+
+
+def confidence(selection: plans.Selection, curve: tuple[Point, ...],
+               usual: float | None):
+  """What a router asks for: a confidence, a Mix, or None for argmax.
+
+  Args:
+    selection: a router, with or without a target.
+    curve: of its calibration; may be empty.
+    usual: without a target.
+
+  Raises:
+    ValueError: the target cannot be met, or there is no curve.
+  """
+  if selection.budget is None and selection.drop is None:
+    return usual
+  if not curve:
+    raise ValueError(f'plan "{selection}": this router was not calibrated; run '
+                     'the policy stage')
+  if selection.budget is not None:
+    return within(curve, selection.budget)
+  return keeping(curve, selection.drop)
