@@ -18,8 +18,9 @@ from visor_jax import config
 
 
 def get_config(arg=None):
-  arg = config.parse_arg(arg, benchmarks='all', plans='base+all+router',
-                         stage='all')
+  arg = config.parse_arg(
+    arg, benchmarks='all', plans='base+all+router', stage='all'
+  )
   c = config.default()
   c.stage = 'eval+report' if arg.stage == 'all' else arg.stage
   c.model.dtype = 'bfloat16'

@@ -31,10 +31,11 @@ def get_config(arg=None):
   c.data.threads = 8
   c.optim.rates = (('vision/.*', 0.2), ('.*', 1.0))
   for stage, steps, rate in (
-      ('cross', 31_250, 1e-3),
-      ('full', 25_000, 1e-5),
-      ('universal', 25_000, 1e-5),
-      ('policy', 2_000, 1e-3)):
+    ('cross', 31_250, 1e-3),
+    ('full', 25_000, 1e-5),
+    ('universal', 25_000, 1e-5),
+    ('policy', 2_000, 1e-3),
+  ):
     c[stage].steps = steps
     c[stage].learning_rate = rate
     c[stage].batch = 128

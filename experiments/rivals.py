@@ -23,14 +23,20 @@ on tokens packed 2x; the dense base 88 % at 10.3, 75 % with FastV as published,
 
 from visor_jax import config
 
-STAGES = (('base', 250, 2e-3, 0.5), ('cross', 40, 2e-3, 0.5),
-          ('full', 1200, 2e-3, 0.5), ('universal', 700, 1e-3, 0.05),
-          ('policy', 300, 2e-3, 0.05))
+STAGES = (
+  ('base', 250, 2e-3, 0.5),
+  ('cross', 40, 2e-3, 0.5),
+  ('full', 1200, 2e-3, 0.5),
+  ('universal', 700, 1e-3, 0.05),
+  ('policy', 300, 2e-3, 0.05),
+)
 READ, SINGLE = 250, 300  # the steps of a dense run that climb the ladder
 SHARES = ('3/4', '1/2', '1/3', '2/9', '1/9')  # the last three are published
-FREE = ([f'{m}:{s}' for m in ('visionzip', 'vispruner') for s in SHARES]
-        + [f'fastv:2:{s}' for s in ('0.75', '0.5', '0.25', '1/9')]
-        + [f'pyramiddrop:{s}' for s in ('0.75', '0.5', '0.25')])
+FREE = (
+  [f'{m}:{s}' for m in ('visionzip', 'vispruner') for s in SHARES]
+  + [f'fastv:2:{s}' for s in ('0.75', '0.5', '0.25', '1/9')]
+  + [f'pyramiddrop:{s}' for s in ('0.75', '0.5', '0.25')]
+)
 SCALES = 'm3:1+m3:2+m3:5'  # a frame has 5 x 2 patches
 RUNS = ('visor', 'dense', 'm3', 'tr2', 'tr4')
 
@@ -38,8 +44,9 @@ RUNS = ('visor', 'dense', 'm3', 'tr2', 'tr4')
 def get_config(arg=None):
   arg = config.parse_arg(arg, run='visor', stage='all', share=1.0)
   if arg.run not in RUNS:
-    raise ValueError(f'config argument "run={arg.run}": runs are '
-                     f'{", ".join(RUNS)}')
+    raise ValueError(
+      f'config argument "run={arg.run}": runs are {", ".join(RUNS)}'
+    )
   c = config.default()
   c.model.size = 'digits'
   c.model.remat = False  # the model is small
@@ -62,9 +69,10 @@ def _visor(c, run, part):
     c[stage].final = final
   c.universal.max_share = 0.25  # min has most to learn
   c.data.digits.primers.update(
-      base=(c.base.steps * c.base.batch, 0),
-      cross=(c.cross.steps * c.cross.batch, 0),
-      full=(part(200) * c.full.batch, part(300) * c.full.batch))
+    base=(c.base.steps * c.base.batch, 0),
+    cross=(c.cross.steps * c.cross.batch, 0),
+    full=(part(200) * c.full.batch, part(300) * c.full.batch),
+  )
   c.label.examples = 8192
   c.policy.keep = 0.995  # some of it is lost on questions it has not seen
   c.eval.plans = 'all+router'  # its base was only taught to read
@@ -79,7 +87,9 @@ def _dense(c, run, part):
   c.base.steps = part(sum(n for stage, n, *_ in STAGES if stage != 'policy'))
   c.base.learning_rate, c.base.final = 2e-3, 0.05
   c.data.digits.primers.base = (
-      part(READ) * c.base.batch, part(SINGLE) * c.base.batch)
+    part(READ) * c.base.batch,
+    part(SINGLE) * c.base.batch,
+  )
   c.eval.plans = 'base'
   if run == 'm3':
     c.model.reduce = c.eval.reduce = SCALES

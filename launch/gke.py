@@ -33,11 +33,17 @@ def main(argv=None) -> int:
   """Applies the manifest; returns the exit code."""
   argv = sys.argv[1:] if argv is None else argv
   cut = argv.index('--') if '--' in argv else len(argv)
-  args, flags = _parse(argv[:cut]), argv[cut + 1:]
+  args, flags = _parse(argv[:cut]), argv[cut + 1 :]
   space = [f'--namespace={args.namespace}'] if args.namespace else []
   apply = ['kubectl', 'apply', *space, '--filename=-']
-  state = ['kubectl', 'get', 'jobset', args.name, *space,
-           '--output=jsonpath={.status.terminalState}']
+  state = [
+    'kubectl',
+    'get',
+    'jobset',
+    args.name,
+    *space,
+    '--output=jsonpath={.status.terminalState}',
+  ]
   text = json.dumps(manifest(args, flags), indent=2)  # JSON is YAML
   if args.dry_run:
     print(f"{shlex.join(apply)} <<'END'\n{text}\nEND")
@@ -57,20 +63,28 @@ def main(argv=None) -> int:
 
 def _parse(argv):
   parser = argparse.ArgumentParser(
-      description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-      usage='launch/gke.py [options] -- --config=FILE --workdir=DIR ...')
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+    usage='launch/gke.py [options] -- --config=FILE --workdir=DIR ...',
+  )
   add = parser.add_argument
   add('--name', required=True, help='of the job')
   add('--image', required=True)
   add('--claim', required=True, help='PersistentVolumeClaim, seen at /shared')
   chips = parser.add_mutually_exclusive_group(required=True)
-  chips.add_argument('--tpu', metavar='KIND',
-                     help='cloud.google.com/gke-tpu-accelerator')
-  chips.add_argument('--gpu', metavar='KIND',
-                     help='cloud.google.com/gke-accelerator')
+  chips.add_argument(
+    '--tpu', metavar='KIND', help='cloud.google.com/gke-tpu-accelerator'
+  )
+  chips.add_argument(
+    '--gpu', metavar='KIND', help='cloud.google.com/gke-accelerator'
+  )
   add('--topology', metavar='AxB', help='of a TPU slice')
-  add('--chips', type=int, metavar='N',
-      help='of a host; default 4 for TPUs, 8 for GPUs')
+  add(
+    '--chips',
+    type=int,
+    metavar='N',
+    help='of a host; default 4 for TPUs, 8 for GPUs',
+  )
   add('--slices', type=int, default=1, metavar='N', help='TPU slices')
   add('--hosts', type=int, default=1, metavar='N', help='hosts with GPUs')
   add('--restarts', type=int, default=10, metavar='N', help='default 10')
@@ -81,8 +95,9 @@ def _parse(argv):
   args = parser.parse_args(argv)
   # The longest name made of it is a host's, and its parts are labels of DNS.
   if not re.fullmatch(r'[a-z]([-a-z0-9]{0,38}[a-z0-9])?', args.name):
-    parser.error(f'--name={args.name}: give at most 40 small letters, digits '
-                 'and dashes')
+    parser.error(
+      f'--name={args.name}: give at most 40 small letters, digits and dashes'
+    )
   if args.tpu and not re.fullmatch(r'\d+(x\d+)+', args.topology or ''):
     parser.error('--topology is missing or not like 16x16')
   args.chips = args.chips or (4 if args.tpu else 8)
@@ -90,8 +105,10 @@ def _parse(argv):
     total = math.prod(map(int, args.topology.split('x')))
     args.hosts, rest = divmod(total, args.chips)
     if rest:
-      parser.error(f'--topology={args.topology} has {total} chips, which '
-                   f'--chips={args.chips} does not divide')
+      parser.error(
+        f'--topology={args.topology} has {total} chips, which '
+        f'--chips={args.chips} does not divide'
+      )
   return args
 
 
@@ -103,57 +120,95 @@ def manifest(args, flags) -> dict:
     flags: of visor_jax.main.
   """
   resource = 'google.com/tpu' if args.tpu else 'nvidia.com/gpu'
-  node = ({'cloud.google.com/gke-tpu-accelerator': args.tpu,
-           'cloud.google.com/gke-tpu-topology': args.topology} if args.tpu else
-          {'cloud.google.com/gke-accelerator': args.gpu})
+  node = (
+    {
+      'cloud.google.com/gke-tpu-accelerator': args.tpu,
+      'cloud.google.com/gke-tpu-topology': args.topology,
+    }
+    if args.tpu
+    else {'cloud.google.com/gke-accelerator': args.gpu}
+  )
   container = {
-      'name': 'visor-jax', 'image': args.image, 'args': list(flags),
-      'env': [] if args.tpu else _env(args),  # GKE tells TPU hosts who they are
-      'ports': [{'containerPort': PORT}],
-      'resources': {'limits': {resource: args.chips}},
-      'volumeMounts': [{'name': 'shared', 'mountPath': '/shared'},
-                       {'name': 'memory', 'mountPath': '/dev/shm'}]}
+    'name': 'visor-jax',
+    'image': args.image,
+    'args': list(flags),
+    'env': [] if args.tpu else _env(args),  # GKE tells TPU hosts who they are
+    'ports': [{'containerPort': PORT}],
+    'resources': {'limits': {resource: args.chips}},
+    'volumeMounts': [
+      {'name': 'shared', 'mountPath': '/shared'},
+      {'name': 'memory', 'mountPath': '/dev/shm'},
+    ],
+  }
   pod = {
-      'restartPolicy': 'Never', 'terminationGracePeriodSeconds': GRACE,
-      'nodeSelector': node, 'containers': [container],
-      'volumes': [
-          {'name': 'shared',
-           'persistentVolumeClaim': {'claimName': args.claim}},
-          {'name': 'memory', 'emptyDir': {'medium': 'Memory'}}]}
+    'restartPolicy': 'Never',
+    'terminationGracePeriodSeconds': GRACE,
+    'nodeSelector': node,
+    'containers': [container],
+    'volumes': [
+      {'name': 'shared', 'persistentVolumeClaim': {'claimName': args.claim}},
+      {'name': 'memory', 'emptyDir': {'medium': 'Memory'}},
+    ],
+  }
   job = {
-      'parallelism': args.hosts, 'completions': args.hosts,
-      'completionMode': 'Indexed', 'backoffLimit': 0,
-      'podFailurePolicy': {'rules': [{
-          'action': 'FailJob', 'onExitCodes': {
-              'containerName': 'visor-jax', 'operator': 'In',
-              'values': [1]}}]},
-      'template': {'spec': pod}}
+    'parallelism': args.hosts,
+    'completions': args.hosts,
+    'completionMode': 'Indexed',
+    'backoffLimit': 0,
+    'podFailurePolicy': {
+      'rules': [
+        {
+          'action': 'FailJob',
+          'onExitCodes': {
+            'containerName': 'visor-jax',
+            'operator': 'In',
+            'values': [1],
+          },
+        }
+      ]
+    },
+    'template': {'spec': pod},
+  }
   meta = {'name': args.name, 'labels': {'app': 'visor-jax'}}
   if args.queue:
     meta['labels']['kueue.x-k8s.io/queue-name'] = args.queue
   if args.tpu:  # each slice is a node pool
-    meta['annotations'] = {'alpha.jobset.sigs.k8s.io/exclusive-topology':
-                           'cloud.google.com/gke-nodepool'}
+    meta['annotations'] = {
+      'alpha.jobset.sigs.k8s.io/exclusive-topology': 'cloud.google.com/gke-nodepool'
+    }
   return {
-      'apiVersion': 'jobset.x-k8s.io/v1alpha2', 'kind': 'JobSet',
-      'metadata': meta,
-      'spec': {
-          'failurePolicy': {
-              'maxRestarts': args.restarts,
-              'rules': [{'name': 'refused', 'action': 'FailJobSet',
-                         'onJobFailureReasons': ['PodFailurePolicy']}]},
-          'replicatedJobs': [{
-              'name': 'workers', 'replicas': args.slices,
-              'template': {'spec': job}}]}}
+    'apiVersion': 'jobset.x-k8s.io/v1alpha2',
+    'kind': 'JobSet',
+    'metadata': meta,
+    'spec': {
+      'failurePolicy': {
+        'maxRestarts': args.restarts,
+        'rules': [
+          {
+            'name': 'refused',
+            'action': 'FailJobSet',
+            'onJobFailureReasons': ['PodFailurePolicy'],
+          }
+        ],
+      },
+      'replicatedJobs': [
+        {'name': 'workers', 'replicas': args.slices, 'template': {'spec': job}}
+      ],
+    },
+  }
 
 
 def _env(args):
   """Who a process is; see visor_jax/cluster.py."""
   coordinator = f'{args.name}-workers-0-0.{args.name}:{PORT}'
-  return [{'name': 'JAX_COORDINATOR_ADDRESS', 'value': coordinator},
-          {'name': 'JAX_NUM_PROCESSES', 'value': str(args.hosts)},
-          {'name': 'JAX_PROCESS_ID',
-           'valueFrom': {'fieldRef': {'fieldPath': _INDEX}}}]
+  return [
+    {'name': 'JAX_COORDINATOR_ADDRESS', 'value': coordinator},
+    {'name': 'JAX_NUM_PROCESSES', 'value': str(args.hosts)},
+    {
+      'name': 'JAX_PROCESS_ID',
+      'valueFrom': {'fieldRef': {'fieldPath': _INDEX}},
+    },
+  ]
 
 
 if __name__ == '__main__':

@@ -35,7 +35,7 @@ def main(argv=None) -> int:
   """Runs the job; returns its exit code."""
   argv = sys.argv[1:] if argv is None else argv
   cut = argv.index('--') if '--' in argv else len(argv)
-  args, flags = _parse(argv[:cut]), argv[cut + 1:]
+  args, flags = _parse(argv[:cut]), argv[cut + 1 :]
   command = [*COMMAND, *flags]
   if args.dry_run:
     for index in range(args.processes):
@@ -54,24 +54,45 @@ def main(argv=None) -> int:
       break
     who = next(i for i, c in codes.items() if c)
     left = args.restarts - attempt
-    _say(f'process {who} died ({_words(code)}), see {logs}; '
-         + (f'starting again, {left} more times at most' if left else
-            'that was too often'))
+    _say(
+      f'process {who} died ({_words(code)}), see {logs}; '
+      + (
+        f'starting again, {left} more times at most'
+        if left
+        else 'that was too often'
+      )
+    )
   return code if code >= 0 else 128 - code
 
 
 def _parse(argv):
   parser = argparse.ArgumentParser(
-      description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-      usage='launch/local.py [options] -- --config=FILE --workdir=DIR ...')
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+    usage='launch/local.py [options] -- --config=FILE --workdir=DIR ...',
+  )
   add = parser.add_argument
   add('--processes', type=int, default=2, metavar='N', help='default 2')
-  add('--devices', type=int, default=4, metavar='N',
-      help='CPU devices of each process, default 4')
-  add('--restarts', type=int, default=3, metavar='N',
-      help='how often to start again, default 3')
-  add('--logs', type=pathlib.Path, metavar='DIR',
-      help='of processes but the first; default WORKDIR/logs')
+  add(
+    '--devices',
+    type=int,
+    default=4,
+    metavar='N',
+    help='CPU devices of each process, default 4',
+  )
+  add(
+    '--restarts',
+    type=int,
+    default=3,
+    metavar='N',
+    help='how often to start again, default 3',
+  )
+  add(
+    '--logs',
+    type=pathlib.Path,
+    metavar='DIR',
+    help='of processes but the first; default WORKDIR/logs',
+  )
   add('--dry-run', action='store_true', help='print what would run')
   return parser.parse_args(argv)
 
@@ -87,10 +108,13 @@ def _workdir(flags):
 
 def _env(args, index, port):
   """What is special in the environment of a process."""
-  return {'JAX_COORDINATOR_ADDRESS': f'127.0.0.1:{port}',
-          'JAX_NUM_PROCESSES': str(args.processes),
-          'JAX_PROCESS_ID': str(index), 'JAX_PLATFORMS': 'cpu',
-          'JAX_NUM_CPU_DEVICES': str(args.devices)}
+  return {
+    'JAX_COORDINATOR_ADDRESS': f'127.0.0.1:{port}',
+    'JAX_NUM_PROCESSES': str(args.processes),
+    'JAX_PROCESS_ID': str(index),
+    'JAX_PLATFORMS': 'cpu',
+    'JAX_NUM_CPU_DEVICES': str(args.devices),
+  }
 
 
 def _attempt(args, command, logs, attempt, asked):
@@ -106,8 +130,13 @@ def _attempt(args, command, logs, attempt, asked):
         print(f'--- start {attempt + 1}', file=out, flush=True)
       # A session of its own: its workers can be ended with it.
       running[index] = subprocess.Popen(
-          command, env=os.environ | _env(args, index, port), stdout=out,
-          stderr=out and subprocess.STDOUT, start_new_session=True, cwd=ROOT)
+        command,
+        env=os.environ | _env(args, index, port),
+        stdout=out,
+        stderr=out and subprocess.STDOUT,
+        start_new_session=True,
+        cwd=ROOT,
+      )
       if out:
         out.close()
     told, until = 0, None
@@ -120,13 +149,15 @@ def _attempt(args, command, logs, attempt, asked):
             until = time.monotonic() + GRACE
       for number in asked[told:]:
         told += 1
-        _say(f'{signal.Signals(number).name}: '
-             + ('passed on' if told == 1 else 'killing'))
+        _say(
+          f'{signal.Signals(number).name}: '
+          + ('passed on' if told == 1 else 'killing')
+        )
         for process in running.values():
           process.terminate() if told == 1 else _kill(process)
       if until and time.monotonic() > until and not asked:
         break
-      time.sleep(.1)
+      time.sleep(0.1)
   finally:
     for index, process in running.items():
       _kill(process)

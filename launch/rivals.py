@@ -24,12 +24,17 @@ from visor_jax.runtime import console  # noqa: E402
 def main(argv=None) -> int:
   """Runs what is not done yet, then writes the page."""
   parser = argparse.ArgumentParser(
-      description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
   add = parser.add_argument
   add('--workdir', type=pathlib.Path, required=True, metavar='OUT')
   add('--runs', default='visor,m3,dense', help='default: %(default)s')
-  add('--share', type=float, default=1.0,
-      help='of the steps, of every run alike; default: all')
+  add(
+    '--share',
+    type=float,
+    default=1.0,
+    help='of the steps, of every run alike; default: all',
+  )
   add('--jobs', type=int, default=2, help='at a time; default: %(default)s')
   add('keys', nargs='*', help='--config.KEY=VALUE, after --')
   args = parser.parse_args(argv)
@@ -40,9 +45,14 @@ def main(argv=None) -> int:
     if (out / name / 'results.jsonl').exists():
       console.say(f'{name}: done before')
       return True
-    line = [sys.executable, '-m', 'visor_jax.main',
-            f'--config={ROOT}/experiments/rivals.py:run={name},'
-            f'share={args.share}', f'--workdir={out / name}', *args.keys]
+    line = [
+      sys.executable,
+      '-m',
+      'visor_jax.main',
+      f'--config={ROOT}/experiments/rivals.py:run={name},share={args.share}',
+      f'--workdir={out / name}',
+      *args.keys,
+    ]
     return together.run(name, line, running, out / f'{name}.log')
 
   together.pass_on(running)

@@ -52,16 +52,22 @@ _BUDGETS = flags.DEFINE_list('budgets', None, 'Shares of the FLOPs of max.')
 _ON = flags.DEFINE_enum('on', 'local', ('local', 'slurm', 'gke'), 'Where.')
 _DO = flags.DEFINE_enum('do', 'eval', ('eval', 'train'), 'What.')
 _TRAINED = flags.DEFINE_string(
-    'trained', None, 'With --do=eval: workdir of a run that is trained.')
+  'trained', None, 'With --do=eval: workdir of a run that is trained.'
+)
 _LAUNCH = flags.DEFINE_string('launch', '', 'Options of what starts the jobs.')
 _JOBS = flags.DEFINE_integer(
-    'jobs', None, 'How many at a time; by default one here, all on a cluster.')
+  'jobs', None, 'How many at a time; by default one here, all on a cluster.'
+)
 _DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Print what would run.')
 
-SHARED = {'eval': ('base', 'cross', 'full', 'search', 'universal'),
-          'train': ('base', 'cross')}
-OWN = {'eval': ('eval', 'report'),
-       'train': ('full', 'universal', 'eval', 'report')}
+SHARED = {
+  'eval': ('base', 'cross', 'full', 'search', 'universal'),
+  'train': ('base', 'cross'),
+}
+OWN = {
+  'eval': ('eval', 'report'),
+  'train': ('full', 'universal', 'eval', 'report'),
+}
 
 
 def costs(config, some=()) -> dict[plans.Plan, float]:
@@ -84,13 +90,16 @@ def choose(budget: float, share: dict[plans.Plan, float]) -> plans.Plan:
   """
   fits = [p for p in share if share[p] <= budget]
   if not fits:
-    raise ValueError(f'budget {budget}: the cheapest plan takes '
-                     f'{min(share.values()):.3f} of max\'s LLM prefill FLOPs')
+    raise ValueError(
+      f'budget {budget}: the cheapest plan takes '
+      f"{min(share.values()):.3f} of max's LLM prefill FLOPs"
+    )
 
   def uneven(plan):
     on = [i for i, yes in enumerate(plan) if yes]
-    return sum(abs(i - ((j + .5) * len(plan) / len(on) - .5))
-               for j, i in enumerate(on))
+    return sum(
+      abs(i - ((j + 0.5) * len(plan) / len(on) - 0.5)) for j, i in enumerate(on)
+    )
 
   return min(fits, key=lambda p: (-share[p], uneven(p)))
 
@@ -110,14 +119,33 @@ def command(name: str, workdir, given) -> list[str]:
   name = f'visor-{name.replace(".", "-")}-{mark}'
   if _ON.value == 'slurm':
     # Of one name, one runs at a time: the second finds the work done.
-    return ['sbatch', '--wait', f'--job-name={name}', '--dependency=singleton',
-            *options, str(ROOT / 'launch' / 'slurm.sh'), *job]
+    return [
+      'sbatch',
+      '--wait',
+      f'--job-name={name}',
+      '--dependency=singleton',
+      *options,
+      str(ROOT / 'launch' / 'slurm.sh'),
+      *job,
+    ]
   if _ON.value == 'gke':
-    return [sys.executable, str(ROOT / 'launch' / 'gke.py'), f'--name={name}',
-            '--wait', *options, '--', *job]
+    return [
+      sys.executable,
+      str(ROOT / 'launch' / 'gke.py'),
+      f'--name={name}',
+      '--wait',
+      *options,
+      '--',
+      *job,
+    ]
   if options:
-    return [sys.executable, str(ROOT / 'launch' / 'local.py'), *options, '--',
-            *job]
+    return [
+      sys.executable,
+      str(ROOT / 'launch' / 'local.py'),
+      *options,
+      '--',
+      *job,
+    ]
   return [sys.executable, '-m', 'visor_jax.main', *job]
 
 
@@ -132,7 +160,8 @@ def run(what: str, line, running) -> bool:
 def asked(config, names) -> str:
   """Those of the jobs that this config has."""
   return '+'.join(
-      n for n in names if n not in config_lib.STAGES or config[n].steps)
+    n for n in names if n not in config_lib.STAGES or config[n].steps
+  )
 
 
 def link(folder, shared, names) -> None:
@@ -164,8 +193,10 @@ def sweep(config, out, given, running) -> bool:
   chosen = {}
   for budget in _BUDGETS.value:
     plan = choose(float(budget), share)
-    console.say(f'budget {budget}: plan {plans.name(plan)}, '
-            f'{share[plan]:.3f} of max\'s LLM prefill FLOPs')
+    console.say(
+      f'budget {budget}: plan {plans.name(plan)}, '
+      f"{share[plan]:.3f} of max's LLM prefill FLOPs"
+    )
     if plan in chosen:
       console.say(f'budget {budget}: means the plan of {chosen[plan]}')
     chosen.setdefault(plan, budget)
@@ -180,8 +211,15 @@ def sweep(config, out, given, running) -> bool:
     mine = {'stage': asked(config, OWN[do]), 'eval.plans': plans.name(plan)}
     if do == 'train':
       mine |= {f'{s}.plan': plans.name(plan) for s in ('full', 'universal')}
-    return run(f'budget {budget}', command(f'budget-{budget}', folder, [
-        *given, *(f'--config.{k}={v}' for k, v in mine.items())]), running)
+    return run(
+      f'budget {budget}',
+      command(
+        f'budget-{budget}',
+        folder,
+        [*given, *(f'--config.{k}={v}' for k, v in mine.items())],
+      ),
+      running,
+    )
 
   most = _JOBS.value or (1 if _ON.value == 'local' else len(chosen))
   most = 1 if _DRY_RUN.value else most  # what it says is in order

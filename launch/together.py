@@ -18,8 +18,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 ENV = {'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=1'}
 
 
-def run(what: str, line, running: list, output: pathlib.Path | None = None
-        ) -> bool:
+def run(
+  what: str, line, running: list, output: pathlib.Path | None = None
+) -> bool:
   """Runs a command; whether it went well.
 
   Args:
@@ -30,18 +31,26 @@ def run(what: str, line, running: list, output: pathlib.Path | None = None
   """
   console.say(f'{what}: {shlex.join(line)}')
   with output.open('a') if output else contextlib.nullcontext() as to:
-    process = subprocess.Popen(line, cwd=ROOT, stdout=to, stderr=to,
-                               env=ENV | os.environ)
+    process = subprocess.Popen(
+      line, cwd=ROOT, stdout=to, stderr=to, env=ENV | os.environ
+    )
     running.append(process)
     code = process.wait()
     running.remove(process)
-  console.say(f'{what}: ' + ('done' if code == 0 else f'ended with code {code}' + (
-      f', see {output}' if output else '')))
+  console.say(
+    f'{what}: '
+    + (
+      'done'
+      if code == 0
+      else f'ended with code {code}' + (f', see {output}' if output else '')
+    )
+  )
   return code == 0
 
 
 def pass_on(running: list) -> None:
   """Sends SIGTERM and SIGINT on to those that run when it comes, and ends."""
+
   def stop(number, _):
     for process in list(running):  # threads take out what ends
       process.send_signal(number)

@@ -26,19 +26,42 @@ def test_the_defaults_are_valid():
   config_lib.validate(config_lib.default())
 
 
-@pytest.mark.parametrize('key', [
-    'sed', 'model.sizes', 'model.cross.heads', 'model.router.width',
-    'mesh.expert', 'data.digits.frame', 'optim.beta', 'universal.share',
-    'policy.keeps', 'search.n', 'label.n', 'eval.n', 'checkpoint.n', 'log.n'])
+@pytest.mark.parametrize(
+  'key',
+  [
+    'sed',
+    'model.sizes',
+    'model.cross.heads',
+    'model.router.width',
+    'mesh.expert',
+    'data.digits.frame',
+    'optim.beta',
+    'universal.share',
+    'policy.keeps',
+    'search.n',
+    'label.n',
+    'eval.n',
+    'checkpoint.n',
+    'log.n',
+  ],
+)
 def test_an_unknown_key_is_an_error(key):
   """A typo in a sweep must not silently run the default."""
   with pytest.raises((AttributeError, KeyError), match=key.split('.')[-1]):
     put(config_lib.default(), key, 1)
 
 
-@pytest.mark.parametrize('key,value', [
-    ('seed', 'one'), ('model.size', 5), ('model.scan', 'yes'),
-    ('base.steps', 1.5), ('mesh.fsdp', '8'), ('optim.clip', 'x')])
+@pytest.mark.parametrize(
+  'key,value',
+  [
+    ('seed', 'one'),
+    ('model.size', 5),
+    ('model.scan', 'yes'),
+    ('base.steps', 1.5),
+    ('mesh.fsdp', '8'),
+    ('optim.clip', 'x'),
+  ],
+)
 def test_a_value_of_another_type_is_an_error(key, value):
   """steps=1.5 would fail only when the loop reaches it."""
   with pytest.raises(TypeError, match=key.split('.')[-1]):
@@ -49,8 +72,9 @@ def test_a_value_of_another_type_is_an_error(key, value):
 def test_a_choice_that_does_not_exist_names_key_and_choices(key):
   c = make()
   put(c, key, 'nonsense')
-  with pytest.raises(ValueError, match=f"{re.escape(key)}.*'nonsense'.*not one"
-                     ) as e:
+  with pytest.raises(
+    ValueError, match=f"{re.escape(key)}.*'nonsense'.*not one"
+  ) as e:
     config_lib.validate(c)
   for choice in config_lib._CHOICES[key]:
     assert repr(choice) in str(e.value)
@@ -74,7 +98,9 @@ def test_a_count_is_at_least_1(key, value):
     config_lib.validate(c)
 
 
-@pytest.mark.parametrize('values,words', [
+@pytest.mark.parametrize(
+  'values,words',
+  [
     (dict(base__steps=-1), ['base.steps', '-1']),
     (dict(model__size='2b'), ['model.size', '2b', '0.5b']),
     (dict(stage='train'), ['train', 'universal']),
@@ -86,8 +112,10 @@ def test_a_count_is_at_least_1(key, value):
     (dict(search__max_plans=1), ['search.max_plans', '2']),
     (dict(eval__plans='mx'), ['mx', 'router']),
     (dict(eval__plans='8'), ['8', 'counted from 0']),
-    (dict(model__cross__init='copy', model__cross__module='mine'),
-     ['model.cross.init', 'zero']),
+    (
+      dict(model__cross__init='copy', model__cross__module='mine'),
+      ['model.cross.init', 'zero'],
+    ),
     # Impossible layouts: 0.5b has layers 0 to 23.
     (dict(model__cross_layers=(24,)), ['model.cross_layers', '24', '23']),
     (dict(model__self_layers=(-1,)), ['model.self_layers', '-1']),
@@ -95,7 +123,9 @@ def test_a_count_is_at_least_1(key, value):
     (dict(model__cross_layers=(1, 1)), ['model.cross_layers', 'layer 1']),
     (dict(model__cross_layers=()), ['model.cross_layers', 'empty']),
     (dict(model__self_layers=()), ['model.self_layers']),
-    (dict(model__self_layers=(0, 2)), ['model.self_layers', 'router'])])
+    (dict(model__self_layers=(0, 2)), ['model.self_layers', 'router']),
+  ],
+)
 def test_what_cannot_be_is_said_in_a_sentence(values, words):
   """The words a reader needs: the key, what was given, what is expected."""
   with pytest.raises(ValueError) as e:
@@ -115,24 +145,33 @@ def test_layout_is_the_one_asked_for():
 
 
 def parse(arg):
-  return config_lib.parse_arg(arg, stage='all', n=1, rate=0.5, flag=False
-                              ).to_dict()
+  return config_lib.parse_arg(
+    arg, stage='all', n=1, rate=0.5, flag=False
+  ).to_dict()
 
 
 def test_parse_arg_reads_a_value_as_the_type_of_its_default():
   want = dict(stage='all', n=1, rate=0.5, flag=False)
   assert parse(None) == parse('') == want
   assert parse('n=3,flag=1,stage=a+b,rate=2') == dict(
-      stage='a+b', n=3, rate=2.0, flag=True)
+    stage='a+b', n=3, rate=2.0, flag=True
+  )
   assert parse('flag=0')['flag'] is False  # bool('0') would be True
   assert parse('stage=a=b')['stage'] == 'a=b'
 
 
-@pytest.mark.parametrize('arg,words', [
+@pytest.mark.parametrize(
+  'arg,words',
+  [
     ('steps=3', ['steps=3', 'stage, n, rate, flag']),
-    ('n=x', ['n=x', 'n is a int']), ('n=1.5', ['n is a int']),
-    ('n', ['n is a int']), ('flag=yes', ['flag is a bool']),
-    ('rate=', ['rate is a float']), ('n=1 steps=2', ['n is a int'])])
+    ('n=x', ['n=x', 'n is a int']),
+    ('n=1.5', ['n is a int']),
+    ('n', ['n is a int']),
+    ('flag=yes', ['flag is a bool']),
+    ('rate=', ['rate is a float']),
+    ('n=1 steps=2', ['n is a int']),
+  ],
+)
 def test_parse_arg_says_what_is_wrong(arg, words):
   with pytest.raises(ValueError) as e:
     parse(arg)
@@ -142,19 +181,42 @@ def test_parse_arg_says_what_is_wrong(arg, words):
 
 # Identity ---------------------------------------------------------------------
 
-HOW = (('stage', 'eval'), ('log.every', 7), ('mesh.data', 4), ('mesh.fsdp', 2),
-       ('mesh.tensor', 2), ('checkpoint.every', 3), ('checkpoint.keep', 9),
-       ('data.threads', 5), ('data.ahead', 9), ('model.remat', False),
-       ('model.scan', False), ('eval.batch', 3), ('eval.chunk', 5),
-       ('eval.measure', False))
-WHAT = (('seed', 1), ('model.size', '7b'), ('model.cross_layers', (4,)),
-        ('model.self_layers', (5,)), ('model.cross.rope', True),
-        ('model.dtype', 'bfloat16'), ('model.router.hidden', 8),
-        ('data.digits.frames', 3), ('base.steps', 5), ('base.batch', 8),
-        ('universal.max_share', 0.1), ('optim.clip', 0.0),
-        ('optim.rates', (('.*', 0.5),)), ('label.threshold', 0.5),
-        ('policy.confidence', 0.5), ('eval.examples', 8), ('eval.plans', 'max'),
-        ('search.budget', 9))
+HOW = (
+  ('stage', 'eval'),
+  ('log.every', 7),
+  ('mesh.data', 4),
+  ('mesh.fsdp', 2),
+  ('mesh.tensor', 2),
+  ('checkpoint.every', 3),
+  ('checkpoint.keep', 9),
+  ('data.threads', 5),
+  ('data.ahead', 9),
+  ('model.remat', False),
+  ('model.scan', False),
+  ('eval.batch', 3),
+  ('eval.chunk', 5),
+  ('eval.measure', False),
+)
+WHAT = (
+  ('seed', 1),
+  ('model.size', '7b'),
+  ('model.cross_layers', (4,)),
+  ('model.self_layers', (5,)),
+  ('model.cross.rope', True),
+  ('model.dtype', 'bfloat16'),
+  ('model.router.hidden', 8),
+  ('data.digits.frames', 3),
+  ('base.steps', 5),
+  ('base.batch', 8),
+  ('universal.max_share', 0.1),
+  ('optim.clip', 0.0),
+  ('optim.rates', (('.*', 0.5),)),
+  ('label.threshold', 0.5),
+  ('policy.confidence', 0.5),
+  ('eval.examples', 8),
+  ('eval.plans', 'max'),
+  ('search.budget', 9),
+)
 
 
 @pytest.mark.parametrize('key,value', HOW)
@@ -185,7 +247,9 @@ def test_a_key_that_only_one_side_has_is_a_difference():
   saved['old.key'] = 3
   found = config_lib.differences(make(), saved)
   assert [(d.key, d.here, d.there) for d in found] == [
-      ('old.key', None, 3), ('seed', 0, None)]
+    ('old.key', None, 3),
+    ('seed', 0, None),
+  ]
 
 
 # Jobs -------------------------------------------------------------------------
@@ -194,15 +258,28 @@ def test_a_key_that_only_one_side_has_is_a_difference():
 def test_all_jobs_are_those_with_steps_in_order():
   assert config_lib.jobs(make()) == ('search', 'label', 'eval', 'report')
   assert config_lib.jobs(make(policy__steps=3, base__steps=1)) == (
-      'base', 'search', 'label', 'policy', 'eval', 'report')
+    'base',
+    'search',
+    'label',
+    'policy',
+    'eval',
+    'report',
+  )
 
 
-@pytest.mark.parametrize('stage,want', [
-    ('eval', ('eval',)), ('report+search', ('search', 'report')),
-    ('full+full', ('full',)), ('policy+full', ('full', 'policy'))])
+@pytest.mark.parametrize(
+  'stage,want',
+  [
+    ('eval', ('eval',)),
+    ('report+search', ('search', 'report')),
+    ('full+full', ('full',)),
+    ('policy+full', ('full', 'policy')),
+  ],
+)
 def test_jobs_run_in_the_order_of_the_recipe(stage, want):
-  assert config_lib.jobs(
-      make(stage=stage, full__steps=1, policy__steps=1)) == want
+  assert (
+    config_lib.jobs(make(stage=stage, full__steps=1, policy__steps=1)) == want
+  )
 
 
 @pytest.mark.parametrize('stage', ['', 'evl', 'eval+', 'eval search', 'base'])
@@ -215,11 +292,16 @@ def test_a_job_that_cannot_be_is_an_error(stage):
 
 
 @pytest.mark.parametrize('key', ['data', 'eval', 'cross', 'policy'])
-@pytest.mark.parametrize('sources,match', [
-    (('ocr', '/a', 1.), "has 'ocr'; expected"),
+@pytest.mark.parametrize(
+  'sources,match',
+  [
+    (('ocr', '/a', 1.0), "has 'ocr'; expected"),
     ((('ocr', '/a'),), r"has \('ocr', '/a'\); expected"),
-    ((('ocr', '/a', 0),), 'weight above 0'), ((('ocr', '/a', '1'),), 'weight'),
-    ((('ocr', '/a', 1), ('ocr', '/b', 1)), 'name twice: ocr, ocr')])
+    ((('ocr', '/a', 0),), 'weight above 0'),
+    ((('ocr', '/a', '1'),), 'weight'),
+    ((('ocr', '/a', 1), ('ocr', '/b', 1)), 'name twice: ocr, ocr'),
+  ],
+)
 def test_a_source_is_a_name_a_path_and_a_weight(key, sources, match):
   with pytest.raises(ValueError, match=f'{key}.sources.*{match}'):
     config_lib.validate(make(**{f'{key}__sources': sources}))
@@ -227,10 +309,12 @@ def test_a_source_is_a_name_a_path_and_a_weight(key, sources, match):
 
 def test_data_may_move_between_two_starts_of_a_run():
   """What it holds is compared apart, see workdir.same_data."""
-  here, there = (make(data__sources=(('ocr', path, .5),))
-                 for path in ('/a', '/b'))
+  here, there = (
+    make(data__sources=(('ocr', path, 0.5),)) for path in ('/a', '/b')
+  )
   assert config_lib.fingerprint(here) == config_lib.fingerprint(there)
-  for other in ((('ocr', '/a', .4),), (('charts', '/a', .5),)):
+  for other in ((('ocr', '/a', 0.4),), (('charts', '/a', 0.5),)):
     assert config_lib.fingerprint(here) != config_lib.fingerprint(
-        make(data__sources=other))
+      make(data__sources=other)
+    )
   config_lib.from_identity(config_lib.identity(here))

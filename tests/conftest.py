@@ -18,7 +18,10 @@ def pytest_configure(config):
   Processes that tests start do so too. Drills measure what users get.
   """
   if config.getoption('markexpr') != 'drill':
-    os.environ['XLA_FLAGS'] = ' '.join([
+    os.environ['XLA_FLAGS'] = ' '.join(
+      [
         os.environ.get('XLA_FLAGS', ''),
         '--xla_backend_optimization_level=0',
-        '--xla_cpu_use_fusion_emitters=false']).strip()
+        '--xla_cpu_use_fusion_emitters=false',
+      ]
+    ).strip()

@@ -17,8 +17,11 @@ def page(rng, height, width):
   draw = PIL.ImageDraw.Draw(image)
   total = int(rng.integers(10, 100))
   for i, top in enumerate(range(8, height - 12, 14)):
-    line = f'total {total}' if i == 1 else ' '.join(
-        rng.choice(WORDS, max(1, width // 48)))
+    line = (
+      f'total {total}'
+      if i == 1
+      else ' '.join(rng.choice(WORDS, max(1, width // 48)))
+    )
     draw.text((8, top), line, fill='black')
   return image, [('What is the total?', str(total))]
 
@@ -27,13 +30,17 @@ def chart(rng, height, width):
   """Bars."""
   image = PIL.Image.new('RGB', (width, height), 'white')
   draw = PIL.ImageDraw.Draw(image)
-  bars = rng.permutation(np.linspace(.1, .9, int(rng.integers(3, 7))))
+  bars = rng.permutation(np.linspace(0.1, 0.9, int(rng.integers(3, 7))))
   step = width / len(bars)
   for i, bar in enumerate(bars):
-    draw.rectangle(((i + .1) * step, height * (1 - bar), (i + .9) * step,
-                    height - 1), fill='navy')
-  return image, [('How many bars are there?', str(len(bars))),
-                 ('Which one is the highest?', str(int(bars.argmax()) + 1))]
+    draw.rectangle(
+      ((i + 0.1) * step, height * (1 - bar), (i + 0.9) * step, height - 1),
+      fill='navy',
+    )
+  return image, [
+    ('How many bars are there?', str(len(bars))),
+    ('Which one is the highest?', str(int(bars.argmax()) + 1)),
+  ]
 
 
 def photo(rng, height, width):
@@ -41,11 +48,14 @@ def photo(rng, height, width):
   y, x = np.mgrid[:height, :width]
   a, b = rng.uniform(20, 60, 2)
   waves = np.stack([np.sin(x / a), np.cos(y / b), np.sin((x + y) / a)], -1)
-  waves = np.where((y > height * .6)[..., None], -waves, waves)
+  waves = np.where((y > height * 0.6)[..., None], -waves, waves)
   noise = rng.integers(0, 40, (height, width, 3))
   image = PIL.Image.fromarray((107 + 107 * waves + noise).astype(np.uint8))
-  return image, [('What is the colour of the street?', 'It is red.'),
-                 ('Are there people?', 'No.'), ('Is there a sign?', 'Yes.')]
+  return image, [
+    ('What is the colour of the street?', 'It is red.'),
+    ('Are there people?', 'No.'),
+    ('Is there a sign?', 'Yes.'),
+  ]
 
 
 def file(image, kind):
@@ -71,17 +81,23 @@ def write(folder, count, seed=0, side=(30, 90)):
   rng, found = np.random.default_rng(seed), []
   for i in range(count):
     kind, images = KINDS[i % len(KINDS)], []
-    draws = dict(page=[page], chart=[chart], photo=[photo],
-                 pair=[photo, chart], text=[])[kind]
+    draws = dict(
+      page=[page], chart=[chart], photo=[photo], pair=[photo, chart], text=[]
+    )[kind]
     turns = [('What is a sign?', 'A sign is red.')]
     for draw in draws:
       image, turns = draw(rng, *rng.integers(*side, 2).tolist())
-      images.append(f'images/{i}-{len(images)}.'
-                    + ('jpg' if draw is photo else 'png'))
+      images.append(
+        f'images/{i}-{len(images)}.' + ('jpg' if draw is photo else 'png')
+      )
       (folder / images[-1]).write_bytes(
-          file(image, 'photo' if draw is photo else kind))
-    said = [dict(zip(('from', 'value'), part)) for q, a in turns
-            for part in (('human', q), ('gpt', a))]
+        file(image, 'photo' if draw is photo else kind)
+      )
+    said = [
+      dict(zip(('from', 'value'), part))
+      for q, a in turns
+      for part in (('human', q), ('gpt', a))
+    ]
     said[0]['value'] = '<image>\n' * len(images) + said[0]['value']
     record = dict(id=f'{kind}-{i}', conversations=said)
     if images:

@@ -22,8 +22,11 @@ from visor_jax.training import step
 FOLDER = pathlib.Path(__file__).parents[1] / 'experiments'
 FILES = sorted(p.name for p in FOLDER.glob('*.py'))
 # Parameters of Qwen2, as its checkpoints hold them, and their vocabulary.
-QWEN2 = {'0.5b': (494_032_768, 151_936), '1.5b': (1_543_714_304, 151_936),
-         '7b': (7_615_616_512, 152_064)}
+QWEN2 = {
+  '0.5b': (494_032_768, 151_936),
+  '1.5b': (1_543_714_304, 151_936),
+  '7b': (7_615_616_512, 152_064),
+}
 
 
 def load(name, arg=None):
@@ -37,7 +40,8 @@ def test_an_experiment_is_valid_and_locked(name):
   config_lib.validate(config)
   assert config.is_locked
   assert set(config_lib.identity(config)) == set(
-      config_lib.identity(config_lib.default()))
+    config_lib.identity(config_lib.default())
+  )
   assert 'eval' in config_lib.jobs(config)
 
 
@@ -91,8 +95,9 @@ def test_rivals_take_the_steps_of_visor():
     steps[run] = sum(c[s].steps for s in config_lib.STAGES if s != 'policy')
   assert set(steps.values()) == {2190}
   quick, visor = load('quickstart.py'), load('rivals.py')
-  assert {d.key for d in config_lib.differences(
-      visor, config_lib.identity(quick))} == {'eval.plans', 'eval.reduce'}
+  assert {
+    d.key for d in config_lib.differences(visor, config_lib.identity(quick))
+  } == {'eval.plans', 'eval.reduce'}
   with pytest.raises(ValueError, match='runs are visor, dense'):
     load('rivals.py', 'run=none')
 
@@ -107,11 +112,18 @@ def paper_batch(model, rows=2, text=64, tiles=2, prompts=3):
   shape = lambda dtype, *dims: jax.ShapeDtypeStruct((rows, *dims), dtype)
   ints = lambda *dims: shape(jnp.int32, *dims)
   return batch_lib.Batch(
-      tokens=ints(text), text_segment=ints(text), text_place=ints(text),
-      answer=shape(jnp.bool_, text), visual_segment=ints(visual),
-      visual_place=ints(visual), tiles=shape(jnp.uint8, tiles, *vision.tile, 3),
-      source=ints(visual, 4), weight=shape(jnp.float32, visual, 4),
-      prompt_segment=ints(prompts), prompt_place=ints(prompts))
+    tokens=ints(text),
+    text_segment=ints(text),
+    text_place=ints(text),
+    answer=shape(jnp.bool_, text),
+    visual_segment=ints(visual),
+    visual_place=ints(visual),
+    tiles=shape(jnp.uint8, tiles, *vision.tile, 3),
+    source=ints(visual, 4),
+    weight=shape(jnp.float32, visual, 4),
+    prompt_segment=ints(prompts),
+    prompt_place=ints(prompts),
+  )
 
 
 def paper_model(size):
@@ -152,9 +164,15 @@ def test_parameters_are_as_many_as_published(paper):
 def test_parameters_are_spread_over_fsdp_and_tensor(paper):
   """On 2 x 2 x 2 devices the decoder is in quarters, or it would not fit."""
   _, _, shapes, where, _ = paper
-  held = sum(jax.tree.leaves(jax.tree.map(
-      lambda x, s: math.prod(s.shard_shape(x.shape)), shapes['llm'],
-      where['llm'])))
+  held = sum(
+    jax.tree.leaves(
+      jax.tree.map(
+        lambda x, s: math.prod(s.shard_shape(x.shape)),
+        shapes['llm'],
+        where['llm'],
+      )
+    )
+  )
   assert held < 0.26 * count(shapes['llm'])
 
 
@@ -167,8 +185,9 @@ def test_a_train_step_fits_together(paper, plan):
   tx = optim.make(config.optim, config.full)
   trained, frozen = param_paths.split(shapes, stages.STAGES['full'].trains)
   state = step.State(trained, frozen, jax.eval_shape(tx.init, trained))
-  act = step.trainer(lambda params, batch, bits: step.answer_loss(
-      model, params, batch, bits), tx)
+  act = step.trainer(
+    lambda params, batch, bits: step.answer_loss(model, params, batch, bits), tx
+  )
   new, metrics = jax.eval_shape(act, state, batch, bits)
   like = lambda x: (x.shape, x.dtype)
   assert jax.tree.map(like, new) == jax.tree.map(like, state)

@@ -23,7 +23,7 @@ def test_the_published_ratio_of_a_page(capsys):
   """91x, the table in paper.md."""
   found = rows(capsys, *PAGE, '--plans=base+min')
   assert [r['plan'] for r in found] == [None, [0] * 8]
-  assert found[1]['flops_saved'] == pytest.approx(91, abs=.05)
+  assert found[1]['flops_saved'] == pytest.approx(91, abs=0.05)
   assert found[0]['flops_saved'] == 1
 
 
@@ -31,28 +31,46 @@ def test_the_published_ratio_of_a_page(capsys):
 def test_rows_are_the_formulas(capsys, name):
   size = sizes.get('1.5b')
   layout = plans.visor(size.language.depth)
-  found = rows(capsys, '--size=1.5b', '--visual=700', '--text=33',
-               '--plans=base+max+0,2+min', f'--accounting={name}')
+  found = rows(
+    capsys,
+    '--size=1.5b',
+    '--visual=700',
+    '--text=33',
+    '--plans=base+max+0,2+min',
+    f'--accounting={name}',
+  )
   bits = lambda *on: tuple(i in on for i in range(len(layout.optional)))
-  for row, plan in zip(found, (None, layout.max, bits(0, 2), bits()),
-                       strict=True):
+  for row, plan in zip(
+    found, (None, layout.max, bits(0, 2), bits()), strict=True
+  ):
     want = flops.cost(size, layout, plan, 700, 33, flops.ACCOUNTINGS[name])
     assert (row['llm_prefill'], row['total']) == (want.llm_prefill, want.total)
     assert row['vision'] == 0  # of tokens alone nobody knows the tiles
     assert row['plan'] == (plan and [int(on) for on in plan])
-    assert row['cache_bytes'] == sum(flops.cache(
-        size, layout, plan, 700, 33, 2))
+    assert row['cache_bytes'] == sum(
+      flops.cache(size, layout, plan, 700, 33, 2)
+    )
 
 
 def test_token_reduction_is_of_the_base(capsys):
-  found = rows(capsys, '--size=0.5b', '--visual=576', '--plans=base+min',
-               '--reduce=visionzip-64+fastv')
-  assert [r['method'] for r in found] == ['', '', 'visionzip:1/9',
-                                          'fastv:2:0.5']
+  found = rows(
+    capsys,
+    '--size=0.5b',
+    '--visual=576',
+    '--plans=base+min',
+    '--reduce=visionzip-64+fastv',
+  )
+  assert [r['method'] for r in found] == [
+    '',
+    '',
+    'visionzip:1/9',
+    'fastv:2:0.5',
+  ]
   size, layout = sizes.get('0.5b'), plans.visor(24)
   for row in found[2:]:
-    want = flops.cost(size, layout, None, 576, 60,
-                      reduction=grammar.parse(row['method'])[0])
+    want = flops.cost(
+      size, layout, None, 576, 60, reduction=grammar.parse(row['method'])[0]
+    )
     assert row['llm_prefill'] == want.llm_prefill > want.rating > 0
     assert row['flops_saved'] == found[0]['llm_prefill'] / want.llm_prefill
     assert row['cache_bytes'] < found[0]['cache_bytes']
@@ -72,7 +90,7 @@ def test_all_accountings_side_by_side(capsys):
   assert set(found[0]['saved'].values()) == {1.0}
   assert {*found[1]['saved']} == {*flops.ACCOUNTINGS}
   assert found[1]['saved']['nominal'] == found[1]['flops_saved']
-  assert found[1]['saved']['macs'] == pytest.approx(91, abs=.05)
+  assert found[1]['saved']['macs'] == pytest.approx(91, abs=0.05)
   assert round(found[1]['saved']['fastv']) == 38
   assert found[1]['whole_saved']['nominal'] == found[1]['total_saved']
   assert 1.3 < found[1]['total_saved'] < 1.4
@@ -87,18 +105,25 @@ def test_the_image_takes_what_the_prompt_alone_does_not(capsys):
   found = rows(capsys, '--visual=700', '--plans=base+max+min')
   alone = rows(capsys, '--visual=0', '--plans=base+max+min')
   for with_image, without in zip(found, alone):
-    assert with_image['visual'] + without['llm_prefill'] == (
-        with_image['llm_prefill'])
+    assert (
+      with_image['visual'] + without['llm_prefill']
+      == (with_image['llm_prefill'])
+    )
     assert without['visual'] == 0
 
 
-@pytest.mark.parametrize('args,match', [
-    (('--image=2200',), 'HEIGHTxWIDTH'), (('--image=0x9',), 'HEIGHTxWIDTH'),
+@pytest.mark.parametrize(
+  'args,match',
+  [
+    (('--image=2200',), 'HEIGHTxWIDTH'),
+    (('--image=0x9',), 'HEIGHTxWIDTH'),
     (('--visual=-1',), 'no less than no image'),
     (('--visual=9', '--text=0'), 'some text'),
     (('--visual=9', '--size=9b'), 'model.size is "9b"'),
     (('--visual=9', '--plans=router'), 'column routing'),
-    (('--visual=9', '--plans=99'), '99')])
+    (('--visual=9', '--plans=99'), '99'),
+  ],
+)
 def test_what_cannot_be_is_refused(capsys, args, match):
   assert command.main(list(args)) == 1
   assert match in capsys.readouterr().err

@@ -22,10 +22,10 @@ from visor_jax.spec import sizes
 
 # paper.md, "FLOPs (C)": multiply-adds; 60 text tokens, 8, 4, 2, 1, 0 SELF.
 TABLE = [
-    # visual, tiles, base, vision, ratios, end to end
-    (1485, 2, '604 G', '641 G', '2.7 4.9 8.1 11.9 23', '1.9'),
-    (7371, 10, '3846 G', '3204 G', '2.9 5.7 10.7 19.1 91', '2.2'),
-    (7353, 31, '3.8 T', '9.9 T', '2.9 5.7 10.6 19 90', '1.4'),
+  # visual, tiles, base, vision, ratios, end to end
+  (1485, 2, '604 G', '641 G', '2.7 4.9 8.1 11.9 23', '1.9'),
+  (7371, 10, '3846 G', '3204 G', '2.9 5.7 10.7 19.1 91', '2.2'),
+  (7353, 31, '3.8 T', '9.9 T', '2.9 5.7 10.6 19 90', '1.4'),
 ]
 # The closed form gives 10.655 and 90.999 here. The page's row comes out when
 # the convolution's taps are counted, which then breaks the row above it.
@@ -68,13 +68,17 @@ def macs(jaxpr, on=None):
       (contracted, _), _ = eqn.params['dimension_numbers']
       shape = eqn.invars[0].aval.shape
       total += math.prod(eqn.outvars[0].aval.shape) * math.prod(
-          shape[i] for i in contracted)
+        shape[i] for i in contracted
+      )
     elif eqn.primitive.name == 'cond':
       assert on is not None, 'a static plan has no cond'
       total += macs(eqn.params['branches'][int(on)], on)
     else:
-      inside = sum(macs(j, on) for j in jax.tree.leaves(
-          list(eqn.params.values()), is_leaf=is_jaxpr) if is_jaxpr(j))
+      inside = sum(
+        macs(j, on)
+        for j in jax.tree.leaves(list(eqn.params.values()), is_leaf=is_jaxpr)
+        if is_jaxpr(j)
+      )
       assert not inside or eqn.primitive.name != 'while', 'length unknown'
       total += eqn.params.get('length', 1) * inside
   return total
@@ -106,16 +110,21 @@ class Case:
 
   @functools.cached_property
   def model(self):
-    vision = sizes.Vision(width=8, depth=self.vision_depth, heads=2, mlp=12,
-                          tile=(13, 9), patch=4)
-    language = sizes.Language(12, self.depth, 4, 2, 6, 20, vocabulary=33,
-                              tied=self.tied)
+    vision = sizes.Vision(
+      width=8, depth=self.vision_depth, heads=2, mlp=12, tile=(13, 9), patch=4
+    )
+    language = sizes.Language(
+      12, self.depth, 4, 2, 6, 20, vocabulary=33, tied=self.tied
+    )
     return visor.Visor(
-        sizes.Size(vision, language), plans.visor(self.depth),
-        cross_attention.Options(key_heads=self.key_heads),
-        router.Options(token=self.token, hidden=5, plans=4),
-        decoder.Compute(chunk=self.chunk, scan=self.scan,
-                    last_visual=self.last_visual))
+      sizes.Size(vision, language),
+      plans.visor(self.depth),
+      cross_attention.Options(key_heads=self.key_heads),
+      router.Options(token=self.token, hidden=5, plans=4),
+      decoder.Compute(
+        chunk=self.chunk, scan=self.scan, last_visual=self.last_visual
+      ),
+    )
 
   @functools.cached_property
   def inputs(self):
@@ -123,49 +132,77 @@ class Case:
     t, v, r, k = self.text, self.visual, self.routing, 4
     tile = self.model.size.vision.tile
     shapes = dict(
-        tokens=(t,), text_segment=(t,), text_place=(t,), answer=(t,),
-        visual_segment=(v,), visual_place=(v,), tiles=(self.tiles, *tile, 3),
-        source=(v, k), weight=(v, k), prompt_segment=(r,), prompt_place=(r,))
+      tokens=(t,),
+      text_segment=(t,),
+      text_place=(t,),
+      answer=(t,),
+      visual_segment=(v,),
+      visual_place=(v,),
+      tiles=(self.tiles, *tile, 3),
+      source=(v, k),
+      weight=(v, k),
+      prompt_segment=(r,),
+      prompt_place=(r,),
+    )
     dtypes = dict(answer=bool, tiles=jnp.uint8, weight=jnp.float32)
-    batch = batch_lib.Batch(**{
+    batch = batch_lib.Batch(
+      **{
         name: jax.ShapeDtypeStruct((B, *s), dtypes.get(name, jnp.int32))
-        for name, s in shapes.items()})
+        for name, s in shapes.items()
+      }
+    )
     params = jax.eval_shape(
-        functools.partial(self.model.init, method='everything'),
-        jax.random.key(0), batch)
+      functools.partial(self.model.init, method='everything'),
+      jax.random.key(0),
+      batch,
+    )
     return nn.unbox(params), batch
 
   def trace(self, f, *more):
     """The jaxpr of f(module, batch, *more)."""
     run = lambda params, batch, *m: self.model.apply(
-        params, batch, *m, method=f)
+      params, batch, *m, method=f
+    )
     return jax.make_jaxpr(run)(*self.inputs, *more)
 
   def cost(self, plan, **more):
     accounting = dataclasses.replace(flops.EXECUTED, chunk=self.chunk)
     return flops.cost(
-        self.model.size, self.model.layout, plan, self.visual, self.text,
-        accounting, tiles=self.tiles, cross_key_heads=self.key_heads,
-        last_visual=self.last_visual, **more)
+      self.model.size,
+      self.model.layout,
+      plan,
+      self.visual,
+      self.text,
+      accounting,
+      tiles=self.tiles,
+      cross_key_heads=self.key_heads,
+      last_visual=self.last_visual,
+      **more,
+    )
 
   def routed(self, plan):
     options = self.model.router_options
     return self.cost(
-        plan, routing=self.routing, router_token=options.token,
-        router_hidden=options.hidden, router_plans=options.plans)
+      plan,
+      routing=self.routing,
+      router_token=options.token,
+      router_hidden=options.hidden,
+      router_plans=options.plans,
+    )
 
 
 CASES = {
-    'plain': Case(),
-    'untied, full keys, no vision': Case(
-        depth=5, tied=False, key_heads='full', vision_depth=0),
-    # 7 text, 13 text and visual, 5 routing slots: all beyond their chunk.
-    'chunks': Case(depth=7, chunk=4, routing=5),
-    'exact chunks, long text': Case(chunk=5, text=10, visual=5, routing=5),
-    'scanned tower, unrolled layers': Case(vision_depth=2, scan=False, depth=3),
-    'last token': Case(token='last', chunk=4),
-    'without the last image': Case(last_visual=False, depth=7),
-    'pooled image': Case(token='visual'),
+  'plain': Case(),
+  'untied, full keys, no vision': Case(
+    depth=5, tied=False, key_heads='full', vision_depth=0
+  ),
+  # 7 text, 13 text and visual, 5 routing slots: all beyond their chunk.
+  'chunks': Case(depth=7, chunk=4, routing=5),
+  'exact chunks, long text': Case(chunk=5, text=10, visual=5, routing=5),
+  'scanned tower, unrolled layers': Case(vision_depth=2, scan=False, depth=3),
+  'last token': Case(token='last', chunk=4),
+  'without the last image': Case(last_visual=False, depth=7),
+  'pooled image': Case(token='visual'),
 }
 each_case = pytest.mark.parametrize('case', CASES.values(), ids=CASES.keys())
 
@@ -186,7 +223,8 @@ def test_executed_is_the_program(case):
 def test_executed_is_the_router_mode(case):
   for plan in case.model.layout.plans:
     program = case.trace(
-        lambda module, batch: route_and_finish(module, batch, plan))
+      lambda module, batch: route_and_finish(module, batch, plan)
+    )
     assert 2 * macs(program) == B * case.routed(plan).total, plan
 
 
@@ -201,26 +239,40 @@ def test_executed_is_the_traced_plan(case):
     assert 2 * macs(routed, on) == B * case.routed(plan).total
 
 
-@pytest.mark.parametrize('name', [
-    'untied, full keys, no vision', 'chunks', 'without the last image'])
+@pytest.mark.parametrize(
+  'name', ['untied, full keys, no vision', 'chunks', 'without the last image']
+)
 def test_executed_decoding_is_the_program(name):
   """One new token of each row, with room for six."""
   case = CASES[name]
   model, (params, batch) = case.model, case.inputs
   accounting = dataclasses.replace(flops.EXECUTED, chunk=case.chunk)
   of = lambda f: functools.partial(model.apply, method=f)
-  alone = batch_lib.Batch(**batch.fields() | {
+  alone = batch_lib.Batch(
+    **batch.fields()
+    | {
       name: jax.ShapeDtypeStruct((B, 1), jnp.int32)
-      for name in ('prompt_segment', 'prompt_place')})
+      for name in ('prompt_segment', 'prompt_place')
+    }
+  )
   for plan in (None, model.layout.min, model.layout.max):
     _, memory = jax.eval_shape(
-        lambda p, b: of('prefill')(p, b, plan), params, alone)
+      lambda p, b: of('prefill')(p, b, plan), params, alone
+    )
     fresh = jax.eval_shape(lambda p: of('fresh')(p, B, 6), params)
-    program = jax.make_jaxpr(lambda *args: of('decode')(
-        args[0], args[1], args[2], plan, args[3], 0))(
-            params, jax.ShapeDtypeStruct((B,), jnp.int32), memory, fresh)
-    want = flops.decode(model.size, model.layout, plan, case.visual, case.text,
-                        6, accounting, cross_key_heads=case.key_heads)
+    program = jax.make_jaxpr(
+      lambda *args: of('decode')(args[0], args[1], args[2], plan, args[3], 0)
+    )(params, jax.ShapeDtypeStruct((B,), jnp.int32), memory, fresh)
+    want = flops.decode(
+      model.size,
+      model.layout,
+      plan,
+      case.visual,
+      case.text,
+      6,
+      accounting,
+      cross_key_heads=case.key_heads,
+    )
     assert 2 * macs(program) * 5 == B * want, plan  # five steps make six tokens
 
 
@@ -233,7 +285,8 @@ def test_nominal_decoding_reads_what_is_there():
   of = lambda plan, tokens=3: flops.decode(size, layout, plan, 700, 60, tokens)
   assert of(None) == 2 * (text + 24 * 2 * n * h * 2 * 700)
   assert of(layout.min) == 2 * (
-      text + 8 * 2 * (2 * n * h * 700 + 2 * d * n * h))
+    text + 8 * 2 * (2 * n * h * 700 + 2 * d * n * h)
+  )
   assert of(layout.max) - of(layout.min) == 2 * 8 * 2 * 2 * n * h * 700
   assert of(None, 1) == 0
 
@@ -243,9 +296,16 @@ def test_parts_are_the_modules():
   cost = case.routed(case.model.layout.max)
   count = lambda f: 2 * macs(case.trace(f)) // B
   embed = count(lambda module, batch: module.embed(batch))
-  before = count(lambda module, batch: module.llm.run(
-      module.embed(batch), token_layout.rows(batch), module.layout, None, 0,
-      module.before_self))
+  before = count(
+    lambda module, batch: module.llm.run(
+      module.embed(batch),
+      token_layout.rows(batch),
+      module.layout,
+      None,
+      0,
+      module.before_self,
+    )
+  )
   route = count(lambda module, batch: module.route(batch))
   assert cost.vision + cost.connector == embed
   assert cost.routing == route - before
@@ -256,9 +316,17 @@ def test_defaults_are_those_of_the_models():
   options = router.Options()
   size, layout = sizes.get('0.5b'), plans.visor(24)
   assert flops.cost(size, layout, layout.min, 9, 9, routing=2) == flops.cost(
-      size, layout, layout.min, 9, 9, routing=2, router_token=options.token,
-      router_hidden=options.hidden, router_plans=options.plans,
-      cross_key_heads=cross_attention.Options().key_heads)
+    size,
+    layout,
+    layout.min,
+    9,
+    9,
+    routing=2,
+    router_token=options.token,
+    router_hidden=options.hidden,
+    router_plans=options.plans,
+    cross_key_heads=cross_attention.Options().key_heads,
+  )
   assert flops.EXECUTED.chunk == decoder.Compute().chunk
 
 
@@ -267,8 +335,9 @@ def test_formula_alone_moves_91x_to_42x():
   mha = dataclasses.replace(flops.NOMINAL, grouped=False, causal='full')
   for accounting, want in ((flops.NOMINAL, 91), (mha, 42)):
     base, least = (
-        flops.cost(size, layout, plan, 7371, 60, accounting).llm_prefill
-        for plan in (None, layout.min))
+      flops.cost(size, layout, plan, 7371, 60, accounting).llm_prefill
+      for plan in (None, layout.min)
+    )
     assert round(base / least) == want
 
 
@@ -276,78 +345,111 @@ def test_published_counts_of_one_model():
   """LLaVA-1.5 7B: FastV prints 99.3 G a layer; calflops says 8.48 T of what its
   user computes as 3.23 T. 36 text tokens give FastV's number."""
   size = sizes.Size(
-      sizes.Vision(1024, 23, 16, 4096, tile=(336, 336)),
-      sizes.Language(4096, 32, 32, 32, 128, 11008, 32_000, tied=False))
-  of = lambda name: flops.cost(size, plans.base(32), None, 576, 36,
-                               flops.ACCOUNTINGS[name], tiles=1)
+    sizes.Vision(1024, 23, 16, 4096, tile=(336, 336)),
+    sizes.Language(4096, 32, 32, 32, 128, 11008, 32_000, tied=False),
+  )
+  of = lambda name: flops.cost(
+    size, plans.base(32), None, 576, 36, flops.ACCOUNTINGS[name], tiles=1
+  )
   assert of('fastv').total / 32 == pytest.approx(99.3e9, rel=1e-3)
-  assert of('fastv').total == pytest.approx(3.23e12, rel=.02)
-  assert of('calflops').total == pytest.approx(8.48e12, rel=.03)
+  assert of('fastv').total == pytest.approx(3.23e12, rel=0.02)
+  assert of('calflops').total == pytest.approx(8.48e12, rel=0.03)
   assert of('visionzip').total == of('fastv').total
   d, m, n = 4096, 11008, 612
-  assert of('sparsevlm').total == 32 * (4 * n * d * d + 2 * n * n * d
-                                        + 3 * n * d * m)
+  assert of('sparsevlm').total == 32 * (
+    4 * n * d * d + 2 * n * n * d + 3 * n * d * m
+  )
 
 
 def test_torchtitan_counts_parameters():
   """2N + 4LHQT a token, the embedding left out and the head not."""
   language = sizes.get('7b').language
-  d, n, k, h = (language.width, language.heads, language.key_heads,
-                language.head_width)
+  d, n, k, h = (
+    language.width,
+    language.heads,
+    language.key_heads,
+    language.head_width,
+  )
   layer = d * (2 * (n + k) * h + 3 * language.mlp)
   weights = 28 * layer + d * language.vocabulary
   tokens = 500
-  got = flops.cost(sizes.get('7b'), plans.base(28), None, 0, tokens,
-                   flops.ACCOUNTINGS['torchtitan']).total
+  got = flops.cost(
+    sizes.get('7b'),
+    plans.base(28),
+    None,
+    0,
+    tokens,
+    flops.ACCOUNTINGS['torchtitan'],
+  ).total
   assert got == tokens * (2 * weights + 4 * 28 * n * h * tokens)
 
 
 def test_macs_are_half_of_nominal():
   size, layout = sizes.get('0.5b'), plans.visor(24)
-  of = lambda accounting: flops.cost(
-      size, layout, layout.min, 100, 10, accounting, tiles=2).total
+  of = lambda accounting: (
+    flops.cost(size, layout, layout.min, 100, 10, accounting, tiles=2).total
+  )
   assert 2 * of(flops.ACCOUNTINGS['macs']) == of(flops.NOMINAL)
 
 
 def test_switches():
   size, layout = sizes.get('0.5b'), plans.visor(24)
   of = lambda plan=None, **switches: flops.cost(
-      size, layout, plan, 100, 10,
-      dataclasses.replace(flops.NOMINAL, **switches), tiles=2)
+    size,
+    layout,
+    plan,
+    100,
+    10,
+    dataclasses.replace(flops.NOMINAL, **switches),
+    tiles=2,
+  )
   d, n, k, h, f = 896, 14, 2, 64, 4864
   nominal = of()
   assert of(per_mac=1).total * 2 == nominal.total
   assert nominal.layers - of(mlp_matrices=2).layers == 24 * 2 * 110 * d * f
   mha = 2 * 2 * d * (n - k) * h
   assert of(grouped=False).layers - nominal.layers == 24 * 110 * mha
-  assert (of(layout.min, grouped=False).layers - of(layout.min).layers
-          == 24 * 10 * mha + 8 * 100 * mha)
+  assert (
+    of(layout.min, grouped=False).layers - of(layout.min).layers
+    == 24 * 10 * mha + 8 * 100 * mha
+  )
   assert of(causal='full').layers - nominal.layers == 24 * 2 * 110**2 * n * h
   assert of(vision=False).total == nominal.llm_prefill
-  assert of(patches=True).vision - nominal.vision == (
-      2 * 2 * 729 * 588 * 1152)
+  assert of(patches=True).vision - nominal.vision == (2 * 2 * 729 * 588 * 1152)
   assert of(head='last').head * 10 == of(head='all').head > nominal.head == 0
 
 
 def test_accountings_say_what_they_count():
-  switches = dict(per_mac=(1, 2), mlp_matrices=(2, 3), grouped=(True, False),
-                  causal=('half', 'full'), vision=(True, False))
-  said = {flops.Accounting('x', **dict(zip(switches, values))).describe()
-          for values in itertools.product(*switches.values())}
+  switches = dict(
+    per_mac=(1, 2),
+    mlp_matrices=(2, 3),
+    grouped=(True, False),
+    causal=('half', 'full'),
+    vision=(True, False),
+  )
+  said = {
+    flops.Accounting('x', **dict(zip(switches, values))).describe()
+    for values in itertools.product(*switches.values())
+  }
   assert len(said) == 2**5
   for text in said | {flops.EXECUTED.describe()}:
     assert text.endswith('.') and 'vision tower' in text
 
 
-@pytest.mark.parametrize('given, message', [
+@pytest.mark.parametrize(
+  'given, message',
+  [
     (dict(plan=(True,)), '8'),
     (dict(layout=plans.visor(6), plan=(True, True)), 'the size has 24'),
     (dict(cross_key_heads='half'), 'model.cross.key_heads'),
     (dict(router_token='first'), 'model.router.token'),
     (dict(routing=1), 'router chooses'),
-    (dict(layout=plans.Layout(('self',) * 24, (3,)), plan=(True,), routing=1),
-     'cannot pass'),
-])
+    (
+      dict(layout=plans.Layout(('self',) * 24, (3,)), plan=(True,), routing=1),
+      'cannot pass',
+    ),
+  ],
+)
 def test_errors(given, message):
   given = dict(layout=plans.visor(24), plan=None, visual=9, text=9) | given
   with pytest.raises(ValueError, match=message):

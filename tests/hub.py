@@ -10,12 +10,14 @@ import pyarrow.parquet
 
 # Where the hub has them, below a folder for each.
 FILES = {
-    'docvqa': 'DocVQA/validation-00000-of-00001.parquet',
-    'gqa': 'testdev_balanced_instructions/testdev-00000-of-00001.parquet',
-    'mmstar': 'mmstar.parquet', 'mme': 'data/test-{}-of-00002.parquet',
-    'mmbench': 'en/dev-00000-of-00001.parquet',
-    'seedbench': 'data/test-00000-of-00001.parquet',
-    'mmmu': 'data/validation-00000-of-00001.parquet'}
+  'docvqa': 'DocVQA/validation-00000-of-00001.parquet',
+  'gqa': 'testdev_balanced_instructions/testdev-00000-of-00001.parquet',
+  'mmstar': 'mmstar.parquet',
+  'mme': 'data/test-{}-of-00002.parquet',
+  'mmbench': 'en/dev-00000-of-00001.parquet',
+  'seedbench': 'data/test-00000-of-00001.parquet',
+  'mmmu': 'data/validation-00000-of-00001.parquet',
+}
 
 
 def image(number, height=40, width=52):
@@ -28,8 +30,9 @@ def image(number, height=40, width=52):
 
 def table(path, rows):
   path.parent.mkdir(parents=True, exist_ok=True)
-  pyarrow.parquet.write_table(pa.Table.from_pylist(rows), path,
-                              row_group_size=3)
+  pyarrow.parquet.write_table(
+    pa.Table.from_pylist(rows), path, row_group_size=3
+  )
 
 
 def write(folder, name, asked):
@@ -43,14 +46,24 @@ def write(folder, name, asked):
   folder = pathlib.Path(folder) / name
   rows = []
   for number, fields in enumerate(asked):
-    rows.append(fields | dict(extra=number) | (
-        {'image': [image(number), image(number + 1)][:1 + number % 2]}
-        if name == 'seedbench' else
-        {f'image_{i}': image(number + i) if i < 3 else None
-         for i in range(1, 8)} if name == 'mmmu' else
-        {'imageId': f'n{number % 2}'} if name == 'gqa' else
-        {'image': image(number)['bytes']} if name == 'mmstar' else
-        {'image': image(number)}))
+    rows.append(
+      fields
+      | dict(extra=number)
+      | (
+        {'image': [image(number), image(number + 1)][: 1 + number % 2]}
+        if name == 'seedbench'
+        else {
+          f'image_{i}': image(number + i) if i < 3 else None
+          for i in range(1, 8)
+        }
+        if name == 'mmmu'
+        else {'imageId': f'n{number % 2}'}
+        if name == 'gqa'
+        else {'image': image(number)['bytes']}
+        if name == 'mmstar'
+        else {'image': image(number)}
+      )
+    )
   file = FILES[name]
   if '{}' in file:  # in two files
     half = len(rows) // 2
@@ -59,8 +72,10 @@ def write(folder, name, asked):
   else:
     table(folder / file, rows)
   if name == 'gqa':
-    table(folder / 'testdev_balanced_images/testdev-00000-of-00001.parquet',
-          [dict(id=f'n{i}', image=image(i)) for i in range(2)])
+    table(
+      folder / 'testdev_balanced_images/testdev-00000-of-00001.parquet',
+      [dict(id=f'n{i}', image=image(i)) for i in range(2)],
+    )
   if name == 'docvqa':
     wrong = [dict(question='?', answers=['no'], image=image(9))]
     table(folder / 'DocVQA/test-00000-of-00001.parquet', wrong)

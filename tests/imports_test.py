@@ -16,68 +16,100 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 # The longest name that fits a module decides: eval.scores before eval.
 FLOORS = {
-    # What everybody speaks of: plain Python.
-    'spec': 0, 'reduction.grammar': 0, 'flops.cost': 0, 'config': 0,
-    # Rooms, and the files and console that all of them may use.
-    'runtime.files': 1, 'runtime.console': 1, 'runtime.roll_call': 1,
-    'runtime.param_paths': 1, 'models': 2, 'reduction': 2, 'data': 2,
-    'benchmarks': 2, 'report': 2, 'convert': 2,
-    # Machinery.
-    'checkpoint.manifest': 2, 'runtime': 3, 'benchmarks.suite': 3,
-    'checkpoint': 4, 'convert.hf': 5, 'convert.reader': 5, 'training': 5,
-    'eval': 6,
-    # Acts.
-    'training.loop': 6, 'inference': 7, 'preflight': 7, 'jobs': 8,
-    # Doors.
-    'main': 9, 'ask': 9, 'lmms': 9, 'flops.__main__': 9,
-    'convert.__main__': 9, 'benchmarks.__main__': 9, 'analysis': 9,
-    'analysis.__main__': 10,
+  # What everybody speaks of: plain Python.
+  'spec': 0,
+  'reduction.grammar': 0,
+  'flops.cost': 0,
+  'config': 0,
+  # Rooms, and the files and console that all of them may use.
+  'runtime.files': 1,
+  'runtime.console': 1,
+  'runtime.roll_call': 1,
+  'runtime.param_paths': 1,
+  'models': 2,
+  'reduction': 2,
+  'data': 2,
+  'benchmarks': 2,
+  'report': 2,
+  'convert': 2,
+  # Machinery.
+  'checkpoint.manifest': 2,
+  'runtime': 3,
+  'benchmarks.suite': 3,
+  'checkpoint': 4,
+  'convert.hf': 5,
+  'convert.reader': 5,
+  'training': 5,
+  'eval': 6,
+  # Acts.
+  'training.loop': 6,
+  'inference': 7,
+  'preflight': 7,
+  'jobs': 8,
+  # Doors.
+  'main': 9,
+  'ask': 9,
+  'lmms': 9,
+  'flops.__main__': 9,
+  'convert.__main__': 9,
+  'benchmarks.__main__': 9,
+  'analysis': 9,
+  'analysis.__main__': 10,
 }
 
 # (who, whom): neighbours on one floor that may speak, and why.
 NEIGHBOURS = {
-    ('models.token_layout', 'reduction.gather'),
-    ('models.vision', 'reduction.gather'),
-    ('models.visor', 'reduction.gather'),
-    ('reduction.gather', 'models.cross_attention'),
+  ('models.token_layout', 'reduction.gather'),
+  ('models.vision', 'reduction.gather'),
+  ('models.visor', 'reduction.gather'),
+  ('reduction.gather', 'models.cross_attention'),
 }
 
 # library: the only rooms that open it. A library that no line speaks of is
 # free above floor 0, where only `config` has one.
 DOORS = {
-    'grain': ('data',),
-    'tensorflow_datasets': ('data',),
-    'tokenizers': ('data',),
-    'jinja2': ('data',),
-    'PIL': ('data',),
-    'pyarrow': ('data',),
-    'yaml': ('data',),
-    'array_record': ('data',),
-    'sklearn': ('data',),
-    'scipy': ('analysis',),
-    'orbax': ('checkpoint',),
-    'optax': ('training.optim', 'training.step'),
-    # mesh and step only unbox the metadata that linen puts around parameters.
-    'flax.linen': ('models', 'runtime.mesh', 'training.step'),
-    'absl': ('main', 'preflight'),
-    'absl.flags': ('main', 'preflight'),
-    # main and preflight define the flag
-    'ml_collections': ('config', 'main', 'preflight'),
-    'matplotlib': ('report',),
-    'huggingface_hub': ('convert.hub',),
-    'tensorboardX': ('training.metrics',),
-    'lmms_eval': ('lmms',),
+  'grain': ('data',),
+  'tensorflow_datasets': ('data',),
+  'tokenizers': ('data',),
+  'jinja2': ('data',),
+  'PIL': ('data',),
+  'pyarrow': ('data',),
+  'yaml': ('data',),
+  'array_record': ('data',),
+  'sklearn': ('data',),
+  'scipy': ('analysis',),
+  'orbax': ('checkpoint',),
+  'optax': ('training.optim', 'training.step'),
+  # mesh and step only unbox the metadata that linen puts around parameters.
+  'flax.linen': ('models', 'runtime.mesh', 'training.step'),
+  'absl': ('main', 'preflight'),
+  'absl.flags': ('main', 'preflight'),
+  # main and preflight define the flag
+  'ml_collections': ('config', 'main', 'preflight'),
+  'matplotlib': ('report',),
+  'huggingface_hub': ('convert.hub',),
+  'tensorboardX': ('training.metrics',),
+  'lmms_eval': ('lmms',),
 }
 
 # (who, whom), by prefix, library or room: said apart, because it is what a
 # reader asks, and because moving a room to another floor must not allow it.
 NEVER = (
-    ('data', 'models'), ('models', 'data'), ('data', 'jax'), ('data', 'flax'),
-    ('models', 'runtime'), ('models', 'training'), ('models', 'checkpoint'),
-    ('models.router', 'eval'), ('models.router', 'benchmarks'),
-    ('benchmarks.scores', 'jax'), ('report', 'jax'),
-    ('benchmarks.scores', 'flax'), ('report', 'flax'),
-    ('benchmarks.table', 'jax'), ('benchmarks.table', 'data'),
+  ('data', 'models'),
+  ('models', 'data'),
+  ('data', 'jax'),
+  ('data', 'flax'),
+  ('models', 'runtime'),
+  ('models', 'training'),
+  ('models', 'checkpoint'),
+  ('models.router', 'eval'),
+  ('models.router', 'benchmarks'),
+  ('benchmarks.scores', 'jax'),
+  ('report', 'jax'),
+  ('benchmarks.scores', 'flax'),
+  ('report', 'flax'),
+  ('benchmarks.table', 'jax'),
+  ('benchmarks.table', 'data'),
 )
 
 
@@ -113,8 +145,10 @@ def imports(path):
     if isinstance(node, ast.Import):
       yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
-      yield from (f'{"." * node.level}{node.module or ""}.{alias.name}'
-                  for alias in node.names)
+      yield from (
+        f'{"." * node.level}{node.module or ""}.{alias.name}'
+        for alias in node.names
+      )
 
 
 def complaint(who, whom, known):
@@ -122,7 +156,7 @@ def complaint(who, whom, known):
   if whom.startswith('.'):
     return f'{who} imports {whom}: say it from {PACKAGE} on'
   own = within(whom, PACKAGE)
-  short = whom[len(PACKAGE) + 1:] if own else whom
+  short = whom[len(PACKAGE) + 1 :] if own else whom
   for a, b in NEVER:
     if within(who, a) and within(short, b):
       return f'{who} imports {short}: never {b} in {a}'
@@ -135,11 +169,13 @@ def complaint(who, whom, known):
       return None
     if floor(short) == floor(who) and room(short) == room(who):
       return None
-    return (f'{who} (floor {floor(who)}) imports {short} (floor '
-            f'{floor(short)})')
+    return f'{who} (floor {floor(who)}) imports {short} (floor {floor(short)})'
   library = whom.split('.')[0]
-  if floor(who) == 0 and library not in sys.stdlib_module_names and (
-      (who, library) != ('config', 'ml_collections')):
+  if (
+    floor(who) == 0
+    and library not in sys.stdlib_module_names
+    and ((who, library) != ('config', 'ml_collections'))
+  ):
     return f'{who} imports {library}: words know no library'
   doors = [door for door in DOORS if within(whom, door)]
   if doors:
@@ -159,16 +195,28 @@ def test_every_module_has_a_floor():
 def test_a_room_imports_only_what_lies_below(who):
   """One wrong import is enough to turn the house into a heap."""
   known = set(modules(ROOT / PACKAGE)) | {
-      '.'.join(p.parent.relative_to(ROOT / PACKAGE).parts)
-      for p in (ROOT / PACKAGE).rglob('__init__.py')}
-  said = [complaint(who, whom, known)
-          for whom in imports(modules(ROOT / PACKAGE)[who])]
+    '.'.join(p.parent.relative_to(ROOT / PACKAGE).parts)
+    for p in (ROOT / PACKAGE).rglob('__init__.py')
+  }
+  said = [
+    complaint(who, whom, known)
+    for whom in imports(modules(ROOT / PACKAGE)[who])
+  ]
   assert not [s for s in said if s]
 
 
-@pytest.mark.parametrize('who', [
-    'report.page', 'report.__main__', 'benchmarks.scores', 'benchmarks.table',
-    'spec.plan', 'flops.cost', 'config'])
+@pytest.mark.parametrize(
+  'who',
+  [
+    'report.page',
+    'report.__main__',
+    'benchmarks.scores',
+    'benchmarks.table',
+    'spec.plan',
+    'flops.cost',
+    'config',
+  ],
+)
 def test_what_a_laptop_reads_needs_no_jax_at_any_distance(who):
   """A report is drawn where there is no accelerator and no jax."""
   every, todo, seen = modules(ROOT / PACKAGE), [who], set()
@@ -177,47 +225,76 @@ def test_what_a_laptop_reads_needs_no_jax_at_any_distance(who):
     seen.add(module)
     for whom in imports(every[module]):
       assert whom.split('.')[0] not in ('jax', 'flax'), f'{module} has {whom}'
-      short = whom[len(PACKAGE) + 1:]
+      short = whom[len(PACKAGE) + 1 :]
       if within(whom, PACKAGE) and short in every and short not in seen:
         todo.append(short)
   assert len(seen) > 1 or who in ('benchmarks.scores', 'spec.plan')
 
 
-@pytest.mark.parametrize('who,line,why', [
+@pytest.mark.parametrize(
+  'who,line,why',
+  [
     ('spec.plan', 'import numpy as np', 'words know no library'),
     ('flops.cost', 'import ml_collections', 'words know no library'),
-    ('spec.plan', 'from visor_jax.runtime import console',
-     r'floor 0\) imports runtime.console \(floor 1'),
-    ('data.pipeline.loader', 'from visor_jax.models import visor',
-     'never models'),
-    ('models.visor', 'from visor_jax.data.processing import chat',
-     'never data'),
-    ('models.decoder', 'def f():\n  from visor_jax.runtime import mesh',
-     'never runtime'),
-    ('models.router', 'from visor_jax.data.suites import digits',
-     'never data'),
+    (
+      'spec.plan',
+      'from visor_jax.runtime import console',
+      r'floor 0\) imports runtime.console \(floor 1',
+    ),
+    (
+      'data.pipeline.loader',
+      'from visor_jax.models import visor',
+      'never models',
+    ),
+    (
+      'models.visor',
+      'from visor_jax.data.processing import chat',
+      'never data',
+    ),
+    (
+      'models.decoder',
+      'def f():\n  from visor_jax.runtime import mesh',
+      'never runtime',
+    ),
+    ('models.router', 'from visor_jax.data.suites import digits', 'never data'),
     ('report.page', 'import jax.numpy as jnp', 'never jax'),
     ('benchmarks.scores', 'from jax import numpy', 'never jax'),
     ('benchmarks.scores', 'from visor_jax.eval import run', 'floor 6'),
-    ('report.page', 'from visor_jax.data.suites import digits',
-     'imports data'),
-    ('runtime.mesh', 'from visor_jax.training import optim',
-     'imports training.optim'),
-    ('runtime.console', 'from visor_jax.runtime import workdir',
-     'imports runtime.workdir'),
-    ('eval.run', 'from visor_jax.training import loop',
-     'imports training.loop'),
+    ('report.page', 'from visor_jax.data.suites import digits', 'imports data'),
+    (
+      'runtime.mesh',
+      'from visor_jax.training import optim',
+      'imports training.optim',
+    ),
+    (
+      'runtime.console',
+      'from visor_jax.runtime import workdir',
+      'imports runtime.workdir',
+    ),
+    (
+      'eval.run',
+      'from visor_jax.training import loop',
+      'imports training.loop',
+    ),
     ('jobs.search', 'from visor_jax import main', 'imports main'),
     ('training.loop', 'import optax', 'whose door is training.optim'),
-    ('training.loop', 'import orbax.checkpoint as ocp',
-     'whose door is checkpoint'),
+    (
+      'training.loop',
+      'import orbax.checkpoint as ocp',
+      'whose door is checkpoint',
+    ),
     ('eval.run', 'import grain', 'whose door is data'),
     ('training.optim', 'from flax import linen as nn', 'whose door is models'),
     ('training.optim', 'import flax.linen', 'whose door is models'),
     ('training.loop', 'from absl import flags', 'whose door is main'),
-    ('training.loop', 'from visor_jax.runtime.console import say',
-     'import the module'),
-    ('models.decoder', 'from . import layers', 'from visor_jax on')])
+    (
+      'training.loop',
+      'from visor_jax.runtime.console import say',
+      'import the module',
+    ),
+    ('models.decoder', 'from . import layers', 'from visor_jax on'),
+  ],
+)
 def test_what_is_forbidden_is_seen(who, line, why, tmp_path):
   """A test of walls that lets everything through would pass for ever."""
   file = tmp_path / 'x.py'
@@ -227,12 +304,16 @@ def test_what_is_forbidden_is_seen(who, line, why, tmp_path):
   assert any(s and re.search(why, s) and s.startswith(who) for s in said), said
 
 
-@pytest.mark.parametrize('who,line', [
+@pytest.mark.parametrize(
+  'who,line',
+  [
     ('training.optim', 'from flax import traverse_util'),
     ('config', 'import ml_collections'),
     ('flops.cost', 'from visor_jax.spec import plan as plans'),
     ('eval.run', 'from visor_jax.benchmarks import scores'),
-    ('data.suites.digits', 'from sklearn import datasets')])
+    ('data.suites.digits', 'from sklearn import datasets'),
+  ],
+)
 def test_what_is_allowed_stays_allowed(who, line, tmp_path):
   """Walls where none belong would be as wrong."""
   file = tmp_path / 'x.py'

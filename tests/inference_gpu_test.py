@@ -47,31 +47,42 @@ def median(f, times):
 
 
 def recipe(side, patch):
-  canvases = tuple((side * h, side * w)
-                   for h in range(1, 7) for w in range(1, 7))
-  return images.Recipe(side, side // patch, canvases, 9, (.5,) * 3, (.5,) * 3)
+  canvases = tuple(
+    (side * h, side * w) for h in range(1, 7) for w in range(1, 7)
+  )
+  return images.Recipe(side, side // patch, canvases, 9, (0.5,) * 3, (0.5,) * 3)
 
 
 def ours(size, rows, times):
   """Prints a line for every plan; returns nothing."""
   cut = images.plan(recipe(size.vision.tile[0], size.vision.patch), *PAGE)
   talk = chat.Conversation(
-      np.ones(TEXT, np.int32), np.zeros(TEXT, bool), (9,),
-      np.array([TEXT - 1], np.int32))
+    np.ones(TEXT, np.int32),
+    np.zeros(TEXT, bool),
+    (9,),
+    np.array([TEXT - 1], np.int32),
+  )
   row = packing.row(
-      [packing.pictured(talk, [PIL.Image.new('RGB', PAGE[::-1])], [cut])],
-      packing.Shape(TEXT, cut.tokens, cut.tiles, 1, size.vision.tile,
-                    cut.recipe.patches, 4))
+    [packing.pictured(talk, [PIL.Image.new('RGB', PAGE[::-1])], [cut])],
+    packing.Shape(
+      TEXT, cut.tokens, cut.tiles, 1, size.vision.tile, cut.recipe.patches, 4
+    ),
+  )
   batch = packing.stack([row] * rows).map(jnp.asarray)
   layout = plans.visor(size.language.depth)
-  model = visor.Visor(size, layout, compute=decoder.Compute(
-      dtype='bfloat16', remat=False, packed=False))
+  model = visor.Visor(
+    size,
+    layout,
+    compute=decoder.Compute(dtype='bfloat16', remat=False, packed=False),
+  )
   make, _, _ = step_lib.init(
-      model, 0, batch, mesh_lib.make(devices=jax.devices()[:1]))
+    model, 0, batch, mesh_lib.make(devices=jax.devices()[:1])
+  )
   params = jax.tree.map(lambda x: x.astype(jnp.bfloat16), make())
   peak, bandwidth = ceilings()
-  two = tuple(i in (0, len(layout.optional) // 2)
-              for i in range(len(layout.optional)))
+  two = tuple(
+    i in (0, len(layout.optional) // 2) for i in range(len(layout.optional))
+  )
   embed = jax.jit(lambda p, b: model.apply({'params': p}, b, method='embed'))
   stream = embed(params, batch)
   language = sum(x.nbytes for x in jax.tree.leaves(params['llm']))
@@ -79,24 +90,38 @@ def ours(size, rows, times):
   for plan in (None, layout.max, two, layout.min):
     cost = flops.cost(size, layout, plan, cut.tokens, TEXT, tiles=cut.tiles)
     cache = sum(flops.cache(size, layout, plan, cut.tokens, TEXT, 2))
-    read = jax.jit(lambda p, s, b, plan=plan: model.apply(
-        {'params': p}, s, token_layout.rows(b), (), b, plan, method='_remember'))
-    prefill = median(lambda: jax.block_until_ready(
-        read(params, stream, batch)), times)
-    first = median(lambda plan=plan: jax.block_until_ready(
-        generate.prefill(model, params, batch, plan)), times)
+    read = jax.jit(
+      lambda p, s, b, plan=plan: model.apply(
+        {'params': p}, s, token_layout.rows(b), (), b, plan, method='_remember'
+      )
+    )
+    prefill = median(
+      lambda: jax.block_until_ready(read(params, stream, batch)), times
+    )
+    first = median(
+      lambda plan=plan: jax.block_until_ready(
+        generate.prefill(model, params, batch, plan)
+      ),
+      times,
+    )
     made = generate.prefill(model, params, batch, plan)
-    decode = median(lambda plan=plan, made=made: jax.block_until_ready(
-        generate.decode(model, params, *made, plan, sampling,
-                        jax.random.key(0))), times)
+    decode = median(
+      lambda plan=plan, made=made: jax.block_until_ready(
+        generate.decode(model, params, *made, plan, sampling, jax.random.key(0))
+      ),
+      times,
+    )
     floor = max(rows * cost.llm_prefill / peak, language / bandwidth)
     name = 'base' if plan is None else plans.name(plan)
-    print(f'{name:8} rows {rows:3}  first token {first * 1e3:8.1f} ms  '
-          f'LLM prefill {prefill * 1e3:8.1f} ms '
-          f'({floor / prefill:4.0%} of roofline)  decode '
-          f'{rows * (NEW - 1) / decode:8.0f} tokens/s  LLM '
-          f'{cost.llm_prefill / 1e9:6.0f} GFLOPs a row  cache '
-          f'{cache / 1e6:6.1f} MB a row', flush=True)
+    print(
+      f'{name:8} rows {rows:3}  first token {first * 1e3:8.1f} ms  '
+      f'LLM prefill {prefill * 1e3:8.1f} ms '
+      f'({floor / prefill:4.0%} of roofline)  decode '
+      f'{rows * (NEW - 1) / decode:8.0f} tokens/s  LLM '
+      f'{cost.llm_prefill / 1e9:6.0f} GFLOPs a row  cache '
+      f'{cache / 1e6:6.1f} MB a row',
+      flush=True,
+    )
 
 
 @functools.cache
@@ -115,48 +140,75 @@ def theirs(size, rows, times):
   """The same prompt, asked of transformers with SDPA."""
   v, l = size.vision, size.language
   config = transformers.LlavaOnevisionConfig(
-      text_config=dict(
-          model_type='qwen2', hidden_size=l.width, intermediate_size=l.mlp,
-          num_hidden_layers=l.depth, num_attention_heads=l.heads,
-          num_key_value_heads=l.key_heads, vocab_size=l.vocabulary,
-          tie_word_embeddings=l.tied, head_dim=l.head_width),
-      vision_config=dict(
-          model_type='siglip_vision_model', hidden_size=v.width,
-          intermediate_size=v.mlp, num_hidden_layers=v.depth,
-          num_attention_heads=v.heads, image_size=v.tile[0],
-          patch_size=v.patch, vision_use_head=False),
-      image_token_index=2, video_token_index=3,
-      image_grid_pinpoints=[list(c) for c in recipe(
-          v.tile[0], v.patch).canvases])
+    text_config=dict(
+      model_type='qwen2',
+      hidden_size=l.width,
+      intermediate_size=l.mlp,
+      num_hidden_layers=l.depth,
+      num_attention_heads=l.heads,
+      num_key_value_heads=l.key_heads,
+      vocab_size=l.vocabulary,
+      tie_word_embeddings=l.tied,
+      head_dim=l.head_width,
+    ),
+    vision_config=dict(
+      model_type='siglip_vision_model',
+      hidden_size=v.width,
+      intermediate_size=v.mlp,
+      num_hidden_layers=v.depth,
+      num_attention_heads=v.heads,
+      image_size=v.tile[0],
+      patch_size=v.patch,
+      vision_use_head=False,
+    ),
+    image_token_index=2,
+    video_token_index=3,
+    image_grid_pinpoints=[list(c) for c in recipe(v.tile[0], v.patch).canvases],
+  )
   config._attn_implementation = 'sdpa'
   device = 'cuda' if torch.cuda.is_available() else 'cpu'
-  model = transformers.LlavaOnevisionForConditionalGeneration(config).to(
-      device, torch.bfloat16).eval()
+  model = (
+    transformers.LlavaOnevisionForConditionalGeneration(config)
+    .to(device, torch.bfloat16)
+    .eval()
+  )
   cut = images.plan(recipe(v.tile[0], v.patch), *PAGE)
   tokens = [1] * 9 + [2] * cut.tokens + [1] * (TEXT - 9)
   inputs = dict(
-      input_ids=torch.tensor([tokens] * rows, device=device),
-      pixel_values=torch.zeros(rows, cut.tiles, 3, *v.tile, device=device,
-                               dtype=torch.bfloat16),
-      image_sizes=torch.tensor([PAGE] * rows, device=device))
+    input_ids=torch.tensor([tokens] * rows, device=device),
+    pixel_values=torch.zeros(
+      rows, cut.tiles, 3, *v.tile, device=device, dtype=torch.bfloat16
+    ),
+    image_sizes=torch.tensor([PAGE] * rows, device=device),
+  )
 
   def generate_(new):
     with torch.no_grad():
-      model.generate(**inputs, max_new_tokens=new, min_new_tokens=new,
-                     do_sample=False, pad_token_id=0)
+      model.generate(
+        **inputs,
+        max_new_tokens=new,
+        min_new_tokens=new,
+        do_sample=False,
+        pad_token_id=0,
+      )
     if device == 'cuda':
       torch.cuda.synchronize()
 
   first = median(lambda: generate_(1), times)
   whole = median(lambda: generate_(NEW), max(1, times // 2))
-  print(f'{"rival":8} rows {rows:3}  first token {first * 1e3:8.1f} ms  decode '
-        f'{rows * (NEW - 1) / (whole - first):8.0f} tokens/s', flush=True)
+  print(
+    f'{"rival":8} rows {rows:3}  first token {first * 1e3:8.1f} ms  decode '
+    f'{rows * (NEW - 1) / (whole - first):8.0f} tokens/s',
+    flush=True,
+  )
 
 
 def report(size, batches, times):
   peak, bandwidth = ceilings()
-  print(f'\nmeasured ceilings: {peak / 1e12:.3g} TFLOP/s, '
-        f'{bandwidth / 1e12:.3g} TB/s')
+  print(
+    f'\nmeasured ceilings: {peak / 1e12:.3g} TFLOP/s, '
+    f'{bandwidth / 1e12:.3g} TB/s'
+  )
   for rows in batches:
     theirs(size, rows, times)
     ours(size, rows, times)
@@ -170,8 +222,13 @@ def test_speed_of_the_half_billion():
 
 def test_the_drill_runs_where_there_is_no_gpu(capsys):
   """At a toy size: a command that is kept for later must still work then."""
-  report(sizes.Size(
+  report(
+    sizes.Size(
       sizes.Vision(16, 1, 2, 16, tile=(12, 12), patch=6),
-      sizes.Language(16, 3, 2, 1, 8, 16, vocabulary=32)), (2,), 1)
+      sizes.Language(16, 3, 2, 1, 8, 16, vocabulary=32),
+    ),
+    (2,),
+    1,
+  )
   said = capsys.readouterr().out
   assert said.count('first token') == 5 and 'roofline' in said

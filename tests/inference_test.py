@@ -21,8 +21,11 @@ from visor_jax.runtime import param_paths
 from visor_jax.spec import budget
 from visor_jax.spec import plan as plans
 
-PROMPTS = ('What is the colour of the car?', 'Hm?',
-           'How many people are there? Say it in one word, please. ' * 4)
+PROMPTS = (
+  'What is the colour of the car?',
+  'Hm?',
+  'How many people are there? Say it in one word, please. ' * 4,
+)
 
 
 @pytest.fixture(scope='module')
@@ -48,20 +51,27 @@ def cases(seed, count):
     keys, group = rng.integers(1, 4, 2)
     heads = int(rng.choice([2, 3, 4]))
     kwargs = dict(
-        tied=bool(rng.random() < .5),
-        text=dict(num_attention_heads=int(keys * group),
-                  num_key_value_heads=int(keys),
-                  head_dim=int(rng.choice([4, 8, 10])),
-                  num_hidden_layers=int(rng.integers(1, 8))),
-        vision=dict(hidden_size=heads * int(rng.choice([4, 6])),
-                    num_attention_heads=heads,
-                    num_hidden_layers=int(rng.integers(1, 4))))
+      tied=bool(rng.random() < 0.5),
+      text=dict(
+        num_attention_heads=int(keys * group),
+        num_key_value_heads=int(keys),
+        head_dim=int(rng.choice([4, 8, 10])),
+        num_hidden_layers=int(rng.integers(1, 8)),
+      ),
+      vision=dict(
+        hidden_size=heads * int(rng.choice([4, 6])),
+        num_attention_heads=heads,
+        num_hidden_layers=int(rng.integers(1, 4)),
+      ),
+    )
     asked = []
     for i in range(4):
-      images = [llava.picture(*s, seed=i)
-                for s in sizes(rng, [1, 1, 0, rng.integers(2, 5)][i])]
+      images = [
+        llava.picture(*s, seed=i)
+        for s in sizes(rng, [1, 1, 0, rng.integers(2, 5)][i])
+      ]
       prompt = str(rng.choice(PROMPTS))
-      if i == 3 and rng.random() < .5:
+      if i == 3 and rng.random() < 0.5:
         prompt = ' then '.join(['<image>'] * len(images)) + prompt
       asked.append((images, prompt))
     yield kwargs, asked
@@ -91,8 +101,7 @@ def test_logits_are_transformers(number, tmp_path):
 
 @pytest.mark.drill
 def test_agreement_in_bfloat16(tmp_path):
-  """Reported: how far both are from float32, and how often they say the same.
-  """
+  """Reported: how far both are from float32, and how often they say the same."""
   oracle = llava.Oracle(tmp_path / 'hf')
   asked = [case for _, some in cases(3, 5) for case in some]
   exact = [oracle.logits(*case) for case in asked]
@@ -101,11 +110,14 @@ def test_agreement_in_bfloat16(tmp_path):
   theirs = [oracle.logits(*case) for case in asked]
   for name, found in (('ours', ours), ('theirs', theirs)):
     off = np.concatenate([np.abs(a - b).ravel() for a, b in zip(found, exact)])
-    same = np.concatenate([a.argmax(-1) == b.argmax(-1)
-                           for a, b in zip(found, exact)])
-    print(f'{name} in bfloat16: off by {off.mean():.3f} on average, at most '
-          f'{off.max():.2f}, of logits up to {max(map(np.max, exact)):.1f}; '
-          f'the likeliest token is the same in {same.mean():.1%}')
+    same = np.concatenate(
+      [a.argmax(-1) == b.argmax(-1) for a, b in zip(found, exact)]
+    )
+    print(
+      f'{name} in bfloat16: off by {off.mean():.3f} on average, at most '
+      f'{off.max():.2f}, of logits up to {max(map(np.max, exact)):.1f}; '
+      f'the likeliest token is the same in {same.mean():.1%}'
+    )
 
 
 @pytest.mark.drill
@@ -120,8 +132,12 @@ def test_logits_are_transformers_200_times(tmp_path):
 
 # Generation -------------------------------------------------------------------
 
-PICTURES = ([llava.picture(45, 62)], [], [llava.picture(9, 130, 1)] * 2,
-            [llava.picture(300, 20)])
+PICTURES = (
+  [llava.picture(45, 62)],
+  [],
+  [llava.picture(9, 130, 1)] * 2,
+  [llava.picture(300, 20)],
+)
 ASKED = list(zip(PICTURES, (PROMPTS[0], PROMPTS[1], PROMPTS[2], 'No.')))
 
 
@@ -162,8 +178,10 @@ def test_greedy_text_is_transformers_40_times(tmp_path):
     jax.clear_caches()
     found = same_text(oracle, visor_jax.load(oracle.folder), asked)
     close, different = close + found[0], different + found[1]
-  print(f'{len(different)} texts, {np.median(different):.0f} different tokens '
-        f'in the median; too close to call: {close}')
+  print(
+    f'{len(different)} texts, {np.median(different):.0f} different tokens '
+    f'in the median; too close to call: {close}'
+  )
 
 
 def test_a_batch_answers_as_each_alone(model):
@@ -171,7 +189,8 @@ def test_a_batch_answers_as_each_alone(model):
   for (images, prompt), got in zip(ASKED, together):
     alone = model.generate(images, prompt, max_new_tokens=9)
     assert dataclasses.replace(alone, seconds=0, cache_bytes=0) == (
-        dataclasses.replace(got, seconds=0, cache_bytes=0))
+      dataclasses.replace(got, seconds=0, cache_bytes=0)
+    )
     assert alone.cache_bytes <= got.cache_bytes  # its bucket may be smaller
 
 
@@ -187,13 +206,17 @@ def test_an_answer_states_its_cost(model):
   assert (got.visual_tokens, got.text_tokens) == (visual, text)
   slots = batch.tokens.shape[1] + batch.visual_segment.shape[1]
   language = model.model.size.language
-  assert got.cache_bytes == (slots * 2 * 4 * language.key_heads
-                             * language.head_width * language.depth)
+  assert got.cache_bytes == (
+    slots * 2 * 4 * language.key_heads * language.head_width * language.depth
+  )
 
 
 def test_sampling_is_a_function_of_the_seed(model):
-  ask_ = lambda seed: model.generate(
-      *ASKED[0], max_new_tokens=12, temperature=2.0, top_p=.9, seed=seed).text
+  ask_ = lambda seed: (
+    model.generate(
+      *ASKED[0], max_new_tokens=12, temperature=2.0, top_p=0.9, seed=seed
+    ).text
+  )
   assert ask_(1) == ask_(1) and len({ask_(s) for s in range(4)}) > 1
 
 
@@ -205,17 +228,23 @@ def trained(model):
   flat = param_paths.flatten(whole.params)
   for path, x in flat.items():
     if path.startswith(('llm/cross', 'router')):
-      scale = 3 if path.startswith('router') else .3
+      scale = 3 if path.startswith('router') else 0.3
       flat[path] = x + scale * noise.standard_normal(x.shape).astype('float32')
   layout = whole.model.layout
   scores, _ = generate.route(
-      whole.model, param_paths.unflatten(flat), whole._batch(*zip(*ASKED), 0)[0])
+    whole.model, param_paths.unflatten(flat), whole._batch(*zip(*ASKED), 0)[0]
+  )
   # Half of the questions for each of the two plans.
-  flat['router/bias'] = flat['router/bias'].at[0].add(
-      -np.median(scores[:, 0] - scores[:, 1]))
+  flat['router/bias'] = (
+    flat['router/bias'].at[0].add(-np.median(scores[:, 0] - scores[:, 1]))
+  )
   return dataclasses.replace(
-      whole, params=param_paths.unflatten(flat), trained=('cross', 'router'),
-      viable=(layout.min, layout.max), allow_untrained=False)
+    whole,
+    params=param_paths.unflatten(flat),
+    trained=('cross', 'router'),
+    viable=(layout.min, layout.max),
+    allow_untrained=False,
+  )
 
 
 def test_the_router_answers_as_the_plan_it_chose(trained):
@@ -224,8 +253,10 @@ def test_the_router_answers_as_the_plan_it_chose(trained):
   routed = trained.generate(*zip(*asked), max_new_tokens=8)
   assert {a.selector for a in routed} == {'router'}
   assert len({a.plan for a in routed}) == 2
-  fixed = {p: trained.generate(*zip(*asked), plans.name(p), max_new_tokens=8)
-           for p in trained.viable}
+  fixed = {
+    p: trained.generate(*zip(*asked), plans.name(p), max_new_tokens=8)
+    for p in trained.viable
+  }
   for i, a in enumerate(routed):
     same = fixed[a.plan][i]
     assert (a.text, a.text_tokens) == (same.text, same.text_tokens)
@@ -236,50 +267,69 @@ def test_a_budget_is_the_dearest_plan_within_it(trained):
   share = {}
   for plan in ('min', 'max'):
     share[plan] = trained.generate(
-        *ASKED[0], plan, max_new_tokens=1).llm_prefill_flops
+      *ASKED[0], plan, max_new_tokens=1
+    ).llm_prefill_flops
   less = share['min'] / share['max']
-  of = lambda budget: plans.name(trained.generate(
-      *ASKED[0], budget=budget, max_new_tokens=1).plan)
+  of = lambda budget: plans.name(
+    trained.generate(*ASKED[0], budget=budget, max_new_tokens=1).plan
+  )
   assert of(1.0) == 'max' and of((1 + less) / 2) == of(less + 1e-6) == 'min'
   with pytest.raises(ValueError, match='budget 0.01.*cheapest plan takes'):
-    of(.01)
+    of(0.01)
   with pytest.raises(ValueError, match='a plan or a budget'):
     trained.generate(*ASKED[0], 'max', budget=1.0)
 
 
 def test_a_calibrated_router_spends_a_budget(trained):
   """Half of the questions get max: by scores, not by prompts; a drop, too."""
-  calibrated = dataclasses.replace(trained, confidence=1.0, curve=(
-      budget.Point(0.0, .5, .5), budget.Point(.5, .7, .9),
-      budget.Point(1.0, 1.1, 1.0)))
+  calibrated = dataclasses.replace(
+    trained,
+    confidence=1.0,
+    curve=(
+      budget.Point(0.0, 0.5, 0.5),
+      budget.Point(0.5, 0.7, 0.9),
+      budget.Point(1.0, 1.1, 1.0),
+    ),
+  )
   asked = ASKED * 2
-  of = lambda **kwargs: [plans.name(a.plan) for a in calibrated.generate(
-      *zip(*asked), max_new_tokens=1, **kwargs)]
-  routed = of(budget=.7)  # confidence .5
+  of = lambda **kwargs: [
+    plans.name(a.plan)
+    for a in calibrated.generate(*zip(*asked), max_new_tokens=1, **kwargs)
+  ]
+  routed = of(budget=0.7)  # confidence .5
   assert set(routed) == {'min', 'max'} and routed[:4] == routed[4:]
-  assert of(plan='router@0.7') == of(drop=.2) == of(plan='router-0.2') == routed
-  assert set(of(budget=.5)) == {'min'} and set(of(budget=1.1)) == {'max'}
+  assert (
+    of(plan='router@0.7') == of(drop=0.2) == of(plan='router-0.2') == routed
+  )
+  assert set(of(budget=0.5)) == {'min'} and set(of(budget=1.1)) == {'max'}
   assert set(of()) == set(of(drop=0)) == {'max'}
   # More money never takes a layer away.
-  more = [of(budget=b).count('max') for b in (.5, .6, .7, .8, .9, 1.0, 1.1)]
+  more = [
+    of(budget=b).count('max') for b in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)
+  ]
   assert more == sorted(more)
   with pytest.raises(ValueError, match='budget 0.4: .* from 0.500 .* to 1.100'):
-    of(budget=.4)
+    of(budget=0.4)
   with pytest.raises(ValueError, match='a plan or a budget or a drop'):
-    of(budget=.7, drop=.1)
+    of(budget=0.7, drop=0.1)
 
 
 # What cannot be ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize('plan,why', [
+@pytest.mark.parametrize(
+  'plan,why',
+  [
     ('max', 'VISOR is untrained.*--allow-untrained'),
-    ('router', 'VISOR is untrained'), ('0', 'VISOR is untrained'),
-    ('base+base,', 'VISOR is untrained')])
+    ('router', 'VISOR is untrained'),
+    ('0', 'VISOR is untrained'),
+    ('base+base,', 'VISOR is untrained'),
+  ],
+)
 def test_an_import_answers_as_the_base_alone(model, plan, why):
   with pytest.raises(ValueError, match=why):
     model.generate(*ASKED[0], plan)
-  for target in (dict(budget=.5), dict(drop=.1)):
+  for target in (dict(budget=0.5), dict(drop=0.1)):
     with pytest.raises(ValueError, match='VISOR is untrained'):
       model.generate(*ASKED[0], **target)
 
@@ -295,12 +345,17 @@ def test_fresh_weights_are_allowed_when_asked_for(model):
     fresh.generate(*ASKED[0], 'min+max')
 
 
-@pytest.mark.parametrize('images,prompt,why', [
-    ([], '', 'empty'), ([], '  \n', 'empty'),
+@pytest.mark.parametrize(
+  'images,prompt,why',
+  [
+    ([], '', 'empty'),
+    ([], '  \n', 'empty'),
     ([], '<image>?', 'has 1 <image> for 0 images'),
     (PICTURES[0] * 2, '<image> and?', 'has 1 <image> for 2 images'),
     ([b'GIF89a?'], 'What?', 'not an image'),
-    ([], 'so long ' * 40_000, 'do not fit into 32768')])
+    ([], 'so long ' * 40_000, 'do not fit into 32768'),
+  ],
+)
 def test_bad_questions_are_named(model, images, prompt, why):
   with pytest.raises(ValueError, match=why):
     model.generate(images, prompt)
@@ -312,34 +367,67 @@ def test_bad_questions_are_named(model, images, prompt, why):
 def door(*args):
   """Exit status, stdout and stderr of `python -m visor_jax.ask`."""
   found = subprocess.run(
-      [sys.executable, '-m', 'visor_jax.ask', *args], capture_output=True,
-      text=True, check=False)
+    [sys.executable, '-m', 'visor_jax.ask', *args],
+    capture_output=True,
+    text=True,
+    check=False,
+  )
   return found.returncode, found.stdout, found.stderr
 
 
 def test_ask_prints_the_answer_and_who_gave_it(model, page):
-  status, out, err = door('--checkpoint', model.source, '--image', page,
-                          '--prompt', PROMPTS[0], '--max-new-tokens', '5')
+  status, out, err = door(
+    '--checkpoint',
+    model.source,
+    '--image',
+    page,
+    '--prompt',
+    PROMPTS[0],
+    '--max-new-tokens',
+    '5',
+  )
   want = model.generate(*ASKED[0], max_new_tokens=5)
   assert status == 0 and out == want.text + '\n'
   assert 'plan base, the dense model' in err and 'GFLOPs' in err
 
 
 def test_ask_prints_json(model, page, capsys):
-  assert ask.main(['--checkpoint', model.source, '--image', page, '--prompt',
-                   PROMPTS[0], '--json', '--max-new-tokens', '5']) == 0
+  assert (
+    ask.main(
+      [
+        '--checkpoint',
+        model.source,
+        '--image',
+        page,
+        '--prompt',
+        PROMPTS[0],
+        '--json',
+        '--max-new-tokens',
+        '5',
+      ]
+    )
+    == 0
+  )
   said = json.loads(capsys.readouterr().out)
   assert said['text'] == model.generate(*ASKED[0], max_new_tokens=5).text
   assert said['plan'] is None and said['selector'] == 'base'
 
 
-@pytest.mark.parametrize('args,why', [
+@pytest.mark.parametrize(
+  'args,why',
+  [
     (['--plan', 'max'], 'VISOR is untrained'),
     (['--image', '/no/such.png'], 'such.png'),
-    (['--checkpoint', '/no/such'], '/no/such')])
+    (['--checkpoint', '/no/such'], '/no/such'),
+  ],
+)
 def test_ask_says_what_is_wrong(model, page, capsys, args, why):
-  assert ask.main(['--checkpoint', model.source, '--image', page, '--prompt',
-                   'Hm?', *args]) == 1
+  assert (
+    ask.main(
+      ['--checkpoint', model.source, '--image', page, '--prompt', 'Hm?', *args]
+    )
+    == 1
+  )
   said = capsys.readouterr()
   last = said.err.splitlines()[-1]  # what comes before is progress
   assert last.startswith('error: ') and why in last and not said.out
@@ -353,7 +441,20 @@ def test_there_and_back(oracle, model, page, tmp_path, capsys):
   capsys.readouterr()
   said = []
   for folder in (model.source, there, back):
-    assert ask.main(['--checkpoint', folder, '--image', page, '--prompt',
-                     PROMPTS[0], '--max-new-tokens', '9']) == 0
+    assert (
+      ask.main(
+        [
+          '--checkpoint',
+          folder,
+          '--image',
+          page,
+          '--prompt',
+          PROMPTS[0],
+          '--max-new-tokens',
+          '9',
+        ]
+      )
+      == 0
+    )
     said.append(capsys.readouterr().out)
   assert len(set(said)) == 1 and said[0].strip()

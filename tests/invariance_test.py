@@ -51,18 +51,27 @@ def batches(numbers, size, shape):
   shapes = shape if isinstance(shape, list) else [shape]
   for turn, first in enumerate(range(0, len(numbers), size)):
     shape = shapes[turn % len(shapes)]
-    some = numbers[first:first + size]
+    some = numbers[first : first + size]
     ids = [*some, *[None] * (size - len(some))]
-    yield ids, rows.batch(*((question(i or 0),) for i in ids), shape=shape,
-                          noise=first)
+    yield (
+      ids,
+      rows.batch(*((question(i or 0),) for i in ids), shape=shape, noise=first),
+    )
 
 
 def ask(numbers, selection, size, shape, confidence=None):
   """{number: (plan, tokens)}."""
   found = {}
   for ids, plan, tokens in generate.answers(
-      MODEL, PARAMS, batches(numbers, size, shape), selection, SAMPLING,
-      jax.random.key(0), LAYOUT.plans, confidence):
+    MODEL,
+    PARAMS,
+    batches(numbers, size, shape),
+    selection,
+    SAMPLING,
+    jax.random.key(0),
+    LAYOUT.plans,
+    confidence,
+  ):
     found |= {i: (plan, row.tolist()) for i, row in zip(ids, tokens)}
   assert found.keys() == set(numbers)
   return found
@@ -79,8 +88,9 @@ def slow(params, batch, plan):
     best, tokens = jax.lax.top_k(logits, 2)
     said.append(tokens[:, 0])
     gaps.append(best[:, 0] - best[:, 1])
-    logits, fresh = apply(tokens[:, 0], memory, plan, fresh, number,
-                          method='decode')
+    logits, fresh = apply(
+      tokens[:, 0], memory, plan, fresh, number, method='decode'
+    )
   return jnp.stack(said, 1), jnp.stack(gaps, 1)
 
 
@@ -91,8 +101,9 @@ class Ties:
     self.count = self.compared = 0
     self._known = {}
     for ids, batch in batches(numbers, 8, SMALL):
-      for i, said, gaps in zip(ids, *map(
-          np.asarray, slow(params, batch, plan))):
+      for i, said, gaps in zip(
+        ids, *map(np.asarray, slow(params, batch, plan))
+      ):
         if i is not None:
           self._known[i] = said.tolist(), gaps
 
@@ -110,16 +121,21 @@ class Ties:
 
 def odds(numbers, confidence):
   """{number: how close a router's odds come to a threshold}."""
-  at = [np.log(c / (1 - c)) for c in (confidence.low, confidence.high)
-        if 0 < c < 1]
+  at = [
+    np.log(c / (1 - c)) for c in (confidence.low, confidence.high) if 0 < c < 1
+  ]
   found = {}
   for ids, batch in batches(numbers, 8, SMALL):
     scores, _ = generate.route(MODEL, PARAMS, batch)
-    scores = np.asarray(scores, np.float64)[:, :len(LAYOUT.plans)]
-    plan = np.stack([
+    scores = np.asarray(scores, np.float64)[:, : len(LAYOUT.plans)]
+    plan = np.stack(
+      [
         np.logaddexp.reduce(scores[:, :j], 1)
         - np.logaddexp.reduce(scores[:, j:], 1)
-        for j in range(1, scores.shape[1])], axis=1)
+        for j in range(1, scores.shape[1])
+      ],
+      axis=1,
+    )
     close = np.abs(plan[..., None] - np.array(at)).min(axis=(1, 2))
     found |= {i: c for i, c in zip(ids, close) if i is not None}
   return found
@@ -128,11 +144,12 @@ def odds(numbers, confidence):
 def packed(numbers):
   """{number: logits of its first token}, four to a row with others' images."""
   shape = rows.Shape(text=4 * 8, visual=4 * 8, tiles=8, prompts=4)
-  find = rows.jit(lambda params, batch: MODEL.apply(
-      {'params': params}, batch, LAYOUT.max))
+  find = rows.jit(
+    lambda params, batch: MODEL.apply({'params': params}, batch, LAYOUT.max)
+  )
   found = {}
   for first in range(0, len(numbers), 4):
-    some = numbers[first:first + 4]
+    some = numbers[first : first + 4]
     batch = rows.batch(tuple(map(question, some)), shape=shape)
     logits = np.asarray(find(PARAMS, batch))[0]
     for number, place in zip(some, batch.prompt_place[0]):
@@ -144,11 +161,14 @@ def check(numbers, settings, chosen):
   """All of it; returns (compared, near ties, routers' near ties)."""
   known = {plan: Ties(numbers, plan) for plan in chosen}
   for plan, ties in known.items():
-    selection = plans.Selection('fixed', plan) if plan is not None else (
-        plans.Selection('base'))
+    selection = (
+      plans.Selection('fixed', plan)
+      if plan is not None
+      else (plans.Selection('base'))
+    )
     for order, size, shape in settings:
       ties.check(numbers, ask(order(numbers), selection, size, shape))
-  mix = budget.Mix(.2, .7, .5)
+  mix = budget.Mix(0.2, 0.7, 0.5)
   close, routed = odds(numbers, mix), None
   for order, size, shape in settings:
     found = ask(order(numbers), plans.Selection('router'), size, shape, mix)
@@ -161,11 +181,18 @@ def check(numbers, settings, chosen):
       ties.check([i for i in sure if plan[i] == p], found)
   if LAYOUT.max in known:
     ties = known[LAYOUT.max]
-    ties.check(numbers, {i: (None, [int(x.argmax())] + ties._known[i][0][1:])
-                         for i, x in packed(numbers).items()})
-  return (sum(t.compared for t in known.values()),
-          sum(t.count for t in known.values()),
-          sum(c < NEAR for c in close.values()))
+    ties.check(
+      numbers,
+      {
+        i: (None, [int(x.argmax())] + ties._known[i][0][1:])
+        for i, x in packed(numbers).items()
+      },
+    )
+  return (
+    sum(t.compared for t in known.values()),
+    sum(t.count for t in known.values()),
+    sum(c < NEAR for c in close.values()),
+  )
 
 
 BACK = lambda numbers: numbers[::-1]
@@ -174,8 +201,7 @@ SAME = lambda numbers: numbers
 
 def test_answers_do_not_depend_on_their_company():
   numbers = list(range(24))
-  compared, ties, _ = check(
-      numbers, ((BACK, 3, [LARGE, SMALL]),), LAYOUT.plans)
+  compared, ties, _ = check(numbers, ((BACK, 3, [LARGE, SMALL]),), LAYOUT.plans)
   assert compared > 3 * len(numbers)  # two plans, packed, and routed
   assert ties < len(numbers) / 4  # or this would prove little
 
@@ -186,8 +212,9 @@ def test_a_near_tie_is_counted_and_any_other_difference_fails():
   one = first(Ties([0], LAYOUT.max))
   other = (one + 1) % END
   table = PARAMS['llm']['embedding']
-  twins = PARAMS | {'llm': PARAMS['llm'] | {
-      'embedding': table.at[other].set(table[one])}}
+  twins = PARAMS | {
+    'llm': PARAMS['llm'] | {'embedding': table.at[other].set(table[one])}
+  }
   ties = Ties([0], LAYOUT.max, twins)
   assert first(ties) in (one, other)
   ties.check([0], {0: (None, [other] * TOKENS)})
@@ -201,10 +228,16 @@ def test_a_near_tie_is_counted_and_any_other_difference_fails():
 def test_answers_do_not_depend_on_their_company_500_times():
   numbers = list(range(500))
   shuffled = lambda n: np.random.default_rng(0).permutation(n).tolist()
-  settings = ((SAME, 1, SMALL), (SAME, 8, [SMALL, LARGE]), (BACK, 3, LARGE),
-              (shuffled, 64, LARGE), (shuffled, 17, dataclasses.replace(
-                  LARGE, text=64, visual=96, tiles=5)))
+  settings = (
+    (SAME, 1, SMALL),
+    (SAME, 8, [SMALL, LARGE]),
+    (BACK, 3, LARGE),
+    (shuffled, 64, LARGE),
+    (shuffled, 17, dataclasses.replace(LARGE, text=64, visual=96, tiles=5)),
+  )
   compared, ties, routed = check(numbers, settings, (None, *LAYOUT.plans))
-  print(f'\n{len(numbers)} questions, {compared} answers compared: {ties} with '
-        f'the best two tokens within {NEAR}, {routed} questions with a '
-        f"router's odds within {NEAR} of its threshold; nothing else differed")
+  print(
+    f'\n{len(numbers)} questions, {compared} answers compared: {ties} with '
+    f'the best two tokens within {NEAR}, {routed} questions with a '
+    f"router's odds within {NEAR} of its threshold; nothing else differed"
+  )

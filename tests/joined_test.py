@@ -29,12 +29,19 @@ def command(tmp_path_factory):
 
   def run(name, *args, code=0, timeout=900):
     done = subprocess.run(
-        [sys.executable, '-m', f'visor_jax.{name}', *map(str, args)],
-        text=True, capture_output=True, timeout=timeout, env=os.environ | {
-            'JAX_COMPILATION_CACHE_DIR': str(cache),
-            'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0'})
+      [sys.executable, '-m', f'visor_jax.{name}', *map(str, args)],
+      text=True,
+      capture_output=True,
+      timeout=timeout,
+      env=os.environ
+      | {
+        'JAX_COMPILATION_CACHE_DIR': str(cache),
+        'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+      },
+    )
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr * bool(code)
+
   return run
 
 
@@ -45,8 +52,17 @@ def desks(tmp_path_factory, command):
   for name, count, seed in (('train', 60, 0), ('test', 20, 1)):
     folder = tmp_path_factory.mktemp(name)
     desk.write(folder, count, seed)
-    command('data.prepare', '--src', folder / 'train.json', '--images', folder,
-            '--out', folder / 'shards', '--workers', 1)
+    command(
+      'data.prepare',
+      '--src',
+      folder / 'train.json',
+      '--images',
+      folder,
+      '--out',
+      folder / 'shards',
+      '--workers',
+      1,
+    )
     found.append(folder / 'shards')
   return found
 
@@ -62,10 +78,12 @@ def checkpoint(tmp_path_factory, command):
 @pytest.fixture(scope='module')
 def flags(checkpoint, desks):
   train, test = desks
-  return (f'--config={EXPERIMENT}:size=tiny',
-          f'--config.model.start={checkpoint}',
-          f'--config.data.sources=(("desk", "{train}", 1.0),)',
-          f'--config.eval.sources=(("desk", "{test}", 1.0),)')
+  return (
+    f'--config={EXPERIMENT}:size=tiny',
+    f'--config.model.start={checkpoint}',
+    f'--config.data.sources=(("desk", "{train}", 1.0),)',
+    f'--config.eval.sources=(("desk", "{test}", 1.0),)',
+  )
 
 
 @pytest.fixture(scope='module')
@@ -87,23 +105,32 @@ def test_rows_are_packed_and_padding_is_told(workdir):
   for stage in ('cross', 'full', 'universal'):
     rows = files.read_jsonl(workdir / stage / 'metrics.jsonl')
     assert rows[-1]['step'] == 6 and np.isfinite(rows[-1]['loss'])
-    assert all(0 < r['visual_padding'] < .6 for r in rows)
+    assert all(0 < r['visual_padding'] < 0.6 for r in rows)
     assert all(0 <= r['input_wait'] <= 1 for r in rows)
   assert 'input' in (workdir / 'said').read_text()
 
 
 def test_the_result_is_asked_and_exported(workdir, desks, command, tmp_path):
   image = next(desks[1].parent.glob('images/*.png'))
-  args = ('--image', image, '--prompt', 'What is the total?', '--json',
-          '--max-new-tokens', 4)
+  args = (
+    '--image',
+    image,
+    '--prompt',
+    'What is the total?',
+    '--json',
+    '--max-new-tokens',
+    4,
+  )
   said = json.loads(command('ask', '--checkpoint', workdir, *args))
   assert said['selector'] == 'router' and said['llm_prefill_flops'] > 0
   command('convert', 'export', '--src', workdir, '--out', tmp_path / 'hf')
   again = json.loads(command('ask', '--checkpoint', tmp_path / 'hf', *args))
   assert (again['text'], again['plan']) == (said['text'], said['plan'])
   import transformers
+
   model = transformers.LlavaOnevisionForConditionalGeneration.from_pretrained(
-      tmp_path / 'hf')
+    tmp_path / 'hf'
+  )
   assert model.config.text_config.num_hidden_layers == SIDES
   assert safetensors.file(tmp_path / 'hf' / 'visor.safetensors')
 
@@ -121,15 +148,28 @@ def test_changed_data_is_not_gone_on_with(workdir, desks, command, flags):
 
 
 def test_a_source_that_is_not_there_is_named(command, flags, tmp_path):
-  said = command('main', *flags[:2], '--config.data.sources=(("x", "/no", 1),)',
-                 flags[3], f'--workdir={tmp_path}', code=1)
+  said = command(
+    'main',
+    *flags[:2],
+    '--config.data.sources=(("x", "/no", 1),)',
+    flags[3],
+    f'--workdir={tmp_path}',
+    code=1,
+  )
   assert 'error: source "x": /no: no such file or folder' in said
 
 
 def test_data_without_a_checkpoint_says_what_is_missing(
-    command, flags, tmp_path):
-  said = command('main', flags[0], '--config.model.size=0.5b', *flags[2:],
-                 f'--workdir={tmp_path}', code=1)
+  command, flags, tmp_path
+):
+  said = command(
+    'main',
+    flags[0],
+    '--config.model.size=0.5b',
+    *flags[2:],
+    f'--workdir={tmp_path}',
+    code=1,
+  )
   assert 'error: data.sources need the tokenizer' in said
 
 
@@ -137,16 +177,29 @@ def test_data_without_a_checkpoint_says_what_is_missing(
 def test_two_processes_go_the_same_way(workdir, flags, tmp_path):
   """Each plans and decodes only the rows that it holds."""
   done = subprocess.run(
-      [sys.executable, EXPERIMENT.parents[1] / 'launch/local.py',
-       '--processes=2', '--devices=1', '--restarts=0', '--', *flags,
-       f'--workdir={tmp_path}'], text=True, stdout=subprocess.PIPE,
-      stderr=subprocess.STDOUT)
+    [
+      sys.executable,
+      EXPERIMENT.parents[1] / 'launch/local.py',
+      '--processes=2',
+      '--devices=1',
+      '--restarts=0',
+      '--',
+      *flags,
+      f'--workdir={tmp_path}',
+    ],
+    text=True,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+  )
   assert done.returncode == 0, done.stdout
   for stage in ('cross', 'full', 'universal', 'policy'):
     one, two = (
-        [(r['step'], r['loss']) for r in files.read_jsonl(
-            folder / stage / 'metrics.jsonl')] for folder in (
-                workdir, tmp_path))
+      [
+        (r['step'], r['loss'])
+        for r in files.read_jsonl(folder / stage / 'metrics.jsonl')
+      ]
+      for folder in (workdir, tmp_path)
+    )
     np.testing.assert_allclose(one, two, atol=1e-4)
   assert runs.results(workdir) == runs.results(tmp_path)
   file = 'label/labels.jsonl'
@@ -155,13 +208,15 @@ def test_two_processes_go_the_same_way(workdir, flags, tmp_path):
 
 @pytest.mark.drill
 def test_killed_twenty_times_it_ends_bitwise_the_same(
-    workdir, command, flags, tmp_path):
+  workdir, command, flags, tmp_path
+):
   """kill -9, wherever it is: planning, decoding, training, labelling."""
   rng, kills = np.random.default_rng(0), 0
   while kills < 20:
     try:
-      command('main', *flags, f'--workdir={tmp_path}',
-              timeout=rng.uniform(4, 18))
+      command(
+        'main', *flags, f'--workdir={tmp_path}', timeout=rng.uniform(4, 18)
+      )
       break
     except subprocess.TimeoutExpired:  # and killed
       kills += 1
@@ -179,11 +234,20 @@ def test_what_it_does_inside_can_be_analysed(command, desks, workdir):
   flags = ('--workdir', workdir, '--examples=8', '--batch=8')
   said = command('analysis', *flags, '--only=cka', code=1)
   assert '--eval-source=desk=PATH' in said
-  command('analysis', *flags, '--only=attention,cka,drop,length',
-          f'--eval-source=desk={test}')
-  said = command('analysis', *flags, '--only=unseen',
-                 f'--eval-source=desk={test}', f'--data-source=desk={train}',
-                 code=1)
+  command(
+    'analysis',
+    *flags,
+    '--only=attention,cka,drop,length',
+    f'--eval-source=desk={test}',
+  )
+  said = command(
+    'analysis',
+    *flags,
+    '--only=unseen',
+    f'--eval-source=desk={test}',
+    f'--data-source=desk={train}',
+    code=1,
+  )
   assert 'too few families' in said
   found = json.loads((workdir / 'analysis/attention.json').read_text())
   base = found['numbers']['base']

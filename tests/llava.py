@@ -29,25 +29,31 @@ class Oracle:
   def __init__(self, folder, text=None, **kwargs):
     ids = llava_files.write_processor(folder, SIDE, PATCH)
     self.model = llava_weights.make(
-        folder, text=dict(vocab_size=ids['vocabulary'] + 3) | (text or {}),
-        image_token_index=ids['image'], video_token_index=ids['video'],
-        **kwargs)
+      folder,
+      text=dict(vocab_size=ids['vocabulary'] + 3) | (text or {}),
+      image_token_index=ids['image'],
+      video_token_index=ids['video'],
+      **kwargs,
+    )
     llava_files.write_processor(folder, SIDE, PATCH)  # over weights' own
     self.ids, self.folder = ids, folder
     self.tokenizer = transformers.PreTrainedTokenizerFast(
-        tokenizer_file=str(folder / 'tokenizer.json'))
+      tokenizer_file=str(folder / 'tokenizer.json')
+    )
     self.template = (folder / 'chat_template.jinja').read_text()
     self.pixels = image_processing.LlavaOnevisionImageProcessorPil(
-        **llava_files.preprocessor(SIDE))
+      **llava_files.preprocessor(SIDE)
+    )
 
   def inputs(self, images, prompt: str):
     """What its processor would make; its constructor wants torchvision."""
     parts = [{'type': 'image'}] * len(images) if '<image>' not in prompt else []
     text = self.tokenizer.apply_chat_template(
-        [{'role': 'user', 'content': parts + [
-            {'type': 'text', 'text': prompt}]}],
-        chat_template=self.template, add_generation_prompt=True,
-        tokenize=False)
+      [{'role': 'user', 'content': parts + [{'type': 'text', 'text': prompt}]}],
+      chat_template=self.template,
+      add_generation_prompt=True,
+      tokenize=False,
+    )
     made = {}
     if images:
       made = dict(self.pixels([images], return_tensors='pt'))
@@ -55,8 +61,9 @@ class Oracle:
     pieces = text.split('<image>')
     tokens = self._encode(pieces[0])
     for image, piece in zip(images, pieces[1:], strict=True):
-      count = (self._count(image) if len(images) == 1
-               else (SIDE // PATCH) ** 2 + 1)
+      count = (
+        self._count(image) if len(images) == 1 else (SIDE // PATCH) ** 2 + 1
+      )
       tokens += [self.ids['image']] * count + self._encode(piece)
     return made | dict(input_ids=torch.tensor([tokens]))
 
@@ -64,14 +71,15 @@ class Oracle:
     return self.tokenizer.encode(text, add_special_tokens=False)
 
   def _count(self, image):
-    counter = object.__new__(
-        processing_llava_onevision.LlavaOnevisionProcessor)
+    counter = object.__new__(processing_llava_onevision.LlavaOnevisionProcessor)
     counter.image_processor = types.SimpleNamespace(
-        image_grid_pinpoints=llava_files.canvases(SIDE))
+      image_grid_pinpoints=llava_files.canvases(SIDE)
+    )
     counter.num_image_tokens = (SIDE // PATCH) ** 2
     counter.vision_aspect_ratio = 'anyres_max_9'
     return counter._get_number_of_features(
-        image.height, image.width, SIDE, SIDE)
+      image.height, image.width, SIDE, SIDE
+    )
 
   @torch.no_grad()
   def logits(self, images, prompt):
@@ -85,11 +93,16 @@ class Oracle:
     """Greedy ids, and the gap between the top two logits of each."""
     inputs = self.inputs(images, prompt)
     out = self.model.generate(
-        **inputs, max_new_tokens=tokens, do_sample=False, output_logits=True,
-        return_dict_in_generate=True, eos_token_id=self.ids['end'],
-        pad_token_id=self.ids['pad'])
+      **inputs,
+      max_new_tokens=tokens,
+      do_sample=False,
+      output_logits=True,
+      return_dict_in_generate=True,
+      eos_token_id=self.ids['end'],
+      pad_token_id=self.ids['pad'],
+    )
     top = torch.stack(out.logits)[:, 0].float().topk(2).values
-    made = out.sequences[0][inputs['input_ids'].shape[1]:]
+    made = out.sequences[0][inputs['input_ids'].shape[1] :]
     return made.tolist(), (top[:, 0] - top[:, 1]).tolist()
 
 

@@ -45,15 +45,20 @@ TEMPLATE = """\
 
 # Qwen2's: contractions, words, single digits, punctuation, line ends, spaces.
 _SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| "
-    r'?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+')
+  r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| "
+  r'?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+'
+)
 
 _SENTENCES = (
-    'You are a helpful assistant.', 'system user assistant',
-    'What is the colour of the car in the picture?', 'The car is red.',
-    'How many people are there? There are 12 people, 3 of them children.',
-    'What does the sign say? The sign says "No parking".',
-    'Is there a dog on the left of the house? Yes, there is.', 'No.')
+  'You are a helpful assistant.',
+  'system user assistant',
+  'What is the colour of the car in the picture?',
+  'The car is red.',
+  'How many people are there? There are 12 people, 3 of them children.',
+  'What does the sign say? The sign says "No parking".',
+  'Is there a dog on the left of the house? Yes, there is.',
+  'No.',
+)
 
 
 def canvases(tile):
@@ -65,20 +70,30 @@ def canvases(tile):
 def preprocessor(tile=28, pinpoints=None):
   """The fields of preprocessor_config.json."""
   return dict(
-      do_convert_rgb=True, do_normalize=True, do_pad=True, do_rescale=True,
-      do_resize=True, image_grid_pinpoints=pinpoints or canvases(tile),
-      image_mean=[0.5, 0.5, 0.5], image_std=[0.5, 0.5, 0.5],
-      image_processor_type='LlavaOnevisionImageProcessor',
-      processor_class='LlavaOnevisionProcessor', resample=3,
-      rescale_factor=1 / 255, size=dict(height=tile, width=tile))
+    do_convert_rgb=True,
+    do_normalize=True,
+    do_pad=True,
+    do_rescale=True,
+    do_resize=True,
+    image_grid_pinpoints=pinpoints or canvases(tile),
+    image_mean=[0.5, 0.5, 0.5],
+    image_std=[0.5, 0.5, 0.5],
+    image_processor_type='LlavaOnevisionImageProcessor',
+    processor_class='LlavaOnevisionProcessor',
+    resample=3,
+    rescale_factor=1 / 255,
+    size=dict(height=tile, width=tile),
+  )
 
 
 def config(tile=28, patch=8, pinpoints=None):
   """The fields of config.json that speak of images."""
   return dict(
-      model_type='llava_onevision', vision_aspect_ratio='anyres_max_9',
-      image_grid_pinpoints=pinpoints or canvases(tile),
-      vision_config=dict(image_size=tile, patch_size=patch))
+    model_type='llava_onevision',
+    vision_aspect_ratio='anyres_max_9',
+    image_grid_pinpoints=pinpoints or canvases(tile),
+    vision_config=dict(image_size=tile, patch_size=patch),
+  )
 
 
 def write_processor(folder, tile=28, patch=8, pinpoints=None):
@@ -98,34 +113,66 @@ def write_processor(folder, tile=28, patch=8, pinpoints=None):
   folder.mkdir(parents=True, exist_ok=True)
   words = tokenizers.Tokenizer(models.BPE())
   words.normalizer = normalizers.NFC()
-  words.pre_tokenizer = pre_tokenizers.Sequence([
+  words.pre_tokenizer = pre_tokenizers.Sequence(
+    [
       pre_tokenizers.Split(tokenizers.Regex(_SPLIT), 'isolated'),
-      pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+      pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+    ]
+  )
   words.decoder = decoders.ByteLevel()
-  words.train_from_iterator(_SENTENCES, trainers.BpeTrainer(
-      vocab_size=360, show_progress=False,
-      initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+  words.train_from_iterator(
+    _SENTENCES,
+    trainers.BpeTrainer(
+      vocab_size=360,
+      show_progress=False,
+      initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    ),
+  )
   words.add_special_tokens(list(SPECIAL))
   words.save(str(folder / 'tokenizer.json'))
   write = lambda name, fields: (folder / name).write_text(
-      json.dumps(fields, indent=2), 'utf-8')
-  write('tokenizer_config.json', dict(
-      add_prefix_space=False, bos_token=None, eos_token='<|im_end|>',
-      model_max_length=32768, pad_token='<|endoftext|>', unk_token=None,
+    json.dumps(fields, indent=2), 'utf-8'
+  )
+  write(
+    'tokenizer_config.json',
+    dict(
+      add_prefix_space=False,
+      bos_token=None,
+      eos_token='<|im_end|>',
+      model_max_length=32768,
+      pad_token='<|endoftext|>',
+      unk_token=None,
       tokenizer_class='Qwen2Tokenizer',
       clean_up_tokenization_spaces=False,
       additional_special_tokens=['<|im_start|>', '<|im_end|>'],
-      added_tokens_decoder={words.token_to_id(token): dict(
-          content=token, lstrip=False, normalized=False, rstrip=False,
-          single_word=False, special=True) for token in SPECIAL}))
+      added_tokens_decoder={
+        words.token_to_id(token): dict(
+          content=token,
+          lstrip=False,
+          normalized=False,
+          rstrip=False,
+          single_word=False,
+          special=True,
+        )
+        for token in SPECIAL
+      },
+    ),
+  )
   write('preprocessor_config.json', preprocessor(tile, pinpoints))
-  write('processor_config.json', dict(
-      image_token='<image>', video_token='<video>',
+  write(
+    'processor_config.json',
+    dict(
+      image_token='<image>',
+      video_token='<video>',
       num_image_tokens=(tile // patch) ** 2,
       processor_class='LlavaOnevisionProcessor',
-      vision_feature_select_strategy='full'))
+      vision_feature_select_strategy='full',
+    ),
+  )
   (folder / 'chat_template.jinja').write_text(TEMPLATE, 'utf-8')
   return dict(
-      zip(('pad', 'start', 'end', 'image', 'video'),
-          map(words.token_to_id, SPECIAL)),
-      vocabulary=words.get_vocab_size())
+    zip(
+      ('pad', 'start', 'end', 'image', 'video'), map(words.token_to_id, SPECIAL)
+    ),
+    vocabulary=words.get_vocab_size(),
+  )

@@ -46,11 +46,16 @@ def visuals(doc):
 @pytest.fixture(scope='module')
 def harness():
   if not PYTHON:
-    pytest.fail('set LMMS_EVAL_PYTHON to the Python of an environment with '
-                'lmms-eval; see tests/eval/oracle.py')
+    pytest.fail(
+      'set LMMS_EVAL_PYTHON to the Python of an environment with '
+      'lmms-eval; see tests/eval/oracle.py'
+    )
   folder = subprocess.run(
-      [PYTHON, '-c', 'import lmms_eval; print(lmms_eval.__path__[0])'],
-      text=True, capture_output=True, check=True).stdout.split()[-1]
+    [PYTHON, '-c', 'import lmms_eval; print(lmms_eval.__path__[0])'],
+    text=True,
+    capture_output=True,
+    check=True,
+  ).stdout.split()[-1]
   return pathlib.Path(folder)
 
 
@@ -72,23 +77,50 @@ def workdir(tmp_path_factory):
 
 @pytest.mark.parametrize('plan', ['base', 'router', '0'])
 @pytest.mark.parametrize('name', list(NAMES))
-def test_the_harness_gets_our_answers(harness, data, workdir, name, plan,
-                                      tmp_path):
+def test_the_harness_gets_our_answers(
+  harness, data, workdir, name, plan, tmp_path
+):
   record = table.BENCHMARKS[name]
   (tmp_path / 'utils.py').write_text(UTILS)
-  (tmp_path / 'task.yaml').write_text(TASK.format(
-      file=harness / f'tasks/{NAMES[name]}.yaml', name=name, data=data,
-      split=record.split) + 'doc_to_visual: !function utils.visuals\n')
+  (tmp_path / 'task.yaml').write_text(
+    TASK.format(
+      file=harness / f'tasks/{NAMES[name]}.yaml',
+      name=name,
+      data=data,
+      split=record.split,
+    )
+    + 'doc_to_visual: !function utils.visuals\n'
+  )
   done = subprocess.run(
-      [PYTHON, '-m', 'lmms_eval', '--model', 'visor_jax', '--tasks',
-       f'tiny_{name}', '--include_path', tmp_path, '--batch_size', '3',
-       '--model_args', f'checkpoint={workdir},plan={plan}', '--log_samples',
-       '--output_path', tmp_path / 'out'], text=True, capture_output=True,
-      env=os.environ | dict(JAX_PLATFORMS='cpu', HF_HUB_OFFLINE='1',
-                            HF_HOME=str(tmp_path / 'cache')), cwd=tmp_path)
+    [
+      PYTHON,
+      '-m',
+      'lmms_eval',
+      '--model',
+      'visor_jax',
+      '--tasks',
+      f'tiny_{name}',
+      '--include_path',
+      tmp_path,
+      '--batch_size',
+      '3',
+      '--model_args',
+      f'checkpoint={workdir},plan={plan}',
+      '--log_samples',
+      '--output_path',
+      tmp_path / 'out',
+    ],
+    text=True,
+    capture_output=True,
+    env=os.environ
+    | dict(
+      JAX_PLATFORMS='cpu', HF_HUB_OFFLINE='1', HF_HOME=str(tmp_path / 'cache')
+    ),
+    cwd=tmp_path,
+  )
   assert done.returncode == 0, done.stdout + done.stderr
   assert 'fewer LLM prefill FLOPs than base' in done.stdout + done.stderr
-  path, = (tmp_path / 'out').rglob('*samples*.jsonl')
+  (path,) = (tmp_path / 'out').rglob('*samples*.jsonl')
   got = {}
   for line in path.read_text().splitlines():
     row = json.loads(line)
@@ -98,18 +130,27 @@ def test_the_harness_gets_our_answers(harness, data, workdir, name, plan,
   asked = benchmarks_data.Questions(record, 'rules', data / name)
   raws = [asked[i] for i in range(len(asked))]
   turns = [raw.turns[0] for raw in raws]
-  said = [a.text for a in model.generate(  # in one batch, unlike the harness
-      [list(raw.images) for raw in raws], [t.question for t in turns], plan,
-      max_new_tokens=5)]
+  said = [
+    a.text
+    for a in model.generate(  # in one batch, unlike the harness
+      [list(raw.images) for raw in raws],
+      [t.question for t in turns],
+      plan,
+      max_new_tokens=5,
+    )
+  ]
   assert [got[i] for i in range(len(raws))] == [s.strip() for s in said]
-  answered = [dict(gold=t.answer, answer=s, score=record.rate(s, t.answer))
-              for s, t in zip(said, turns)]
-  path, = (tmp_path / 'out').rglob('*results.json')
+  answered = [
+    dict(gold=t.answer, answer=s, score=record.rate(s, t.answer))
+    for s, t in zip(said, turns)
+  ]
+  (path,) = (tmp_path / 'out').rglob('*results.json')
   found = json.loads(path.read_text())['results'][f'tiny_{name}']
   ours = record.result(answered)
   if name == 'seedbench':
     assert found['seed_all,none'] == pytest.approx(ours['detail']['all'])
   else:
     assert found['mme_perception_score,none'] == pytest.approx(
-        ours['detail']['perception'])
+      ours['detail']['perception']
+    )
   assert len(got) == len(asked) == 8

@@ -29,12 +29,25 @@ def start(tmp_path_factory):
 
   def run(workdir, *flags, arg='', **kwargs):
     return subprocess.Popen(
-        [sys.executable, '-m', 'visor_jax.main', f'--config={TINY}{arg}',
-         f'--workdir={workdir}', *flags], text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        env=os.environ | {
-            'JAX_COMPILATION_CACHE_DIR': str(cache),
-            'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0'}, **kwargs)
+      [
+        sys.executable,
+        '-m',
+        'visor_jax.main',
+        f'--config={TINY}{arg}',
+        f'--workdir={workdir}',
+        *flags,
+      ],
+      text=True,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      env=os.environ
+      | {
+        'JAX_COMPILATION_CACHE_DIR': str(cache),
+        'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+      },
+      **kwargs,
+    )
+
   return run
 
 
@@ -50,12 +63,17 @@ def alone(start, tmp_path_factory):
 
 def test_compiled_programs_are_kept_for_this_kind_of_host(tmp_path):
   """And where jax was told another place, there."""
-  say = ('from visor_jax import config, main; import jax; '
-         f'main._keep_programs(config.default(), {str(tmp_path)!r}); '
-         'print(jax.config.jax_compilation_cache_dir)')
+  say = (
+    'from visor_jax import config, main; import jax; '
+    f'main._keep_programs(config.default(), {str(tmp_path)!r}); '
+    'print(jax.config.jax_compilation_cache_dir)'
+  )
   told = lambda **env: subprocess.run(
-      [sys.executable, '-c', say], text=True, stdout=subprocess.PIPE,
-      env=os.environ | env).stdout.strip()
+    [sys.executable, '-c', say],
+    text=True,
+    stdout=subprocess.PIPE,
+    env=os.environ | env,
+  ).stdout.strip()
   first = pathlib.Path(told())
   assert first.parent == tmp_path / 'compiled' and first == pathlib.Path(told())
   assert told(JAX_COMPILATION_CACHE_DIR='/else') == '/else'
@@ -67,18 +85,30 @@ def test_an_empty_workdir_becomes_a_report(alone):
   for row in rows:
     assert (row['plan'] is None) == (row['selector'] != 'fixed')
     assert 0 <= row['accuracy'] <= 1 and row['llm_prefill_flops'] > 0
-    assert {'family', 'group', 'n', 'flops_saved', 'accounting', 'seed',
-            'versions', *results.MEANS} <= row.keys()
+    assert {
+      'family',
+      'group',
+      'n',
+      'flops_saved',
+      'accounting',
+      'seed',
+      'versions',
+      *results.MEANS,
+    } <= row.keys()
     assert row['measured']['first_token_s'] > 0 < row['measured']['peak_bytes']
   assert (alone / 'report' / 'index.html').read_text().startswith('<!doctype')
 
 
 def test_frozen_leaves_are_bitwise_the_same_after_a_stage(alone):
-  trained = {'base': ('vision', 'connector', 'llm'), 'cross': ('cross',),
-             'policy': ('router',)}
+  trained = {
+    'base': ('vision', 'connector', 'llm'),
+    'cross': ('cross',),
+    'policy': ('router',),
+  }
   before, cross, after = (
-      {k: v for k, v in runs.final(alone, s).items() if "['params']" in k}
-      for s in ('base', 'cross', 'universal'))
+    {k: v for k, v in runs.final(alone, s).items() if "['params']" in k}
+    for s in ('base', 'cross', 'universal')
+  )
   moved = {k for k in before if not np.array_equal(before[k], cross[k])}
   assert moved and all("['cross']" in k for k in moved), trained
   policy = runs.final(alone, 'policy')
@@ -87,13 +117,16 @@ def test_frozen_leaves_are_bitwise_the_same_after_a_stage(alone):
 
 
 # Training and answering are both killed, and both told to leave.
-MOMENTS = {'base 8/': signal.SIGTERM, 'cross 6/': signal.SIGKILL,
-           'full 10/': signal.SIGKILL,
-           'search questions, plan max 16/': signal.SIGTERM,
-           'universal 6/': signal.SIGTERM,
-           'label questions, plan min 16/': signal.SIGTERM,
-           'policy 6/': signal.SIGKILL,
-           'test questions, plan router 16/': signal.SIGKILL}
+MOMENTS = {
+  'base 8/': signal.SIGTERM,
+  'cross 6/': signal.SIGKILL,
+  'full 10/': signal.SIGKILL,
+  'search questions, plan max 16/': signal.SIGTERM,
+  'universal 6/': signal.SIGTERM,
+  'label questions, plan min 16/': signal.SIGTERM,
+  'policy 6/': signal.SIGKILL,
+  'test questions, plan router 16/': signal.SIGKILL,
+}
 
 
 def stop_at(run, words, number):
@@ -110,23 +143,27 @@ def stop_at(run, words, number):
   assert told == ('SIGTERM; the same command goes on' in out)
 
 
-def test_killed_in_every_stage_it_ends_bitwise_the_same(
-    start, alone, tmp_path):
+def test_killed_in_every_stage_it_ends_bitwise_the_same(start, alone, tmp_path):
   for words, number in MOMENTS.items():
     stop_at(start(tmp_path), words, number)
     assert __main__.main(['verify', str(tmp_path)]) in (
-        (0,) if number == signal.SIGTERM else (0, 1))
+      (0,) if number == signal.SIGTERM else (0, 1)
+    )
   run = start(tmp_path)
   out, _ = run.communicate(timeout=600)
   assert run.returncode == 0, out
   for stage in config_lib.STAGES:
     runs.same(runs.final(alone, stage), runs.final(tmp_path, stage))
-    steps = [json.loads(l)['step']
-             for l in open(tmp_path / stage / 'metrics.jsonl')]
+    steps = [
+      json.loads(l)['step'] for l in open(tmp_path / stage / 'metrics.jsonl')
+    ]
     assert steps == sorted(set(steps)) and steps[-1] == 12
   assert runs.results(alone) == runs.results(tmp_path)
-  for name in ('label/labels.jsonl', 'search/plans.json',
-               'policy/calibration.json'):
+  for name in (
+    'label/labels.jsonl',
+    'search/plans.json',
+    'policy/calibration.json',
+  ):
     assert (alone / name).read_text() == (tmp_path / name).read_text()
 
 
@@ -158,23 +195,42 @@ def fails(run, *words):
 
 
 def test_a_workdir_of_another_config_is_refused(start, alone):
-  fails(start(alone, '--config.full.learning_rate=3e-4'),
-        'full.learning_rate', '0.0003', '0.001', '--workdir')
+  fails(
+    start(alone, '--config.full.learning_rate=3e-4'),
+    'full.learning_rate',
+    '0.0003',
+    '0.001',
+    '--workdir',
+  )
 
 
 def test_keys_that_change_no_result_are_not_compared(start, alone):
-  run = start(alone, '--config.log.every=1', '--config.checkpoint.every=3',
-              arg=':stage=report')
+  run = start(
+    alone,
+    '--config.log.every=1',
+    '--config.checkpoint.every=3',
+    arg=':stage=report',
+  )
   out, _ = run.communicate(timeout=120)
   assert run.returncode == 0, out
 
 
 def test_a_run_that_goes_nowhere_stops(start, tmp_path):
   """Weights that are finite and far too large: no step is good from there."""
-  fails(start(tmp_path, '--config.base.learning_rate=1e30',
-              '--config.optim.patience=3', arg=':stage=base'),
-        '3 steps in a row', 'nonfinite.jsonl', 'learning rate')
-  steps = [r['step'] for r in files.read_jsonl(tmp_path / 'base/nonfinite.jsonl')]
+  fails(
+    start(
+      tmp_path,
+      '--config.base.learning_rate=1e30',
+      '--config.optim.patience=3',
+      arg=':stage=base',
+    ),
+    '3 steps in a row',
+    'nonfinite.jsonl',
+    'learning rate',
+  )
+  steps = [
+    r['step'] for r in files.read_jsonl(tmp_path / 'base/nonfinite.jsonl')
+  ]
   assert len(steps) >= 3 and steps == [*range(steps[0], steps[-1] + 1)]
   rows = files.read_jsonl(tmp_path / 'base/metrics.jsonl')
   assert rows[-1]['step'] == steps[-1]
@@ -194,12 +250,16 @@ def test_a_live_workdir_is_refused(start, tmp_path):
 
 
 def test_a_stage_without_the_one_before_is_refused(start, tmp_path):
-  fails(start(tmp_path, arg=':stage=full'), 'cross stage is not finished',
-        'stage=cross')
+  fails(
+    start(tmp_path, arg=':stage=full'),
+    'cross stage is not finished',
+    'stage=cross',
+  )
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_good(start, tmp_path):
   """A limit on file sizes stands for the disk: writes fail half way."""
+
   def small_files():
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
@@ -210,10 +270,17 @@ def test_a_full_disk_leaves_the_last_checkpoint_good(start, tmp_path):
       break
   run.send_signal(signal.SIGKILL)
   run.communicate()
-  good = max(int(p.name) for p in (tmp_path / 'base/checkpoints').iterdir()
-             if p.name.isdigit())
-  run = start(tmp_path, '--config.base.steps=400', arg=':stage=base',
-              preexec_fn=small_files)
+  good = max(
+    int(p.name)
+    for p in (tmp_path / 'base/checkpoints').iterdir()
+    if p.name.isdigit()
+  )
+  run = start(
+    tmp_path,
+    '--config.base.steps=400',
+    arg=':stage=base',
+    preexec_fn=small_files,
+  )
   out, _ = run.communicate(timeout=300)
   assert run.returncode != 0 and f'goes on from step {good}' in out, out
   assert runs.final(tmp_path, 'base', good)
@@ -226,8 +293,11 @@ def test_every_analysis_of_a_run_is_on_its_page(alone, tmp_path):
 
   def command(name, *flags):
     done = subprocess.run(
-        [sys.executable, '-m', f'visor_jax.{name}', *map(str, flags)],
-        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+      [sys.executable, '-m', f'visor_jax.{name}', *map(str, flags)],
+      text=True,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+    )
     assert done.returncode == 0, done.stdout
     return done.stdout
 
@@ -238,6 +308,11 @@ def test_every_analysis_of_a_run_is_on_its_page(alone, tmp_path):
   assert said.count('done before') == 4 and 'cka, plan max 16/16' in said
   command('report', workdir)
   page = (workdir / 'report/index.html').read_text()
-  for title in ('Where text looks', 'visual features change', 'need the image',
-                'families it has not seen', 'Cost by the length'):
+  for title in (
+    'Where text looks',
+    'visual features change',
+    'need the image',
+    'families it has not seen',
+    'Cost by the length',
+  ):
     assert title in page

@@ -31,8 +31,10 @@ KB = 1024
 def counted(f, *shapes, dearer=True):
   """Counts a program on 2 x 4 devices; shapes are ((lengths), spec)."""
   mesh = mesh_lib.make(2, 4, 1)
-  args = [jax.ShapeDtypeStruct(s, jnp.float32, sharding=NamedSharding(mesh, p))
-          for s, p in shapes]
+  args = [
+    jax.ShapeDtypeStruct(s, jnp.float32, sharding=NamedSharding(mesh, p))
+    for s, p in shapes
+  ]
   with mesh_lib.use(mesh):
     text = jax.jit(f).lower(*args).compile().as_text()
   return hlo.count(text, MESH, dearer)
@@ -42,19 +44,45 @@ def mapped(f, spec=P('fsdp'), out=P()):
   return jax.shard_map(f, in_specs=spec, out_specs=out, check_vma=False)
 
 
-@pytest.mark.parametrize('f,out,kind,axes,sent', [
+@pytest.mark.parametrize(
+  'f,out,kind,axes,sent',
+  [
     # A device has a quarter of 4 KB, and sends what a ring of four sends.
     (lambda x: jax.lax.all_gather(x, 'fsdp'), P(), 'all-gather', 'fsdp', 3),
     (lambda x: jax.lax.psum(x, 'fsdp'), P(), 'all-reduce', 'fsdp', 1.5),
     (lambda x: jax.lax.psum(x, 'data'), P('fsdp'), 'all-reduce', 'data', 1),
-    (lambda x: jax.lax.psum(x, ('data', 'fsdp')), P(), 'all-reduce',
-     'data+fsdp', 1.75),
-    (lambda x: jax.lax.psum_scatter(x, 'fsdp'), P('fsdp'), 'reduce-scatter',
-     'fsdp', .75),
-    (lambda x: jax.lax.all_to_all(x, 'fsdp', 0, 0), P('fsdp'), 'all-to-all',
-     'fsdp', .75),
-    (lambda x: jax.lax.ppermute(x, 'fsdp', [(i, (i + 1) % 4) for i in range(4)]
-                                ), P('fsdp'), 'collective-permute', 'fsdp', 1)])
+    (
+      lambda x: jax.lax.psum(x, ('data', 'fsdp')),
+      P(),
+      'all-reduce',
+      'data+fsdp',
+      1.75,
+    ),
+    (
+      lambda x: jax.lax.psum_scatter(x, 'fsdp'),
+      P('fsdp'),
+      'reduce-scatter',
+      'fsdp',
+      0.75,
+    ),
+    (
+      lambda x: jax.lax.all_to_all(x, 'fsdp', 0, 0),
+      P('fsdp'),
+      'all-to-all',
+      'fsdp',
+      0.75,
+    ),
+    (
+      lambda x: jax.lax.ppermute(
+        x, 'fsdp', [(i, (i + 1) % 4) for i in range(4)]
+      ),
+      P('fsdp'),
+      'collective-permute',
+      'fsdp',
+      1,
+    ),
+  ],
+)
 def test_what_a_collective_sends(f, out, kind, axes, sent):
   got = counted(mapped(f, out=out), ((16, 4, 16), P('fsdp')))
   assert got.sent == {(kind, axes): sent * KB}
@@ -62,6 +90,7 @@ def test_what_a_collective_sends(f, out, kind, axes, sent):
 
 def test_a_loop_counts_as_often_as_it_runs():
   """XLA's own analysis counts its body once."""
+
   def loop(x):
     def body(x, _):
       return jnp.tanh(jax.lax.psum(x @ x, 'data')), None
@@ -85,6 +114,7 @@ def test_a_conditional_counts_its_dearer_branch_or_its_cheaper_one():
 
 def test_products_are_those_of_one_device():
   """Rows over all eight, weights gathered: as FSDP does it."""
+
   def f(x, w):
     w = jax.lax.with_sharding_constraint(w, P())
     return jax.lax.with_sharding_constraint(x @ w, P(('data', 'fsdp')))
@@ -102,7 +132,9 @@ ENTRY %main (x: f32[8,4]) -> f32[8,4] {{
 """
 
 
-@pytest.mark.parametrize('groups,axes,n', [
+@pytest.mark.parametrize(
+  'groups,axes,n',
+  [
     ('replica_groups={{0,1,2,3},{4,5,6,7}}, dimensions={0}', 'fsdp', 4),
     ('replica_groups={{0,4},{1,5},{2,6},{3,7}}', 'data', 2),
     ('replica_groups={}', 'data+fsdp', 8),
@@ -114,10 +146,18 @@ ENTRY %main (x: f32[8,4]) -> f32[8,4] {{
     # Four of eight as the first or the last part of one axis.
     ("replica_groups=mesh['a'=8] {'a':(2)4}", 'fsdp', 4),
     ("replica_groups=mesh['a'=8] {'a':(1)2}", 'data', 2),
-    ("replica_groups=mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'b'}",
-     'data', 2),
-    ("replica_groups=mesh['a'=2,'b'=4], device_ids=(0,4,1,5,2,6,3,7) {'b'}",
-     'data+fsdp', 4)])
+    (
+      "replica_groups=mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'b'}",
+      'data',
+      2,
+    ),
+    (
+      "replica_groups=mesh['a'=2,'b'=4], device_ids=(0,4,1,5,2,6,3,7) {'b'}",
+      'data+fsdp',
+      4,
+    ),
+  ],
+)
 def test_groups_of_devices_in_all_spellings(groups, axes, n):
   got = hlo.count(LINE.format(groups), MESH)
   assert got.sent == {('all-gather', axes): (n - 1) * 128}
@@ -142,8 +182,9 @@ ENTRY %main (x: f32[8,16], w: f32[16,32]) -> f32[8,32] {
 
 def test_without_libtpu_the_error_names_the_extra(monkeypatch, capsys):
   monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
-  code = preflight.main(['--config=tests/tiny.py:stage=full',
-                         '--topology=v5e:16x16'])
+  code = preflight.main(
+    ['--config=tests/tiny.py:stage=full', '--topology=v5e:16x16']
+  )
   said = capsys.readouterr().err
   assert code == 1
   assert "pip install 'visor_jax[preflight]'" in said and 'libtpu' in said
@@ -155,15 +196,29 @@ def test_a_topology_that_there_is_not(name):
     machine_lib.describe(name)
 
 
-@pytest.mark.parametrize('text,needed,room,temporaries', [
-    ('RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required '
-     'for HLO temporaries (116.50G) exceeds available HBM (15.75G).',
-     116.5, 15.75, True),
-    ('RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran out of memory '
-     'in memory space hbm. Used 20.25G of 15.75G hbm. Exceeded hbm capacity '
-     'by 4.50G.\nTotal hbm usage >= 20.51G:', 20.25, 15.75, False)])
+@pytest.mark.parametrize(
+  'text,needed,room,temporaries',
+  [
+    (
+      'RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required '
+      'for HLO temporaries (116.50G) exceeds available HBM (15.75G).',
+      116.5,
+      15.75,
+      True,
+    ),
+    (
+      'RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran out of memory '
+      'in memory space hbm. Used 20.25G of 15.75G hbm. Exceeded hbm capacity '
+      'by 4.50G.\nTotal hbm usage >= 20.51G:',
+      20.25,
+      15.75,
+      False,
+    ),
+  ],
+)
 def test_what_the_compiler_says_when_a_step_is_too_big(
-    text, needed, room, temporaries):
+  text, needed, room, temporaries
+):
   e = paper_lib.TooBig(text)
   assert (e.needed, e.room) == (needed * 2**30, room * 2**30)
   assert e.temporaries == temporaries
@@ -193,7 +248,8 @@ def test_a_device_holds_what_is_counted_by_hand(report):
   row = paper_lib.row(config, stages.STAGES['full'])
   blank = {k: jnp.zeros((1, *v.shape), v.dtype) for k, v in row.items()}
   _, shapes, where = step.init(
-      model, 0, mesh_lib.batch_lib.Batch(**blank), mesh)
+    model, 0, mesh_lib.batch_lib.Batch(**blank), mesh
+  )
   trained = frozen = 0
   for path, leaf in param_paths.flatten(shapes).items():
     split = 'fsdp' in param_paths.flatten(where)[path].spec
@@ -208,8 +264,9 @@ def test_a_device_holds_what_is_counted_by_hand(report):
   assert held['optimizer'] == 2 * trained + 8
   assert held['batch'] == sum(v.nbytes for v in row.values()) + 1
   assert report['fits'] and report['total'] < 2**30
-  assert report['total'] == (sum(held.values()) + report['temporaries']
-                             + report['code'])
+  assert report['total'] == (
+    sum(held.values()) + report['temporaries'] + report['code']
+  )
 
 
 def test_a_step_computes_more_with_every_layer_on(report):
@@ -244,11 +301,17 @@ def test_what_does_not_fit_comes_with_settings_that_do(report, capsys):
   """Found by compiling them, here on the command line."""
   config = small()
   room = report['total'] * 1.1 / 2**30
-  code = preflight.main([
-      '--config=tests/tiny.py:stage=full', '--devices=8', '--json',
-      f'--memory={room}', '--config.full.batch=64'])
+  code = preflight.main(
+    [
+      '--config=tests/tiny.py:stage=full',
+      '--devices=8',
+      '--json',
+      f'--memory={room}',
+      '--config.full.batch=64',
+    ]
+  )
   out = capsys.readouterr()
-  found, = json.loads(out.out)
+  (found,) = json.loads(out.out)
   assert code == 1 and found['fits'] is False
   assert found['total'] > found['available']
   proposal = found['proposal']
@@ -275,8 +338,10 @@ def measured(monkeypatch):
   def measure(paper, machine):
     held, s = paper.held(), seen[-1]
     gradients = held['trained'] * (2 if s.accumulate > 1 else 1)
-    rows = paper.batch.tokens.sharding.shard_shape(
-        paper.batch.tokens.shape)[0] / s.accumulate
+    rows = (
+      paper.batch.tokens.sharding.shard_shape(paper.batch.tokens.shape)[0]
+      / s.accumulate
+    )
     temporaries = gradients + 1e5 * rows
     return sum(held.values()) + temporaries, temporaries
 
@@ -288,9 +353,10 @@ def test_the_mesh_changes_before_the_batch(measured):
   """What it computes stays the same; only where weights lie."""
   config = tiny.get_config('stage=full')
   weights = propose_lib.Weights(config, 'full', jax.devices())
-  whole, = {round(sum(weights.held(propose_lib.Settings(1, 1, 1, 8))))}
+  (whole,) = {round(sum(weights.held(propose_lib.Settings(1, 1, 1, 8))))}
   found = propose_lib.propose(
-      config, 'full', machine(1.4 * whole + 1e5), 1e5 + whole)
+    config, 'full', machine(1.4 * whole + 1e5), 1e5 + whole
+  )
   assert list(found['changes']) == ['mesh.data', 'mesh.fsdp']
   assert found['changes']['mesh.fsdp'] == 4
   assert found['bytes'] <= 1.4 * whole + 1e5
@@ -301,13 +367,18 @@ def test_a_batch_in_parts_comes_before_a_smaller_one(measured):
   config = tiny.get_config('stage=full')
   config.full.batch = 64  # eight rows a device
   weights = propose_lib.Weights(config, 'full', jax.devices())
-  whole, = {round(sum(weights.held(propose_lib.Settings(8, 1, 1, 64))))}
+  (whole,) = {round(sum(weights.held(propose_lib.Settings(8, 1, 1, 64))))}
   found = propose_lib.propose(
-      config, 'full', machine(5 * whole / 8 + 2.5e5), whole + 8e5)
+    config, 'full', machine(5 * whole / 8 + 2.5e5), whole + 8e5
+  )
   assert found['changes'] == {
-      'mesh.data': 1, 'mesh.fsdp': 8, 'full.accumulate': 4}
+    'mesh.data': 1,
+    'mesh.fsdp': 8,
+    'full.accumulate': 4,
+  }
   found = propose_lib.propose(
-      config, 'full', machine(5 * whole + 4.5e5), whole + 8e5)
+    config, 'full', machine(5 * whole + 4.5e5), whole + 8e5
+  )
   assert found['changes']['full.accumulate'] == 2
   assert 'full.batch' not in found['changes']
 
@@ -320,15 +391,23 @@ def test_parts_that_do_not_divide_become_fewer(measured):
   assert found['changes'] == {'full.accumulate': 4}
 
 
-@pytest.mark.parametrize('reduce,whole,want', [
-    ('', .5, [None]), ('pack:2', 0., ['pack:2']), ('pack:2', .5, [None]),
-    ('m3:1+m3:5', .5, ['m3:1', 'm3:5']), ('m3:1+m3:5', 1., [None])])
+@pytest.mark.parametrize(
+  'reduce,whole,want',
+  [
+    ('', 0.5, [None]),
+    ('pack:2', 0.0, ['pack:2']),
+    ('pack:2', 0.5, [None]),
+    ('m3:1+m3:5', 0.5, ['m3:1', 'm3:5']),
+    ('m3:1+m3:5', 1.0, [None]),
+  ],
+)
 def test_the_step_is_the_one_with_most_visual_tokens(reduce, whole, want):
   config = tiny.get_config('stage=full')
   config.model.reduce, config.full.whole = reduce, whole
   stage = stages.STAGES['full']
   found = paper_lib.dearest(
-      config, stage, packing.stack([paper_lib.row(config, stage)]))
+    config, stage, packing.stack([paper_lib.row(config, stage)])
+  )
   assert [one and str(one) for one in found] == want
 
 
@@ -343,12 +422,14 @@ def test_a_batch_that_does_not_divide_is_helped(measured):
 
 def test_what_cannot_fit_is_said(measured):
   config = tiny.get_config('stage=full')
-  found = propose_lib.propose(config, 'full', machine(10.), 1e6)
+  found = propose_lib.propose(config, 'full', machine(10.0), 1e6)
   assert found == dict(changes=None, bytes=None, tried=[])
 
 
-@pytest.mark.skipif(not importlib.util.find_spec('libtpu'),
-                    reason='needs libtpu: the extra "preflight"')
+@pytest.mark.skipif(
+  not importlib.util.find_spec('libtpu'),
+  reason='needs libtpu: the extra "preflight"',
+)
 def test_a_tpu_says_what_fits():
   config = small()
   config.mesh.fsdp = 2

@@ -26,13 +26,21 @@ README = (ROOT / 'README.md').read_text()
 
 
 def test_the_cross_attention_of_the_readme_trains(monkeypatch):
-  code, = (c for c in re.findall(r'```python\n(.*?)```', README, re.S)
-           if 'cross.CROSS' in c)
+  (code,) = (
+    c
+    for c in re.findall(r'```python\n(.*?)```', README, re.S)
+    if 'cross.CROSS' in c
+  )
   monkeypatch.setattr(cross_attention, 'CROSS', dict(cross_attention.CROSS))
-  exec(code, dict(attention=attention, cross=cross_attention, jnp=jnp, nn=nn,
-                  sizes=sizes))
+  exec(
+    code,
+    dict(
+      attention=attention, cross=cross_attention, jnp=jnp, nn=nn, sizes=sizes
+    ),
+  )
   monkeypatch.syspath_prepend(ROOT / 'tests')
   import tiny  # the size, too
+
   c = tiny.get_config()
   c.model.cross.module = 'mean'
   config_lib.validate(c)
@@ -46,8 +54,9 @@ def test_the_cross_attention_of_the_readme_trains(monkeypatch):
   assert list(trained) == ['llm/cross/out']
   tx = optim.make(c.optim, c.cross)
   state = step.State(trained, frozen, tx.init(trained))
-  run = jax.jit(step.trainer(
-      lambda p, b, plan: step.answer_loss(model, p, b, plan), tx))
+  run = jax.jit(
+    step.trainer(lambda p, b, plan: step.answer_loss(model, p, b, plan), tx)
+  )
   losses = []
   for _ in range(6):
     state, metrics = run(state, batch, jnp.asarray(model.layout.max))
@@ -56,13 +65,19 @@ def test_the_cross_attention_of_the_readme_trains(monkeypatch):
   sys.modules.pop('tiny')
 
 
-@pytest.mark.parametrize('name', sorted(set(re.findall(
-    r'(?:visor_jax|experiments|docs|tests)/[\w/]+\.\w+', README))))
+@pytest.mark.parametrize(
+  'name',
+  sorted(
+    set(re.findall(r'(?:visor_jax|experiments|docs|tests)/[\w/]+\.\w+', README))
+  ),
+)
 def test_files_that_the_readme_names_exist(name):
   assert (ROOT / name).exists()
 
 
-@pytest.mark.parametrize('name', sorted(set(re.findall(
-    r'`(\w+\.py|models/\w+\.py|data/\w+\.py)`', README))))
+@pytest.mark.parametrize(
+  'name',
+  sorted(set(re.findall(r'`(\w+\.py|models/\w+\.py|data/\w+\.py)`', README))),
+)
 def test_the_reading_order_names_files(name):
   assert (ROOT / 'visor_jax' / name).exists()

@@ -27,19 +27,21 @@ def test_a_step_trains_with_all_reductions():
   params = make()
 
   def value(reduce):
-    loss = loop._loss(c, model, stages.STAGES['base'], (),
-                       grammar.parse(reduce))
+    loss = loop._loss(
+      c, model, stages.STAGES['base'], (), grammar.parse(reduce)
+    )
     return jax.jit(loss)(params, batch, None)
 
   whole, fewer, both = map(value, ('m3:1', 'm3:5', 'm3:1+m3:5'))
   assert abs(whole[0] - fewer[0]) > 1e-3
   chex.assert_trees_all_close(
-      both, jax.tree.map(lambda a, b: (a + b) / 2, whole, fewer), rtol=1e-5)
+    both, jax.tree.map(lambda a, b: (a + b) / 2, whole, fewer), rtol=1e-5
+  )
 
 
 def test_the_first_steps_may_see_all_tokens():
   c = tiny.get_config()
-  c.model.reduce, c.base.whole = 'm3:2+pack:2', .25
+  c.model.reduce, c.base.whole = 'm3:2+pack:2', 0.25
   at = loop._reduced_at(c, stages.STAGES['base'])
   assert [at(i) == (None,) for i in range(12)] == [True] * 3 + [False] * 9
   assert list(map(str, at(3))) == ['m3:2', 'pack:2']
@@ -49,15 +51,16 @@ def test_the_first_steps_may_see_all_tokens():
 def test_a_run_with_token_reduction(tmp_path):
   """A step has all scales; results name their method and what it saves."""
   c = tiny.get_config('stage=base+eval+report')
-  c.model.reduce, c.base.whole = 'm3:1+m3:2', .5
+  c.model.reduce, c.base.whole = 'm3:1+m3:2', 0.5
   c.eval.reduce = 'm3:2+fastv:1:0.5+visionzip:1/2'
   c.eval.plans = 'base'
   main.run(c, tmp_path)
   rows = [json.loads(line) for line in (tmp_path / 'results.jsonl').open()]
   saved = {r['method']: r['flops_saved'] for r in rows}
   assert list(saved) == ['m3:1', 'm3:2', 'fastv:1:0.5', 'visionzip:0.5']
-  assert saved['m3:1'] == 1 and min(
-      v for k, v in saved.items() if k != 'm3:1') > 1.1
+  assert (
+    saved['m3:1'] == 1 and min(v for k, v in saved.items() if k != 'm3:1') > 1.1
+  )
   assert {r['selector'] for r in rows} == {'base'}
   text = (tmp_path / 'report' / 'index.html').read_text()
   assert all(method in text for method in saved)

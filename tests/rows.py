@@ -31,14 +31,24 @@ from visor_jax.spec import sizes
 # Nothing equals anything else by accident: 6 patches of 4 pixels with a rest on
 # both sides, heads * head_width is not the width, fewer key heads than heads.
 VISION = sizes.Vision(
-    width=12, depth=2, heads=2, mlp=20, tile=(10, 14), patch=4)
+  width=12, depth=2, heads=2, mlp=20, tile=(10, 14), patch=4
+)
 LANGUAGE = sizes.Language(
-    width=16, depth=6, heads=4, key_heads=2, head_width=6, mlp=24,
-    vocabulary=40, rope_theta=100.)
+  width=16,
+  depth=6,
+  heads=4,
+  key_heads=2,
+  head_width=6,
+  mlp=24,
+  vocabulary=40,
+  rope_theta=100.0,
+)
 ROUTER = router.Options(hidden=8, plans=3)
 # Compiles a tiny model five times as fast, to a slower program.
-FAST = {'xla_backend_optimization_level': 0,
-        'xla_cpu_use_fusion_emitters': False}
+FAST = {
+  'xla_backend_optimization_level': 0,
+  'xla_cpu_use_fusion_emitters': False,
+}
 BASE = None  # the plan that is the base model
 
 
@@ -65,8 +75,14 @@ class Shape:
   prompts: int = 3
 
 
-def batch(*rows, shape=Shape(), vision=VISION, vocabulary=40, noise=0,
-          visual_first=False) -> batch_lib.Batch:
+def batch(
+  *rows,
+  shape=Shape(),
+  vision=VISION,
+  vocabulary=40,
+  noise=0,
+  visual_first=False,
+) -> batch_lib.Batch:
   """Packs rows of figures (or Segments) into one valid Batch of numpy arrays.
 
   Args:
@@ -77,24 +93,30 @@ def batch(*rows, shape=Shape(), vision=VISION, vocabulary=40, noise=0,
     noise: seed of what padding holds.
     visual_first: visual padding gets places before text padding.
   """
-  packed = [_row(row, shape, vision, vocabulary, noise + i, visual_first)
-            for i, row in enumerate(rows)]
+  packed = [
+    _row(row, shape, vision, vocabulary, noise + i, visual_first)
+    for i, row in enumerate(rows)
+  ]
   return batch_lib.Batch(
-      **{k: np.stack([r[k] for r in packed]) for k in batch_lib.NAMES})
+    **{k: np.stack([r[k] for r in packed]) for k in batch_lib.NAMES}
+  )
 
 
 def _row(segments, shape, vision, vocabulary, noise, visual_first):
   rng = np.random.default_rng([7, noise])
   t, v, patches = shape.text, shape.visual, vision.patches
   row = {
-      'tokens': rng.integers(vocabulary, size=t),
-      'text_segment': np.zeros(t, int), 'text_place': np.zeros(t, int),
-      'visual_segment': np.zeros(v, int), 'visual_place': np.zeros(v, int),
-      'tiles': rng.integers(256, size=(shape.tiles, *vision.tile, 3)),
-      'source': rng.integers(shape.tiles * patches + 1, size=(v, 2)),
-      'weight': rng.random((v, 2)), 'answer': np.zeros(t, bool),
-      'prompt_segment': np.zeros(shape.prompts, int),
-      'prompt_place': np.zeros(shape.prompts, int),
+    'tokens': rng.integers(vocabulary, size=t),
+    'text_segment': np.zeros(t, int),
+    'text_place': np.zeros(t, int),
+    'visual_segment': np.zeros(v, int),
+    'visual_place': np.zeros(v, int),
+    'tiles': rng.integers(256, size=(shape.tiles, *vision.tile, 3)),
+    'source': rng.integers(shape.tiles * patches + 1, size=(v, 2)),
+    'weight': rng.random((v, 2)),
+    'answer': np.zeros(t, bool),
+    'prompt_segment': np.zeros(shape.prompts, int),
+    'prompt_place': np.zeros(shape.prompts, int),
   }
   texts = visuals = tiles = prompts = place = 0
   for number, segment in enumerate(segments, 1):
@@ -106,8 +128,9 @@ def _row(segments, shape, vision, vocabulary, noise, visual_first):
     weight = rng.random((64, 2))
     source[2] = patches  # this one is a newline, wherever tiles are
     pixels = rng.integers(256, size=(*vision.tile, 3))
-    source = np.where(source == patches, shape.tiles * patches,
-                      source + tiles * patches)
+    source = np.where(
+      source == patches, shape.tiles * patches, source + tiles * patches
+    )
     seen = read = 0
     for slot in segment.figure:
       if slot == 'v':
@@ -148,15 +171,24 @@ def jit(f):
   return jax.jit(f, compiler_options=FAST)
 
 
-def tiny(layout: plans.Layout, cross_options=cross_attention.Options(),
-         router_options=ROUTER, tied=True, vision_depth=0,
-         **compute) -> visor.Visor:
+def tiny(
+  layout: plans.Layout,
+  cross_options=cross_attention.Options(),
+  router_options=ROUTER,
+  tied=True,
+  vision_depth=0,
+  **compute,
+) -> visor.Visor:
   """A model with that layout; most tests need no depth in the vision tower."""
-  language = dataclasses.replace(
-      LANGUAGE, depth=len(layout.kinds), tied=tied)
+  language = dataclasses.replace(LANGUAGE, depth=len(layout.kinds), tied=tied)
   vision = dataclasses.replace(VISION, depth=vision_depth)
-  return visor.Visor(sizes.Size(vision, language), layout, cross_options,
-                     router_options, decoder.Compute(**compute))
+  return visor.Visor(
+    sizes.Size(vision, language),
+    layout,
+    cross_options,
+    router_options,
+    decoder.Compute(**compute),
+  )
 
 
 def params(model: visor.Visor, seed=0):
@@ -172,18 +204,19 @@ def params(model: visor.Visor, seed=0):
 def _params(model, seed):
   one = batch(('tvp',), shape=Shape(2, 1, 1, 1))
   shapes = jax.eval_shape(
-      lambda key: model.init(key, one, method='everything'), jax.random.key(0))
+    lambda key: model.init(key, one, method='everything'), jax.random.key(0)
+  )
 
   def fill(path, leaf):
     name = jax.tree_util.keystr(path, simple=True, separator='/')
     x = np.random.default_rng(
-        [zlib.crc32(name.encode()), seed]).standard_normal(leaf.shape)
+      [zlib.crc32(name.encode()), seed]
+    ).standard_normal(leaf.shape)
     if name.endswith('scale'):
-      return np.float32(1 + .2 * x)
+      return np.float32(1 + 0.2 * x)
     return np.float32(x if name.endswith('embedding') else x / 4)
 
-  return jax.tree_util.tree_map_with_path(
-      fill, nn.meta.unbox(shapes['params']))
+  return jax.tree_util.tree_map_with_path(fill, nn.meta.unbox(shapes['params']))
 
 
 def answer_loss(logits, batch):
@@ -196,8 +229,11 @@ def answer_loss(logits, batch):
 @functools.cache
 def logits(model: visor.Visor, plan='traced'):
   """Jitted (params, batch, bits) -> logits; see `run`."""
-  return jit(lambda params, batch, bits=None: model.apply(
-      {'params': params}, batch, bits if plan == 'traced' else plan))
+  return jit(
+    lambda params, batch, bits=None: model.apply(
+      {'params': params}, batch, bits if plan == 'traced' else plan
+    )
+  )
 
 
 @functools.cache
@@ -206,14 +242,17 @@ def run(model: visor.Visor, plan='traced'):
 
   `plan` is static, a tuple or BASE; where it is 'traced' the plan is `bits`.
   """
+
   def loss(params, batch, bits):
     out = model.apply(
-        {'params': params}, batch, bits if plan == 'traced' else plan)
+      {'params': params}, batch, bits if plan == 'traced' else plan
+    )
     return answer_loss(out, batch), out
 
   def both(params, batch, bits=None):
     (_, out), grads = jax.value_and_grad(loss, has_aux=True)(
-        params, batch, bits)
+      params, batch, bits
+    )
     return out, grads
 
   return jit(both)
@@ -234,4 +273,5 @@ def close(got, want, tol=1e-5):
     scale = max(np.max(np.abs(b), initial=0), top / 100)
     worst = np.max(np.abs(a - b), initial=0)
     assert worst <= tol * scale, (
-        f'{jax.tree_util.keystr(path)} is off by {worst:.1e} of {scale:.1e}')
+      f'{jax.tree_util.keystr(path)} is off by {worst:.1e} of {scale:.1e}'
+    )

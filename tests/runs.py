@@ -16,8 +16,9 @@ def final(workdir, stage, step=12):
   with ocp.PyTreeCheckpointer() as reader:
     for item in ('params', 'opt'):
       plain = jax.tree.map(
-          lambda _: ocp.RestoreArgs(restore_type=np.ndarray),
-          reader.metadata(folder / item).item_metadata.tree)
+        lambda _: ocp.RestoreArgs(restore_type=np.ndarray),
+        reader.metadata(folder / item).item_metadata.tree,
+      )
       found = reader.restore(folder / item, restore_args=plain)
       for path, leaf in jax.tree_util.tree_leaves_with_path(found):
         flat[f"['{item}']{jax.tree_util.keystr(path)}"] = np.asarray(leaf)
@@ -26,8 +27,10 @@ def final(workdir, stage, step=12):
 
 def results(workdir):
   """Rows of results.jsonl but for the times, which are never the same."""
-  return [row | dict(measured=None)
-          for row in files.read_jsonl(workdir / 'results.jsonl')]
+  return [
+    row | dict(measured=None)
+    for row in files.read_jsonl(workdir / 'results.jsonl')
+  ]
 
 
 def same(a, b):

@@ -24,22 +24,30 @@ from visor_jax.training import step
 
 # Large enough that matrix products dominate on a CPU.
 SIZE = sizes.Size(
-    sizes.Vision(64, 0, 4, 128, tile=(256, 256), patch=8),
-    sizes.Language(512, 12, 8, 2, 64, 2048, vocabulary=512))
+  sizes.Vision(64, 0, 4, 128, tile=(256, 256), patch=8),
+  sizes.Language(512, 12, 8, 2, 64, 2048, vocabulary=512),
+)
 VISUAL, TEXT = 1024, 60
 
 
 def setting(rows=1, compute=None):
   talk = chat.Conversation(
-      np.ones(TEXT, np.int32), np.arange(TEXT) > TEXT - 4, (1,),
-      np.array([TEXT - 5], np.int32))
+    np.ones(TEXT, np.int32),
+    np.arange(TEXT) > TEXT - 4,
+    (1,),
+    np.array([TEXT - 5], np.int32),
+  )
   shape = packing.Shape(TEXT, VISUAL, 1, 1, (256, 256), VISUAL)
-  row = packing.row([packing.segment(
-      talk, np.zeros((1, 256, 256, 3), np.uint8), VISUAL)], shape)
+  row = packing.row(
+    [packing.segment(talk, np.zeros((1, 256, 256, 3), np.uint8), VISUAL)], shape
+  )
   batch = packing.stack([row] * rows).map(jnp.asarray)
-  model = visor.Visor(SIZE, plans.visor(12), compute=compute or decoder.Compute())
-  params = nn.unbox(jax.jit(lambda: model.init(
-      jax.random.key(0), batch, method='everything'))())['params']
+  model = visor.Visor(
+    SIZE, plans.visor(12), compute=compute or decoder.Compute()
+  )
+  params = nn.unbox(
+    jax.jit(lambda: model.init(jax.random.key(0), batch, method='everything'))()
+  )['params']
   return model, params, batch
 
 
@@ -59,30 +67,42 @@ def test_time_follows_flops():
 
   model, params, batch = setting()
   prefill = jax.jit(lambda p, b, bits: model.apply({'params': p}, b, bits))
-  train = jax.jit(jax.grad(
-      lambda p, b, bits: step.answer_loss(model, p, b, bits)[0]))
-  chosen = [p for p in model.layout.plans
-            if p == tuple(sorted(p, reverse=True))]  # 0 .. 4 SELF layers
+  train = jax.jit(
+    jax.grad(lambda p, b, bits: step.answer_loss(model, p, b, bits)[0])
+  )
+  chosen = [
+    p for p in model.layout.plans if p == tuple(sorted(p, reverse=True))
+  ]  # 0 .. 4 SELF layers
   rows = []
   for plan in chosen:
-    cost = flops.cost(SIZE, model.layout, plan, VISUAL, TEXT, flops.EXECUTED,
-                      tiles=1)
-    rows.append((plans.name(plan), cost.total,
-                 seconds(prefill, params, batch, jnp.asarray(plan)),
-                 seconds(train, params, batch, jnp.asarray(plan))))
+    cost = flops.cost(
+      SIZE, model.layout, plan, VISUAL, TEXT, flops.EXECUTED, tiles=1
+    )
+    rows.append(
+      (
+        plans.name(plan),
+        cost.total,
+        seconds(prefill, params, batch, jnp.asarray(plan)),
+        seconds(train, params, batch, jnp.asarray(plan)),
+      )
+    )
   most = rows[-1]
   print('\nplan  GFLOPs  share  prefill s  share  gradient s  share')
   for name, cost, fast, slow in rows:
-    print(f'{name:8} {cost / 1e9:6.1f} {cost / most[1]:6.3f} {fast:8.3f} '
-          f'{fast / most[2]:6.3f} {slow:8.3f} {slow / most[3]:6.3f}')
+    print(
+      f'{name:8} {cost / 1e9:6.1f} {cost / most[1]:6.3f} {fast:8.3f} '
+      f'{fast / most[2]:6.3f} {slow:8.3f} {slow / most[3]:6.3f}'
+    )
   drawing = figure.Figure(figsize=(5, 4))
   axes = drawing.subplots()
   costs = [r[1] / most[1] for r in rows]
   axes.plot(costs, [r[2] / most[2] for r in rows], 'o-', label='prefill')
   axes.plot(costs, [r[3] / most[3] for r in rows], 's-', label='gradient')
   axes.plot([0, 1], [0, 1], ':', label='time = FLOPs')
-  axes.set(xlabel='FLOPs, share of max (executed accounting)',
-           ylabel='time, share of max')
+  axes.set(
+    xlabel='FLOPs, share of max (executed accounting)',
+    ylabel='time, share of max',
+  )
   axes.legend()
   docs = pathlib.Path(__file__).parents[1] / 'docs'
   drawing.savefig(docs / 'time_follows_flops.svg')
@@ -98,12 +118,15 @@ def test_compiling_for_all_plans_costs_little_more_than_for_one(gradient):
     loss = lambda p, b, *bits: f(p, b, *bits)
     start = time.perf_counter()
     jax.jit(jax.grad(loss) if gradient else loss).lower(
-        params, batch, *args).compile()
+      params, batch, *args
+    ).compile()
     return time.perf_counter() - start
 
   loss = lambda p, b, plan: step.answer_loss(model, p, b, plan)[0]
   every = compiled(loss, jnp.asarray(model.layout.max))
   one = compiled(lambda p, b: loss(p, b, model.layout.max))
-  print(f'\ncompile {"gradient" if gradient else "prefill"}: all plans '
-        f'{every:.1f} s, max alone {one:.1f} s, ratio {every / one:.2f}')
+  print(
+    f'\ncompile {"gradient" if gradient else "prefill"}: all plans '
+    f'{every:.1f} s, max alone {one:.1f} s, ratio {every / one:.2f}'
+  )
   assert every <= 1.5 * one

@@ -4,8 +4,9 @@ from visor_jax import config
 from visor_jax.spec import sizes
 
 sizes.SIZES['tiny'] = sizes.Size(
-    sizes.Vision(16, 1, 2, 16, tile=(40, 16), patch=8),
-    sizes.Language(16, 3, 2, 1, 8, 16, vocabulary=64, rope_theta=1e4))
+  sizes.Vision(16, 1, 2, 16, tile=(40, 16), patch=8),
+  sizes.Language(16, 3, 2, 1, 8, 16, vocabulary=64, rope_theta=1e4),
+)
 
 
 def get_config(arg=None):

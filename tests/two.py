@@ -34,9 +34,10 @@ def main(root):
   me, found = jax.process_index(), {}
   found['first'] = cluster.first()
   found['shared'] = cluster.share('a text', f'text {me}')
-  found['gathered'] = cluster.gather([{'index': 1, 'score': .1}] * 50 * me)
+  found['gathered'] = cluster.gather([{'index': 1, 'score': 0.1}] * 50 * me)
   found['agreed'] = refused(
-      lambda: cluster.agree('a choice', lambda: int('7x'[:1 + me])))
+    lambda: cluster.agree('a choice', lambda: int('7x'[: 1 + me]))
+  )
   found['data'] = refused(lambda: workdir.same_data(root, {'a': f'{me}'}))
   found['claimed'] = claim(root / 'a')
   found['apart'] = refused(lambda: claim(root / f'b{me}'))

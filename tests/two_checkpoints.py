@@ -26,8 +26,9 @@ def main(folder):
   second, found = not cluster.first(), {}
   mesh = mesh_lib.make(data=2, fsdp=-1)
   place = {'w': mesh_lib.rows(mesh)}
-  params = jax.jit(lambda: {'w': jnp.arange(4000.).reshape(8, 500)},
-                   out_shardings=place)()
+  params = jax.jit(
+    lambda: {'w': jnp.arange(4000.0).reshape(8, 500)}, out_shardings=place
+  )()
 
   def saved(act):
     with store.Checkpoints(folder) as checkpoints:
@@ -40,12 +41,19 @@ def main(folder):
     found['resumed'] = [saved(lambda c: c.resume())]
     back, _ = saved(lambda c: c.restore(4, store.abstract(params, place)))
     found['same'] = all(
-        np.array_equal(a.data, b.data) for a, b in zip(
-            back['w'].addressable_shards, params['w'].addressable_shards))
-    data = max((folder / '4/params/ocdbt.process_1/d').iterdir(),
-               key=lambda path: path.stat().st_size)
-    for harm in (lambda: data.write_bytes(data.read_bytes()[::-1]),
-                 (folder / '4' / manifest.name(1)).unlink):
+      np.array_equal(a.data, b.data)
+      for a, b in zip(
+        back['w'].addressable_shards, params['w'].addressable_shards
+      )
+    )
+    data = max(
+      (folder / '4/params/ocdbt.process_1/d').iterdir(),
+      key=lambda path: path.stat().st_size,
+    )
+    for harm in (
+      lambda: data.write_bytes(data.read_bytes()[::-1]),
+      (folder / '4' / manifest.name(1)).unlink,
+    ):
       if second:
         harm()
       cluster.share('harm is done')
@@ -54,7 +62,7 @@ def main(folder):
     while not preempt.told():
       step += 1
       (folder.parent / f'ready{second:d}').touch()
-      time.sleep(.01 + .02 * second)  # they are not at the same step
+      time.sleep(0.01 + 0.02 * second)  # they are not at the same step
     saved(lambda c: c.save(step, params, (params,)))
     found['told'] = step
   print(json.dumps(found), flush=True)

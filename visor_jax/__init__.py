@@ -4,4 +4,5 @@
 def load(folder, **kwargs):
   """A checkpoint to ask; see `inference.load`."""
   from visor_jax import inference  # jax and all: only who asks pays for it
+
   return inference.load(folder, **kwargs)

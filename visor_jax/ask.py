@@ -19,37 +19,78 @@ from visor_jax.spec import plan as plans
 
 def _parser():
   parser = argparse.ArgumentParser(
-      prog='python -m visor_jax.ask', description=__doc__,
-      formatter_class=argparse.RawDescriptionHelpFormatter)
+    prog='python -m visor_jax.ask',
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
   add = parser.add_argument
-  add('--checkpoint', required=True, metavar='FOLDER',
-      help='an imported checkpoint, a workdir, or a LLaVA-OneVision folder as '
-           'transformers writes it')
-  add('--image', action='append', default=[], metavar='FILE',
-      help='an image; give it again for more')
-  add('--prompt', required=True,
-      help='the question; images stand in front of it, or at its <image> '
-           'markers')
+  add(
+    '--checkpoint',
+    required=True,
+    metavar='FOLDER',
+    help='an imported checkpoint, a workdir, or a LLaVA-OneVision folder as '
+    'transformers writes it',
+  )
+  add(
+    '--image',
+    action='append',
+    default=[],
+    metavar='FILE',
+    help='an image; give it again for more',
+  )
+  add(
+    '--prompt',
+    required=True,
+    help='the question; images stand in front of it, or at its <image> markers',
+  )
   add('--plan', help='base, max, min, router, or optional SELF layers as 0,3,5')
-  add('--budget', type=float, metavar='SHARE',
-      help="instead of a plan: this share of max's LLM prefill FLOPs, which a "
-           'calibrated router spends on average over many questions; without '
-           'one, the dearest plan within it')
-  add('--drop', type=float, metavar='SHARE',
-      help="instead of a plan: the router loses at most this share of max's "
-           'accuracy, on average, as it was calibrated')
-  add('--max-new-tokens', type=int, default=64, metavar='N',
-      help='default: %(default)s')
-  add('--temperature', type=float, default=0.0,
-      help='0, the default, takes the likeliest token')
-  add('--top-p', type=float, default=1.0, metavar='P',
-      help='draw among the likeliest tokens that together have this '
-           'probability')
+  add(
+    '--budget',
+    type=float,
+    metavar='SHARE',
+    help="instead of a plan: this share of max's LLM prefill FLOPs, which a "
+    'calibrated router spends on average over many questions; without '
+    'one, the dearest plan within it',
+  )
+  add(
+    '--drop',
+    type=float,
+    metavar='SHARE',
+    help="instead of a plan: the router loses at most this share of max's "
+    'accuracy, on average, as it was calibrated',
+  )
+  add(
+    '--max-new-tokens',
+    type=int,
+    default=64,
+    metavar='N',
+    help='default: %(default)s',
+  )
+  add(
+    '--temperature',
+    type=float,
+    default=0.0,
+    help='0, the default, takes the likeliest token',
+  )
+  add(
+    '--top-p',
+    type=float,
+    default=1.0,
+    metavar='P',
+    help='draw among the likeliest tokens that together have this probability',
+  )
   add('--seed', type=int, default=0, help='of the draw')
-  add('--dtype', default='float32', choices=('float32', 'bfloat16'),
-      help='computed in; default: %(default)s')
-  add('--allow-untrained', action='store_true',
-      help='let plans run whose VISOR weights are fresh')
+  add(
+    '--dtype',
+    default='float32',
+    choices=('float32', 'bfloat16'),
+    help='computed in; default: %(default)s',
+  )
+  add(
+    '--allow-untrained',
+    action='store_true',
+    help='let plans run whose VISOR weights are fresh',
+  )
   add('--json', action='store_true', help='one line of JSON instead of text')
   return parser
 
@@ -59,12 +100,20 @@ def main(argv=None) -> int:
   args = _parser().parse_args(argv)
   try:
     with contextlib.redirect_stdout(sys.stderr):  # it tells how far it is
-      model = inference.load(args.checkpoint, dtype=args.dtype,
-                             allow_untrained=args.allow_untrained)
+      model = inference.load(
+        args.checkpoint, dtype=args.dtype, allow_untrained=args.allow_untrained
+      )
     answer = model.generate(
-        args.image, args.prompt, args.plan, budget=args.budget,
-        drop=args.drop, max_new_tokens=args.max_new_tokens,
-        temperature=args.temperature, top_p=args.top_p, seed=args.seed)
+      args.image,
+      args.prompt,
+      args.plan,
+      budget=args.budget,
+      drop=args.drop,
+      max_new_tokens=args.max_new_tokens,
+      temperature=args.temperature,
+      top_p=args.top_p,
+      seed=args.seed,
+    )
   except (ValueError, OSError) as e:
     print(f'error: {e}', file=sys.stderr)
     return 1
@@ -72,15 +121,20 @@ def main(argv=None) -> int:
     print(json.dumps(dataclasses.asdict(answer)))
     return 0
   print(answer.text)
-  chosen = {'fixed': 'as asked', 'router': 'chosen by the router',
-            'base': 'the dense model'}[answer.selector]
+  chosen = {
+    'fixed': 'as asked',
+    'router': 'chosen by the router',
+    'base': 'the dense model',
+  }[answer.selector]
   name = 'base' if answer.plan is None else plans.name(answer.plan)
-  print(f'[plan {name}, {chosen}; {answer.visual_tokens} visual and '
-        f'{answer.text_tokens} text tokens, {answer.tokens} new; LLM prefill '
-        f'{answer.llm_prefill_flops / 1e9:.4g} GFLOPs, '
-        f'{answer.flops_saved:.1f}x fewer than base; cache '
-        f'{answer.cache_bytes / 1e6:.4g} MB; {answer.seconds:.1f} s]',
-        file=sys.stderr)
+  print(
+    f'[plan {name}, {chosen}; {answer.visual_tokens} visual and '
+    f'{answer.text_tokens} text tokens, {answer.tokens} new; LLM prefill '
+    f'{answer.llm_prefill_flops / 1e9:.4g} GFLOPs, '
+    f'{answer.flops_saved:.1f}x fewer than base; cache '
+    f'{answer.cache_bytes / 1e6:.4g} MB; {answer.seconds:.1f} s]',
+    file=sys.stderr,
+  )
   return 0
 
 

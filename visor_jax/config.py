@@ -17,8 +17,17 @@ from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
 
 STAGES = ('base', 'cross', 'full', 'universal', 'policy')  # these train
-JOBS = ('base', 'cross', 'full', 'search', 'universal', 'label', 'policy',
-        'eval', 'report')  # in order
+JOBS = (
+  'base',
+  'cross',
+  'full',
+  'search',
+  'universal',
+  'label',
+  'policy',
+  'eval',
+  'report',
+)  # in order
 
 
 def _stage(train_plan: str) -> ml_collections.ConfigDict:
@@ -93,7 +102,8 @@ def default() -> ml_collections.ConfigDict:
   # Scenes at the start of a stage that are only read out, then those that also
   # ask for single rows.
   d.digits.primers = ml_collections.ConfigDict(
-      dict(base=(0, 0), cross=(0, 0), full=(0, 0)))
+    dict(base=(0, 0), cross=(0, 0), full=(0, 0))
+  )
   d.threads = 1  # that prepare batches ahead
   d.ahead = 4  # batches prepared ahead
 
@@ -163,11 +173,26 @@ def default() -> ml_collections.ConfigDict:
 
 
 # Keys that change how a run is done, never what comes out.
-_LAYOUT = ('stage', 'log', 'mesh', 'checkpoint', 'compiled', 'data.threads',
-           'data.ahead', 'model.remat', 'model.saves', 'model.scan',
-           'model.loss_chunk', 'optim.patience', 'eval.batch', 'eval.chunk',
-           'eval.measure', 'eval.data', 'eval.checkpoint',
-           *(f'{s}.accumulate' for s in STAGES))
+_LAYOUT = (
+  'stage',
+  'log',
+  'mesh',
+  'checkpoint',
+  'compiled',
+  'data.threads',
+  'data.ahead',
+  'model.remat',
+  'model.saves',
+  'model.scan',
+  'model.loss_chunk',
+  'optim.patience',
+  'eval.batch',
+  'eval.chunk',
+  'eval.measure',
+  'eval.data',
+  'eval.checkpoint',
+  *(f'{s}.accumulate' for s in STAGES),
+)
 
 
 def identity(config) -> dict:
@@ -222,8 +247,9 @@ def size(config) -> sizes.Size:
   path = pathlib.Path(config.model.start) / 'visor.json'
   if not path.exists():
     raise ValueError(
-        f'model.start is {config.model.start}, where there is no {path.name}; '
-        'make one with python -m visor_jax.convert import')
+      f'model.start is {config.model.start}, where there is no {path.name}; '
+      'make one with python -m visor_jax.convert import'
+    )
   return sizes.from_json(json.loads(path.read_text())['size'])
 
 
@@ -241,8 +267,9 @@ def from_identity(flat: dict) -> ml_collections.ConfigDict:
 def layout(config) -> plans.Layout:
   """The VISOR layout of the configured model."""
   size_ = size(config)
-  return plans.visor(size_.language.depth, config.model.cross_layers,
-                    config.model.self_layers)
+  return plans.visor(
+    size_.language.depth, config.model.cross_layers, config.model.self_layers
+  )
 
 
 _BOOLS = {'true': True, '1': True, 'false': False, '0': False}
@@ -267,43 +294,67 @@ def parse_arg(arg: str | None, **defaults):
     key, _, value = pair.partition('=')
     if key not in defaults:
       raise ValueError(
-          f'config argument "{pair}": keys are {", ".join(defaults)}')
+        f'config argument "{pair}": keys are {", ".join(defaults)}'
+      )
     kind = type(defaults[key])
     try:
       found[key] = _BOOLS[value.lower()] if kind is bool else kind(value)
     except (KeyError, ValueError):
       raise ValueError(
-          f'config argument "{pair}": {key} is a {kind.__name__}') from None
+        f'config argument "{pair}": {key} is a {kind.__name__}'
+      ) from None
   return found
 
 
 _CHOICES = {
-    'model.cross.key_heads': ('base', 'full'),
-    'model.cross.init': ('zero', 'copy'),
-    'model.router.token': ('learned', 'last', 'visual'),
-    'model.dtype': ('float32', 'bfloat16'),
-    'model.saves': ('input', 'dots'),
-    'model.attention': ('auto', 'chunked', 'cudnn', 'splash'),
-    'data.suite': ('', 'digits'),
-    'label.score': ('exact', 'anls', 'token'),
-    'label.all_wrong': ('skip', 'cheapest'),
-    'policy.select': ('confidence', 'argmax'),
-    'eval.score': ('exact', 'anls', 'token'),
+  'model.cross.key_heads': ('base', 'full'),
+  'model.cross.init': ('zero', 'copy'),
+  'model.router.token': ('learned', 'last', 'visual'),
+  'model.dtype': ('float32', 'bfloat16'),
+  'model.saves': ('input', 'dots'),
+  'model.attention': ('auto', 'chunked', 'cudnn', 'splash'),
+  'data.suite': ('', 'digits'),
+  'label.score': ('exact', 'anls', 'token'),
+  'label.all_wrong': ('skip', 'cheapest'),
+  'policy.select': ('confidence', 'argmax'),
+  'eval.score': ('exact', 'anls', 'token'),
 }
 
-_SHARES = ('label.threshold', 'label.held_out', 'policy.keep',
-           'data.bad') + tuple(
-    f'{s}.{key}' for s in STAGES
-    for key in ('warmup', 'final', 'max_share', 'whole'))
+_SHARES = (
+  'label.threshold',
+  'label.held_out',
+  'policy.keep',
+  'data.bad',
+) + tuple(
+  f'{s}.{key}'
+  for s in STAGES
+  for key in ('warmup', 'final', 'max_share', 'whole')
+)
 
 _POSITIVE = (
-    'model.attention_chunk', 'model.loss_chunk', 'model.router.hidden',
-    'search.examples', 'label.examples', 'eval.examples', 'eval.batch',
-    'eval.chunk', 'eval.tokens', 'checkpoint.every', 'checkpoint.keep',
-    'log.every', 'data.threads', 'data.ahead', 'data.digits.frames',
-    'data.window', 'data.row.text', 'data.row.tiles', 'data.row.prompts',
-    'data.prompt.text', 'data.prompt.tiles', 'optim.patience') + tuple(
-        f'{s}.{key}' for s in STAGES for key in ('batch', 'accumulate'))
+  'model.attention_chunk',
+  'model.loss_chunk',
+  'model.router.hidden',
+  'search.examples',
+  'label.examples',
+  'eval.examples',
+  'eval.batch',
+  'eval.chunk',
+  'eval.tokens',
+  'checkpoint.every',
+  'checkpoint.keep',
+  'log.every',
+  'data.threads',
+  'data.ahead',
+  'data.digits.frames',
+  'data.window',
+  'data.row.text',
+  'data.row.tiles',
+  'data.row.prompts',
+  'data.prompt.text',
+  'data.prompt.tiles',
+  'optim.patience',
+) + tuple(f'{s}.{key}' for s in STAGES for key in ('batch', 'accumulate'))
 
 
 def validate(config) -> None:
@@ -312,6 +363,7 @@ def validate(config) -> None:
   Raises:
     ValueError: naming the key, what was given and what is expected.
   """
+
   def value(key):
     node = config
     for part in key.split('.'):
@@ -330,54 +382,74 @@ def validate(config) -> None:
   for stage in STAGES:
     for key in ('steps', 'learning_rate'):
       if config[stage][key] < 0:
-        raise ValueError(
-            f'{stage}.{key} is {config[stage][key]}, less than 0')
+        raise ValueError(f'{stage}.{key} is {config[stage][key]}, less than 0')
   for stage in STAGES:
     if config[stage].batch % config[stage].accumulate:
       raise ValueError(
-          f'{stage}.accumulate is {config[stage].accumulate}, which does not '
-          f'divide {stage}.batch, {config[stage].batch}')
+        f'{stage}.accumulate is {config[stage].accumulate}, which does not '
+        f'divide {stage}.batch, {config[stage].batch}'
+      )
   if config.log.trace and not (
-      len(config.log.trace) == 2
-      and 0 <= config.log.trace[0] <= config.log.trace[1]):
-    raise ValueError(f'log.trace is {config.log.trace}; expected (first, last) '
-                     'of the steps to trace, or ()')
+    len(config.log.trace) == 2
+    and 0 <= config.log.trace[0] <= config.log.trace[1]
+  ):
+    raise ValueError(
+      f'log.trace is {config.log.trace}; expected (first, last) '
+      'of the steps to trace, or ()'
+    )
   for key in ('data.sources', 'eval.sources') + tuple(
-      f'{s}.sources' for s in STAGES):
+    f'{s}.sources' for s in STAGES
+  ):
     _validate_sources(key, value(key))
   shape = layout(config)
   if not shape.optional or min(shape.optional) == 0:
     raise ValueError(
-        f'model.self_layers is {shape.optional}: a VISOR model needs optional '
-        'SELF layers, and the router a layer before the first')
+      f'model.self_layers is {shape.optional}: a VISOR model needs optional '
+      'SELF layers, and the router a layer before the first'
+    )
   if not shape.indices(plans.CROSS):
     raise ValueError('model.cross_layers is empty: text would not see images')
   if config.model.cross.init == 'copy' and (
-      config.model.cross.module != 'attention'):
-    raise ValueError('model.cross.init is "copy", which only the module '
-                     '"attention" can do; set it to "zero"')
+    config.model.cross.module != 'attention'
+  ):
+    raise ValueError(
+      'model.cross.init is "copy", which only the module '
+      '"attention" can do; set it to "zero"'
+    )
   if config.search.max_plans < 2:
-    raise ValueError('search.max_plans is less than 2: the smallest and the '
-                     'largest plan are always viable')
+    raise ValueError(
+      'search.max_plans is less than 2: the smallest and the '
+      'largest plan are always viable'
+    )
   if config.search.budget and config.search.budget < 2:
-    raise ValueError(f'search.budget is {config.search.budget}: expected 0 for '
-                     'no limit, or at least 2, the smallest and largest plan')
+    raise ValueError(
+      f'search.budget is {config.search.budget}: expected 0 for '
+      'no limit, or at least 2, the smallest and largest plan'
+    )
   if not 0 < config.label.held_out < 1:
-    raise ValueError(f'label.held_out is {config.label.held_out}: some labels '
-                     'must be learned from, and some kept to calibrate with')
+    raise ValueError(
+      f'label.held_out is {config.label.held_out}: some labels '
+      'must be learned from, and some kept to calibrate with'
+    )
   for stage in STAGES:
     if config[stage].plan != 'viable':
       found = plans.parse(config[stage].plan, shape)
       if len(found) > 1 or found[0].selector == 'router':
-        raise ValueError(f'{stage}.plan is {config[stage].plan!r}; steps run '
-                         'one plan, as "0,2", or "viable" ones')
+        raise ValueError(
+          f'{stage}.plan is {config[stage].plan!r}; steps run '
+          'one plan, as "0,2", or "viable" ones'
+        )
   for stage in ('cross', 'full'):
     if config[stage].plan == 'viable':
-      raise ValueError(f'{stage}.plan is "viable", but the search for viable '
-                       'plans comes after it; set it to max')
+      raise ValueError(
+        f'{stage}.plan is "viable", but the search for viable '
+        'plans comes after it; set it to max'
+      )
   if config.base.plan != 'base':
-    raise ValueError(f'base.plan is {config.base.plan!r}: the base stage '
-                     'trains the dense model; use the full stage')
+    raise ValueError(
+      f'base.plan is {config.base.plan!r}: the base stage '
+      'trains the dense model; use the full stage'
+    )
   asked = plans.parse(config.eval.plans, shape, viable=(shape.min, shape.max))
   _validate_reduction(config, {s.selector for s in asked} == {'base'})
   jobs(config)
@@ -385,25 +457,36 @@ def validate(config) -> None:
 
 def _validate_reduction(config, base):
   """Token reduction inside the decoder goes with the dense base alone."""
-  base_only = {'model.reduce': base and not any(
-      config[s].steps for s in STAGES if s != 'base'), 'eval.reduce': base}
+  base_only = {
+    'model.reduce': base
+    and not any(config[s].steps for s in STAGES if s != 'base'),
+    'eval.reduce': base,
+  }
   for key, fine in base_only.items():
     for one in grammar.parse(config[key.split('.')[0]].reduce):
       one.cuts(size(config).language.depth)
       if not (one.early or fine):
         raise ValueError(
-            f'{key} has "{one}", which splits the dense decoder: it goes with '
-            'eval.plans "base" and, trained with, the base stage alone')
+          f'{key} has "{one}", which splits the dense decoder: it goes with '
+          'eval.plans "base" and, trained with, the base stage alone'
+        )
 
 
 def _validate_sources(key, sources):
   """They are ((name, path, weight), ...)."""
   for one in sources:
-    if not (isinstance(one, (tuple, list)) and len(one) == 3 and
-            isinstance(one[0], str) and isinstance(one[1], str) and
-            isinstance(one[2], (int, float)) and one[2] > 0):
-      raise ValueError(f'{key} has {one!r}; expected (name, path, weight) with '
-                       'a weight above 0')
+    if not (
+      isinstance(one, (tuple, list))
+      and len(one) == 3
+      and isinstance(one[0], str)
+      and isinstance(one[1], str)
+      and isinstance(one[2], (int, float))
+      and one[2] > 0
+    ):
+      raise ValueError(
+        f'{key} has {one!r}; expected (name, path, weight) with '
+        'a weight above 0'
+      )
   names = [name for name, _, _ in sources]
   if len(set(names)) < len(names):
     raise ValueError(f'{key} has a name twice: {", ".join(names)}')
@@ -419,6 +502,8 @@ class Difference:
 def differences(config, saved: dict) -> list[Difference]:
   """Result-deciding keys in which a config differs from a saved identity."""
   mine = identity(config)
-  return [Difference(k, mine.get(k), saved.get(k))
-          for k in sorted(mine.keys() | saved.keys())
-          if mine.get(k) != saved.get(k)]
+  return [
+    Difference(k, mine.get(k), saved.get(k))
+    for k in sorted(mine.keys() | saved.keys())
+    if mine.get(k) != saved.get(k)
+  ]

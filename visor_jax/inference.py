@@ -116,14 +116,22 @@ class Model:
     if selection.selector == 'router':
       raise ValueError('logits are of one plan; the router may choose many')
     batch, sizes = self._batch(images, prompt, 0)
-    found = np.asarray(
-        _logits(self.model, self.params, batch, selection.plan))
+    found = np.asarray(_logits(self.model, self.params, batch, selection.plan))
     return [row[:text] for row, (_, text) in zip(found, sizes)]
 
-  def generate(self, images, prompt, plan: str | None = None, *,
-               budget: float | None = None, drop: float | None = None,
-               max_new_tokens: int = 64, temperature: float = 0.0,
-               top_p: float = 1.0, seed: int = 0):
+  def generate(
+    self,
+    images,
+    prompt,
+    plan: str | None = None,
+    *,
+    budget: float | None = None,
+    drop: float | None = None,
+    max_new_tokens: int = 64,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    seed: int = 0,
+  ):
     """Answers to a prompt, or to many at once.
 
     Args:
@@ -149,51 +157,86 @@ class Model:
     """
     if isinstance(prompt, str):
       return self.generate(
-          [images], [prompt], plan, budget=budget, drop=drop,
-          temperature=temperature, max_new_tokens=max_new_tokens, top_p=top_p,
-          seed=seed)[0]
+        [images],
+        [prompt],
+        plan,
+        budget=budget,
+        drop=drop,
+        temperature=temperature,
+        max_new_tokens=max_new_tokens,
+        top_p=top_p,
+        seed=seed,
+      )[0]
     began = time.monotonic()
     batch, sizes = self._batch(images, prompt, max_new_tokens)
     selection = self._wanted(plan, budget, drop, sizes)
     sampling = generate.Sampling(
-        max_new_tokens, (self.text.end, *self.text.stops), temperature, top_p)
+      max_new_tokens, (self.text.end, *self.text.stops), temperature, top_p
+    )
     made = {}
     for ids, chosen, tokens in generate.answers(
-        self.model, self.params, [(list(range(len(prompt))), batch)],
-        selection, sampling, jax.random.key(seed), self.viable,
-        budget_lib.confidence(selection, self.curve, self.confidence)):
+      self.model,
+      self.params,
+      [(list(range(len(prompt))), batch)],
+      selection,
+      sampling,
+      jax.random.key(seed),
+      self.viable,
+      budget_lib.confidence(selection, self.curve, self.confidence),
+    ):
       made |= {i: (chosen, row) for i, row in zip(ids, tokens)}
     seconds = time.monotonic() - began
-    return [self._answer(*made[i], selection, batch, *sizes[i], seconds)
-            for i in range(len(prompt))]
+    return [
+      self._answer(*made[i], selection, batch, *sizes[i], seconds)
+      for i in range(len(prompt))
+    ]
 
   def _answer(self, plan, tokens, selection, batch, visual, text, seconds):
     routing = int(selection.selector == 'router')
     of = functools.partial(generate.prefill_flops, self.model)
     cost = of(plan, visual, text, routing)
     return Answer(
-        self.text.decode(tokens.tolist()), selection.selector, plan,
-        generate.count(tokens, tuple(self.text.stops)), visual, text, cost,
-        of(None, visual, text) / cost,
-        sum(flops.cache(
-            self.model.size, self.model.layout, plan,
-            batch.visual_segment.shape[1], batch.tokens.shape[1],
-            jnp.dtype(self.model.compute.dtype).itemsize,
-            cross_key_heads=self.model.cross_options.key_heads)), seconds)
+      self.text.decode(tokens.tolist()),
+      selection.selector,
+      plan,
+      generate.count(tokens, tuple(self.text.stops)),
+      visual,
+      text,
+      cost,
+      of(None, visual, text) / cost,
+      sum(
+        flops.cache(
+          self.model.size,
+          self.model.layout,
+          plan,
+          batch.visual_segment.shape[1],
+          batch.tokens.shape[1],
+          jnp.dtype(self.model.compute.dtype).itemsize,
+          cross_key_heads=self.model.cross_options.key_heads,
+        )
+      ),
+      seconds,
+    )
 
   def _selection(self, plan: str | None) -> plans.Selection:
     """The one selection that is meant; only what is trained may be chosen."""
     if plan is None:
       plan = 'router' if 'router' in self.trained else 'base'
-    if plan != 'base' and 'cross' not in self.trained and (
-        not self.allow_untrained):
+    if (
+      plan != 'base'
+      and 'cross' not in self.trained
+      and (not self.allow_untrained)
+    ):
       raise ValueError(
-          f'plan "{plan}": VISOR is untrained in this checkpoint, which can '
-          'only answer with plan base; train it, or ask all the same with '
-          '--allow-untrained (allow_untrained=True)')
+        f'plan "{plan}": VISOR is untrained in this checkpoint, which can '
+        'only answer with plan base; train it, or ask all the same with '
+        '--allow-untrained (allow_untrained=True)'
+      )
     if plan.startswith('router') and 'router' not in self.trained:
-      raise ValueError(f'plan "{plan}": the router is untrained in this '
-                       'checkpoint; name a plan or give a budget')
+      raise ValueError(
+        f'plan "{plan}": the router is untrained in this '
+        'checkpoint; name a plan or give a budget'
+      )
     found = plans.parse(plan, self.model.layout, self.viable)
     if len(found) != 1:
       raise ValueError(f'plan "{plan}" means {len(found)} plans; ask for one')
@@ -218,44 +261,58 @@ class Model:
     visual, text = max(sizes)
     layout = self.model.layout
     of = lambda p: generate.prefill_flops(self.model, p, visual, text)
-    share = {p: of(p) / of(layout.max)
-             for p in self.viable or (layout.min, layout.max)}
+    share = {
+      p: of(p) / of(layout.max) for p in self.viable or (layout.min, layout.max)
+    }
     fits = [p for p in share if share[p] <= budget]
     if not fits:
       raise ValueError(
-          f'budget {budget}: the cheapest plan takes {min(share.values()):.3f} '
-          'of max\'s LLM prefill FLOPs for this prompt')
+        f'budget {budget}: the cheapest plan takes {min(share.values()):.3f} '
+        "of max's LLM prefill FLOPs for this prompt"
+      )
     return plans.Selection('fixed', max(fits, key=share.get))
 
   def _batch(self, images, prompts, new_tokens):
     """One Batch of all prompts, and (visual, text) tokens of each."""
     if len(images) != len(prompts):
       raise ValueError(
-          f'{len(prompts)} prompts with {len(images)} lists of images')
+        f'{len(prompts)} prompts with {len(images)} lists of images'
+      )
     segments = []
     for own, prompt in zip(images, prompts):
       own = own if isinstance(own, (list, tuple)) else [own]
       talk = self.text.prompt(prompt, len(own))
       opened = [images_lib.open_image(i) for i in own]
-      segments.append(packing.pictured(talk, opened, images_lib.plans(
-          self.recipe, [(i.height, i.width) for i in opened])))
+      segments.append(
+        packing.pictured(
+          talk,
+          opened,
+          images_lib.plans(self.recipe, [(i.height, i.width) for i in opened]),
+        )
+      )
     sizes = [(len(s.source), len(s.conversation.tokens)) for s in segments]
     need = max(v + t for v, t in sizes) + new_tokens
     if need > self.longest:
       raise ValueError(
-          f'a prompt of {need - new_tokens} tokens, its images included, and '
-          f'{new_tokens} new ones do not fit into {self.longest}')
+        f'a prompt of {need - new_tokens} tokens, its images included, and '
+        f'{new_tokens} new ones do not fit into {self.longest}'
+      )
     shape = packing.Shape(
-        text=bucket(max(t for _, t in sizes)),
-        visual=bucket(max(v for v, _ in sizes)),
-        tiles=bucket(max(len(s.tiles) for s in segments), 1), prompts=1,
-        tile=(self.recipe.tile,) * 2, patches=self.recipe.patches, taps=4)
+      text=bucket(max(t for _, t in sizes)),
+      visual=bucket(max(v for v, _ in sizes)),
+      tiles=bucket(max(len(s.tiles) for s in segments), 1),
+      prompts=1,
+      tile=(self.recipe.tile,) * 2,
+      patches=self.recipe.patches,
+      taps=4,
+    )
     rows = packing.stack([packing.row([s], shape) for s in segments])
     return rows.map(jnp.asarray), sizes
 
 
-def load(folder, *, dtype: str = 'float32',
-         allow_untrained: bool = False) -> Model:
+def load(
+  folder, *, dtype: str = 'float32', allow_untrained: bool = False
+) -> Model:
   """Brings a checkpoint into memory.
 
   Args:
@@ -271,27 +328,48 @@ def load(folder, *, dtype: str = 'float32',
   found = reader.read(folder, dtype=dtype)
   facts, params = found.facts, found.params
   model = visor.Visor(
-      facts.size, facts.layout, facts.cross, facts.router,
-      decoder.Compute(dtype=dtype, remat=False, packed=False))
+    facts.size,
+    facts.layout,
+    facts.cross,
+    facts.router,
+    decoder.Compute(dtype=dtype, remat=False, packed=False),
+  )
   if not facts.layout.optional and allow_untrained:
     model = model.clone(layout=plans.visor(facts.size.language.depth))
     params = _filled(model, params, dtype)
   if found.sidecar is None:
     raise ValueError(
-        f'{folder} has no tokenizer and no chat template: it does not come '
-        'from a LLaVA-OneVision checkpoint')
+      f'{folder} has no tokenizer and no chat template: it does not come '
+      'from a LLaVA-OneVision checkpoint'
+    )
   text = found.sidecar.config.get('text_config', {})
   return Model(
-      str(folder), model, params, text_lib.Tokenizer(found.sidecar.folder),
-      images_lib.read(found.sidecar.folder),
-      text.get('max_position_embeddings', 32_768), facts.trained, facts.viable,
-      facts.confidence, facts.curve, allow_untrained)
+    str(folder),
+    model,
+    params,
+    text_lib.Tokenizer(found.sidecar.folder),
+    images_lib.read(found.sidecar.folder),
+    text.get('max_position_embeddings', 32_768),
+    facts.trained,
+    facts.viable,
+    facts.confidence,
+    facts.curve,
+    allow_untrained,
+  )
 
 
 def _filled(model, params, dtype):
   """The parameters, and fresh ones where there are none."""
-  one = packing.stack([packing.row([], packing.Shape(
-      1, 1, 1, 1, model.size.vision.tile, model.size.vision.patches))])
+  one = packing.stack(
+    [
+      packing.row(
+        [],
+        packing.Shape(
+          1, 1, 1, 1, model.size.vision.tile, model.size.vision.patches
+        ),
+      )
+    ]
+  )
   mesh = mesh_lib.make(devices=jax.devices()[:1])
   make, _, _ = step_lib.init(model, 0, one, mesh)
   flat = param_paths.flatten(params)

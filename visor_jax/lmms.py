@@ -31,15 +31,24 @@ from visor_jax.runtime import console
 def manifest():
   """What the harness asks the entry point for."""
   return registry_v2.ModelManifest(
-      'visor_jax', simple_class_path='visor_jax.lmms.Visor')
+    'visor_jax', simple_class_path='visor_jax.lmms.Visor'
+  )
 
 
 class Visor(harness.lmms):
   """A checkpoint that answers the harness; arguments as said above."""
 
-  def __init__(self, checkpoint: str, plan=None, budget: float | None = None,
-               dtype: str = 'float32', tokens: int = 1024, batch_size=1,
-               max_batch_size=None, device=None):
+  def __init__(
+    self,
+    checkpoint: str,
+    plan=None,
+    budget: float | None = None,
+    dtype: str = 'float32',
+    tokens: int = 1024,
+    batch_size=1,
+    max_batch_size=None,
+    device=None,
+  ):
     super().__init__()
     del max_batch_size, device  # jax chooses the device
     self._model = inference.load(checkpoint, dtype=dtype)
@@ -50,8 +59,10 @@ class Visor(harness.lmms):
     """Answers in the order of the requests."""
     asked = [self._ask(*r.args) for r in requests]
     # Those that may be as long are asked together, large with large.
-    order = sorted(range(len(asked)), key=lambda i: (
-        str(asked[i][2]), _pixels(asked[i][1]), len(asked[i][0])))
+    order = sorted(
+      range(len(asked)),
+      key=lambda i: (str(asked[i][2]), _pixels(asked[i][1]), len(asked[i][0])),
+    )
     groups = {}
     for i in order:
       groups.setdefault(str(asked[i][2]), []).append(i)
@@ -59,21 +70,28 @@ class Visor(harness.lmms):
     progress = console.Progress('lmms-eval', len(asked))
     for some in groups.values():
       for first in range(0, len(some), self._size):
-        part = some[first:first + self._size]
-        whole = (part * self._size)[:self._size]  # one program for all
+        part = some[first : first + self._size]
+        whole = (part * self._size)[: self._size]  # one program for all
         prompts, images, options = zip(*(asked[i] for i in whole))
         made = self._model.generate(
-            list(images), list(prompts), self._plan, budget=self._budget,
-            **options[0])
+          list(images),
+          list(prompts),
+          self._plan,
+          budget=self._budget,
+          **options[0],
+        )
         found |= dict(zip(part, made))
         progress.line(len(found))
     for i, (context, options, *_) in enumerate(r.args for r in requests):
       self.cache_hook.add_partial(
-          'generate_until', (context, options), found[i].text.strip())
+        'generate_until', (context, options), found[i].text.strip()
+      )
     saved = statistics.harmonic_mean([a.flops_saved for a in found.values()])
-    console.say(f'visor_jax: {len(found)} answers of {self._model.source}, plan '
-            f'{self._plan or "as it chooses"}: {saved:.2f}x fewer LLM prefill '
-            'FLOPs than base')
+    console.say(
+      f'visor_jax: {len(found)} answers of {self._model.source}, plan '
+      f'{self._plan or "as it chooses"}: {saved:.2f}x fewer LLM prefill '
+      'FLOPs than base'
+    )
     return [found[i].text.strip() for i in range(len(asked))]
 
   def _ask(self, context, options, visuals, document, task, split):
@@ -81,13 +99,20 @@ class Visor(harness.lmms):
     images = list(visuals(self.task_dict[task][split][document]) or ())
     for image in images:
       if isinstance(image, str):
-        raise ValueError(f'{task}: {image} is a file, as of a video; '
-                         'visor_jax is asked about images')
+        raise ValueError(
+          f'{task}: {image} is a file, as of a video; '
+          'visor_jax is asked about images'
+        )
     drawn = options.get('do_sample')
-    return context, images, dict(
+    return (
+      context,
+      images,
+      dict(
         max_new_tokens=options.get('max_new_tokens', self._tokens),
         temperature=float(drawn and options.get('temperature') or 0),
-        top_p=float(drawn and options.get('top_p') or 1))
+        top_p=float(drawn and options.get('top_p') or 1),
+      ),
+    )
 
   def loglikelihood(self, requests):
     raise NotImplementedError('visor_jax answers tasks of generate_until')

@@ -52,21 +52,32 @@ from visor_jax.training import step as step_lib
 REFUSED, DIED = 1, 70
 
 _CONFIG = config_flags.DEFINE_config_file(
-    'config', None, 'The experiment, a file with get_config.', lock_config=True)
+  'config', None, 'The experiment, a file with get_config.', lock_config=True
+)
 _WORKDIR = flags.DEFINE_string(
-    'workdir', None, 'Folder of the run: checkpoints, answers, report.')
+  'workdir', None, 'Folder of the run: checkpoints, answers, report.'
+)
 _CHECKPOINT = flags.DEFINE_string(
-    'checkpoint', None, 'A workdir or an imported checkpoint to evaluate; '
-    'short for --config.eval.checkpoint.')
+  'checkpoint',
+  None,
+  'A workdir or an imported checkpoint to evaluate; '
+  'short for --config.eval.checkpoint.',
+)
 _COORDINATOR = flags.DEFINE_string(
-    'coordinator', None, 'host:port of process 0, where no cluster says it; '
-    'also JAX_COORDINATOR_ADDRESS.')
+  'coordinator',
+  None,
+  'host:port of process 0, where no cluster says it; '
+  'also JAX_COORDINATOR_ADDRESS.',
+)
 _PROCESSES = flags.DEFINE_integer(
-    'processes', None, 'How many there are; also JAX_NUM_PROCESSES.')
+  'processes', None, 'How many there are; also JAX_NUM_PROCESSES.'
+)
 _PROCESS = flags.DEFINE_integer(
-    'process', None, 'Which this is, from 0; also JAX_PROCESS_ID.')
+  'process', None, 'Which this is, from 0; also JAX_PROCESS_ID.'
+)
 _PATIENCE = flags.DEFINE_integer(
-    'patience', 300, 'Seconds to wait for the other processes at the start.')
+  'patience', 300, 'Seconds to wait for the other processes at the start.'
+)
 
 
 def run(config, workdir) -> None:
@@ -83,14 +94,18 @@ def run(config, workdir) -> None:
     mesh = mesh_lib.make(**config.mesh)
     _check_batches(config, mesh)
     jobs = config_lib.jobs(config)
-    suite = cluster.agree(
-        'opening the data', lambda: open_suite(config, jobs))
-    tests = cluster.agree('opening the tests', lambda: (
-        evaluate.tests(config, suite) if 'eval' in jobs else []))
+    suite = cluster.agree('opening the data', lambda: open_suite(config, jobs))
+    tests = cluster.agree(
+      'opening the tests',
+      lambda: evaluate.tests(config, suite) if 'eval' in jobs else [],
+    )
     workdir_lib.same_data(
-        folder, suite.fingerprints | evaluate.fingerprints(config, tests))
-    console.say(f'config {config_lib.fingerprint(config)}, workdir {folder}, mesh '
-            + ' x '.join(f'{k} {v}' for k, v in mesh.shape.items()))
+      folder, suite.fingerprints | evaluate.fingerprints(config, tests)
+    )
+    console.say(
+      f'config {config_lib.fingerprint(config)}, workdir {folder}, mesh '
+      + ' x '.join(f'{k} {v}' for k, v in mesh.shape.items())
+    )
     began = time.monotonic()
     for number, job in enumerate(jobs, start=1):
       start = time.monotonic()
@@ -127,7 +142,8 @@ def _check_batches(config, mesh):
 def _job(job, config, folder, mesh, suite, tests):
   """One job."""
   restore = functools.cache(
-      lambda stage: loop.restore(config, stage, folder, mesh))
+    lambda stage: loop.restore(config, stage, folder, mesh)
+  )
 
   def subject(stage, viable=(), confidence=None, reduced=None):
     if config.eval.checkpoint and stage != 'base':
@@ -135,23 +151,31 @@ def _job(job, config, folder, mesh, suite, tests):
     model = step_lib.model(config)
     if reduced:
       model = model.clone(reduction=reduced)
-    return run_lib.Subject(model, restore(stage), mesh, suite, viable,
-                           confidence)
+    return run_lib.Subject(
+      model, restore(stage), mesh, suite, viable, confidence
+    )
 
   if job == 'search':
     search.search(subject('full'), folder, config)
   elif job == 'label':
-    labels_lib.label(
-        subject('universal', search.load(folder)), folder, config)
+    labels_lib.label(subject('universal', search.load(folder)), folder, config)
   elif job == 'policy':
     viable = search.load(folder)
     labels, held_out = labels_lib.to_learn(labels_lib.load(folder), config)
     loop.train(config, job, folder, mesh, suite, viable, labels)
     calibrate.calibrate(subject(job, viable), held_out, folder, config)
   elif job == 'eval':
-    evaluate.evaluate(config, folder, subject, tests, dict(
-        seed=config.seed, versions=provenance.versions(),
-        config=config_lib.fingerprint(config)))
+    evaluate.evaluate(
+      config,
+      folder,
+      subject,
+      tests,
+      dict(
+        seed=config.seed,
+        versions=provenance.versions(),
+        config=config_lib.fingerprint(config),
+      ),
+    )
   elif job == 'report':
     if cluster.first():
       rows = files.read_jsonl(folder / 'results.jsonl')
@@ -172,22 +196,33 @@ def _start(config):
   """
   cluster.overlap(os.environ)
   given = zip(cluster.EXPLICIT, (_COORDINATOR, _PROCESSES, _PROCESS))
-  place = cluster.find(os.environ | {
-      name: str(flag.value) for name, flag in given if flag.value is not None},
-      _PATIENCE.value)
+  place = cluster.find(
+    os.environ
+    | {name: str(flag.value) for name, flag in given if flag.value is not None},
+    _PATIENCE.value,
+  )
   code, of = provenance.code(), provenance.versions()
-  facts = {'the code of visor_jax': code} | of | {
-      f'config.{key}': value for key, value in traverse_util.flatten_dict(
-          config.to_dict(), sep='.').items()}
+  facts = (
+    {'the code of visor_jax': code}
+    | of
+    | {
+      f'config.{key}': value
+      for key, value in traverse_util.flatten_dict(
+        config.to_dict(), sep='.'
+      ).items()
+    }
+  )
   cluster.start(place, facts, _PATIENCE.value)
   if not cluster.first():
     console.mute()
   hosts = cluster.hosts()
-  console.say(f'{place.count} process(es) on {", ".join(hosts[:8])}'
-          + f' and {len(hosts) - 8} more' * (len(hosts) > 8)
-          + f' ({place.how}), {len(jax.devices())} '
-          f'{jax.devices()[0].device_kind} device(s); code {code}, '
-          + ', '.join(f'{name} {version}' for name, version in of.items()))
+  console.say(
+    f'{place.count} process(es) on {", ".join(hosts[:8])}'
+    + f' and {len(hosts) - 8} more' * (len(hosts) > 8)
+    + f' ({place.how}), {len(jax.devices())} '
+    f'{jax.devices()[0].device_kind} device(s); code {code}, '
+    + ', '.join(f'{name} {version}' for name, version in of.items())
+  )
 
 
 def _keep_programs(config, workdir):
@@ -200,9 +235,14 @@ def _keep_programs(config, workdir):
     text = facts.read_text() if facts.exists() else ''
     able = re.findall(r'^(?:flags|Features).*', text, re.MULTILINE)[:1]
     kind = f'{platform.machine()} {able}'.encode()
-    jax.config.update('jax_compilation_cache_dir', str(pathlib.Path(
-        workdir, config.compiled, hashlib.sha256(kind).hexdigest()[:12]
-    ).absolute()))
+    jax.config.update(
+      'jax_compilation_cache_dir',
+      str(
+        pathlib.Path(
+          workdir, config.compiled, hashlib.sha256(kind).hexdigest()[:12]
+        ).absolute()
+      ),
+    )
 
 
 def _main(argv):

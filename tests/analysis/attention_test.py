@@ -15,14 +15,15 @@ PLAN = (True,)
 KINDS = MODEL.layout.fix(PLAN)
 # Places: t0 t1 v2 v3 v4 v5 t6 p7 a8 a9; then a row without an image.
 BATCH = rows.batch(('ttvvvvtpaa',), ('ttpa',))
-SHARES = rows.jit(
-    lambda params: attention.shares(MODEL, params, BATCH, KINDS))
+SHARES = rows.jit(lambda params: attention.shares(MODEL, params, BATCH, KINDS))
 
 
 def changed(params, **factors):
   """Parameters whose leaves of these names are multiplied."""
+
   def one(path, x):
     return x * factors.get(path[-1].key, 1)
+
   return jax.tree_util.tree_map_with_path(one, params)
 
 
@@ -36,12 +37,18 @@ def uniform():
 
 def test_uniform_attention_goes_where_tokens_are(uniform):
   text, own, cross = uniform[0, :, :3]
-  np.testing.assert_allclose(own, [
+  np.testing.assert_allclose(
+    own,
+    [
       np.mean([4 / 7, 4 / 8]),  # of t6 and p7
       np.mean([4 / 8, 4 / 9, 4 / 10]),  # of p7, a8, a9
-      np.mean([4 / 8, 4 / 9, 4 / 10])], rtol=1e-5)  # t0, t1, t6, p7
-  np.testing.assert_allclose(text, [0, 0, np.mean([1, 4 / 5, 4 / 6])],
-                             rtol=1e-5)
+      np.mean([4 / 8, 4 / 9, 4 / 10]),
+    ],
+    rtol=1e-5,
+  )  # t0, t1, t6, p7
+  np.testing.assert_allclose(
+    text, [0, 0, np.mean([1, 4 / 5, 4 / 6])], rtol=1e-5
+  )
   np.testing.assert_allclose(cross, [1, 1, text[2]], rtol=1e-5)
 
 
@@ -57,7 +64,9 @@ def test_what_is_taken_is_of_the_image_alone(uniform):
 
 def test_a_row_without_an_image_does_not_count(uniform):
   assert np.isnan(uniform[1]).all()
-  found, n = layerwise.means(uniform, ['a', 'b'], {'a': 'fine', 'b': 'coarse'}.get)
+  found, n = layerwise.means(
+    uniform, ['a', 'b'], {'a': 'fine', 'b': 'coarse'}.get
+  )
   np.testing.assert_array_equal(found['a'], uniform[0])
   np.testing.assert_array_equal(found['fine'], uniform[0])
   assert np.isnan(found['b']).all() and n == {'a': 1, 'b': 1}
@@ -66,11 +75,14 @@ def test_a_row_without_an_image_does_not_count(uniform):
 
 def test_layer_by_layer_is_the_model():
   """What is looked at is what the model computes."""
+
   def both(model, batch):
     *_, (_, stream, _) = layerwise.walk(model, batch, KINDS)
     return stream.text, model.hidden(batch, PLAN)
-  got, want = rows.jit(lambda params: MODEL.apply(
-      {'params': params}, BATCH, method=both))(rows.params(MODEL))
+
+  got, want = rows.jit(
+    lambda params: MODEL.apply({'params': params}, BATCH, method=both)
+  )(rows.params(MODEL))
   rows.close(got[0, :6], want[0, :6])
 
 

@@ -27,28 +27,40 @@ def song(x, y):
   np.fill_diagonal(k, 0)
   np.fill_diagonal(l, 0)
   n, one = len(k), np.ones(len(k))
-  return (np.trace(k @ l) + one @ k @ one * (one @ l @ one) / (n - 1) / (n - 2)
-          - 2 / (n - 2) * one @ k @ l @ one) / (n * (n - 3))
+  return (
+    np.trace(k @ l)
+    + one @ k @ one * (one @ l @ one) / (n - 1) / (n - 2)
+    - 2 / (n - 2) * one @ k @ l @ one
+  ) / (n * (n - 3))
 
 
 def test_the_same_and_the_turned_are_one_and_the_independent_zero():
   x = features(0)
-  terms = np.mean([HSIC(np.stack([a, turned(a), b]), ALL) for a, b in (
-      (x, features(1)), (features(2), features(3)), (features(4), features(5)),
-      (features(6), features(7)))], axis=0)
+  terms = np.mean(
+    [
+      HSIC(np.stack([a, turned(a), b]), ALL)
+      for a, b in (
+        (x, features(1)),
+        (features(2), features(3)),
+        (features(4), features(5)),
+        (features(6), features(7)),
+      )
+    ],
+    axis=0,
+  )
   found = cka.ratio(terms)
   np.testing.assert_allclose(found[:2, :2], 1, atol=1e-4)
   # The biased estimator would give 0.2 here.
-  np.testing.assert_allclose(found[2, :2], 0, atol=.03)
+  np.testing.assert_allclose(found[2, :2], 0, atol=0.03)
 
 
 def test_it_is_the_estimator_of_the_literature_and_padding_does_not_count():
-  x = np.stack([features(0), features(0) + features(1), features(2)**2])
+  x = np.stack([features(0), features(0) + features(1), features(2) ** 2])
   for there in (ALL, np.arange(64) % 3 > 0):
     want = [[song(a[there].astype(float), b[there]) for b in x] for a in x]
     np.testing.assert_allclose(
-        HSIC(np.where(there[:, None], x, 1e3), there), want, rtol=1e-3,
-        atol=1e-3)
+      HSIC(np.where(there[:, None], x, 1e3), there), want, rtol=1e-3, atol=1e-3
+    )
 
 
 def test_tokens_are_spread_over_the_image():
@@ -68,8 +80,11 @@ def test_only_self_layers_change_the_image():
   kept = model.clone(compute=decoder.Compute(last_visual=False))
   assert cka.changing(kept, plans.base(3)) == [None, 0, 1]
   batch = rows.batch(('tvvvvvvvtp',), ('tvvp',))
-  found = np.asarray(rows.jit(lambda params: cka.similarities(
-      model, params, batch, kinds, 6))(rows.params(model)))
+  found = np.asarray(
+    rows.jit(lambda params: cka.similarities(model, params, batch, kinds, 6))(
+      rows.params(model)
+    )
+  )
   assert found.shape == (2, 2, 2) and np.isnan(found[1]).all()
   one = cka.ratio(found[0])
   np.testing.assert_allclose(np.diagonal(one), 1, rtol=1e-6)

@@ -22,8 +22,9 @@ SUBJECT = run.Subject(MODEL, rows.params(MODEL), None, None)
 @functools.cache
 def program(layout):
   model = MODEL.clone(layout=layout)
-  return rows.jit(lambda params, batch: model.apply(
-      {'params': params}, batch, ())[0, :4])
+  return rows.jit(
+    lambda params, batch: model.apply({'params': params}, batch, ())[0, :4]
+  )
 
 
 def logits(kinds, layers, batch=BATCH, params=None):
@@ -33,7 +34,8 @@ def logits(kinds, layers, batch=BATCH, params=None):
 
 def test_nothing_dropped_is_the_model():
   want = rows.jit(lambda p: MODEL.apply({'params': p}, BATCH, None))(
-      SUBJECT.params)[0, :4]
+    SUBJECT.params
+  )[0, :4]
   rows.close(logits(plans.base(3), ()), want)
 
 
@@ -41,7 +43,8 @@ def test_all_dropped_is_blind():
   base = plans.base(3)
   assert np.abs(logits(base, ()) - logits(base, (), OTHER)).max() > 1e-3
   np.testing.assert_array_equal(
-      logits(base, range(3)), logits(base, range(3), OTHER))
+    logits(base, range(3)), logits(base, range(3), OTHER)
+  )
 
 
 def test_the_cross_layers_that_are_left_keep_their_weights():
@@ -57,7 +60,13 @@ def test_stretches_are_of_at_most_six_parts():
   assert drop.stretches([]) == []
   assert drop.stretches([4]) == [(4,)]
   assert drop.stretches([2, 3, 4]) == [
-      (2,), (3,), (4,), (2, 3), (3, 4), (2, 3, 4)]
+    (2,),
+    (3,),
+    (4,),
+    (2, 3),
+    (3, 4),
+    (2, 3, 4),
+  ]
   found = drop.stretches(range(24))
   assert len(found) == 21 and found[0] == (0, 1, 2, 3)
   assert found[-1] == tuple(range(24)) and len(set(found)) == 21
@@ -67,39 +76,56 @@ def test_accuracy_is_of_each_family_and_subset(tmp_path, monkeypatch):
   """Families answer rightly where the layer that they need still looks."""
 
   need = {'paper': 5, 'read': 2, 'same': 2}
+
   def answers(subject, stream, count, selection, folder, options, score):
     looks = subject.model.layout.indices(S)
-    return [dict(family=f, score=float(need[f] in looks or f == 'paper'))
-            for f in need for _ in range(2)]
+    return [
+      dict(family=f, score=float(need[f] in looks or f == 'paper'))
+      for f in need
+      for _ in range(2)
+    ]
+
   monkeypatch.setattr(run, 'answers', answers)
   monkeypatch.setattr(drop, 'PARTS', 3)
   suite = types.SimpleNamespace(group={'paper': 'coarse'}.get)
   subject = run.Subject(rows.tiny(plans.visor(6)), {}, None, suite)
-  found = drop.measure(subject, plans.Selection('base'), 6, tmp_path,
-                       types.SimpleNamespace(score='exact'))
+  found = drop.measure(
+    subject,
+    plans.Selection('base'),
+    6,
+    tmp_path,
+    types.SimpleNamespace(score='exact'),
+  )
   for layers, read in zip(found['dropped'], found['accuracy']['read']):
     assert read == float(2 not in layers)
-  assert found['accuracy']['paper'] == [1.] * len(found['dropped'])
+  assert found['accuracy']['paper'] == [1.0] * len(found['dropped'])
   assert found['constant'] == ['paper'] and found['correlation'] is None
 
 
 def test_families_that_respond_alike_are_one_cluster():
   """Two kinds of response, noise, and one family that the suite calls fine."""
   rng = np.random.default_rng(0)
-  late = np.array([1, 1, .9, .9, .8, .4])
-  early = np.array([1, .3, .2, .9, 1, 0])
-  noisy = lambda x: (x + .02 * rng.standard_normal(6)).tolist()
-  response = dict(a=noisy(early), b=noisy(late), c=noisy(early), d=noisy(late),
-                  e=noisy(late), f=[.5] * 6)
+  late = np.array([1, 1, 0.9, 0.9, 0.8, 0.4])
+  early = np.array([1, 0.3, 0.2, 0.9, 1, 0])
+  noisy = lambda x: (x + 0.02 * rng.standard_normal(6)).tolist()
+  response = dict(
+    a=noisy(early),
+    b=noisy(late),
+    c=noisy(early),
+    d=noisy(late),
+    e=noisy(late),
+    f=[0.5] * 6,
+  )
   groups = dict(a='fine', b='coarse', c='fine', d='coarse', e='fine', f='fine')
   found = clusters.compare(response, groups)
   assert found['constant'] == ['f'] and set(found['families']) == set('abcde')
   assert found['split'] == dict(
-      a='fine', c='fine', b='coarse', d='coarse', e='coarse')
-  assert found['agreement'] == .8
+    a='fine', c='fine', b='coarse', d='coarse', e='coarse'
+  )
+  assert found['agreement'] == 0.8
   correlation = dict(zip(found['families'], found['correlation']))
-  assert correlation['a'][found['families'].index('c')] > .95
-  assert correlation['a'][found['families'].index('b')] < .9
+  assert correlation['a'][found['families'].index('c')] > 0.95
+  assert correlation['a'][found['families'].index('b')] < 0.9
   few = {f: r[:3] for f, r in response.items()}
   assert clusters.compare(few, groups)['correlation'] is None
   # In the order of the leaves a cluster's families are neighbours.

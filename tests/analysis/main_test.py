@@ -30,8 +30,7 @@ def workdir(tmp_path):
   config = config_lib.default()
   config.model.size = 'digits'
   config.model.cross_layers, config.model.self_layers = (4,), (2, 3)
-  (tmp_path / 'config.json').write_text(
-      json.dumps(config_lib.identity(config)))
+  (tmp_path / 'config.json').write_text(json.dumps(config_lib.identity(config)))
   (tmp_path / 'search').mkdir()
   (tmp_path / 'search/plans.json').write_text(json.dumps(dict(viable=PLANS)))
   return tmp_path
@@ -41,19 +40,28 @@ def test_curves_are_the_cost_of_plans():
   size, layout = sizes.get('0.5b'), plans.visor(24)
   selections = plans.parse('base+max+min', layout)
   curves = lengths.curves(
-      size, layout, selections, grammar.parse('fastv+m3:2'), 60)
+    size, layout, selections, grammar.parse('fastv+m3:2'), 60
+  )
   found = lengths.measure([*curves, ('half', lambda n: n / 2)], (1485, 7371))
   assert list(found['curves']) == [
-      'base', 'max', 'min', 'fastv:2:0.5', 'm3:2', 'half']
+    'base',
+    'max',
+    'min',
+    'fastv:2:0.5',
+    'm3:2',
+    'half',
+  ]
   assert found['curves']['half'] == [742.5, 3685.5]
   want = flops.cost(size, layout, layout.min, 7371, 60).llm_prefill
   assert found['curves']['min'][1] == want
   base, most, least = (found['curves'][n] for n in ('base', 'max', 'min'))
   # The table of the paper's accounting: 2.7x and 23x, 2.9x and 91x.
-  np.testing.assert_allclose([base[0] / most[0], base[1] / most[1]],
-                             [2.7, 2.9], atol=.05)
-  np.testing.assert_allclose([base[0] / least[0], base[1] / least[1]],
-                             [23, 91], atol=.5)
+  np.testing.assert_allclose(
+    [base[0] / most[0], base[1] / most[1]], [2.7, 2.9], atol=0.05
+  )
+  np.testing.assert_allclose(
+    [base[0] / least[0], base[1] / least[1]], [23, 91], atol=0.5
+  )
   # The table of docs/rivals.md, of 384 x 384 pixels.
   np.testing.assert_allclose(found['curves']['fastv:2:0.5'][0], 652.5e9, 1e-3)
   np.testing.assert_allclose(found['curves']['m3:2'][0], 332.3e9, 1e-3)
@@ -66,8 +74,16 @@ def test_what_is_there_is_not_done_again(workdir, capsys):
   first, found = file.read_text(), json.loads(file.read_text())
   assert {'config', 'seed', 'versions', 'options'} <= found.keys()
   assert list(found['numbers']['curves']) == [
-      'base', 'min', 'max', 'visionzip:1/9', 'vispruner:1/9', 'm3:4', 'pack:2',
-      'fastv:2:0.5', 'pyramiddrop:0.5']
+    'base',
+    'min',
+    'max',
+    'visionzip:1/9',
+    'vispruner:1/9',
+    'm3:4',
+    'pack:2',
+    'fastv:2:0.5',
+    'pyramiddrop:0.5',
+  ]
   assert door.main(flags) == 0
   assert 'done before' in capsys.readouterr().out
   assert file.read_text() == first
@@ -81,9 +97,13 @@ def test_a_stage_that_is_not_there_is_named_and_others_go_on(workdir, capsys):
   assert (workdir / 'analysis/length.json').exists()
 
 
-@pytest.mark.parametrize('flags,why', [
+@pytest.mark.parametrize(
+  'flags,why',
+  [
     (['--only=atention'], 'analyses are attention, cka'),
-    (['--workdir=/nowhere'], 'names the folder of a run')])
+    (['--workdir=/nowhere'], 'names the folder of a run'),
+  ],
+)
 def test_a_wrong_flag_is_named(workdir, flags, why, capsys):
   assert door.main([f'--workdir={workdir}', *flags]) == 1
   assert why in capsys.readouterr().err
@@ -95,7 +115,8 @@ def test_questions_are_filled_up_with_repeats_that_do_not_count():
   found = list(layerwise.questions(subject, 6, 4, 'x'))
   assert [len(families) for families, _ in found] == [4, 2]
   assert found[1][0] == [
-      digits.Suite(0).question('test', i).turns[0].family for i in (4, 5)]
+    digits.Suite(0).question('test', i).turns[0].family for i in (4, 5)
+  ]
   assert len(found[1][1].tokens) == 4
   np.testing.assert_array_equal(found[1][1].tokens[1], found[1][1].tokens[2])
 
@@ -105,13 +126,15 @@ def test_both_routers_answer_the_same_questions(tmp_path, monkeypatch):
   labels = [dict(index=i, family='ab'[i % 2], label=0) for i in range(8)]
   (tmp_path / 'label').mkdir()
   (tmp_path / 'label/labels.jsonl').write_text(
-      ''.join(json.dumps(r) + '\n' for r in labels))
+    ''.join(json.dumps(r) + '\n' for r in labels)
+  )
   (tmp_path / 'search').mkdir()
   (tmp_path / 'search/plans.json').write_text(json.dumps(dict(viable=PLANS)))
   (tmp_path / 'policy').mkdir()
   calibration = lambda confidence: json.dumps(
-      dict(confidence=confidence, curve=[]))
-  (tmp_path / 'policy/calibration.json').write_text(calibration(.5))
+    dict(confidence=confidence, curve=[])
+  )
+  (tmp_path / 'policy/calibration.json').write_text(calibration(0.5))
   learned, calibrated = [], []
 
   def train(config, name, folder, mesh, suite, viable, labels, before):
@@ -120,12 +143,18 @@ def test_both_routers_answer_the_same_questions(tmp_path, monkeypatch):
   def calibrated_(subject, rows, folder, config):
     calibrated.extend(rows)
     (folder / 'policy').mkdir(parents=True)
-    (folder / 'policy/calibration.json').write_text(calibration(.75))
+    (folder / 'policy/calibration.json').write_text(calibration(0.75))
 
   def answers(subject, stream, count, selection, folder, options, score):
-    dear = lambda f: selection.plan or f == 'b' and subject.confidence == .75
-    return [dict(family=f, score=float(bool(dear(f)) or f == 'a'),
-                 llm_prefill_flops=10 if dear(f) else 5) for f in 'abab']
+    dear = lambda f: selection.plan or f == 'b' and subject.confidence == 0.75
+    return [
+      dict(
+        family=f,
+        score=float(bool(dear(f)) or f == 'a'),
+        llm_prefill_flops=10 if dear(f) else 5,
+      )
+      for f in 'abab'
+    ]
 
   monkeypatch.setattr(unseen.train, 'train', train)
   monkeypatch.setattr(calibrate, 'calibrate', calibrated_)
@@ -133,19 +162,21 @@ def test_both_routers_answer_the_same_questions(tmp_path, monkeypatch):
   suite = types.SimpleNamespace(group={'a': 'coarse', 'b': 'fine'}.get)
   model = types.SimpleNamespace(layout=plans.visor(6))
   subject = lambda stage, config, workdir, viable, confidence: run.Subject(
-      model, (), None, suite, viable, confidence)
+    model, (), None, suite, viable, confidence
+  )
   config = config_lib.default()
   measure = lambda without: unseen.measure(
-      subject, suite, None, config, tmp_path, tmp_path / 'unseen', without, 4)
+    subject, suite, None, config, tmp_path, tmp_path / 'unseen', without, 4
+  )
   found = measure(('b',))
   assert learned == [('policy', ('b',), [(i, 0) for i in (0, 2, 4)], tmp_path)]
   assert [r['family'] for r in calibrated] == ['a']
   assert config.policy.without == ()  # the caller's own is as it was
   a, b = found['families']
   assert (a['left_out'], b['left_out']) == (False, True)
-  assert b['ordinary'] == dict(accuracy=0., flops=5.)
-  assert b['without'] == b['max'] == dict(accuracy=1., flops=10.)
-  assert a['without'] == a['ordinary'] == dict(accuracy=1., flops=5.)
+  assert b['ordinary'] == dict(accuracy=0.0, flops=5.0)
+  assert b['without'] == b['max'] == dict(accuracy=1.0, flops=10.0)
+  assert a['without'] == a['ordinary'] == dict(accuracy=1.0, flops=5.0)
   assert unseen.some(tmp_path, suite.group) == ()  # one a group: none to spare
   # Where the run's own router is the one without, the ordinary one is trained.
   config.policy.without = ('b',)

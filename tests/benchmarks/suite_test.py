@@ -15,8 +15,11 @@ from visor_jax.benchmarks import table
 from visor_jax.data.processing import images
 from visor_jax.data.processing import text
 
-ORACLE = json.loads(gzip.decompress(
-    (pathlib.Path(__file__).parents[1] / 'eval/oracle.json.gz').read_bytes()))
+ORACLE = json.loads(
+  gzip.decompress(
+    (pathlib.Path(__file__).parents[1] / 'eval/oracle.json.gz').read_bytes()
+  )
+)
 PROMPT = dict(text=400, visual=110, tiles=37)
 COUNT = 8
 
@@ -43,8 +46,7 @@ def checkpoint(tmp_path_factory):
 
 
 def read(data, name, rules='rules'):
-  return benchmarks_data.open_questions(
-      table.BENCHMARKS[name], rules, data)
+  return benchmarks_data.open_questions(table.BENCHMARKS[name], rules, data)
 
 
 @pytest.mark.parametrize('name', list(hub.FILES))
@@ -53,7 +55,7 @@ def test_questions_are_read_as_the_hub_serves_them(data, name):
   assert len(found) == COUNT
   for number, fields in enumerate(asked(name)):
     raw = found[number]
-    turn, = raw.turns
+    (turn,) = raw.turns
     assert turn.question == ORACLE[name]['prompts'][number]
     assert json.loads(turn.answer) == {c: fields[c] for c in record.gold}
     want = [hub.image(number)['bytes']]
@@ -62,21 +64,25 @@ def test_questions_are_read_as_the_hub_serves_them(data, name):
     elif name == 'seedbench' and number % 2:
       want.append(hub.image(number + 1)['bytes'])
     elif name == 'mmmu':
-      want = [hub.image(number + i)['bytes']
-              for i in (1, 2)[:1 + ('<image 2>' in fields['question'])]]
+      want = [
+        hub.image(number + i)['bytes']
+        for i in (1, 2)[: 1 + ('<image 2>' in fields['question'])]
+      ]
     assert list(raw.images) == want
-    assert raw.sizes[0] == (40 + number % 2 if name == 'gqa' else
-                            40 + number + (name == 'mmmu'), 52)
+    assert raw.sizes[0] == (
+      40 + number % 2 if name == 'gqa' else 40 + number + (name == 'mmmu'),
+      52,
+    )
 
 
 def test_shards_hold_the_same_questions(data, tmp_path, capsys):
   names = '+'.join(hub.FILES)
-  assert not command.main(['--data', str(data), '--benchmarks', names,
-                           '--out', str(tmp_path)])
+  assert not command.main(
+    ['--data', str(data), '--benchmarks', names, '--out', str(tmp_path)]
+  )
   assert 'docvqa: 8 of 5349 questions' in capsys.readouterr().out
   for name in hub.FILES:
-    made, was = (read(d, name, table.scores.RULES)
-                 for d in (tmp_path, data))
+    made, was = (read(d, name, table.scores.RULES) for d in (tmp_path, data))
     assert [made[i] for i in range(COUNT)] == [was[i] for i in range(COUNT)]
   with pytest.raises(ValueError, match='shards are of mme by lmms.*not of mme'):
     read(tmp_path, 'mme', 'other rules')
@@ -85,12 +91,17 @@ def test_shards_hold_the_same_questions(data, tmp_path, capsys):
 def test_a_question_is_the_prompt_alone(data, checkpoint):
   record, tokenizer = table.BENCHMARKS['mmmu'], text.Tokenizer(checkpoint)
   suite = benchmarks_data.Suite(
-      record, read(data, 'mmmu'), tokenizer, images.read(checkpoint),
-      prompt=PROMPT, tokens=99)
+    record,
+    read(data, 'mmmu'),
+    tokenizer,
+    images.read(checkpoint),
+    prompt=PROMPT,
+    tokens=99,
+  )
   assert suite.answer_tokens == 99 and len(suite) == COUNT
   for number in range(COUNT):
     row, raw = suite.prompt('test', number)
-    turn, = raw.turns
+    (turn,) = raw.turns
     want = tokenizer.prompt(turn.question, len(raw.images))
     got = row['tokens'][row['text_segment'] == 1]
     np.testing.assert_array_equal(got, want.tokens)
@@ -102,25 +113,33 @@ def test_a_question_is_the_prompt_alone(data, checkpoint):
 def test_a_question_that_is_too_long_is_an_error(data, checkpoint):
   """The number would be another benchmark's without it."""
   suite = benchmarks_data.Suite(
-      table.BENCHMARKS['mmstar'], read(data, 'mmstar'),
-      text.Tokenizer(checkpoint), images.read(checkpoint),
-      prompt=PROMPT | dict(text=20), tokens=99)
-  with pytest.raises(ValueError, match='question 3 of mmstar: a row has 20 text'
-                     '.*data.prompt'):
+    table.BENCHMARKS['mmstar'],
+    read(data, 'mmstar'),
+    text.Tokenizer(checkpoint),
+    images.read(checkpoint),
+    prompt=PROMPT | dict(text=20),
+    tokens=99,
+  )
+  with pytest.raises(
+    ValueError, match='question 3 of mmstar: a row has 20 text.*data.prompt'
+  ):
     suite.prompt('test', 3)
 
 
 def test_what_is_missing_is_named(data, tmp_path):
   with pytest.raises(FileNotFoundError, match='pope has no test-.*eval.data'):
     read(data, 'pope')
-  hub.table(tmp_path / 'pope/data/test-00000-of-00001.parquet',
-            [dict(question='?', answer='yes')])
+  hub.table(
+    tmp_path / 'pope/data/test-00000-of-00001.parquet',
+    [dict(question='?', answer='yes')],
+  )
   with pytest.raises(ValueError, match='no column category, only question'):
     read(tmp_path, 'pope')
   hub.write(tmp_path, 'gqa', asked('gqa'))
   hub.table(
-      tmp_path / 'gqa/testdev_balanced_images/testdev-00000-of-00001.parquet',
-      [dict(id='n0', image=hub.image(0))])
+    tmp_path / 'gqa/testdev_balanced_images/testdev-00000-of-00001.parquet',
+    [dict(id='n0', image=hub.image(0))],
+  )
   found = read(tmp_path, 'gqa')
   assert found[0].images
   with pytest.raises(ValueError, match='gqa/1: missing image: imageId n1'):

@@ -19,19 +19,37 @@ SAID = json.loads(gzip.decompress(FILE.read_bytes()))
 NAMES = list(table.BENCHMARKS)
 # (ours, the harness's), scale: parts of a detail that it gives as metrics.
 METRICS = {
-    'chartqa': {'human': 'relaxed_human_split',
-                'augmented': 'relaxed_augmented_split'},
-    'pope': {'precision': 'pope_precision', 'recall': 'pope_recall',
-             'f1': 'pope_f1_score', 'yes_ratio': 'pope_yes_ratio'},
-    'mme': {'perception': 'mme_perception_score',
-            'cognition': 'mme_cognition_score'},
-    'seedbench': {'image': 'seed_image', 'video': 'seed_video',
-                  'all': 'seed_all'}}
-HEADLINE = {'mme': ('mme_perception_score', 2000),
-            'mmbench': ('gpt_eval_score', 100), 'mmstar': ('average', 1),
-            'pope': ('pope_accuracy', 1), 'seedbench': ('seed_image', 1),
-            'mmmu': ('mmmu_acc', 1), 'chartqa': ('relaxed_overall', 1),
-            'docvqa': ('anls', 1), 'infovqa': ('anls', 1)}
+  'chartqa': {
+    'human': 'relaxed_human_split',
+    'augmented': 'relaxed_augmented_split',
+  },
+  'pope': {
+    'precision': 'pope_precision',
+    'recall': 'pope_recall',
+    'f1': 'pope_f1_score',
+    'yes_ratio': 'pope_yes_ratio',
+  },
+  'mme': {
+    'perception': 'mme_perception_score',
+    'cognition': 'mme_cognition_score',
+  },
+  'seedbench': {
+    'image': 'seed_image',
+    'video': 'seed_video',
+    'all': 'seed_all',
+  },
+}
+HEADLINE = {
+  'mme': ('mme_perception_score', 2000),
+  'mmbench': ('gpt_eval_score', 100),
+  'mmstar': ('average', 1),
+  'pope': ('pope_accuracy', 1),
+  'seedbench': ('seed_image', 1),
+  'mmmu': ('mmmu_acc', 1),
+  'chartqa': ('relaxed_overall', 1),
+  'docvqa': ('anls', 1),
+  'infovqa': ('anls', 1),
+}
 
 
 def rows(name, number):
@@ -39,8 +57,13 @@ def rows(name, number):
   record, out = table.BENCHMARKS[name], []
   for fields, answers in SAID[name]['asked']:
     key = record.key(fields)
-    out.append(dict(gold=key, answer=answers[number],
-                    score=record.rate(answers[number], key)))
+    out.append(
+      dict(
+        gold=key,
+        answer=answers[number],
+        score=record.rate(answers[number], key),
+      )
+    )
   return out
 
 
@@ -103,7 +126,7 @@ def test_the_oracle_says_something():
   """Neither all right nor all wrong."""
   for name in NAMES:
     mean = sum(map(sum, SAID[name]['scores'])) / 2400
-    assert .15 < mean < .85, (name, mean)
+    assert 0.15 < mean < 0.85, (name, mean)
 
 
 def test_rows_say_by_which_rules_and_whether_a_judge_was_asked():
@@ -119,12 +142,17 @@ def test_rows_say_by_which_rules_and_whether_a_judge_was_asked():
 def test_an_answer_of_mmmu_without_a_letter_is_drawn_for_its_question():
   """The same in any order and any batch, unlike the harness's."""
   record = table.BENCHMARKS['mmmu']
-  fields = dict(question_type='multiple-choice', options="['x', 'y', 'z']",
-                answer='B')
-  drawn = [record.rate('?', record.key(fields | dict(id=f'v_Art_{i}')))
-           for i in range(60)]
-  assert drawn == [record.rate('?', record.key(fields | dict(id=f'v_Art_{i}')))
-                   for i in range(60)]
+  fields = dict(
+    question_type='multiple-choice', options="['x', 'y', 'z']", answer='B'
+  )
+  drawn = [
+    record.rate('?', record.key(fields | dict(id=f'v_Art_{i}')))
+    for i in range(60)
+  ]
+  assert drawn == [
+    record.rate('?', record.key(fields | dict(id=f'v_Art_{i}')))
+    for i in range(60)
+  ]
   assert 8 < sum(drawn) < 32
 
 
@@ -137,9 +165,17 @@ def test_pairs_of_mme_that_are_not_whole_are_left_out_and_counted():
   assert whole['detail'] == cut['detail']
 
 
-@pytest.mark.parametrize('text,count', [
-    ('all', 15), ('hard', 5), ('easy', 10), ('mme', 1), ('mme+hard', 6),
-    ('hard+docvqa', 5)])
+@pytest.mark.parametrize(
+  'text,count',
+  [
+    ('all', 15),
+    ('hard', 5),
+    ('easy', 10),
+    ('mme', 1),
+    ('mme+hard', 6),
+    ('hard+docvqa', 5),
+  ],
+)
 def test_benchmarks_are_named(text, count):
   assert len(table.named(text)) == count
 

@@ -45,10 +45,12 @@ def start(config):
   """Parameters as a run that starts from the checkpoint has them."""
   model = step_lib.model(config)
   vision = model.size.vision
-  one = packing.stack([packing.row([], packing.Shape(
-      4, 9, 1, 1, vision.tile, vision.patches))])
+  one = packing.stack(
+    [packing.row([], packing.Shape(4, 9, 1, 1, vision.tile, vision.patches))]
+  )
   make, shapes, shardings = step_lib.init(
-      model, 0, one, mesh_lib.make(devices=jax.devices()[:1]))
+    model, 0, one, mesh_lib.make(devices=jax.devices()[:1])
+  )
   return loop._imported(config, shapes, shardings, make)
 
 
@@ -57,9 +59,12 @@ def workdir(config, start, tmp_path_factory):
   """What a run leaves whose policy stage is done; its weights are noise."""
   folder = tmp_path_factory.mktemp('run')
   rng = np.random.default_rng(0)
-  flat = {path: x if path.startswith('vision') else
-          x + .1 * rng.standard_normal(x.shape).astype('float32')
-          for path, x in param_paths.flatten(start).items()}
+  flat = {
+    path: x
+    if path.startswith('vision')
+    else x + 0.1 * rng.standard_normal(x.shape).astype('float32')
+    for path, x in param_paths.flatten(start).items()
+  }
   write = lambda name, found: (folder / name).write_text(json.dumps(found))
   write('config.json', config_lib.identity(config))
   for stage in ('cross', 'policy'):
@@ -68,9 +73,16 @@ def workdir(config, start, tmp_path_factory):
       saved.wait()
   (folder / 'search').mkdir()
   write('search/plans.json', dict(viable=[[0, 0], [1, 0], [1, 1]]))
-  write('policy/calibration.json', dict(confidence=.6, curve=[
-      dict(confidence=c, share=s, accuracy=s, flops=9)
-      for c, s in ((0, .3), (.5, .6), (1, 1.1))]))
+  write(
+    'policy/calibration.json',
+    dict(
+      confidence=0.6,
+      curve=[
+        dict(confidence=c, share=s, accuracy=s, flops=9)
+        for c, s in ((0, 0.3), (0.5, 0.6), (1, 1.1))
+      ],
+    ),
+  )
   return folder
 
 
@@ -82,8 +94,9 @@ def test_training_starts_from_the_checkpoint(start, imported):
   assert {str(x.dtype) for x in source.values()} == {'bfloat16'}
   for path, x in source.items():
     np.testing.assert_array_equal(flat[path], x.astype('float32'), path)
-  own = {p.split('/')[0] + '/' + p.split('/')[1] for p in flat if (
-      p not in source)}
+  own = {
+    p.split('/')[0] + '/' + p.split('/')[1] for p in flat if (p not in source)
+  }
   assert own >= {'llm/cross', 'router/token'}
   assert not flat['llm/cross/out'].any() and flat['llm/cross/query'].any()
 
@@ -99,7 +112,7 @@ def test_a_run_is_asked_with_its_router(workdir):
   """And answers as its export does, which transformers' files went with."""
   image, prompt = llava.picture(45, 62), 'What is the colour of the car?'
   model = visor_jax.load(workdir)
-  assert model.trained == ('cross', 'router') and model.confidence == .6
+  assert model.trained == ('cross', 'router') and model.confidence == 0.6
   got = model.generate([image], prompt, max_new_tokens=6)
   assert got.selector == 'router' and got.plan in model.viable
   again = workdir / 'hf'
@@ -107,10 +120,14 @@ def test_a_run_is_asked_with_its_router(workdir):
   back = visor_jax.load(again)
   # bfloat16 is what the export has; a near tie may fall the other way.
   a, b = (m.logits([image], prompt, 'max') for m in (model, back))
-  assert np.abs(a - b).max() < .1 * np.abs(a).max()
-  assert model.curve == ((0, .3, .3), (.5, .6, .6), (1, 1.1, 1.1))
+  assert np.abs(a - b).max() < 0.1 * np.abs(a).max()
+  assert model.curve == ((0, 0.3, 0.3), (0.5, 0.6, 0.6), (1, 1.1, 1.1))
   assert (back.viable, back.confidence, back.trained, back.curve) == (
-      model.viable, model.confidence, model.trained, model.curve)
+    model.viable,
+    model.confidence,
+    model.trained,
+    model.curve,
+  )
 
 
 def test_the_last_finished_stage_counts(workdir, tmp_path):
@@ -123,8 +140,7 @@ def test_the_last_finished_stage_counts(workdir, tmp_path):
 
 
 def test_a_run_without_a_result_says_so(config, tmp_path):
-  (tmp_path / 'config.json').write_text(
-      json.dumps(config_lib.identity(config)))
+  (tmp_path / 'config.json').write_text(json.dumps(config_lib.identity(config)))
   assert run.is_run(tmp_path)
   with pytest.raises(ValueError, match='no training stage is finished'):
     reader.read(tmp_path)

@@ -19,13 +19,14 @@ from visor_jax.checkpoint import manifest
 from visor_jax.checkpoint import store
 from visor_jax.runtime import preempt
 
-PARAMS = {'llm': {'w': jnp.arange(300.).reshape(3, 100)}, 'b': jnp.ones(5)}
-OPT = ({'llm/w': jnp.full((3, 100), .1), 'b': jnp.zeros(5)}, jnp.int32(7))
+PARAMS = {'llm': {'w': jnp.arange(300.0).reshape(3, 100)}, 'b': jnp.ones(5)}
+OPT = ({'llm/w': jnp.full((3, 100), 0.1), 'b': jnp.zeros(5)}, jnp.int32(7))
 
 
 def like(tree):
-  return jax.tree.map(lambda x: jax.ShapeDtypeStruct(
-      x.shape, x.dtype, sharding=x.sharding), tree)
+  return jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree
+  )
 
 
 def write(folder, *steps, keep=2):
@@ -58,7 +59,8 @@ def made(tmp_path_factory):
 def stage(made, tmp_path):
   """Its checkpoints, a copy to harm."""
   return pathlib.Path(shutil.copytree(made, tmp_path / 'run')) / (
-      'base/checkpoints')
+    'base/checkpoints'
+  )
 
 
 def files(path):
@@ -75,8 +77,11 @@ def test_what_comes_back_is_what_was_saved(stage):
   assert [p.name for p in sorted(stage.iterdir())] == ['4', '8']
   assert resume(stage) == 8
   params, opt = restored(stage, 8)
-  jax.tree.map(np.testing.assert_array_equal, (params, opt),
-               (jax.tree.map(lambda x: x + 8, PARAMS), OPT))
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    (params, opt),
+    (jax.tree.map(lambda x: x + 8, PARAMS), OPT),
+  )
 
 
 def cut(path):
@@ -92,7 +97,8 @@ def test_harm_to_any_file_of_the_newest_is_seen(harm, stage, capsys):
     assert resume(stage) == 4, file
     said = capsys.readouterr().out
     assert str(stage / '8') in said and (
-        str(file.relative_to(stage / '8')) in said), said
+      str(file.relative_to(stage / '8')) in said
+    ), said
     file.write_bytes(data)
   assert resume(stage) == 8 and not capsys.readouterr().out
 
@@ -111,15 +117,19 @@ def test_no_byte_of_a_manifest_can_change_unseen(stage):
   for at in {*range(0, size, 29), *range(size - 5, size)}:
     flip(path, at)
     assert manifest.faults(stage / '8') == [
-        f'{path.name}: its bytes are not those that were written'], at
+      f'{path.name}: its bytes are not those that were written'
+    ], at
     flip(path, at)
 
 
 def test_sha256sum_says_the_same(stage):
   """A checkpoint can be checked where there is no visor_jax."""
   check = lambda: subprocess.run(
-      ['sha256sum', '--check', '--quiet', manifest.name(0)], cwd=stage / '8',
-      capture_output=True, text=True)
+    ['sha256sum', '--check', '--quiet', manifest.name(0)],
+    cwd=stage / '8',
+    capture_output=True,
+    text=True,
+  )
   assert check().returncode == 0 and not check().stderr
   flip(stage / '8/params/_METADATA')
   assert 'params/_METADATA: FAILED' in check().stdout
@@ -131,11 +141,15 @@ def test_a_file_that_nobody_wrote_is_seen(stage):
 
 
 def test_killed_before_the_hashes_a_checkpoint_does_not_count(
-    stage, capsys, monkeypatch):
+  stage, capsys, monkeypatch
+):
   """Orbax has finished it by then; the older ones must still be there."""
   with monkeypatch.context() as m:
-    m.setattr(store.Checkpoints, '_seal',
-              lambda self, step: self._writer.wait_until_finished())
+    m.setattr(
+      store.Checkpoints,
+      '_seal',
+      lambda self, step: self._writer.wait_until_finished(),
+    )
     write(stage, 12, keep=1)
   assert resume(stage) == 8
   assert f'{stage}/12 is not good:\n  unfinished' in capsys.readouterr().out
@@ -149,7 +163,8 @@ def test_every_process_answers_for_what_it_wrote(stage):
   (path / 'process_1.sha256.part').write_text('being written')
   (path / manifest.name(0)).write_text(manifest.text(path, 0, 2))
   assert not manifest.finished(path) and manifest.faults(path) == [
-      'unfinished: there is no process_1.sha256']
+    'unfinished: there is no process_1.sha256'
+  ]
   (path / 'process_1.sha256.part').unlink()
   theirs = manifest.text(path, 1, 2)
   (path / manifest.name(1)).write_text(theirs)
@@ -167,9 +182,15 @@ def test_killed_in_its_first_save_a_run_starts_afresh(stage, capsys):
   assert resume(stage) == 0 and 'unfinished' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('first,second', [
-    ('params/_METADATA', 'params/_METADATA'), (manifest.name(0),) * 2,
-    (manifest.name(0), 'opt/_METADATA'), (None, 'opt/_METADATA')])
+@pytest.mark.parametrize(
+  'first,second',
+  [
+    ('params/_METADATA', 'params/_METADATA'),
+    (manifest.name(0),) * 2,
+    (manifest.name(0), 'opt/_METADATA'),
+    (None, 'opt/_METADATA'),
+  ],
+)
 def test_bad_ones_alone_are_not_forgotten(stage, first, second):
   """To start afresh would throw a run away and say nothing."""
   if first:
@@ -206,8 +227,9 @@ def test_parameters_alone(tmp_path):
   assert __main__.main(['verify', str(tmp_path)]) == 0
 
 
-@pytest.mark.parametrize('what', ['', 'base', 'base/checkpoints',
-                                  'base/checkpoints/8'])
+@pytest.mark.parametrize(
+  'what', ['', 'base', 'base/checkpoints', 'base/checkpoints/8']
+)
 def test_the_command_checks_all_that_lies_beneath(what, stage, capsys):
   workdir = stage.parents[1]
   verify = lambda: __main__.main(['verify', str(workdir / what)])
@@ -217,7 +239,8 @@ def test_the_command_checks_all_that_lies_beneath(what, stage, capsys):
   assert verify() == 1
   said = capsys.readouterr().out
   assert 'params/_METADATA' in said and (
-      (f'{stage}/4: good' in said) == (what != 'base/checkpoints/8'))
+    (f'{stage}/4: good' in said) == (what != 'base/checkpoints/8')
+  )
   shutil.rmtree(stage / '8')
   shutil.rmtree(stage / '4')
   assert verify() == 1  # nothing is not good
@@ -240,19 +263,31 @@ def test_two_processes_save_as_one(tmp_path):
 
   Harm to what one wrote is known to both, and so is a signal to one.
   """
-  script, folder = pathlib.Path(__file__).with_name('two_checkpoints.py'), (
-      tmp_path / 'checkpoints')
+  script, folder = (
+    pathlib.Path(__file__).with_name('two_checkpoints.py'),
+    (tmp_path / 'checkpoints'),
+  )
   with socket.create_server(('127.0.0.1', 0)) as free:
     address = f'127.0.0.1:{free.getsockname()[1]}'
-  running = [subprocess.Popen(
-      [sys.executable, script, folder], text=True, stdout=subprocess.PIPE,
-      env=os.environ | dict(
-          JAX_COORDINATOR_ADDRESS=address, JAX_PLATFORMS='cpu',
-          JAX_NUM_CPU_DEVICES='2', JAX_NUM_PROCESSES='2',
-          JAX_PROCESS_ID=str(index))) for index in range(2)]
+  running = [
+    subprocess.Popen(
+      [sys.executable, script, folder],
+      text=True,
+      stdout=subprocess.PIPE,
+      env=os.environ
+      | dict(
+        JAX_COORDINATOR_ADDRESS=address,
+        JAX_PLATFORMS='cpu',
+        JAX_NUM_CPU_DEVICES='2',
+        JAX_NUM_PROCESSES='2',
+        JAX_PROCESS_ID=str(index),
+      ),
+    )
+    for index in range(2)
+  ]
   while not all((tmp_path / f'ready{i}').exists() for i in range(2)):
     assert all(process.poll() is None for process in running)
-    time.sleep(.1)
+    time.sleep(0.1)
   running[1].terminate()
   out = [process.communicate(timeout=120)[0] for process in running]
   assert [process.returncode for process in running] == [preempt.EXIT] * 2

@@ -11,39 +11,72 @@ from visor_jax.spec import sizes
 
 # As on the hub: keys that have their defaults are left out.
 PUBLISHED = {
-    '0.5b': dict(
-        model_type='llava_onevision',
-        architectures=['LlavaOnevisionForConditionalGeneration'],
-        tie_word_embeddings=False, vision_feature_layer=-1,
-        text_config=dict(
-            model_type='qwen2', hidden_size=896, intermediate_size=4864,
-            num_hidden_layers=24, num_attention_heads=14,
-            num_key_value_heads=2, rope_theta=1000000.0,
-            tie_word_embeddings=True, vocab_size=152000),
-        vision_config=dict(
-            model_type='siglip_vision_model', hidden_size=1152,
-            intermediate_size=4304, num_attention_heads=16,
-            num_hidden_layers=26, image_size=384, patch_size=14,
-            vision_use_head=False)),
-    '7b': dict(
-        model_type='llava_onevision',
-        architectures=['LlavaOnevisionForConditionalGeneration'],
-        text_config=dict(
-            model_type='qwen2', hidden_size=3584, intermediate_size=18944,
-            num_hidden_layers=28, num_attention_heads=28,
-            num_key_value_heads=4, rope_theta=1000000.0, vocab_size=152000)),
+  '0.5b': dict(
+    model_type='llava_onevision',
+    architectures=['LlavaOnevisionForConditionalGeneration'],
+    tie_word_embeddings=False,
+    vision_feature_layer=-1,
+    text_config=dict(
+      model_type='qwen2',
+      hidden_size=896,
+      intermediate_size=4864,
+      num_hidden_layers=24,
+      num_attention_heads=14,
+      num_key_value_heads=2,
+      rope_theta=1000000.0,
+      tie_word_embeddings=True,
+      vocab_size=152000,
+    ),
+    vision_config=dict(
+      model_type='siglip_vision_model',
+      hidden_size=1152,
+      intermediate_size=4304,
+      num_attention_heads=16,
+      num_hidden_layers=26,
+      image_size=384,
+      patch_size=14,
+      vision_use_head=False,
+    ),
+  ),
+  '7b': dict(
+    model_type='llava_onevision',
+    architectures=['LlavaOnevisionForConditionalGeneration'],
+    text_config=dict(
+      model_type='qwen2',
+      hidden_size=3584,
+      intermediate_size=18944,
+      num_hidden_layers=28,
+      num_attention_heads=28,
+      num_key_value_heads=4,
+      rope_theta=1000000.0,
+      vocab_size=152000,
+    ),
+  ),
 }
 ORIGINAL = dict(
-    architectures=['LlavaQwenForCausalLM'], model_type='llava',
-    hidden_size=896, intermediate_size=4864, num_hidden_layers=24,
-    num_attention_heads=14, num_key_value_heads=2, rope_theta=1000000.0,
-    rms_norm_eps=1e-6, tie_word_embeddings=True, vocab_size=152000,
-    hidden_act='silu', use_sliding_window=False, rope_scaling=None,
-    max_position_embeddings=32768, image_aspect_ratio='anyres_max_9',
-    image_grid_pinpoints='(1x1),(1x2),(6x5),(6x6)', mm_hidden_size=1152,
-    mm_patch_merge_type='spatial_unpad', mm_projector_type='mlp2x_gelu',
-    mm_vision_select_layer=-2,
-    mm_vision_tower='google/siglip-so400m-patch14-384')
+  architectures=['LlavaQwenForCausalLM'],
+  model_type='llava',
+  hidden_size=896,
+  intermediate_size=4864,
+  num_hidden_layers=24,
+  num_attention_heads=14,
+  num_key_value_heads=2,
+  rope_theta=1000000.0,
+  rms_norm_eps=1e-6,
+  tie_word_embeddings=True,
+  vocab_size=152000,
+  hidden_act='silu',
+  use_sliding_window=False,
+  rope_scaling=None,
+  max_position_embeddings=32768,
+  image_aspect_ratio='anyres_max_9',
+  image_grid_pinpoints='(1x1),(1x2),(6x5),(6x6)',
+  mm_hidden_size=1152,
+  mm_patch_merge_type='spatial_unpad',
+  mm_projector_type='mlp2x_gelu',
+  mm_vision_select_layer=-2,
+  mm_vision_tower='google/siglip-so400m-patch14-384',
+)
 
 
 def read(folder, found, **files):
@@ -59,14 +92,28 @@ def by_transformers(found) -> tuple:
   heads = t.num_attention_heads
   depth = range(v.num_hidden_layers + 1)[c.vision_feature_layer]
   return sizes.Size(
-      sizes.Vision(v.hidden_size, depth, v.num_attention_heads,
-                   v.intermediate_size, (v.image_size,) * 2, v.patch_size,
-                   v.layer_norm_eps),
-      sizes.Language(
-          t.hidden_size, t.num_hidden_layers, heads, t.num_key_value_heads,
-          getattr(t, 'head_dim', None) or t.hidden_size // heads,
-          t.intermediate_size, t.vocab_size, c.tie_word_embeddings,
-          t.rope_parameters['rope_theta'], t.rms_norm_eps)), v.num_hidden_layers
+    sizes.Vision(
+      v.hidden_size,
+      depth,
+      v.num_attention_heads,
+      v.intermediate_size,
+      (v.image_size,) * 2,
+      v.patch_size,
+      v.layer_norm_eps,
+    ),
+    sizes.Language(
+      t.hidden_size,
+      t.num_hidden_layers,
+      heads,
+      t.num_key_value_heads,
+      getattr(t, 'head_dim', None) or t.hidden_size // heads,
+      t.intermediate_size,
+      t.vocab_size,
+      c.tie_word_embeddings,
+      t.rope_parameters['rope_theta'],
+      t.rms_norm_eps,
+    ),
+  ), v.num_hidden_layers
 
 
 @pytest.mark.parametrize('name', PUBLISHED)
@@ -78,22 +125,33 @@ def test_the_published_checkpoints_have_our_sizes(tmp_path, name):
   assert (found.size, 26) == by_transformers(PUBLISHED[name])
 
 
-@pytest.mark.parametrize('change', [
+@pytest.mark.parametrize(
+  'change',
+  [
     {},
     dict(text_config=dict(num_key_value_heads=None, num_attention_heads=8)),
-    dict(text_config=dict(head_dim=96), vision_config=dict(layer_norm_eps=1.)),
+    dict(text_config=dict(head_dim=96), vision_config=dict(layer_norm_eps=1.0)),
     dict(text_config=dict(rope_theta=5e5, rms_norm_eps=1e-5)),
-    dict(text_config=dict(rope_parameters=dict(
-        rope_theta=7e5, rope_type='default'), vocab_size=12)),
-    dict(vision_feature_layer=-2), dict(vision_feature_layer=3),
+    dict(
+      text_config=dict(
+        rope_parameters=dict(rope_theta=7e5, rope_type='default'), vocab_size=12
+      )
+    ),
+    dict(vision_feature_layer=-2),
+    dict(vision_feature_layer=3),
     dict(vision_config=dict(image_size=30, patch_size=14, hidden_size=36)),
     dict(tie_word_embeddings=True),
-    dict(text_config=None, vision_config=None)])
+    dict(text_config=None, vision_config=None),
+  ],
+)
 def test_keys_that_are_left_out_have_the_defaults_of_transformers(
-    tmp_path, change):
+  tmp_path, change
+):
   found = dict(change, model_type='llava_onevision')
-  for part, kind in (('text_config', 'qwen2'),
-                     ('vision_config', 'siglip_vision_model')):
+  for part, kind in (
+    ('text_config', 'qwen2'),
+    ('vision_config', 'siglip_vision_model'),
+  ):
     if found.get(part):
       found[part] = dict(found[part], model_type=kind)
   known = read(tmp_path, found)
@@ -119,15 +177,21 @@ def test_an_original(tmp_path):
   assert (found.size, 26) == by_transformers(found.config)
   made = transformers.LlavaOnevisionConfig(**found.config)
   assert made.image_grid_pinpoints == (
-      transformers.LlavaOnevisionConfig().image_grid_pinpoints)
+    transformers.LlavaOnevisionConfig().image_grid_pinpoints
+  )
   assert made.vision_aspect_ratio == 'anyres_max_9'
 
 
 def test_canvases_of_an_original(tmp_path):
   """Pairs are width, height there, and height, width with transformers."""
-  found = read(tmp_path, dict(
-      ORIGINAL, image_aspect_ratio='anyres',
-      image_grid_pinpoints='[(384, 768), (1152, 384)]')).config
+  found = read(
+    tmp_path,
+    dict(
+      ORIGINAL,
+      image_aspect_ratio='anyres',
+      image_grid_pinpoints='[(384, 768), (1152, 384)]',
+    ),
+  ).config
   assert found['image_grid_pinpoints'] == [[768, 384], [384, 1152]]
   assert found['vision_aspect_ratio'] == 'anyres_max_9'
 
@@ -139,9 +203,12 @@ def test_pixels_as_the_processor_says(tmp_path):
   assert pixels(read(tmp_path, PUBLISHED['7b'])) == (0.5, 0.5)
   nested = dict(image_processor=three(0.1, 0.2))
   assert pixels(read(tmp_path, PUBLISHED['7b'], processor_config=nested)) == (
-      0.1, 0.2)
-  assert pixels(read(tmp_path, PUBLISHED['7b'],
-                     preprocessor_config=three(0.3, 0.4))) == (0.3, 0.4)
+    0.1,
+    0.2,
+  )
+  assert pixels(
+    read(tmp_path, PUBLISHED['7b'], preprocessor_config=three(0.3, 0.4))
+  ) == (0.3, 0.4)
   clip = dict(image_mean=[0.48, 0.46, 0.41], image_std=[0.27, 0.26, 0.28])
   with pytest.raises(ValueError, match='one value for all colours'):
     read(tmp_path, PUBLISHED['7b'], preprocessor_config=clip)
@@ -149,11 +216,14 @@ def test_pixels_as_the_processor_says(tmp_path):
 
 def changed(found, path, value):
   key, _, rest = path.partition('.')
-  return dict(found, **{key: changed(found.get(key, {}), rest, value)
-                        if rest else value})
+  return dict(
+    found, **{key: changed(found.get(key, {}), rest, value) if rest else value}
+  )
 
 
-@pytest.mark.parametrize('path,value,why', [
+@pytest.mark.parametrize(
+  'path,value,why',
+  [
     ('model_type', 'llava_next', 'LlavaOnevisionForConditionalGeneration and'),
     ('model_type', 'qwen2_vl', "model_type 'qwen2_vl'"),
     ('text_config.model_type', 'qwen3', "text_config.model_type is 'qwen3'"),
@@ -164,19 +234,25 @@ def changed(found, path, value):
     ('vision_feature_select_strategy', 'default', "has 'full'"),
     ('vision_feature_layer', [-1, -2], r'vision_feature_layer is \[-1, -2\]'),
     ('vision_feature_layer', -28, 'one of the outputs of 26 layers'),
-    ('text_config.rope_scaling', dict(type='yarn', factor=4.), "type 'yarn'"),
-    ('text_config.rope_parameters', dict(rope_type='linear'), 'linear')])
+    ('text_config.rope_scaling', dict(type='yarn', factor=4.0), "type 'yarn'"),
+    ('text_config.rope_parameters', dict(rope_type='linear'), 'linear'),
+  ],
+)
 def test_another_architecture_is_an_error(tmp_path, path, value, why):
   with pytest.raises(ValueError, match=why) as e:
     read(tmp_path, changed(PUBLISHED['0.5b'], path, value))
   assert 'config.json' in str(e.value)
 
 
-@pytest.mark.parametrize('key,value,why', [
+@pytest.mark.parametrize(
+  'key,value,why',
+  [
     ('mm_vision_tower', 'openai/clip-vit-large-patch14', 'known are'),
     ('mm_projector_type', 'linear', "has 'mlp2x_gelu'"),
     ('mm_patch_merge_type', 'flat', "has 'spatial_unpad'"),
-    ('architectures', ['LlavaLlamaForCausalLM'], 'what can be imported is')])
+    ('architectures', ['LlavaLlamaForCausalLM'], 'what can be imported is'),
+  ],
+)
 def test_another_original_is_an_error(tmp_path, key, value, why):
   with pytest.raises(ValueError, match=why):
     read(tmp_path, dict(ORIGINAL, **{key: value}))

@@ -13,38 +13,54 @@ from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
 
 TINY = sizes.Size(
-    sizes.Vision(24, 2, 3, 36, tile=(20, 20), patch=6),
-    sizes.Language(32, 3, 4, 2, 12, 44, vocabulary=160))
-UNTIED = sizes.Size(TINY.vision, sizes.Language(
-    32, 3, 4, 2, 12, 44, vocabulary=160, tied=False))
+  sizes.Vision(24, 2, 3, 36, tile=(20, 20), patch=6),
+  sizes.Language(32, 3, 4, 2, 12, 44, vocabulary=160),
+)
+UNTIED = sizes.Size(
+  TINY.vision, sizes.Language(32, 3, 4, 2, 12, 44, vocabulary=160, tied=False)
+)
 
 
-@pytest.mark.parametrize('size', [
-    TINY, UNTIED, *(sizes.get(s) for s in ('0.5b', '1.5b', '7b'))])
+@pytest.mark.parametrize(
+  'size', [TINY, UNTIED, *(sizes.get(s) for s in ('0.5b', '1.5b', '7b'))]
+)
 def test_the_table_is_the_model(size):
   """Every parameter of the base, no other, in its shape."""
   int32 = lambda *shape: np.zeros(shape, np.int32)
   tiles = np.zeros((1, 1, *size.vision.tile, 3), np.uint8)
   batch = batch_lib.Batch(
-      int32(1, 2), int32(1, 2), int32(1, 2), np.zeros((1, 2), bool),
-      int32(1, 1), int32(1, 1), tiles, int32(1, 1, 1),
-      np.zeros((1, 1, 1), np.float32), int32(1, 1), int32(1, 1))
+    int32(1, 2),
+    int32(1, 2),
+    int32(1, 2),
+    np.zeros((1, 2), bool),
+    int32(1, 1),
+    int32(1, 1),
+    tiles,
+    int32(1, 1, 1),
+    np.zeros((1, 1, 1), np.float32),
+    int32(1, 1),
+    int32(1, 1),
+  )
   model = visor.Visor(size, plans.base(size.language.depth))
   tree = jax.eval_shape(lambda: model.init(jax.random.key(0), batch, None))
   flat = param_paths.flatten(tree['params'])
   assert names.shapes(size) == {
-      path: x.unbox().shape for path, x in flat.items()}
+    path: x.unbox().shape for path, x in flat.items()
+  }
   for path in flat:  # what is stacked says so
     assert names.stacked(path) == (
-        names.shapes(size)[path] != next(
-            h.own_shape for h in names.homes(size).values() if h.path == path))
+      names.shapes(size)[path]
+      != next(h.own_shape for h in names.homes(size).values() if h.path == path)
+    )
 
 
 def test_the_table_is_their_model():
   """Every tensor that a model of theirs has is used, or known to be unused."""
   model = llava_weights.build(tied=False)
-  theirs = {names.written(name): tuple(t.shape)
-            for name, t in model.state_dict().items()}
+  theirs = {
+    names.written(name): tuple(t.shape)
+    for name, t in model.state_dict().items()
+  }
   homes = names.homes(UNTIED)
   used = {n: s for n, s in theirs.items() if not names.unused(n, UNTIED, 2)}
   assert used == {name: home.shape for name, home in homes.items()}
@@ -54,9 +70,13 @@ def test_the_table_is_their_model():
 
 @pytest.mark.parametrize('spelling', llava_weights.SPELLINGS)
 def test_four_spellings(spelling):
-  every = [*names.homes(UNTIED), 'vision_tower.post_layernorm.weight',
-           'vision_tower.head.probe', 'vision_tower.embeddings.position_ids',
-           'language_model.model.layers.0.self_attn.rotary_emb.inv_freq']
+  every = [
+    *names.homes(UNTIED),
+    'vision_tower.post_layernorm.weight',
+    'vision_tower.head.probe',
+    'vision_tower.embeddings.position_ids',
+    'language_model.model.layers.0.self_attn.rotary_emb.inv_freq',
+  ]
   for name in every:
     assert names.written(llava_weights.respell(name, spelling)) == name
 
@@ -65,7 +85,9 @@ def test_a_name_of_another_world_stays():
   assert names.written('transformer.h.0.attn') == 'transformer.h.0.attn'
 
 
-@pytest.mark.parametrize('name,unused', [
+@pytest.mark.parametrize(
+  'name,unused',
+  [
     ('vision_tower.encoder.layers.2.mlp.fc1.weight', True),
     ('vision_tower.encoder.layers.1.mlp.fc1.weight', False),
     ('vision_tower.encoder.layers.3.mlp.fc1.weight', False),
@@ -74,7 +96,9 @@ def test_a_name_of_another_world_stays():
     ('language_model.model.layers.9.self_attn.rotary_emb.inv_freq', True),
     ('vision_tower.embeddings.position_ids', True),
     ('vision_tower.headless.weight', False),
-    ('image_newline', False)])
+    ('image_newline', False),
+  ],
+)
 def test_what_is_only_kept(name, unused):
   """The size runs two of the tower's three layers."""
   assert names.unused(name, TINY, 3) == unused

@@ -14,36 +14,45 @@ import torch
 from visor_jax.convert import safetensors as own
 
 ARRAYS = {
-    'half': np.arange(6, dtype=np.float16).reshape(2, 3),
-    'brain': np.array([[1.5, -3e38, np.nan]], ml_dtypes.bfloat16),
-    'single': np.float32([[[1, 2], [3, 4]]]),
-    'index': np.int64([-1, 2**40]),
-    'yes': np.array([True, False, True]),
-    'number': np.array(7, np.float32),
-    'none': np.zeros((0, 4), np.float32),
-    'eight': np.array([1, -2], ml_dtypes.float8_e4m3fn),
+  'half': np.arange(6, dtype=np.float16).reshape(2, 3),
+  'brain': np.array([[1.5, -3e38, np.nan]], ml_dtypes.bfloat16),
+  'single': np.float32([[[1, 2], [3, 4]]]),
+  'index': np.int64([-1, 2**40]),
+  'yes': np.array([True, False, True]),
+  'number': np.array(7, np.float32),
+  'none': np.zeros((0, 4), np.float32),
+  'eight': np.array([1, -2], ml_dtypes.float8_e4m3fn),
 }
 
 
 def lazy(arrays):
-  return {name: own.Tensor(a.shape, a.dtype, lambda a=a: a)
-          for name, a in arrays.items()}
+  return {
+    name: own.Tensor(a.shape, a.dtype, lambda a=a: a)
+    for name, a in arrays.items()
+  }
 
 
 def check(found, arrays):
   assert found.keys() == arrays.keys()
   for name, a in arrays.items():
     read = found[name].read()
-    assert (read.shape, read.dtype) == (a.shape, a.dtype) == (
-        found[name].shape, found[name].dtype)
+    assert (
+      (read.shape, read.dtype)
+      == (a.shape, a.dtype)
+      == (found[name].shape, found[name].dtype)
+    )
     assert read.tobytes() == a.tobytes()
 
 
 def test_reads_what_the_package_writes(tmp_path):
-  tensors = {name: torch.from_numpy(a.view(np.uint8).reshape(-1).copy()).view(
-      {'brain': torch.bfloat16, 'eight': torch.float8_e4m3fn}[name]).reshape(
-          a.shape) if name in ('brain', 'eight') else torch.from_numpy(a)
-             for name, a in ARRAYS.items()}
+  tensors = {
+    name: torch.from_numpy(a.view(np.uint8).reshape(-1).copy())
+    .view({'brain': torch.bfloat16, 'eight': torch.float8_e4m3fn}[name])
+    .reshape(a.shape)
+    if name in ('brain', 'eight')
+    else torch.from_numpy(a)
+    for name, a in ARRAYS.items()
+  }
   safetensors.torch.save_file(tensors, tmp_path / 'x', {'any': 'words'})
   check(own.file(tmp_path / 'x'), ARRAYS)
 
@@ -58,16 +67,19 @@ def test_the_package_reads_what_is_written(tmp_path):
       t = f.get_tensor(name)
       assert tuple(t.shape) == a.shape
       assert t.contiguous().view(-1).view(torch.uint8).numpy().tobytes() == (
-          a.tobytes())
+        a.tobytes()
+      )
 
 
 def test_tensors_start_at_multiples_of_their_width(tmp_path):
   """An odd number of bytes before a float would make readers copy."""
-  own.write(tmp_path / 'x', lazy({
-      'odd': np.array([True]), 'f': np.float32([1]), 'd': np.float64([2])}))
+  own.write(
+    tmp_path / 'x',
+    lazy({'odd': np.array([True]), 'f': np.float32([1]), 'd': np.float64([2])}),
+  )
   text = (tmp_path / 'x').read_bytes()
   length = int.from_bytes(text[:8], 'little')
-  header = json.loads(text[8:8 + length])
+  header = json.loads(text[8 : 8 + length])
   assert length % 8 == 0
   assert [header[n]['data_offsets'][0] for n in ('d', 'f', 'odd')] == [0, 8, 12]
 
@@ -80,7 +92,8 @@ def test_shards_are_as_large_as_they_may_be(tmp_path):
   names = [f'model-0000{i}-of-00003.safetensors' for i in (1, 2, 3)]
   index = json.loads((tmp_path / own.INDEX).read_text())
   assert index['weight_map'] == dict(
-      a=names[0], b=names[0], c=names[1], large=names[2])
+    a=names[0], b=names[0], c=names[1], large=names[2]
+  )
   assert index['metadata']['total_size'] == 520
   assert sorted(p.name for p in tmp_path.iterdir()) == [*names, own.INDEX]
   check(own.folder(tmp_path), arrays)
@@ -104,9 +117,13 @@ def test_one_tensor_at_a_time(tmp_path):
     most = max(most, len(living))
     return array
 
-  own.write(tmp_path / 'x', {
+  own.write(
+    tmp_path / 'x',
+    {
       str(i): own.Tensor((1000,), np.dtype(np.float32), lambda i=i: read(i))
-      for i in range(9)})
+      for i in range(9)
+    },
+  )
   assert most <= 2  # the last one lives until the next is there
   found = own.file(tmp_path / 'x')
   one = found['4'].read()
@@ -133,17 +150,27 @@ def test_a_pointer_of_git_lfs_is_no_file(tmp_path):
     own.file(tmp_path / 'x')
 
 
-@pytest.mark.parametrize('header,why', [
+@pytest.mark.parametrize(
+  'header,why',
+  [
     ({'a': dict(dtype='F32', shape=[2], data_offsets=[0, 4])}, 'bytes 0 to 8'),
-    ({'a': dict(dtype='F32', shape=[1], data_offsets=[0, 4]),
-      'b': dict(dtype='F32', shape=[1], data_offsets=[0, 4])}, 'bytes 4 to 8'),
+    (
+      {
+        'a': dict(dtype='F32', shape=[1], data_offsets=[0, 4]),
+        'b': dict(dtype='F32', shape=[1], data_offsets=[0, 4]),
+      },
+      'bytes 4 to 8',
+    ),
     ({'a': dict(dtype='F4', shape=[2], data_offsets=[0, 1])}, 'dtype F4, not'),
     ({'a': dict(dtype='F32', shape=[2])}, "'data_offsets'"),
-    ([1, 2], 'broken header')])
+    ([1, 2], 'broken header'),
+  ],
+)
 def test_a_broken_header_is_not_believed(tmp_path, header, why):
   text = json.dumps(header).encode()
   (tmp_path / 'x').write_bytes(
-      len(text).to_bytes(8, 'little') + text + bytes(64))
+    len(text).to_bytes(8, 'little') + text + bytes(64)
+  )
   with pytest.raises(ValueError, match=why) as e:
     own.file(tmp_path / 'x')
   assert str(tmp_path / 'x') in str(e.value)
@@ -154,8 +181,9 @@ def test_a_folder_that_lacks_something(tmp_path):
     own.folder(tmp_path)
   own.write_folder(tmp_path, lazy(dict(a=ARRAYS['half'], b=ARRAYS['brain'])), 1)
   index = json.loads((tmp_path / own.INDEX).read_text())
-  lost = dict(index, weight_map=index['weight_map'] | dict(
-      c=index['weight_map']['a']))
+  lost = dict(
+    index, weight_map=index['weight_map'] | dict(c=index['weight_map']['a'])
+  )
   (tmp_path / own.INDEX).write_text(json.dumps(lost))
   with pytest.raises(ValueError, match=r"no shard has: \['c'\]"):
     own.folder(tmp_path)

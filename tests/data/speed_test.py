@@ -31,27 +31,42 @@ def folder(tmp_path_factory):
   folder = tmp_path_factory.mktemp('photos')
   llava_files.write_processor(folder, TILE, PATCH)
   (folder / 'config.json').write_text(
-      json.dumps(llava_files.config(TILE, PATCH)))
+    json.dumps(llava_files.config(TILE, PATCH))
+  )
   rng, found = np.random.default_rng(0), []
   for i in range(COUNT):
     image, turns = desk.photo(rng, 480, 640)
     image.save(folder / f'{i}.jpg', quality=88)
-    found.append(dict(id=str(i), image=f'{i}.jpg', conversations=[
-        {'from': who, 'value': value} for q, a in turns
-        for who, value in (('human', q), ('gpt', a))]))
+    found.append(
+      dict(
+        id=str(i),
+        image=f'{i}.jpg',
+        conversations=[
+          {'from': who, 'value': value}
+          for q, a in turns
+          for who, value in (('human', q), ('gpt', a))
+        ],
+      )
+    )
   (folder / 'train.json').write_text(json.dumps(found))
-  writer.prepare(readers.open_source(folder / 'train.json', folder),
-                  folder / 'shards', 16)
+  writer.prepare(
+    readers.open_source(folder / 'train.json', folder), folder / 'shards', 16
+  )
   return folder
 
 
 def ours(folder, images):
   """Packed rows of uint8 tiles; two threads."""
   suite = corpus.Corpus(
-      0, dict(full=(('photos', str(folder / 'shards'), 1.),)), folder,
-      row=dict(text=1024, visual=18432, tiles=64, prompts=32),
-      prompt=dict(text=256, visual=7424, tiles=37), window=256, bad=.01,
-      tokens=8)
+    0,
+    dict(full=(('photos', str(folder / 'shards'), 1.0),)),
+    folder,
+    row=dict(text=1024, visual=18432, tiles=64, prompts=32),
+    prompt=dict(text=256, visual=7424, tiles=37),
+    window=256,
+    bad=0.01,
+    tokens=8,
+  )
   found = loader.batches(suite.training('full'), 2, 0, images, threads=2)
   next(found)  # both are timed when they run
   seen, start = 0, time.monotonic()
@@ -69,7 +84,8 @@ class Photos(torch.utils.data.Dataset):
     self.records = readers.open_source(folder / 'shards')
     self.text = text.Tokenizer(folder)
     self.pixels = image_processing.LlavaOnevisionImageProcessorPil(
-        **llava_files.preprocessor(TILE))
+      **llava_files.preprocessor(TILE)
+    )
 
   def __len__(self):
     return 10**6
@@ -85,15 +101,23 @@ class Photos(torch.utils.data.Dataset):
 
 def pad(some):
   words, pixels = zip(*some)
-  return (torch.nn.utils.rnn.pad_sequence(words, batch_first=True),
-          torch.nn.utils.rnn.pad_sequence(pixels, batch_first=True))
+  return (
+    torch.nn.utils.rnn.pad_sequence(words, batch_first=True),
+    torch.nn.utils.rnn.pad_sequence(pixels, batch_first=True),
+  )
 
 
 def theirs(folder, images):
   """A DataLoader with two workers."""
-  found = iter(torch.utils.data.DataLoader(
-      Photos(folder), batch_size=8, num_workers=2, collate_fn=pad,
-      multiprocessing_context='fork'))
+  found = iter(
+    torch.utils.data.DataLoader(
+      Photos(folder),
+      batch_size=8,
+      num_workers=2,
+      collate_fn=pad,
+      multiprocessing_context='fork',
+    )
+  )
   next(found)
   seen, start = 0, time.monotonic()
   for words, _ in found:

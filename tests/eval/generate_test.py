@@ -21,9 +21,9 @@ SHAPE = rows.Shape(text=9, visual=8, tiles=2, prompts=2)
 FIGURES = ('tvvvtp', 'ttvvtvvttp', 'tttp', 'vvvvvp')
 BATCH = rows.batch(*((f,) for f in FIGURES), shape=SHAPE)
 LAYOUTS = {
-    'period of three': plans.visor(7),
-    'self side by side': plans.visor(6, (1, 4), (2, 3)),
-    'all kinds first': plans.visor(5, (0,), (1, 2, 4)),
+  'period of three': plans.visor(7),
+  'self side by side': plans.visor(6, (1, 4), (2, 3)),
+  'all kinds first': plans.visor(5, (0,), (1, 2, 4)),
 }
 END = 3  # a token that a row may well say
 sampling = functools.partial(generate.Sampling, TOKENS, (END,))
@@ -38,33 +38,43 @@ def uncached(model, params, figure, plan):
   logits, said = [], []
   if isinstance(figure, str):
     figure = rows.same(figure, figure)
-  batch = rows.batch((figure,), shape=dataclasses.replace(
-      SHAPE, text=SHAPE.text + TOKENS))
+  batch = rows.batch(
+    (figure,), shape=dataclasses.replace(SHAPE, text=SHAPE.text + TOKENS)
+  )
   end = int((batch.text_segment[0] > 0).sum())
   place = len(figure.figure)
   text = np.arange(batch.tokens.shape[1])
   for i in range(TOKENS):
-    out = (rows.logits(model, None)(params, batch) if plan is None else
-           rows.logits(model)(params, batch, np.array(plan)))[0, end - 1 + i]
+    out = (
+      rows.logits(model, None)(params, batch)
+      if plan is None
+      else rows.logits(model)(params, batch, np.array(plan))
+    )[0, end - 1 + i]
     logits.append(out)
     said.append(int(np.argmax(out)))
     # The token takes the next slot and the next place; padding moves up.
     batch.tokens[0, end + i] = said[-1]
     batch.text_segment[0, end + i] = 1
-    batch.text_place[0, end:] = place + text[:len(text) - end]
+    batch.text_place[0, end:] = place + text[: len(text) - end]
   return said, np.array(logits)
 
 
 @functools.cache
 def _prefill(model, plan):
-  return rows.jit(lambda params, batch: model.apply(
-      {'params': params}, batch, plan, method='prefill'))
+  return rows.jit(
+    lambda params, batch: model.apply(
+      {'params': params}, batch, plan, method='prefill'
+    )
+  )
 
 
 @functools.cache
 def _decode(model, plan):
-  return rows.jit(lambda params, *args: model.apply(
-      {'params': params}, args[0], args[1], plan, *args[2:], method='decode'))
+  return rows.jit(
+    lambda params, *args: model.apply(
+      {'params': params}, args[0], args[1], plan, *args[2:], method='decode'
+    )
+  )
 
 
 @pytest.mark.parametrize('name', LAYOUTS)
@@ -77,8 +87,9 @@ def test_cached_equals_uncached(name):
   for plan in dict.fromkeys(some):
     want = [uncached(model, params, f, plan) for f in FIGURES]
     logits, memory = _prefill(model, plan)(params, BATCH)
-    fresh = model.apply({'params': params}, len(FIGURES), TOKENS,
-                        method='fresh')
+    fresh = model.apply(
+      {'params': params}, len(FIGURES), TOKENS, method='fresh'
+    )
     for i in range(TOKENS):
       rows.close(logits, np.stack([w[i] for _, w in want]))
       token = jnp.array([said[i] for said, _ in want])
@@ -87,6 +98,7 @@ def test_cached_equals_uncached(name):
 
 def test_a_plug_in_keeps_what_it_likes():
   """A CROSS module's keys may be any pytree; here, one array."""
+
   class Mean(cross_attention.CrossAttention):
     def keys(self, visual, slots, position):
       return {'image': visual}
@@ -101,8 +113,13 @@ def test_a_plug_in_keeps_what_it_likes():
     model = tiny(layout, cross_options=cross_attention.Options(module='mean'))
     params = rows.params(model)
     made = generate.decode(
-        model, params, *generate.prefill(model, params, BATCH, layout.max),
-        layout.max, sampling(), jax.random.key(0))
+      model,
+      params,
+      *generate.prefill(model, params, BATCH, layout.max),
+      layout.max,
+      sampling(),
+      jax.random.key(0),
+    )
     for row, figure in zip(np.asarray(made), FIGURES):
       want = uncached(model, params, figure, layout.max)[0]
       assert row.tolist() == until_end(want)
@@ -124,17 +141,22 @@ KEY = jax.random.key(5)
 
 def ask(selection, batch=4, count=11, **kwargs):
   """{id: (plan, tokens)} of `count` prompts, `batch` at a time."""
+
   def batches():
     for first in range(0, count, batch):
       ids = [i if i < count else None for i in range(first, first + batch)]
-      yield ids, rows.batch(*(
-          (rows.Segment(FIGURES[(i or 0) % 4], i or 0),) for i in ids),
-          shape=SHAPE)
+      yield (
+        ids,
+        rows.batch(
+          *((rows.Segment(FIGURES[(i or 0) % 4], i or 0),) for i in ids),
+          shape=SHAPE,
+        ),
+      )
 
   found = {}
   for ids, plan, tokens in generate.answers(
-      MODEL, PARAMS, batches(), selection, sampling(), KEY, LAYOUT.plans,
-      **kwargs):
+    MODEL, PARAMS, batches(), selection, sampling(), KEY, LAYOUT.plans, **kwargs
+  ):
     assert None not in ids and not found.keys() & set(ids)
     found |= {i: (plan, t.tolist()) for i, t in zip(ids, tokens)}
   assert sorted(found) == list(range(count))
@@ -163,18 +185,31 @@ def test_routed_answers_are_those_of_the_plan(batch):
 
 def memory_of(model, plan):
   """What prefill gives, without running it."""
-  return jax.eval_shape(lambda params, batch: model.apply(
-      {'params': params}, batch, plan, method='prefill'),
-      rows.params(model), BATCH)
+  return jax.eval_shape(
+    lambda params, batch: model.apply(
+      {'params': params}, batch, plan, method='prefill'
+    ),
+    rows.params(model),
+    BATCH,
+  )
 
 
 @pytest.mark.parametrize('key_heads', ['base', 'full'])
 def test_the_cache_is_the_closed_form(key_heads):
-  model = tiny(LAYOUT, cross_options=cross_attention.Options(key_heads=key_heads))
+  model = tiny(
+    LAYOUT, cross_options=cross_attention.Options(key_heads=key_heads)
+  )
   for plan in (None, *LAYOUT.plans):
     _, memory = memory_of(model, plan)
-    one = flops.cache(model.size, LAYOUT, plan, SHAPE.visual, SHAPE.text, 4,
-                      cross_key_heads=key_heads)
+    one = flops.cache(
+      model.size,
+      LAYOUT,
+      plan,
+      SHAPE.visual,
+      SHAPE.text,
+      4,
+      cross_key_heads=key_heads,
+    )
     b = len(FIGURES)
     assert generate.cache_bytes(memory) == (b * one[0], b * one[1])
 
@@ -197,24 +232,27 @@ def draws(logits, n=4000, **kwargs):
 
 def test_draws():
   """Four tokens of probability .1 .4 .3 .2."""
-  logits = np.log([.1, .4, .3, .2])
+  logits = np.log([0.1, 0.4, 0.3, 0.2])
   assert draws(logits).tolist() == [0, 1, 0, 0]
-  np.testing.assert_allclose(draws(logits, temperature=1.), [.1, .4, .3, .2],
-                             atol=.03)
-  cold = np.array([.1, .4, .3, .2]) ** 2
   np.testing.assert_allclose(
-      draws(logits, temperature=.5), cold / cold.sum(), atol=.03)
+    draws(logits, temperature=1.0), [0.1, 0.4, 0.3, 0.2], atol=0.03
+  )
+  cold = np.array([0.1, 0.4, 0.3, 0.2]) ** 2
+  np.testing.assert_allclose(
+    draws(logits, temperature=0.5), cold / cold.sum(), atol=0.03
+  )
   # .4 and .3 do not reach .75, so the third stays, too; .4 alone reaches .4.
   np.testing.assert_allclose(
-      draws(logits, temperature=1., top_p=.75), [0, 4 / 9, 3 / 9, 2 / 9],
-      atol=.03)
-  assert draws(logits, temperature=1., top_p=.3).tolist() == [0, 1, 0, 0]
+    draws(logits, temperature=1.0, top_p=0.75),
+    [0, 4 / 9, 3 / 9, 2 / 9],
+    atol=0.03,
+  )
+  assert draws(logits, temperature=1.0, top_p=0.3).tolist() == [0, 1, 0, 0]
 
 
 def test_a_traced_plan_has_no_cache():
   with pytest.raises(ValueError, match='give the plan as a tuple'):
-    MODEL.apply({'params': PARAMS}, BATCH, jnp.zeros(2, bool),
-                method='prefill')
+    MODEL.apply({'params': PARAMS}, BATCH, jnp.zeros(2, bool), method='prefill')
 
 
 def test_the_base_has_no_router():

@@ -23,10 +23,15 @@ def ask(subject, selection, rows, folder):
 
 
 def test_a_router_pays_for_itself_and_for_what_it_chose(
-    subject, tmp_path, monkeypatch):
+  subject, tmp_path, monkeypatch
+):
   """By a clock that is made up: seconds of every function."""
-  took = {generate.route: 1.0, generate.resume: 8.0, generate.prefill: 40.0,
-          generate.decode: .5}
+  took = {
+    generate.route: 1.0,
+    generate.resume: 8.0,
+    generate.prefill: 40.0,
+    generate.decode: 0.5,
+  }
   timed = []
 
   def clock(self, function, *args):
@@ -38,9 +43,11 @@ def test_a_router_pays_for_itself_and_for_what_it_chose(
   monkeypatch.setattr(measure.Timer, '__call__', clock)
   found = ask(subject, plans.Selection('router'), CHOSEN, tmp_path)
   assert found['first_token_s'] == 1 + 8 and found['peak_bytes'] == 8
-  assert found['tokens_per_s'] == pytest.approx(4 * measure.NEW / .5)
+  assert found['tokens_per_s'] == pytest.approx(4 * measure.NEW / 0.5)
   assert [plan for f, plan in timed if f is generate.resume] == [
-      (True, False), (False, False)]
+    (True, False),
+    (False, False),
+  ]
   found = ask(subject, FIXED, CHOSEN[:1], tmp_path)
   assert found['first_token_s'] == 40
 

@@ -40,20 +40,38 @@ import pairs  # noqa: E402
 
 ROOT = pathlib.Path(harness.__file__).parent
 TASKS = dict(
-    docvqa='docvqa/docvqa_val', infovqa='infovqa/infovqa_val',
-    chartqa='chartqa/chartqa', textvqa='textvqa/textvqa_val',
-    ocrbench='ocrbench/ocrbench', ai2d='ai2d/ai2d', gqa='gqa/gqa',
-    pope='pope/pope', scienceqa='scienceqa/scienceqa_img', mme='mme/mme',
-    mmbench='mmbench/mmbench_en_dev_static', mmstar='mmstar/mmstar',
-    realworldqa='realworldqa/realworldqa', seedbench='seedbench/seedbench',
-    mmmu='mmmu/mmmu_val')
+  docvqa='docvqa/docvqa_val',
+  infovqa='infovqa/infovqa_val',
+  chartqa='chartqa/chartqa',
+  textvqa='textvqa/textvqa_val',
+  ocrbench='ocrbench/ocrbench',
+  ai2d='ai2d/ai2d',
+  gqa='gqa/gqa',
+  pope='pope/pope',
+  scienceqa='scienceqa/scienceqa_img',
+  mme='mme/mme',
+  mmbench='mmbench/mmbench_en_dev_static',
+  mmstar='mmstar/mmstar',
+  realworldqa='realworldqa/realworldqa',
+  seedbench='seedbench/seedbench',
+  mmmu='mmmu/mmmu_val',
+)
 # Where process_results gives no number, how aggregation makes one.
 METRIC = dict(
-    docvqa='anls', infovqa='anls', chartqa='relaxed_overall',
-    textvqa='exact_match', ai2d='exact_match', gqa='exact_match',
-    scienceqa='exact_match', realworldqa='exact_match', mmmu='mmmu_acc',
-    seedbench='seed_all', ocrbench='ocrbench_accuracy', pope='pope_accuracy',
-    mmstar='average')
+  docvqa='anls',
+  infovqa='anls',
+  chartqa='relaxed_overall',
+  textvqa='exact_match',
+  ai2d='exact_match',
+  gqa='exact_match',
+  scienceqa='exact_match',
+  realworldqa='exact_match',
+  mmmu='mmmu_acc',
+  seedbench='seed_all',
+  ocrbench='ocrbench_accuracy',
+  pope='pope_accuracy',
+  mmstar='average',
+)
 
 
 def task(name, fields, folder):
@@ -66,8 +84,11 @@ def task(name, fields, folder):
   table = folder / f'{name}.parquet'
   datasets.Dataset.from_list([fields | images]).to_parquet(table)
   config |= dict(
-      dataset_path='parquet', dataset_name=None, process_docs=None,
-      dataset_kwargs=dict(data_files={config['test_split']: str(table)}))
+    dataset_path='parquet',
+    dataset_name=None,
+    process_docs=None,
+    dataset_kwargs=dict(data_files={config['test_split']: str(table)}),
+  )
   return task_lib.ConfigurableTask(config=config)
 
 
@@ -76,7 +97,7 @@ def values(made, fields, answer):
   instance = types.SimpleNamespace(resps=[answer], filtered_resps={})
   for each in made._filters:
     each.apply([instance], [fields])
-  filtered, = instance.filtered_resps.values()
+  (filtered,) = instance.filtered_resps.values()
   if fields.get('id'):
     random.seed(fields['id'])
   return made.process_results(json.loads(json.dumps(fields)), [filtered])
@@ -84,16 +105,22 @@ def values(made, fields, answer):
 
 def score(name, made, fields, found):
   if name == 'mmbench':
-    row, = pandas.DataFrame([found['gpt_eval_score']]).to_dict('records')
+    (row,) = pandas.DataFrame([found['gpt_eval_score']]).to_dict('records')
     return en_utils.mmbench_evaluator.eval_sub_data(
-        pandas.DataFrame([row]), {fields['index']: fields['answer']},
-        static_only=True)
+      pandas.DataFrame([row]),
+      {fields['index']: fields['answer']},
+      static_only=True,
+    )
   if name == 'mme':
-    value, = found.values()
+    (value,) = found.values()
     return value['score']
   value = found[METRIC[name]]
-  return value if isinstance(value, (int, float)) else total(
-      made, METRIC[name], [value]) * (1000 if name == 'ocrbench' else 1)
+  return (
+    value
+    if isinstance(value, (int, float))
+    else total(made, METRIC[name], [value])
+    * (1000 if name == 'ocrbench' else 1)
+  )
 
 
 def total(made, metric, some):
@@ -110,14 +137,19 @@ def total(made, metric, some):
 def judge(name, folder):
   asked = pairs.make(name)
   made = task(name, asked[0][0], folder)
-  out = dict(task=TASKS[name].split('/')[1], asked=asked, prompts=[
-      made.doc_to_text(fields) for fields, _ in asked],
-             tokens=made.config.generation_kwargs.get('max_new_tokens'))
-  found = [[values(made, fields, a) for a in answers]
-           for fields, answers in asked]
+  out = dict(
+    task=TASKS[name].split('/')[1],
+    asked=asked,
+    prompts=[made.doc_to_text(fields) for fields, _ in asked],
+    tokens=made.config.generation_kwargs.get('max_new_tokens'),
+  )
+  found = [
+    [values(made, fields, a) for a in answers] for fields, answers in asked
+  ]
   out['scores'] = [
-      [round(float(score(name, made, fields, f)), 12) for f in some]
-      for (fields, _), some in zip(asked, found)]
+    [round(float(score(name, made, fields, f)), 12) for f in some]
+    for (fields, _), some in zip(asked, found)
+  ]
   out['totals'] = []
   for run in zip(*found):  # the first answer to each question, the second, ...
     metrics = {}
@@ -125,8 +157,9 @@ def judge(name, folder):
       for metric, value in one.items():
         if 'submission' not in metric and 'pass_at' not in metric:
           metrics.setdefault(metric, []).append(value)
-    out['totals'].append({
-        m: total(made, m, some) for m, some in metrics.items()})
+    out['totals'].append(
+      {m: total(made, m, some) for m, some in metrics.items()}
+    )
   return out
 
 
@@ -143,10 +176,12 @@ def main():
       count = sum(map(len, out[name]['scores']))
       right = sum(map(sum, out[name]['scores'])) / count
       print(f'{name}: {count} pairs, mean score {right:.3f}')
-  text = json.dumps(out, ensure_ascii=True, sort_keys=True,
-                    separators=(',', ':'))
+  text = json.dumps(
+    out, ensure_ascii=True, sort_keys=True, separators=(',', ':')
+  )
   (HERE / 'oracle.json.gz').write_bytes(
-      gzip.compress(text.encode(), 9, mtime=0))
+    gzip.compress(text.encode(), 9, mtime=0)
+  )
 
 
 if __name__ == '__main__':

@@ -1,6 +1,6 @@
 """One of two processes that ask together; see pair_test.py.
 
-  python -m tests.eval.pair FOLDER
+python -m tests.eval.pair FOLDER
 """
 
 import os

@@ -29,23 +29,42 @@ COUNT, BATCH, CHUNK = 20, 4, 11  # chunks that batches do not fill
 def ask(mesh, folder):
   """Lets the router choose between two plans; the rows."""
   subject = dataclasses.replace(
-      run_test.make(mesh), viable=run_test.VIABLE[::2],
-      confidence=budget.Mix(.02, 1., .2))  # by scores, and some by luck
+    run_test.make(mesh),
+    viable=run_test.VIABLE[::2],
+    confidence=budget.Mix(0.02, 1.0, 0.2),
+  )  # by scores, and some by luck
   return run.answers(
-      subject, 'test', COUNT, plans.Selection('router'), folder,
-      types.SimpleNamespace(batch=BATCH, chunk=CHUNK), 'exact')
+    subject,
+    'test',
+    COUNT,
+    plans.Selection('router'),
+    folder,
+    types.SimpleNamespace(batch=BATCH, chunk=CHUNK),
+    'exact',
+  )
 
 
 def test_two_processes_answer_as_one(tmp_path):
   with socket.create_server(('127.0.0.1', 0)) as free:
     port = free.getsockname()[1]
-  running = [subprocess.Popen(
-      [sys.executable, '-m', 'tests.eval.pair', str(tmp_path)], cwd=ROOT,
-      text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-      env=os.environ | dict(
-          JAX_COORDINATOR_ADDRESS=f'127.0.0.1:{port}', JAX_PLATFORMS='cpu',
-          JAX_NUM_CPU_DEVICES='1', JAX_NUM_PROCESSES='2',
-          JAX_PROCESS_ID=str(index))) for index in range(2)]
+  running = [
+    subprocess.Popen(
+      [sys.executable, '-m', 'tests.eval.pair', str(tmp_path)],
+      cwd=ROOT,
+      text=True,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      env=os.environ
+      | dict(
+        JAX_COORDINATOR_ADDRESS=f'127.0.0.1:{port}',
+        JAX_PLATFORMS='cpu',
+        JAX_NUM_CPU_DEVICES='1',
+        JAX_NUM_PROCESSES='2',
+        JAX_PROCESS_ID=str(index),
+      ),
+    )
+    for index in range(2)
+  ]
   want = ask(mesh_lib.make(devices=jax.devices()[:2]), tmp_path / 'alone')
   for process in running:
     out, _ = process.communicate(timeout=900)

@@ -20,42 +20,64 @@ def answers(*values, plan=None):
   found = []
   for i, v in enumerate(values):
     dense = next(base[v[0]])
-    found.append(dict(
-        index=i, family=v[0], score=v[1], llm_prefill_flops=v[2],
-        visual_flops=v[2] - 7, vision_flops=1000, decode_flops=5,
-        total_flops=v[2] + 1005, cache_bytes=32 + i, tokens=2,
-        max_prefill_flops=200, base_prefill_flops=dense,
-        base_total_flops=dense + 1010, plan=v[3] if len(v) > 3 else plan))
+    found.append(
+      dict(
+        index=i,
+        family=v[0],
+        score=v[1],
+        llm_prefill_flops=v[2],
+        visual_flops=v[2] - 7,
+        vision_flops=1000,
+        decode_flops=5,
+        total_flops=v[2] + 1005,
+        cache_bytes=32 + i,
+        tokens=2,
+        max_prefill_flops=200,
+        base_prefill_flops=dense,
+        base_total_flops=dense + 1010,
+        plan=v[3] if len(v) > 3 else plan,
+      )
+    )
   return found
 
 
 ANSWERS = {
-    BASE: answers(('ink', 1., 90), ('ink', 0., 110), ('read', 1., 300)),
-    MIN: answers(('ink', 1., 10), ('ink', 1., 10), ('read', .25, 20),
-                 plan=[0, 0]),
-    ROUTER: answers(('ink', 1., 12, [0, 0]), ('ink', 1., 12, [0, 0]),
-                    ('read', 1., 60, [0, 1])),
+  BASE: answers(('ink', 1.0, 90), ('ink', 0.0, 110), ('read', 1.0, 300)),
+  MIN: answers(
+    ('ink', 1.0, 10), ('ink', 1.0, 10), ('read', 0.25, 20), plan=[0, 0]
+  ),
+  ROUTER: answers(
+    ('ink', 1.0, 12, [0, 0]),
+    ('ink', 1.0, 12, [0, 0]),
+    ('read', 1.0, 60, [0, 1]),
+  ),
 }
 
 
 def rows(found=ANSWERS):
-  made = results.rows(found, {'ink': 'coarse', 'read': 'fine'}.get, seed=7,
-                      config='c0ffee')
+  made = results.rows(
+    found, {'ink': 'coarse', 'read': 'fine'}.get, seed=7, config='c0ffee'
+  )
   return {(r['selector'], r['family']): r for r in made}
 
 
 def test_a_row_for_every_family_and_selection():
   assert list(rows()) == [
-      (s, f) for s in ('base', 'fixed', 'router') for f in ('ink', 'read')]
+    (s, f) for s in ('base', 'fixed', 'router') for f in ('ink', 'read')
+  ]
 
 
-@pytest.mark.parametrize('key,accuracy,n,flops,saved,plan', [
-    (('base', 'ink'), .5, 2, 100, 1, None),
+@pytest.mark.parametrize(
+  'key,accuracy,n,flops,saved,plan',
+  [
+    (('base', 'ink'), 0.5, 2, 100, 1, None),
     (('base', 'read'), 1, 1, 300, 1, None),
     (('fixed', 'ink'), 1, 2, 10, 10, [0, 0]),
-    (('fixed', 'read'), .25, 1, 20, 15, [0, 0]),
+    (('fixed', 'read'), 0.25, 1, 20, 15, [0, 0]),
     (('router', 'ink'), 1, 2, 12, 100 / 12, None),
-    (('router', 'read'), 1, 1, 60, 5, None)])
+    (('router', 'read'), 1, 1, 60, 5, None),
+  ],
+)
 def test_means_and_savings(key, accuracy, n, flops, saved, plan):
   """Savings are a ratio of means: what a day of questions costs."""
   row = rows()[key]
@@ -74,31 +96,45 @@ def test_a_row_carries_its_stamp_and_how_it_was_counted():
 
 def test_costs_stand_beside_accuracy():
   row = rows()['fixed', 'ink']
-  assert (row['visual_flops'], row['vision_flops'], row['decode_flops'],
-          row['total_flops'], row['cache_bytes'], row['tokens']) == (
-              3, 1000, 5, 1015, 32.5, 2)
+  assert (
+    row['visual_flops'],
+    row['vision_flops'],
+    row['decode_flops'],
+    row['total_flops'],
+    row['cache_bytes'],
+    row['tokens'],
+  ) == (3, 1000, 5, 1015, 32.5, 2)
   assert row['total_saved'] == pytest.approx((100 + 1010) / 1015)
   assert row['measured'] is None
-  took = dict(first_token_s=.5)
+  took = dict(first_token_s=0.5)
   found = results.rows(ANSWERS, {}.get, {MIN: took})
   assert [r['measured'] for r in found] == [None] * 2 + [took] * 2 + [None] * 2
 
 
 def test_a_promise_stands_beside_what_came():
   """Over all families: the router spends where it must, saves where it can."""
-  asked, kept = (plans.Selection('router', **of)
-                 for of in (dict(budget=.1), dict(drop=.25)))
+  asked, kept = (
+    plans.Selection('router', **of)
+    for of in (dict(budget=0.1), dict(drop=0.25))
+  )
   largest = plans.Selection('fixed', (True, True))
-  found = {asked: ANSWERS[ROUTER], kept: ANSWERS[MIN], largest: answers(
-      ('ink', 1., 200), ('ink', 1., 200), ('read', 1., 200), plan=[1, 1])}
-  by = {(r.get('budget'), r.get('drop'), r['family']): r
-        for r in results.rows(found, {}.get)}
+  found = {
+    asked: ANSWERS[ROUTER],
+    kept: ANSWERS[MIN],
+    largest: answers(
+      ('ink', 1.0, 200), ('ink', 1.0, 200), ('read', 1.0, 200), plan=[1, 1]
+    ),
+  }
+  by = {
+    (r.get('budget'), r.get('drop'), r['family']): r
+    for r in results.rows(found, {}.get)
+  }
   for family in ('ink', 'read'):
-    row = by[.1, None, family]
-    assert row['selector'] == 'router' and row['promised'] == .1
+    row = by[0.1, None, family]
+    assert row['selector'] == 'router' and row['promised'] == 0.1
     assert row['delivered'] == pytest.approx((12 + 12 + 60) / 600)
-    row = by[None, .25, family]
-    assert row['promised'] == .75 and row['delivered'] == pytest.approx(.75)
+    row = by[None, 0.25, family]
+    assert row['promised'] == 0.75 and row['delivered'] == pytest.approx(0.75)
     assert 'promised' not in by[None, None, family]
   del found[largest]
   assert results.rows(found, {}.get)[-1]['delivered'] is None  # of max, unknown

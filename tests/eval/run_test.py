@@ -26,13 +26,17 @@ from visor_jax.training import step
 COUNT = 16
 SUITE = digits.Suite(4)
 SIZE = sizes.Size(
-    sizes.Vision(12, 0, 2, 16, tile=(40, 16), patch=8),
-    sizes.Language(12, 4, 2, 1, 6, 16, vocabulary=len(SUITE.words),
-                   rope_theta=100.))
+  sizes.Vision(12, 0, 2, 16, tile=(40, 16), patch=8),
+  sizes.Language(
+    12, 4, 2, 1, 6, 16, vocabulary=len(SUITE.words), rope_theta=100.0
+  ),
+)
 MODEL = visor.Visor(
-    SIZE, plans.visor(4, (1,), (2, 3)),
-    router_options=router.Options(hidden=8, plans=5),
-    compute=decoder.Compute(remat=False))
+  SIZE,
+  plans.visor(4, (1,), (2, 3)),
+  router_options=router.Options(hidden=8, plans=5),
+  compute=decoder.Compute(remat=False),
+)
 VIABLE = ((False, False), (True, False), (True, True))
 ROUTER = plans.Selection('router')
 
@@ -47,15 +51,18 @@ def make(mesh):
   """A random model; pair_test has it on two processes."""
   row, _ = SUITE.prompt('test', 0)
   _, shapes, _ = step.init(
-      MODEL, 0, packing.stack([row] * mesh_lib.row_ways(mesh)), mesh)
+    MODEL, 0, packing.stack([row] * mesh_lib.row_ways(mesh)), mesh
+  )
 
   def fill(path, leaf):
     name = mesh_lib.path_name(path)
     x = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(
-        leaf.shape)
-    x = np.float32(1 + .2 * x if name.endswith('scale') else x / 2)
+      leaf.shape
+    )
+    x = np.float32(1 + 0.2 * x if name.endswith('scale') else x / 2)
     return jax.make_array_from_callback(
-        x.shape, mesh_lib.whole(mesh), lambda at: x[at])
+      x.shape, mesh_lib.whole(mesh), lambda at: x[at]
+    )
 
   params = jax.tree_util.tree_map_with_path(fill, shapes)
   return run.Subject(MODEL, params, mesh, SUITE, VIABLE)
@@ -64,10 +71,19 @@ def make(mesh):
 @pytest.fixture(scope='module')
 def ask(subject, tmp_path_factory):
   """(selection, batch, chunk, count, folder) -> rows."""
+
   def answers(selection, batch=8, chunk=COUNT, count=COUNT, folder=None):
     folder = folder or tmp_path_factory.mktemp('answers')
-    return run.answers(subject, 'test', count, selection, folder,
-                       types.SimpleNamespace(batch=batch, chunk=chunk), 'exact')
+    return run.answers(
+      subject,
+      'test',
+      count,
+      selection,
+      folder,
+      types.SimpleNamespace(batch=batch, chunk=chunk),
+      'exact',
+    )
+
   return answers
 
 
@@ -87,9 +103,12 @@ def test_rows_are_the_questions_in_order(fixed):
   for plan, rows in fixed.items():
     assert [r['index'] for r in rows] == list(range(COUNT))
     for i, row in enumerate(rows):
-      turn, = SUITE.question('test', i).turns
+      (turn,) = SUITE.question('test', i).turns
       assert (row['question'], row['gold'], row['family']) == (
-          turn.question, turn.answer, turn.family)
+        turn.question,
+        turn.answer,
+        turn.family,
+      )
       assert row['plan'] == [int(on) for on in plan]
       assert row['score'] == float(row['answer'] == turn.answer)
 
@@ -102,11 +121,19 @@ def test_the_model_is_worth_asking(fixed, routed):
   assert len({tuple(r['plan']) for r in routed}) > 1
 
 
-@pytest.mark.parametrize('batch,chunk,count', [
-    (8, 8, COUNT), (8, 5, COUNT), (8, 100, COUNT), (8, COUNT, 11),
-    (3, COUNT, COUNT)])
+@pytest.mark.parametrize(
+  'batch,chunk,count',
+  [
+    (8, 8, COUNT),
+    (8, 5, COUNT),
+    (8, 100, COUNT),
+    (8, COUNT, 11),
+    (3, COUNT, COUNT),
+  ],
+)
 def test_answers_do_not_depend_on_batch_or_chunk(
-    ask, fixed, batch, chunk, count):
+  ask, fixed, batch, chunk, count
+):
   """eval.batch and eval.chunk are no part of a run's identity."""
   plan = VIABLE[1]
   found = ask(plans.Selection('fixed', plan), batch, chunk, count)
@@ -128,15 +155,22 @@ def test_routed_answers_do_not_depend_on_the_chunk(ask, routed, chunk):
   assert ask(ROUTER, chunk=chunk) == routed
 
 
-def test_costs_are_of_real_tokens_and_the_router_pays_for_itself(
-    routed, fixed):
+def test_costs_are_of_real_tokens_and_the_router_pays_for_itself(routed, fixed):
   """Padding is free, routing is not."""
   for i, row in enumerate(routed):
     plan = tuple(map(bool, row['plan']))
     text = 1 + len(row['question'].split())  # `user` and the question
     own = flops.cost(SIZE, MODEL.layout, plan, 10, text)
-    both = flops.cost(SIZE, MODEL.layout, plan, 10, text, routing=1,
-                      router_hidden=8, router_plans=5)
+    both = flops.cost(
+      SIZE,
+      MODEL.layout,
+      plan,
+      10,
+      text,
+      routing=1,
+      router_hidden=8,
+      router_plans=5,
+    )
     assert fixed[plan][i]['llm_prefill_flops'] == own.llm_prefill
     assert row['llm_prefill_flops'] == own.llm_prefill + both.routing
     assert both.routing > 0
@@ -147,10 +181,15 @@ def test_what_was_answered_is_not_asked_again(ask, tmp_path, monkeypatch):
   one = plans.Selection('fixed', VIABLE[0])
   first = ask(one, chunk=8, folder=tmp_path)
   asked, answer = [], run._chunk
-  monkeypatch.setattr(run, '_chunk', lambda subject, stream, start, *rest: (
-      asked.append(start) or answer(subject, stream, start, *rest)))
+  monkeypatch.setattr(
+    run,
+    '_chunk',
+    lambda subject, stream, start, *rest: (
+      asked.append(start) or answer(subject, stream, start, *rest)
+    ),
+  )
   assert ask(one, chunk=8, folder=tmp_path) == first and not asked
-  lost, = tmp_path.glob('*/8-16.jsonl')
+  (lost,) = tmp_path.glob('*/8-16.jsonl')
   lost.unlink()
   assert ask(one, chunk=8, folder=tmp_path) == first and asked == [8]
   # Another plan has files of its own.

@@ -28,8 +28,13 @@ NAMES = 'docvqa+mme+mmbench'
 def one_device():
   """Programs for eight would take minutes to compile."""
   make, patch = mesh_lib.make, pytest.MonkeyPatch()
-  patch.setattr(mesh_lib, 'make', lambda *args, devices=None, **others: make(
-      *args, devices=jax.devices()[:1], **others))
+  patch.setattr(
+    mesh_lib,
+    'make',
+    lambda *args, devices=None, **others: make(
+      *args, devices=jax.devices()[:1], **others
+    ),
+  )
   yield
   patch.undo()
 
@@ -60,9 +65,11 @@ def leave(folder, imported, params):
     saved.save(4, params(c), {'count': np.zeros(())})
     saved.wait()
   (folder / 'search').mkdir()
-  for name, found in (('config.json', config_lib.identity(c)),
-                      ('search/plans.json', dict(viable=[[0], [1]])),
-                      ('policy/calibration.json', dict(confidence=.6))):
+  for name, found in (
+    ('config.json', config_lib.identity(c)),
+    ('search/plans.json', dict(viable=[[0], [1]])),
+    ('policy/calibration.json', dict(confidence=0.6)),
+  ):
     (folder / name).write_text(json.dumps(found))
   return folder
 
@@ -72,11 +79,14 @@ def noise(config):
   model, rng = step_lib.model(config), np.random.default_rng(0)
   flat = param_paths.flatten(folder_lib.load(config.model.start).params)
   vision = model.size.vision
-  one = packing.stack([packing.row([], packing.Shape(
-      4, 9, 1, 1, vision.tile, vision.patches))])
+  one = packing.stack(
+    [packing.row([], packing.Shape(4, 9, 1, 1, vision.tile, vision.patches))]
+  )
   make, _, _ = step_lib.init(model, 0, one, mesh_lib.make())
-  flat |= {path: x + .1 * rng.standard_normal(x.shape).astype('float32')
-           for path, x in param_paths.flatten(make(known=flat.keys())).items()}
+  flat |= {
+    path: x + 0.1 * rng.standard_normal(x.shape).astype('float32')
+    for path, x in param_paths.flatten(make(known=flat.keys())).items()
+  }
   return param_paths.unflatten(flat)
 
 
@@ -111,7 +121,8 @@ def answered(folder):
   found = {}
   for path in sorted((folder / 'eval').rglob('*.jsonl')):
     found.setdefault(str(path.parent.relative_to(folder)), []).extend(
-        files.read_jsonl(path))
+      files.read_jsonl(path)
+    )
   return found
 
 
@@ -123,7 +134,10 @@ def folder(tmp_path_factory):
 def test_a_checkpoint_is_evaluated_on_benchmarks(config, imported, folder):
   rows = run(config, folder, imported, 'base')
   assert [(r['family'], r['group']) for r in rows] == [
-      ('docvqa', 'fine'), ('mme', 'coarse'), ('mmbench', 'coarse')]
+    ('docvqa', 'fine'),
+    ('mme', 'coarse'),
+    ('mmbench', 'coarse'),
+  ]
   for row in rows:
     assert row['n'] == 8 and row['scoring'].startswith('lmms-eval 0.7.3, ')
     assert ('judged' in row) == (row['family'] == 'mmbench')
@@ -134,8 +148,9 @@ def test_a_checkpoint_is_evaluated_on_benchmarks(config, imported, folder):
   assert {len(v) for v in answered(folder).values()} == {8}
 
 
-def test_other_weights_or_questions_are_refused(config, imported, folder,
-                                                workdir):
+def test_other_weights_or_questions_are_refused(
+  config, imported, folder, workdir
+):
   config.eval.checkpoint, config.eval.plans = str(imported), 'base'
   evaluate.adopt(config)
   tests = evaluate.tests(config)
@@ -156,14 +171,19 @@ def test_a_config_becomes_that_of_the_checkpoint(config, workdir, imported):
   assert config.model.start == str(imported) and config.search.max_plans == 3
 
 
-@pytest.mark.parametrize('change,match', [
+@pytest.mark.parametrize(
+  'change,match',
+  [
     (dict(plans='all'), 'are not trained: cross; set it to base'),
     (dict(plans='router'), 'not trained: router'),
     (dict(benchmarks='docvq'), '"docvq" is none of docvqa'),
     (dict(data='/no/such'), 'benchmark docvqa: /no/such/docvqa has no DocVQA'),
-    (dict(path='/no/such'), '/no/such is neither a workdir nor')])
-def test_what_cannot_be_evaluated_is_named(config, imported, tmp_path, change,
-                                           match):
+    (dict(path='/no/such'), '/no/such is neither a workdir nor'),
+  ],
+)
+def test_what_cannot_be_evaluated_is_named(
+  config, imported, tmp_path, change, match
+):
   change = dict(path=imported, plans='base') | change
   with pytest.raises(ValueError, match=match):
     run(config, tmp_path, **change)

@@ -15,28 +15,38 @@ from visor_jax.spec import plan as plans
 TWO = ((False,), (True,))
 
 
-@pytest.mark.parametrize('scores,threshold,want', [
-    ([1, 1, 1], .99, 0), ([0, 1, 1], .99, 1), ([0, 0, 1], .99, 2),
-    ([0, 1, 0], .99, 1),  # the largest need not be right
-    ([1, 0, 0], .99, 0),
-    ([.5, .98, 1], .99, 2), ([.5, .98, 1], .98, 1), ([.5, .98, 1], .5, 0),
-    ([.2, .4, .4], 1, 1),  # the best is the measure, not 1
-    ([.2, .4, .4], .5, 0),
-    ([0, 0, .1], 0, 0)])  # threshold 0: all are right
+@pytest.mark.parametrize(
+  'scores,threshold,want',
+  [
+    ([1, 1, 1], 0.99, 0),
+    ([0, 1, 1], 0.99, 1),
+    ([0, 0, 1], 0.99, 2),
+    ([0, 1, 0], 0.99, 1),  # the largest need not be right
+    ([1, 0, 0], 0.99, 0),
+    ([0.5, 0.98, 1], 0.99, 2),
+    ([0.5, 0.98, 1], 0.98, 1),
+    ([0.5, 0.98, 1], 0.5, 0),
+    ([0.2, 0.4, 0.4], 1, 1),  # the best is the measure, not 1
+    ([0.2, 0.4, 0.4], 0.5, 0),
+    ([0, 0, 0.1], 0, 0),
+  ],
+)  # threshold 0: all are right
 @pytest.mark.parametrize('all_wrong', ['skip', 'cheapest'])
 def test_the_cheapest_plan_that_is_right(scores, threshold, want, all_wrong):
   assert labels.cheapest(scores, threshold, all_wrong) == want
 
 
 @pytest.mark.parametrize('all_wrong,want', [('skip', None), ('cheapest', 0)])
-@pytest.mark.parametrize('threshold', [0, .5, 1])
+@pytest.mark.parametrize('threshold', [0, 0.5, 1])
 def test_where_every_plan_is_wrong(all_wrong, want, threshold):
   """Such questions say nothing, or: do not waste anything on them."""
-  assert labels.cheapest([0, 0., 0], threshold, all_wrong) == want
+  assert labels.cheapest([0, 0.0, 0], threshold, all_wrong) == want
 
 
-@pytest.mark.parametrize('count,share,want', [
-    (8, .25, 6), (8, 0., 8), (8, 1., 0), (3, .5, 2), (1, .25, 1)])
+@pytest.mark.parametrize(
+  'count,share,want',
+  [(8, 0.25, 6), (8, 0.0, 8), (8, 1.0, 0), (3, 0.5, 2), (1, 0.25, 1)],
+)
 def test_parts_are_in_order_and_apart(count, share, want):
   """A question in both would calibrate on what was learned by heart."""
   every = [dict(index=i) for i in range(count)]
@@ -50,9 +60,15 @@ def test_labels_are_written_row_by_row(tmp_path, monkeypatch):
 
   def answers(subject, stream, count, selection, folder, options, score):
     assert (stream, count, score) == ('label', 3, 'token')
-    return [dict(index=i, family='f', score=s,
-                 llm_prefill_flops=100 + sum(selection.plan))
-            for i, s in enumerate(right[selection.plan])]
+    return [
+      dict(
+        index=i,
+        family='f',
+        score=s,
+        llm_prefill_flops=100 + sum(selection.plan),
+      )
+      for i, s in enumerate(right[selection.plan])
+    ]
 
   monkeypatch.setattr(run, 'answers', answers)
   config = config_lib.default()
@@ -63,7 +79,8 @@ def test_labels_are_written_row_by_row(tmp_path, monkeypatch):
   assert [r['label'] for r in found] == [0, 1, None]
   assert [r['index'] for r in found] == [0, 1, 2]
   assert found[1] == dict(
-      index=1, family='f', scores=[0, 1], flops=[100, 101], label=1)
+    index=1, family='f', scores=[0, 1], flops=[100, 101], label=1
+  )
 
 
 def test_loading_before_labelling_says_what_to_run(tmp_path):
@@ -72,8 +89,10 @@ def test_loading_before_labelling_says_what_to_run(tmp_path):
 
 
 def test_a_family_that_is_left_out_is_neither_learned_nor_calibrated_with():
-  rows = [dict(index=i, family='ab'[i % 2], label=None if i == 4 else 0)
-          for i in range(8)]
+  rows = [
+    dict(index=i, family='ab'[i % 2], label=None if i == 4 else 0)
+    for i in range(8)
+  ]
   config = config_lib.default()
   learn, held_out = labels.to_learn(rows, config)
   assert learn == [(i, 0) for i in (0, 1, 2, 3, 5)] and held_out == rows[6:]
@@ -94,31 +113,40 @@ def test_a_family_that_is_left_out_is_neither_learned_nor_calibrated_with():
 def calibrated(tmp_path, monkeypatch, scores, right, **policy):
   """Calibration of a router with these scores on questions of two plans."""
   monkeypatch.setattr(
-      calibrate, '_route', lambda subject, rows, size: (
-          np.float32([scores[r['index']] for r in rows]),
-          np.array([r['flops'] for r in rows])))
-  rows = [dict(index=i, scores=r, flops=[1., 5.]) for i, r in enumerate(right)]
+    calibrate,
+    '_route',
+    lambda subject, rows, size: (
+      np.float32([scores[r['index']] for r in rows]),
+      np.array([r['flops'] for r in rows]),
+    ),
+  )
+  rows = [
+    dict(index=i, scores=r, flops=[1.0, 5.0]) for i, r in enumerate(right)
+  ]
   config = config_lib.default()
   config.eval.batch = 2
   for key, value in policy.items():
     config.policy[key] = value
-  calibrate.calibrate(
-      types.SimpleNamespace(viable=TWO), rows, tmp_path, config)
+  calibrate.calibrate(types.SimpleNamespace(viable=TWO), rows, tmp_path, config)
   return json.loads((tmp_path / 'policy' / 'calibration.json').read_text())
 
 
 # The router is 0.88 sure of plan 0 on the first two, and right once.
-SURE = [[2., 0.], [2., 0.], [-2., 0.]]
+SURE = [[2.0, 0.0], [2.0, 0.0], [-2.0, 0.0]]
 RIGHT = [[1, 1], [0, 1], [0, 1]]
 
 
-@pytest.mark.parametrize('keep,accuracy,flops', [
-    (1.0, 1.0, 5.0), (0.6, 2 / 3, (1 + 1 + 5) / 3), (0.3, 1 / 3, 1.0)])
+@pytest.mark.parametrize(
+  'keep,accuracy,flops',
+  [(1.0, 1.0, 5.0), (0.6, 2 / 3, (1 + 1 + 5) / 3), (0.3, 1 / 3, 1.0)],
+)
 def test_the_cheapest_confidence_that_keeps_accuracy(
-    keep, accuracy, flops, tmp_path, monkeypatch):
+  keep, accuracy, flops, tmp_path, monkeypatch
+):
   found = calibrated(tmp_path, monkeypatch, SURE, RIGHT, keep=keep)
-  point = next(p for p in found['curve']
-               if p['confidence'] == found['confidence'])
+  point = next(
+    p for p in found['curve'] if p['confidence'] == found['confidence']
+  )
   assert point['accuracy'] == pytest.approx(accuracy)
   assert point['flops'] == pytest.approx(flops)
   assert calibrate.load(tmp_path) == found['confidence']
@@ -126,7 +154,8 @@ def test_the_cheapest_confidence_that_keeps_accuracy(
 
 
 def test_a_given_confidence_and_argmax_are_taken_as_they_are(
-    tmp_path, monkeypatch):
+  tmp_path, monkeypatch
+):
   given = calibrated(tmp_path, monkeypatch, SURE, RIGHT, confidence=0.42)
   assert given['confidence'] == 0.42
   given = calibrated(tmp_path, monkeypatch, SURE, RIGHT, select='argmax')
@@ -136,20 +165,21 @@ def test_a_given_confidence_and_argmax_are_taken_as_they_are(
 def test_budgets_are_solved_on_the_curve(tmp_path, monkeypatch):
   """max takes 5 for every question; the router 1 or 5, and nothing itself."""
   found = calibrated(tmp_path, monkeypatch, SURE, RIGHT)
-  assert [p['share'] for p in found['curve']] == pytest.approx([
-      1 / 5, (1 + 1 + 5) / 15, 1])  # alike questions stay together
+  assert [p['share'] for p in found['curve']] == pytest.approx(
+    [1 / 5, (1 + 1 + 5) / 15, 1]
+  )  # alike questions stay together
   of = lambda **target: calibrate.load(
-      tmp_path, plans.Selection('router', **target))
+    tmp_path, plans.Selection('router', **target)
+  )
   mix = of(budget=1 / 3)
-  assert mix.low == 0 and mix.share == pytest.approx(.5)
-  assert of(drop=.4) == found['curve'][1]['confidence'] == mix.high
-  assert of() == found['confidence'] == of(drop=.01)
+  assert mix.low == 0 and mix.share == pytest.approx(0.5)
+  assert of(drop=0.4) == found['curve'][1]['confidence'] == mix.high
+  assert of() == found['confidence'] == of(drop=0.01)
   with pytest.raises(ValueError, match='from 0.200 .* to 1.000'):
-    of(budget=.1)
+    of(budget=0.1)
 
 
-def test_a_router_that_is_sure_and_wrong_is_not_believed(
-    tmp_path, monkeypatch):
+def test_a_router_that_is_sure_and_wrong_is_not_believed(tmp_path, monkeypatch):
   """Confidence 1 is the largest plan always, however sure the router is."""
-  found = calibrated(tmp_path, monkeypatch, [[20., 0.]] * 3, [[0, 1]] * 3)
+  found = calibrated(tmp_path, monkeypatch, [[20.0, 0.0]] * 3, [[0, 1]] * 3)
   assert found['curve'][-1]['accuracy'] == 1.0

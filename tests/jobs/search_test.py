@@ -31,39 +31,72 @@ def front(tried, most=9):
   return ' '.join(map(text, found))
 
 
-@pytest.mark.parametrize('tried,want', [
+@pytest.mark.parametrize(
+  'tried,want',
+  [
     # Each step up costs and pays.
-    ({'000': (.1, 1), '001': (.5, 2), '011': (.7, 3), '111': (.9, 4)},
-     '000 001 011 111'),
+    (
+      {'000': (0.1, 1), '001': (0.5, 2), '011': (0.7, 3), '111': (0.9, 4)},
+      '000 001 011 111',
+    ),
     # 010 costs more than 001 and is worse, 100 costs as much and is worse.
-    ({'000': (.1, 1), '001': (.5, 2), '010': (.4, 3), '100': (.3, 2),
-      '111': (.9, 4)}, '000 001 111'),
+    (
+      {
+        '000': (0.1, 1),
+        '001': (0.5, 2),
+        '010': (0.4, 3),
+        '100': (0.3, 2),
+        '111': (0.9, 4),
+      },
+      '000 001 111',
+    ),
     # A tie in accuracy goes to the cheaper, a tie in both to one of them.
-    ({'000': (.1, 1), '001': (.5, 2), '010': (.5, 3), '111': (.9, 4)},
-     '000 001 111'),
-    ({'000': (.1, 1), '001': (.5, 2), '010': (.5, 2), '111': (.9, 4)},
-     '000 001 111'),
+    (
+      {'000': (0.1, 1), '001': (0.5, 2), '010': (0.5, 3), '111': (0.9, 4)},
+      '000 001 111',
+    ),
+    (
+      {'000': (0.1, 1), '001': (0.5, 2), '010': (0.5, 2), '111': (0.9, 4)},
+      '000 001 111',
+    ),
     # The smallest is best: what costs more and gives no more goes, max stays.
-    ({'000': (.9, 1), '001': (.5, 2), '010': (.9, 3), '111': (.2, 4)},
-     '000 111'),
+    (
+      {'000': (0.9, 1), '001': (0.5, 2), '010': (0.9, 3), '111': (0.2, 4)},
+      '000 111',
+    ),
     # An inner plan may be better than the largest.
-    ({'000': (.1, 1), '001': (.95, 2), '111': (.9, 4)}, '000 001 111'),
-    ({'000': (.1, 1), '111': (.9, 4)}, '000 111'),
-    ({'000': (.0, 1), '010': (.0, 2), '111': (.0, 4)}, '000 111'),
+    ({'000': (0.1, 1), '001': (0.95, 2), '111': (0.9, 4)}, '000 001 111'),
+    ({'000': (0.1, 1), '111': (0.9, 4)}, '000 111'),
+    ({'000': (0.0, 1), '010': (0.0, 2), '111': (0.0, 4)}, '000 111'),
     # The order in which plans were tried does not matter.
-    ({'111': (.9, 4), '011': (.7, 3), '001': (.5, 2), '000': (.1, 1)},
-     '000 001 011 111')])
+    (
+      {'111': (0.9, 4), '011': (0.7, 3), '001': (0.5, 2), '000': (0.1, 1)},
+      '000 001 011 111',
+    ),
+  ],
+)
 def test_the_front_by_hand(tried, want):
   assert front(tried) == want
 
 
-@pytest.mark.parametrize('most,want', [
-    (5, '000 001 010 011 111'), (4, '000 001 011 111'), (3, '000 001 111'),
-    (2, '000 111')])
+@pytest.mark.parametrize(
+  'most,want',
+  [
+    (5, '000 001 010 011 111'),
+    (4, '000 001 011 111'),
+    (3, '000 001 111'),
+    (2, '000 111'),
+  ],
+)
 def test_too_many_lose_those_that_gain_least(most, want):
   """The router has `max_plans` outputs; near twins are the least loss."""
-  tried = {'000': (.1, 1), '001': (.5, 2), '010': (.52, 3), '011': (.7, 4),
-           '111': (.9, 5)}
+  tried = {
+    '000': (0.1, 1),
+    '001': (0.5, 2),
+    '010': (0.52, 3),
+    '011': (0.7, 4),
+    '111': (0.9, 5),
+  }
   assert front(tried, most) == want
 
 
@@ -71,8 +104,9 @@ def test_too_many_lose_those_that_gain_least(most, want):
 def test_the_front_against_its_definition(seed):
   """A plan stays where every plan that costs no more is worse."""
   rng = np.random.default_rng(seed)
-  tried = {p: (rng.integers(6) / 5, int(rng.integers(2, 6)))
-           for p in THREE.plans}
+  tried = {
+    p: (rng.integers(6) / 5, int(rng.integers(2, 6))) for p in THREE.plans
+  }
   tried[THREE.min] = (rng.integers(6) / 5, 1)
   tried[THREE.max] = (rng.integers(6) / 5, 6)
   kept = search.front(tried, THREE, 9)
@@ -80,9 +114,13 @@ def test_the_front_against_its_definition(seed):
   assert len(set(kept)) == len(kept)
   inner = set(kept[1:-1])
   for plan in set(tried) - {THREE.min, THREE.max}:
-    beaten = [q for q in tried if q not in (plan, THREE.max)
-              and tried[q][1] <= tried[plan][1]
-              and tried[q][0] >= tried[plan][0]]
+    beaten = [
+      q
+      for q in tried
+      if q not in (plan, THREE.max)
+      and tried[q][1] <= tried[plan][1]
+      and tried[q][0] >= tried[plan][0]
+    ]
     twins = [q for q in beaten if tried[q] == tried[plan]]
     if not beaten:
       assert plan in inner
@@ -111,7 +149,14 @@ def test_greedy_adds_the_layer_that_helps_most():
   worth = (1, 5, 3)
   found = search.greedy(THREE, lambda p: sum(itertools.compress(worth, p)))
   assert [*map(text, found)] == [
-      '000', '100', '010', '001', '110', '011', '111']
+    '000',
+    '100',
+    '010',
+    '001',
+    '110',
+    '011',
+    '111',
+  ]
 
 
 # The search itself, with answers that cost nothing ----------------------------
@@ -133,7 +178,7 @@ def asked(monkeypatch):
     assert (stream, count) == ('search', 4)
     plans_asked.append(selection.plan)
     on = [i for i, on in enumerate(selection.plan) if on]
-    return [dict(score=.1 * sum(on), llm_prefill_flops=10 + len(on))] * 2
+    return [dict(score=0.1 * sum(on), llm_prefill_flops=10 + len(on))] * 2
 
   monkeypatch.setattr(run, 'answers', answers)
   return plans_asked
@@ -149,9 +194,11 @@ def bill(tmp_path):
 
 @pytest.mark.parametrize('exhaustive,count', [(3, 8), (2, 7)])
 def test_few_layers_are_searched_wholly_many_greedily(
-    exhaustive, count, asked, tmp_path):
+  exhaustive, count, asked, tmp_path
+):
   viable = search.search(
-      SUBJECT, tmp_path, config(examples=4, exhaustive=exhaustive))
+    SUBJECT, tmp_path, config(examples=4, exhaustive=exhaustive)
+  )
   assert len(asked) == len(set(asked)) == count  # nothing is asked twice
   assert search.load(tmp_path) == viable
   assert viable[0] == THREE.min and viable[-1] == THREE.max
@@ -162,39 +209,43 @@ def test_few_layers_are_searched_wholly_many_greedily(
 
 
 @pytest.mark.parametrize('exhaustive', [3, 2])
-def test_the_bill_is_told_before_and_kept(
-    exhaustive, asked, tmp_path, capsys):
+def test_the_bill_is_told_before_and_kept(exhaustive, asked, tmp_path, capsys):
   """Questions have 10 visual and 2 to 3 text tokens; FLOPs as the formulas."""
   search.search(SUBJECT, tmp_path, config(examples=4, exhaustive=exhaustive))
   said = capsys.readouterr().out
   plans_ = 8 if exhaustive == 3 else 7
   assert said.index(f'{plans_} plans, {plans_ * 4} questions') < said.index(
-      'plan 1 of')
+    'plan 1 of'
+  )
   assert '8 plans, 32 questions' in said and 'ETA' in said
   did, whole = bill(tmp_path)
   assert (did['plans'], did['questions']) == (plans_, 4 * plans_)
   assert did['flops'] == 4 * sum(10 + sum(p) for p in asked)
   price = search.prices(SUBJECT, 4)
-  assert whole == dict(plans=8, questions=32, flops=(
-      price[0] + 3 * price[1] + 3 * price[2] + price[3]))
+  assert whole == dict(
+    plans=8,
+    questions=32,
+    flops=(price[0] + 3 * price[1] + 3 * price[2] + price[3]),
+  )
   assert price == sorted(price) and price[0] > 4 * 1000
 
 
-@pytest.mark.parametrize('budget,want', [
-    (2, '000 111'), (4, '000 001 010 111'), (8, None), (0, None)])
+@pytest.mark.parametrize(
+  'budget,want', [(2, '000 111'), (4, '000 001 010 111'), (8, None), (0, None)]
+)
 def test_a_budget_of_every_plan(budget, want, asked, tmp_path):
   search.search(SUBJECT, tmp_path, config(examples=4, budget=budget))
   assert len(asked) == (budget or 8)
   if want:
     assert {*map(text, asked)} == {'000', '111'} | {
-        text(p) for p in THREE.plans[:budget - 1]}
+      text(p) for p in THREE.plans[: budget - 1]
+    }
   assert search.load(tmp_path)[-1] == THREE.max
 
 
 def test_a_budget_of_greed(asked, tmp_path):
   """As far as it goes, and the largest plan in any case."""
-  search.search(SUBJECT, tmp_path, config(
-      examples=4, exhaustive=0, budget=6))
+  search.search(SUBJECT, tmp_path, config(examples=4, exhaustive=0, budget=6))
   assert [*map(text, asked)] == ['000', '100', '010', '001', '101', '111']
   assert bill(tmp_path)[0]['plans'] == 6
 

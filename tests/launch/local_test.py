@@ -20,18 +20,35 @@ ROOT = pathlib.Path(__file__).parents[2]
 @pytest.fixture
 def launch(tmp_path):
   """Starts launch/local.py on a script; `me` is the number of the process."""
+
   def run(script, *options):
     file = tmp_path / 'script.py'
-    file.write_text('import os, pathlib, signal, subprocess, sys, time\n'
-                    'me = int(os.environ["JAX_PROCESS_ID"])\n'
-                    f'here = pathlib.Path({str(tmp_path)!r})\n{script}')
-    start = ('import sys; from launch import local; '
-             f'local.COMMAND = [sys.executable, {str(file)!r}]; '
-             'local.GRACE = 1; sys.exit(local.main())')
+    file.write_text(
+      'import os, pathlib, signal, subprocess, sys, time\n'
+      'me = int(os.environ["JAX_PROCESS_ID"])\n'
+      f'here = pathlib.Path({str(tmp_path)!r})\n{script}'
+    )
+    start = (
+      'import sys; from launch import local; '
+      f'local.COMMAND = [sys.executable, {str(file)!r}]; '
+      'local.GRACE = 1; sys.exit(local.main())'
+    )
     return subprocess.Popen(
-        [sys.executable, '-c', start, *options, f'--logs={tmp_path}', '--',
-         '--config=x'], cwd=ROOT, text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT)
+      [
+        sys.executable,
+        '-c',
+        start,
+        *options,
+        f'--logs={tmp_path}',
+        '--',
+        '--config=x',
+      ],
+      cwd=ROOT,
+      text=True,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+    )
+
   return run
 
 
@@ -47,14 +64,18 @@ def gone(pid):
       os.kill(pid, 0)
     except ProcessLookupError:
       return True
-    time.sleep(.1)
+    time.sleep(0.1)
   return False
 
 
 def test_the_first_is_shown_and_the_others_are_kept(launch, tmp_path):
-  code, out = ends(launch(
+  code, out = ends(
+    launch(
       'print("I am", me, sys.argv[1:], os.environ["JAX_NUM_CPU_DEVICES"])',
-      '--processes=3', '--devices=5'))
+      '--processes=3',
+      '--devices=5',
+    )
+  )
   assert (code, out) == (0, "I am 0 ['--config=x'] 5\n")
   for index in (1, 2):
     text = (tmp_path / f'process-{index}.log').read_text()
@@ -64,7 +85,8 @@ def test_the_first_is_shown_and_the_others_are_kept(launch, tmp_path):
 @pytest.mark.parametrize('victim', [0, 1])
 def test_all_start_again_when_one_died(launch, tmp_path, victim):
   """And the workers that it left behind are ended: they hold files open."""
-  code, out = ends(launch(f'''
+  code, out = ends(
+    launch(f"""
 (here / f"{{me}}-{{time.time_ns()}}").touch()
 if len([*here.glob(f"{{me}}-*")]) == 1:
   while me == {victim} and not [*here.glob(f"{{1 - me}}-*")]:
@@ -74,7 +96,8 @@ if len([*here.glob(f"{{me}}-*")]) == 1:
     (here / "died").write_text(str(worker.pid))
     os.kill(os.getpid(), signal.SIGKILL)
   time.sleep(1000)
-'''))
+""")
+  )
   assert code == 0
   assert f'process {victim} died (signal SIGKILL)' in out and '3 more' in out
   for index in range(2):
@@ -91,16 +114,19 @@ def test_what_all_refuse_is_not_tried_again(launch, tmp_path):
 
 def test_what_one_refuses_is_tried_again(launch):
   """Its disk, say; the others would wait for ever."""
-  code, out = ends(launch('exit(1) if me else time.sleep(1000)',
-                          '--restarts=1'))
+  code, out = ends(
+    launch('exit(1) if me else time.sleep(1000)', '--restarts=1')
+  )
   assert code == 1 and 'process 1 died (code 1)' in out
   assert 'that was too often' in out
 
 
 def test_it_gives_up_at_the_limit(launch, tmp_path):
-  code, out = ends(launch(
-      '(here / f"{me}-{time.time_ns()}").touch(); os.abort()',
-      '--restarts=2'))
+  code, out = ends(
+    launch(
+      '(here / f"{me}-{time.time_ns()}").touch(); os.abort()', '--restarts=2'
+    )
+  )
   assert code == 128 + signal.SIGABRT and 'that was too often' in out
   assert len([*tmp_path.glob('0-*')]) == 3
 
@@ -108,26 +134,26 @@ def test_it_gives_up_at_the_limit(launch, tmp_path):
 @pytest.mark.parametrize('how', [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_is_passed_on_and_the_code_kept(launch, how):
   """The run saves, leaves with a code of its own and is not started again."""
-  job = launch('''
+  job = launch("""
 signal.signal(signal.SIGTERM, lambda *_: (time.sleep(.5), sys.exit(75)))
 print("ready", flush=True)
 time.sleep(1000)
-''')
+""")
   assert job.stdout.readline() == 'ready\n'
-  time.sleep(.5)  # the other, too
+  time.sleep(0.5)  # the other, too
   job.send_signal(how)
   code, out = ends(job)
   assert code == 75 and 'passed on' in out and 'again' not in out
 
 
 def test_a_second_signal_kills(launch):
-  job = launch('''
+  job = launch("""
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("ready", flush=True)
 time.sleep(1000)
-''')
+""")
   assert job.stdout.readline() == 'ready\n'
-  time.sleep(.5)
+  time.sleep(0.5)
   job.terminate()
   assert 'passed on' in job.stdout.readline()
   job.terminate()
@@ -136,8 +162,17 @@ time.sleep(1000)
 
 def test_a_dry_run_says_what_would_run():
   done = subprocess.run(
-      [sys.executable, ROOT / 'launch/local.py', '--processes=2', '--dry-run',
-       '--', '--config=a b'], text=True, stdout=subprocess.PIPE)
+    [
+      sys.executable,
+      ROOT / 'launch/local.py',
+      '--processes=2',
+      '--dry-run',
+      '--',
+      '--config=a b',
+    ],
+    text=True,
+    stdout=subprocess.PIPE,
+  )
   lines = [shlex.split(line) for line in done.stdout.splitlines()]
   assert done.returncode == 0 and len(lines) == 2
   for index, line in enumerate(lines):

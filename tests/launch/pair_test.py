@@ -31,15 +31,30 @@ def start(tmp_path_factory):
     main = [f'--config={ROOT / "tests/tiny.py"}', f'--workdir={workdir}']
     command = [sys.executable, '-m', 'visor_jax.main', *main]
     if processes > 1:
-      command = [sys.executable, str(ROOT / 'launch/local.py'),
-                 f'--processes={processes}', f'--devices={2 // processes}',
-                 *options, '--', *main]
+      command = [
+        sys.executable,
+        str(ROOT / 'launch/local.py'),
+        f'--processes={processes}',
+        f'--devices={2 // processes}',
+        *options,
+        '--',
+        *main,
+      ]
     return subprocess.Popen(
-        command, text=True, cwd=ROOT, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, env=os.environ | {
-            'JAX_PLATFORMS': 'cpu', 'JAX_NUM_CPU_DEVICES': '2',
-            'JAX_COMPILATION_CACHE_DIR': str(cache),
-            'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0'})
+      command,
+      text=True,
+      cwd=ROOT,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      env=os.environ
+      | {
+        'JAX_PLATFORMS': 'cpu',
+        'JAX_NUM_CPU_DEVICES': '2',
+        'JAX_COMPILATION_CACHE_DIR': str(cache),
+        'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+      },
+    )
+
   return run
 
 
@@ -51,15 +66,21 @@ def done(process, timeout=3000):
 
 def answers(workdir):
   """{file: rows} of all that was asked; costs and scores with them."""
-  return {str(p.relative_to(workdir)): p.read_text()
-          for p in sorted(workdir.rglob('*.jsonl'))
-          if p.name not in ('metrics.jsonl', 'results.jsonl')}
+  return {
+    str(p.relative_to(workdir)): p.read_text()
+    for p in sorted(workdir.rglob('*.jsonl'))
+    if p.name not in ('metrics.jsonl', 'results.jsonl')
+  }
 
 
 def losses(workdir):
-  return {p.parent.name: [(row['step'], row['loss']) for row in map(
-      json.loads, p.read_text().splitlines())]
-          for p in sorted(workdir.glob('*/metrics.jsonl'))}
+  return {
+    p.parent.name: [
+      (row['step'], row['loss'])
+      for row in map(json.loads, p.read_text().splitlines())
+    ]
+    for p in sorted(workdir.glob('*/metrics.jsonl'))
+  }
 
 
 def alike(one, two):
@@ -111,7 +132,8 @@ def processes(workdir):
 
 @pytest.mark.drill
 def test_killed_at_random_moments_it_ends_bitwise_the_same(
-    start, pair, tmp_path):
+  start, pair, tmp_path
+):
   """kill -9 of either process; the supervisor brings the job back.
 
   VISOR_KILL_EVERY=a,b: seconds between kills, at random from a to b.
@@ -137,18 +159,35 @@ def test_killed_at_random_moments_it_ends_bitwise_the_same(
   assert not processes(tmp_path)
 
 
-QUICK = ('--config.base.steps=20', '--config.checkpoint.every=5',
-         '--config.checkpoint.keep=9', '--config.log.every=1')
+QUICK = (
+  '--config.base.steps=20',
+  '--config.checkpoint.every=5',
+  '--config.checkpoint.keep=9',
+  '--config.log.every=1',
+)
 
 
 def twenty(workdir, processes, devices):
   """Steps of the quickstart's base stage; {step: loss}."""
-  done(subprocess.Popen(
-      [sys.executable, str(ROOT / 'launch/local.py'), '--restarts=0',
-       f'--processes={processes}', f'--devices={devices}', '--',
-       f'--config={ROOT / "experiments/quickstart.py"}:stage=base',
-       f'--workdir={workdir}', *QUICK], text=True, cwd=ROOT,
-      stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
+  done(
+    subprocess.Popen(
+      [
+        sys.executable,
+        str(ROOT / 'launch/local.py'),
+        '--restarts=0',
+        f'--processes={processes}',
+        f'--devices={devices}',
+        '--',
+        f'--config={ROOT / "experiments/quickstart.py"}:stage=base',
+        f'--workdir={workdir}',
+        *QUICK,
+      ],
+      text=True,
+      cwd=ROOT,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+    )
+  )
   return dict(losses(workdir)['base'])
 
 
@@ -169,6 +208,6 @@ def test_twenty_steps_are_repeatable_and_move_between_layouts(tmp_path):
     got = twenty(moved, 1, devices)
     print(devices, max(abs(got[i] - want[i]) for i in want))
     np.testing.assert_allclose(
-        [got[i] for i in sorted(want)], [want[i] for i in sorted(want)],
-        atol=1e-5)
+      [got[i] for i in sorted(want)], [want[i] for i in sorted(want)], atol=1e-5
+    )
     before = moved

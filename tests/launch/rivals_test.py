@@ -9,10 +9,25 @@ from launch import rivals
 
 def write(folder, method, plan=None):
   folder.mkdir(parents=True)
-  (folder / 'results.jsonl').write_text(''.join(json.dumps(dict(
-      family=f, group=g, selector='fixed' if plan else 'base', plan=plan, n=10,
-      method=method, accuracy=.5, llm_prefill_flops=1e6, flops_saved=2.)) + '\n'
-      for f, g in (('a', 'coarse'), ('b', 'fine'))))
+  (folder / 'results.jsonl').write_text(
+    ''.join(
+      json.dumps(
+        dict(
+          family=f,
+          group=g,
+          selector='fixed' if plan else 'base',
+          plan=plan,
+          n=10,
+          method=method,
+          accuracy=0.5,
+          llm_prefill_flops=1e6,
+          flops_saved=2.0,
+        )
+      )
+      + '\n'
+      for f, g in (('a', 'coarse'), ('b', 'fine'))
+    )
+  )
 
 
 def test_what_is_done_becomes_a_page(tmp_path, capsys):
@@ -26,15 +41,28 @@ def test_what_is_done_becomes_a_page(tmp_path, capsys):
     assert name in text and name in said
 
 
-@pytest.mark.parametrize('command,code,end', [
-    ('/bin/echo', 0, 'done'), ('/bin/false', 1, 'ended with code 1')])
-def test_runs_of_the_experiment(tmp_path, monkeypatch, capsys, command, code,
-                                end):
+@pytest.mark.parametrize(
+  'command,code,end',
+  [('/bin/echo', 0, 'done'), ('/bin/false', 1, 'ended with code 1')],
+)
+def test_runs_of_the_experiment(
+  tmp_path, monkeypatch, capsys, command, code, end
+):
   """All take the same share of steps and the same keys."""
   monkeypatch.setattr(rivals.sys, 'executable', command)
-  assert rivals.main([f'--workdir={tmp_path}', '--runs=dense,tr2',
-                      '--share=0.5', '--jobs=1', '--', '--config.seed=1']
-                     ) == code
+  assert (
+    rivals.main(
+      [
+        f'--workdir={tmp_path}',
+        '--runs=dense,tr2',
+        '--share=0.5',
+        '--jobs=1',
+        '--',
+        '--config.seed=1',
+      ]
+    )
+    == code
+  )
   said = capsys.readouterr().out
   for name in ('dense', 'tr2'):
     assert f'{name}: {end}' in said

@@ -13,29 +13,42 @@ from tests import tiny
 from visor_jax.runtime import files
 
 ROOT = pathlib.Path(__file__).parents[2]
-FOUR = {(False, False): .25, (True, False): .6, (False, True): .6,
-        (True, True): 1.}
+FOUR = {
+  (False, False): 0.25,
+  (True, False): 0.6,
+  (False, True): 0.6,
+  (True, True): 1.0,
+}
 
 
-@pytest.mark.parametrize('budget,plan', [
-    (.25, (False, False)), (.59, (False, False)), (.6, (True, False)),
-    (.99, (True, False)), (1., (True, True)), (7., (True, True))])
+@pytest.mark.parametrize(
+  'budget,plan',
+  [
+    (0.25, (False, False)),
+    (0.59, (False, False)),
+    (0.6, (True, False)),
+    (0.99, (True, False)),
+    (1.0, (True, True)),
+    (7.0, (True, True)),
+  ],
+)
 def test_the_dearest_plan_within_the_budget(budget, plan):
   assert sweep.choose(budget, FOUR) == plan
 
 
 def test_a_budget_that_nothing_fits_says_what_would():
   with pytest.raises(ValueError, match='budget 0.2: .* 0.250 of max'):
-    sweep.choose(.2, FOUR)
+    sweep.choose(0.2, FOUR)
 
 
-@pytest.mark.parametrize('on,want', [
-    (1, [4]), (2, [2, 6]), (3, [1, 4, 7]), (4, [1, 3, 5, 7]), (0, [])])
+@pytest.mark.parametrize(
+  'on,want', [(1, [4]), (2, [2, 6]), (3, [1, 4, 7]), (4, [1, 3, 5, 7]), (0, [])]
+)
 def test_of_plans_that_cost_the_same_the_most_even_one(on, want):
   """Where the search has not looked, nothing else speaks for one of them."""
   layout = sweep.plans.visor(27)
   share = {p: sum(p) / 9 for p in layout.plans}
-  found = sweep.choose(on / 9 + .01, share)
+  found = sweep.choose(on / 9 + 0.01, share)
   assert [i for i, yes in enumerate(found) if yes] == want
 
 
@@ -46,30 +59,49 @@ def swept(tmp_path, monkeypatch):
 
   def run(what, line, running):
     ran.append(line)
-    workdir, = (pathlib.Path(a.partition('=')[2]) for a in line
-                if a.startswith('--workdir='))
+    (workdir,) = (
+      pathlib.Path(a.partition('=')[2])
+      for a in line
+      if a.startswith('--workdir=')
+    )
     if what == 'shared':
       for stage in ('base', 'cross'):
         (workdir / stage).mkdir(parents=True)
       return True
-    plan, = (a.partition('plans=')[2] for a in line if 'eval.plans' in a)
+    (plan,) = (a.partition('plans=')[2] for a in line if 'eval.plans' in a)
     if plan in run.broken:
       return False
-    rows = [dict(family=f, group=g, selector='fixed', accuracy=.5, n=10,
-                 plan=[int(plan == 'max')], llm_prefill_flops=1e6,
-                 flops_saved=2.) for f, g in (('a', 'coarse'), ('b', 'fine'))]
-    files.write_atomic(workdir / 'results.jsonl',
-                     ''.join(json.dumps(r) + '\n' for r in rows))
+    rows = [
+      dict(
+        family=f,
+        group=g,
+        selector='fixed',
+        accuracy=0.5,
+        n=10,
+        plan=[int(plan == 'max')],
+        llm_prefill_flops=1e6,
+        flops_saved=2.0,
+      )
+      for f, g in (('a', 'coarse'), ('b', 'fine'))
+    ]
+    files.write_atomic(
+      workdir / 'results.jsonl', ''.join(json.dumps(r) + '\n' for r in rows)
+    )
     return True
 
   def start(*options, broken=()):
     ran.clear()
     run.broken = broken
-    sweep.flags.FLAGS([
-        'sweep', '--budgets=0.6,1,0.7', '--do=train', '--workdir=x', *options])
+    sweep.flags.FLAGS(
+      ['sweep', '--budgets=0.6,1,0.7', '--do=train', '--workdir=x', *options]
+    )
     done = sweep.sweep(tiny.get_config(), tmp_path, ['--config=c'], [])
-    return done, [a.rpartition('/')[2] for line in ran for a in line
-                  if a.startswith('--workdir=')]
+    return done, [
+      a.rpartition('/')[2]
+      for line in ran
+      for a in line
+      if a.startswith('--workdir=')
+    ]
 
   monkeypatch.setattr(sweep, 'run', run)
   return start
@@ -77,8 +109,10 @@ def swept(tmp_path, monkeypatch):
 
 def test_a_sweep_goes_on_where_it_was(swept, tmp_path):
   """What is done is not done again, what failed is; then comes the page."""
-  assert swept(broken=('max',)) == (False, [
-      'shared', 'budget-0.6', 'budget-1'])  # 0.7 means the plan of 0.6
+  assert swept(broken=('max',)) == (
+    False,
+    ['shared', 'budget-0.6', 'budget-1'],
+  )  # 0.7 means the plan of 0.6
   assert (tmp_path / 'report/index.html').exists()
   assert swept() == (True, ['budget-1'])
   assert swept() == (True, [])
@@ -91,20 +125,48 @@ def test_a_sweep_goes_on_where_it_was(swept, tmp_path):
     assert stage.resolve() == tmp_path / 'shared' / 'base'
 
 
-@pytest.mark.parametrize('on,words', [
+@pytest.mark.parametrize(
+  'on,words',
+  [
     ('local', ['-m visor_jax.main']),
-    ('slurm', ['sbatch --wait --job-name=visor-', '--dependency=singleton',
-               '--nodes=2', 'launch/slurm.sh']),
-    ('gke', ['launch/gke.py --name=visor-', '--wait', '--nodes=2'])])
+    (
+      'slurm',
+      [
+        'sbatch --wait --job-name=visor-',
+        '--dependency=singleton',
+        '--nodes=2',
+        'launch/slurm.sh',
+      ],
+    ),
+    ('gke', ['launch/gke.py --name=visor-', '--wait', '--nodes=2']),
+  ],
+)
 def test_a_dry_run_says_what_would_run(on, words, tmp_path, capsys):
   options = [] if on == 'local' else ['--launch=--nodes=2']
-  sweep.flags.FLAGS(['sweep', '--budgets=0.6,1', '--do=train', f'--on={on}',
-                     '--workdir=x', '--dry_run', *options])
+  sweep.flags.FLAGS(
+    [
+      'sweep',
+      '--budgets=0.6,1',
+      '--do=train',
+      f'--on={on}',
+      '--workdir=x',
+      '--dry_run',
+      *options,
+    ]
+  )
   try:
     assert sweep.sweep(tiny.get_config(), tmp_path, ['--config=c'], [])
   finally:
-    sweep.flags.FLAGS(['sweep', '--nodry_run', '--on=local', '--launch=',
-                       '--budgets=1', '--workdir=x'])
+    sweep.flags.FLAGS(
+      [
+        'sweep',
+        '--nodry_run',
+        '--on=local',
+        '--launch=',
+        '--budgets=1',
+        '--workdir=x',
+      ]
+    )
   lines = [l for l in capsys.readouterr().out.splitlines() if '--workdir' in l]
   assert len(lines) == 3 and not [*tmp_path.iterdir()]
   for line in lines:
@@ -117,10 +179,19 @@ def test_a_dry_run_says_what_would_run(on, words, tmp_path, capsys):
 @pytest.mark.parametrize('do', ['eval', 'train'])
 def test_a_real_sweep_ends_in_one_page(do, tmp_path):
   done = subprocess.run(
-      [sys.executable, ROOT / 'launch/sweep.py', f'--do={do}', '--on=local',
-       f'--config={ROOT / "tests/tiny.py"}', f'--workdir={tmp_path}',
-       '--budgets=0.5,1'], text=True, stdout=subprocess.PIPE,
-      stderr=subprocess.STDOUT)
+    [
+      sys.executable,
+      ROOT / 'launch/sweep.py',
+      f'--do={do}',
+      '--on=local',
+      f'--config={ROOT / "tests/tiny.py"}',
+      f'--workdir={tmp_path}',
+      '--budgets=0.5,1',
+    ],
+    text=True,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+  )
   assert done.returncode == 0, done.stdout
   rows = files.read_jsonl(tmp_path / 'results.jsonl')
   assert {tuple(r['plan']) for r in rows} == {(0,), (1,)}

@@ -36,34 +36,28 @@ def tensors(q, s, n=4, k=2, h=6, b=1):
 def test_visible_packed():
   at = slots('11222..')
   assert draw(at, at) == [
-      'x------',
-      'xx-----',
-      '--x----',
-      '--xx---',
-      '--xxx--',
-      '-------',
-      '-------']
+    'x------',
+    'xx-----',
+    '--x----',
+    '--xx---',
+    '--xxx--',
+    '-------',
+    '-------',
+  ]
 
 
 def test_visible_text_to_image():
   """Row 1 1v 1v 1 2v 2 2v .: a segment's text sees its image before it."""
   text = slots('112.', [0, 3, 5, 7])
   visual = slots('1122', [1, 2, 4, 6])
-  assert draw(text, visual) == [
-      '----',
-      'xx--',
-      '--x-',
-      '----']
+  assert draw(text, visual) == ['----', 'xx--', '--x-', '----']
 
 
 def test_visible_routing_token():
   """It stands at the last place of its prompt, and sees that place too."""
   text = slots('11112', [0, 1, 2, 3, 4])
   prompts = slots('12.', [1, 4, 0])
-  assert draw(prompts, text) == [
-      'xx---',
-      '----x',
-      '-----']
+  assert draw(prompts, text) == ['xx---', '----x', '-----']
 
 
 def test_visible_does_not_need_order():
@@ -94,13 +88,16 @@ def plain(query, key, value, mask):
 def program(chunk, implementation='chunked'):
   def both(qkv, query_slots, key_slots):
     def f(qkv):
-      out = attention.attend(*qkv, query_slots, key_slots, chunk=chunk,
-                             implementation=implementation)
+      out = attention.attend(
+        *qkv, query_slots, key_slots, chunk=chunk, implementation=implementation
+      )
       # Any cotangent: it must differ from slot to slot.
       weight = jnp.sin(jnp.arange(out.size)).reshape(out.shape)
       return jnp.sum(out * weight), out
+
     (_, out), grads = jax.value_and_grad(f, has_aux=True)(qkv)
     return out, grads
+
   return rows.jit(both)
 
 
@@ -145,7 +142,7 @@ def test_rows_without_keys_have_finite_gradients(chunk):
   assert not np.asarray(grads[1])[~mask.any(1)].any()
 
 
-@pytest.mark.parametrize('size', [1e-3, 30., 1e4])
+@pytest.mark.parametrize('size', [1e-3, 30.0, 1e4])
 def test_scores_of_any_size(size):
   """A softmax that forgets to take off the maximum overflows."""
   q, k, v = tensors(12, 12)
@@ -157,8 +154,9 @@ def test_scores_of_any_size(size):
 
 def test_unknown_implementation():
   with pytest.raises(ValueError, match='model.attention is "flash".*chunked'):
-    attention.attend(*tensors(2, 2), slots('11'), slots('11'),
-                     implementation='flash')
+    attention.attend(
+      *tensors(2, 2), slots('11'), slots('11'), implementation='flash'
+    )
 
 
 @pytest.mark.parametrize('name', attention.IMPLEMENTATIONS)
@@ -176,9 +174,17 @@ def test_splash_is_chunked(head_width):
   """Packed slots in order, two rows packed differently; values and gradients.
   128 queries a block: 256 slots are the least that has more than one."""
   lengths = [[100, 56, 60], [0, 200, 56]]
-  at = attention.Slots(*map(np.stack, zip(*[
-      (np.repeat([1, 2, 3, 0], [*n, 256 - sum(n)]), np.arange(256))
-      for n in lengths])))
+  at = attention.Slots(
+    *map(
+      np.stack,
+      zip(
+        *[
+          (np.repeat([1, 2, 3, 0], [*n, 256 - sum(n)]), np.arange(256))
+          for n in lengths
+        ]
+      ),
+    )
+  )
   at = attention.Slots(*(jnp.asarray(x, jnp.int32) for x in at))
   qkv = tensors(256, 256, 2, 1, head_width, b=2)
   weight = np.random.default_rng(1).standard_normal(qkv[0].shape)
@@ -197,12 +203,14 @@ def test_splash_is_chunked(head_width):
 
 def largest(f, *args):
   """Elements of the largest array that f makes, scans and branches included."""
+
   def walk(jaxpr):
     for e in jaxpr.eqns:
       yield from (v.aval.size for v in e.outvars)
       for sub in jax.tree.leaves(list(e.params.values()), is_leaf=is_jaxpr):
         if is_jaxpr(sub):
           yield from walk(getattr(sub, 'jaxpr', sub))
+
   is_jaxpr = lambda x: hasattr(x, 'eqns') or hasattr(x, 'jaxpr')
   return max(walk(jax.make_jaxpr(f)(*args).jaxpr))
 
@@ -236,7 +244,11 @@ def test_a_model_of_long_rows_never_fills_memory():
   batch = rows.batch(('tvp',), shape=shape)
   model = rows.tiny(plans.visor(6), chunk=256)
   s = shape.text + shape.visual
-  biggest = largest(rows.run(model).__wrapped__, rows.params(model),
-                    abstract(batch), np.array([True, True]))
+  biggest = largest(
+    rows.run(model).__wrapped__,
+    rows.params(model),
+    abstract(batch),
+    np.array([True, True]),
+  )
   heads = model.size.language.heads
   assert biggest == heads * 256 * s < s * s

@@ -38,28 +38,36 @@ def program(options):
   def f(params, text, visual, at, shift):
     apply = functools.partial(module.apply, {'params': params})
     keys = apply(visual, at.visual, at.visual_position + shift, method='keys')
-    return apply(text, keys, at.text, at.visual, at.text_position + shift,
-                 attention.attend)
+    return apply(
+      text, keys, at.text, at.visual, at.text_position + shift, attention.attend
+    )
 
   return rows.jit(f)
 
 
 def params(options, **over):
-  shapes = jax.eval_shape(lambda key: cross_attention.CrossAttention(SIZE, options).init(
-      key, TEXT, VISUAL, method=touch), jax.random.key(0))['params']
-  tree = {'/'.join(p.key for p in path): normal(*x.shape, seed=2) / 4
-          for path, x in jax.tree_util.tree_leaves_with_path(
-              nn.meta.unbox(shapes))}
+  shapes = jax.eval_shape(
+    lambda key: cross_attention.CrossAttention(SIZE, options).init(
+      key, TEXT, VISUAL, method=touch
+    ),
+    jax.random.key(0),
+  )['params']
+  tree = {
+    '/'.join(p.key for p in path): normal(*x.shape, seed=2) / 4
+    for path, x in jax.tree_util.tree_leaves_with_path(nn.meta.unbox(shapes))
+  }
   tree = {k: over.get(k, x) for k, x in tree.items()}
   nested = {k: v for k, v in tree.items() if '/' not in k}
-  return nested | {k.split('/')[0]: {'scale': v}
-                   for k, v in tree.items() if '/' in k}
+  return nested | {
+    k.split('/')[0]: {'scale': v} for k, v in tree.items() if '/' in k
+  }
 
 
 def touch(module, text, visual):
   keys = module.keys(visual, AT.visual, AT.visual_position)
-  return module(text, keys, AT.text, AT.visual, AT.text_position,
-                attention.attend)
+  return module(
+    text, keys, AT.text, AT.visual, AT.text_position, attention.attend
+  )
 
 
 # The convolution --------------------------------------------------------------
@@ -69,29 +77,34 @@ def reach(figure):
   """Row i of the drawing: the slots that the kernel brings to slot i."""
   segment = np.array([[0 if c == '.' else int(c) for c in figure]])
   one = np.eye(len(figure), dtype=np.float32)[None]  # slot i holds e_i
-  out = cross_attention.conv(one, segment, np.ones((7, len(figure)), np.float32))
+  out = cross_attention.conv(
+    one, segment, np.ones((7, len(figure)), np.float32)
+  )
   return [''.join('x' if x else '-' for x in row) for row in np.asarray(out)[0]]
 
 
 def test_conv_reaches_three_slots_and_stops_at_segments_and_padding():
   assert reach('11111122..') == [
-      'xxxx------',
-      'xxxxx-----',
-      'xxxxxx----',
-      'xxxxxx----',
-      '-xxxxx----',
-      '--xxxx----',
-      '------xx--',
-      '------xx--',
-      '----------',
-      '----------']
+    'xxxx------',
+    'xxxxx-----',
+    'xxxxxx----',
+    'xxxxxx----',
+    '-xxxxx----',
+    '--xxxx----',
+    '------xx--',
+    '------xx--',
+    '----------',
+    '----------',
+  ]
 
 
 def test_conv_is_a_depthwise_convolution():
   """torch's Conv1d(d, d, 7, padding=3, groups=d), which is a correlation."""
   visual, kernel = normal(1, 9, 4), normal(7, 4)
-  want = np.stack([np.correlate(np.pad(visual[0, :, i], 3), kernel[:, i])
-                   for i in range(4)], -1)
+  want = np.stack(
+    [np.correlate(np.pad(visual[0, :, i], 3), kernel[:, i]) for i in range(4)],
+    -1,
+  )
   got = cross_attention.conv(visual, np.ones((1, 9), int), kernel)
   rows.close(got[0], want)
 
@@ -121,7 +134,10 @@ def test_text_without_an_image_reads_exactly_zero():
   figure = [''.join('.x'[int(b)] for b in row) for row in blind()]
   #          ttp  tpa            tpatp  tt
   assert figure == ['xx..xxxxxxxx', '.....x.xxxxx']
-  for options in (cross_attention.Options(), cross_attention.Options(rope=True, norm=False)):
+  for options in (
+    cross_attention.Options(),
+    cross_attention.Options(rope=True, norm=False),
+  ):
     out = np.asarray(read(options, params(options)))
     assert not out[blind()].any()
     assert np.abs(out[~blind()]).min() > 0
@@ -132,10 +148,14 @@ def test_keys_may_be_kept():
   text slot's result does not depend on which others are asked with it."""
   options = cross_attention.Options()
   weights = params(options)
-  some = AT._replace(text=attention.Slots(*(x[:, 3:5] for x in AT.text)),
-                     text_position=AT.text_position[:, 3:5])
-  rows.close(read(options, weights, TEXT[:, 3:5], at=some),
-             read(options, weights)[:, 3:5])
+  some = AT._replace(
+    text=attention.Slots(*(x[:, 3:5] for x in AT.text)),
+    text_position=AT.text_position[:, 3:5],
+  )
+  rows.close(
+    read(options, weights, TEXT[:, 3:5], at=some),
+    read(options, weights)[:, 3:5],
+  )
 
 
 # The switches -----------------------------------------------------------------
@@ -143,10 +163,15 @@ def test_keys_may_be_kept():
 
 def test_full_key_heads():
   """As many as query heads; with the base's repeated, it is the base's."""
-  base, full = cross_attention.Options(), cross_attention.Options(key_heads='full')
+  base, full = (
+    cross_attention.Options(),
+    cross_attention.Options(key_heads='full'),
+  )
   few = params(base)
-  many = {k: np.repeat(x, 2, axis=-2) if k.startswith(('key', 'value')) else x
-          for k, x in few.items()}
+  many = {
+    k: np.repeat(x, 2, axis=-2) if k.startswith(('key', 'value')) else x
+    for k, x in few.items()
+  }
   shape = lambda tree: jax.tree.map(np.shape, tree)
   assert shape(params(full)) == shape(many)
   assert shape(many)['key'] == (16, 4, 6) and shape(few)['key'] == (16, 2, 6)
@@ -157,13 +182,18 @@ def test_without_norm():
   """No such weights, and the size of the text matters."""
   options = cross_attention.Options(norm=False)
   weights = params(options)
-  assert {'text_norm', 'visual_norm'} == set(params(cross_attention.Options())) - set(
-      weights)
-  assert np.abs(read(options, weights, 2 * TEXT)
-                - read(options, weights)).max() > 1e-2
+  assert {'text_norm', 'visual_norm'} == set(
+    params(cross_attention.Options())
+  ) - set(weights)
+  assert (
+    np.abs(read(options, weights, 2 * TEXT) - read(options, weights)).max()
+    > 1e-2
+  )
   with_norm = params(cross_attention.Options())
-  rows.close(read(cross_attention.Options(), with_norm, 2 * TEXT),
-             read(cross_attention.Options(), with_norm))
+  rows.close(
+    read(cross_attention.Options(), with_norm, 2 * TEXT),
+    read(cross_attention.Options(), with_norm),
+  )
 
 
 def test_without_conv():
@@ -185,8 +215,10 @@ def test_rope():
     weights = params(options)
     rows.close(read(options, weights, shift=5), read(options, weights))
     far = AT._replace(text_position=AT.text_position + 3)
-    moved = np.abs(read(options, weights, at=far)
-                   - read(options, weights)).max() > 1e-2
+    moved = (
+      np.abs(read(options, weights, at=far) - read(options, weights)).max()
+      > 1e-2
+    )
     assert moved == rope
 
 
@@ -224,7 +256,8 @@ def test_your_own_cross_attention(monkeypatch):
     new = grads['llm']['cross']['gate']
     new = params['llm']['cross']['gate'] - 1e-2 * new
     return rows.answer_loss(logits, BATCH), params | {
-        'llm': params['llm'] | {'cross': {'gate': np.asarray(new)}}}
+      'llm': params['llm'] | {'cross': {'gate': np.asarray(new)}}
+    }
 
   before, params = step(params)
   after, _ = step(params)

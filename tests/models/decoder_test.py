@@ -20,8 +20,10 @@ BATCH = rows.batch(('tvvvtpaa', 'tpa'), ('vvtpaavtpa',))
 
 def draw(figure):
   """Layout of a figure: T text, C cross, S self, ? optional self."""
-  return plans.Layout(tuple(LETTERS[c] for c in figure),
-                      tuple(i for i, c in enumerate(figure) if c == '?'))
+  return plans.Layout(
+    tuple(LETTERS[c] for c in figure),
+    tuple(i for i, c in enumerate(figure) if c == '?'),
+  )
 
 
 def tiny(figure, **compute):
@@ -38,8 +40,10 @@ def run(model, plan, static=False):
 
 # One result -------------------------------------------------------------------
 
-@pytest.mark.parametrize('figure', [
-    'TC?TC?', '?T?'])  # the last: no CROSS layer, no such weights, no repeats
+
+@pytest.mark.parametrize(
+  'figure', ['TC?TC?', '?T?']
+)  # the last: no CROSS layer, no such weights, no repeats
 def test_scanned_equals_written_out(figure):
   """And remat changes nothing: the two differ in both, for every plan."""
   one = tiny(figure)
@@ -61,14 +65,20 @@ def test_static_equals_traced():
   rows.close(run(model, plan, static=True), run(model, plan))
 
 
-@pytest.mark.parametrize('figure,plan', [
-    ('TC?TC?', (False, False)), ('TC?TC?', (False, True)),
+@pytest.mark.parametrize(
+  'figure,plan',
+  [
+    ('TC?TC?', (False, False)),
+    ('TC?TC?', (False, True)),
     ('TC?TC?T', (True, True)),  # the rest is TEXT
     ('?TTC?TC', (True, True)),  # a period that starts late
     # Neighbours, and a SELF layer that is not optional:
-    ('??S?CCST', (True, False, True)), ('??S?CCST', (False, True, False)),
+    ('??S?CCST', (True, False, True)),
+    ('??S?CCST', (False, True, False)),
     # Two optional layers and two CROSS layers in a period:
-    ('C??CC??C', (True, False, True, True))])
+    ('C??CC??C', (True, False, True, True)),
+  ],
+)
 def test_any_kinds_any_plan(figure, plan):
   """Traced and scanned, traced and written out, static: logits only, to save a
   minute."""
@@ -85,7 +95,8 @@ def test_an_image_that_nobody_reads_need_not_be_computed(plan):
   one, other = tiny('TC?TC?'), tiny('TC?TC?', last_visual=False)
   there = BATCH.text_segment > 0
   (a, grads), (b, other_grads) = (
-      rows.run(m, plan)(rows.params(m), BATCH) for m in (one, other))
+    rows.run(m, plan)(rows.params(m), BATCH) for m in (one, other)
+  )
   rows.close(b[there], a[there])
   rows.close(other_grads, grads)
   if plan is not None:
@@ -96,37 +107,45 @@ def test_an_image_that_nobody_reads_need_not_be_computed(plan):
 def test_plans_differ():
   """All of the above would hold for a model that ignores its plan."""
   model = tiny('??S?CCST')
-  found = [rows.logits(model)(rows.params(model), BATCH, np.array(plan))
-           for plan in model.layout.plans]
+  found = [
+    rows.logits(model)(rows.params(model), BATCH, np.array(plan))
+    for plan in model.layout.plans
+  ]
   there = BATCH.text_segment > 0
   for a, b in itertools.combinations(found, 2):
     assert np.max(np.abs(np.asarray(a - b)[there])) > 1e-2
 
 
-@pytest.mark.parametrize('figure,plan', [
-    ('TCTTC?', (False, True)),
-    ('TCTTCT', (False, False))])
+@pytest.mark.parametrize(
+  'figure,plan', [('TCTTC?', (False, True)), ('TCTTCT', (False, False))]
+)
 def test_off_is_text(figure, plan):
   """A SELF layer that is off is a TEXT layer with the same weights: the model
   of the figure has TEXT there, and never heard of SELF."""
   model = tiny('TC?TC?')
   on = np.array([bit for bit in plan if bit])
-  rows.close(run(model, plan),
-             rows.run(tiny(figure))(rows.params(model), BATCH, on))
+  rows.close(
+    run(model, plan), rows.run(tiny(figure))(rows.params(model), BATCH, on)
+  )
 
 
 def test_a_fresh_cross_layer_does_nothing():
   """As the model initialises it: `out` is zero, the rest is not."""
   model, blind = tiny('TC?TC?'), tiny('TT?TT?')
-  fresh = nn.meta.unbox(rows.jit(
-      lambda key: model.init(key, BATCH, method='everything'))(
-          jax.random.key(0))['params']['llm']['cross'])
+  fresh = nn.meta.unbox(
+    rows.jit(lambda key: model.init(key, BATCH, method='everything'))(
+      jax.random.key(0)
+    )['params']['llm']['cross']
+  )
   assert not fresh['out'].any() and fresh['key'].any()
   params = rows.params(model)
   params = params | {'llm': params['llm'] | {'cross': fresh}}
   plan = np.array([True, False])
-  rows.close(rows.logits(model)(params, BATCH, plan),
-             rows.logits(blind)(params, BATCH, plan), 1e-6)
+  rows.close(
+    rows.logits(model)(params, BATCH, plan),
+    rows.logits(blind)(params, BATCH, plan),
+    1e-6,
+  )
 
 
 def test_bfloat16():
@@ -137,7 +156,7 @@ def test_bfloat16():
   got, want = rows.logits(model)(*args), rows.logits(exact)(*args)
   there = BATCH.text_segment > 0
   error = np.abs(np.asarray(got - want)[there])
-  assert 1e-3 < error.max() < .1 * np.abs(np.asarray(want)).max()
+  assert 1e-3 < error.max() < 0.1 * np.abs(np.asarray(want)).max()
   for leaf in jax.tree.leaves(jax.eval_shape(rows.run(model), *args)):
     assert leaf.dtype == jnp.float32
 
@@ -160,8 +179,9 @@ def test_a_traced_plan_has_the_models_length(bits):
   """As a static one, which `Layout.check` sees to."""
   model = tiny('TC?TC?')
   with pytest.raises(ValueError, match=f'{bits} optional SELF'):
-    jax.eval_shape(rows.logits(model), rows.params(model), BATCH,
-                   np.ones(bits, bool))
+    jax.eval_shape(
+      rows.logits(model), rows.params(model), BATCH, np.ones(bits, bool)
+    )
 
 
 # Work that is skipped ---------------------------------------------------------
@@ -173,8 +193,11 @@ def equations(jaxpr, inside=()):
   for e in jaxpr.eqns:
     yield e, inside
     for name, value in e.params.items():
-      for i, sub in enumerate(jax.tree.leaves(
-          value, is_leaf=lambda x: hasattr(x, 'eqns') or hasattr(x, 'jaxpr'))):
+      for i, sub in enumerate(
+        jax.tree.leaves(
+          value, is_leaf=lambda x: hasattr(x, 'eqns') or hasattr(x, 'jaxpr')
+        )
+      ):
         sub = getattr(sub, 'jaxpr', sub)
         if hasattr(sub, 'eqns'):
           label = e.primitive.name + (str(i) if name == 'branches' else '')
@@ -186,15 +209,17 @@ def traced(figure, gradient):
   model = tiny(figure)
   f = (rows.run if gradient else rows.logits)(model).__wrapped__
   plan = np.zeros(len(model.layout.optional), bool)
-  return list(equations(jax.make_jaxpr(f)(
-      rows.params(model), BATCH, plan).jaxpr))
+  return list(
+    equations(jax.make_jaxpr(f)(rows.params(model), BATCH, plan).jaxpr)
+  )
 
 
 def wide(equation):
   """Does it compute on the S slots of a SELF layer?"""
   s = BATCH.tokens.shape[1] + BATCH.visual_place.shape[1]
   return equation.primitive.name == 'dot_general' and any(
-      s in v.aval.shape for v in (*equation.invars, *equation.outvars))
+    s in v.aval.shape for v in (*equation.invars, *equation.outvars)
+  )
 
 
 @pytest.mark.parametrize('gradient', [False, True])
@@ -216,9 +241,13 @@ def test_a_self_layer_that_is_not_optional_always_runs():
 
 def test_static_plans_have_no_cond_and_no_layer_that_is_off():
   model = tiny('TC?TC?')
-  jaxpr = lambda plan: list(equations(jax.make_jaxpr(
-      lambda p: model.apply({'params': p}, BATCH, plan))(
-          rows.params(model)).jaxpr))
+  jaxpr = lambda plan: list(
+    equations(
+      jax.make_jaxpr(lambda p: model.apply({'params': p}, BATCH, plan))(
+        rows.params(model)
+      ).jaxpr
+    )
+  )
   for plan in model.layout.plans:
     found = jaxpr(plan)
     assert not any(e.primitive.name == 'cond' for e, _ in found)

@@ -23,8 +23,11 @@ PACKED = batch(SEGMENTS, SEGMENTS[::-1], ())
 
 def tiny(token):
   """Two layers stand before the router: TEXT, then CROSS."""
-  return rows.tiny(plans.visor(6), chunk=8, router_options=dataclasses.replace(
-      rows.ROUTER, token=token))
+  return rows.tiny(
+    plans.visor(6),
+    chunk=8,
+    router_options=dataclasses.replace(rows.ROUTER, token=token),
+  )
 
 
 @functools.cache
@@ -34,7 +37,8 @@ def program(token):
   def both(params, batch, bits):
     scores, stream = model.apply({'params': params}, batch, method='route')
     return scores, model.apply(
-        {'params': params}, stream, batch, bits, method='finish')
+      {'params': params}, stream, batch, bits, method='finish'
+    )
 
   return rows.jit(both)
 
@@ -60,7 +64,7 @@ def until(figure, prompt):
   end = -1
   for _ in range(prompt + 1):
     end = figure.index('p', end + 1)
-  return rows.same(figure, figure[:end + 1])
+  return rows.same(figure, figure[: end + 1])
 
 
 @TOKENS
@@ -70,7 +74,8 @@ def test_route_then_finish_is_the_model(token):
   for plan in PLANS:
     got = run(token, PACKED, plan)[1]
     want = rows.logits(tiny('learned'))(
-        rows.params(tiny('learned')), PACKED, plan)
+      rows.params(tiny('learned')), PACKED, plan
+    )
     rows.close(got[there], want[there])
 
 
@@ -81,9 +86,10 @@ def test_the_routers_weights_change_scores_only(token):
   other = params | {'router': jax.tree.map(lambda x: x + 1, params['router'])}
   before, after = (run(token, PACKED, PLANS[3], p) for p in (params, other))
   assert np.array_equal(before[1], after[1])
-  assert np.abs(before[0] - after[0]).max() > .1
-  logits = [rows.logits(tiny('learned'))(p, PACKED, PLANS[3])
-            for p in (params, other)]
+  assert np.abs(before[0] - after[0]).max() > 0.1
+  logits = [
+    rows.logits(tiny('learned'))(p, PACKED, PLANS[3]) for p in (params, other)
+  ]
   assert np.array_equal(*logits)
 
 
@@ -93,8 +99,9 @@ def test_the_learned_token_is_read_where_it_is_the_routers():
   changed = {}
   for token in router.TOKENS:
     params = rows.params(tiny(token))
-    other = params | {'router': params['router'] | {
-        'token': -params['router']['token']}}
+    other = params | {
+      'router': params['router'] | {'token': -params['router']['token']}
+    }
     a, b = (run(token, PACKED, params=p)[0] for p in (params, other))
     changed[token] = not np.array_equal(a, b)
   assert changed == {'learned': True, 'last': False, 'visual': False}
@@ -125,7 +132,7 @@ def test_what_follows_a_prompt_does_not_matter(token):
   """Bitwise: the answer, and what comes after it, is masked away."""
   tokens = PACKED.tokens.copy()
   end = np.flatnonzero(PACKED.text_place[0] == PACKED.prompt_place[0, 0])[0]
-  tokens[0, end + 1:9] = (tokens[0, end + 1:9] + 1) % 40
+  tokens[0, end + 1 : 9] = (tokens[0, end + 1 : 9] + 1) % 40
   changed = dataclasses.replace(PACKED, tokens=tokens)
   before, after = scores(token, PACKED), scores(token, changed)
   assert np.array_equal(before[0, 1, 0], after[0, 1, 0])
@@ -151,7 +158,8 @@ def test_scores_train_the_router_alone(token):
 
   def loss(own, params):
     scores, _ = model.apply(
-        {'params': params | {'router': own}}, PACKED, method='route')
+      {'params': params | {'router': own}}, PACKED, method='route'
+    )
     there = PACKED.prompt_segment > 0
     return -jnp.sum(jnp.where(there, jax.nn.log_softmax(scores)[..., 0], 0))
 
@@ -168,11 +176,12 @@ def test_scores_train_the_router_alone(token):
 
 def test_choose():
   """Probabilities .1 .2 .3 .4: cumulative .1 .3 .6 1."""
-  scores = np.log(np.array([[.1, .2, .3, .4, 9.]]))
+  scores = np.log(np.array([[0.1, 0.2, 0.3, 0.4, 9.0]]))
   pick = lambda confidence, viable=4: int(
-      router.choose(scores, viable, confidence)[0])
-  assert [pick(c) for c in (.05, .2, .5, .9, 1)] == [0, 1, 2, 3, 3]
+    router.choose(scores, viable, confidence)[0]
+  )
+  assert [pick(c) for c in (0.05, 0.2, 0.5, 0.9, 1)] == [0, 1, 2, 3, 3]
   assert pick(None) == 3
   assert pick(None, viable=3) == 2  # what is not viable has no probability
-  assert pick(.55, viable=3) == 2  # .1 .2 .3 of .6
-  assert pick(.45, viable=3) == 1
+  assert pick(0.55, viable=3) == 2  # .1 .2 .3 of .6
+  assert pick(0.45, viable=3) == 1

@@ -23,13 +23,14 @@ def test_geometry():
   # Slots are text first, then visual: place 1 is the first visual slot, 6.
   assert line(at.order) == '0 6 7 1 2 8 3 4 5 9'
   assert line(np.take_along_axis(at.order, at.place, 1)) == (
-      '0 1 2 3 4 5 6 7 8 9')
+    '0 1 2 3 4 5 6 7 8 9'
+  )
 
 
 def test_permute_is_a_gather_with_a_gather_for_its_gradient():
   index = jax.random.permutation(jax.random.key(0), 7)[None]
   x = jax.random.normal(jax.random.key(1), (1, 7, 3))
-  weight = jnp.arange(21.).reshape(1, 7, 3)
+  weight = jnp.arange(21.0).reshape(1, 7, 3)
   f = lambda permute: jax.grad(lambda x: jnp.sum(weight * permute(x)))(x)
   inverse = jnp.argsort(index, axis=1)
   got = f(lambda x: token_layout.permute(x, index, inverse))

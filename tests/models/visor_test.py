@@ -34,7 +34,7 @@ def plain(params, batch, kinds, size, options=cross_attention.Options()):
     h = x.shape[-1]
     angle = np.outer(at, language.rope_theta ** (-np.arange(0, h, 2) / h))
     angle = np.concatenate([angle, angle], -1)[:, None]
-    turned = jnp.concatenate([-x[..., h // 2:], x[..., :h // 2]], -1)
+    turned = jnp.concatenate([-x[..., h // 2 :], x[..., : h // 2]], -1)
     return x * np.cos(angle) + turned * np.sin(angle)
 
   def softmax(query, key, value, sees):
@@ -53,8 +53,9 @@ def plain(params, batch, kinds, size, options=cross_attention.Options()):
     a, m = w['attention'], w['mlp']
     y = norm(x, w['attention_norm']['scale'])
     query, key, value = (project(y, a, i) for i in ('query', 'key', 'value'))
-    y = softmax(rotate(query, at), rotate(key, at), value,
-                at[:, None] >= at[None, :])
+    y = softmax(
+      rotate(query, at), rotate(key, at), value, at[:, None] >= at[None, :]
+    )
     x = x + jnp.tensordot(y, a['out'], 2)
     y = norm(x, w['mlp_norm']['scale'])
     return x + (jax.nn.silu(y @ m['gate']) * (y @ m['up'])) @ m['down']
@@ -63,16 +64,22 @@ def plain(params, batch, kinds, size, options=cross_attention.Options()):
     if options.conv:
       wide = jnp.pad(visual, ((3, 3), (0, 0)))
       visual = visual + sum(
-          wide[i:i + len(visual)] * w['conv'][i] for i in range(7))
+        wide[i : i + len(visual)] * w['conv'][i] for i in range(7)
+      )
     if options.norm:
       text = norm(text, w['text_norm']['scale'])
       visual = norm(visual, w['visual_norm']['scale'])
-    query, key, value = (project(x, w, i) for x, i in (
-        (text, 'query'), (visual, 'key'), (visual, 'value')))
+    query, key, value = (
+      project(x, w, i)
+      for x, i in ((text, 'query'), (visual, 'key'), (visual, 'value'))
+    )
     if options.rope:
       query, key = rotate(query, text_at), rotate(key, visual_at)
-    return jnp.tensordot(softmax(
-        query, key, value, text_at[:, None] >= visual_at[None, :]), w['out'], 2)
+    return jnp.tensordot(
+      softmax(query, key, value, text_at[:, None] >= visual_at[None, :]),
+      w['out'],
+      2,
+    )
 
   def one(tokens, visual, text_at, visual_at):
     text, crosses = p['embedding'][tokens], 0
@@ -83,7 +90,7 @@ def plain(params, batch, kinds, size, options=cross_attention.Options()):
       if kind == 'S':
         both = jnp.concatenate([text, visual])[order]
         both = layer(both, at[order], w)[np.argsort(order)]
-        text, visual = both[:len(tokens)], both[len(tokens):]
+        text, visual = both[: len(tokens)], both[len(tokens) :]
       else:
         if kind == 'C':
           c = jax.tree.map(lambda x: x[crosses], p['cross'])
@@ -97,26 +104,33 @@ def plain(params, batch, kinds, size, options=cross_attention.Options()):
   images = see(params, batch.tiles, size.vision)
   for row in range(len(logits)):
     images_and_newline = jnp.concatenate(
-        [images[row], params['connector']['newline'][None]])
+      [images[row], params['connector']['newline'][None]]
+    )
     for number in range(1, batch.text_segment[row].max() + 1):
-      t, v = (np.flatnonzero(x[row] == number)
-              for x in (batch.text_segment, batch.visual_segment))
+      t, v = (
+        np.flatnonzero(x[row] == number)
+        for x in (batch.text_segment, batch.visual_segment)
+      )
       places = batch.text_place[row, t], batch.visual_place[row, v]
       start = min(np.concatenate(places))
-      visual = (images_and_newline[batch.source[row, v]]
-                * batch.weight[row, v, :, None]).sum(1)
-      logits = logits.at[row, t].set(one(
-          batch.tokens[row, t], visual, *(at - start for at in places)))
+      visual = (
+        images_and_newline[batch.source[row, v]] * batch.weight[row, v, :, None]
+      ).sum(1)
+      logits = logits.at[row, t].set(
+        one(batch.tokens[row, t], visual, *(at - start for at in places))
+      )
   return logits
 
 
 def see(params, tiles, size):
   """SigLIP and the projector: uint8 [B, I, h, w, 3] -> [B, I * P, D]."""
   p, side = params['vision'], size.patch
-  pixels = (tiles / 255. - .5) / .5
-  cut = [pixels[:, :, r:r + side, c:c + side].reshape(*tiles.shape[:2], -1)
-         for r in range(0, size.tile[0] - side + 1, side)
-         for c in range(0, size.tile[1] - side + 1, side)]
+  pixels = (tiles / 255.0 - 0.5) / 0.5
+  cut = [
+    pixels[:, :, r : r + side, c : c + side].reshape(*tiles.shape[:2], -1)
+    for r in range(0, size.tile[0] - side + 1, side)
+    for c in range(0, size.tile[1] - side + 1, side)
+  ]
   x = jnp.stack(cut, 2) @ p['patch'] + p['patch_bias'] + p['position']
 
   def norm(x, w):
@@ -128,18 +142,19 @@ def see(params, tiles, size):
     w = jax.tree.map(lambda x: x[i], p['layers'])
     y = norm(x, w['attention_norm'])
     query, key, value = (
-        jnp.tensordot(y, w[name], 1) + w[name + '_bias']
-        for name in ('query', 'key', 'value'))
+      jnp.tensordot(y, w[name], 1) + w[name + '_bias']
+      for name in ('query', 'key', 'value')
+    )
     score = jnp.einsum('bipnh,biqnh->binpq', query, key)
     score = jax.nn.softmax(score / np.sqrt(query.shape[-1]), -1)
     y = jnp.einsum('binpq,biqnh->bipnh', score, value)
     x = x + jnp.tensordot(y, w['out'], 2) + w['out_bias']
     y = norm(x, w['mlp_norm']) @ w['up'] + w['up_bias']
-    tanh = jnp.tanh(np.sqrt(2 / np.pi) * (y + .044715 * y**3))
-    x = x + .5 * y * (1 + tanh) @ w['down'] + w['down_bias']
+    tanh = jnp.tanh(np.sqrt(2 / np.pi) * (y + 0.044715 * y**3))
+    x = x + 0.5 * y * (1 + tanh) @ w['down'] + w['down_bias']
   c = params['connector']
   x = x @ c['in'] + c['in_bias']
-  x = .5 * x * (1 + jax.lax.erf(x / np.sqrt(2))) @ c['out'] + c['out_bias']
+  x = 0.5 * x * (1 + jax.lax.erf(x / np.sqrt(2))) @ c['out'] + c['out_bias']
   return x.reshape(len(tiles), -1, x.shape[-1])
 
 
@@ -152,8 +167,9 @@ def compare(model, kinds, plan, bits=None, rows_=MIXED):
     logits = plain(params, batch, kinds, model.size, model.cross_options)
     return rows.answer_loss(logits, batch), logits
 
-  (_, want), want_grads = rows.jit(
-      jax.value_and_grad(both, has_aux=True))(params)
+  (_, want), want_grads = rows.jit(jax.value_and_grad(both, has_aux=True))(
+    params
+  )
   got, grads = rows.run(model, plan)(params, batch, bits)
   rows.close(got * there, want)
   rows.close(grads, want_grads)
@@ -164,8 +180,7 @@ def compare(model, kinds, plan, bits=None, rows_=MIXED):
 def test_base_is_the_base_model(tied):
   """With SELF everywhere the model is Qwen2 on SigLIP, and can be trained so:
   every parameter of it has the same gradient, CROSS and router none."""
-  model = rows.tiny(plans.visor(3), tied=tied,
-                    vision_depth=2 if tied else 0)
+  model = rows.tiny(plans.visor(3), tied=tied, vision_depth=2 if tied else 0)
   turns = (('tvvtpaavtpa',), *MIXED[1:]) if tied else MIXED
   grads = compare(model, 'SSS', rows.BASE, rows_=turns)
   for path, g in jax.tree_util.tree_leaves_with_path(grads):
@@ -215,12 +230,16 @@ def figure(batch, logits):
 
 
 @pytest.mark.parametrize('plan', [rows.BASE, *PLANS], ids=str)
-@pytest.mark.parametrize('packed', [
+@pytest.mark.parametrize(
+  'packed',
+  [
     [SEGMENTS, (), ()],
     [(), SEGMENTS[::-1], ()],
     [SEGMENTS[1:], (), SEGMENTS[:1]],
     [SEGMENTS[:1], SEGMENTS[1:2], SEGMENTS[2:]],
-], ids=['one row', 'turned', 'two rows', 'alone, other noise'])
+  ],
+  ids=['one row', 'turned', 'two rows', 'alone, other noise'],
+)
 @pytest.mark.parametrize('visual_first', [False, True])
 def test_packed_equals_alone(plan, packed, visual_first):
   """A segment's logits are its own, and its gradients add up."""
@@ -266,8 +285,10 @@ def test_no_token_sees_a_later_one(plan):
   before = batch(('ttvvvtpaa', 'vvtpa'), (), ())
   tokens = before.tokens.copy()
   tokens[0, 3] += 1
-  a, b = (run(x, plan)[0] for x in (
-      before, dataclasses.replace(before, tokens=tokens % 40)))
+  a, b = (
+    run(x, plan)[0]
+    for x in (before, dataclasses.replace(before, tokens=tokens % 40))
+  )
   changed = (np.asarray(a) != np.asarray(b)).any(-1)
   assert draw(changed[0, :9]) == '   xxx   '
   assert not changed[1:].any()
@@ -279,7 +300,8 @@ def test_no_token_sees_a_later_one(plan):
 def test_kinds_do_not_shape_the_tree():
   """Any choice of kinds runs on one checkpoint."""
   shapes = lambda *kinds: jax.tree.map(
-      np.shape, rows.params(rows.tiny(plans.visor(8, *kinds))))
+    np.shape, rows.params(rows.tiny(plans.visor(8, *kinds)))
+  )
   assert shapes() == shapes((0, 7), (3,)) == shapes((1, 2), (0, 4, 5, 6))
   assert shapes()['llm']['cross']['key'] == (2, 16, 2, 6)
   assert shapes()['llm']['layers']['attention']['key'] == (8, 16, 2, 6)
@@ -298,8 +320,9 @@ def test_copy_cross():
   assert {'query', 'key_bias', 'out'} <= set(own) & set(copied['llm']['cross'])
   same = jax.tree.map(np.shape, params)
   assert jax.tree.map(np.shape, copied) == same  # a checkpoint like any other
-  assert not np.array_equal(params['llm']['cross']['out'],
-                            own['out'][[1, 4]])  # and nothing was overwritten
+  assert not np.array_equal(
+    params['llm']['cross']['out'], own['out'][[1, 4]]
+  )  # and nothing was overwritten
 
 
 def test_copy_cross_needs_the_layers_own_shape():

@@ -21,8 +21,16 @@ from visor_jax.spec import plan as plans
 one = lambda text: grammar.parse(text)[0]
 
 
-def early(text, segment, place, attention_=None, keys=None, grid=(2, 2),
-          visual=None, source=None):
+def early(
+  text,
+  segment,
+  place,
+  attention_=None,
+  keys=None,
+  grid=(2, 2),
+  visual=None,
+  source=None,
+):
   """Calls reduce.early on one row whose slots are patches in order.
 
   Returns:
@@ -32,20 +40,33 @@ def early(text, segment, place, attention_=None, keys=None, grid=(2, 2),
   v = len(segment)
   tiles = -(-v // (grid[0] * grid[1]))
   patches = tiles * grid[0] * grid[1]
-  fill = lambda x, shape: np.zeros(shape, np.float32) if x is None else (
-      np.pad(np.asarray(x, np.float32)[None], [(0, 0), (0, patches - v)]
-             + [(0, 0)] * (np.ndim(x) - 1)))
-  rated = gather.Rated(fill(attention_, (1, patches)),
-                       fill(keys, (1, patches, 2)))
+  fill = lambda x, shape: (
+    np.zeros(shape, np.float32)
+    if x is None
+    else (
+      np.pad(
+        np.asarray(x, np.float32)[None],
+        [(0, 0), (0, patches - v)] + [(0, 0)] * (np.ndim(x) - 1),
+      )
+    )
+  )
+  rated = gather.Rated(
+    fill(attention_, (1, patches)), fill(keys, (1, patches, 2))
+  )
   if visual is None:
     visual = np.arange(v, dtype=np.float32)[:, None]
   source = np.arange(v) if source is None else np.asarray(source)
-  slots = attention.Slots(*(np.asarray(x, np.int32)[None]
-                            for x in (segment, place)))
+  slots = attention.Slots(
+    *(np.asarray(x, np.int32)[None] for x in (segment, place))
+  )
   run = rows.jit(lambda *args: gather.early(one(text), *args, tiles, grid))
-  out, kept = run(np.asarray(visual, np.float32)[None], rated, slots,
-                  source[None, :, None].astype(np.int32),
-                  np.ones((1, v, 1), np.float32))
+  out, kept = run(
+    np.asarray(visual, np.float32)[None],
+    rated,
+    slots,
+    source[None, :, None].astype(np.int32),
+    np.ones((1, v, 1), np.float32),
+  )
   valid = np.asarray(kept.valid[0])
   return np.asarray(out[0])[valid], np.asarray(kept.index[0])[valid].tolist()
 
@@ -57,7 +78,7 @@ def test_neighbours_are_packed_in_their_image():
   """Two images with text between, then padding: 5 tokens are 2 packs."""
   values, at = early('pack:2', [1] * 9 + [0], [0, 1, 2, 3, 4, 7, 8, 9, 10, 11])
   assert at == [0, 2, 5, 7]
-  np.testing.assert_allclose(values[:, 0], [.5, 3, 5.5, 7.5])
+  np.testing.assert_allclose(values[:, 0], [0.5, 3, 5.5, 7.5])
 
 
 def test_windows_of_a_tile_are_pooled():
@@ -65,8 +86,9 @@ def test_windows_of_a_tile_are_pooled():
   source = [0, 1, 2, 12, 3, 4, 5, 6, 7, 9]  # 12 is a newline, 8 was cut off
   values, at = early('m3:2', [1] * 10, range(10), grid=(2, 3), source=source)
   assert at == [0, 2, 7]
-  np.testing.assert_allclose(values[:, 0], [(0 + 1 + 4 + 5) / 4, (2 + 6) / 2,
-                                            (7 + 8 + 9) / 3])
+  np.testing.assert_allclose(
+    values[:, 0], [(0 + 1 + 4 + 5) / 4, (2 + 6) / 2, (7 + 8 + 9) / 3]
+  )
 
 
 def test_a_window_of_the_whole_tile_leaves_one_token():
@@ -78,16 +100,15 @@ def test_a_window_of_the_whole_tile_leaves_one_token():
 def test_visionzip_keeps_the_seen_and_averages_the_rest():
   """Of 8 tokens 4: three seen most, and one average of the others."""
   keys = np.random.default_rng(0).normal(size=(8, 2))
-  seen = [.1, .9, .3, .2, .8, .1, .7, .0]
+  seen = [0.1, 0.9, 0.3, 0.2, 0.8, 0.1, 0.7, 0.0]
   values, at = early('visionzip:1/2', [1] * 8, range(8), seen, keys)
   assert at == [0, 1, 4, 6]
-  np.testing.assert_allclose(
-      values[:, 0], [(0 + 2 + 3 + 5 + 7) / 5, 1, 4, 6])
+  np.testing.assert_allclose(values[:, 0], [(0 + 2 + 3 + 5 + 7) / 5, 1, 4, 6])
 
 
 def test_visionzip_merges_with_what_is_alike():
   """Of 16 tokens 12: ten dominant, two averages that start 3 apart."""
-  keys = np.array([[1., 0]] * 16)
+  keys = np.array([[1.0, 0]] * 16)
   keys[[13, 14]] = 0, 1
   seen = np.where(np.arange(16) < 10, 1 - np.arange(16) / 100, 0)
   values, at = early('visionzip:3/4', [1] * 16, range(16), seen, keys)
@@ -100,9 +121,9 @@ def test_vispruner_keeps_the_seen_and_the_different():
 
   20 degrees go, being next to 21; then these, as nearer to 60 than 150 are.
   """
-  angle = np.array([0., 10, 20, 21, 60, 150]) * np.pi / 180
+  angle = np.array([0.0, 10, 20, 21, 60, 150]) * np.pi / 180
   visual = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-  seen = [.9, .8, .1, .2, .1, .1]
+  seen = [0.9, 0.8, 0.1, 0.2, 0.1, 0.1]
   values, at = early('vispruner:2/3', [1] * 6, range(6), seen, visual=visual)
   assert at == [0, 1, 4, 5]
   np.testing.assert_allclose(values, visual[[0, 1, 4, 5]], atol=1e-6)
@@ -121,10 +142,13 @@ def test_a_share_is_one_of_each_image(method):
 
 
 def test_the_highest_of_each_conversation_stay():
-  run = rows.jit(functools.partial(
-      gather.highest, keep=one('fastv:1:1/2').keep))
-  kept = run(np.float32([[3, 1, 2, 3, 9, 5, 5, 5, 99]]),
-             np.int32([[1, 1, 1, 1, 2, 4, 4, 4, 0]]))
+  run = rows.jit(
+    functools.partial(gather.highest, keep=one('fastv:1:1/2').keep)
+  )
+  kept = run(
+    np.float32([[3, 1, 2, 3, 9, 5, 5, 5, 99]]),
+    np.int32([[1, 1, 1, 1, 2, 4, 4, 4, 0]]),
+  )
   assert kept.index[0][kept.valid[0]].tolist() == [0, 3, 5]
   assert kept.index.shape == (1, 4)
 
@@ -140,7 +164,8 @@ BASE_ONLY = ('fastv:2:1/2', 'pyramiddrop:1/2')
 
 def model(text, **kwargs):
   return rows.tiny(LAYOUT, **kwargs).clone(
-      reduction=one(text) if text else None)
+    reduction=one(text) if text else None
+  )
 
 
 def logits(text, plan, batch, **kwargs):
@@ -148,9 +173,16 @@ def logits(text, plan, batch, **kwargs):
   return np.asarray(rows.logits(m, plan)(rows.params(m), batch))
 
 
-@pytest.mark.parametrize('text,plan', [
-    ('visionzip:1', rows.BASE), ('vispruner:1', (True,)), ('pack:1', rows.BASE),
-    ('fastv:1:1', rows.BASE), ('pyramiddrop:1', rows.BASE)])
+@pytest.mark.parametrize(
+  'text,plan',
+  [
+    ('visionzip:1', rows.BASE),
+    ('vispruner:1', (True,)),
+    ('pack:1', rows.BASE),
+    ('fastv:1:1', rows.BASE),
+    ('pyramiddrop:1', rows.BASE),
+  ],
+)
 def test_all_of_the_tokens_are_what_there_was(text, plan):
   batch = rows.batch((A, B), shape=rows.Shape(18, 12, 2, 3))
   there = batch.text_segment > 0
@@ -165,8 +197,12 @@ def test_packed_is_alone(text):
   depth = 1 if text == EARLY[0] else 0  # attention of a tower, too
   packed = rows.batch((A, B), shape=rows.Shape(18, 12, 2, 3), noise=5)
   alone = rows.batch((A,), (B,), shape=rows.Shape(18, 12, 2, 3), noise=9)
-  both = logits(text, plan, jax.tree.map(
-      lambda *x: np.concatenate(x), packed, alone), vision_depth=depth)
+  both = logits(
+    text,
+    plan,
+    jax.tree.map(lambda *x: np.concatenate(x), packed, alone),
+    vision_depth=depth,
+  )
   for number, length in ((1, 3), (2, 4)):
     got = both[rows.text(packed, 0, number)]
     want = both[1:][rows.text(alone, number - 1, 1)]
@@ -186,8 +222,9 @@ def test_what_inside_keeps_is_what_the_prompt_looks_at():
     stream, at = module.start(batch)
     return module.llm.rate(stream, at, 1), stream, at
 
-  rated, stream, at = rows.jit(lambda p: m.apply(
-      {'params': p}, batch, method=rate))(rows.params(m))
+  rated, stream, at = rows.jit(
+    lambda p: m.apply({'params': p}, batch, method=rate)
+  )(rows.params(m))
   own = jax.tree.map(lambda x: x[1], rows.params(m)['llm']['layers'])
   seen = {}
 
@@ -197,14 +234,19 @@ def test_what_inside_keeps_is_what_the_prompt_looks_at():
 
   both = jnp.concatenate([stream.text, stream.visual], axis=1)
   decoder.layers.Layer(m.size.language).apply(
-      {'params': own}, token_layout.permute(both, at.order, at.place), at.position,
-      attend)
+    {'params': own},
+    token_layout.permute(both, at.order, at.place),
+    at.position,
+    attend,
+  )
   for number, segment in enumerate((1, 2)):
     asks = batch.prompt_place[0, number]
     mine = np.flatnonzero(batch.visual_segment[0] == segment)
     np.testing.assert_allclose(
-        rated[0, mine],
-        seen['weights'][0, asks, batch.visual_place[0, mine]], rtol=1e-5)
+      rated[0, mine],
+      seen['weights'][0, asks, batch.visual_place[0, mine]],
+      rtol=1e-5,
+    )
 
 
 @pytest.mark.parametrize('text', ['fastv:2:1/2', 'pack:2'])
@@ -214,28 +256,36 @@ def test_tokens_from_a_cache_are_those_of_the_whole(text):
   whole = rows.batch((answer,), shape=SHAPE)
   prompt = rows.batch((rows.same(answer, answer[:7]),), shape=SHAPE)
   want = logits(text, rows.BASE, whole)[0]
-  params, fresh = rows.params(m), m.apply(
-      {'params': rows.params(m)}, 1, 3, method='fresh')
-  prefill = rows.jit(lambda p: m.apply(
-      {'params': p}, prompt, None, method='prefill'))
-  decode = rows.jit(lambda p, token, memory, fresh, i: m.apply(
-      {'params': p}, token, memory, None, fresh, i, method='decode'))
+  params, fresh = (
+    rows.params(m),
+    m.apply({'params': rows.params(m)}, 1, 3, method='fresh'),
+  )
+  prefill = rows.jit(
+    lambda p: m.apply({'params': p}, prompt, None, method='prefill')
+  )
+  decode = rows.jit(
+    lambda p, token, memory, fresh, i: m.apply(
+      {'params': p}, token, memory, None, fresh, i, method='decode'
+    )
+  )
   found, memory = prefill(params)
   np.testing.assert_allclose(found[0], want[2], atol=1e-4)
   for i in range(3):
     found, fresh = decode(params, whole.tokens[:, 3 + i], memory, fresh, i)
     np.testing.assert_allclose(found[0], want[3 + i], atol=1e-4)
   assert generate.cache_bytes(memory) == flops.cache(
-      m.size, m.layout, None, SHAPE.visual, SHAPE.text, 4,
-      reduction=m.reduction)
+    m.size, m.layout, None, SHAPE.visual, SHAPE.text, 4, reduction=m.reduction
+  )
 
 
 @pytest.mark.parametrize('text', ['pack:2', 'm3:2'])
 def test_what_is_averaged_learns(text):
   """An average hands its gradient to every token in it."""
   batch = rows.batch(('tvvtpaa',), shape=SHAPE)  # no newline
-  found = [rows.run(model(t), rows.BASE)(rows.params(model(t)), batch)[1]
-           for t in (text, '')]
+  found = [
+    rows.run(model(t), rows.BASE)(rows.params(model(t)), batch)[1]
+    for t in (text, '')
+  ]
   for mine, whole in zip(*map(jax.tree.leaves, found)):
     assert np.isfinite(mine).all()
     assert (np.abs(whole).max() > 0) == (np.abs(mine).max() > 0)
@@ -246,19 +296,24 @@ def test_the_router_goes_on_with_what_is_left():
   m = model('pack:2')
   batch = rows.batch((A,), ('tvtvp',), shape=SHAPE)
   apply = lambda method, *args: m.apply(
-      {'params': rows.params(m)}, *args, method=method)
+    {'params': rows.params(m)}, *args, method=method
+  )
 
   def both():
     scores, routed = apply('route', batch)
-    return (scores, apply('resume', routed, batch, (True,)),
-            apply('prefill', batch, (True,)))
+    return (
+      scores,
+      apply('resume', routed, batch, (True,)),
+      apply('prefill', batch, (True,)),
+    )
 
   scores, resumed, whole = rows.jit(both)()
   assert resumed[1].rows[0].visual.place.shape == (2, SHAPE.visual // 2)
   np.testing.assert_allclose(resumed[0], whole[0], atol=1e-5)
   unpacked = model('')
-  other = rows.jit(lambda: unpacked.apply(
-      {'params': rows.params(m)}, batch, method='route')[0])()
+  other = rows.jit(
+    lambda: unpacked.apply({'params': rows.params(m)}, batch, method='route')[0]
+  )()
   assert np.abs(scores - other)[:, 0].max() > 1e-3
 
 
@@ -267,16 +322,20 @@ def test_inside_goes_with_the_base_alone(text):
   m = model(text)
   for method, args in (('__call__', ((True,),)), ('route', ())):
     with pytest.raises(ValueError, match='plan base alone'):
-      jax.eval_shape(lambda p: m.apply(
-          {'params': p}, rows.batch((A,), shape=SHAPE), *args, method=method),
-                     rows.params(m))
+      jax.eval_shape(
+        lambda p: m.apply(
+          {'params': p}, rows.batch((A,), shape=SHAPE), *args, method=method
+        ),
+        rows.params(m),
+      )
 
 
 def test_a_patch_is_rated_by_the_attention_it_gets():
   """Against all scores at once, which a real tile has no room for."""
   query = np.random.default_rng(0).normal(size=(2, 3, 5, 2, 4)).astype('f')
-  key = .7 * query[::-1]
+  key = 0.7 * query[::-1]
   scores = np.einsum('bipnh,biqnh->binpq', query, key) / 2
   weights = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
-  np.testing.assert_allclose(rows.jit(vision.received)(query, key),
-                             weights.mean((2, 3)), rtol=1e-5)
+  np.testing.assert_allclose(
+    rows.jit(vision.received)(query, key), weights.mean((2, 3)), rtol=1e-5
+  )

@@ -16,9 +16,18 @@ from visor_jax.spec import sizes
 one = lambda text: grammar.parse(text)[0]
 
 
-@pytest.mark.parametrize('text', [
-    'visionzip:0.25', 'vispruner:1/9', 'pack:4', 'm3:2', 'fastv:2:0.5',
-    'pyramiddrop:1/3', 'm3:1+m3:2+m3:4'])
+@pytest.mark.parametrize(
+  'text',
+  [
+    'visionzip:0.25',
+    'vispruner:1/9',
+    'pack:4',
+    'm3:2',
+    'fastv:2:0.5',
+    'pyramiddrop:1/3',
+    'm3:1+m3:2+m3:4',
+  ],
+)
 def test_written_as_read(text):
   assert '+'.join(map(str, grammar.parse(text))) == text
 
@@ -40,10 +49,13 @@ def test_published_settings_are_shares():
   half = fractions.Fraction(1, 2)
   assert one('fastv').cuts(32) == (grammar.Cut(1, 2, half),)
   assert one('pyramiddrop').cuts(32) == tuple(
-      grammar.Cut(at, at, half) for at in (8, 16, 24))
+    grammar.Cut(at, at, half) for at in (8, 16, 24)
+  )
 
 
-@pytest.mark.parametrize('text,words', [
+@pytest.mark.parametrize(
+  'text,words',
+  [
     ('visionzap:0.5', 'expected one of visionzip, vispruner'),
     ('visionzip', 'and one number'),
     ('visionzip:0', 'is no share'),
@@ -53,37 +65,44 @@ def test_published_settings_are_shares():
     ('m3:0', 'no whole number'),
     ('fastv:0.5', 'fastv:LAYER:SHARE'),
     ('fastv:0:0.5', 'no whole number'),
-])
+  ],
+)
 def test_what_cannot_be_read_is_said(text, words):
   with pytest.raises(ValueError, match=f'"{text}".*{words}'):
     grammar.parse(text)
 
 
-@pytest.mark.parametrize('values,words', [
+@pytest.mark.parametrize(
+  'values,words',
+  [
     (dict(model__reduce='fastv:2:0.5'), 'model.reduce has "fastv:2:0.5"'),
     (dict(eval__reduce='fastv:2:0.5'), 'eval.reduce has "fastv:2:0.5"'),
     (dict(eval__reduce='m3'), 'one number'),
     (dict(eval__reduce='fastv:24:0.5', eval__plans='base'), 'layers 1 to 23'),
-])
+  ],
+)
 def test_what_cannot_go_together_is_said(values, words):
   with pytest.raises(ValueError, match=words):
     config_lib.validate(config_test.make(**values))
 
 
 def test_what_goes_together():
-  config_lib.validate(config_test.make(
-      model__reduce='m3:1+m3:2', eval__reduce='fastv+pack:2',
-      eval__plans='base'))
+  config_lib.validate(
+    config_test.make(
+      model__reduce='m3:1+m3:2', eval__reduce='fastv+pack:2', eval__plans='base'
+    )
+  )
   config_lib.validate(config_test.make(model__reduce='pack:2'))
 
 
 # Cost -------------------------------------------------------------------------
 
 CASES = {
-    'plain': flops_test.Case(depth=5),
-    'no tower, unscanned': flops_test.Case(
-        depth=4, vision_depth=0, scan=False, last_visual=False),
-    'chunks': flops_test.Case(depth=7, chunk=4, vision_depth=2, routing=5),
+  'plain': flops_test.Case(depth=5),
+  'no tower, unscanned': flops_test.Case(
+    depth=4, vision_depth=0, scan=False, last_visual=False
+  ),
+  'chunks': flops_test.Case(depth=7, chunk=4, vision_depth=2, routing=5),
 }
 
 
@@ -96,12 +115,25 @@ def reduced(case, text):
   return made
 
 
-@pytest.mark.parametrize('case,text', [
-    *((case, text) for case in ('plain', 'chunks') for text in (
-        'visionzip:1/2', 'vispruner:0.4', 'm3:2', 'fastv:2:1/3',
-        'pyramiddrop:0.5')),
-    ('plain', 'pack:2'), ('no tower, unscanned', 'fastv:1:1/2'),
-    ('no tower, unscanned', 'visionzip:0.4')])
+@pytest.mark.parametrize(
+  'case,text',
+  [
+    *(
+      (case, text)
+      for case in ('plain', 'chunks')
+      for text in (
+        'visionzip:1/2',
+        'vispruner:0.4',
+        'm3:2',
+        'fastv:2:1/3',
+        'pyramiddrop:0.5',
+      )
+    ),
+    ('plain', 'pack:2'),
+    ('no tower, unscanned', 'fastv:1:1/2'),
+    ('no tower, unscanned', 'visionzip:0.4'),
+  ],
+)
 def test_executed_is_the_program(case, text):
   """To the last product, rating included; of the base and, before, of plans."""
   case = reduced(CASES[case], text)
@@ -117,25 +149,37 @@ def test_executed_is_the_program(case, text):
 def test_executed_is_the_router_mode():
   case = reduced(CASES['chunks'], 'visionzip:1/2')
   options = case.model.router_options
-  program = case.trace(lambda module, batch: flops_test.route_and_finish(
-      module, batch, case.model.layout.max))
-  assert 2 * flops_test.macs(program) == flops_test.B * case.cost(
-      case.model.layout.max, routing=case.routing, router_token=options.token,
-      router_hidden=options.hidden, router_plans=options.plans,
-      reduction=case.model.reduction).total
+  program = case.trace(
+    lambda module, batch: flops_test.route_and_finish(
+      module, batch, case.model.layout.max
+    )
+  )
+  assert (
+    2 * flops_test.macs(program)
+    == flops_test.B
+    * case.cost(
+      case.model.layout.max,
+      routing=case.routing,
+      router_token=options.token,
+      router_hidden=options.hidden,
+      router_plans=options.plans,
+      reduction=case.model.reduction,
+    ).total
+  )
 
 
 def test_nominal_by_hand():
   """LLaVA-OneVision 0.5B, one tile: FastV sees half from layer 2 on."""
   size, layout = sizes.get('0.5b'), plans.visor(24)
   of = lambda text, visual=729: flops.cost(
-      size, layout, None, visual, 60,
-      reduction=one(text) if text else None)
+    size, layout, None, visual, 60, reduction=one(text) if text else None
+  )
   layer = lambda visual: of('', visual).layers // 24
   fastv = of('fastv')
   assert fastv.layers == 2 * layer(729) + 22 * layer(364)
   assert fastv.rating == 2 * (
-      896 * 896 + 789 * (896 * 128 + 896))  # a query; keys, and scores, of all
+    896 * 896 + 789 * (896 * 128 + 896)
+  )  # a query; keys, and scores, of all
   pyramid = of('pyramiddrop')
   assert pyramid.layers == 6 * sum(map(layer, (729, 364, 182, 91)))
   zipped = of('visionzip-64')
@@ -148,7 +192,8 @@ def test_nominal_by_hand():
 def test_what_is_dropped_is_not_kept():
   size, layout = sizes.get('0.5b'), plans.visor(24)
   of = lambda *args: flops.cache(
-      size, layout, *args[:1], 800, 60, 2, reduction=one(args[1]))
+    size, layout, *args[:1], 800, 60, 2, reduction=one(args[1])
+  )
   each = 2 * 64 * 2 * 2
   assert of(None, 'fastv')[1] == each * (2 * 800 + 22 * 400)
   assert of(layout.max, 'pack:4')[1] == each * 16 * 200
@@ -157,5 +202,6 @@ def test_what_is_dropped_is_not_kept():
 def test_inside_goes_with_the_base_alone():
   layout = plans.visor(24)
   with pytest.raises(ValueError, match='plan base alone'):
-    flops.cost(sizes.get('0.5b'), layout, layout.max, 9, 9,
-               reduction=one('fastv'))
+    flops.cost(
+      sizes.get('0.5b'), layout, layout.max, 9, 9, reduction=one('fastv')
+    )

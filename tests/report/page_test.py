@@ -20,34 +20,60 @@ _PLANS = {'min': [0, 0], '1': [0, 1], 'max': [1, 1]}
 def _rows():
   for family, group in (('count', 'coarse'), (_EVIL, 'fine')):
     common = dict(
-        family=family, group=group, n=200, seed=7, config='3fa9c1',
-        accounting='FLOPs, not MACs & prefill only.',
-        versions={'jax': '0.10.2'})
-    yield common | dict(selector='base', plan=None, accuracy=.7,
-                        llm_prefill_flops=8e6, flops_saved=1.)
+      family=family,
+      group=group,
+      n=200,
+      seed=7,
+      config='3fa9c1',
+      accounting='FLOPs, not MACs & prefill only.',
+      versions={'jax': '0.10.2'},
+    )
+    yield common | dict(
+      selector='base',
+      plan=None,
+      accuracy=0.7,
+      llm_prefill_flops=8e6,
+      flops_saved=1.0,
+    )
     for layers, plan in enumerate(_PLANS.values()):
       yield common | dict(
-          selector='fixed', plan=plan, accuracy=.3 + .2 * layers,
-          llm_prefill_flops=(1 + layers) * 1e6, flops_saved=8 / (1 + layers))
+        selector='fixed',
+        plan=plan,
+        accuracy=0.3 + 0.2 * layers,
+        llm_prefill_flops=(1 + layers) * 1e6,
+        flops_saved=8 / (1 + layers),
+      )
     yield common | dict(
-        selector='router', plan=None, accuracy=.69, llm_prefill_flops=1.5e6,
-        flops_saved=8 / 1.5, chosen={'min': 120, 'max': 80})
+      selector='router',
+      plan=None,
+      accuracy=0.69,
+      llm_prefill_flops=1.5e6,
+      flops_saved=8 / 1.5,
+      chosen={'min': 120, 'max': 80},
+    )
 
 
 def _targets():
   """A router with targets, and what everything costs."""
   for row in _rows():
-    yield row | dict(visual_flops=1e5, vision_flops=3e6, decode_flops=1e4,
-                     total_flops=5e6, total_saved=1.2, cache_bytes=1e4)
+    yield row | dict(
+      visual_flops=1e5,
+      vision_flops=3e6,
+      decode_flops=1e4,
+      total_flops=5e6,
+      total_saved=1.2,
+      cache_bytes=1e4,
+    )
     if row['selector'] == 'router':
-      yield row | dict(budget=.5, promised=.5, delivered=.52)
-      yield row | dict(drop=.01, promised=.99, delivered=.97)
+      yield row | dict(budget=0.5, promised=0.5, delivered=0.52)
+      yield row | dict(drop=0.01, promised=0.99, delivered=0.97)
 
 
 def _fill(workdir):
   """Only what a report needs."""
   (workdir / 'results.jsonl').write_text(
-      '\n'.join(json.dumps(row) for row in _rows()))
+    '\n'.join(json.dumps(row) for row in _rows())
+  )
 
 
 def _fill_all(workdir):
@@ -55,17 +81,27 @@ def _fill_all(workdir):
   _fill(workdir)
   for folder in ('search', 'policy', 'full'):
     (workdir / folder).mkdir()
-  evaluated = [{'plan': [a, b], 'accuracy': .5 + .1 * a, 'flops': 1e6 + a + b}
-               for a in (0, 1) for b in (0, 1)]
-  (workdir / 'search' / 'plans.json').write_text(json.dumps(
-      {'viable': list(_PLANS.values()), 'evaluated': evaluated}))
-  curve = [{'confidence': c, 'accuracy': c / 2, 'flops': c * 1e6}
-           for c in (.5, .9, .99)]
+  evaluated = [
+    {'plan': [a, b], 'accuracy': 0.5 + 0.1 * a, 'flops': 1e6 + a + b}
+    for a in (0, 1)
+    for b in (0, 1)
+  ]
+  (workdir / 'search' / 'plans.json').write_text(
+    json.dumps({'viable': list(_PLANS.values()), 'evaluated': evaluated})
+  )
+  curve = [
+    {'confidence': c, 'accuracy': c / 2, 'flops': c * 1e6}
+    for c in (0.5, 0.9, 0.99)
+  ]
   (workdir / 'policy' / 'calibration.json').write_text(
-      json.dumps({'confidence': .9, 'curve': curve}))
+    json.dumps({'confidence': 0.9, 'curve': curve})
+  )
   for stage in ('full', 'policy'):
-    (workdir / stage / 'metrics.jsonl').write_text('\n'.join(
-        json.dumps({'step': i, 'loss': 3 / (1 + i)}) for i in range(300)))
+    (workdir / stage / 'metrics.jsonl').write_text(
+      '\n'.join(
+        json.dumps({'step': i, 'loss': 3 / (1 + i)}) for i in range(300)
+      )
+    )
   (workdir / 'config.json').write_text('{"note": "</pre><script>"}')
 
 
@@ -78,17 +114,27 @@ def _full(tmp_path_factory):
 
 def test_has_all_parts(full):
   for heading in (
-      'Accuracy against cost', 'What each family loses',
-      'What the router chose', 'How sure the router must be',
-      'What the search found', 'Training', 'Every family',
-      'Where this comes from'):
+    'Accuracy against cost',
+    'What each family loses',
+    'What the router chose',
+    'How sure the router must be',
+    'What the search found',
+    'Training',
+    'Every family',
+    'Where this comes from',
+  ):
     assert f'<h2>{heading}</h2>' in full
   labels = re.findall(r'<svg [^>]*aria-label="([^"]*)"', full)
   assert labels == [
-      'accuracy against cost, coarse', 'accuracy against cost, fine',
-      'accuracy by family and plan', 'plans chosen by the router',
-      'calibration of the router', 'search for viable plans',
-      'loss of the full stage', 'loss of the policy stage']
+    'accuracy against cost, coarse',
+    'accuracy against cost, fine',
+    'accuracy by family and plan',
+    'plans chosen by the router',
+    'calibration of the router',
+    'search for viable plans',
+    'loss of the full stage',
+    'loss of the policy stage',
+  ]
   assert 'FLOPs, not MACs &amp; prefill only.' in full
   assert '<strong>98.6&nbsp;%</strong>' in full  # .69 of .7
   assert '<dt>config</dt><dd>3fa9c1</dd>' in full
@@ -154,15 +200,20 @@ def test_optional_files_may_be_missing(tmp_path):
 
 
 def test_costs_and_promises_are_shown(tmp_path):
-  (tmp_path / 'results.jsonl').write_text('\n'.join(
-      map(json.dumps, _targets())))
+  (tmp_path / 'results.jsonl').write_text(
+    '\n'.join(map(json.dumps, _targets()))
+  )
   text = page.write(tmp_path, tmp_path).read_text('utf-8')
-  for heading in ('What it costs', 'Budgets: promised and delivered',
-                  'What the router chose'):
+  for heading in (
+    'What it costs',
+    'Budgets: promised and delivered',
+    'What the router chose',
+  ):
     assert text.count(f'<h2>{heading}</h2>') == 1
   assert 'aria-label="promised and delivered"' in text
-  chips = re.findall(r'<i style="background:([^"]*)"></i>(router[@\-\d.]*)<',
-                     text)
+  chips = re.findall(
+    r'<i style="background:([^"]*)"></i>(router[@\-\d.]*)<', text
+  )
   assert {n for _, n in chips} == {'router', 'router@0.5', 'router-0.01'}
   assert {c for c, _ in chips} == {canvas.ROUTER}
 
@@ -191,10 +242,21 @@ def test_rows_of_different_runs_are_doubted(tmp_path):
 def test_rivals_stand_beside_the_plans(tmp_path):
   """A line for the settings of a method, in its own colour."""
   rows = list(_rows())
-  for method, plan in (('fastv:2:0.5', None), ('fastv:2:0.25', None),
-                       ('pack:2', [0, 0])):
-    rows += [r | dict(selector='fixed' if plan else 'base', plan=plan,
-                      method=method, chosen=None) for r in rows[:1] + rows[5:6]]
+  for method, plan in (
+    ('fastv:2:0.5', None),
+    ('fastv:2:0.25', None),
+    ('pack:2', [0, 0]),
+  ):
+    rows += [
+      r
+      | dict(
+        selector='fixed' if plan else 'base',
+        plan=plan,
+        method=method,
+        chosen=None,
+      )
+      for r in rows[:1] + rows[5:6]
+    ]
   (tmp_path / 'results.jsonl').write_text('\n'.join(map(json.dumps, rows)))
   text = page.write(tmp_path, tmp_path / 'out').read_text('utf-8')
   for name in ('fastv:2:0.25', 'min pack:2', 'VISOR + pack:2'):
@@ -223,12 +285,16 @@ def test_command_says_what_is_missing(tmp_path, capsys):
 def test_knows_nothing_of_jax(tmp_path):
   _fill(tmp_path)
   code = (
-      'import sys; from visor_jax.report import __main__ as door; '
-      'door.main(sys.argv[1:]); print(sorted({m.split(".")[0] for m in '
-      'sys.modules} & {"jax", "jaxlib", "flax", "optax", "tensorflow"}))')
+    'import sys; from visor_jax.report import __main__ as door; '
+    'door.main(sys.argv[1:]); print(sorted({m.split(".")[0] for m in '
+    'sys.modules} & {"jax", "jaxlib", "flax", "optax", "tensorflow"}))'
+  )
   done = subprocess.run(
-      [sys.executable, '-c', code, str(tmp_path)], capture_output=True,
-      text=True, check=True)
+    [sys.executable, '-c', code, str(tmp_path)],
+    capture_output=True,
+    text=True,
+    check=True,
+  )
   assert done.stdout.splitlines()[-1] == '[]'
 
 

@@ -7,8 +7,15 @@ import pytest
 from visor_jax.report import read
 
 _ROW = {
-    'family': 'count', 'group': 'coarse', 'selector': 'fixed', 'plan': [1],
-    'accuracy': .5, 'n': 4, 'llm_prefill_flops': 1e9, 'flops_saved': 2.}
+  'family': 'count',
+  'group': 'coarse',
+  'selector': 'fixed',
+  'plan': [1],
+  'accuracy': 0.5,
+  'n': 4,
+  'llm_prefill_flops': 1e9,
+  'flops_saved': 2.0,
+}
 
 
 def _write(workdir, *lines):
@@ -42,10 +49,21 @@ def test_a_broken_line_names_file_and_line(tmp_path, line):
     read.results(tmp_path)
 
 
-@pytest.mark.parametrize('key, value', (
-    ('family', None), ('group', 'easy'), ('selector', 'best'), ('plan', None),
-    ('accuracy', 55.), ('accuracy', float('nan')), ('n', 0), ('n', 1.5),
-    ('llm_prefill_flops', 'many'), ('flops_saved', float('inf'))))
+@pytest.mark.parametrize(
+  'key, value',
+  (
+    ('family', None),
+    ('group', 'easy'),
+    ('selector', 'best'),
+    ('plan', None),
+    ('accuracy', 55.0),
+    ('accuracy', float('nan')),
+    ('n', 0),
+    ('n', 1.5),
+    ('llm_prefill_flops', 'many'),
+    ('flops_saved', float('inf')),
+  ),
+)
 def test_a_wrong_value_names_line_key_and_value(tmp_path, key, value):
   _write(tmp_path, json.dumps(_ROW), json.dumps(_ROW | {key: value}))
   with pytest.raises(ValueError, match=f'line 2: "{key}" is '):

@@ -27,6 +27,7 @@ def env(monkeypatch):
     for name, value in values.items():
       monkeypatch.setenv(name, value)
     return os.environ
+
   return put
 
 
@@ -34,10 +35,10 @@ def test_xla_is_told_to_send_while_it_computes():
   """Once, and not against what the user says."""
   env = {'XLA_FLAGS': '--xla_gpu_enable_latency_hiding_scheduler=false'}
   cluster.overlap(env)
-  assert env['XLA_FLAGS'] == (
-      '--xla_gpu_enable_latency_hiding_scheduler=false')
+  assert env['XLA_FLAGS'] == ('--xla_gpu_enable_latency_hiding_scheduler=false')
   assert '--xla_tpu_overlap_compute_collective_tc=true' in (
-      env['LIBTPU_INIT_ARGS'].split())
+    env['LIBTPU_INIT_ARGS'].split()
+  )
   before = dict(env)
   cluster.overlap(env)
   assert env == before
@@ -45,10 +46,16 @@ def test_xla_is_told_to_send_while_it_computes():
 
 # Finding the place ------------------------------------------------------------
 
-EXPLICIT = dict(JAX_COORDINATOR_ADDRESS='a:1234', JAX_NUM_PROCESSES='4',
-                JAX_PROCESS_ID='3')
-SLURM = dict(SLURM_JOB_ID='7', SLURM_NTASKS='16', SLURM_PROCID='9',
-             SLURM_LOCALID='1', SLURM_STEP_NODELIST='node[003-004]')
+EXPLICIT = dict(
+  JAX_COORDINATOR_ADDRESS='a:1234', JAX_NUM_PROCESSES='4', JAX_PROCESS_ID='3'
+)
+SLURM = dict(
+  SLURM_JOB_ID='7',
+  SLURM_NTASKS='16',
+  SLURM_PROCID='9',
+  SLURM_LOCALID='1',
+  SLURM_STEP_NODELIST='node[003-004]',
+)
 
 
 def test_a_laptop_is_alone(env):
@@ -57,7 +64,8 @@ def test_a_laptop_is_alone(env):
 
 def test_what_is_given_counts_before_any_cluster(env):
   assert cluster.find(env(**SLURM, **EXPLICIT)) == cluster.Place(
-      'environment', 'a:1234', 4, 3)
+    'environment', 'a:1234', 4, 3
+  )
   env(JAX_NUM_PROCESSES='1', JAX_COORDINATOR_ADDRESS='', JAX_PROCESS_ID='')
   assert cluster.find(os.environ).count == 1
 
@@ -75,9 +83,15 @@ def test_a_missing_variable_is_named(env, name):
     cluster.find(env(**{k: v for k, v in EXPLICIT.items() if k != name}))
 
 
-@pytest.mark.parametrize('name,value', [
-    ('JAX_PROCESS_ID', '4'), ('JAX_PROCESS_ID', '-1'),
-    ('JAX_NUM_PROCESSES', 'two'), ('JAX_COORDINATOR_ADDRESS', 'a')])
+@pytest.mark.parametrize(
+  'name,value',
+  [
+    ('JAX_PROCESS_ID', '4'),
+    ('JAX_PROCESS_ID', '-1'),
+    ('JAX_NUM_PROCESSES', 'two'),
+    ('JAX_COORDINATOR_ADDRESS', 'a'),
+  ],
+)
 def test_a_wrong_variable_is_named(env, name, value):
   with pytest.raises(ValueError, match=f'{name}.* {value}'):
     cluster.find(env(**EXPLICIT | {name: value}))
@@ -117,7 +131,8 @@ FACTS = {'code': 'abc', 'config.rows': [1, 2]}
 @pytest.fixture
 def call():
   """Processes as threads: {index: (count, facts)} -> {index: result}."""
-  def run(processes, patience=20., before=None):
+
+  def run(processes, patience=20.0, before=None):
     with socket.create_server(('127.0.0.1', 0)) as free:
       address = f'127.0.0.1:{free.getsockname()[1]}'
     found = {}
@@ -128,8 +143,10 @@ def call():
       except (TimeoutError, ValueError) as e:
         found[number] = str(e)
 
-    threads = [threading.Thread(target=one, args=(i, *p))
-               for i, p in enumerate(processes)]
+    threads = [
+      threading.Thread(target=one, args=(i, *p))
+      for i, p in enumerate(processes)
+    ]
     for thread in threads:
       thread.start()
       if before:
@@ -137,6 +154,7 @@ def call():
     for thread in threads:
       thread.join()
     return list(found.values())
+
   return run
 
 
@@ -153,7 +171,7 @@ def test_a_stranger_at_the_port_is_not_listened_to(call):
         with socket.create_connection((host, int(port)), timeout=1) as line:
           line.sendall(what)
       except OSError:
-        time.sleep(.1)
+        time.sleep(0.1)
 
   found = call([(0, 2, FACTS), (1, 2, FACTS)], before=knock)
   assert found == [dict.fromkeys(range(2), socket.gethostname())] * 2
@@ -161,7 +179,7 @@ def test_a_stranger_at_the_port_is_not_listened_to(call):
 
 def test_who_does_not_come_is_named(call):
   """Of 256 hosts, which one must be looked at?"""
-  found = call([(0, 4, FACTS), (2, 4, FACTS)], patience=1.)
+  found = call([(0, 4, FACTS), (2, 4, FACTS)], patience=1.0)
   assert len(found) == 2
   for text in found:
     assert 'of 4 processes these did not come: 1, 3' in text
@@ -169,15 +187,19 @@ def test_who_does_not_come_is_named(call):
 
 
 def test_a_first_process_that_does_not_come_is_named(call):
-  text, = call([(1, 2, FACTS)], patience=.5)
+  (text,) = call([(1, 2, FACTS)], patience=0.5)
   assert 'process 1 of 2 on' in text and 'process 0 does not answer' in text
 
 
-@pytest.mark.parametrize('count,facts,words', [
+@pytest.mark.parametrize(
+  'count,facts,words',
+  [
     (2, FACTS | {'code': 'abd'}, "code is 'abd' instead of 'abc'"),
     (2, FACTS | {'config.rows': [1]}, 'config.rows is [1] instead of [1, 2]'),
     (2, FACTS | {'new': 1}, 'new is 1 instead of None'),
-    (3, FACTS, 'one of 3')])
+    (3, FACTS, 'one of 3'),
+  ],
+)
 def test_who_differs_is_named_to_all(call, count, facts, words):
   found = call([(0, 2, FACTS), (1, count, facts)])
   assert found[0] == found[1] and words in found[0]
@@ -192,28 +214,41 @@ def test_two_of_one_number_are_named(call):
 
 # Two processes ----------------------------------------------------------------
 
+
 def test_two_processes_share_wait_and_refuse(tmp_path):
   """What only real processes can show; see tests/two.py."""
   script = pathlib.Path(__file__).with_name('two.py')
   with socket.create_server(('127.0.0.1', 0)) as free:
     port = free.getsockname()[1]
-  running = [subprocess.Popen(
-      [sys.executable, script, tmp_path], text=True, stdout=subprocess.PIPE,
-      env=os.environ | dict(
-          JAX_COORDINATOR_ADDRESS=f'127.0.0.1:{port}', JAX_PLATFORMS='cpu',
-          JAX_NUM_CPU_DEVICES='1', JAX_NUM_PROCESSES='2',
-          JAX_PROCESS_ID=str(index))) for index in range(2)]
-  first, second = (json.loads(p.communicate(timeout=120)[0].splitlines()[-1])
-                   for p in running)
+  running = [
+    subprocess.Popen(
+      [sys.executable, script, tmp_path],
+      text=True,
+      stdout=subprocess.PIPE,
+      env=os.environ
+      | dict(
+        JAX_COORDINATOR_ADDRESS=f'127.0.0.1:{port}',
+        JAX_PLATFORMS='cpu',
+        JAX_NUM_CPU_DEVICES='1',
+        JAX_NUM_PROCESSES='2',
+        JAX_PROCESS_ID=str(index),
+      ),
+    )
+    for index in range(2)
+  ]
+  first, second = (
+    json.loads(p.communicate(timeout=120)[0].splitlines()[-1]) for p in running
+  )
   assert first.pop('first') and not second.pop('first')
   assert '"lunch": after 1 seconds without process 1 on' in first.pop('late')
   assert 'the others had gone' in second.pop('late')
   assert first.pop('lost') == '"at 0": process 1 on {} is at "at 1"'.format(
-      socket.gethostname())
+    socket.gethostname()
+  )
   assert '"at 1": process 0 on' in second.pop('lost')
   assert first == second
   assert first['shared'] == ['text 0', 'text 1']
-  assert first['gathered'] == [[], [{'index': 1, 'score': .1}] * 50]
+  assert first['gathered'] == [[], [{'index': 1, 'score': 0.1}] * 50]
   assert "invalid literal for int() with base 10: '7x'" in first['agreed']
   assert 'is {"a": "1"}, that of host' in first['data']
   assert first['claimed'] == 'in 0: a text'

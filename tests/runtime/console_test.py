@@ -12,9 +12,18 @@ from visor_jax.runtime import files
 from visor_jax.training import metrics as metrics_lib
 
 
-@pytest.mark.parametrize('seconds,want', [
-    (0, '0s'), (59.9, '59s'), (60, '1m00s'), (3599, '59m59s'),
-    (3600, '1h00m'), (7_620, '2h07m'), (360_000, '100h00m')])
+@pytest.mark.parametrize(
+  'seconds,want',
+  [
+    (0, '0s'),
+    (59.9, '59s'),
+    (60, '1m00s'),
+    (3599, '59m59s'),
+    (3600, '1h00m'),
+    (7_620, '2h07m'),
+    (360_000, '100h00m'),
+  ],
+)
 def test_duration(seconds, want):
   assert console.duration(seconds) == want
 
@@ -30,7 +39,10 @@ def test_metrics_after_the_checkpoint_are_of_a_run_that_is_gone(tmp_path):
   with metrics_lib.Metrics(path, 4) as metrics:
     metrics.write({'step': 6, 'run': 2})
   assert [(r['step'], r['run']) for r in files.read_jsonl(path)] == [
-      (2, 1), (4, 1), (6, 2)]
+    (2, 1),
+    (4, 1),
+    (6, 2),
+  ]
   with metrics_lib.Metrics(path):  # a fresh start
     pass
   assert files.read_jsonl(path) == []
@@ -48,9 +60,11 @@ def test_steps_that_were_skipped_are_counted_and_written(tmp_path):
   """With the numbers of their rows, which is all that a batch comes from."""
   path = tmp_path / 'nonfinite.jsonl'
   assert skips(path, 0, 1, 1, 0, 1) == 3
-  assert files.read_jsonl(path) == [{'step': 2, 'rows': [8, 16]},
-                                  {'step': 3, 'rows': [16, 24]},
-                                  {'step': 5, 'rows': [32, 40]}]
+  assert files.read_jsonl(path) == [
+    {'step': 2, 'rows': [8, 16]},
+    {'step': 3, 'rows': [16, 24]},
+    {'step': 5, 'rows': [32, 40]},
+  ]
   assert skips(path, 1, 0, start=2) == 1  # a resume
   assert [r['step'] for r in files.read_jsonl(path)] == [2, 3]
 
@@ -69,9 +83,17 @@ def test_a_row_is_on_disk_as_soon_as_it_is_written(tmp_path):
     assert files.read_jsonl(tmp_path / 'm.jsonl') == [{'step': 1}]
 
 
-@pytest.mark.parametrize('text,want', [
-    ('', []), ('{"a": 1}\n', [1]), ('{"a": 1}\n{"a": 2}\n', [1, 2]),
-    ('{"a": 1}\n{"a": 2', [1]), ('{"a": 1}\n{"a": 2}', [1]), ('{"a', [])])
+@pytest.mark.parametrize(
+  'text,want',
+  [
+    ('', []),
+    ('{"a": 1}\n', [1]),
+    ('{"a": 1}\n{"a": 2}\n', [1, 2]),
+    ('{"a": 1}\n{"a": 2', [1]),
+    ('{"a": 1}\n{"a": 2}', [1]),
+    ('{"a', []),
+  ],
+)
 def test_a_torn_last_line_is_left_out(text, want, tmp_path):
   (tmp_path / 'x').write_text(text)
   assert [r['a'] for r in files.read_jsonl(tmp_path / 'x')] == want
@@ -131,9 +153,15 @@ def slow(count, seconds):
     yield i
 
 
-@pytest.mark.parametrize('work,input_,low,high', [
-    (.05, 0, 0, .05), (.05, .03, 0, .1), (.01, .09, .6, .95),
-    (.05, .1, .3, .65)])
+@pytest.mark.parametrize(
+  'work,input_,low,high',
+  [
+    (0.05, 0, 0, 0.05),
+    (0.05, 0.03, 0, 0.1),
+    (0.01, 0.09, 0.6, 0.95),
+    (0.05, 0.1, 0.3, 0.65),
+  ],
+)
 def test_a_device_waits_only_when_its_work_is_done(work, input_, low, high):
   """Input that comes while the device is busy costs nothing."""
   with metrics_lib.Wait() as wait:
@@ -147,15 +175,18 @@ def test_a_device_waits_only_when_its_work_is_done(work, input_, low, high):
       busy.start()
       wait.busy(busy.join)
     assert low <= wait.share() <= high
-    assert wait.share() < .1  # of the time since
+    assert wait.share() < 0.1  # of the time since
 
 
 def test_what_fails_on_the_device_is_raised():
   def fail():
     raise RuntimeError('out of memory')
 
-  with metrics_lib.Wait() as wait, pytest.raises(RuntimeError, match='out of memory'):
-    for _ in wait.batches(slow(3, .01)):
+  with (
+    metrics_lib.Wait() as wait,
+    pytest.raises(RuntimeError, match='out of memory'),
+  ):
+    for _ in wait.batches(slow(3, 0.01)):
       wait.busy(fail)
 
 
@@ -168,23 +199,34 @@ def test_tensorboard_shows_what_the_file_has(tmp_path):
     for file in sorted((tmp_path / 'board').iterdir()):
       data = file.read_bytes()
       while data:
-        size, = struct.unpack('<Q', data[:8])
-        event = event_pb2.Event.FromString(data[12:12 + size])
-        data = data[16 + size:]
+        (size,) = struct.unpack('<Q', data[:8])
+        event = event_pb2.Event.FromString(data[12 : 12 + size])
+        data = data[16 + size :]
         if event.session_log.status:
           yield 'start', event.step
-        yield from ((v.tag, event.step, v.simple_value)
-                    for v in event.summary.value)
+        yield from (
+          (v.tag, event.step, v.simple_value) for v in event.summary.value
+        )
 
   for start in (0, 2):
     with metrics_lib.Metrics(
-        tmp_path / 'm.jsonl', start, tmp_path / 'board') as metrics:
+      tmp_path / 'm.jsonl', start, tmp_path / 'board'
+    ) as metrics:
       for step in range(start + 1, 4):
         metrics.write(dict(step=step, loss=step / 4))
   assert list(shown()) == [
-      ('start', 1), ('loss', 1, .25), ('loss', 2, .5), ('loss', 3, .75),
-      ('start', 3), ('loss', 3, .75)]
-  assert [r['step'] for r in files.read_jsonl(tmp_path / 'm.jsonl')] == [1, 2, 3]
+    ('start', 1),
+    ('loss', 1, 0.25),
+    ('loss', 2, 0.5),
+    ('loss', 3, 0.75),
+    ('start', 3),
+    ('loss', 3, 0.75),
+  ]
+  assert [r['step'] for r in files.read_jsonl(tmp_path / 'm.jsonl')] == [
+    1,
+    2,
+    3,
+  ]
 
 
 def test_without_tensorboard_the_extra_is_named(tmp_path, monkeypatch):

@@ -21,28 +21,53 @@ from visor_jax.training import step
 # Every axis divides by 4 over fsdp and by 2 over tensor. Two repeats of three
 # layers, so that scans and conds are spread too.
 LANGUAGE = sizes.Language(
-    width=16, depth=6, heads=2, key_heads=2, head_width=6, mlp=24,
-    vocabulary=40, rope_theta=100.)
+  width=16,
+  depth=6,
+  heads=2,
+  key_heads=2,
+  head_width=6,
+  mlp=24,
+  vocabulary=40,
+  rope_theta=100.0,
+)
 VISION = dataclasses.replace(rows.VISION, depth=0)
-MODEL = visor.Visor(sizes.Size(VISION, LANGUAGE), plans.visor(6),
-                    compute=decoder.Compute(remat=False))
+MODEL = visor.Visor(
+  sizes.Size(VISION, LANGUAGE),
+  plans.visor(6),
+  compute=decoder.Compute(remat=False),
+)
 # Eight rows of different lengths, two of them with two conversations.
 BATCH = rows.batch(
-    ('tvvvvtpaa', 'tpa'), ('vvtpa',), ('tvvtpaaa',), (), ('tttpa',),
-    ('tvvvvvvtpa',), ('tvtpa', 'tvvtpa'), ('tvvtpa',))
+  ('tvvvvtpaa', 'tpa'),
+  ('vvtpa',),
+  ('tvvtpaaa',),
+  (),
+  ('tttpa',),
+  ('tvvvvvvtpa',),
+  ('tvtpa', 'tvvtpa'),
+  ('tvvtpa',),
+)
 MESHES = [(8, 1, 1), (2, 2, 2), (1, 4, 1)]
 
 
 def mesh_of(shape):
-  return mesh_lib.make(*shape, devices=jax.devices()[:int(np.prod(shape))])
+  return mesh_lib.make(*shape, devices=jax.devices()[: int(np.prod(shape))])
 
 
 # Sizes ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('asked,found', [
-    ((), (8, 1, 1)), ((8, 1, 1), (8, 1, 1)), ((-1, 2, 2), (2, 2, 2)),
-    ((2, -1, 1), (2, 4, 1)), ((1, 1, -1), (1, 1, 8)), ((-1, 8, 1), (1, 8, 1))])
+@pytest.mark.parametrize(
+  'asked,found',
+  [
+    ((), (8, 1, 1)),
+    ((8, 1, 1), (8, 1, 1)),
+    ((-1, 2, 2), (2, 2, 2)),
+    ((2, -1, 1), (2, 4, 1)),
+    ((1, 1, -1), (1, 1, 8)),
+    ((-1, 8, 1), (1, 8, 1)),
+  ],
+)
 def test_a_mesh_has_the_sizes_asked_for(asked, found):
   mesh = mesh_lib.make(*asked)
   assert tuple(mesh.shape.values()) == found
@@ -50,9 +75,20 @@ def test_a_mesh_has_the_sizes_asked_for(asked, found):
   assert mesh_lib.row_ways(mesh) == found[0] * found[1]
 
 
-@pytest.mark.parametrize('asked', [
-    (3, 1, 1), (-1, 3, 1), (-1, -1, 1), (1, 1, 1), (16, 1, 1), (0, 1, 1),
-    (-1, 16, 1), (-2, -2, 2), (-8, -1, 1)])
+@pytest.mark.parametrize(
+  'asked',
+  [
+    (3, 1, 1),
+    (-1, 3, 1),
+    (-1, -1, 1),
+    (1, 1, 1),
+    (16, 1, 1),
+    (0, 1, 1),
+    (-1, 16, 1),
+    (-2, -2, 2),
+    (-8, -1, 1),
+  ],
+)
 def test_sizes_that_do_not_multiply_to_the_devices_are_an_error(asked):
   """Idle chips cost as much as busy ones."""
   with pytest.raises(ValueError) as e:
@@ -111,14 +147,27 @@ def shardings(model, mesh):
   return step.init(model, 0, BATCH, mesh)[1:]
 
 
-@pytest.mark.parametrize('shape,values,words', [
-    ((1, 1, 2), dict(key_heads=1),
-     ('key (', '"key_heads"', 'mesh.tensor=2', ' 1 ')),
-    ((1, 1, 2), dict(mlp=23), ('llm/layers/mlp', '"mlp"', '23',
-                               'mesh.tensor=2')),
+@pytest.mark.parametrize(
+  'shape,values,words',
+  [
+    (
+      (1, 1, 2),
+      dict(key_heads=1),
+      ('key (', '"key_heads"', 'mesh.tensor=2', ' 1 '),
+    ),
+    (
+      (1, 1, 2),
+      dict(mlp=23),
+      ('llm/layers/mlp', '"mlp"', '23', 'mesh.tensor=2'),
+    ),
     ((1, 8, 1), dict(width=20), ('"embed"', '20', 'mesh.fsdp=8')),
-    ((1, 1, 8), dict(heads=8, key_heads=8, mlp=24, vocabulary=41),
-     ('llm/embedding', 'vocabulary', '41', 'mesh.tensor=8'))])
+    (
+      (1, 1, 8),
+      dict(heads=8, key_heads=8, mlp=24, vocabulary=41),
+      ('llm/embedding', 'vocabulary', '41', 'mesh.tensor=8'),
+    ),
+  ],
+)
 def test_an_axis_that_does_not_divide_is_named(shape, values, words):
   """Which of a hundred parameters, and which number to change."""
   language = dataclasses.replace(LANGUAGE, **values)
@@ -134,19 +183,23 @@ def test_parameters_are_really_spread():
   shapes, where = shardings(MODEL, mesh_of((2, 2, 2)))
   held = lambda tree: sum(jax.tree.leaves(tree))
   whole = held(jax.tree.map(lambda x: x.size, shapes['llm']))
-  part = held(jax.tree.map(
-      lambda x, s: int(np.prod(s.shard_shape(x.shape))), shapes['llm'],
-      where['llm']))
+  part = held(
+    jax.tree.map(
+      lambda x, s: int(np.prod(s.shard_shape(x.shape))),
+      shapes['llm'],
+      where['llm'],
+    )
+  )
   assert part < 0.3 * whole  # a quarter, and the norms
 
 
 def test_every_logical_axis_of_the_model_has_a_rule():
   """Every parameter says how it lies; a bare one would be copied silently."""
-  boxed = jax.eval_shape(lambda: MODEL.init(
-      jax.random.key(0), BATCH, method='everything')['params'])
+  boxed = jax.eval_shape(
+    lambda: MODEL.init(jax.random.key(0), BATCH, method='everything')['params']
+  )
   is_box = lambda x: isinstance(x, nn.meta.AxisMetadata)
-  for path, leaf in jax.tree_util.tree_leaves_with_path(
-      boxed, is_leaf=is_box):
+  for path, leaf in jax.tree_util.tree_leaves_with_path(boxed, is_leaf=is_box):
     assert is_box(leaf), mesh_lib.path_name(path)
     assert len(leaf.names) == leaf.value.ndim, mesh_lib.path_name(path)
     assert all(n is None or n in mesh_lib.RULES for n in leaf.names)
@@ -157,12 +210,18 @@ def test_every_logical_axis_of_the_model_has_a_rule():
 
 def run(params, batch, mesh):
   """Loss and gradients of base, max and min: one program for all three."""
-  def one(params, batch, plan):
-    return jax.value_and_grad(lambda p: step.answer_loss(
-        MODEL, p, batch, plan)[0])(params)
 
-  both = rows.jit(lambda params, batch, bits: (
-      one(params, batch, None), one(params, batch, bits)))
+  def one(params, batch, plan):
+    return jax.value_and_grad(
+      lambda p: step.answer_loss(MODEL, p, batch, plan)[0]
+    )(params)
+
+  both = rows.jit(
+    lambda params, batch, bits: (
+      one(params, batch, None),
+      one(params, batch, bits),
+    )
+  )
   with mesh_lib.use(mesh):
     base, largest = both(params, batch, jnp.asarray(MODEL.layout.max))
     _, smallest = both(params, batch, jnp.asarray(MODEL.layout.min))
@@ -183,8 +242,7 @@ def test_a_mesh_changes_neither_loss_nor_gradients(shape, alone):
   params, want = alone
   mesh = mesh_of(shape)
   _, where = shardings(MODEL, mesh)
-  found = run(
-      jax.device_put(params, where), mesh_lib.place(BATCH, mesh), mesh)
+  found = run(jax.device_put(params, where), mesh_lib.place(BATCH, mesh), mesh)
   for plan in want:
     rows.close(found[plan], want[plan], 1e-5)
 
@@ -195,8 +253,10 @@ def test_a_kernel_runs_on_each_device_by_itself(shape):
   rng = np.random.default_rng(0)
   make = lambda *shape: jnp.asarray(rng.standard_normal(shape), jnp.float32)
   qkv = make(4, 8, 4, 6), make(4, 8, 2, 6), make(4, 8, 2, 6)
-  at = attention.Slots(jnp.asarray(rng.integers(1, 3, (4, 8))).sort(axis=1),
-                       jnp.tile(jnp.arange(8), (4, 1)))
+  at = attention.Slots(
+    jnp.asarray(rng.integers(1, 3, (4, 8))).sort(axis=1),
+    jnp.tile(jnp.arange(8), (4, 1)),
+  )
   seen = []
 
   def kernel(query, key, value, at):
@@ -220,13 +280,17 @@ def test_fresh_parameters_do_not_depend_on_the_mesh():
   """A run moved to another pod starts from the same weights."""
   found = []
   small = MODEL.clone(
-      size=sizes.Size(VISION, dataclasses.replace(LANGUAGE, depth=3)),
-      layout=plans.visor(3))
+    size=sizes.Size(VISION, dataclasses.replace(LANGUAGE, depth=3)),
+    layout=plans.visor(3),
+  )
   for shape in ((1, 1, 1), (1, 2, 2)):
     make, _, where = step.init(small, 3, BATCH, mesh_of(shape))
     params = make()
-    assert jax.tree.all(jax.tree.map(
-        lambda x, s: x.sharding.is_equivalent_to(s, x.ndim), params, where))
+    assert jax.tree.all(
+      jax.tree.map(
+        lambda x, s: x.sharding.is_equivalent_to(s, x.ndim), params, where
+      )
+    )
     found.append(jax.device_get(params))
   rows.close(found[1], found[0], 1e-6)
 
@@ -242,7 +306,8 @@ def test_place_keeps_the_order_of_rows(shape):
   for name, x in placed.fields().items():
     np.testing.assert_array_equal(x, getattr(BATCH, name))
     assert len({s.index[0].start for s in x.addressable_shards}) == (
-        mesh_lib.row_ways(mesh))
+      mesh_lib.row_ways(mesh)
+    )
   labels = np.arange(8, dtype=np.int32)[:, None]
   np.testing.assert_array_equal(mesh_lib.place(labels, mesh), labels)
 

@@ -10,9 +10,12 @@ def test_changed_data_is_named(tmp_path):
   workdir.same_data(tmp_path, {'full/ocr': 'a', 'full/charts': 'b'})
   workdir.same_data(tmp_path, {'full/ocr': 'a', 'test/ocr': 'c'})
   workdir.same_data(tmp_path, {})
-  for changed in ({'full/ocr': 'x'}, {'full/charts': 'x', 'full/ocr': 'a'},
-                  {'test/ocr': 'a'}):
-    name, = (k for k, v in changed.items() if v != 'a' or k == 'test/ocr')
+  for changed in (
+    {'full/ocr': 'x'},
+    {'full/charts': 'x', 'full/ocr': 'a'},
+    {'test/ocr': 'a'},
+  ):
+    (name,) = (k for k, v in changed.items() if v != 'a' or k == 'test/ocr')
     with pytest.raises(ValueError, match=f'the data of {name} is not'):
       workdir.same_data(tmp_path, changed)
   workdir.same_data(tmp_path, {'full/ocr': 'a', 'full/charts': 'b'})

@@ -12,9 +12,13 @@ from visor_jax.models import router
 from visor_jax.spec import budget
 from visor_jax.spec import plan as plans
 
-CURVE = (budget.Point(0.0, .2, .5), budget.Point(.4, .2, .5),
-         budget.Point(.6, .5, .9), budget.Point(.8, .7, .88),
-         budget.Point(1.0, 1.1, 1.0))
+CURVE = (
+  budget.Point(0.0, 0.2, 0.5),
+  budget.Point(0.4, 0.2, 0.5),
+  budget.Point(0.6, 0.5, 0.9),
+  budget.Point(0.8, 0.7, 0.88),
+  budget.Point(1.0, 1.1, 1.0),
+)
 ROUTER = plans.Selection('router')
 
 
@@ -22,52 +26,66 @@ def target(**of):
   return plans.Selection('router', **of)
 
 
-@pytest.mark.parametrize('asked,low,high,share', [
-    (.2, 0.0, .4, 0), (.35, .4, .6, .5), (.5, .4, .6, 1), (.6, .6, .8, .5),
-    (1.0, .8, 1.0, .75), (1.1, .8, 1.0, 1)])
+@pytest.mark.parametrize(
+  'asked,low,high,share',
+  [
+    (0.2, 0.0, 0.4, 0),
+    (0.35, 0.4, 0.6, 0.5),
+    (0.5, 0.4, 0.6, 1),
+    (0.6, 0.6, 0.8, 0.5),
+    (1.0, 0.8, 1.0, 0.75),
+    (1.1, 0.8, 1.0, 1),
+  ],
+)
 def test_a_budget_lies_between_two_confidences(asked, low, high, share):
   found = budget.within(CURVE, asked)
   assert (found.low, found.high) == (low, high)
   assert found.share == pytest.approx(share)
 
 
-@pytest.mark.parametrize('asked', [.19, 1.11])
+@pytest.mark.parametrize('asked', [0.19, 1.11])
 def test_what_the_router_cannot_spend_is_said_with_its_range(asked):
   with pytest.raises(ValueError, match=f'{asked}.*from 0.200 .* to 1.100'):
-    budget.confidence(target(budget=asked), CURVE, .6)
+    budget.confidence(target(budget=asked), CURVE, 0.6)
 
 
-@pytest.mark.parametrize('drop,want', [
-    (0, 1.0), (.09, 1.0), (.1, .6), (.11, .6), (.5, 0.0), (1, 0.0)])
+@pytest.mark.parametrize(
+  'drop,want',
+  [(0, 1.0), (0.09, 1.0), (0.1, 0.6), (0.11, 0.6), (0.5, 0.0), (1, 0.0)],
+)
 def test_a_drop_takes_the_cheapest_that_keeps_enough(drop, want):
   """Accuracy need not rise with cost: .8 is dearer than .6 and worse."""
-  assert budget.confidence(target(drop=drop), CURVE, .6) == want
+  assert budget.confidence(target(drop=drop), CURVE, 0.6) == want
 
 
 def test_without_a_target_the_usual_confidence():
-  assert budget.confidence(ROUTER, CURVE, .6) == .6
+  assert budget.confidence(ROUTER, CURVE, 0.6) == 0.6
   assert budget.confidence(ROUTER, (), None) is None
   with pytest.raises(ValueError, match='"router@0.3".*policy stage'):
-    budget.confidence(target(budget=.3), (), .6)
+    budget.confidence(target(budget=0.3), (), 0.6)
   with pytest.raises(ValueError, match='drop 1.5'):
-    budget.confidence(target(drop=1.5), CURVE, .6)
+    budget.confidence(target(drop=1.5), CURVE, 0.6)
 
 
 # From scores to a curve -------------------------------------------------------
 
 # A router that reads only the question knows few kinds of them.
-KINDS = np.array([[4., 0, 0], [1., 0, 0], [0., 1, 0], [0., 0, 3], [-9., 0, 9]])
-COST = np.array([2., 5, 10])
+KINDS = np.array(
+  [[4.0, 0, 0], [1.0, 0, 0], [0.0, 1, 0], [0.0, 0, 3], [-9.0, 0, 9]]
+)
+COST = np.array([2.0, 5, 10])
 
 
 def curve(scores):
   """As calibrate makes it, of choices alone."""
+
   def share(confidence):
     chosen = np.asarray(router.choose(scores, 3, confidence))
     return COST[chosen].mean() / COST[-1]
 
-  return tuple(budget.Point(c, share(c), 0.)
-               for c in calibrate.thresholds(scores))
+  return tuple(
+    budget.Point(c, share(c), 0.0) for c in calibrate.thresholds(scores)
+  )
 
 
 def test_thresholds_part_kinds_of_questions_and_nothing_else():
@@ -75,7 +93,8 @@ def test_thresholds_part_kinds_of_questions_and_nothing_else():
   rng = np.random.default_rng(0)
   scores = np.float32(np.repeat(KINDS, 50, axis=0))
   noisy = scores + np.float32(1e-5) * rng.standard_normal(scores.shape).astype(
-      'float32')
+    'float32'
+  )
   found = calibrate.thresholds(noisy)
   assert found == sorted(found) and (found[0], found[-1]) == (0, 1)
   assert len(found) <= 2 * len(KINDS) + 1  # two odds a kind
@@ -84,7 +103,7 @@ def test_thresholds_part_kinds_of_questions_and_nothing_else():
     assert all(len(set(c)) == 1 for c in chosen.reshape(5, 50))
   shares = [p.share for p in curve(noisy)]
   assert shares == sorted(shares)
-  assert (shares[0], shares[-1]) == (.2, 1)
+  assert (shares[0], shares[-1]) == (0.2, 1)
   assert len(set(shares)) > len(KINDS)
 
 
@@ -92,24 +111,27 @@ def test_thresholds_part_kinds_of_questions_and_nothing_else():
 def test_every_budget_is_met_on_questions_not_calibrated_on(kind):
   """Steps of the curve are bridged by luck."""
   rng = np.random.default_rng(1)
-  draw = lambda n: KINDS[rng.integers(5, size=n)] + (
-      kind != 'few') * rng.standard_normal((n, 3))
+  draw = lambda n: (
+    KINDS[rng.integers(5, size=n)]
+    + (kind != 'few') * rng.standard_normal((n, 3))
+  )
   known = curve(draw(8000))
   assert len(known) <= calibrate.POINTS
   if kind != 'few':  # fine all along, but for those beyond float32
     assert len(known) == calibrate.POINTS
-    assert max(np.diff([p.share for p in known])[1:]) < .03
+    assert max(np.diff([p.share for p in known])[1:]) < 0.03
   scores, luck = draw(8000), rng.random(8000)
-  for asked in (.25, .3, .4, .5, .6, .7, .8, .9):
+  for asked in (0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9):
     mix = budget.within(known, asked)
     chosen = np.asarray(router.choose(scores, 3, mix, luck))
-    assert COST[chosen].mean() / COST[-1] == pytest.approx(asked, rel=.06)
+    assert COST[chosen].mean() / COST[-1] == pytest.approx(asked, rel=0.06)
 
 
 def test_luck_decides_between_the_two_confidences():
-  mix = budget.Mix(0.0, 1.0, .25)
-  chosen = router.choose(jnp.zeros((4, 3)), 3, mix,
-                         jnp.array([0, .2499, .25, .9]))
+  mix = budget.Mix(0.0, 1.0, 0.25)
+  chosen = router.choose(
+    jnp.zeros((4, 3)), 3, mix, jnp.array([0, 0.2499, 0.25, 0.9])
+  )
   assert chosen.tolist() == [2, 2, 0, 0]
 
 
@@ -136,24 +158,30 @@ def test_luck_is_of_the_question_alone():
   want = luck(*some)
   assert len(set(want.tolist())) == len(some)
   wide = rows.Shape(text=40, visual=33, tiles=9, prompts=1)
-  np.testing.assert_array_equal(luck(*some[::-1], shape=wide, noise=7)[::-1],
-                                want)
+  np.testing.assert_array_equal(
+    luck(*some[::-1], shape=wide, noise=7)[::-1], want
+  )
   np.testing.assert_array_equal(luck(*some[2:4]), want[2:4])
 
 
 def test_luck_sees_every_token_and_pixel():
   batch = rows.batch(('tvvp',), noise=1)
   was = LUCK(batch, patches=rows.VISION.patches)
-  for name, at in (('tokens', (0, 0)), ('tokens', (0, 1)),
-                   ('tiles', (0, 0, 3, 2, 1))):
+  for name, at in (
+    ('tokens', (0, 0)),
+    ('tokens', (0, 1)),
+    ('tiles', (0, 0, 3, 2, 1)),
+  ):
     changed = batch.map(np.copy)
     getattr(changed, name)[at] ^= 1
     assert LUCK(changed, patches=rows.VISION.patches) != was
 
 
 def test_luck_is_even():
-  found = luck(*(rows.Segment('tvtp', i) for i in range(2000)),
-               shape=rows.Shape(4, 1, 1, 1))
+  found = luck(
+    *(rows.Segment('tvtp', i) for i in range(2000)),
+    shape=rows.Shape(4, 1, 1, 1),
+  )
   assert 0 <= found.min() and found.max() < 1
   counts, _ = np.histogram(found, 10, (0, 1))
   assert np.abs(counts - 200).max() < 60  # 4.5 standard deviations

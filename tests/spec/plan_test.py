@@ -14,21 +14,35 @@ LETTERS = {'T': T, 'C': C, 'S': S, '?': S}
 
 def draw(figure):
   """Layout of a figure: T text, C cross, S self, ? optional self."""
-  return plans.Layout(tuple(LETTERS[c] for c in figure),
-                      tuple(i for i, c in enumerate(figure) if c == '?'))
+  return plans.Layout(
+    tuple(LETTERS[c] for c in figure),
+    tuple(i for i, c in enumerate(figure) if c == '?'),
+  )
 
 
 def figure(layout):
-  return ''.join('?' if i in layout.optional else kind[0].upper()
-                 for i, kind in enumerate(layout.kinds))
+  return ''.join(
+    '?' if i in layout.optional else kind[0].upper()
+    for i, kind in enumerate(layout.kinds)
+  )
 
 
 # Layouts ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('depth,expected', [
-    (1, 'T'), (2, 'TT'), (3, 'TC?'), (6, 'TC?TC?'), (7, 'TC?TC?T'),
-    (8, 'TC?TC?TT'), (24, 'TC?' * 8), (28, 'TC?' * 9 + 'T')])
+@pytest.mark.parametrize(
+  'depth,expected',
+  [
+    (1, 'T'),
+    (2, 'TT'),
+    (3, 'TC?'),
+    (6, 'TC?TC?'),
+    (7, 'TC?TC?T'),
+    (8, 'TC?TC?TT'),
+    (24, 'TC?' * 8),
+    (28, 'TC?' * 9 + 'T'),
+  ],
+)
 def test_visor_by_default(depth, expected):
   assert figure(plans.visor(depth)) == expected
 
@@ -42,12 +56,16 @@ def test_visor_by_choice():
   assert figure(plans.base(3)) == 'SSS'
 
 
-@pytest.mark.parametrize('cross,self_,message', [
+@pytest.mark.parametrize(
+  'cross,self_,message',
+  [
     ((6,), (), r'model\.cross_layers names layer 6.* 0 to 5'),
     ((), (-1,), r'model\.self_layers names layer -1.* 0 to 5'),
     ((1, 2), (2, 3), r'layer 2 .*cross_layers.*self_layers'),
     ((1, 1), (), 'layer 1 is named twice'),
-    (None, (1,), 'layer 1 is named twice')])
+    (None, (1,), 'layer 1 is named twice'),
+  ],
+)
 def test_visor_errors_name_the_key(cross, self_, message):
   with pytest.raises(ValueError, match=message):
     plans.visor(6, cross, self_)
@@ -97,7 +115,7 @@ def covered(layout, start, stop):
   """Kinds as the repeats give them, one period said `count` times."""
   what = figure(layout)
   for r in plans.repeats(layout, start, stop):
-    yield r, what[r.start:r.start + r.period] * r.count
+    yield r, what[r.start : r.start + r.period] * r.count
 
 
 @pytest.mark.parametrize('seed', range(40))
@@ -142,7 +160,9 @@ def test_repeats_are_the_best_there_are():
     for begin, period in itertools.product(range(6), range(1, 4)):
       for count in range(2, 7):
         end = begin + period * count
-        if end <= 6 and kinds[begin:end] == kinds[begin:begin + period] * count:
+        if (
+          end <= 6 and kinds[begin:end] == kinds[begin : begin + period] * count
+        ):
           best = min(best, 6 - period * (count - 1))
     assert written(layout) == best, kinds
 
@@ -161,24 +181,38 @@ def said(text, layout=SIX, viable=None):
   return [str(s) for s in plans.parse(text, layout, viable)]
 
 
-@pytest.mark.parametrize('text,expected', [
-    ('base', ['base']), ('router', ['router']), ('max', ['max']),
-    ('min', ['min']), ('0,3,5', ['0,3,5']), ('5,0,3', ['0,3,5']),
-    ('2', ['2']), ('2,2', ['2']), ('0,1,2,3,4,5', ['max']),
+@pytest.mark.parametrize(
+  'text,expected',
+  [
+    ('base', ['base']),
+    ('router', ['router']),
+    ('max', ['max']),
+    ('min', ['min']),
+    ('0,3,5', ['0,3,5']),
+    ('5,0,3', ['0,3,5']),
+    ('2', ['2']),
+    ('2,2', ['2']),
+    ('0,1,2,3,4,5', ['max']),
     ('min + 0, 2+max', ['min', '0,2', 'max']),
     ('router@0.3+router@.5+router@1', ['router@0.3', 'router@0.5', 'router@1']),
     ('router-0.01+router-0', ['router-0.01', 'router-0']),
     ('max+min', ['max', 'min']),  # in the order of the text
-    ('max+0+max', ['max', '0'])])  # each once
+    ('max+0+max', ['max', '0']),
+  ],
+)  # each once
 def test_parse(text, expected):
   assert said(text) == expected
 
 
 def test_parse_gives_selections():
   assert plans.parse('base+0', draw('?T?')) == (
-      plans.Selection('base'), plans.Selection('fixed', (True, False)))
+    plans.Selection('base'),
+    plans.Selection('fixed', (True, False)),
+  )
   assert plans.parse('router@0.3+router-0.01', draw('?')) == (
-      plans.Selection('router', budget=.3), plans.Selection('router', drop=.01))
+    plans.Selection('router', budget=0.3),
+    plans.Selection('router', drop=0.01),
+  )
 
 
 def test_all_means_the_viable_plans():
@@ -186,7 +220,9 @@ def test_all_means_the_viable_plans():
   assert said('all', draw('??'), viable) == ['min', 'max']
   assert said('0+all', draw('??'), viable) == ['0', 'min', 'max']
   assert said('all+min', draw('??'), [list(p) for p in viable]) == [
-      'min', 'max']  # as read from a JSON file
+    'min',
+    'max',
+  ]  # as read from a JSON file
   with pytest.raises(ValueError, match='"all".*search'):
     said('all')
 
@@ -196,7 +232,9 @@ def test_viable_plans_of_another_model_are_an_error():
     said('all', draw('??'), [(True, True, True)])
 
 
-@pytest.mark.parametrize('text,message', [
+@pytest.mark.parametrize(
+  'text,message',
+  [
     ('', 'plan "" is none of base, max, min, router, all'),
     ('most', 'plan "most" is none of .*positions.*6 optional'),
     ('max+', 'plan "" is none of'),
@@ -205,21 +243,28 @@ def test_viable_plans_of_another_model_are_an_error():
     ('0.5', 'plan "0.5" is none of'),
     ('6', 'plan "6" names .*layer 6; the model has 6, counted from 0'),
     ('router@', 'plan "router@": expected router@0.3'),
-    ('router@0', 'budget above 0'), ('router@-1', 'budget above 0'),
-    ('router@nan', 'budget above 0'), ('router-1', 'from 0 to below 1'),
-    ('router-x', 'router-0.01'), ('router0.3', 'is none of'),
-    ('0,-1', 'plan "0,-1" names .*layer -1')])
+    ('router@0', 'budget above 0'),
+    ('router@-1', 'budget above 0'),
+    ('router@nan', 'budget above 0'),
+    ('router-1', 'from 0 to below 1'),
+    ('router-x', 'router-0.01'),
+    ('router0.3', 'is none of'),
+    ('0,-1', 'plan "0,-1" names .*layer -1'),
+  ],
+)
 def test_parse_errors_name_what_was_written(text, message):
   with pytest.raises(ValueError, match=message):
     said(text)
 
 
-@pytest.mark.parametrize('layout', [draw('?'), draw('???'), draw('TC')],
-                         ids=figure)
+@pytest.mark.parametrize(
+  'layout', [draw('?'), draw('???'), draw('TC')], ids=figure
+)
 def test_name_and_parse_are_inverse(layout):
   for plan in layout.plans:
     assert plans.parse(plans.name(plan), layout) == (
-        plans.Selection('fixed', plan),)
+      plans.Selection('fixed', plan),
+    )
 
 
 # Which plan at which step -----------------------------------------------------
@@ -231,27 +276,29 @@ def test_plan_at_is_a_pure_function():
   """Of seed and step, in any process: these values are written down."""
   viable = [(True, True), (False, False), (True, False)]
   drawn = lambda seed: ' '.join(
-      plans.name(plans.plan_at(seed, i, viable, .25)) for i in range(12))
+    plans.name(plans.plan_at(seed, i, viable, 0.25)) for i in range(12)
+  )
   random.seed(1)
   first = drawn(0)
   random.seed(2)
-  assert drawn(0) == first == (
-      'max min 0 0 0 max max min 0 min max max')
+  assert drawn(0) == first == ('max min 0 0 0 max max min 0 min max max')
   assert drawn(1) != first
-  assert plans.plan_at(0, 5, viable[::-1], .25) == (
-      plans.plan_at(0, 5, viable, .25))
+  assert plans.plan_at(0, 5, viable[::-1], 0.25) == (
+    plans.plan_at(0, 5, viable, 0.25)
+  )
 
 
-@pytest.mark.parametrize('share', [0., .25, 1.])
+@pytest.mark.parametrize('share', [0.0, 0.25, 1.0])
 def test_plan_at_draws_the_largest_with_its_share(share):
   """Plus its share of the rest; all others alike."""
   n = 8000
   count = collections.Counter(
-      plans.plan_at(3, i, VIABLE, share) for i in range(n))
+    plans.plan_at(3, i, VIABLE, share) for i in range(n)
+  )
   assert set(count) <= set(VIABLE)
   for plan in VIABLE:
     p = (1 - share) / 4 + (share if all(plan) else 0)
-    assert abs(count[plan] - n * p) <= 4 * (n * p * (1 - p)) ** .5
+    assert abs(count[plan] - n * p) <= 4 * (n * p * (1 - p)) ** 0.5
 
 
 def test_plan_at_is_not_correlated_from_step_to_step():
@@ -259,7 +306,7 @@ def test_plan_at_is_not_correlated_from_step_to_step():
   drawn = [plans.plan_at(0, i, VIABLE, 0) for i in range(n + 1)]
   pairs = collections.Counter(zip(drawn, drawn[1:]))
   assert len(pairs) == 16
-  assert all(abs(c - n / 16) < 4.5 * (n / 16) ** .5 for c in pairs.values())
+  assert all(abs(c - n / 16) < 4.5 * (n / 16) ** 0.5 for c in pairs.values())
 
 
 def test_plan_at_gives_what_a_model_takes():

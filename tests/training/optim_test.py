@@ -17,38 +17,54 @@ from visor_jax.spec import plan as plans
 from visor_jax.training import optim
 from visor_jax.training import stages
 
-PARAMS = {'vision': {'kernel': jnp.ones((2, 3))},
-          'llm': {'layers': {'up': jnp.ones(3)}, 'cross': {'up': jnp.ones(3)}}}
+PARAMS = {
+  'vision': {'kernel': jnp.ones((2, 3))},
+  'llm': {'layers': {'up': jnp.ones(3)}, 'cross': {'up': jnp.ones(3)}},
+}
 
 
 def stage(**values):
-  return types.SimpleNamespace(**dict(
-      steps=100, learning_rate=1.0, warmup=0.1, final=0.0) | values)
+  return types.SimpleNamespace(
+    **dict(steps=100, learning_rate=1.0, warmup=0.1, final=0.0) | values
+  )
 
 
 def options(**values):
-  return types.SimpleNamespace(**dict(
-      b1=0.9, b2=0.98, weight_decay=0.0, clip=0.0,
-      rates=(('.*', 1.0),)) | values)
+  return types.SimpleNamespace(
+    **dict(b1=0.9, b2=0.98, weight_decay=0.0, clip=0.0, rates=(('.*', 1.0),))
+    | values
+  )
 
 
-@pytest.mark.parametrize('patterns,want', [
+@pytest.mark.parametrize(
+  'patterns,want',
+  [
     ((('.*', 1),), [1, 1, 1]),
     ((('vision/.*', 1), ('.*', 2)), [1, 2, 2]),
     ((('.*', 2), ('vision/.*', 1)), [2, 2, 2]),  # the first match counts
-    ((('llm/cross/up', 1), ('llm/.*', 2), ('vision/.*', None)), [None, 1, 2])])
+    ((('llm/cross/up', 1), ('llm/.*', 2), ('vision/.*', None)), [None, 1, 2]),
+  ],
+)
 def test_every_path_has_the_value_of_its_first_match(patterns, want):
   paths = ['vision/kernel', 'llm/cross/up', 'llm/layers/up']
   assert param_paths.by_path(patterns, paths) == dict(zip(paths, want))
 
 
-@pytest.mark.parametrize('patterns', [
-    (), (('vision/.*', 1),), (('vision/.*|llm', 1),),  # a part is no match
-    (('layers', 1), ('vision/kernel', 1), ('cross', 1))])
+@pytest.mark.parametrize(
+  'patterns',
+  [
+    (),
+    (('vision/.*', 1),),
+    (('vision/.*|llm', 1),),  # a part is no match
+    (('layers', 1), ('vision/kernel', 1), ('cross', 1)),
+  ],
+)
 def test_a_path_without_a_pattern_is_named(patterns):
   """A parameter that nobody speaks of must not be frozen by accident."""
   with pytest.raises(ValueError) as e:
-    param_paths.by_path(patterns, ['vision/kernel', 'llm/cross/up', 'llm/layers/up'])
+    param_paths.by_path(
+      patterns, ['vision/kernel', 'llm/cross/up', 'llm/layers/up']
+    )
   assert "'llm/cross/up', 'llm/layers/up'" in str(e.value)
   for pattern, _ in patterns:
     assert pattern in str(e.value)
@@ -57,7 +73,9 @@ def test_a_path_without_a_pattern_is_named(patterns):
 def test_flatten_and_back():
   flat = param_paths.flatten(PARAMS)
   assert set(flat) == {'vision/kernel', 'llm/layers/up', 'llm/cross/up'}
-  assert jax.tree.structure(param_paths.unflatten(flat)) == jax.tree.structure(PARAMS)
+  assert jax.tree.structure(param_paths.unflatten(flat)) == jax.tree.structure(
+    PARAMS
+  )
 
 
 @pytest.fixture(scope='module')
@@ -65,23 +83,37 @@ def paths():
   """Every parameter of a model, by path."""
   model = rows.tiny(plans.visor(3), vision_depth=1, tied=False)
   batch = rows.batch(('tvp',), shape=rows.Shape(2, 1, 1, 1))
-  shapes = nn.unbox(jax.eval_shape(lambda: model.init(
-      jax.random.key(0), batch, method='everything')['params']))
+  shapes = nn.unbox(
+    jax.eval_shape(
+      lambda: model.init(jax.random.key(0), batch, method='everything')[
+        'params'
+      ]
+    )
+  )
   return param_paths.flatten(shapes)
 
 
-@pytest.mark.parametrize('name,inside,outside', [
-    ('base', ('vision', 'connector', 'llm/layers', 'llm/embedding'),
-     ('router', 'llm/cross')),
+@pytest.mark.parametrize(
+  'name,inside,outside',
+  [
+    (
+      'base',
+      ('vision', 'connector', 'llm/layers', 'llm/embedding'),
+      ('router', 'llm/cross'),
+    ),
     ('cross', ('llm/cross',), ('vision', 'connector', 'router', 'llm/layers')),
     ('full', ('vision', 'llm/layers', 'llm/cross', 'connector'), ('router',)),
     ('universal', ('vision', 'llm/layers', 'llm/cross'), ('router',)),
-    ('policy', ('router',), ('vision', 'connector', 'llm'))])
+    ('policy', ('router',), ('vision', 'connector', 'llm')),
+  ],
+)
 def test_a_stage_trains_what_it_says_and_keeps_no_state_of_the_rest(
-    paths, name, inside, outside):
+  paths, name, inside, outside
+):
   """Adam's moments of frozen weights would triple the memory of `cross`."""
   learn, frozen = param_paths.split(
-      param_paths.unflatten(paths), stages.STAGES[name].trains)
+    param_paths.unflatten(paths), stages.STAGES[name].trains
+  )
   assert learn.keys() | frozen.keys() == paths.keys()
   assert not learn.keys() & frozen.keys()
   for prefix in inside:
@@ -90,14 +122,20 @@ def test_a_stage_trains_what_it_says_and_keeps_no_state_of_the_rest(
   for prefix in outside:
     mine = [p for p in paths if p.startswith(prefix)]
     assert mine and all(p in frozen for p in mine)
-  state = jax.eval_shape(optim.make(
-      config_lib.default().optim, config_lib.default()[name]).init, learn)
+  state = jax.eval_shape(
+    optim.make(config_lib.default().optim, config_lib.default()[name]).init,
+    learn,
+  )
   sizes = lambda tree: sum(math.prod(x.shape) for x in jax.tree.leaves(tree))
   counters = 2 * 2  # of Adam and of the schedule, each at most twice
   assert sizes(state) <= 2 * sizes(learn) + counters
-  adam = next(s for s in jax.tree.leaves(
-      state, is_leaf=lambda s: isinstance(s, optax.ScaleByAdamState))
-              if isinstance(s, optax.ScaleByAdamState))
+  adam = next(
+    s
+    for s in jax.tree.leaves(
+      state, is_leaf=lambda s: isinstance(s, optax.ScaleByAdamState)
+    )
+    if isinstance(s, optax.ScaleByAdamState)
+  )
   assert adam.mu.keys() == adam.nu.keys() == learn.keys()
 
 
@@ -112,8 +150,10 @@ def test_the_schedule_rises_to_its_peak_and_falls_to_its_end():
   assert at[100] == pytest.approx(0.2, rel=1e-5)
 
 
-@pytest.mark.parametrize('values', [
-    dict(steps=1), dict(steps=2, warmup=0.0), dict(steps=3, warmup=1.0)])
+@pytest.mark.parametrize(
+  'values',
+  [dict(steps=1), dict(steps=2, warmup=0.0), dict(steps=3, warmup=1.0)],
+)
 def test_the_schedule_of_a_short_stage_is_finite(values):
   rate = optim.schedule(stage(**values))
   at = [float(rate(i)) for i in range(values['steps'] + 1)]
@@ -132,8 +172,9 @@ def updates(options, steps=3, **values):
 
 def test_rates_scale_the_steps_of_their_paths():
   """The paper's vision tower learns at a fifth of the rate."""
-  found = updates(options(
-      rates=(('vision/.*', 0.2), ('.*cross.*', 0.0), ('.*', 1.0))))
+  found = updates(
+    options(rates=(('vision/.*', 0.2), ('.*cross.*', 0.0), ('.*', 1.0)))
+  )
   # Adam's step on a constant gradient is the rate itself: 1, 2 and 3 / 11.
   np.testing.assert_allclose(found['llm/layers/up'], -6 / 11, rtol=1e-3)
   np.testing.assert_allclose(found['vision/kernel'], -1.2 / 11, rtol=1e-3)
@@ -154,11 +195,17 @@ def test_weight_decay_pulls_towards_zero_at_the_rate():
 def test_the_global_norm_is_clipped_over_all_paths():
   """A clip per path would bend the gradient."""
   params = param_paths.flatten(PARAMS)
-  grads = {k: 100. * (i + 1) * jnp.ones_like(v)
-           for i, (k, v) in enumerate(params.items())}
+  grads = {
+    k: 100.0 * (i + 1) * jnp.ones_like(v)
+    for i, (k, v) in enumerate(params.items())
+  }
   tx = optim.make(options(clip=1.0, b1=0.0), stage())
   _, state = tx.update(grads, tx.init(params), params)
-  adam = next(s for s in jax.tree.leaves(
-      state, is_leaf=lambda s: isinstance(s, optax.ScaleByAdamState))
-              if isinstance(s, optax.ScaleByAdamState))
+  adam = next(
+    s
+    for s in jax.tree.leaves(
+      state, is_leaf=lambda s: isinstance(s, optax.ScaleByAdamState)
+    )
+    if isinstance(s, optax.ScaleByAdamState)
+  )
   assert float(optax.global_norm(adam.mu)) == pytest.approx(1.0, rel=1e-5)

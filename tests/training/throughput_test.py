@@ -12,8 +12,7 @@ from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
 from visor_jax.training import throughput as throughput_lib
 
-MODEL = visor.Visor(
-    sizes.Size(rows.VISION, rows.LANGUAGE), plans.visor(6))
+MODEL = visor.Visor(sizes.Size(rows.VISION, rows.LANGUAGE), plans.visor(6))
 # (visual, text): (4, 5), (0, 3) and (2, 3); the last row is padding.
 BATCH = rows.batch(('tvvvvtpaa', 'tpa'), ('vvtpa',), ())
 # Two tiles and one; what padding says of more is noise.
@@ -23,7 +22,7 @@ BATCH.source[1, :2] = 5
 SIZES = ((4, 5), (0, 3), (2, 3))
 
 
-def rates(clock, passes=(3, 3), share=1., plan=(True, False)):
+def rates(clock, passes=(3, 3), share=1.0, plan=(True, False)):
   """Of two steps in four seconds, on devices that do 1e6 FLOPs a second."""
   throughput = throughput_lib.Throughput(MODEL, passes, share, peak=1e6)
   throughput.add(BATCH, plan)
@@ -36,20 +35,22 @@ def rates(clock, passes=(3, 3), share=1., plan=(True, False)):
 
 @pytest.fixture
 def clock(monkeypatch):
-  now = [7.]
+  now = [7.0]
   monkeypatch.setattr(throughput_lib.time, 'monotonic', lambda: now[0])
   return now
 
 
-@pytest.mark.parametrize('share', [1., .25])
+@pytest.mark.parametrize('share', [1.0, 0.25])
 def test_rates_are_those_of_all_processes(clock, share):
   padding, found = rates(clock, share=share)
   assert found['examples/s'] == 2 * 3 / 4 / share
   assert found['tokens/s'] == 2 * 17 / 4 / share
   assert 0 < found['memory_gb'] < 100
   slots = BATCH.text_segment.size, BATCH.visual_segment.size
-  assert padding == dict(text_padding=round(1 - 11 / slots[0], 4),
-                         visual_padding=round(1 - 6 / slots[1], 4))
+  assert padding == dict(
+    text_padding=round(1 - 11 / slots[0], 4),
+    visual_padding=round(1 - 6 / slots[1], 4),
+  )
 
 
 @pytest.mark.parametrize('plan', [None, (True, False)])
@@ -58,23 +59,36 @@ def test_utilisation_is_by_the_formula(clock, plan, sees, says):
   """Padding, and what remat does again, is no use."""
   _, found = rates(clock, (sees, says), plan=plan)
   cost = lambda v, t: flops.cost(
-      MODEL.size, MODEL.layout, plan, v, t, flops.Accounting('', head='all'),
-      tiles=1)
+    MODEL.size,
+    MODEL.layout,
+    plan,
+    v,
+    t,
+    flops.Accounting('', head='all'),
+    tiles=1,
+  )
   tile = cost(0, 1).vision + cost(0, 1).connector
-  used = 2 * (3 * sees * tile
-              + says * sum(cost(*s).llm_prefill for s in SIZES))
+  used = 2 * (3 * sees * tile + says * sum(cost(*s).llm_prefill for s in SIZES))
   assert found['mfu'] == pytest.approx(
-      used / 4 / 1e6 / jax.device_count(), rel=1e-3)
+    used / 4 / 1e6 / jax.device_count(), rel=1e-3
+  )
 
 
 def test_a_stage_without_a_formula_has_none(clock):
   assert 'mfu' not in rates(clock, None)[1]
 
 
-@pytest.mark.parametrize('kind,peak', [
-    ('TPU v5 lite', 197e12), ('TPU v5', 459e12), ('TPU v6 lite', 918e12),
-    ('NVIDIA H100 80GB HBM3', 989e12), ('NVIDIA H100 PCIe', 756e12),
-    ('cpu', None)])
+@pytest.mark.parametrize(
+  'kind,peak',
+  [
+    ('TPU v5 lite', 197e12),
+    ('TPU v5', 459e12),
+    ('TPU v6 lite', 918e12),
+    ('NVIDIA H100 80GB HBM3', 989e12),
+    ('NVIDIA H100 PCIe', 756e12),
+    ('cpu', None),
+  ],
+)
 def test_the_peak_is_that_of_the_chip(kind, peak):
   assert chips.peak(kind) == peak
 

@@ -61,14 +61,19 @@ class Desk:
     self.folder = args.workdir / 'analysis'
     self._of = functools.cache(self.subject)
 
-  def subject(self, stage, config=None, workdir=None, viable=(),
-              confidence=None) -> run.Subject:
+  def subject(
+    self, stage, config=None, workdir=None, viable=(), confidence=None
+  ) -> run.Subject:
     """What a stage has left."""
     config = config or self.config
     return run.Subject(
-        step_lib.model(config), loop.restore(
-            config, stage, workdir or self.args.workdir, self.mesh),
-        self.mesh, self.suite, viable, confidence)
+      step_lib.model(config),
+      loop.restore(config, stage, workdir or self.args.workdir, self.mesh),
+      self.mesh,
+      self.suite,
+      viable,
+      confidence,
+    )
 
   def of(self, selection) -> run.Subject:
     """Who answers with a plan."""
@@ -79,89 +84,156 @@ class Desk:
     viable = search.load(self.args.workdir) if 'all' in text else None
     found = plans.parse(text, config_lib.layout(self.config), viable)
     if any(s.selector == 'router' for s in found):
-      raise ValueError('--plans router: an analysis is of one plan, and the '
-                       'router takes several; name plans')
+      raise ValueError(
+        '--plans router: an analysis is of one plan, and the '
+        'router takes several; name plans'
+      )
     return found
 
   def attention(self, args):
-    return {str(s): attention.measure(
-        self.of(s), s, args.examples, self.config.eval.batch)
-        for s in self.selections(args.plans)}
+    return {
+      str(s): attention.measure(
+        self.of(s), s, args.examples, self.config.eval.batch
+      )
+      for s in self.selections(args.plans)
+    }
 
   def cka(self, args):
-    return {str(s): cka.measure(
-        self.of(s), s, args.examples, self.config.eval.batch, args.tokens)
-        for s in self.selections(args.plans)}
+    return {
+      str(s): cka.measure(
+        self.of(s), s, args.examples, self.config.eval.batch, args.tokens
+      )
+      for s in self.selections(args.plans)
+    }
 
   def drop(self, args):
-    return {str(s): drop.measure(
-        self.of(s), s, args.examples, self.folder / 'drop', self.config.eval)
-        for s in self.selections(args.plans)}
+    return {
+      str(s): drop.measure(
+        self.of(s), s, args.examples, self.folder / 'drop', self.config.eval
+      )
+      for s in self.selections(args.plans)
+    }
 
   def unseen(self, args):
-    without = args.without or self.config.policy.without or unseen.some(
-        args.workdir, self.suite.group)
+    without = (
+      args.without
+      or self.config.policy.without
+      or unseen.some(args.workdir, self.suite.group)
+    )
     if not without:
       raise ValueError('there are too few families to leave some out')
     return unseen.measure(
-        self.subject, self.suite, self.mesh, self.config, args.workdir,
-        self.folder / 'unseen', without, args.examples)
+      self.subject,
+      self.suite,
+      self.mesh,
+      self.config,
+      args.workdir,
+      self.folder / 'unseen',
+      without,
+      args.examples,
+    )
 
   def length(self, args):
     model = step_lib.model(self.config)
     options = model.router_options
     curves = lengths.curves(
-        model.size, model.layout, self.selections('base+all'),
-        grammar.parse(args.reduce), args.text,
-        cross_key_heads=model.cross_options.key_heads,
-        router_token=options.token, last_visual=model.compute.last_visual)
-    return lengths.measure(curves, text=args.text,
-                           accounting=flops.NOMINAL.describe())
+      model.size,
+      model.layout,
+      self.selections('base+all'),
+      grammar.parse(args.reduce),
+      args.text,
+      cross_key_heads=model.cross_options.key_heads,
+      router_token=options.token,
+      last_visual=model.compute.last_visual,
+    )
+    return lengths.measure(
+      curves, text=args.text, accounting=flops.NOMINAL.describe()
+    )
 
 
 # Each analysis, and the options that decide what comes out.
 ANALYSES = {
-    'attention': (Desk.attention, ('examples', 'plans')),
-    'cka': (Desk.cka, ('examples', 'plans', 'tokens')),
-    'drop': (Desk.drop, ('examples', 'plans')),
-    'unseen': (Desk.unseen, ('examples', 'without')),
-    'length': (Desk.length, ('text', 'reduce')),
+  'attention': (Desk.attention, ('examples', 'plans')),
+  'cka': (Desk.cka, ('examples', 'plans', 'tokens')),
+  'drop': (Desk.drop, ('examples', 'plans')),
+  'unseen': (Desk.unseen, ('examples', 'without')),
+  'length': (Desk.length, ('text', 'reduce')),
 }
 
 
 def _parser():
   parser = argparse.ArgumentParser(
-      prog='python -m visor_jax.analysis', description=__doc__,
-      formatter_class=argparse.RawDescriptionHelpFormatter)
+    prog='python -m visor_jax.analysis',
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
   add = parser.add_argument
   names = lambda text: tuple(n for n in text.split(',') if n)
   add('--workdir', required=True, type=pathlib.Path, help='of a finished run')
-  add('--only', type=names, default=tuple(ANALYSES), metavar='NAME,...',
-      help='these analyses; default: all')
-  add('--examples', type=int, default=256, metavar='N',
-      help='test questions; default: %(default)s')
-  add('--plans', default='base+max+min',
-      help='of attention, cka and drop, in the grammar of plan.py; '
-           'default: %(default)s')
-  add('--tokens', type=int, default=256, metavar='N',
-      help='visual tokens of a question that cka compares; '
-           'default: %(default)s')
-  add('--without', type=names, default=(), metavar='FAMILY,...',
-      help='that the second router does not learn from; default: '
-           'policy.without, or one of each group')
-  add('--text', type=int, default=60, metavar='N',
-      help='text tokens of length; default: %(default)s')
-  add('--reduce', metavar='METHODS',
-      default='visionzip-64+vispruner-64+m3-36+pack:2+fastv+pyramiddrop',
-      help='token reductions of length, in the grammar of reduction.py; '
-           'default: %(default)s')
+  add(
+    '--only',
+    type=names,
+    default=tuple(ANALYSES),
+    metavar='NAME,...',
+    help='these analyses; default: all',
+  )
+  add(
+    '--examples',
+    type=int,
+    default=256,
+    metavar='N',
+    help='test questions; default: %(default)s',
+  )
+  add(
+    '--plans',
+    default='base+max+min',
+    help='of attention, cka and drop, in the grammar of plan.py; '
+    'default: %(default)s',
+  )
+  add(
+    '--tokens',
+    type=int,
+    default=256,
+    metavar='N',
+    help='visual tokens of a question that cka compares; default: %(default)s',
+  )
+  add(
+    '--without',
+    type=names,
+    default=(),
+    metavar='FAMILY,...',
+    help='that the second router does not learn from; default: '
+    'policy.without, or one of each group',
+  )
+  add(
+    '--text',
+    type=int,
+    default=60,
+    metavar='N',
+    help='text tokens of length; default: %(default)s',
+  )
+  add(
+    '--reduce',
+    metavar='METHODS',
+    default='visionzip-64+vispruner-64+m3-36+pack:2+fastv+pyramiddrop',
+    help='token reductions of length, in the grammar of reduction.py; '
+    'default: %(default)s',
+  )
   add('--batch', type=int, metavar='N', help='questions answered at a time')
   for key, what in (('eval', 'test questions'), ('data', 'labels')):
-    add(f'--{key}-source', action='append', default=[], metavar='NAME=PATH',
-        help=f'where a source of {key}.sources lies, of {what}: the workdir '
-             'does not say')
-  add('--experiment', metavar='FILE',
-      help='is run first, for sizes and CROSS modules of its own')
+    add(
+      f'--{key}-source',
+      action='append',
+      default=[],
+      metavar='NAME=PATH',
+      help=f'where a source of {key}.sources lies, of {what}: the workdir '
+      'does not say',
+    )
+  add(
+    '--experiment',
+    metavar='FILE',
+    help='is run first, for sizes and CROSS modules of its own',
+  )
   return parser
 
 
@@ -181,8 +253,9 @@ def open_config(args):
   for key in ('data', 'eval', *config_lib.STAGES):
     where = dict(s.partition('=')[::2] for s in given.get(key, ()))
     config[key].sources = tuple(
-        (name, where.get(name, ''), weight)
-        for name, weight in config[key].sources)
+      (name, where.get(name, ''), weight)
+      for name, weight in config[key].sources
+    )
   if args.batch:
     config.eval.batch = args.batch
   return config
@@ -192,11 +265,16 @@ def _jobs(config, args):
   """Those whose questions are asked; checks that their sources are known."""
   jobs = {'eval': 'eval'} if {*args.only} - {'length'} else {}
   jobs |= {'policy': 'data'} if 'unseen' in args.only else {}
-  lost = [f'--{key}-source={name}=PATH' for key in jobs.values()
-          for name, path, _ in config[key].sources if not path]
+  lost = [
+    f'--{key}-source={name}=PATH'
+    for key in jobs.values()
+    for name, path, _ in config[key].sources
+    if not path
+  ]
   if lost:
-    raise ValueError('the workdir does not say where its data lies; add '
-                     + ' '.join(lost))
+    raise ValueError(
+      'the workdir does not say where its data lies; add ' + ' '.join(lost)
+    )
   return tuple(jobs)
 
 
@@ -205,17 +283,23 @@ def analyse(desk: Desk, name: str) -> pathlib.Path:
   args, path = desk.args, desk.folder / f'{name}.json'
   measure, options = ANALYSES[name]
   known = dict(
-      analysis=name, config=config_lib.fingerprint(desk.config),
-      seed=desk.config.seed, options={
-          key: getattr(args, key) for key in options})
+    analysis=name,
+    config=config_lib.fingerprint(desk.config),
+    seed=desk.config.seed,
+    options={key: getattr(args, key) for key in options},
+  )
   known = json.loads(json.dumps(known))
   if path.exists():
     found = json.loads(path.read_text())
     if all(found.get(key) == value for key, value in known.items()):
       console.say(f'{name}: done before')
       return path
-  files.write_atomic(path, json.dumps(known | dict(
-      versions=provenance.versions(), numbers=measure(desk, args))))
+  files.write_atomic(
+    path,
+    json.dumps(
+      known | dict(versions=provenance.versions(), numbers=measure(desk, args))
+    ),
+  )
   return path
 
 
@@ -225,8 +309,9 @@ def main(argv=None) -> int:
   try:
     strange = [name for name in args.only if name not in ANALYSES]
     if strange:
-      raise ValueError(f'--only {", ".join(strange)}: analyses are '
-                       f'{", ".join(ANALYSES)}')
+      raise ValueError(
+        f'--only {", ".join(strange)}: analyses are {", ".join(ANALYSES)}'
+      )
     config = open_config(args)
     jobs = _jobs(config, args)
     with workdir_lib.claim(args.workdir, config):
@@ -235,8 +320,10 @@ def main(argv=None) -> int:
       if suite:
         workdir_lib.same_data(args.workdir, suite.fingerprints)
       desk = Desk(args, config, suite, mesh)
-      console.say(f'config {config_lib.fingerprint(config)}, mesh '
-              + ' x '.join(f'{k} {v}' for k, v in mesh.shape.items()))
+      console.say(
+        f'config {config_lib.fingerprint(config)}, mesh '
+        + ' x '.join(f'{k} {v}' for k, v in mesh.shape.items())
+      )
       for number, name in enumerate(args.only, start=1):
         began = time.monotonic()
         console.say(f'analysis {number} of {len(args.only)}: {name}')
@@ -247,8 +334,9 @@ def main(argv=None) -> int:
           print(f'error: {name}: {e}', file=sys.stderr)
           failed += 1
         else:
-          console.say(f'{name}: {path}, took '
-                  f'{console.duration(time.monotonic() - began)}')
+          console.say(
+            f'{name}: {path}, took {console.duration(time.monotonic() - began)}'
+          )
   except (OSError, ValueError) as e:
     print(f'error: {e}', file=sys.stderr)
     return 1

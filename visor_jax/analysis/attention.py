@@ -31,8 +31,9 @@ from visor_jax.spec import plan as plans
 SHARES = ('question_to_image', 'answer_to_image', 'answer_to_question', 'read')
 
 
-def measure(subject: run.Subject, selection: plans.Selection, count: int,
-            size: int) -> dict:
+def measure(
+  subject: run.Subject, selection: plans.Selection, count: int, size: int
+) -> dict:
   """Attention shares of a model on test questions and its own answers.
 
   Args:
@@ -50,19 +51,32 @@ def measure(subject: run.Subject, selection: plans.Selection, count: int,
   place = functools.partial(mesh_lib.place, mesh=subject.mesh)
   rows, every = [], []
   for families, batch in layerwise.questions(
-      subject, count, size, f'attention, plan {selection}'):
-    (_, _, said), = generate.answers(
-        subject.model, subject.params,
-        [(range(size), place(batch))], selection, sampling, jax.random.key(0))
+    subject, count, size, f'attention, plan {selection}'
+  ):
+    ((_, _, said),) = generate.answers(
+      subject.model,
+      subject.params,
+      [(range(size), place(batch))],
+      selection,
+      sampling,
+      jax.random.key(0),
+    )
     batch = answered(batch, said, subject.suite.ends)
-    found = np.asarray(shares(
-        subject.model, subject.params, place(batch), kinds))
-    rows.append(found[:len(families)])
+    found = np.asarray(
+      shares(subject.model, subject.params, place(batch), kinds)
+    )
+    rows.append(found[: len(families)])
     every += families
-  found, asked = layerwise.means(np.concatenate(rows), every, subject.suite.group)
-  return layerwise.plain(dict(
-      kinds=list(kinds.kinds), questions=asked,
-      shares={name: dict(zip(SHARES, x.T)) for name, x in found.items()}))
+  found, asked = layerwise.means(
+    np.concatenate(rows), every, subject.suite.group
+  )
+  return layerwise.plain(
+    dict(
+      kinds=list(kinds.kinds),
+      questions=asked,
+      shares={name: dict(zip(SHARES, x.T)) for name, x in found.items()},
+    )
+  )
 
 
 def answered(batch: batch_lib.Batch, said, ends) -> batch_lib.Batch:
@@ -80,8 +94,8 @@ def answered(batch: batch_lib.Batch, said, ends) -> batch_lib.Batch:
   for row, tokens in enumerate(said):
     words = np.append(np.isin(tokens, ends), True).argmax()
     # Padding has the places that follow the prompt's.
-    free = np.flatnonzero(batch.text_segment[row] == 0)[:max(words - 1, 0)]
-    batch.tokens[row, free] = tokens[:len(free)]
+    free = np.flatnonzero(batch.text_segment[row] == 0)[: max(words - 1, 0)]
+    batch.tokens[row, free] = tokens[: len(free)]
     batch.text_segment[row, free] = batch.prompt_segment[row, 0]
     batch.answer[row, free] = True
   return batch
@@ -111,9 +125,17 @@ def _shares(model: visor.Visor, batch, kinds):
     asks = sees & (rows.text.place <= prompt)
     says = sees & (rows.text.place >= prompt)
     mean = lambda x, who: jnp.where(who, x, 0).sum(1) / who.sum(1)
-    found.append(jnp.stack([
-        mean(to[..., 0], asks), mean(to[..., 0], says), mean(to[..., 1], says),
-        mean(read, sees)], axis=-1))
+    found.append(
+      jnp.stack(
+        [
+          mean(to[..., 0], asks),
+          mean(to[..., 0], says),
+          mean(to[..., 1], says),
+          mean(read, sees),
+        ],
+        axis=-1,
+      )
+    )
   return jnp.stack(found, axis=1)
 
 
@@ -125,7 +147,8 @@ def _layer(decoder, layer, kinds, stream, rows, prompt):
   """
   kind, text = kinds.kinds[layer], stream.text
   weights = layers.cast(
-      jax.tree.map(lambda x: x[layer], decoder.layers), decoder.compute.dtype)
+    jax.tree.map(lambda x: x[layer], decoder.layers), decoder.compute.dtype
+  )
   length = lambda x: jnp.linalg.norm(x.astype(jnp.float32), axis=-1)
   taken = jnp.zeros_like(text)
   if kind == plans.CROSS:
@@ -139,14 +162,16 @@ def _layer(decoder, layer, kinds, stream, rows, prompt):
     position = jnp.concatenate([position, rows.visual_position], axis=1)
     slots = rows.text + rows.visual
     image = jnp.arange(3) == 0
-    marks = jnp.concatenate([marks, jnp.broadcast_to(
-        image, (*rows.visual.place.shape, 3))], axis=1)
+    marks = jnp.concatenate(
+      [marks, jnp.broadcast_to(image, (*rows.visual.place.shape, 3))], axis=1
+    )
   to = context = None
 
   def attend(query, key, value):
     nonlocal to, context
-    by = functools.partial(decoder.attend, query, key, query_slots=rows.text,
-                           key_slots=slots)
+    by = functools.partial(
+      decoder.attend, query, key, query_slots=rows.text, key_slots=slots
+    )
     wide = jnp.zeros(value.shape, jnp.float32)
     to = by(wide.at[..., :3].set(marks[:, :, None])).mean(2)[..., :3]
     context = by(jnp.where(marks[:, :, None, :1], value, 0))
@@ -158,16 +183,26 @@ def _layer(decoder, layer, kinds, stream, rows, prompt):
   if kind == plans.SELF:
     taken = layers.project(context, weights['attention']['out'], 2)
   if kind == plans.CROSS:
-    to = to.at[..., 0].set(1.)
+    to = to.at[..., 0].set(1.0)
   return to, length(taken) / jnp.maximum(length(text), 1e-30)
 
 
 def _cross(decoder, number, stream, rows):
   """What text takes from the image in a CROSS layer: [B, T, D]."""
-  weights = {'params': layers.cast(
-      jax.tree.map(lambda x: x[number], decoder.cross), decoder.compute.dtype)}
+  weights = {
+    'params': layers.cast(
+      jax.tree.map(lambda x: x[number], decoder.cross), decoder.compute.dtype
+    )
+  }
   keys = decoder.cross_layer.apply(
-      weights, stream.visual, rows.visual, rows.visual_position, method='keys')
+    weights, stream.visual, rows.visual, rows.visual_position, method='keys'
+  )
   return decoder.cross_layer.apply(
-      weights, stream.text, keys, rows.text, rows.visual, rows.text_position,
-      decoder.attend)
+    weights,
+    stream.text,
+    keys,
+    rows.text,
+    rows.visual,
+    rows.text_position,
+    decoder.attend,
+  )

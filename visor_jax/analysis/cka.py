@@ -20,8 +20,13 @@ from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.spec import plan as plans
 
 
-def measure(subject: run.Subject, selection: plans.Selection, count: int,
-            size: int, tokens: int = 256) -> dict:
+def measure(
+  subject: run.Subject,
+  selection: plans.Selection,
+  count: int,
+  size: int,
+  tokens: int = 256,
+) -> dict:
   """CKA between the visual features that layers leave, on test questions.
 
   Args:
@@ -39,17 +44,30 @@ def measure(subject: run.Subject, selection: plans.Selection, count: int,
   kinds = layerwise.layout(subject.model, selection.plan)
   rows, every = [], []
   for families, batch in layerwise.questions(
-      subject, count, size, f'cka, plan {selection}'):
-    found = np.asarray(similarities(
-        subject.model, subject.params, mesh_lib.place(batch, subject.mesh),
-        kinds, tokens))
-    rows.append(found[:len(families)])
+    subject, count, size, f'cka, plan {selection}'
+  ):
+    found = np.asarray(
+      similarities(
+        subject.model,
+        subject.params,
+        mesh_lib.place(batch, subject.mesh),
+        kinds,
+        tokens,
+      )
+    )
+    rows.append(found[: len(families)])
     every += families
   # The ratio does not care whether sums or means are divided.
-  found, asked = layerwise.means(np.concatenate(rows), every, subject.suite.group)
-  return layerwise.plain(dict(
-      layers=changing(subject.model, kinds), questions=asked,
-      cka={name: ratio(hsic) for name, hsic in found.items()}))
+  found, asked = layerwise.means(
+    np.concatenate(rows), every, subject.suite.group
+  )
+  return layerwise.plain(
+    dict(
+      layers=changing(subject.model, kinds),
+      questions=asked,
+      cka={name: ratio(hsic) for name, hsic in found.items()},
+    )
+  )
 
 
 def changing(model: visor.Visor, kinds: plans.Layout) -> list[int | None]:
@@ -62,8 +80,9 @@ def ratio(hsic) -> np.ndarray:
   """HSIC [N, N] to CKA [N, N]; nan where features do not vary."""
   own = np.sqrt(np.maximum(np.diagonal(hsic), 0))
   scale = np.outer(own, own)
-  return np.divide(hsic, scale, out=np.full_like(scale, np.nan),
-                   where=scale > 0)
+  return np.divide(
+    hsic, scale, out=np.full_like(scale, np.nan), where=scale > 0
+  )
 
 
 @functools.partial(jax.jit, static_argnames=('model', 'kinds', 'tokens'))
@@ -75,12 +94,15 @@ def similarities(model, params, batch, kinds: plans.Layout, tokens: int):
 def _features(model, batch, kinds, tokens):
   real = batch.visual_segment > 0
   count = real.sum(1)
-  at, there = jax.vmap(functools.partial(spread, tokens=min(
-      tokens, real.shape[1])))(real)
+  at, there = jax.vmap(
+    functools.partial(spread, tokens=min(tokens, real.shape[1]))
+  )(real)
   after = [0, *(i + 1 for i in changing(model, kinds)[1:])]
   features = [
-      jnp.take_along_axis(stream.visual, at[..., None], axis=1)
-      for layer, stream, _ in layerwise.walk(model, batch, kinds) if layer in after]
+    jnp.take_along_axis(stream.visual, at[..., None], axis=1)
+    for layer, stream, _ in layerwise.walk(model, batch, kinds)
+    if layer in after
+  ]
   found = jax.vmap(hsic)(jnp.stack(features, axis=1), there)
   return jnp.where((count >= 4)[:, None, None], found, jnp.nan)
 

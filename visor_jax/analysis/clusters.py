@@ -30,10 +30,18 @@ def compare(response: dict, groups: dict) -> dict:
   constant = [f for f, r in response.items() if np.ptp(r) == 0]
   families = [f for f in response if f not in constant]
   if len(families) < 3 or min(map(len, response.values())) < 4:
-    return dict(families=families, constant=constant, correlation=None,
-                linkage=None, split=None, agreement=None)
-  tree = lambda names: hierarchy.linkage(distance.squareform(
-      1 - _correlation(response, names), checks=False), 'average')
+    return dict(
+      families=families,
+      constant=constant,
+      correlation=None,
+      linkage=None,
+      split=None,
+      agreement=None,
+    )
+  tree = lambda names: hierarchy.linkage(
+    distance.squareform(1 - _correlation(response, names), checks=False),
+    'average',
+  )
   families = [families[i] for i in hierarchy.leaves_list(tree(families))]
   linkage = tree(families)
   cluster = hierarchy.fcluster(linkage, 2, 'maxclust')
@@ -41,13 +49,17 @@ def compare(response: dict, groups: dict) -> dict:
   split = dict.fromkeys(families, 'coarse')
   if cluster.max() > 1:
     fine = max((1, 2), key=lambda c: loss[cluster == c].mean())
-    split = {f: 'fine' if c == fine else 'coarse'
-             for f, c in zip(families, cluster)}
+    split = {
+      f: 'fine' if c == fine else 'coarse' for f, c in zip(families, cluster)
+    }
   return dict(
-      families=families, constant=constant,
-      correlation=_correlation(response, families), linkage=linkage,
-      split=split, agreement=float(np.mean(
-          [split[f] == groups[f] for f in families])))
+    families=families,
+    constant=constant,
+    correlation=_correlation(response, families),
+    linkage=linkage,
+    split=split,
+    agreement=float(np.mean([split[f] == groups[f] for f in families])),
+  )
 
 
 def _correlation(response, families):

@@ -21,8 +21,9 @@ from visor_jax.spec import plan as plans
 PARTS = 6
 
 
-def measure(subject: run.Subject, selection: plans.Selection, count: int,
-            folder, options) -> dict:
+def measure(
+  subject: run.Subject, selection: plans.Selection, count: int, folder, options
+) -> dict:
   """Accuracy by family with the image left out of stretches of layers.
 
   Args:
@@ -42,22 +43,35 @@ def measure(subject: run.Subject, selection: plans.Selection, count: int,
   subsets = [(), *stretches(looking)]
   accuracy = {}
   for number, layers in enumerate(subsets):
-    console.say(f'drop, plan {selection}: {number + 1} of {len(subsets)}, the '
-            f'image left out of {named(layers)}')
+    console.say(
+      f'drop, plan {selection}: {number + 1} of {len(subsets)}, the '
+      f'image left out of {named(layers)}'
+    )
     rows = run.answers(
-        blind(subject, kinds, layers), layerwise.STREAM, count,
-        plans.Selection('fixed', ()),  # nothing is optional any more
-        pathlib.Path(folder) / str(selection) / named(layers), options,
-        options.score)
+      blind(subject, kinds, layers),
+      layerwise.STREAM,
+      count,
+      plans.Selection('fixed', ()),  # nothing is optional any more
+      pathlib.Path(folder) / str(selection) / named(layers),
+      options,
+      options.score,
+    )
     families = [r['family'] for r in rows]
     for family in sorted(set(families)):
-      accuracy.setdefault(family, []).append(float(np.mean(
-          [r['score'] for r in rows if r['family'] == family])))
+      accuracy.setdefault(family, []).append(
+        float(np.mean([r['score'] for r in rows if r['family'] == family]))
+      )
   groups = {f: subject.suite.group(f) for f in accuracy}
-  return layerwise.plain(dict(
-      kinds=list(kinds.kinds), dropped=[list(s) for s in subsets],
-      questions={f: families.count(f) for f in accuracy}, groups=groups,
-      accuracy=accuracy, **clusters.compare(accuracy, groups)))
+  return layerwise.plain(
+    dict(
+      kinds=list(kinds.kinds),
+      dropped=[list(s) for s in subsets],
+      questions={f: families.count(f) for f in accuracy},
+      groups=groups,
+      accuracy=accuracy,
+      **clusters.compare(accuracy, groups),
+    )
+  )
 
 
 def stretches(layers, parts: int = PARTS) -> list[tuple[int, ...]]:
@@ -67,9 +81,11 @@ def stretches(layers, parts: int = PARTS) -> list[tuple[int, ...]]:
   """
   parts = min(parts, len(layers))
   cuts = [round(i * len(layers) / max(parts, 1)) for i in range(parts + 1)]
-  runs = sorted(itertools.combinations(range(parts + 1), 2),
-                key=lambda run: (run[1] - run[0], run))
-  return [tuple(layers[cuts[a]:cuts[b]]) for a, b in runs]
+  runs = sorted(
+    itertools.combinations(range(parts + 1), 2),
+    key=lambda run: (run[1] - run[0], run),
+  )
+  return [tuple(layers[cuts[a] : cuts[b]]) for a, b in runs]
 
 
 def blind(subject: run.Subject, kinds: plans.Layout, layers) -> run.Subject:
@@ -88,10 +104,14 @@ def blind(subject: run.Subject, kinds: plans.Layout, layers) -> run.Subject:
     if left:  # weights stay with their layers
       llm['cross'] = jax.tree.map(lambda x: x[np.array(left)], cross)
     params = params | {'llm': llm}
-  layout = plans.Layout(tuple(plans.TEXT if i in layers else kind
-                              for i, kind in enumerate(kinds.kinds)))
+  layout = plans.Layout(
+    tuple(
+      plans.TEXT if i in layers else kind for i, kind in enumerate(kinds.kinds)
+    )
+  )
   return dataclasses.replace(
-      subject, model=subject.model.clone(layout=layout), params=params)
+    subject, model=subject.model.clone(layout=layout), params=params
+  )
 
 
 def named(layers) -> str:

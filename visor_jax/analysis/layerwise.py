@@ -58,10 +58,12 @@ def questions(subject: run.Subject, count: int, size: int, what: str):
   """
   progress = console.Progress(what, count)
   for start in range(0, count, size):
-    made = [subject.suite.prompt(STREAM, min(start + i, count - 1))
-            for i in range(size)]
+    made = [
+      subject.suite.prompt(STREAM, min(start + i, count - 1))
+      for i in range(size)
+    ]
     families = [record.turns[0].family for _, record in made]
-    yield families[:count - start], packing.stack([row for row, _ in made])
+    yield families[: count - start], packing.stack([row for row, _ in made])
     progress.line(min(start + size, count))
 
 
@@ -84,9 +86,11 @@ def means(rows, families, group) -> tuple[dict, dict]:
       some = rows[names == name]
       counts = np.isfinite(some)
       found[name] = np.where(counts, some, 0).sum(0) / np.where(
-          counts.any(0), counts.sum(0), np.nan)
-  return found, {f: int((families == f).sum())
-                 for f in sorted(set(families.tolist()))}
+        counts.any(0), counts.sum(0), np.nan
+      )
+  return found, {
+    f: int((families == f).sum()) for f in sorted(set(families.tolist()))
+  }
 
 
 def plain(x):

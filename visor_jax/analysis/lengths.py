@@ -24,8 +24,15 @@ def measure(curves, lengths=LENGTHS, **facts) -> dict:
   return dict(lengths=list(lengths), curves=curves, **facts)
 
 
-def curves(size: sizes.Size, layout: plans.Layout, selections, reductions,
-           text: int, accounting: flops.Accounting = flops.NOMINAL, **options):
+def curves(
+  size: sizes.Size,
+  layout: plans.Layout,
+  selections,
+  reductions,
+  text: int,
+  accounting: flops.Accounting = flops.NOMINAL,
+  **options,
+):
   """LLM prefill of plans, and of the base with fewer tokens, for `measure`.
 
   Args:
@@ -37,10 +44,19 @@ def curves(size: sizes.Size, layout: plans.Layout, selections, reductions,
     accounting: see flops.Accounting.
     **options: of flops.cost.
   """
-  def curve(plan, reduction, visual):
-    return flops.cost(size, layout, plan, visual, text, accounting,
-                      reduction=reduction, **options).llm_prefill
 
-  return [(str(s), functools.partial(curve, s.plan, None))
-          for s in selections] + [
-              (str(r), functools.partial(curve, None, r)) for r in reductions]
+  def curve(plan, reduction, visual):
+    return flops.cost(
+      size,
+      layout,
+      plan,
+      visual,
+      text,
+      accounting,
+      reduction=reduction,
+      **options,
+    ).llm_prefill
+
+  return [
+    (str(s), functools.partial(curve, s.plan, None)) for s in selections
+  ] + [(str(r), functools.partial(curve, None, r)) for r in reductions]

@@ -19,8 +19,9 @@ from visor_jax.spec import plan as plans
 from visor_jax.training import loop
 
 
-def measure(subject, suite, mesh, config, workdir, folder, without,
-            count: int) -> dict:
+def measure(
+  subject, suite, mesh, config, workdir, folder, without, count: int
+) -> dict:
   """Trains the router that is missing, and asks both and the largest plan.
 
   Args:
@@ -40,30 +41,55 @@ def measure(subject, suite, mesh, config, workdir, folder, without,
   """
   folder = pathlib.Path(folder)
   made = lambda out: _router(
-      subject, suite, mesh, config, workdir, folder / _name(out), out)
+    subject, suite, mesh, config, workdir, folder / _name(out), out
+  )
   ordinary, blind = made(()), made(without)
-  router, largest = plans.Selection('router'), plans.Selection(
-      'fixed', ordinary.model.layout.max)
+  router, largest = (
+    plans.Selection('router'),
+    plans.Selection('fixed', ordinary.model.layout.max),
+  )
   asked = {
-      name: run.answers(who, layerwise.STREAM, count, selection,
-                        folder / _name(out) / 'answers', config.eval,
-                        config.eval.score)
-      for name, who, selection, out in (
-          ('ordinary', ordinary, router, ()),
-          ('without', blind, router, without),
-          ('max', ordinary, largest, ()))}
+    name: run.answers(
+      who,
+      layerwise.STREAM,
+      count,
+      selection,
+      folder / _name(out) / 'answers',
+      config.eval,
+      config.eval.score,
+    )
+    for name, who, selection, out in (
+      ('ordinary', ordinary, router, ()),
+      ('without', blind, router, without),
+      ('max', ordinary, largest, ()),
+    )
+  }
   families = [r['family'] for r in asked['max']]
-  mean = lambda name, family, key: float(np.mean(
-      [r[key] for r in asked[name] if r['family'] == family]))
-  return layerwise.plain(dict(
-      without=list(without), confidence=dict(
-          ordinary=ordinary.confidence, without=blind.confidence),
-      families=[dict(
-          family=family, group=suite.group(family), left_out=family in without,
-          n=families.count(family)) | {
-              name: dict(accuracy=mean(name, family, 'score'),
-                         flops=mean(name, family, 'llm_prefill_flops'))
-              for name in asked} for family in sorted(set(families))]))
+  mean = lambda name, family, key: float(
+    np.mean([r[key] for r in asked[name] if r['family'] == family])
+  )
+  return layerwise.plain(
+    dict(
+      without=list(without),
+      confidence=dict(ordinary=ordinary.confidence, without=blind.confidence),
+      families=[
+        dict(
+          family=family,
+          group=suite.group(family),
+          left_out=family in without,
+          n=families.count(family),
+        )
+        | {
+          name: dict(
+            accuracy=mean(name, family, 'score'),
+            flops=mean(name, family, 'llm_prefill_flops'),
+          )
+          for name in asked
+        }
+        for family in sorted(set(families))
+      ],
+    )
+  )
 
 
 def _router(subject, suite, mesh, config, workdir, folder, without):
@@ -75,9 +101,11 @@ def _router(subject, suite, mesh, config, workdir, folder, without):
   config.policy.without = tuple(without)
   labels, held_out = labels_lib.to_learn(labels_lib.load(workdir), config)
   made = lambda confidence: subject(
-      'policy', config, folder, viable, confidence)
-  loop.train(config, 'policy', folder, mesh, suite, viable, labels,
-              before=workdir)
+    'policy', config, folder, viable, confidence
+  )
+  loop.train(
+    config, 'policy', folder, mesh, suite, viable, labels, before=workdir
+  )
   calibrate.calibrate(made(None), held_out, folder, config)
   return made(calibrate.load(folder))
 

@@ -22,27 +22,43 @@ from visor_jax.runtime import console
 def main(argv=None) -> int:
   """Says what is there, question counts first; returns the exit code."""
   parser = argparse.ArgumentParser(
-      prog='python -m visor_jax.benchmarks', description=__doc__,
-      formatter_class=argparse.RawDescriptionHelpFormatter)
+    prog='python -m visor_jax.benchmarks',
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
   add = parser.add_argument
   add('--data', required=True, help='folder with one for each benchmark')
-  add('--benchmarks', default='all',
-      help='easy, hard, all, or names joined by +; default %(default)s')
+  add(
+    '--benchmarks',
+    default='all',
+    help='easy, hard, all, or names joined by +; default %(default)s',
+  )
   add('--out', help='folder for one of shards for each; without, only looks')
-  add('--shard-size', type=float, default=256, metavar='MB',
-      help='aimed at; default %(default)s')
+  add(
+    '--shard-size',
+    type=float,
+    default=256,
+    metavar='MB',
+    help='aimed at; default %(default)s',
+  )
   args = parser.parse_args(argv)
   try:
     wanted = table.named(args.benchmarks)
     for record in wanted:
       found = benchmarks_data.open_questions(record, scores.RULES, args.data)
       first = found[0]
-      console.say(f'{record.name}: {len(found)} of {record.size} questions of '
-              f'{record.hub}, {record.group}; the first: '
-              f'{first.turns[0].question!r}, right is {first.turns[0].answer}')
+      console.say(
+        f'{record.name}: {len(found)} of {record.size} questions of '
+        f'{record.hub}, {record.group}; the first: '
+        f'{first.turns[0].question!r}, right is {first.turns[0].answer}'
+      )
       if args.out:
-        writer.prepare(found, pathlib.Path(args.out) / record.name,
-                        args.shard_size, max_bad=0)
+        writer.prepare(
+          found,
+          pathlib.Path(args.out) / record.name,
+          args.shard_size,
+          max_bad=0,
+        )
   except (OSError, ValueError, RuntimeError) as e:
     print('error:', ' '.join(str(e).split()), file=sys.stderr)
     return 1

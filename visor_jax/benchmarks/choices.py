@@ -5,12 +5,33 @@ import re
 
 from visor_jax.benchmarks import scores
 
-_CHOICE = [f'{the}{what} is' for the in ('', 'the ') for what in (
-    'answer', 'correct answer', 'best answer', 'correct option', 'best option',
-    'choice', 'correct choice')] + [
-        'i choose', 'i select', 'i pick', 'my answer is', 'my choice is',
-        '옵션', '정답은', '답은', '답:', '答案是', '答案为', '选',
-        '答えは']
+_CHOICE = [
+  f'{the}{what} is'
+  for the in ('', 'the ')
+  for what in (
+    'answer',
+    'correct answer',
+    'best answer',
+    'correct option',
+    'best option',
+    'choice',
+    'correct choice',
+  )
+] + [
+  'i choose',
+  'i select',
+  'i pick',
+  'my answer is',
+  'my choice is',
+  '옵션',
+  '정답은',
+  '답은',
+  '답:',
+  '答案是',
+  '答案为',
+  '选',
+  '答えは',
+]
 _FORMS = (('({})', 6), ('{}.', 5), ('{}:', 4), ('{})', 3), ('{} ', 2))
 
 
@@ -30,8 +51,11 @@ def letter(answer: str, choices: str = 'ABCD') -> str:
       found.append((10, 0, choice))
     if bare.endswith(choice) and not bare[-2:-1].isalpha():
       found.append((9, 0, choice))
-    found += [(rank, text.rfind(form.format(choice)), choice)
-              for form, rank in _FORMS if form.format(choice) in text]
+    found += [
+      (rank, text.rfind(form.format(choice)), choice)
+      for form, rank in _FORMS
+      if form.format(choice) in text
+    ]
   for phrase in _CHOICE:
     at = text.lower().find(phrase)
     if at >= 0:
@@ -68,8 +92,21 @@ def letter_or_words(answer: str, gold: str) -> float:
   return float(answer.strip().lower().strip().rstrip('.') == gold.lower())
 
 
-_AROUND = ('{}', '{}.', '{},', '{}:', '{})', '{}).', '({})', '({}).', ':{}',
-           ':{},', ':{}.', ':{})', ':{}).')
+_AROUND = (
+  '{}',
+  '{}.',
+  '{},',
+  '{}:',
+  '{})',
+  '{}).',
+  '({})',
+  '({}).',
+  ':{}',
+  ':{},',
+  ':{}.',
+  ':{})',
+  ':{}).',
+)
 
 
 def option(answer: str, choices: dict[str, str]) -> str:
@@ -86,10 +123,12 @@ def option(answer: str, choices: dict[str, str]) -> str:
   for form in _AROUND:
     named = [c for c in 'ABCDE' if form.format(c) in words]
     if len(named) == 1 and not (
-        form == '{}' and 'A' in words and len(words) > 3):  # "A cat and a dog"
+      form == '{}' and 'A' in words and len(words) > 3
+    ):  # "A cat and a dog"
       return named[0]
-  repeated = [c for c, text in choices.items()
-              if str(text).lower() in answer.lower()]
+  repeated = [
+    c for c, text in choices.items() if str(text).lower() in answer.lower()
+  ]
   if len(repeated) == 1:
     return repeated[0]
   return letter(answer, ''.join(sorted(choices)))
@@ -117,19 +156,34 @@ def lettered(answer: str, options, seed) -> str:
     if found:
       return max(found, key=lambda c: said.rfind(place.format(c)))
   low = said.lower()
-  found = [c for c, text in texts.items()
-           if len(said.split()) > 5 and text.lower() in low]
+  found = [
+    c
+    for c, text in texts.items()
+    if len(said.split()) > 5 and text.lower() in low
+  ]
   if found:
     return max(found, key=lambda c: low.rfind(texts[c].lower()))
   return random.Random(seed).choice([*texts])
 
 
-_KEYS = ('could be ', 'so ', 'is ', 'thus ', 'therefore ', 'final ', 'answer ',
-         'result ')
-_NUMBERS = [re.compile(p) for p in (
+_KEYS = (
+  'could be ',
+  'so ',
+  'is ',
+  'thus ',
+  'therefore ',
+  'final ',
+  'answer ',
+  'result ',
+)
+_NUMBERS = [
+  re.compile(p)
+  for p in (
     r'-?\b\d{1,3}(?:,\d{3})+\b',  # 1,000
     r'-?\d+(?:\.\d+)?[eE][+-]?\d+',  # 1e3
-    r'-?(?:\d+\.\d+|\.\d+|\d+\b)(?![eE][+-]?\d+)(?![,\d])')]  # neither
+    r'-?(?:\d+\.\d+|\.\d+|\d+\b)(?![eE][+-]?\d+)(?![,\d])',
+  )
+]  # neither
 
 
 def open_answer(answer: str, gold: str) -> float:
@@ -146,11 +200,17 @@ def open_answer(answer: str, gold: str) -> float:
       tails.append(tail)
   tails = tails or ['\n'.join(lines)]
   said = tails + [n for t in tails for p in _NUMBERS for n in p.findall(t)]
-  said, right = ([n for t in some for n in _normal(t)]
-                 for some in (said, [gold]))
-  return float(any(
+  said, right = (
+    [n for t in some for n in _normal(t)] for some in (said, [gold])
+  )
+  return float(
+    any(
       any(isinstance(r, str) and r in s for r in right)
-      if isinstance(s, str) else s in right for s in said))
+      if isinstance(s, str)
+      else s in right
+      for s in said
+    )
+  )
 
 
 def _normal(text):

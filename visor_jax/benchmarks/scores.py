@@ -45,8 +45,10 @@ def _levenshtein(a: str, b: str) -> int:
   for i, x in enumerate(a, start=1):
     diagonal, row[0] = row[0], i
     for j, y in enumerate(b, start=1):
-      diagonal, row[j] = row[j], min(
-          row[j] + 1, row[j - 1] + 1, diagonal + (x != y))
+      diagonal, row[j] = (
+        row[j],
+        min(row[j] + 1, row[j - 1] + 1, diagonal + (x != y)),
+      )
   return row[-1]
 
 
@@ -86,14 +88,21 @@ def _number(text):
 def vqa(answer: str, golds) -> float:
   """Agreement with people: right if three of the others said so (TextVQA)."""
   said, golds = _plain(answer.strip()), [_plain(g) for g in golds]
-  return float(statistics.mean(
-      min(1, (golds.count(said) - (gold == said)) / 3) for gold in golds))
+  return float(
+    statistics.mean(
+      min(1, (golds.count(said) - (gold == said)) / 3) for gold in golds
+    )
+  )
 
 
 _MARKS = ';/[]"{}()=+\\_-><@`,?!'
 _STOP = re.compile(r'\.(?!\d)')
-_DIGITS = dict(zip('none zero one two three four five six seven eight nine '
-                   'ten'.split(), map(str, (0, *range(11)))))
+_DIGITS = dict(
+  zip(
+    'none zero one two three four five six seven eight nine ten'.split(),
+    map(str, (0, *range(11))),
+  )
+)
 _CONTRACTED = """
 ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't
 hadn't've hasn't haven't he'd he'd've he's how'd how'll how's isn't it'd it'd've
@@ -108,8 +117,11 @@ wouldn't've y'all y'all'll y'all'd've you'd you'd've you'll you're you've
 """.split()
 # A word that lacks one of its apostrophes gets it back; "somebody'd" loses its.
 _CONTRACTIONS = {"somebody'd": 'somebodyd'} | {
-    word[:i] + word[i + 1:]: word
-    for word in _CONTRACTED for i, c in enumerate(word) if c == "'"}
+  word[:i] + word[i + 1 :]: word
+  for word in _CONTRACTED
+  for i, c in enumerate(word)
+  if c == "'"
+}
 
 
 def _plain(text):
@@ -122,8 +134,9 @@ def _plain(text):
     out = out.replace(mark, '' if beside else ' ')
   out = _STOP.sub('', out, 32)  # a flag given as a count: 32 stops at most
   words = [_DIGITS.get(w, w) for w in out.lower().split()]
-  return ' '.join(_CONTRACTIONS.get(w, w) for w in words
-                  if w not in ('a', 'an', 'the'))
+  return ' '.join(
+    _CONTRACTIONS.get(w, w) for w in words if w not in ('a', 'an', 'the')
+  )
 
 
 def contains(answer: str, golds, formula: bool = False) -> float:
@@ -134,6 +147,7 @@ def contains(answer: str, golds, formula: bool = False) -> float:
     golds: right answers.
     formula: spaces are ignored, case is not.
   """
+
   def plain(text):
     if formula:
       return text.strip().replace('\n', ' ').replace(' ', '')
@@ -142,7 +156,7 @@ def contains(answer: str, golds, formula: bool = False) -> float:
   return float(any(plain(g) in plain(answer.strip()) for g in golds))
 
 
-_NARROW = {0x3000: ' '} | {c: c - 0xfee0 for c in range(0xff01, 0xff5f)}
+_NARROW = {0x3000: ' '} | {c: c - 0xFEE0 for c in range(0xFF01, 0xFF5F)}
 
 
 def unpunctuated(answer: str, gold: str) -> float:
@@ -151,9 +165,15 @@ def unpunctuated(answer: str, gold: str) -> float:
   The harness compares arrays of numpy, in which a letter whose small form is
   longer pushes out the text's end, and zeros at the end are not there.
   """
+
   def plain(text):
-    return text.rstrip('\0').lower()[:len(text)].rstrip('\0').translate(
-        _UNPUNCTUATED).rstrip('\0')
+    return (
+      text.rstrip('\0')
+      .lower()[: len(text)]
+      .rstrip('\0')
+      .translate(_UNPUNCTUATED)
+      .rstrip('\0')
+    )
 
   return float(plain(answer.strip()) == plain(gold))
 

@@ -40,12 +40,14 @@ class Questions:
     self.name, self._record = record.name, record
     self.stamp = stamp(record, rules)
     self._table = tables.Table(
-        _files(folder, record.config, record.split),
-        record.columns + record.images)
+      _files(folder, record.config, record.split),
+      record.columns + record.images,
+    )
     facts, self._pictures = [self._table.fingerprint], None
     if record.joined:
       self._pictures = tables.Table(
-          _files(folder, record.joined[1], record.split), ('id', 'image'))
+        _files(folder, record.joined[1], record.split), ('id', 'image')
+      )
       ids = self._pictures.column('id')
       self._place = {name: place for place, name in enumerate(ids)}
       facts.append(self._pictures.fingerprint)
@@ -62,15 +64,24 @@ class Questions:
       column, _ = self._record.joined
       if fields[column] not in self._place:
         raise records.BadRecord(
-            'missing image', f'{column} {fields[column]}', name)
+          'missing image', f'{column} {fields[column]}', name
+        )
       pictures = [self._pictures[self._place[fields[column]]]['image']]
     try:
       files = tuple(records.picture(p) for p in pictures)
       sizes = tuple(map(records.size, files))
     except records.BadRecord as e:
       raise records.BadRecord(e.reason, e.detail, name) from None
-    return records.Raw(name, files, sizes, (chat.Turn(
-        self._record.ask(fields), self._record.key(fields), self.stamp),))
+    return records.Raw(
+      name,
+      files,
+      sizes,
+      (
+        chat.Turn(
+          self._record.ask(fields), self._record.key(fields), self.stamp
+        ),
+      ),
+    )
 
 
 def stamp(record, rules: str) -> str:
@@ -86,16 +97,18 @@ def _files(folder, config, split):
   folder = pathlib.Path(folder)
   every = sorted(folder.rglob('*.parquet'))
   found = [f for f in every if config in f.relative_to(folder).parts] or [
-      f for f in every if not config or f.parent in (folder, folder / 'data')]
+    f for f in every if not config or f.parent in (folder, folder / 'data')
+  ]
   some = [f for f in found if re.match(rf'{split}[-.]', f.name)]
   if not some and not any('-of-' in f.name for f in found):
     some = found
   if not some:
     inner = f'{config}/' * bool(config)
     raise FileNotFoundError(
-        f'{folder} has no {inner}{split}-*.parquet and no shards; put them '
-        'there as the hub serves them, or set eval.data to the folder that '
-        'holds a folder for each benchmark')
+      f'{folder} has no {inner}{split}-*.parquet and no shards; put them '
+      'there as the hub serves them, or set eval.data to the folder that '
+      'holds a folder for each benchmark'
+    )
   return some
 
 
@@ -118,8 +131,9 @@ def open_questions(record, rules: str, folder):
   found, want = shards_lib.Shards(files), stamp(record, rules)
   have = found.outline(0).turns[0].family
   if have != want:
-    raise ValueError(f'{folder}: its shards are of {have}, not of {want}; '
-                     'write them again')
+    raise ValueError(
+      f'{folder}: its shards are of {have}, not of {want}; write them again'
+    )
   return found
 
 
@@ -135,13 +149,25 @@ class Suite:
     tokens: of an answer at most, whatever the benchmark allows.
   """
 
-  def __init__(self, record, source, tokenizer: text.Tokenizer,
-               recipe: images.Recipe, *, prompt, tokens: int):
+  def __init__(
+    self,
+    record,
+    source,
+    tokenizer: text.Tokenizer,
+    recipe: images.Recipe,
+    *,
+    prompt,
+    tokens: int,
+  ):
     self._record, self._source = record, source
     self._text, self._recipe = tokenizer, recipe
     self._shape = packing.Shape(
-        **prompt, prompts=1, tile=(self._recipe.tile,) * 2, taps=4,
-        patches=self._recipe.patches)
+      **prompt,
+      prompts=1,
+      tile=(self._recipe.tile,) * 2,
+      taps=4,
+      patches=self._recipe.patches,
+    )
     self.answer_tokens = min(record.tokens, tokens)
     self.ends = (self._text.end, *sorted(self._text.stops))
 
@@ -170,8 +196,9 @@ class Suite:
       opened = [images.open_image(i) for i in raw.images]
       row = packing.row([packing.pictured(talk, opened, plans)], self._shape)
     except ValueError as e:
-      raise ValueError(f'question {index} of {name}: {e}; slots are set by '
-                       'data.prompt') from e
+      raise ValueError(
+        f'question {index} of {name}: {e}; slots are set by data.prompt'
+      ) from e
     return row, dataclasses.replace(raw, turns=(turn,))
 
   def decode(self, ids) -> str:

@@ -92,9 +92,14 @@ class Benchmark:
       a judge model, which was not asked.
     """
     accuracy, detail = self.total(
-        [(json.loads(r['gold']), r['answer'], r['score']) for r in rows])
-    out = dict(accuracy=accuracy, detail=detail, of=self.size,
-               scoring=f'{scores.RULES}, {self.task}')
+      [(json.loads(r['gold']), r['answer'], r['score']) for r in rows]
+    )
+    out = dict(
+      accuracy=accuracy,
+      detail=detail,
+      of=self.size,
+      scoring=f'{scores.RULES}, {self.task}',
+    )
     return out | ({'judged': False} if self.judged else {})
 
 
@@ -125,8 +130,11 @@ def _there(text):
 
 def _options(fields):
   """Of MMBench, whose table says nan where there is no option."""
-  options = ''.join(f'{c}. {fields[c]}\n' for c in 'ABCDE'
-                    if fields.get(c) and _there(fields[c]))
+  options = ''.join(
+    f'{c}. {fields[c]}\n'
+    for c in 'ABCDE'
+    if fields.get(c) and _there(fields[c])
+  )
   hint = f'{fields["hint"]} ' if _there(fields['hint']) else ''
   said = f'{hint}{fields["question"]} There are several options:\n{options}'
   return said.rstrip('\n') + '\n' + LETTER
@@ -172,8 +180,11 @@ def _vqa(answer, gold):
 
 def _ocr(answer, gold):
   texts = gold['answer']
-  return scores.contains(answer, [texts] if isinstance(texts, str) else texts,
-                         gold['dataset'] == 'HME100k')
+  return scores.contains(
+    answer,
+    [texts] if isinstance(texts, str) else texts,
+    gold['dataset'] == 'HME100k',
+  )
 
 
 def _numbered(rule):
@@ -195,87 +206,224 @@ def _college_answer(answer, gold):
   if not _chooses(gold):
     return choices.open_answer(answer, gold['answer'])
   options = ast.literal_eval(gold['options'])
-  return float(
-      choices.lettered(answer, options, gold['id']) == gold['answer'])
+  return float(choices.lettered(answer, options, gold['id']) == gold['answer'])
 
 
 _ALL = (
-    Benchmark(
-        'docvqa', 'fine', 'docvqa_val', 'lmms-lab/DocVQA', 'validation', 5349,
-        ('question', 'answers'), _short, ('answers',), _anls, tokens=32,
-        config='DocVQA'),
-    Benchmark(
-        'infovqa', 'fine', 'infovqa_val', 'lmms-lab/DocVQA', 'validation', 2801,
-        ('question', 'answers'), _short, ('answers',), _anls, tokens=32,
-        config='InfographicVQA'),
-    Benchmark(
-        'chartqa', 'fine', 'chartqa', 'lmms-lab/ChartQA', 'test', 2500,
-        ('question', 'answer', 'type'),
-        lambda f: f'{f["question"]}\nAnswer the question with a single word.',
-        ('answer', 'type'), _by(scores.relaxed), totals.chartqa),
-    Benchmark(
-        'textvqa', 'fine', 'textvqa_val', 'lmms-lab/textvqa', 'validation',
-        5000, ('question', 'answers'),
-        lambda f: f['question'].capitalize() + SHORT, ('answers',), _vqa,
-        tokens=1024, placed='here'),
-    Benchmark(
-        'ocrbench', 'fine', 'ocrbench', 'echo840/OCRBench', 'test', 1000,
-        ('question', 'answer', 'dataset', 'question_type'),
-        lambda f: f['question'].strip(), ('answer', 'dataset', 'question_type'),
-        _ocr, totals.ocrbench, tokens=128),
-    Benchmark(
-        'ai2d', 'coarse', 'ai2d', 'lmms-lab/ai2d', 'test', 3088,
-        ('question', 'options', 'answer'),
-        lambda f: f'{f["question"]}\n{_listed(f["options"])}{LETTER}',
-        ('answer',), _numbered(choices.stopped), placed='here'),
-    Benchmark(
-        'gqa', 'coarse', 'gqa', 'lmms-lab/GQA', 'testdev', 12578,
-        ('question', 'answer', 'imageId'), _short, ('answer',),
-        _by(scores.unpunctuated), config='testdev_balanced_instructions',
-        images=(), joined=('imageId', 'testdev_balanced_images')),
-    Benchmark(
-        'pope', 'coarse', 'pope', 'lmms-lab/POPE', 'test', 9000,
-        ('question', 'answer', 'category'),
-        lambda f: f['question'].strip() + SHORT, ('answer', 'category'),
-        _by(scores.caseless), totals.pope, tokens=128),
-    Benchmark(
-        'scienceqa', 'coarse', 'scienceqa_img', 'lmms-lab/ScienceQA', 'test',
-        2017, ('question', 'choices', 'hint', 'answer'), _science, ('answer',),
-        _numbered(choices.opens_with), config='ScienceQA-IMG'),
-    Benchmark(
-        'mme', 'coarse', 'mme', 'lmms-lab/MME', 'test', 2374,
-        ('question', 'answer', 'category', 'question_id'),
-        lambda f: _bare(f) + SHORT, ('answer', 'category', 'question_id'),
-        _by(scores.yes_no), totals.mme),
-    Benchmark(
-        'mmbench', 'coarse', 'mmbench_en_dev_static', 'lmms-lab/MMBench', 'dev',
-        4329, ('question', 'hint', 'answer', 'index', 'category', 'L2-category',
-               *'ABCD'), _options,
-        ('answer', 'index', 'category', 'L2-category', *'ABCD'), _mmbench,
-        totals.mmbench, tokens=1024, config='en', judged=True, placed='here'),
-    Benchmark(
-        'mmstar', 'coarse', 'mmstar', 'Lin-Chen/MMStar', 'val', 1500,
-        ('question', 'answer', 'category', 'l2_category'),
-        lambda f: _bare(f) + LETTER.rstrip('.'),
-        ('answer', 'category', 'l2_category'), _star, totals.mmstar,
-        tokens=1024, placed='here'),
-    Benchmark(
-        'realworldqa', 'coarse', 'realworldqa', 'lmms-lab/RealWorldQA', 'test',
-        765, ('question', 'answer'), lambda f: f['question'].strip(),
-        ('answer',), _by(choices.letter_or_words)),
-    Benchmark(
-        'seedbench', 'coarse', 'seedbench', 'lmms-lab/SEED-Bench', 'test',
-        17990, ('question', 'answer', 'data_type',
-                *(f'choice_{c}' for c in 'abcd')), _four,
-        ('answer', 'data_type'), _by(choices.opens_with_any), totals.seedbench,
-        pictures=lambda f: f['image'], tokens=1024, placed='here'),
-    Benchmark(
-        'mmmu', 'coarse', 'mmmu_val', 'lmms-lab/MMMU', 'validation', 900,
-        ('id', 'question', 'options', 'answer', 'question_type'), _college,
-        ('id', 'options', 'answer', 'question_type'), _college_answer,
-        totals.mmmu, pictures=_college_images,
-        images=tuple(f'image_{i}' for i in range(1, 8)), tokens=128,
-        placed='here'),
+  Benchmark(
+    'docvqa',
+    'fine',
+    'docvqa_val',
+    'lmms-lab/DocVQA',
+    'validation',
+    5349,
+    ('question', 'answers'),
+    _short,
+    ('answers',),
+    _anls,
+    tokens=32,
+    config='DocVQA',
+  ),
+  Benchmark(
+    'infovqa',
+    'fine',
+    'infovqa_val',
+    'lmms-lab/DocVQA',
+    'validation',
+    2801,
+    ('question', 'answers'),
+    _short,
+    ('answers',),
+    _anls,
+    tokens=32,
+    config='InfographicVQA',
+  ),
+  Benchmark(
+    'chartqa',
+    'fine',
+    'chartqa',
+    'lmms-lab/ChartQA',
+    'test',
+    2500,
+    ('question', 'answer', 'type'),
+    lambda f: f'{f["question"]}\nAnswer the question with a single word.',
+    ('answer', 'type'),
+    _by(scores.relaxed),
+    totals.chartqa,
+  ),
+  Benchmark(
+    'textvqa',
+    'fine',
+    'textvqa_val',
+    'lmms-lab/textvqa',
+    'validation',
+    5000,
+    ('question', 'answers'),
+    lambda f: f['question'].capitalize() + SHORT,
+    ('answers',),
+    _vqa,
+    tokens=1024,
+    placed='here',
+  ),
+  Benchmark(
+    'ocrbench',
+    'fine',
+    'ocrbench',
+    'echo840/OCRBench',
+    'test',
+    1000,
+    ('question', 'answer', 'dataset', 'question_type'),
+    lambda f: f['question'].strip(),
+    ('answer', 'dataset', 'question_type'),
+    _ocr,
+    totals.ocrbench,
+    tokens=128,
+  ),
+  Benchmark(
+    'ai2d',
+    'coarse',
+    'ai2d',
+    'lmms-lab/ai2d',
+    'test',
+    3088,
+    ('question', 'options', 'answer'),
+    lambda f: f'{f["question"]}\n{_listed(f["options"])}{LETTER}',
+    ('answer',),
+    _numbered(choices.stopped),
+    placed='here',
+  ),
+  Benchmark(
+    'gqa',
+    'coarse',
+    'gqa',
+    'lmms-lab/GQA',
+    'testdev',
+    12578,
+    ('question', 'answer', 'imageId'),
+    _short,
+    ('answer',),
+    _by(scores.unpunctuated),
+    config='testdev_balanced_instructions',
+    images=(),
+    joined=('imageId', 'testdev_balanced_images'),
+  ),
+  Benchmark(
+    'pope',
+    'coarse',
+    'pope',
+    'lmms-lab/POPE',
+    'test',
+    9000,
+    ('question', 'answer', 'category'),
+    lambda f: f['question'].strip() + SHORT,
+    ('answer', 'category'),
+    _by(scores.caseless),
+    totals.pope,
+    tokens=128,
+  ),
+  Benchmark(
+    'scienceqa',
+    'coarse',
+    'scienceqa_img',
+    'lmms-lab/ScienceQA',
+    'test',
+    2017,
+    ('question', 'choices', 'hint', 'answer'),
+    _science,
+    ('answer',),
+    _numbered(choices.opens_with),
+    config='ScienceQA-IMG',
+  ),
+  Benchmark(
+    'mme',
+    'coarse',
+    'mme',
+    'lmms-lab/MME',
+    'test',
+    2374,
+    ('question', 'answer', 'category', 'question_id'),
+    lambda f: _bare(f) + SHORT,
+    ('answer', 'category', 'question_id'),
+    _by(scores.yes_no),
+    totals.mme,
+  ),
+  Benchmark(
+    'mmbench',
+    'coarse',
+    'mmbench_en_dev_static',
+    'lmms-lab/MMBench',
+    'dev',
+    4329,
+    ('question', 'hint', 'answer', 'index', 'category', 'L2-category', *'ABCD'),
+    _options,
+    ('answer', 'index', 'category', 'L2-category', *'ABCD'),
+    _mmbench,
+    totals.mmbench,
+    tokens=1024,
+    config='en',
+    judged=True,
+    placed='here',
+  ),
+  Benchmark(
+    'mmstar',
+    'coarse',
+    'mmstar',
+    'Lin-Chen/MMStar',
+    'val',
+    1500,
+    ('question', 'answer', 'category', 'l2_category'),
+    lambda f: _bare(f) + LETTER.rstrip('.'),
+    ('answer', 'category', 'l2_category'),
+    _star,
+    totals.mmstar,
+    tokens=1024,
+    placed='here',
+  ),
+  Benchmark(
+    'realworldqa',
+    'coarse',
+    'realworldqa',
+    'lmms-lab/RealWorldQA',
+    'test',
+    765,
+    ('question', 'answer'),
+    lambda f: f['question'].strip(),
+    ('answer',),
+    _by(choices.letter_or_words),
+  ),
+  Benchmark(
+    'seedbench',
+    'coarse',
+    'seedbench',
+    'lmms-lab/SEED-Bench',
+    'test',
+    17990,
+    ('question', 'answer', 'data_type', *(f'choice_{c}' for c in 'abcd')),
+    _four,
+    ('answer', 'data_type'),
+    _by(choices.opens_with_any),
+    totals.seedbench,
+    pictures=lambda f: f['image'],
+    tokens=1024,
+    placed='here',
+  ),
+  Benchmark(
+    'mmmu',
+    'coarse',
+    'mmmu_val',
+    'lmms-lab/MMMU',
+    'validation',
+    900,
+    ('id', 'question', 'options', 'answer', 'question_type'),
+    _college,
+    ('id', 'options', 'answer', 'question_type'),
+    _college_answer,
+    totals.mmmu,
+    pictures=_college_images,
+    images=tuple(f'image_{i}' for i in range(1, 8)),
+    tokens=128,
+    placed='here',
+  ),
 )
 BENCHMARKS = {b.name: b for b in _ALL}
 GROUPS = {'easy': 'coarse', 'hard': 'fine'}  # the paper's words
@@ -289,11 +437,13 @@ def named(text: str) -> tuple[Benchmark, ...]:
   """
   found = []
   for word in text.split('+'):
-    some = [b for b in _ALL if word in ('all', b.name)
-            or GROUPS.get(word) == b.group]
+    some = [
+      b for b in _ALL if word in ('all', b.name) or GROUPS.get(word) == b.group
+    ]
     if not some:
       raise ValueError(
-          f'benchmark "{word}" is none of {", ".join(BENCHMARKS)}, nor easy, '
-          'hard or all; set eval.benchmarks to names joined by +')
+        f'benchmark "{word}" is none of {", ".join(BENCHMARKS)}, nor easy, '
+        'hard or all; set eval.benchmarks to names joined by +'
+      )
     found += some
   return tuple(dict.fromkeys(found))

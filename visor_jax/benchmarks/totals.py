@@ -16,8 +16,7 @@ def mean(answered) -> tuple[float, dict]:
 
 def chartqa(answered) -> tuple[float, dict]:
   """All, and the questions of people and those that were made from captions."""
-  human = lambda gold: (
-      'human' if gold['type'] == 'human_test' else 'augmented')
+  human = lambda gold: 'human' if gold['type'] == 'human_test' else 'augmented'
   return mean(answered)[0], _by(answered, human)
 
 
@@ -36,21 +35,35 @@ def pope(answered) -> tuple[float, dict]:
   not lower the recall. yes_ratio is of the right answers, as the harness has
   it; said_yes is of the model's.
   """
-  pairs = [(gold['answer'].lower().strip(), answer.lower().strip())
-           for gold, answer, _ in answered]
+  pairs = [
+    (gold['answer'].lower().strip(), answer.lower().strip())
+    for gold, answer, _ in answered
+  ]
   count = collections.Counter(pairs)
   hit = count['yes', 'yes']
   precision = _share(hit, hit + count['no', 'yes'])
   recall = _share(hit, hit + count['yes', 'no'])
   return mean(answered)[0], dict(
-      precision=precision, recall=recall,
-      f1=_share(2 * (precision * recall), precision + recall),
-      yes_ratio=_share(sum(g == 'yes' for g, _ in pairs), len(pairs)),
-      said_yes=_share(sum(a == 'yes' for _, a in pairs), len(pairs)))
+    precision=precision,
+    recall=recall,
+    f1=_share(2 * (precision * recall), precision + recall),
+    yes_ratio=_share(sum(g == 'yes' for g, _ in pairs), len(pairs)),
+    said_yes=_share(sum(a == 'yes' for _, a in pairs), len(pairs)),
+  )
 
 
-PERCEPTION = ('existence', 'count', 'position', 'color', 'posters', 'celebrity',
-              'scene', 'landmark', 'artwork', 'OCR')
+PERCEPTION = (
+  'existence',
+  'count',
+  'position',
+  'color',
+  'posters',
+  'celebrity',
+  'scene',
+  'landmark',
+  'artwork',
+  'OCR',
+)
 
 
 def mme(answered) -> tuple[float, dict]:
@@ -73,9 +86,12 @@ def mme(answered) -> tuple[float, dict]:
   points = {category: _mean(some) for category, some in points.items()}
   perception = sum(p for c, p in points.items() if c in PERCEPTION)
   return perception / 2000, dict(
-      perception=perception, over_20=perception / 20, cognition=sum(
-          p for c, p in points.items() if c not in PERCEPTION),
-      unpaired=unpaired, **points)
+    perception=perception,
+    over_20=perception / 20,
+    cognition=sum(p for c, p in points.items() if c not in PERCEPTION),
+    unpaired=unpaired,
+    **points,
+  )
 
 
 ROUND = 1_000_000  # index of a question whose options are turned once more
@@ -91,9 +107,10 @@ def mmbench(answered) -> tuple[float, dict]:
       main[number] = gold
   whole = [(gold, '', right[number]) for number, gold in main.items()]
   return mean(whole)[0], dict(
-      vanilla=_mean(s for g, _, s in answered if g['index'] < ROUND),
-      category=_by(whole, lambda g: g['category']),
-      l2_category=_by(whole, lambda g: g['L2-category']))
+    vanilla=_mean(s for g, _, s in answered if g['index'] < ROUND),
+    category=_by(whole, lambda g: g['category']),
+    l2_category=_by(whole, lambda g: g['L2-category']),
+  )
 
 
 def mmstar(answered) -> tuple[float, dict]:
@@ -108,7 +125,8 @@ def seedbench(answered) -> tuple[float, dict]:
   """Images alone; all in the detail, where videos are asked as frames."""
   parts = _by(answered, lambda gold: gold['data_type'])
   return parts.get('image', mean(answered)[0]), parts | dict(
-      all=mean(answered)[0])
+    all=mean(answered)[0]
+  )
 
 
 def mmmu(answered) -> tuple[float, dict]:

@@ -53,13 +53,18 @@ def from_json(read: dict, where) -> Facts:
     ValueError: it is of another format.
   """
   if read.get('format') != FORMAT:
-    raise ValueError(f'{where} is of format {read.get("format")!r}; this '
-                     f'version of visor_jax reads format {FORMAT}')
+    raise ValueError(
+      f'{where} is of format {read.get("format")!r}; this '
+      f'version of visor_jax reads format {FORMAT}'
+    )
   layout = read['layout']
   return Facts(
-      sizes.from_json(read['size']),
-      plans.Layout(tuple(layout['kinds']), tuple(layout['optional'])),
-      cross_lib.Options(**read['cross']), router_lib.Options(**read['router']),
-      tuple(tuple(bool(on) for on in p) for p in read['viable']),
-      read['confidence'], tuple(read['trained']),
-      tuple(budget.Point(*p) for p in read.get('curve', ())))
+    sizes.from_json(read['size']),
+    plans.Layout(tuple(layout['kinds']), tuple(layout['optional'])),
+    cross_lib.Options(**read['cross']),
+    router_lib.Options(**read['router']),
+    tuple(tuple(bool(on) for on in p) for p in read['viable']),
+    read['confidence'],
+    tuple(read['trained']),
+    tuple(budget.Point(*p) for p in read.get('curve', ())),
+  )

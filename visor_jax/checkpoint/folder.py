@@ -44,18 +44,20 @@ def load(src, shardings=None, dtype=None) -> Imported:
   """
   src = pathlib.Path(src)
   if not (src / FACTS).exists():
-    raise ValueError(f'{src} has no {FACTS}: it is not a folder that `python '
-                     '-m visor_jax.convert import` wrote to the end')
+    raise ValueError(
+      f'{src} has no {FACTS}: it is not a folder that `python '
+      '-m visor_jax.convert import` wrote to the end'
+    )
   found, place = json.loads((src / FACTS).read_text()), placement(shardings)
   facts = facts_lib.from_json(found, src / FACTS)
   shapes = {
-      path: jax.ShapeDtypeStruct(shape, dtype or saved_as, sharding=place(path))
-      for path, (saved_as, shape) in found['params'].items()}
+    path: jax.ShapeDtypeStruct(shape, dtype or saved_as, sharding=place(path))
+    for path, (saved_as, shape) in found['params'].items()
+  }
   with store.Checkpoints(src / 'checkpoints') as saved:
     params, _ = saved.restore(0, param_paths.unflatten(shapes))
   hf = src / 'hf'
-  return Imported(
-      params, facts, sidecar_lib.read(hf) if hf.exists() else None)
+  return Imported(params, facts, sidecar_lib.read(hf) if hf.exists() else None)
 
 
 def read_run(src, shardings=None, dtype=None) -> Imported:
@@ -79,11 +81,16 @@ def known(src):
   if run.is_run(src):
     return run.known(src)
   if not (src / FACTS).exists():
-    raise ValueError(f'{src} is neither a workdir nor a folder that `python -m '
-                     'visor_jax.convert import` wrote to the end')
+    raise ValueError(
+      f'{src} is neither a workdir nor a folder that `python -m '
+      'visor_jax.convert import` wrote to the end'
+    )
   found = json.loads((src / FACTS).read_text())
-  return (facts_lib.from_json(found, src / FACTS), str(src),
-          src / 'checkpoints' / '0')
+  return (
+    facts_lib.from_json(found, src / FACTS),
+    str(src),
+    src / 'checkpoints' / '0',
+  )
 
 
 def save(out, params, facts: facts_lib.Facts, sidecar=None) -> None:
@@ -104,10 +111,13 @@ def save(out, params, facts: facts_lib.Facts, sidecar=None) -> None:
   with store.Checkpoints(out / 'checkpoints') as saved:
     saved.save(0, params)
     saved.wait()
-  shapes = {path: [str(x.dtype), list(x.shape)]
-            for path, x in sorted(param_paths.flatten(params).items())}
-  files.write_atomic(out / FACTS, json.dumps(
-      facts.to_json() | {'params': shapes}, indent=1))
+  shapes = {
+    path: [str(x.dtype), list(x.shape)]
+    for path, x in sorted(param_paths.flatten(params).items())
+  }
+  files.write_atomic(
+    out / FACTS, json.dumps(facts.to_json() | {'params': shapes}, indent=1)
+  )
 
 
 def fresh(out) -> pathlib.Path:
@@ -126,8 +136,10 @@ def placement(shardings):
 
   def find(path):
     if path not in flat:
-      raise ValueError(f'the checkpoint has {path}, which the model has not; '
-                       'is its layout that of the checkpoint?')
+      raise ValueError(
+        f'the checkpoint has {path}, which the model has not; '
+        'is its layout that of the checkpoint?'
+      )
     return flat[path]
 
   return find

@@ -36,8 +36,10 @@ def text(folder, process: int, processes: int) -> str:
   """
   folder = pathlib.Path(folder)
   lines = _FIRST.format(process, processes) + ''.join(
-      f'{_sha256(folder / file)}  {file}\n'
-      for file in _files(folder) if _writer(file) == process)
+    f'{_sha256(folder / file)}  {file}\n'
+    for file in _files(folder)
+    if _writer(file) == process
+  )
   return f'{lines}# {_hash(lines)}\n'
 
 
@@ -75,8 +77,11 @@ def faults(folder, share: int = 0, shares: int = 1) -> list[str]:
 
   mine = sorted(want.keys() & here)[share::shares]
   with concurrent.futures.ThreadPoolExecutor() as pool:
-    found += [f'{file}: {fault}'
-              for file, fault in zip(mine, pool.map(check, mine)) if fault]
+    found += [
+      f'{file}: {fault}'
+      for file, fault in zip(mine, pool.map(check, mine))
+      if fault
+    ]
   return sorted(found)
 
 
@@ -111,8 +116,11 @@ def _absent(said):
 
 def _files(folder):
   """Paths in a checkpoint, '/' between parts, without the manifests."""
-  paths = (p.relative_to(folder).as_posix()
-           for p in sorted(folder.rglob('*')) if not p.is_dir())
+  paths = (
+    p.relative_to(folder).as_posix()
+    for p in sorted(folder.rglob('*'))
+    if not p.is_dir()
+  )
   return [path for path in paths if not _NAME.fullmatch(path)]
 
 

@@ -37,8 +37,12 @@ def known(folder):
   """
   folder = pathlib.Path(folder)
   config = config_lib.from_identity(json.loads((folder / FILE).read_text()))
-  done = [s for s in config_lib.STAGES if config[s].steps and (
-      folder / s / 'checkpoints' / str(config[s].steps)).exists()]
+  done = [
+    s
+    for s in config_lib.STAGES
+    if config[s].steps
+    and (folder / s / 'checkpoints' / str(config[s].steps)).exists()
+  ]
   if not done:
     raise ValueError(f'{folder}: no training stage is finished yet')
   viable, confidence, curve = (), None, ()
@@ -49,17 +53,27 @@ def known(folder):
   if done[-1] == 'policy' and calibration.exists():
     found = json.loads(calibration.read_text())
     confidence = found['confidence']
-    curve = tuple(budget.Point(p['confidence'], p['share'], p['accuracy'])
-                  for p in found.get('curve', ()) if 'share' in p)
+    curve = tuple(
+      budget.Point(p['confidence'], p['share'], p['accuracy'])
+      for p in found.get('curve', ())
+      if 'share' in p
+    )
     trained += ('router',)
   facts = facts_lib.Facts(
-      config_lib.size(config), config_lib.layout(config),
-      cross_attention.Options(**config.model.cross),
-      router.Options(**config.model.router, plans=config.search.max_plans),
-      tuple(tuple(map(bool, p)) for p in viable), confidence, trained,
-      curve)
-  return facts, config.model.start, (
-      folder / done[-1] / 'checkpoints' / str(config[done[-1]].steps))
+    config_lib.size(config),
+    config_lib.layout(config),
+    cross_attention.Options(**config.model.cross),
+    router.Options(**config.model.router, plans=config.search.max_plans),
+    tuple(tuple(map(bool, p)) for p in viable),
+    confidence,
+    trained,
+    curve,
+  )
+  return (
+    facts,
+    config.model.start,
+    (folder / done[-1] / 'checkpoints' / str(config[done[-1]].steps)),
+  )
 
 
 def read(folder, place, dtype=None):
@@ -79,8 +93,11 @@ def read(folder, place, dtype=None):
   facts, start, made = known(folder)
   step = int(made.name)
   with store.Checkpoints(made.parent) as saved:
-    shapes = {path: jax.ShapeDtypeStruct(
-        x.shape, dtype or x.dtype, sharding=place(path))
-              for path, x in param_paths.flatten(saved.shapes(step)).items()}
+    shapes = {
+      path: jax.ShapeDtypeStruct(
+        x.shape, dtype or x.dtype, sharding=place(path)
+      )
+      for path, x in param_paths.flatten(saved.shapes(step)).items()
+    }
     params, _ = saved.restore(step, param_paths.unflatten(shapes))
   return params, facts, start

@@ -35,7 +35,8 @@ class Checkpoints:
     self.folder = pathlib.Path(folder).absolute()
     self._keep = keep
     self._writer = ocp.AsyncCheckpointer(
-        ocp.CompositeCheckpointHandler('params', 'opt'))
+      ocp.CompositeCheckpointHandler('params', 'opt')
+    )
     self._pool = concurrent.futures.ThreadPoolExecutor(1)
     self._sealed = self._pool.submit(lambda: None)  # the last save is done
     self._good = set()  # found to be good by this process
@@ -69,9 +70,10 @@ class Checkpoints:
       console.say(f'passed over, {message(self.folder / str(step), faults)}')
     if len(every) > 1 or len(every) > unfinished:
       raise ValueError(
-          f'no checkpoint in {self.folder} is good, and to start afresh would '
-          'lose what they have been; put a good copy back, or delete that '
-          'folder to start this stage afresh')
+        f'no checkpoint in {self.folder} is good, and to start afresh would '
+        'lose what they have been; put a good copy back, or delete that '
+        'folder to start this stage afresh'
+      )
     return 0
 
   def save(self, step: int, params, opt=None) -> None:
@@ -88,9 +90,16 @@ class Checkpoints:
     self.wait()
     items = {'params': params} | ({} if opt is None else {'opt': opt})
     # A checkpoint that was passed over is replaced.
-    self._writer.save(self.folder / str(step), ocp.args.Composite(**{
-        name: ocp.args.PyTreeSave(tree, ocdbt_target_data_file_size=_FILE)
-        for name, tree in items.items()}), force=True)
+    self._writer.save(
+      self.folder / str(step),
+      ocp.args.Composite(
+        **{
+          name: ocp.args.PyTreeSave(tree, ocdbt_target_data_file_size=_FILE)
+          for name, tree in items.items()
+        }
+      ),
+      force=True,
+    )
     self._sealed = self._pool.submit(self._seal, step)
 
   def wait(self) -> None:
@@ -99,8 +108,11 @@ class Checkpoints:
 
   def shapes(self, step: int):
     """Shapes and dtypes of a step's parameters, as a tree."""
-    return ocp.PyTreeCheckpointHandler().metadata(
-        self.folder / str(step) / 'params').tree
+    return (
+      ocp.PyTreeCheckpointHandler()
+      .metadata(self.folder / str(step) / 'params')
+      .tree
+    )
 
   def restore(self, step: int, params, opt=None):
     """Reads a step, after all its files are found to be what was written.
@@ -120,13 +132,18 @@ class Checkpoints:
     faults = self._faults(step)
     if faults:
       raise ValueError(
-          f'{message(path, faults)}\nPut a good copy back, or run again what '
-          'wrote it: a stage goes on from the newest checkpoint that is good.')
+        f'{message(path, faults)}\nPut a good copy back, or run again what '
+        'wrote it: a stage goes on from the newest checkpoint that is good.'
+      )
     items = {'params': params} | ({} if opt is None else {'opt': opt})
     try:
       with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
-        found = reader.restore(path, ocp.args.Composite(**{
-            k: ocp.args.StandardRestore(v) for k, v in items.items()}))
+        found = reader.restore(
+          path,
+          ocp.args.Composite(
+            **{k: ocp.args.StandardRestore(v) for k, v in items.items()}
+          ),
+        )
     except Exception as e:  # orbax raises whatever its storage raises
       raise ValueError(f'checkpoint {path} cannot be restored: {e}') from e
     return found['params'], found.get('opt')
@@ -136,7 +153,8 @@ class Checkpoints:
     if step in self._good:
       return []
     mine = manifest.faults(
-        self.folder / str(step), jax.process_index(), jax.process_count())
+      self.folder / str(step), jax.process_index(), jax.process_count()
+    )
     faults = sorted({f for found in cluster.gather(mine) for f in found})
     if not faults:
       self._good.add(step)
@@ -148,8 +166,9 @@ class Checkpoints:
     path, process = self.folder / str(step), jax.process_index()
     self._good.discard(step)
     files.write_atomic(
-        path / manifest.name(process),
-        manifest.text(path, process, jax.process_count()))
+      path / manifest.name(process),
+      manifest.text(path, process, jax.process_count()),
+    )
     if process == 0:
       self._delete(step)
 
@@ -160,9 +179,12 @@ class Checkpoints:
     is newer was passed over by `resume`, and what is no step was left by orbax
     or by a run that was killed right here.
     """
-    done = [s for s in steps(self.folder) if s <= newest and
-             manifest.finished(self.folder / str(s))]
-    keep = {str(s) for s in [*done[-self._keep:], newest]}
+    done = [
+      s
+      for s in steps(self.folder)
+      if s <= newest and manifest.finished(self.folder / str(s))
+    ]
+    keep = {str(s) for s in [*done[-self._keep :], newest]}
     # Names that are longer come first: 4.deleted makes room for 4.
     for path in sorted(self.folder.iterdir(), reverse=True):
       if path.name not in keep and path.name.partition('.')[0].isdigit():
@@ -174,14 +196,19 @@ class Checkpoints:
 def abstract(tree, shardings):
   """Shapes and dtypes of a tree with their target shardings."""
   return jax.tree.map(
-      lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
-      tree, shardings)
+    lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+    tree,
+    shardings,
+  )
 
 
 def steps(folder) -> list[int]:
   """Steps that orbax has given their names, newest last."""
-  return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit()) if (
-      folder.is_dir()) else []
+  return (
+    sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
+    if (folder.is_dir())
+    else []
+  )
 
 
 def message(path, faults):

@@ -22,15 +22,24 @@ from visor_jax.runtime import console
 def main(argv=None) -> int:
   """Converts; returns the exit code."""
   parser = argparse.ArgumentParser(
-      prog='python -m visor_jax.convert', description=__doc__,
-      formatter_class=argparse.RawDescriptionHelpFormatter)
+    prog='python -m visor_jax.convert',
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
   commands = parser.add_subparsers(dest='command', required=True)
   for name, src, out in (
-      ('import', 'folder with config.json and safetensors, or a name on the '
-       'hub, like llava-hf/llava-onevision-qwen2-0.5b-ov-hf',
-       'new folder for the checkpoint'),
-      ('export', 'folder that import or a run wrote',
-       'new folder for transformers')):
+    (
+      'import',
+      'folder with config.json and safetensors, or a name on the '
+      'hub, like llava-hf/llava-onevision-qwen2-0.5b-ov-hf',
+      'new folder for the checkpoint',
+    ),
+    (
+      'export',
+      'folder that import or a run wrote',
+      'new folder for transformers',
+    ),
+  ):
     command = commands.add_parser(name, help=f'--src {src}')
     command.add_argument('--src', required=True, help=src)
     command.add_argument('--out', required=True, help=out)

@@ -14,31 +14,58 @@ import re
 from visor_jax.spec import sizes
 
 _TEXT = dict(
-    model_type='qwen2', hidden_size=4096, intermediate_size=22016,
-    num_hidden_layers=32, num_attention_heads=32, num_key_value_heads=32,
-    vocab_size=151936, hidden_act='silu', rms_norm_eps=1e-6, rope_theta=1e4,
-    use_sliding_window=False, tie_word_embeddings=False)
+  model_type='qwen2',
+  hidden_size=4096,
+  intermediate_size=22016,
+  num_hidden_layers=32,
+  num_attention_heads=32,
+  num_key_value_heads=32,
+  vocab_size=151936,
+  hidden_act='silu',
+  rms_norm_eps=1e-6,
+  rope_theta=1e4,
+  use_sliding_window=False,
+  tie_word_embeddings=False,
+)
 _VISION = dict(
-    model_type='siglip_vision_model', hidden_size=768, intermediate_size=3072,
-    num_hidden_layers=12, num_attention_heads=12, num_channels=3,
-    image_size=224, patch_size=16, hidden_act='gelu_pytorch_tanh',
-    layer_norm_eps=1e-6)
+  model_type='siglip_vision_model',
+  hidden_size=768,
+  intermediate_size=3072,
+  num_hidden_layers=12,
+  num_attention_heads=12,
+  num_channels=3,
+  image_size=224,
+  patch_size=16,
+  hidden_act='gelu_pytorch_tanh',
+  layer_norm_eps=1e-6,
+)
 _SO400M = dict(
-    hidden_size=1152, intermediate_size=4304, num_hidden_layers=26,
-    num_attention_heads=16, image_size=384, patch_size=14,
-    vision_use_head=False)
+  hidden_size=1152,
+  intermediate_size=4304,
+  num_hidden_layers=26,
+  num_attention_heads=16,
+  image_size=384,
+  patch_size=14,
+  vision_use_head=False,
+)
 # Where `vision_config` is missing, and the towers that the originals name.
 TOWERS = {'siglip-so400m-patch14-384': _SO400M}
 
 # What the model does and the config could ask otherwise.
 _FIXED = {
-    'text_config': dict(
-        model_type='qwen2', hidden_act='silu', use_sliding_window=False),
-    'vision_config': dict(
-        model_type='siglip_vision_model', hidden_act='gelu_pytorch_tanh',
-        num_channels=3),
-    None: dict(projector_hidden_act='gelu', multimodal_projector_bias=True,
-               vision_feature_select_strategy='full'),
+  'text_config': dict(
+    model_type='qwen2', hidden_act='silu', use_sliding_window=False
+  ),
+  'vision_config': dict(
+    model_type='siglip_vision_model',
+    hidden_act='gelu_pytorch_tanh',
+    num_channels=3,
+  ),
+  None: dict(
+    projector_hidden_act='gelu',
+    multimodal_projector_bias=True,
+    vision_feature_select_strategy='full',
+  ),
 }
 
 
@@ -68,41 +95,59 @@ def read(folder) -> Architecture:
   """
   path = pathlib.Path(folder) / 'config.json'
   if not path.exists():
-    raise ValueError(f'{path} is missing: --src is a folder that transformers '
-                     'can read, or the name of one on the hub')
+    raise ValueError(
+      f'{path} is missing: --src is a folder that transformers '
+      'can read, or the name of one on the hub'
+    )
   config = json.loads(path.read_text())
   original = 'LlavaQwenForCausalLM' in config.get('architectures', ())
   if original:
     config = _from_original(config, path)
   if config.get('model_type') != 'llava_onevision':
     raise ValueError(
-        f'{path} is of {config.get("architectures")} (model_type '
-        f'{config.get("model_type")!r}); what can be imported is '
-        'LlavaOnevisionForConditionalGeneration and LlavaQwenForCausalLM')
+      f'{path} is of {config.get("architectures")} (model_type '
+      f'{config.get("model_type")!r}); what can be imported is '
+      'LlavaOnevisionForConditionalGeneration and LlavaQwenForCausalLM'
+    )
   text = _TEXT | (config.get('text_config') or {})
   vision = _VISION | (config.get('vision_config') or _SO400M)
   have = {'text_config': text, 'vision_config': vision, None: config}
   for part, fixed in _FIXED.items():
     for key, value in fixed.items():
       if have[part].get(key, value) != value:
-        raise ValueError(f'{path}: {part + "." if part else ""}{key} is '
-                         f'{have[part][key]!r}; the model has {value!r}')
+        raise ValueError(
+          f'{path}: {part + "." if part else ""}{key} is '
+          f'{have[part][key]!r}; the model has {value!r}'
+        )
   depth = _vision_depth(config, vision['num_hidden_layers'], path)
   tied = text['tie_word_embeddings'] or config.get('tie_word_embeddings')
   mean, std = _pixels(path.parent)
   size = sizes.Size(
-      sizes.Vision(
-          vision['hidden_size'], depth, vision['num_attention_heads'],
-          vision['intermediate_size'], (vision['image_size'],) * 2,
-          vision['patch_size'], vision['layer_norm_eps'], mean, std),
-      sizes.Language(
-          text['hidden_size'], text['num_hidden_layers'],
-          text['num_attention_heads'],
-          text['num_key_value_heads'] or text['num_attention_heads'],
-          text.get('head_dim') or (
-              text['hidden_size'] // text['num_attention_heads']),
-          text['intermediate_size'], text['vocab_size'], bool(tied),
-          _rope_theta(text, path), text['rms_norm_eps']))
+    sizes.Vision(
+      vision['hidden_size'],
+      depth,
+      vision['num_attention_heads'],
+      vision['intermediate_size'],
+      (vision['image_size'],) * 2,
+      vision['patch_size'],
+      vision['layer_norm_eps'],
+      mean,
+      std,
+    ),
+    sizes.Language(
+      text['hidden_size'],
+      text['num_hidden_layers'],
+      text['num_attention_heads'],
+      text['num_key_value_heads'] or text['num_attention_heads'],
+      text.get('head_dim')
+      or (text['hidden_size'] // text['num_attention_heads']),
+      text['intermediate_size'],
+      text['vocab_size'],
+      bool(tied),
+      _rope_theta(text, path),
+      text['rms_norm_eps'],
+    ),
+  )
   return Architecture(size, vision['num_hidden_layers'], config, original)
 
 
@@ -124,8 +169,9 @@ def _vision_depth(config, layers, path) -> int:
   depth = layers + 1 + at if isinstance(at, int) and at < 0 else at
   if not isinstance(depth, int) or not 0 < depth <= layers:
     raise ValueError(
-        f'{path}: vision_feature_layer is {at}; it names one of the outputs of '
-        f'{layers} layers, -1 that of the last')
+      f'{path}: vision_feature_layer is {at}; it names one of the outputs of '
+      f'{layers} layers, -1 that of the last'
+    )
   return depth
 
 
@@ -133,8 +179,10 @@ def _rope_theta(text, path) -> float:
   rope = text.get('rope_parameters') or text.get('rope_scaling') or {}
   kind = rope.get('rope_type', rope.get('type', 'default'))
   if kind != 'default':
-    raise ValueError(f'{path}: the rotary positions are of type {kind!r}; the '
-                     'model has "default"')
+    raise ValueError(
+      f'{path}: the rotary positions are of type {kind!r}; the '
+      'model has "default"'
+    )
   return float(rope.get('rope_theta', text['rope_theta']))
 
 
@@ -147,8 +195,10 @@ def _pixels(folder) -> tuple[float, float]:
       found = read.get('image_processor', read)
   values = [found.get(key, [0.5]) for key in ('image_mean', 'image_std')]
   if any(len(set(v)) != 1 for v in values):
-    raise ValueError(f'{folder}: image_mean and image_std are {values}; the '
-                     'model has one value for all colours')
+    raise ValueError(
+      f'{folder}: image_mean and image_std are {values}; the '
+      'model has one value for all colours'
+    )
   return values[0][0], values[1][0]
 
 
@@ -156,31 +206,49 @@ def _from_original(flat: dict, path) -> dict:
   """The config of an original, as transformers has it."""
   tower = str(flat.get('mm_vision_tower')).split('/')[-1]
   if tower not in TOWERS:
-    raise ValueError(f'{path}: mm_vision_tower is {tower!r}; known are '
-                     f'{sorted(TOWERS)}')
-  for key, value in (('mm_projector_type', 'mlp2x_gelu'),
-                     ('mm_patch_merge_type', 'spatial_unpad')):
+    raise ValueError(
+      f'{path}: mm_vision_tower is {tower!r}; known are {sorted(TOWERS)}'
+    )
+  for key, value in (
+    ('mm_projector_type', 'mlp2x_gelu'),
+    ('mm_patch_merge_type', 'spatial_unpad'),
+  ):
     if flat.get(key) != value:
-      raise ValueError(f'{path}: {key} is {flat.get(key)!r}; the model has '
-                       f'{value!r}')
-  keys = (*_TEXT, 'head_dim', 'rope_scaling', 'max_position_embeddings',
-          'max_window_layers', 'sliding_window', 'bos_token_id', 'eos_token_id')
+      raise ValueError(
+        f'{path}: {key} is {flat.get(key)!r}; the model has {value!r}'
+      )
+  keys = (
+    *_TEXT,
+    'head_dim',
+    'rope_scaling',
+    'max_position_embeddings',
+    'max_window_layers',
+    'sliding_window',
+    'bos_token_id',
+    'eos_token_id',
+  )
   text = {k: flat[k] for k in keys if k in flat} | dict(model_type='qwen2')
   # The tower of the originals leaves out SigLIP's last layer and head, and
   # gives the output of what is left, whatever mm_vision_select_layer says.
   vision = _VISION | TOWERS[tower]
   aspect = flat.get('image_aspect_ratio', 'anyres_max_9')
   return dict(
-      architectures=['LlavaOnevisionForConditionalGeneration'],
-      model_type='llava_onevision', text_config=text, vision_config=vision,
-      vision_feature_layer=-1, vision_feature_select_strategy='full',
-      projector_hidden_act='gelu', image_token_index=151646,
-      video_token_index=151647,
-      tie_word_embeddings=flat.get('tie_word_embeddings', False),
-      image_grid_pinpoints=_canvases(
-          flat.get('image_grid_pinpoints', '(6x6)'), vision['image_size']),
-      # Plain "anyres" goes with so few tiles that nothing is made smaller.
-      vision_aspect_ratio=aspect if aspect[-1].isdigit() else 'anyres_max_9')
+    architectures=['LlavaOnevisionForConditionalGeneration'],
+    model_type='llava_onevision',
+    text_config=text,
+    vision_config=vision,
+    vision_feature_layer=-1,
+    vision_feature_select_strategy='full',
+    projector_hidden_act='gelu',
+    image_token_index=151646,
+    video_token_index=151647,
+    tie_word_embeddings=flat.get('tie_word_embeddings', False),
+    image_grid_pinpoints=_canvases(
+      flat.get('image_grid_pinpoints', '(6x6)'), vision['image_size']
+    ),
+    # Plain "anyres" goes with so few tiles that nothing is made smaller.
+    vision_aspect_ratio=aspect if aspect[-1].isdigit() else 'anyres_max_9',
+  )
 
 
 def _canvases(written, side: int) -> list:

@@ -46,31 +46,42 @@ def read(src, shardings=None, dtype=None) -> folder.Imported:
   known = config_lib.read(src)
   tensors = weights.written(safetensors.folder(src), src)
   size = weights.settle(known.size, tensors)
-  unused = {name: t for name, t in tensors.items()
-            if names.unused(name, size, known.vision_layers)}
+  unused = {
+    name: t
+    for name, t in tensors.items()
+    if names.unused(name, size, known.vision_layers)
+  }
   base = {name: t for name, t in tensors.items() if name not in unused}
   weights.match(size, base, src)
   facts = facts_lib.Facts(size, plans.base(size.language.depth))
   ours = {}
   if 'visor' in known.config:
     facts = dataclasses.replace(
-        facts_lib.from_json(known.config['visor'], src), size=size)
+      facts_lib.from_json(known.config['visor'], src), size=size
+    )
     ours = safetensors.file(src / visor_tensors.FILE)
   elif (src / visor_tensors.FILE).exists():
-    raise ValueError(f'{src} has {visor_tensors.FILE}, but its config.json has no entry '
-                     '"visor" that says what it is; export it again')
+    raise ValueError(
+      f'{src} has {visor_tensors.FILE}, but its config.json has no entry '
+      '"visor" that says what it is; export it again'
+    )
   parts = weights.parts(size, base) | visor_tensors.to_parts(
-      ours, facts.layout.indices(plans.CROSS))
+    ours, facts.layout.indices(plans.CROSS)
+  )
   place, tick = folder.placement(shardings), _ticker('import', parts.values())
   flat = {}
   for path, layers in parts.items():
     array = weights.stack(path, layers, dtype)
     flat[path] = jax.make_array_from_callback(
-        array.shape, place(path), lambda at: array[at])
+      array.shape, place(path), lambda at: array[at]
+    )
     tick(layers)
   dtypes = {name: safetensors.NAMES[t.dtype] for name, t in base.items()}
-  return folder.Imported(param_paths.unflatten(flat), facts, sidecar_lib.Sidecar(
-      src, known.config, dtypes, unused))
+  return folder.Imported(
+    param_paths.unflatten(flat),
+    facts,
+    sidecar_lib.Sidecar(src, known.config, dtypes, unused),
+  )
 
 
 def write(out, params, facts: facts_lib.Facts, sidecar) -> None:
@@ -91,8 +102,10 @@ def write(out, params, facts: facts_lib.Facts, sidecar) -> None:
   """
   out = folder.fresh(out)
   if sidecar is None:
-    raise ValueError('the checkpoint has no hf/, because it does not come from '
-                     'a Hugging Face folder: no tokenizer would go with it')
+    raise ValueError(
+      'the checkpoint has no hf/, because it does not come from '
+      'a Hugging Face folder: no tokenizer would go with it'
+    )
   flat = param_paths.flatten(params)
   base = weights.tensors(facts.size, flat, sidecar.dtypes)
   ours = visor_tensors.to_tensors(flat, facts.layout.indices(plans.CROSS))
@@ -102,21 +115,25 @@ def write(out, params, facts: facts_lib.Facts, sidecar) -> None:
     def read():
       tick([tensor])
       return tensor.read()
+
     return dataclasses.replace(tensor, read=read)
 
   out.mkdir(parents=True, exist_ok=True)
   sidecar.copy_files(out)
   config = config_lib.with_vocabulary(
-      sidecar.config, facts.size.language.vocabulary)
+    sidecar.config, facts.size.language.vocabulary
+  )
   config = {k: v for k, v in config.items() if k != 'visor'}
   if ours:
     config['visor'] = facts.to_json()
     safetensors.write(
-        out / visor_tensors.FILE, {name: ticking(t) for name, t in ours.items()})
+      out / visor_tensors.FILE, {name: ticking(t) for name, t in ours.items()}
+    )
   if config != json.loads((out / 'config.json').read_text()):
     (out / 'config.json').write_text(json.dumps(config, indent=2))
   safetensors.write_folder(
-      out, {name: ticking(t) for name, t in base.items()} | sidecar.unused)
+    out, {name: ticking(t) for name, t in base.items()} | sidecar.unused
+  )
 
 
 def import_(src, out) -> None:

@@ -15,16 +15,24 @@ def local(src) -> pathlib.Path:
   if path.is_dir():
     return path
   if str(src).count('/') != 1 or str(src)[0] in './~':
-    raise ValueError(f'{src} is neither a folder nor a name on the hub, like '
-                     'llava-hf/llava-onevision-qwen2-0.5b-ov-hf')
+    raise ValueError(
+      f'{src} is neither a folder nor a name on the hub, like '
+      'llava-hf/llava-onevision-qwen2-0.5b-ov-hf'
+    )
   try:
     import huggingface_hub
   except ImportError:
-    raise ValueError(f'{src} is no folder; to have it from the hub, pip '
-                     'install huggingface_hub') from None
+    raise ValueError(
+      f'{src} is no folder; to have it from the hub, pip '
+      'install huggingface_hub'
+    ) from None
   try:
-    return pathlib.Path(huggingface_hub.snapshot_download(
-        str(src), allow_patterns=[*sidecar.COPIED, '*.safetensors']))
+    return pathlib.Path(
+      huggingface_hub.snapshot_download(
+        str(src), allow_patterns=[*sidecar.COPIED, '*.safetensors']
+      )
+    )
   except Exception as e:  # whatever a network raises
-    raise ValueError(f'{src} is no folder, and could not be had from the hub: '
-                     f'{e}') from e
+    raise ValueError(
+      f'{src} is no folder, and could not be had from the hub: {e}'
+    ) from e

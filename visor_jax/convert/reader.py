@@ -11,4 +11,6 @@ def read(src, shardings=None, dtype=None) -> folder.Imported:
   """Reads a checkpoint folder, a workdir or a Hugging Face folder."""
   if (pathlib.Path(src) / folder.FACTS).exists():
     return folder.load(src, shardings, dtype)
-  return (folder.read_run if run.is_run(src) else hf.read)(src, shardings, dtype)
+  return (folder.read_run if run.is_run(src) else hf.read)(
+    src, shardings, dtype
+  )

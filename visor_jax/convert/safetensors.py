@@ -17,11 +17,21 @@ import ml_dtypes
 import numpy as np
 
 DTYPES = {
-    'BOOL': np.bool_, 'U8': np.uint8, 'I8': np.int8, 'U16': np.uint16,
-    'I16': np.int16, 'U32': np.uint32, 'I32': np.int32, 'U64': np.uint64,
-    'I64': np.int64, 'F16': np.float16, 'F32': np.float32, 'F64': np.float64,
-    'BF16': ml_dtypes.bfloat16, 'F8_E4M3': ml_dtypes.float8_e4m3fn,
-    'F8_E5M2': ml_dtypes.float8_e5m2,
+  'BOOL': np.bool_,
+  'U8': np.uint8,
+  'I8': np.int8,
+  'U16': np.uint16,
+  'I16': np.int16,
+  'U32': np.uint32,
+  'I32': np.int32,
+  'U64': np.uint64,
+  'I64': np.int64,
+  'F16': np.float16,
+  'F32': np.float32,
+  'F64': np.float64,
+  'BF16': ml_dtypes.bfloat16,
+  'F8_E4M3': ml_dtypes.float8_e4m3fn,
+  'F8_E5M2': ml_dtypes.float8_e5m2,
 }
 NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
 
@@ -62,8 +72,9 @@ def folder(path) -> dict[str, Tensor]:
     return file(path / SINGLE)
   if not (path / INDEX).exists():
     raise ValueError(
-        f'{path} has neither {SINGLE} nor {INDEX}; weights in another format '
-        '(pytorch_model.bin) must be saved as safetensors first')
+      f'{path} has neither {SINGLE} nor {INDEX}; weights in another format '
+      '(pytorch_model.bin) must be saved as safetensors first'
+    )
   where = json.loads((path / INDEX).read_text())['weight_map']
   found = {}
   for shard in sorted(set(where.values())):
@@ -88,8 +99,9 @@ def file(path) -> dict[str, Tensor]:
     length = int.from_bytes(f.read(8), 'little')
     if length > HEADER:
       raise ValueError(
-          f'{path} is no safetensors file; if it is a few lines of text that '
-          'stand for one, fetch the file itself with git lfs pull')
+        f'{path} is no safetensors file; if it is a few lines of text that '
+        'stand for one, fetch the file itself with git lfs pull'
+      )
     _whole(path, size, 8 + length)
     text = f.read(length)
   found, end = {}, 0
@@ -97,13 +109,15 @@ def file(path) -> dict[str, Tensor]:
     header = json.loads(text)
     header.pop('__metadata__', None)
     for name, entry in sorted(
-        header.items(), key=lambda x: x[1]['data_offsets']):
+      header.items(), key=lambda x: x[1]['data_offsets']
+    ):
       start, stop = entry['data_offsets']
       tensor = _tensor(path, 8 + length + start, entry)
       if (start, stop) != (end, end + tensor.nbytes):
         raise ValueError(
-            f'{name}, {entry["dtype"]} {entry["shape"]}, should have bytes '
-            f'{end} to {end + tensor.nbytes}, not {start} to {stop}')
+          f'{name}, {entry["dtype"]} {entry["shape"]}, should have bytes '
+          f'{end} to {end + tensor.nbytes}, not {start} to {stop}'
+        )
       found[name], end = tensor, stop
   except (AttributeError, KeyError, TypeError, ValueError) as e:
     raise ValueError(f'{path} has a broken header: {e!r}') from e
@@ -113,8 +127,10 @@ def file(path) -> dict[str, Tensor]:
 
 def _whole(path, size, expected):
   if size < expected:
-    raise ValueError(f'{path} is cut off: {expected - size} of {expected} '
-                     'bytes are missing; download it again')
+    raise ValueError(
+      f'{path} is cut off: {expected - size} of {expected} '
+      'bytes are missing; download it again'
+    )
 
 
 def _tensor(path, start, entry):
@@ -142,8 +158,11 @@ def write(path, tensors: dict[str, Tensor]) -> None:
   tensors = dict(sorted(tensors.items(), key=lambda x: -x[1].dtype.itemsize))
   header, end = {'__metadata__': {'format': 'pt'}}, 0
   for name, t in tensors.items():
-    header[name] = dict(dtype=NAMES[t.dtype], shape=list(t.shape),
-                        data_offsets=[end, end + t.nbytes])
+    header[name] = dict(
+      dtype=NAMES[t.dtype],
+      shape=list(t.shape),
+      data_offsets=[end, end + t.nbytes],
+    )
     end += t.nbytes
   text = json.dumps(header, separators=(',', ':')).encode()
   text += b' ' * (-len(text) % 8)
@@ -153,8 +172,10 @@ def write(path, tensors: dict[str, Tensor]) -> None:
     for name, t in tensors.items():
       array = np.asarray(t.read(), order='C')
       if (array.shape, array.dtype) != (t.shape, t.dtype):
-        raise ValueError(f'{name} is {array.dtype}{list(array.shape)}, '
-                         f'announced as {t.dtype}{list(t.shape)}')
+        raise ValueError(
+          f'{name} is {array.dtype}{list(array.shape)}, '
+          f'announced as {t.dtype}{list(t.shape)}'
+        )
       f.write(array.reshape(-1).view(np.uint8))
     f.flush()
     os.fsync(f.fileno())
@@ -186,5 +207,8 @@ def write_folder(path, tensors: dict[str, Tensor], shard: int = SHARD) -> None:
     write(path / name, part)
     where |= dict.fromkeys(part, name)
   total = sum(t.nbytes for t in tensors.values())
-  (path / INDEX).write_text(json.dumps(
-      {'metadata': {'total_size': total}, 'weight_map': where}, indent=2))
+  (path / INDEX).write_text(
+    json.dumps(
+      {'metadata': {'total_size': total}, 'weight_map': where}, indent=2
+    )
+  )

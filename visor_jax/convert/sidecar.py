@@ -59,8 +59,12 @@ def read(folder) -> Sidecar:
   folder = pathlib.Path(folder)
   if not (folder / DTYPES).exists():
     raise ValueError(
-        f'{folder / DTYPES} is missing: this checkpoint was not made from a '
-        'Hugging Face folder, or its hf/ has been lost')
-  return Sidecar(folder, config_lib.read(folder).config,
-                 json.loads((folder / DTYPES).read_text()),
-                 safetensors.file(folder / UNUSED))
+      f'{folder / DTYPES} is missing: this checkpoint was not made from a '
+      'Hugging Face folder, or its hf/ has been lost'
+    )
+  return Sidecar(
+    folder,
+    config_lib.read(folder).config,
+    json.loads((folder / DTYPES).read_text()),
+    safetensors.file(folder / UNUSED),
+  )

@@ -27,12 +27,14 @@ def to_tensors(params, crosses: Sequence[int]) -> dict[str, safetensors.Tensor]:
     dtype = np.dtype(leaf.dtype)
     if path.startswith(_ROUTER):
       found[f'visor.{name}'] = safetensors.Tensor(
-          leaf.shape, dtype, lambda leaf=leaf: np.asarray(leaf))
+        leaf.shape, dtype, lambda leaf=leaf: np.asarray(leaf)
+      )
     elif path.startswith(_CROSS):
       name = name.removeprefix('cross.')
       for i, layer in enumerate(crosses):
         found[f'visor.cross.{layer}.{name}'] = safetensors.Tensor(
-            leaf.shape[1:], dtype, lambda leaf=leaf, i=i: np.asarray(leaf[i]))
+          leaf.shape[1:], dtype, lambda leaf=leaf, i=i: np.asarray(leaf[i])
+        )
   return found
 
 
@@ -54,7 +56,10 @@ def to_parts(tensors, crosses: Sequence[int]) -> dict[str, list]:
     found.setdefault(path, {})[layer] = tensors[name]
   for path, layers in found.items():
     if path.startswith(_CROSS) and set(layers) != set(crosses):
-      raise ValueError(f'{FILE} has {path} of layers {sorted(layers)}; CROSS '
-                       f'layers are {list(crosses)}')
-  return {path: [layers[i] for i in sorted(layers)]
-          for path, layers in found.items()}
+      raise ValueError(
+        f'{FILE} has {path} of layers {sorted(layers)}; CROSS '
+        f'layers are {list(crosses)}'
+      )
+  return {
+    path: [layers[i] for i in sorted(layers)] for path, layers in found.items()
+  }

@@ -36,11 +36,19 @@ def settle(size: sizes.Size, tensors) -> sizes.Size:
   embedding, head = (tensors.get(n) for n in (names.EMBEDDING, names.HEAD))
   if embedding is None:
     return size
-  tied = size.language.tied and (head is None or (
+  tied = size.language.tied and (
+    head is None
+    or (
       head.dtype == embedding.dtype
-      and np.array_equal(head.read(), embedding.read())))
-  return dataclasses.replace(size, language=dataclasses.replace(
-      size.language, vocabulary=embedding.shape[0], tied=tied))
+      and np.array_equal(head.read(), embedding.read())
+    )
+  )
+  return dataclasses.replace(
+    size,
+    language=dataclasses.replace(
+      size.language, vocabulary=embedding.shape[0], tied=tied
+    ),
+  )
 
 
 def homes(size: sizes.Size) -> dict[str, names.Home]:
@@ -63,15 +71,19 @@ def match(size: sizes.Size, tensors, where) -> None:
   need, fit = names.homes(size), homes(size)
   both = [name for name in tensors if name in fit]
   lists = {
-      'parameters without a tensor': [n for n in need if n not in tensors],
-      'tensors without a parameter': [n for n in tensors if n not in fit],
-      'tensors of another shape': [
-          f'{n} {tensors[n].shape}, not {fit[n].shape}'
-          for n in both if tensors[n].shape != fit[n].shape]}
+    'parameters without a tensor': [n for n in need if n not in tensors],
+    'tensors without a parameter': [n for n in tensors if n not in fit],
+    'tensors of another shape': [
+      f'{n} {tensors[n].shape}, not {fit[n].shape}'
+      for n in both
+      if tensors[n].shape != fit[n].shape
+    ],
+  }
   said = [f'{what}: {some(found)}' for what, found in lists.items() if found]
   if said:
-    raise ValueError(f'{where} is not what its config.json says; '
-                     + '; '.join(said))
+    raise ValueError(
+      f'{where} is not what its config.json says; ' + '; '.join(said)
+    )
 
 
 def some(found, most: int = 20) -> str:
@@ -85,9 +97,13 @@ def parts(size: sizes.Size, tensors) -> dict[str, list[safetensors.Tensor]]:
   found = {}
   for name, home in names.homes(size).items():
     tensor = tensors[name]
-    found.setdefault(home.path, []).append(safetensors.Tensor(
-        home.own_shape, tensor.dtype,
-        lambda home=home, tensor=tensor: home.to_ours(tensor.read())))
+    found.setdefault(home.path, []).append(
+      safetensors.Tensor(
+        home.own_shape,
+        tensor.dtype,
+        lambda home=home, tensor=tensor: home.to_ours(tensor.read()),
+      )
+    )
   return found
 
 
@@ -100,7 +116,8 @@ def stack(path: str, layers, dtype=None) -> np.ndarray:
     dtype: of the array; None for the layers' own, the widest if they differ.
   """
   dtype = dtype or functools.reduce(
-      jnp.promote_types, [layer.dtype for layer in layers])
+    jnp.promote_types, [layer.dtype for layer in layers]
+  )
   if not names.stacked(path):
     return np.asarray(layers[0].read(), dtype, order='C')
   array = np.empty((len(layers), *layers[0].shape), dtype)
@@ -120,14 +137,18 @@ def tensors(size: sizes.Size, params, dtypes) -> dict[str, safetensors.Tensor]:
   Raises:
     ValueError: a parameter is missing or of another shape.
   """
-  wrong = [f'{path} {np.shape(params.get(path, ()))}, not {shape}'
-           for path, shape in names.shapes(size).items()
-           if np.shape(params.get(path, ())) != shape]
+  wrong = [
+    f'{path} {np.shape(params.get(path, ()))}, not {shape}'
+    for path, shape in names.shapes(size).items()
+    if np.shape(params.get(path, ())) != shape
+  ]
   if wrong:
     raise ValueError(f'parameters do not fit {size}: {some(wrong)}')
   fit = homes(size)
-  return {name: _theirs(fit[name], params, np.dtype(safetensors.DTYPES[dtype]))
-          for name, dtype in dtypes.items()}
+  return {
+    name: _theirs(fit[name], params, np.dtype(safetensors.DTYPES[dtype]))
+    for name, dtype in dtypes.items()
+  }
 
 
 def _theirs(home, params, dtype) -> safetensors.Tensor:

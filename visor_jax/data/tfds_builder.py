@@ -51,15 +51,22 @@ def build(shards, data_dir, name: str, version: str = '1.0.0') -> pathlib.Path:
     raise ValueError(f'version is "{version}"; expected one like 1.0.0')
   index = pathlib.Path(shards) / shards_lib.INDEX
   if not index.exists():
-    raise ValueError(f'{index} is missing; expected a folder that python -m '
-                     'visor_jax.data.prepare has written')
+    raise ValueError(
+      f'{index} is missing; expected a folder that python -m '
+      'visor_jax.data.prepare has written'
+    )
   tfds = tfds_lib.library()
   source = readers.open_source(shards)
-  lengths = [shard['records'] for shard in json.loads(
-      index.read_text('utf-8'))['shards'] if shard['records']]
+  lengths = [
+    shard['records']
+    for shard in json.loads(index.read_text('utf-8'))['shards']
+    if shard['records']
+  ]
   if sum(lengths) != len(source):
-    raise ValueError(f'{shards} holds {len(source)} records, but {index} says '
-                     f'{sum(lengths)}; remove the files it does not name')
+    raise ValueError(
+      f'{shards} holds {len(source)} records, but {index} says '
+      f'{sum(lengths)}; remove the files it does not name'
+    )
   folder = pathlib.Path(data_dir) / name / version
   if folder.exists():
     raise ValueError(f'{folder} is there already; give another version')
@@ -67,8 +74,9 @@ def build(shards, data_dir, name: str, version: str = '1.0.0') -> pathlib.Path:
   try:
     part.mkdir(parents=True)
   except FileExistsError:
-    raise ValueError(f'{part}: another build is writing here, or was killed: '
-                     'then remove it') from None
+    raise ValueError(
+      f'{part}: another build is writing here, or was killed: then remove it'
+    ) from None
   try:
     _write(tfds, source, lengths, part, name, version)
     part.rename(folder)
@@ -81,48 +89,78 @@ def build(shards, data_dir, name: str, version: str = '1.0.0') -> pathlib.Path:
 def _write(tfds, source, lengths, folder, name, version):
   """Files of as many records each, then what tfds says of them."""
   text = tfds.features.Text()
-  features = tfds.features.FeaturesDict(dict(
-      id=text, images=tfds.features.Sequence(tfds.features.Image()),
-      conversations=tfds.features.Sequence({'from': text, 'value': text})))
+  features = tfds.features.FeaturesDict(
+    dict(
+      id=text,
+      images=tfds.features.Sequence(tfds.features.Image()),
+      conversations=tfds.features.Sequence({'from': text, 'value': text}),
+    )
+  )
   template = tfds.core.ShardedFileTemplate(
-      data_dir=folder, dataset_name=name, split='train',
-      filetype_suffix=tfds_lib.FORMAT)
+    data_dir=folder,
+    dataset_name=name,
+    split='train',
+    filetype_suffix=tfds_lib.FORMAT,
+  )
   size, starts = 0, [0, *itertools.accumulate(lengths)]
   for shard, (start, stop) in enumerate(itertools.pairwise(starts)):
     path = template.sharded_filepath(shard_index=shard, num_shards=len(lengths))
     # One record at a time is read, and images are compressed already.
     writer = array_record_module.ArrayRecordWriter(
-        str(path), 'group_size:1,uncompressed')
+      str(path), 'group_size:1,uncompressed'
+    )
     for number in range(start, stop):
       data = features.serialize_example(_example(source[number]))
       size += len(data)
       writer.write(data)
     writer.close()
   info = tfds.core.DatasetInfo(
-      builder=tfds.core.DatasetIdentity(
-          name=name, version=tfds.core.Version(version), data_dir=str(folder),
-          module_name=__name__),
-      description=f'Shards of visor_jax, fingerprint {source.fingerprint}.',
-      features=features, disable_shuffling=True)
+    builder=tfds.core.DatasetIdentity(
+      name=name,
+      version=tfds.core.Version(version),
+      data_dir=str(folder),
+      module_name=__name__,
+    ),
+    description=f'Shards of visor_jax, fingerprint {source.fingerprint}.',
+    features=features,
+    disable_shuffling=True,
+  )
   info.set_file_format(tfds_lib.FORMAT)
-  info.set_splits(tfds.core.SplitDict([tfds.core.SplitInfo(
-      name='train', shard_lengths=lengths, num_bytes=size,
-      filename_template=template)]))
+  info.set_splits(
+    tfds.core.SplitDict(
+      [
+        tfds.core.SplitInfo(
+          name='train',
+          shard_lengths=lengths,
+          num_bytes=size,
+          filename_template=template,
+        )
+      ]
+    )
+  )
   info.write_to_directory(folder)
 
 
 def _example(raw):
   """A record as tfds takes it."""
-  return dict(id=raw.id, images=list(raw.images), conversations=[
-      {'from': who, 'value': value} for turn in raw.turns
-      for who, value in (('human', turn.question), ('gpt', turn.answer))])
+  return dict(
+    id=raw.id,
+    images=list(raw.images),
+    conversations=[
+      {'from': who, 'value': value}
+      for turn in raw.turns
+      for who, value in (('human', turn.question), ('gpt', turn.answer))
+    ],
+  )
 
 
 def main(argv=None) -> int:
   """Builds; returns the exit code."""
   parser = argparse.ArgumentParser(
-      prog='python -m visor_jax.data.tfds_builder', description=__doc__,
-      formatter_class=argparse.RawDescriptionHelpFormatter)
+    prog='python -m visor_jax.data.tfds_builder',
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
   add = parser.add_argument
   add('--shards', required=True, help='folder that prepare has written')
   add('--data-dir', required=True, help='folder of datasets, TFDS_DATA_DIR')

@@ -87,8 +87,9 @@ def decode(model, params, logits, memory, plan, sampling: Sampling, key):
 
   def step(state):
     number, made, done, fresh = state
-    logits, fresh = apply(made[:, number - 1], memory, plan, fresh, number - 1,
-                          method='decode')
+    logits, fresh = apply(
+      made[:, number - 1], memory, plan, fresh, number - 1, method='decode'
+    )
     token = draw(logits, number, done)
     return number + 1, made.at[:, number].set(token), done | ends(token), fresh
 
@@ -115,8 +116,16 @@ def _draw(logits, sampling, key):
   return jax.random.categorical(key, logits, axis=-1).astype(jnp.int32)
 
 
-def answers(model, params, batches, selection: plans.Selection,
-            sampling: Sampling, key, viable=(), confidence=None):
+def answers(
+  model,
+  params,
+  batches,
+  selection: plans.Selection,
+  sampling: Sampling,
+  key,
+  viable=(),
+  confidence=None,
+):
   """Answers to batches of prompts; of one shape, those of one plan together.
 
   Args:
@@ -134,6 +143,7 @@ def answers(model, params, batches, selection: plans.Selection,
     (ids, plan or None for the base, int32 [n, tokens]), a group at a time, in
     the order in which groups fill up; the same in all processes.
   """
+
   def finish(ids, made, plan):
     tokens = whole(decode(model, params, *made, plan, sampling, key))
     here = [i for i, number in enumerate(ids) if number is not None]
@@ -146,25 +156,31 @@ def answers(model, params, batches, selection: plans.Selection,
     return
   waiting = {}  # plan, shape -> ids, and rows that begin with theirs
   resumed = lambda ids, rows, plan: finish(
-      ids, resume(model, params, *rows, plan), plan)
+    ids, resume(model, params, *rows, plan), plan
+  )
   for ids, batch in batches:
-    size, shape = len(ids), tuple(x.shape for x in (
-        batch.tokens, batch.source, batch.tiles))
+    size, shape = (
+      len(ids),
+      tuple(x.shape for x in (batch.tokens, batch.source, batch.tiles)),
+    )
     scores, routed = route(model, params, batch)
     # Groups are formed of the choices of all, or processes would part ways.
-    luck = (_luck(batch, model.size.vision.patches)
-            if isinstance(confidence, budget.Mix) else None)
+    luck = (
+      _luck(batch, model.size.vision.patches)
+      if isinstance(confidence, budget.Mix)
+      else None
+    )
     chosen = whole(router.choose(scores, len(viable), confidence, luck))
     for number, plan in enumerate(viable):
-      came = [i for i in np.flatnonzero(chosen == number)
-              if ids[i] is not None]
+      came = [i for i in np.flatnonzero(chosen == number) if ids[i] is not None]
       held, rows = waiting.pop((plan, shape), ([], (routed, batch)))
       everyone = held + [ids[i] for i in came]
       where = [*range(len(held)), *(size + i for i in came)]
       for first in range(0, len(everyone), size):
-        some = everyone[first:first + size]
-        picked = _pick(rows, (routed, batch),
-                       np.resize(where[first:first + size], size))
+        some = everyone[first : first + size]
+        picked = _pick(
+          rows, (routed, batch), np.resize(where[first : first + size], size)
+        )
         if len(some) == size:
           yield resumed(some, picked, plan)
         else:
@@ -184,14 +200,19 @@ _luck = jax.jit(router.luck, static_argnames='patches')
 @jax.jit
 def _pick(held, came, index):
   """The rows `index` of what is held and what came, one behind the other."""
+
   def pick(axis):
     return lambda a, b: jnp.take(jnp.concatenate([a, b], axis), index, axis)
 
   (stream, caches), batch = held
   (stream_, caches_), batch_ = came
-  return ((jax.tree.map(pick(0), stream, stream_),
-           jax.tree.map(pick(1), caches, caches_)),  # [count, B, ...]
-          jax.tree.map(pick(0), batch, batch_))
+  return (
+    (
+      jax.tree.map(pick(0), stream, stream_),
+      jax.tree.map(pick(1), caches, caches_),
+    ),  # [count, B, ...]
+    jax.tree.map(pick(0), batch, batch_),
+  )
 
 
 @functools.lru_cache(maxsize=None)
@@ -207,17 +228,25 @@ def prefill_flops(model, plan, visual: int, text: int, routing: int = 0) -> int:
   """
   options = model.router_options
   return flops.cost(
-      model.size, model.layout, plan, visual, text, routing=routing,
-      cross_key_heads=model.cross_options.key_heads,
-      router_token=options.token, router_hidden=options.hidden,
-      router_plans=options.plans,
-      last_visual=model.compute.last_visual,
-      reduction=model.reduction).llm_prefill
+    model.size,
+    model.layout,
+    plan,
+    visual,
+    text,
+    routing=routing,
+    cross_key_heads=model.cross_options.key_heads,
+    router_token=options.token,
+    router_hidden=options.hidden,
+    router_plans=options.plans,
+    last_visual=model.compute.last_visual,
+    reduction=model.reduction,
+  ).llm_prefill
 
 
 @functools.lru_cache(maxsize=None)
-def costs(model, plan, visual: int, text: int, tiles: int, tokens: int,
-          routing: int = 0) -> dict:
+def costs(
+  model, plan, visual: int, text: int, tiles: int, tokens: int, routing: int = 0
+) -> dict:
   """What a question took, in nominal FLOPs; see eval.results.rows.
 
   Args:
@@ -238,18 +267,31 @@ def costs(model, plan, visual: int, text: int, tiles: int, tokens: int,
   seen = flops.cost(model.size, model.layout, None, visual, text, tiles=tiles)
   vision = seen.vision + seen.connector
   new = lambda p, keys: flops.decode(
-      model.size, model.layout, p, visual, text, tokens, **keys)
+    model.size, model.layout, p, visual, text, tokens, **keys
+  )
   llm = of(plan, r=routing)
   return dict(
-      llm_prefill_flops=llm, visual_flops=llm - of(plan, 0, routing),
-      vision_flops=vision, decode_flops=new(plan, fewer),
-      total_flops=vision + llm + new(plan, fewer), tokens=tokens,
-      cache_bytes=sum(flops.cache(
-          model.size, model.layout, plan, visual, text,
-          jnp.dtype(model.compute.dtype).itemsize, **fewer)),
-      max_prefill_flops=of(model.layout.max, m=most),
-      base_prefill_flops=of(None, m=whole),
-      base_total_flops=vision + of(None, m=whole) + new(None, keys))
+    llm_prefill_flops=llm,
+    visual_flops=llm - of(plan, 0, routing),
+    vision_flops=vision,
+    decode_flops=new(plan, fewer),
+    total_flops=vision + llm + new(plan, fewer),
+    tokens=tokens,
+    cache_bytes=sum(
+      flops.cache(
+        model.size,
+        model.layout,
+        plan,
+        visual,
+        text,
+        jnp.dtype(model.compute.dtype).itemsize,
+        **fewer,
+      )
+    ),
+    max_prefill_flops=of(model.layout.max, m=most),
+    base_prefill_flops=of(None, m=whole),
+    base_total_flops=vision + of(None, m=whole) + new(None, keys),
+  )
 
 
 def count(tokens, ends) -> int:
@@ -264,7 +306,8 @@ def cache_bytes(memory) -> tuple[int, int]:
   of_text = of_image = 0
   size = lambda x: x.size * x.dtype.itemsize
   for cache in jax.tree.leaves(
-      memory.caches, is_leaf=lambda x: isinstance(x, decoder.Cache)):
+    memory.caches, is_leaf=lambda x: isinstance(x, decoder.Cache)
+  ):
     for x in cache.own:
       share = size(x) // x.shape[2]  # [count, B, S, K, H]
       of_text += share * text

@@ -23,8 +23,14 @@ from visor_jax.training import throughput
 NEW, TIMES = 16, 3  # tokens behind the first; runs that a median is of
 
 
-def measure(subject: run.Subject, stream: str, selection: plans.Selection,
-            rows, folder, size: int) -> dict:
+def measure(
+  subject: run.Subject,
+  stream: str,
+  selection: plans.Selection,
+  rows,
+  folder,
+  size: int,
+) -> dict:
   """What a selection takes; measured once and kept in a file.
 
   Args:
@@ -48,8 +54,8 @@ def measure(subject: run.Subject, stream: str, selection: plans.Selection,
   """
   path = pathlib.Path(folder) / str(selection) / 'measured.json'
   kept, *_ = cluster.gather(
-      json.loads(path.read_text()) if cluster.first() and path.exists()
-      else None)
+    json.loads(path.read_text()) if cluster.first() and path.exists() else None
+  )
   if kept is None:
     kept = _measure(subject, stream, selection, rows, size)
     workdir.write(path, json.dumps(kept))
@@ -58,8 +64,9 @@ def measure(subject: run.Subject, stream: str, selection: plans.Selection,
 
 def _measure(subject, stream, selection, rows, size):
   model, params = subject.model, subject.params
-  made = [subject.suite.prompt(stream, i)[0]
-          for i in mesh_lib.own(size, subject.mesh)]
+  made = [
+    subject.suite.prompt(stream, i)[0] for i in mesh_lib.own(size, subject.mesh)
+  ]
   batch = run.placed(subject, packing.stack(made))
   sampling = generate.Sampling(1 + NEW, (-1,))  # no end: all tokens are made
   key, timer = jax.random.key(0), Timer()
@@ -69,21 +76,27 @@ def _measure(subject, stream, selection, rows, size):
     first = timer(generate.route, model, params, batch)
     _, routed = generate.route(model, params, batch)
     begin, start = generate.resume, (model, params, routed, batch)
-  chosen = [None if r['plan'] is None else tuple(map(bool, r['plan']))
-            for r in rows]
+  chosen = [
+    None if r['plan'] is None else tuple(map(bool, r['plan'])) for r in rows
+  ]
   decode = 0.0
   for plan in dict.fromkeys(chosen):
     share = chosen.count(plan) / len(chosen)
     first += share * timer(begin, *start, plan)
-    decode += share * timer(generate.decode, model, params,
-                            *begin(*start, plan), plan, sampling, key)
+    decode += share * timer(
+      generate.decode, model, params, *begin(*start, plan), plan, sampling, key
+    )
   device = jax.local_devices()[0]
   return dict(
-      first_token_s=first, tokens_per_s=size * NEW / decode,
-      peak_bytes=timer.peak,
-      process_bytes=throughput.memory(),
-      of='device' if device.memory_stats() else 'host', batch=size,
-      device=device.device_kind, devices=len(jax.devices()))
+    first_token_s=first,
+    tokens_per_s=size * NEW / decode,
+    peak_bytes=timer.peak,
+    process_bytes=throughput.memory(),
+    of='device' if device.memory_stats() else 'host',
+    batch=size,
+    device=device.device_kind,
+    devices=len(jax.devices()),
+  )
 
 
 class Timer:

@@ -5,12 +5,20 @@ import collections
 from visor_jax.flops import cost as flops
 from visor_jax.spec import plan as plans
 
-MEANS = ('llm_prefill_flops', 'visual_flops', 'vision_flops', 'decode_flops',
-         'total_flops', 'cache_bytes', 'tokens')
+MEANS = (
+  'llm_prefill_flops',
+  'visual_flops',
+  'vision_flops',
+  'decode_flops',
+  'total_flops',
+  'cache_bytes',
+  'tokens',
+)
 
 
-def rows(answers: dict, groups, measured=None, result=lambda some: {},
-         **stamp) -> list[dict]:
+def rows(
+  answers: dict, groups, measured=None, result=lambda some: {}, **stamp
+) -> list[dict]:
   """Rows of results.jsonl.
 
   Args:
@@ -44,17 +52,26 @@ def rows(answers: dict, groups, measured=None, result=lambda some: {},
     for family, some in _by_family(found).items():
       cost, total = _mean(some, 'llm_prefill_flops'), _mean(some, 'total_flops')
       row = dict(
-          family=family, group=groups(family), selector=selection.selector,
-          plan=selection.plan and [int(on) for on in selection.plan],
-          accuracy=_mean(some, 'score'), n=len(some),
-          **{key: _mean(some, key) for key in MEANS},
-          flops_saved=_mean(some, 'base_prefill_flops') / cost,
-          total_saved=_mean(some, 'base_total_flops') / total,
-          accounting=flops.NOMINAL.describe(),
-          measured=(measured or {}).get(selection), **extra, **stamp)
+        family=family,
+        group=groups(family),
+        selector=selection.selector,
+        plan=selection.plan and [int(on) for on in selection.plan],
+        accuracy=_mean(some, 'score'),
+        n=len(some),
+        **{key: _mean(some, key) for key in MEANS},
+        flops_saved=_mean(some, 'base_prefill_flops') / cost,
+        total_saved=_mean(some, 'base_total_flops') / total,
+        accounting=flops.NOMINAL.describe(),
+        measured=(measured or {}).get(selection),
+        **extra,
+        **stamp,
+      )
       if selection.selector == 'router':
-        row['chosen'] = dict(collections.Counter(
-            plans.name(tuple(map(bool, r['plan']))) for r in some))
+        row['chosen'] = dict(
+          collections.Counter(
+            plans.name(tuple(map(bool, r['plan']))) for r in some
+          )
+        )
       out.append(row | result(some))
   return out
 
@@ -63,16 +80,23 @@ def _promise(selection, found, answers):
   """What a router with a target promised, and what came."""
   if selection.budget is not None:
     return dict(
-        budget=selection.budget, promised=selection.budget,
-        delivered=(_mean(found, 'llm_prefill_flops')
-                   / _mean(found, 'max_prefill_flops')))
+      budget=selection.budget,
+      promised=selection.budget,
+      delivered=(
+        _mean(found, 'llm_prefill_flops') / _mean(found, 'max_prefill_flops')
+      ),
+    )
   if selection.drop is None:
     return {}
-  largest = next((rows for s, rows in answers.items()
-                  if s.plan and all(s.plan)), None)
+  largest = next(
+    (rows for s, rows in answers.items() if s.plan and all(s.plan)), None
+  )
   most = largest and _mean(largest, 'score')
-  return dict(drop=selection.drop, promised=1 - selection.drop,
-              delivered=_mean(found, 'score') / most if most else None)
+  return dict(
+    drop=selection.drop,
+    promised=1 - selection.drop,
+    delivered=_mean(found, 'score') / most if most else None,
+  )
 
 
 def _by_family(found):

@@ -53,8 +53,9 @@ LENGTHS = 64  # questions that `lengths` looks at
 
 def lengths(suite, stream: str, count: int) -> tuple[int, int]:
   """Mean visual and text tokens of the first of `count` questions."""
-  batch = packing.stack([suite.prompt(stream, i)[0]
-                         for i in range(min(LENGTHS, count))])
+  batch = packing.stack(
+    [suite.prompt(stream, i)[0] for i in range(min(LENGTHS, count))]
+  )
   return round(batch.visual().mean()), round(batch.text().mean())
 
 
@@ -68,9 +69,15 @@ def placed(subject: Subject, host):
   return mesh_lib.place(packing.halved(host, times, patches), subject.mesh)
 
 
-def answers(subject: Subject, stream: str, count: int,
-            selection: plans.Selection, folder, config,
-            score) -> list[dict]:
+def answers(
+  subject: Subject,
+  stream: str,
+  count: int,
+  selection: plans.Selection,
+  folder,
+  config,
+  score,
+) -> list[dict]:
   """Asks the first `count` questions of a stream.
 
   Args:
@@ -92,28 +99,39 @@ def answers(subject: Subject, stream: str, count: int,
   """
   rows = []
   reduced = subject.model.reduction
-  progress = console.Progress(f'{stream} questions, plan {selection}' + (
-      f', {reduced}' if reduced else ''), count)
-  chunks = [(start, min(start + config.chunk, count))
-            for start in range(0, count, config.chunk)]
+  progress = console.Progress(
+    f'{stream} questions, plan {selection}'
+    + (f', {reduced}' if reduced else ''),
+    count,
+  )
+  chunks = [
+    (start, min(start + config.chunk, count))
+    for start in range(0, count, config.chunk)
+  ]
   path = lambda start, stop: (
-      pathlib.Path(folder) / str(selection) / f'{start}-{stop}.jsonl')
+    pathlib.Path(folder) / str(selection) / f'{start}-{stop}.jsonl'
+  )
   # All must skip the same ones; only process 0 looks, because a host that looks
   # too early may see a file too late.
   there, *_ = cluster.gather(
-      cluster.first() and [path(*chunk).exists() for chunk in chunks])
+    cluster.first() and [path(*chunk).exists() for chunk in chunks]
+  )
   for (start, stop), known in zip(chunks, there):
     if preempt.told():
-      console.say(f'{stream} questions: SIGTERM; the same command goes on from '
-              f'question {start}')
+      console.say(
+        f'{stream} questions: SIGTERM; the same command goes on from '
+        f'question {start}'
+      )
       sys.exit(preempt.EXIT)
     if known:
       part = files.read_jsonl(path(start, stop))
     else:
-      part = _chunk(subject, stream, start, stop, selection, config.batch,
-                    score)
-      workdir.write(path(start, stop),
-                    ''.join(json.dumps(r) + '\n' for r in part))
+      part = _chunk(
+        subject, stream, start, stop, selection, config.batch, score
+      )
+      workdir.write(
+        path(start, stop), ''.join(json.dumps(r) + '\n' for r in part)
+      )
     rows += part
     progress.line(stop, score=float(np.mean([r['score'] for r in rows])))
   return rows
@@ -130,31 +148,56 @@ def _chunk(subject, stream, start, stop, selection, size, score):
       made = [suite.prompt(stream, min(first + i, stop - 1)) for i in own]
       host = packing.stack([row for row, _ in made])
       ids = [i if i < stop else None for i in range(first, first + size)]
-      asked.update(zip((ids[i] for i in own), zip(
-          (record.turns[0] for _, record in made),
-          host.visual().tolist(), host.text().tolist(),
-          host.used(subject.model.size.vision.patches).tolist())))
+      asked.update(
+        zip(
+          (ids[i] for i in own),
+          zip(
+            (record.turns[0] for _, record in made),
+            host.visual().tolist(),
+            host.text().tolist(),
+            host.used(subject.model.size.vision.patches).tolist(),
+          ),
+        )
+      )
       yield ids, placed(subject, host)
 
   rows = {}
   routing = int(selection.selector == 'router')
   sampling = generate.Sampling(suite.answer_tokens, suite.ends)
   for ids, plan, tokens in generate.answers(
-      subject.model, subject.params, batches(), selection, sampling,
-      jax.random.key(0), subject.viable, subject.confidence):
+    subject.model,
+    subject.params,
+    batches(),
+    selection,
+    sampling,
+    jax.random.key(0),
+    subject.viable,
+    subject.confidence,
+  ):
     for i, said in zip(ids, tokens):
       if i not in asked:  # another process did
         continue
       turn, visual, text, tiles = asked[i]
       answer = suite.decode(said)
       rows[i] = dict(
-          index=i, family=turn.family, question=turn.question,
-          gold=turn.answer, answer=answer,
-          score=scores.SCORES.get(score, score)(answer, turn.answer),
-          plan=None if plan is None else [int(on) for on in plan],
-          **generate.costs(
-              subject.model, plan, visual, text, tiles,
-              generate.count(said, sampling.ends), routing))
-  rows = {r['index']: r
-          for part in cluster.gather([*rows.values()]) for r in part}
+        index=i,
+        family=turn.family,
+        question=turn.question,
+        gold=turn.answer,
+        answer=answer,
+        score=scores.SCORES.get(score, score)(answer, turn.answer),
+        plan=None if plan is None else [int(on) for on in plan],
+        **generate.costs(
+          subject.model,
+          plan,
+          visual,
+          text,
+          tiles,
+          generate.count(said, sampling.ends),
+          routing,
+        ),
+      )
+  rows = {
+    r['index']: r for part in cluster.gather([*rows.values()]) for r in part
+  }
   return [rows[i] for i in range(start, stop)]

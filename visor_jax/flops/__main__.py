@@ -24,13 +24,25 @@ from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
 
 RECIPE = images.Recipe(
-    384, 27, tuple((384 * h, 384 * w) for h in range(1, 7)
-                   for w in range(1, 7)), 9, (.5,) * 3, (.5,) * 3)
+  384,
+  27,
+  tuple((384 * h, 384 * w) for h in range(1, 7) for w in range(1, 7)),
+  9,
+  (0.5,) * 3,
+  (0.5,) * 3,
+)
 
 
-def table(size: sizes.Size, layout: plans.Layout, selections, visual: int,
-          text: int, tiles: int, accounting: flops.Accounting,
-          reductions=()) -> list[dict]:
+def table(
+  size: sizes.Size,
+  layout: plans.Layout,
+  selections,
+  visual: int,
+  text: int,
+  tiles: int,
+  accounting: flops.Accounting,
+  reductions=(),
+) -> list[dict]:
   """A row for each plan, then one for each token reduction, of the base.
 
   Args:
@@ -54,30 +66,56 @@ def table(size: sizes.Size, layout: plans.Layout, selections, visual: int,
     whole_saved (end to end, of those that count vision).
   """
   of = lambda plan, reduced=None, routing=0, visual=visual, by=accounting: (
-      flops.cost(size, layout, plan, visual, text, by, tiles=tiles,
-                 routing=routing, reduction=reduced))
-  each = lambda ratio: {name: ratio(by) for name, by in
-                        flops.ACCOUNTINGS.items() if ratio(by)}
+    flops.cost(
+      size,
+      layout,
+      plan,
+      visual,
+      text,
+      by,
+      tiles=tiles,
+      routing=routing,
+      reduction=reduced,
+    )
+  )
+  each = lambda ratio: {
+    name: ratio(by) for name, by in flops.ACCOUNTINGS.items() if ratio(by)
+  }
   base, rows = of(None), []
-  for plan, reduced in (*((s.plan, None) for s in selections),
-                        *((None, r) for r in reductions)):
+  for plan, reduced in (
+    *((s.plan, None) for s in selections),
+    *((None, r) for r in reductions),
+  ):
     cost = of(plan, reduced=reduced)
-    rows.append(dict(
+    rows.append(
+      dict(
         method=str(reduced or ''),
         plan=None if plan is None else [int(on) for on in plan],
         self_layers=size.language.depth if plan is None else sum(plan),
         llm_prefill=cost.llm_prefill,
         visual=cost.llm_prefill - of(plan, reduced, visual=0).llm_prefill,
         routing=0 if plan is None else of(plan, routing=1).routing,
-        vision=cost.vision + cost.connector, total=cost.total,
+        vision=cost.vision + cost.connector,
+        total=cost.total,
         flops_saved=base.llm_prefill / cost.llm_prefill,
         total_saved=base.total / cost.total,
-        cache_bytes=sum(flops.cache(size, layout, plan, visual, text, 2,
-                                    tiles=tiles, reduction=reduced)),
-        saved=each(lambda by: of(None, by=by).llm_prefill
-                   / of(plan, reduced, by=by).llm_prefill),
-        whole_saved=each(lambda by: by.vision and of(None, by=by).total
-                         / of(plan, reduced, by=by).total)))
+        cache_bytes=sum(
+          flops.cache(
+            size, layout, plan, visual, text, 2, tiles=tiles, reduction=reduced
+          )
+        ),
+        saved=each(
+          lambda by: (
+            of(None, by=by).llm_prefill / of(plan, reduced, by=by).llm_prefill
+          )
+        ),
+        whole_saved=each(
+          lambda by: (
+            by.vision and of(None, by=by).total / of(plan, reduced, by=by).total
+          )
+        ),
+      )
+    )
   return rows
 
 
@@ -99,32 +137,56 @@ def _selections(text, layout):
   viable = tuple((True,) * n + (False,) * (count - n) for n in range(count + 1))
   found = plans.parse(text, layout, viable)
   if any(s.selector == 'router' for s in found):
-    raise ValueError('--plans router: what it takes depends on the question; '
-                     'the column routing says what choosing adds to a plan')
+    raise ValueError(
+      '--plans router: what it takes depends on the question; '
+      'the column routing says what choosing adds to a plan'
+    )
   return found
 
 
 def _parser():
   parser = argparse.ArgumentParser(
-      prog='python -m visor_jax.flops', description=__doc__,
-      formatter_class=argparse.RawDescriptionHelpFormatter)
+    prog='python -m visor_jax.flops',
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
   add = parser.add_argument
   add('--size', default='0.5b', help=', '.join(sorted(sizes.SIZES)))
   what = parser.add_mutually_exclusive_group(required=True)
   what.add_argument('--image', metavar='HEIGHTxWIDTH', help='in pixels')
-  what.add_argument('--visual', type=int, metavar='N',
-                    help='visual tokens; the vision tower is left out')
-  add('--text', type=int, default=60, metavar='N',
-      help='text tokens; default: %(default)s')
-  add('--plans', default='base+all',
-      help='as every command takes them; all: the first 0, 1, ... optional '
-           'SELF layers run; default: %(default)s')
-  add('--reduce', default='', metavar='METHODS',
-      help='token reductions of the base, as visionzip-64+fastv:2:0.5; see '
-           'visor_jax/reduction.py')
-  add('--accounting', default='nominal', choices=(*flops.ACCOUNTINGS, 'all'),
-      help='who counts; all: the savings of each side by side; default: '
-           '%(default)s')
+  what.add_argument(
+    '--visual',
+    type=int,
+    metavar='N',
+    help='visual tokens; the vision tower is left out',
+  )
+  add(
+    '--text',
+    type=int,
+    default=60,
+    metavar='N',
+    help='text tokens; default: %(default)s',
+  )
+  add(
+    '--plans',
+    default='base+all',
+    help='as every command takes them; all: the first 0, 1, ... optional '
+    'SELF layers run; default: %(default)s',
+  )
+  add(
+    '--reduce',
+    default='',
+    metavar='METHODS',
+    help='token reductions of the base, as visionzip-64+fastv:2:0.5; see '
+    'visor_jax/reduction.py',
+  )
+  add(
+    '--accounting',
+    default='nominal',
+    choices=(*flops.ACCOUNTINGS, 'all'),
+    help='who counts; all: the savings of each side by side; default: '
+    '%(default)s',
+  )
   add('--json', action='store_true', help='the rows as one line of JSON, last')
   return parser
 
@@ -132,23 +194,30 @@ def _parser():
 def _name(row):
   if row['method']:
     return row['method']
-  return 'base' if row['plan'] is None else plans.name(
-      tuple(map(bool, row['plan'])))
+  return (
+    'base' if row['plan'] is None else plans.name(tuple(map(bool, row['plan'])))
+  )
 
 
 def _print(rows, accounting):
   """What each plan takes."""
-  print(f'G{"FLOPs" if accounting.per_mac == 2 else "MACs"}; '
-        f'{accounting.describe()}\n')
-  print(f'{"plan":>16} {"LLM prefill":>12} {"saved":>7} {"visual":>9} '
-        f'{"routing":>9} {"vision":>9} {"total":>9} {"saved":>7} '
-        f'{"cache MB":>9}')
+  print(
+    f'G{"FLOPs" if accounting.per_mac == 2 else "MACs"}; '
+    f'{accounting.describe()}\n'
+  )
+  print(
+    f'{"plan":>16} {"LLM prefill":>12} {"saved":>7} {"visual":>9} '
+    f'{"routing":>9} {"vision":>9} {"total":>9} {"saved":>7} '
+    f'{"cache MB":>9}'
+  )
   for row in rows:
     giga = lambda key: f'{row[key] / 1e9:.4g}'
-    print(f'{_name(row):>16} {giga("llm_prefill"):>12} '
-          f'{row["flops_saved"]:>6.2f}x {giga("visual"):>9} '
-          f'{giga("routing"):>9} {giga("vision"):>9} {giga("total"):>9} '
-          f'{row["total_saved"]:>6.2f}x {row["cache_bytes"] / 1e6:>9.1f}')
+    print(
+      f'{_name(row):>16} {giga("llm_prefill"):>12} '
+      f'{row["flops_saved"]:>6.2f}x {giga("visual"):>9} '
+      f'{giga("routing"):>9} {giga("vision"):>9} {giga("total"):>9} '
+      f'{row["total_saved"]:>6.2f}x {row["cache_bytes"] / 1e6:>9.1f}'
+    )
 
 
 def _print_all(rows):
@@ -157,8 +226,10 @@ def _print_all(rows):
     print(f'saved against the base, {what}\n')
     print(f'{"plan":>16} ' + ' '.join(f'{name:>11}' for name in rows[0][key]))
     for row in rows:
-      print(f'{_name(row):>16} '
-            + ' '.join(f'{ratio:>10.2f}x' for ratio in row[key].values()))
+      print(
+        f'{_name(row):>16} '
+        + ' '.join(f'{ratio:>10.2f}x' for ratio in row[key].values())
+      )
     print()
   for accounting in flops.ACCOUNTINGS.values():
     print(accounting.describe())
@@ -169,8 +240,10 @@ def main(argv=None) -> int:
   args = _parser().parse_args(argv)
   try:
     if args.text < 1 or (args.visual or 0) < 0:
-      raise ValueError(f'--text {args.text}, --visual {args.visual}: expected '
-                       'some text, and no less than no image')
+      raise ValueError(
+        f'--text {args.text}, --visual {args.visual}: expected '
+        'some text, and no less than no image'
+      )
     size = sizes.get(args.size)
     layout = plans.visor(size.language.depth)
     visual, tiles = args.visual, 0
@@ -178,15 +251,26 @@ def main(argv=None) -> int:
       plan = images.plan(RECIPE, *pixels(args.image))
       visual, tiles = plan.tokens, plan.tiles
     together = args.accounting == 'all'
-    accounting = (flops.NOMINAL if together
-                  else flops.ACCOUNTINGS[args.accounting])
-    rows = table(size, layout, _selections(args.plans, layout), visual,
-                 args.text, tiles, accounting, grammar.parse(args.reduce))
+    accounting = (
+      flops.NOMINAL if together else flops.ACCOUNTINGS[args.accounting]
+    )
+    rows = table(
+      size,
+      layout,
+      _selections(args.plans, layout),
+      visual,
+      args.text,
+      tiles,
+      accounting,
+      grammar.parse(args.reduce),
+    )
   except ValueError as e:
     print(f'error: {e}', file=sys.stderr)
     return 1
-  print(f'{args.size}: {visual} visual tokens of {tiles} tiles, {args.text} '
-        f'text tokens')
+  print(
+    f'{args.size}: {visual} visual tokens of {tiles} tiles, {args.text} '
+    f'text tokens'
+  )
   _print_all(rows) if together else _print(rows, accounting)
   if args.json:
     print(json.dumps(rows))

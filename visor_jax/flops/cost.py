@@ -53,9 +53,12 @@ class Accounting:
   chunk: int = 0
 
   def __post_init__(self):
-    for field, known in (('per_mac', (1, 2)), ('mlp_matrices', (2, 3)),
-                         ('causal', ('half', 'full')),
-                         ('head', ('none', 'last', 'all'))):
+    for field, known in (
+      ('per_mac', (1, 2)),
+      ('mlp_matrices', (2, 3)),
+      ('causal', ('half', 'full')),
+      ('head', ('none', 'last', 'all')),
+    ):
       _one_of(f'Accounting.{field}', getattr(self, field), known)
 
   def describe(self) -> str:
@@ -64,14 +67,22 @@ class Accounting:
     keys = 'grouped keys' if self.grouped else 'full key heads (as in MHA)'
     square = {'half': 'causal half', 'full': 'full square'}[self.causal]
     patches = '' if self.patches else ' (without patch embedding)'
-    vision = (f'vision tower{patches} and connector in the total only'
-              if self.vision else 'without vision tower and connector')
-    head = {'none': 'without output head', 'last': 'one row of logits',
-            'all': 'logits for every text slot'}[self.head]
+    vision = (
+      f'vision tower{patches} and connector in the total only'
+      if self.vision
+      else 'without vision tower and connector'
+    )
+    head = {
+      'none': 'without output head',
+      'last': 'one row of logits',
+      'all': 'logits for every text slot',
+    }[self.head]
     chunk = f', queries padded to chunks of {self.chunk}' if self.chunk else ''
-    return (f'{self.name}: {unit} of the matrix products of one prefill, '
-            f'{self.mlp_matrices} MLP matrices, {keys}, {square}, {vision}, '
-            f'{head}, without decoding{chunk}.')
+    return (
+      f'{self.name}: {unit} of the matrix products of one prefill, '
+      f'{self.mlp_matrices} MLP matrices, {keys}, {square}, {vision}, '
+      f'{head}, without decoding{chunk}.'
+    )
 
 
 # What every number of this project is in, unless it says otherwise.
@@ -80,13 +91,17 @@ NOMINAL = Accounting('nominal')
 # The `dot_general`s of the traced program with 'chunked' attention; kernels
 # (cuDNN, splash) do about half the square. `chunk` is `llm.Compute.chunk`.
 EXECUTED = Accounting(
-    'executed', causal='full', patches=True, head='all', chunk=512)
+  'executed', causal='full', patches=True, head='all', chunk=512
+)
 
 # How others count, so that their ratios can be set beside ours: per layer of
 # width d and MLP width m on n tokens. Multiply-adds are what they call FLOPs.
 _OTHERS = Accounting('', per_mac=1, grouped=False, causal='full', vision=False)
-ACCOUNTINGS = {a.name: a for a in (
-    NOMINAL, EXECUTED,
+ACCOUNTINGS = {
+  a.name: a
+  for a in (
+    NOMINAL,
+    EXECUTED,
     # The table in the reference's paper.md; ratios are those of nominal.
     Accounting('macs', per_mac=1),
     # 4nd^2 + 2n^2d + 2ndm: FastV's paper, and the preliminaries of VisionZip's.
@@ -101,7 +116,8 @@ ACCOUNTINGS = {a.name: a for a in (
     # 2 FLOPs for each parameter of the decoder but the embedding, and the full
     # square: the forward third of torchtitan's 6N + 12LHQT.
     Accounting('torchtitan', causal='full', vision=False, head='all'),
-)}
+  )
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,13 +145,24 @@ class Cost:
     return self.vision + self.connector + self.llm_prefill
 
 
-def cost(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | None,
-         visual: int, text: int, accounting: Accounting = NOMINAL, *,
-         tiles: int = 0, cross_key_heads: str = 'base', routing: int = 0,
-         router_token: str = 'learned', router_hidden: int = 128,
-         router_plans: int = 9, last_visual: bool = True,
-         reduction: reductions.Reduction | None = None,
-         raters: int = 1) -> Cost:
+def cost(
+  size: sizes.Size,
+  layout: plans.Layout,
+  plan: plans.Plan | None,
+  visual: int,
+  text: int,
+  accounting: Accounting = NOMINAL,
+  *,
+  tiles: int = 0,
+  cross_key_heads: str = 'base',
+  routing: int = 0,
+  router_token: str = 'learned',
+  router_hidden: int = 128,
+  router_plans: int = 9,
+  last_visual: bool = True,
+  reduction: reductions.Reduction | None = None,
+  raters: int = 1,
+) -> Cost:
   """What one row costs.
 
   With `routing` this is `Visor.route`, then `Visor.finish` from where it
@@ -166,8 +193,10 @@ def cost(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | None,
   _one_of('model.router.token', router_token, ('learned', 'last', 'visual'))
   language = size.language
   if len(layout.kinds) != language.depth:
-    raise ValueError(f'the layout has {len(layout.kinds)} layers, the size '
-                     f'has {language.depth}')
+    raise ValueError(
+      f'the layout has {len(layout.kinds)} layers, the size '
+      f'has {language.depth}'
+    )
   if plan is None:
     layout, plan = plans.base(language.depth), ()
   elif reduction and not reduction.early:
@@ -180,39 +209,60 @@ def cost(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | None,
   seen, rating = _reduced(size, reduction, visual, text, tiles, raters)
   visual = seen[0]
   layer = lambda kind, routes=0, visual=visual: _layer(
-      language, accounting, kind, visual, text, routes, cross_key_heads)
-  macs = {'layers': sum(layer(kind, 0, some)
-                        for kind, some in zip(kinds, seen, strict=True)),
-          'rating': rating}
+    language, accounting, kind, visual, text, routes, cross_key_heads
+  )
+  macs = {
+    'layers': sum(
+      layer(kind, 0, some) for kind, some in zip(kinds, seen, strict=True)
+    ),
+    'rating': rating,
+  }
   rows = {'none': 0, 'last': 1, 'all': text}[accounting.head]
   macs['head'] = rows * language.width * language.vocabulary
   if accounting.vision:
     macs['vision'] = tiles * _tile(size.vision, accounting.patches)
-    macs['connector'] = tiles * size.vision.patches * language.width * (
-        size.vision.width + language.width)
+    macs['connector'] = (
+      tiles
+      * size.vision.patches
+      * language.width
+      * (size.vision.width + language.width)
+    )
   if routing:
     if not layout.optional:
-      raise ValueError('routing is asked for, but the router chooses among '
-                       'optional SELF layers; base and this layout have none')
+      raise ValueError(
+        'routing is asked for, but the router chooses among '
+        'optional SELF layers; base and this layout have none'
+      )
     # Other tokens are read after the layers, by one product over all slots.
     pool = {'learned': 0, 'last': text, 'visual': visual}[router_token]
     macs['routing'] = routing * (
-        language.width * (pool + router_hidden) + router_hidden * router_plans)
+      language.width * (pool + router_hidden) + router_hidden * router_plans
+    )
     if router_token == 'learned':
-      for kind in kinds[:min(layout.optional)]:
+      for kind in kinds[: min(layout.optional)]:
         if kind == plans.SELF:
-          raise ValueError('a routing token cannot pass a SELF layer; choose '
-                           'model.router.token "last" or "visual"')
+          raise ValueError(
+            'a routing token cannot pass a SELF layer; choose '
+            'model.router.token "last" or "visual"'
+          )
         # A difference, because padding to chunks does not add up.
         macs['routing'] += layer(kind, routing) - layer(kind)
   return Cost(**{k: accounting.per_mac * v for k, v in macs.items()})
 
 
-def decode(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | None,
-           visual: int, text: int, tokens: int,
-           accounting: Accounting = NOMINAL, *,
-           cross_key_heads: str = 'base', tiles: int = 0,
-           reduction: reductions.Reduction | None = None) -> int:
+def decode(
+  size: sizes.Size,
+  layout: plans.Layout,
+  plan: plans.Plan | None,
+  visual: int,
+  text: int,
+  tokens: int,
+  accounting: Accounting = NOMINAL,
+  *,
+  cross_key_heads: str = 'base',
+  tiles: int = 0,
+  reduction: reductions.Reduction | None = None,
+) -> int:
   """What new tokens of one row take; the first comes with the prefill.
 
   Each reads all of the prompt and of the tokens before it; with a 'full'
@@ -234,14 +284,17 @@ def decode(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | None,
   language = size.language
   d, n, h = language.width, language.heads, language.head_width
   grouped = language.key_heads if accounting.grouped else n
-  kinds = ((plans.SELF,) * language.depth if plan is None
-           else layout.fix(plan).kinds)
+  kinds = (
+    (plans.SELF,) * language.depth if plan is None else layout.fix(plan).kinds
+  )
   steps = tokens - 1
-  new = steps * tokens if accounting.causal == 'full' else (
-      steps * tokens // 2)  # 1 + 2 + ... + steps
+  new = (
+    steps * tokens if accounting.causal == 'full' else (steps * tokens // 2)
+  )  # 1 + 2 + ... + steps
   seen, _ = _reduced(size, reduction, visual, text, tiles, 1)
   looks = steps * sum(
-      some for kind, some in zip(kinds, seen) if kind != plans.TEXT)
+    some for kind, some in zip(kinds, seen) if kind != plans.TEXT
+  )
   token = d * (2 * (n + grouped) * h + accounting.mlp_matrices * language.mlp)
   macs = len(kinds) * (steps * token + 2 * (steps * text + new) * n * h)
   macs += 2 * looks * n * h  # SELF and CROSS layers read the image
@@ -251,10 +304,18 @@ def decode(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | None,
   return accounting.per_mac * macs
 
 
-def cache(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | None,
-          visual: int, text: int, itemsize: int, *,
-          cross_key_heads: str = 'base', tiles: int = 0,
-          reduction: reductions.Reduction | None = None) -> tuple[int, int]:
+def cache(
+  size: sizes.Size,
+  layout: plans.Layout,
+  plan: plans.Plan | None,
+  visual: int,
+  text: int,
+  itemsize: int,
+  *,
+  cross_key_heads: str = 'base',
+  tiles: int = 0,
+  reduction: reductions.Reduction | None = None,
+) -> tuple[int, int]:
   """Bytes that a prompt keeps for the tokens to come.
 
   Every layer keeps keys and values of the text; SELF layers those of the image
@@ -276,16 +337,19 @@ def cache(size: sizes.Size, layout: plans.Layout, plan: plans.Plan | None,
     Bytes of text slots, bytes of visual slots; of one row.
   """
   language = size.language
-  kinds = ((plans.SELF,) * language.depth if plan is None
-           else layout.fix(plan).kinds)
+  kinds = (
+    (plans.SELF,) * language.depth if plan is None else layout.fix(plan).kinds
+  )
   cross_heads = (
-      language.heads if cross_key_heads == 'full' else language.key_heads)
+    language.heads if cross_key_heads == 'full' else language.key_heads
+  )
   heads = {plans.SELF: language.key_heads, plans.CROSS: cross_heads}
   seen, _ = _reduced(size, reduction, visual, text, tiles, 1)
   each = 2 * language.head_width * itemsize
-  return (text * each * language.key_heads * language.depth,
-          each * sum(heads.get(kind, 0) * some
-                     for kind, some in zip(kinds, seen)))
+  return (
+    text * each * language.key_heads * language.depth,
+    each * sum(heads.get(kind, 0) * some for kind, some in zip(kinds, seen)),
+  )
 
 
 def _reduced(size, reduction, visual, text, tiles, raters):
@@ -303,10 +367,14 @@ def _reduced(size, reduction, visual, text, tiles, raters):
     rating = 0
     if reduction.rated:  # attention that patches get, and who is like whom
       rating = tiles * vision.patches**2 * vision.width
-      rating += visual * {
-          'visionzip': fewer * (vision.width // (
-              vision.heads if vision.depth else 1)),
-          'vispruner': visual * d}[reduction.method]
+      rating += (
+        visual
+        * {
+          'visionzip': fewer
+          * (vision.width // (vision.heads if vision.depth else 1)),
+          'vispruner': visual * d,
+        }[reduction.method]
+      )
     return [fewer] * language.depth, rating
   seen, rating = [], 0
   cuts = reduction.cuts(language.depth)
@@ -315,7 +383,8 @@ def _reduced(size, reduction, visual, text, tiles, raters):
     for cut in cuts:
       if cut.rate == layer:  # queries of raters, keys of all, their products
         rating += raters * d * n * h + (text + fewer) * (
-            d * language.key_heads * h + raters * n * h)
+          d * language.key_heads * h + raters * n * h
+        )
       if cut.drop == layer:
         fewer = reductions.share(fewer, cut.keep)
     seen.append(fewer)

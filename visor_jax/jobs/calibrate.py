@@ -33,8 +33,10 @@ def calibrate(subject: run.Subject, rows, workdir, config) -> None:
       of the largest plan's accuracy is taken, unless `policy.confidence` or
       `policy.select` says otherwise.
   """
-  found = [_route(subject, rows[i:i + config.eval.batch], config.eval.batch)
-           for i in range(0, len(rows), config.eval.batch)]
+  found = [
+    _route(subject, rows[i : i + config.eval.batch], config.eval.batch)
+    for i in range(0, len(rows), config.eval.batch)
+  ]
   scores, cost = (np.concatenate(parts) for parts in zip(*found))
   right = np.array([r['scores'] for r in rows])
   most = np.mean([r['flops'][-1] for r in rows])  # max as asked, not as chosen
@@ -43,22 +45,33 @@ def calibrate(subject: run.Subject, rows, workdir, config) -> None:
   def point(confidence):
     plan = np.asarray(router.choose(scores, len(subject.viable), confidence))
     flops = float(cost[every, plan].mean())
-    return dict(confidence=confidence, share=flops / float(most), flops=flops,
-                accuracy=float(right[every, plan].mean()))
+    return dict(
+      confidence=confidence,
+      share=flops / float(most),
+      flops=flops,
+      accuracy=float(right[every, plan].mean()),
+    )
 
-  curve = [point(c) for c in thresholds(scores[:, :len(subject.viable)])]
+  curve = [point(c) for c in thresholds(scores[:, : len(subject.viable)])]
   chosen = config.policy.confidence
   if config.policy.select == 'argmax':
     chosen = None
   elif chosen is None:
     chosen = budget.keeping(_points(curve), 1 - config.policy.keep)
   workdir_lib.write(
-      pathlib.Path(workdir) / 'policy' / 'calibration.json', json.dumps(dict(
-          confidence=chosen, questions=len(rows), curve=curve,
-          argmax=point(None)), indent=1))
-  console.say(f'router: calibrated to confidence {chosen} on {len(rows)} held-out '
-          f'labels; budgets from {curve[0]["share"]:.3f} to '
-          f'{curve[-1]["share"]:.3f} of max\'s FLOPs')
+    pathlib.Path(workdir) / 'policy' / 'calibration.json',
+    json.dumps(
+      dict(
+        confidence=chosen, questions=len(rows), curve=curve, argmax=point(None)
+      ),
+      indent=1,
+    ),
+  )
+  console.say(
+    f'router: calibrated to confidence {chosen} on {len(rows)} held-out '
+    f'labels; budgets from {curve[0]["share"]:.3f} to '
+    f"{curve[-1]['share']:.3f} of max's FLOPs"
+  )
 
 
 def thresholds(scores) -> list[float]:
@@ -71,15 +84,18 @@ def thresholds(scores) -> list[float]:
     scores: of the router, [n, viable plans].
   """
   scores = np.asarray(scores, np.float64)
-  odds = [np.logaddexp.reduce(scores[:, :j], axis=1)
-          - np.logaddexp.reduce(scores[:, j:], axis=1)
-          for j in range(1, scores.shape[1])]  # of the first j plans to suffice
+  odds = [
+    np.logaddexp.reduce(scores[:, :j], axis=1)
+    - np.logaddexp.reduce(scores[:, j:], axis=1)
+    for j in range(1, scores.shape[1])
+  ]  # of the first j plans to suffice
   odds = np.unique(np.clip(odds, -12, 18))  # as far as float32 can tell them
   gaps = np.diff(odds)
   wide = np.flatnonzero(gaps > 1e-4)
   if len(wide) > POINTS - 2:
-    wide = np.array([part[np.argmax(gaps[part])]
-                     for part in np.array_split(wide, POINTS - 2)])
+    wide = np.array(
+      [part[np.argmax(gaps[part])] for part in np.array_split(wide, POINTS - 2)]
+    )
   middle = (odds[wide] + odds[wide + 1]) / 2 if len(wide) else odds[:0]
   return [0.0, *(1 / (1 + np.exp(-middle))).tolist(), 1.0]
 
@@ -97,24 +113,36 @@ def load(workdir, selection: plans.Selection = plans.Selection('router')):
   path = workdir_lib.made(workdir, 'policy/calibration.json', 'policy')
   found = json.loads(path.read_text())
   return budget.confidence(
-      selection, _points(found['curve']), found['confidence'])
+    selection, _points(found['curve']), found['confidence']
+  )
 
 
 def _points(curve):
-  return tuple(budget.Point(*(p[k] for k in budget.Point._fields))
-               for p in curve)
+  return tuple(
+    budget.Point(*(p[k] for k in budget.Point._fields)) for p in curve
+  )
 
 
 def _route(subject, rows, size):
-  """Of labelled questions: router scores and what plans then cost, [n, plans].
-  """
+  """Of labelled questions: router scores and what plans then cost, [n, plans]."""
   numbers = np.resize([r['index'] for r in rows], size)
-  prompts = [subject.suite.prompt('label', int(numbers[i]))[0]
-             for i in mesh_lib.own(size, subject.mesh)]
+  prompts = [
+    subject.suite.prompt('label', int(numbers[i]))[0]
+    for i in mesh_lib.own(size, subject.mesh)
+  ]
   batch = run.placed(subject, packing.stack(prompts))
   scores, _ = generate.route(subject.model, subject.params, batch)
-  tokens = [generate.whole(count)[:len(rows)].tolist()
-            for count in (batch.visual(), batch.text())]
-  return generate.whole(scores)[:len(rows)], np.array(
-      [[generate.prefill_flops(subject.model, plan, *counts, 1)
-        for plan in subject.viable] for counts in zip(*tokens)], float)
+  tokens = [
+    generate.whole(count)[: len(rows)].tolist()
+    for count in (batch.visual(), batch.text())
+  ]
+  return generate.whole(scores)[: len(rows)], np.array(
+    [
+      [
+        generate.prefill_flops(subject.model, plan, *counts, 1)
+        for plan in subject.viable
+      ]
+      for counts in zip(*tokens)
+    ],
+    float,
+  )

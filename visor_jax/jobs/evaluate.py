@@ -64,11 +64,16 @@ def evaluate(config, folder, subject, tests, stamp) -> None:
   """
   viable = functools.cache(lambda: _viable(config, folder))
   selections = plans.parse(
-      config.eval.plans, config_lib.layout(config),
-      viable() if 'all' in config.eval.plans else None)
+    config.eval.plans,
+    config_lib.layout(config),
+    viable() if 'all' in config.eval.plans else None,
+  )
   # Now, before anything is asked: a budget may be out of reach.
-  sure = {s: _confidence(config, folder, s) for s in selections
-          if s.selector == 'router'}
+  sure = {
+    s: _confidence(config, folder, s)
+    for s in selections
+    if s.selector == 'router'
+  }
   own = grammar.parse(config.model.reduce)[:1] or (None,)
   every = dict.fromkeys(own + grammar.parse(config.eval.reduce))
   rows = []
@@ -85,16 +90,18 @@ def evaluate(config, folder, subject, tests, stamp) -> None:
         who = subject('universal', reduced=reduced)
       who = dataclasses.replace(who, suite=test.suite)
       answers[selection] = run.answers(
-          who, test.stream, test.count, selection, at, config.eval, test.score)
+        who, test.stream, test.count, selection, at, config.eval, test.score
+      )
       if config.eval.measure:
         measured[selection] = measure.measure(
-            who, test.stream, selection, answers[selection], at,
-            config.eval.batch)
+          who, test.stream, selection, answers[selection], at, config.eval.batch
+        )
     rows += results.rows(
-        answers, test.suite.group, measured, test.result, method=method,
-        **stamp)
-  workdir.write(folder / 'results.jsonl',
-                ''.join(json.dumps(r) + '\n' for r in rows))
+      answers, test.suite.group, measured, test.result, method=method, **stamp
+    )
+  workdir.write(
+    folder / 'results.jsonl', ''.join(json.dumps(r) + '\n' for r in rows)
+  )
 
 
 def _viable(config, folder):
@@ -123,20 +130,26 @@ def adopt(config) -> None:
   facts, start, _ = folder_lib.known(path)
   if not start:
     raise ValueError(
-        f'eval.checkpoint {path} has no tokenizer and no chat template: it '
-        'does not come from a LLaVA-OneVision checkpoint')
+      f'eval.checkpoint {path} has no tokenizer and no chat template: it '
+      'does not come from a LLaVA-OneVision checkpoint'
+    )
   others = set(config_lib.jobs(config)) - {'eval', 'report'}
   if others:
     raise ValueError(
-        'with eval.checkpoint there are the jobs eval and report alone; stage '
-        f'"{config.stage}" means {", ".join(sorted(others))}, too')
-  need = {'router' if plan.startswith('router') else 'cross'
-          for plan in config.eval.plans.split('+') if plan != 'base'}
+      'with eval.checkpoint there are the jobs eval and report alone; stage '
+      f'"{config.stage}" means {", ".join(sorted(others))}, too'
+    )
+  need = {
+    'router' if plan.startswith('router') else 'cross'
+    for plan in config.eval.plans.split('+')
+    if plan != 'base'
+  }
   if need - set(facts.trained):
     raise ValueError(
-        f'eval.plans is "{config.eval.plans}", but in {path} these are not '
-        f'trained: {", ".join(sorted(need - set(facts.trained)))}; set it to '
-        + ('plans without router' if 'cross' in facts.trained else 'base'))
+      f'eval.plans is "{config.eval.plans}", but in {path} these are not '
+      f'trained: {", ".join(sorted(need - set(facts.trained)))}; set it to '
+      + ('plans without router' if 'cross' in facts.trained else 'base')
+    )
   with config.unlocked(), config.ignore_type():
     config.model.start = start
     if facts.layout.optional:
@@ -174,19 +187,33 @@ def tests(config, suite=None) -> list[Test]:
   folder = pathlib.Path(config.model.start) / 'hf'
   if not config.model.start or not folder.exists():
     raise ValueError(
-        'eval.benchmarks need the tokenizer of a checkpoint, but model.start '
-        f'is "{config.model.start}"; give a --checkpoint')
+      'eval.benchmarks need the tokenizer of a checkpoint, but model.start '
+      f'is "{config.model.start}"; give a --checkpoint'
+    )
   found, tokenizer = [], text.Tokenizer(folder)
   for record in table.named(config.eval.benchmarks):
     try:
       source = benchmarks_data.open_questions(
-          record, scores.RULES, config.eval.data)
+        record, scores.RULES, config.eval.data
+      )
     except OSError as e:
       raise ValueError(f'benchmark {record.name}: {e}') from e
     made = benchmarks_data.Suite(
-        record, source, tokenizer, images.read(folder),
-        prompt=config.data.prompt, tokens=config.eval.tokens)
-    found.append(Test(
-        made, record.name, min(config.eval.examples, len(made)), record.name,
-        record.rate, record.result))
+      record,
+      source,
+      tokenizer,
+      images.read(folder),
+      prompt=config.data.prompt,
+      tokens=config.eval.tokens,
+    )
+    found.append(
+      Test(
+        made,
+        record.name,
+        min(config.eval.examples, len(made)),
+        record.name,
+        record.rate,
+        record.result,
+      )
+    )
   return found

@@ -26,23 +26,38 @@ def label(subject: run.Subject, workdir, config) -> list[dict]:
     flops (likewise), label (number of the plan, None where it has none).
   """
   folder = pathlib.Path(workdir) / 'label'
-  each = [run.answers(subject, 'label', config.label.examples,
-                      plans.Selection('fixed', plan), folder / 'answers',
-                      config.eval, config.label.score)
-          for plan in subject.viable]
+  each = [
+    run.answers(
+      subject,
+      'label',
+      config.label.examples,
+      plans.Selection('fixed', plan),
+      folder / 'answers',
+      config.eval,
+      config.label.score,
+    )
+    for plan in subject.viable
+  ]
   rows = []
   for answers in zip(*each):
     scores = [a['score'] for a in answers]
-    rows.append(dict(
-        index=answers[0]['index'], family=answers[0]['family'], scores=scores,
+    rows.append(
+      dict(
+        index=answers[0]['index'],
+        family=answers[0]['family'],
+        scores=scores,
         flops=[a['llm_prefill_flops'] for a in answers],
-        label=cheapest(scores, config.label.threshold,
-                       config.label.all_wrong)))
-  workdir_lib.write(folder / 'labels.jsonl',
-                    ''.join(json.dumps(r) + '\n' for r in rows))
+        label=cheapest(scores, config.label.threshold, config.label.all_wrong),
+      )
+    )
+  workdir_lib.write(
+    folder / 'labels.jsonl', ''.join(json.dumps(r) + '\n' for r in rows)
+  )
   none = sum(r['label'] is None for r in rows)
-  counts = {plans.name(p): sum(r['label'] == i for r in rows)
-            for i, p in enumerate(subject.viable)}
+  counts = {
+    plans.name(p): sum(r['label'] == i for r in rows)
+    for i, p in enumerate(subject.viable)
+  }
   console.say(f'labels: {counts}, every plan wrong and left out: {none}')
   return rows
 
@@ -69,7 +84,8 @@ def load(workdir) -> list[dict]:
     ValueError: the label stage has not run.
   """
   return files.read_jsonl(
-      workdir_lib.made(workdir, 'label/labels.jsonl', 'label'))
+    workdir_lib.made(workdir, 'label/labels.jsonl', 'label')
+  )
 
 
 def parts(rows: list[dict], held_out: float):
@@ -98,14 +114,20 @@ def to_learn(rows: list[dict], config):
   known = sorted({r['family'] for r in rows})
   strange = [family for family in without if family not in known]
   if strange:
-    raise ValueError(f'policy.without names {", ".join(strange)}; the labels '
-                     f'are of {", ".join(known)}')
+    raise ValueError(
+      f'policy.without names {", ".join(strange)}; the labels '
+      f'are of {", ".join(known)}'
+    )
   learn, held_out = (
-      [r for r in part if r['family'] not in without]
-      for part in parts(rows, config.label.held_out))
+    [r for r in part if r['family'] not in without]
+    for part in parts(rows, config.label.held_out)
+  )
   labels = [(r['index'], r['label']) for r in learn if r['label'] is not None]
   if not labels:
-    raise ValueError('no question has a label: every plan is wrong on all of '
-                     'them; train longer, or set label.all_wrong=cheapest'
-                     + ', or leave fewer families out' * bool(without))
+    raise ValueError(
+      'no question has a label: every plan is wrong on all of '
+      'them; train longer, or set label.all_wrong=cheapest'
+      + ', or leave fewer families out'
+      * bool(without)
+    )
   return labels, held_out

@@ -37,50 +37,77 @@ def search(subject: run.Subject, workdir, config) -> tuple[plans.Plan, ...]:
   layout, examples = subject.model.layout, config.search.examples
   count = len(layout.optional)
   every = count <= config.search.exhaustive
-  levels = [sum(p) for p in layout.plans] if every else [
-      0, *(n for n in range(1, count + 1) for _ in range(count + 1 - n))]
+  levels = (
+    [sum(p) for p in layout.plans]
+    if every
+    else [0, *(n for n in range(1, count + 1) for _ in range(count + 1 - n))]
+  )
   tried = {}
-  some = layout.plans if every else greedy(
-      layout, lambda plan: tried[plan][0])
+  some = layout.plans if every else greedy(layout, lambda plan: tried[plan][0])
   budget = config.search.budget
   if 0 < budget < len(levels):  # the largest plan is always one of them
     some = itertools.chain(itertools.islice(some, budget - 1), [layout.max])
-    levels = [*levels[:budget - 1], count]
+    levels = [*levels[: budget - 1], count]
 
   price = prices(subject, examples)
   whole = sum(math.comb(count, n) * price[n] for n in range(count + 1))
   left, spent, done = sum(price[n] for n in levels), 0.0, 0
-  words = lambda n, flops: (f'{n} plans, {n * examples} questions, {flops:.3g} '
-                            'FLOPs of LLM prefill')
-  console.say(f'search {"of every plan" if every else "by greed"}: '
-          f'{words(len(levels), left)}; every plan would be '
-          f'{words(2**count, whole)}')
+  words = lambda n, flops: (
+    f'{n} plans, {n * examples} questions, {flops:.3g} FLOPs of LLM prefill'
+  )
+  console.say(
+    f'search {"of every plan" if every else "by greed"}: '
+    f'{words(len(levels), left)}; every plan would be '
+    f'{words(2**count, whole)}'
+  )
   for plan in some:
     selection, began = plans.Selection('fixed', plan), time.monotonic()
     known = (folder / 'answers' / str(selection)).exists()  # says no time
-    rows = run.answers(subject, 'search', examples, selection,
-                       folder / 'answers', config.eval, config.eval.score)
-    tried[plan] = (float(np.mean([r['score'] for r in rows])),
-                   float(np.mean([r['llm_prefill_flops'] for r in rows])))
+    rows = run.answers(
+      subject,
+      'search',
+      examples,
+      selection,
+      folder / 'answers',
+      config.eval,
+      config.eval.score,
+    )
+    tried[plan] = (
+      float(np.mean([r['score'] for r in rows])),
+      float(np.mean([r['llm_prefill_flops'] for r in rows])),
+    )
     left -= price[sum(plan)]
     if not known:
       spent, done = spent + time.monotonic() - began, done + price[sum(plan)]
-    console.say(f'search: plan {len(tried)} of {len(levels)} is '
-            f'{plans.name(plan)}, accuracy {tried[plan][0]:.4f}'
-            + (f', ETA {console.duration(left * spent / done)}' if done else ''))
+    console.say(
+      f'search: plan {len(tried)} of {len(levels)} is '
+      f'{plans.name(plan)}, accuracy {tried[plan][0]:.4f}'
+      + (f', ETA {console.duration(left * spent / done)}' if done else '')
+    )
 
   viable = front(tried, layout, config.search.max_plans)
   bits = lambda plan: [int(on) for on in plan]
   bill = lambda n, flops: dict(plans=n, questions=n * examples, flops=flops)
-  workdir_lib.write(folder / 'plans.json', json.dumps(dict(
-      viable=[bits(p) for p in viable],
-      evaluated=[dict(plan=bits(p), accuracy=a, flops=f)
-                 for p, (a, f) in tried.items()],
-      evaluations=bill(len(tried), examples * sum(
-          f for _, f in tried.values())),
-      exhaustive_would_be=bill(2**count, whole)), indent=1))
-  console.say(f'{len(viable)} of {len(tried)} plans are viable: '
-          + '; '.join(plans.name(p) for p in viable))
+  workdir_lib.write(
+    folder / 'plans.json',
+    json.dumps(
+      dict(
+        viable=[bits(p) for p in viable],
+        evaluated=[
+          dict(plan=bits(p), accuracy=a, flops=f) for p, (a, f) in tried.items()
+        ],
+        evaluations=bill(
+          len(tried), examples * sum(f for _, f in tried.values())
+        ),
+        exhaustive_would_be=bill(2**count, whole),
+      ),
+      indent=1,
+    ),
+  )
+  console.say(
+    f'{len(viable)} of {len(tried)} plans are viable: '
+    + '; '.join(plans.name(p) for p in viable)
+  )
   return viable
 
 
@@ -92,9 +119,13 @@ def prices(subject: run.Subject, examples: int) -> list[int]:
   """
   count = len(subject.model.layout.optional)
   lengths = run.lengths(subject.suite, 'search', examples)
-  return [examples * generate.prefill_flops(
-      subject.model, (True,) * n + (False,) * (count - n), *lengths)
-          for n in range(count + 1)]
+  return [
+    examples
+    * generate.prefill_flops(
+      subject.model, (True,) * n + (False,) * (count - n), *lengths
+    )
+    for n in range(count + 1)
+  ]
 
 
 def greedy(layout: plans.Layout, accuracy):
@@ -112,8 +143,9 @@ def greedy(layout: plans.Layout, accuracy):
   plan = layout.min
   yield plan
   while not all(plan):
-    more = [plan[:i] + (True,) + plan[i + 1:]
-            for i, on in enumerate(plan) if not on]
+    more = [
+      plan[:i] + (True,) + plan[i + 1 :] for i, on in enumerate(plan) if not on
+    ]
     yield from more
     plan = max(more, key=accuracy)
 
@@ -147,5 +179,6 @@ def load(workdir) -> tuple[plans.Plan, ...]:
     ValueError: the search has not run.
   """
   path = workdir_lib.made(workdir, 'search/plans.json', 'search')
-  return tuple(tuple(map(bool, p))
-               for p in json.loads(path.read_text())['viable'])
+  return tuple(
+    tuple(map(bool, p)) for p in json.loads(path.read_text())['viable']
+  )

@@ -30,8 +30,18 @@ class Slots(NamedTuple):
 IMPLEMENTATIONS = ('auto', 'chunked', 'cudnn', 'splash')
 
 
-def attend(query, key, value, query_slots, key_slots, *, ordered=False,
-           packed=True, implementation='auto', chunk=512):
+def attend(
+  query,
+  key,
+  value,
+  query_slots,
+  key_slots,
+  *,
+  ordered=False,
+  packed=True,
+  implementation='auto',
+  chunk=512,
+):
   """Attention of `query` over `key` and `value`.
 
   Args:
@@ -55,7 +65,8 @@ def attend(query, key, value, query_slots, key_slots, *, ordered=False,
   """
   if implementation not in IMPLEMENTATIONS:
     raise ValueError(
-        f'model.attention is "{implementation}", not one of {IMPLEMENTATIONS}')
+      f'model.attention is "{implementation}", not one of {IMPLEMENTATIONS}'
+    )
   if implementation == 'auto':
     implementation = _pick(query, packed)
   if implementation == 'cudnn' and ordered and not packed:
@@ -97,12 +108,20 @@ def attend_parts(query, query_slots, parts):
   b, q, n, h = query.shape
   k = parts[0][0].shape[2]
   grouped = query.reshape(b, q, k, n // k, h)
-  scores = jnp.concatenate([
-      jnp.where(visible(query_slots, slots)[:, None, None],
-                jnp.einsum('BQKGH,BSKH->BKGQS', grouped, key,
-                           preferred_element_type=jnp.float32) * h**-0.5,
-                -jnp.inf)
-      for key, _, slots in parts], axis=-1)
+  scores = jnp.concatenate(
+    [
+      jnp.where(
+        visible(query_slots, slots)[:, None, None],
+        jnp.einsum(
+          'BQKGH,BSKH->BKGQS', grouped, key, preferred_element_type=jnp.float32
+        )
+        * h**-0.5,
+        -jnp.inf,
+      )
+      for key, _, slots in parts
+    ],
+    axis=-1,
+  )
   # A finite maximum keeps a row without keys at exp(-inf) = 0, not nan.
   top = jnp.max(scores, axis=-1, keepdims=True, initial=-1e30)
   weights = jnp.exp(scores - jax.lax.stop_gradient(top))
@@ -110,7 +129,7 @@ def attend_parts(query, query_slots, parts):
   weights = weights / jnp.where(total > 0, total, 1)
   out, start = 0, 0
   for _, value, _ in parts:
-    some = weights[..., start:start + value.shape[1]].astype(value.dtype)
+    some = weights[..., start : start + value.shape[1]].astype(value.dtype)
     out += jnp.einsum('BKGQS,BSKH->BQKGH', some, value)
     start += value.shape[1]
   return out.reshape(b, q, n, h)
@@ -131,8 +150,15 @@ def shares(query, key, query_slots, key_slots):
   b, q, n, h = query.shape
   k = key.shape[2]
   seen = visible(query_slots, key_slots)[:, None, None]
-  scores = jnp.einsum('BQKGH,BSKH->BKGQS', query.reshape(b, q, k, n // k, h),
-                      key, preferred_element_type=jnp.float32) * h**-0.5
+  scores = (
+    jnp.einsum(
+      'BQKGH,BSKH->BKGQS',
+      query.reshape(b, q, k, n // k, h),
+      key,
+      preferred_element_type=jnp.float32,
+    )
+    * h**-0.5
+  )
   weights = jax.nn.softmax(jnp.where(seen, scores, -1e30), axis=-1)
   return jnp.where(seen, weights, 0).mean(axis=(1, 2))
 
@@ -144,8 +170,12 @@ def _chunked(query, key, value, query_slots, key_slots, chunk):
     return attend_parts(query, query_slots, ((key, value, key_slots),))
   pad = -q % chunk
   split = lambda x: jnp.moveaxis(
-      jnp.pad(x, [(0, 0), (0, pad)] + [(0, 0)] * (x.ndim - 2)).reshape(
-          b, -1, chunk, *x.shape[2:]), 1, 0)
+    jnp.pad(x, [(0, 0), (0, pad)] + [(0, 0)] * (x.ndim - 2)).reshape(
+      b, -1, chunk, *x.shape[2:]
+    ),
+    1,
+    0,
+  )
 
   @jax.checkpoint
   def one(part):
@@ -160,8 +190,14 @@ def _cudnn(query, key, value, slots):
   """cuDNN's flash kernel: causal, one segment a row, padding behind it."""
   lengths = jnp.sum(slots.segment > 0, axis=1, dtype=jnp.int32)
   out = jax.nn.dot_product_attention(
-      query, key, value, is_causal=True, query_seq_lengths=lengths,
-      key_value_seq_lengths=lengths, implementation='cudnn')
+    query,
+    key,
+    value,
+    is_causal=True,
+    query_seq_lengths=lengths,
+    key_value_seq_lengths=lengths,
+    implementation='cudnn',
+  )
   return jnp.where(slots.segment[:, :, None, None] > 0, out, 0)
 
 
@@ -178,8 +214,11 @@ def _apart(kernel):
   keys, rows = axes(('batch', None, 'key_heads', None)), axes(('batch', None))
   query = axes(('batch', None, 'heads', None))
   return jax.shard_map(
-      kernel, in_specs=(query, keys, keys, Slots(rows, rows)), out_specs=query,
-      check_vma=False)
+    kernel,
+    in_specs=(query, keys, keys, Slots(rows, rows)),
+    out_specs=query,
+    check_vma=False,
+  )
 
 
 def _splash_fits(query):
@@ -195,6 +234,7 @@ def _splash(query, key, value, slots, interpret=False):
   from jax.experimental.pallas.ops.tpu.splash_attention import (
     splash_attention_mask as masks,
   )
+
   b, s, n, h = query.shape
   k = key.shape[2]
   mask = masks.MultiHeadMask([masks.CausalMask((s, s))] * (n // k))

@@ -37,8 +37,11 @@ class Connector(nn.Module):
     x = x + get('out_bias', (d,), ('embed',), layers.zeros)
     newline = get('newline', (d,), ('embed',), layers.small)
     x = jnp.concatenate(
-        [x, jnp.broadcast_to(newline, (x.shape[0], 1, d))], axis=1)
+      [x, jnp.broadcast_to(newline, (x.shape[0], 1, d))], axis=1
+    )
     parts = [
-        jnp.take_along_axis(x, source[..., k, None], axis=1)
-        * weight[..., k, None].astype(dtype) for k in range(source.shape[-1])]
+      jnp.take_along_axis(x, source[..., k, None], axis=1)
+      * weight[..., k, None].astype(dtype)
+      for k in range(source.shape[-1])
+    ]
     return layers.spread(sum(parts))

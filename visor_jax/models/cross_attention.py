@@ -37,7 +37,8 @@ def stretches(slots: attention.Slots):
   """
   segment, place = slots
   apart = (segment[:, 1:] != segment[:, :-1]) | (
-      place[:, 1:] != place[:, :-1] + 1)
+    place[:, 1:] != place[:, :-1] + 1
+  )
   number = jnp.cumsum(jnp.pad(apart, ((0, 0), (1, 0))), axis=1) + 1
   return jnp.where(segment > 0, number, 0)
 
@@ -54,8 +55,7 @@ def conv(visual, segment, kernel):
     [B, V, D]; the conditional positional embedding of `visual`.
   """
   reach = kernel.shape[0] // 2
-  pad = lambda x: jnp.pad(
-      x, [(0, 0), (reach, reach)] + [(0, 0)] * (x.ndim - 2))
+  pad = lambda x: jnp.pad(x, [(0, 0), (reach, reach)] + [(0, 0)] * (x.ndim - 2))
   near, near_segment = pad(visual), pad(segment)
   out = jnp.zeros_like(visual)
   for tap in range(kernel.shape[0]):

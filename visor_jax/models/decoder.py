@@ -75,25 +75,39 @@ class Llm(nn.Module):
   def setup(self):
     size = self.size
     self.embedding = layers.weight(
-        self, 'embedding', (size.vocabulary, size.width),
-        ('vocabulary', 'embed'), jax.nn.initializers.normal(size.width**-0.5))
+      self,
+      'embedding',
+      (size.vocabulary, size.width),
+      ('vocabulary', 'embed'),
+      jax.nn.initializers.normal(size.width**-0.5),
+    )
     if not size.tied:
       self.head = layers.weight(
-          self, 'head', (size.width, size.vocabulary), ('embed', 'vocabulary'))
+        self, 'head', (size.width, size.vocabulary), ('embed', 'vocabulary')
+      )
     self.layer = layers.Layer(size, parent=None)
     x, at = jnp.zeros((1, 1, size.width)), jnp.zeros((1, 1), jnp.int32)
     slots = attention.Slots(at, at)
-    self.layers = self.param('layers', layers.stacked(
+    self.layers = self.param(
+      'layers',
+      layers.stacked(
         lambda key: self.layer.init(key, x, at, lambda q, k, v: q)['params'],
-        size.depth))
+        size.depth,
+      ),
+    )
     self.cross_layer = cross_attention.CROSS[self.cross_options.module](
-        size, self.cross_options, parent=None)
+      size, self.cross_options, parent=None
+    )
     if self.layout.indices(plans.CROSS):
-      self.cross = self.param('cross', layers.stacked(
+      self.cross = self.param(
+        'cross',
+        layers.stacked(
           lambda key: self.cross_layer.init(
-              key, x, x, slots, slots, at, at, self.attend,
-              method=_read)['params'],
-          len(self.layout.indices(plans.CROSS))))
+            key, x, x, slots, slots, at, at, self.attend, method=_read
+          )['params'],
+          len(self.layout.indices(plans.CROSS)),
+        ),
+      )
     self.norm = layers.RMSNorm(size.norm_eps)
 
   def embed(self, tokens):
@@ -104,17 +118,28 @@ class Llm(nn.Module):
     """[B, T, D] -> float32 [B, T, C]."""
     head = self.embedding.T if self.size.tied else self.head
     dtype = self.compute.dtype
-    return layers.project(self.norm(text).astype(dtype), head.astype(dtype),
-                          dtype=jnp.float32)
+    return layers.project(
+      self.norm(text).astype(dtype), head.astype(dtype), dtype=jnp.float32
+    )
 
   @property
   def attend(self):
     return functools.partial(
-        attention.attend, packed=self.compute.packed, chunk=self.compute.chunk,
-        implementation=self.compute.attention)
+      attention.attend,
+      packed=self.compute.packed,
+      chunk=self.compute.chunk,
+      implementation=self.compute.attention,
+    )
 
-  def run(self, stream: Stream, rows: token_layout.Rows, layout: plans.Layout,
-          bits=None, start: int = 0, stop: int | None = None) -> Stream:
+  def run(
+    self,
+    stream: Stream,
+    rows: token_layout.Rows,
+    layout: plans.Layout,
+    bits=None,
+    start: int = 0,
+    stop: int | None = None,
+  ) -> Stream:
     """Runs layers start..stop.
 
     Args:
@@ -128,9 +153,16 @@ class Llm(nn.Module):
     """
     return self.prefill(stream, rows, layout, bits, start, stop, keep=False)[0]
 
-  def prefill(self, stream: Stream, rows: token_layout.Rows, layout: plans.Layout,
-              bits=None, start: int = 0, stop: int | None = None,
-              keep: bool = True) -> tuple[Stream, tuple]:
+  def prefill(
+    self,
+    stream: Stream,
+    rows: token_layout.Rows,
+    layout: plans.Layout,
+    bits=None,
+    start: int = 0,
+    stop: int | None = None,
+    keep: bool = True,
+  ) -> tuple[Stream, tuple]:
     """`run` that also returns what its layers keep, as `Memory.caches`.
 
     What an optional layer keeps depends on the plan: where something is to be
@@ -161,8 +193,10 @@ class Llm(nn.Module):
     if any(part.start <= i < end for i in crosses):
       xs['cross'] = _cut(self.cross, crosses, part)
     period = range(part.start, part.start + part.period)
-    return xs, [(layout.kinds[i], i in layout.optional, i == self._last(layout))
-                for i in period]
+    return xs, [
+      (layout.kinds[i], i in layout.optional, i == self._last(layout))
+      for i in period
+    ]
 
   def _repeat(self, stream, rows, layout, bits, part, keep):
     """One stretch of equal periods: a scan, or a single period."""
@@ -173,7 +207,8 @@ class Llm(nn.Module):
     def body(flow, xs):
       xs = self._cast(xs)
       stream_, caches = self._period(
-          stream._replace(text=flow[0], visual=flow[1]), rows, kinds, xs)
+        stream._replace(text=flow[0], visual=flow[1]), rows, kinds, xs
+      )
       return (stream_.text, stream_.visual), caches if keep else None
 
     body = layers.remat(body, self.compute, prevent_cse=part.count == 1)
@@ -182,8 +217,12 @@ class Llm(nn.Module):
 
   def _cast(self, xs):
     """The weights among xs in the dtype that is computed in."""
-    return {name: layers.cast(x, self.compute.dtype)
-            if name in ('layers', 'cross') else x for name, x in xs.items()}
+    return {
+      name: layers.cast(x, self.compute.dtype)
+      if name in ('layers', 'cross')
+      else x
+      for name, x in xs.items()
+    }
 
   def _period(self, stream, rows, kinds, xs):
     """The layers of one period, one after the other; and what they keep."""
@@ -194,7 +233,8 @@ class Llm(nn.Module):
       weights, read = of('layers', i), None
       if kind == plans.SELF and optional:
         stream, own = self._optional(
-            weights, stream, rows, xs['bits'][bits], last)
+          weights, stream, rows, xs['bits'][bits], last
+        )
         bits += 1
       elif kind == plans.SELF:
         stream, own = self._self(weights, stream, rows, last)
@@ -220,8 +260,8 @@ class Llm(nn.Module):
     # in the backward pass: the zeros of a branch that is off cost as much as
     # the attention they stand for.
     text, visual = jax.lax.cond(
-        bit, jax.checkpoint(on), jax.checkpoint(off), stream.text,
-        stream.visual)
+      bit, jax.checkpoint(on), jax.checkpoint(off), stream.text, stream.visual
+    )
     return stream._replace(text=text, visual=visual), None
 
   def _self(self, weights, stream, rows, last=False):
@@ -244,9 +284,11 @@ class Llm(nn.Module):
       return self.attend(q, k, v, rows.merged, rows.merged, ordered=True)
 
     if last:
-      return stream._replace(text=self.layer.apply(
-          {'params': weights}, both, rows.position, attend,
-          rows.text.place)), own
+      return stream._replace(
+        text=self.layer.apply(
+          {'params': weights}, both, rows.position, attend, rows.text.place
+        )
+      ), own
     both = self.layer.apply({'params': weights}, both, rows.position, attend)
     both = token_layout.permute(both, rows.place, rows.order)
     return stream._replace(text=both[:, :t], visual=both[:, t:]), own
@@ -265,17 +307,26 @@ class Llm(nn.Module):
       routed = self.attend(q[:, t:], k, v, stream.route, rows.text)
       return jnp.concatenate([seen, routed], axis=1)
 
-    return stream._replace(text=self.layer.apply(
-        {'params': weights}, stream.text, _position(stream, rows),
-        attend)), own
+    return stream._replace(
+      text=self.layer.apply(
+        {'params': weights}, stream.text, _position(stream, rows), attend
+      )
+    ), own
 
   def _cross(self, weights, stream, rows):
     """Adds what text and routing tokens read of the image; and its keys."""
     slots = rows.text if stream.route is None else rows.text + stream.route
     read, keys = self.cross_layer.apply(
-        {'params': weights}, stream.text, stream.visual, slots, rows.visual,
-        _position(stream, rows), rows.visual_position, self.attend,
-        method=_read)
+      {'params': weights},
+      stream.text,
+      stream.visual,
+      slots,
+      rows.visual,
+      _position(stream, rows),
+      rows.visual_position,
+      self.attend,
+      method=_read,
+    )
     return stream._replace(text=layers.spread(stream.text + read)), keys
 
   def rate(self, stream: Stream, rows: token_layout.Rows, layer: int):
@@ -294,26 +345,39 @@ class Llm(nn.Module):
     """
     size = self.size
     weights = layers.cast(
-        jax.tree.map(lambda x: x[layer], self.layers), self.compute.dtype)
+      jax.tree.map(lambda x: x[layer], self.layers), self.compute.dtype
+    )
     own = weights['attention']
     norm = lambda x: layers.RMSNorm(size.norm_eps, parent=None).apply(
-        {'params': weights['attention_norm']}, x)
+      {'params': weights['attention_norm']}, x
+    )
     rope = lambda x, name, position: layers.rope(
-        layers.project(x, own[name]) + own[name + '_bias'], position,
-        size.rope_theta)
+      layers.project(x, own[name]) + own[name + '_bias'],
+      position,
+      size.rope_theta,
+    )
     both = norm(jnp.concatenate([stream.text, stream.visual], axis=1))
-    query = rope(layers.kept(both, rows.end), 'query',
-                 layers.kept(rows.text_position, rows.end))
-    key = rope(both, 'key', jnp.concatenate(
-        [rows.text_position, rows.visual_position], axis=1))
+    query = rope(
+      layers.kept(both, rows.end),
+      'query',
+      layers.kept(rows.text_position, rows.end),
+    )
+    key = rope(
+      both,
+      'key',
+      jnp.concatenate([rows.text_position, rows.visual_position], axis=1),
+    )
     share = attention.shares(query, key, rows.prompt, rows.text + rows.visual)
     segment, place = rows.prompt
     later = (segment[:, None] == segment[:, :, None]) & (
-        place[:, None] > place[:, :, None])
+      place[:, None] > place[:, :, None]
+    )
     asks = (segment[:, :, None] == rows.visual.segment[:, None]) & ~(
-        later.any(axis=2)[:, :, None])
-    return jnp.max(jnp.where(
-        asks, share[:, :, stream.text.shape[1]:], 0), axis=1, initial=0)
+      later.any(axis=2)[:, :, None]
+    )
+    return jnp.max(
+      jnp.where(asks, share[:, :, stream.text.shape[1] :], 0), axis=1, initial=0
+    )
 
   def fresh(self, rows: int, tokens: int):
     """Empty room for the keys and values of new tokens, [L, B, N, K, H]."""
@@ -321,9 +385,18 @@ class Llm(nn.Module):
     shape = (size.depth, rows, tokens, size.key_heads, size.head_width)
     return (jnp.zeros(shape, self.compute.dtype),) * 2
 
-  def decode(self, text, caches, rows: token_layout.Rows, memory: Memory,
-             layout: plans.Layout, fresh, number, start: int = 0,
-             stop: int | None = None):
+  def decode(
+    self,
+    text,
+    caches,
+    rows: token_layout.Rows,
+    memory: Memory,
+    layout: plans.Layout,
+    fresh,
+    number,
+    start: int = 0,
+    stop: int | None = None,
+  ):
     """Runs one new token through layers start..stop.
 
     Args:
@@ -342,28 +415,38 @@ class Llm(nn.Module):
     """
     count = fresh[0].shape[2]
     places = rows.place.shape[1] + jnp.arange(count)
-    new = attention.Slots(*jnp.broadcast_arrays(
-        memory.segment[:, None], places.astype(jnp.int32)[None]))
-    here = attention.Slots(new.segment[:, :1], jnp.full_like(
-        new.place[:, :1], rows.place.shape[1]) + number)
+    new = attention.Slots(
+      *jnp.broadcast_arrays(
+        memory.segment[:, None], places.astype(jnp.int32)[None]
+      )
+    )
+    here = attention.Slots(
+      new.segment[:, :1],
+      jnp.full_like(new.place[:, :1], rows.place.shape[1]) + number,
+    )
     position = memory.position[:, None] + number
     flow = text, fresh
     parts = self._parts(layout, start, stop)
     for part, kept in zip(parts, caches, strict=True):
       xs, kinds = self._weights(layout, part)
-      xs |= {'caches': kept, 'index': _cut(
-          jnp.arange(self.size.depth), range(self.size.depth), part)}
+      xs |= {
+        'caches': kept,
+        'index': _cut(
+          jnp.arange(self.size.depth), range(self.size.depth), part
+        ),
+      }
 
       def body(flow, xs, kinds=kinds):
         return self._decode_period(
-            *flow, rows, kinds, self._cast(xs), new, here, position,
-            number), None
+          *flow, rows, kinds, self._cast(xs), new, here, position, number
+        ), None
 
       flow, _ = _scan(body, flow, xs, part.count)
     return flow
 
-  def _decode_period(self, text, fresh, rows, kinds, xs, new, here, position,
-                     number):
+  def _decode_period(
+    self, text, fresh, rows, kinds, xs, new, here, position, number
+  ):
     """The layers of one period on one new token."""
     of = lambda name, i: jax.tree.map(lambda x: x[i], xs[name])
     crosses = 0
@@ -371,22 +454,32 @@ class Llm(nn.Module):
       cache, index = xs['caches'][i], xs['index'][i]
       if kind == plans.CROSS:
         text += self.cross_layer.apply(
-            {'params': of('cross', crosses)}, text, cache.read, here,
-            rows.visual, position, self.attend)
+          {'params': of('cross', crosses)},
+          text,
+          cache.read,
+          here,
+          rows.visual,
+          position,
+          self.attend,
+        )
         crosses += 1
       slots = rows.merged if kind == plans.SELF else rows.text
 
       def attend(q, k, v, cache=cache, index=index, slots=slots):
         nonlocal fresh
         fresh = tuple(
-            jax.lax.dynamic_update_slice(all_, one[None], (index, 0, number, 0,
-                                                          0))
-            for all_, one in zip(fresh, (k, v)))
-        return attention.attend_parts(q, here, (
-            (*cache.own, slots), (*(x[index] for x in fresh), new)))
+          jax.lax.dynamic_update_slice(
+            all_, one[None], (index, 0, number, 0, 0)
+          )
+          for all_, one in zip(fresh, (k, v))
+        )
+        return attention.attend_parts(
+          q, here, ((*cache.own, slots), (*(x[index] for x in fresh), new))
+        )
 
       text = self.layer.apply(
-          {'params': of('layers', i)}, text, position, attend)
+        {'params': of('layers', i)}, text, position, attend
+      )
     return text, fresh
 
 
@@ -399,8 +492,12 @@ def _cut(tree, indices, part: plans.Repeat):
   end = part.start + part.period * part.count
   first = sum(i < part.start for i in indices)
   length = sum(part.start <= i < end for i in indices)
-  return jax.tree.map(lambda x: x[first:first + length].reshape(
-      part.count, length // part.count, *x.shape[1:]), tree)
+  return jax.tree.map(
+    lambda x: x[first : first + length].reshape(
+      part.count, length // part.count, *x.shape[1:]
+    ),
+    tree,
+  )
 
 
 def _scan(body, flow, xs, count):
@@ -417,8 +514,9 @@ def _position(stream, rows):
   return jnp.concatenate([rows.text_position, stream.route_position], axis=1)
 
 
-def _read(module, text, visual, slots, visual_slots, position, visual_position,
-          attend):
+def _read(
+  module, text, visual, slots, visual_slots, position, visual_position, attend
+):
   """A cross attention's two methods in one."""
   keys = module.keys(visual, visual_slots, visual_position)
   return module(text, keys, slots, visual_slots, position, attend), keys

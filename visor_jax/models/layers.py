@@ -25,9 +25,12 @@ def fan_in(inputs: int = 1):
   Args:
     inputs: how many first axes are contracted.
   """
+
   def init(key, shape, dtype=jnp.float32):
     return jax.random.normal(key, shape, dtype) * (
-        math.prod(shape[:inputs]) ** -0.5)
+      math.prod(shape[:inputs]) ** -0.5
+    )
+
   return init
 
 
@@ -44,10 +47,13 @@ def project(x, kernel, inputs: int = 1, dtype=None):
   the result, where it is not the inputs'.
   """
   outputs = kernel.shape[inputs:]
-  lead = x.shape[:x.ndim - inputs]
+  lead = x.shape[: x.ndim - inputs]
   columns = math.prod(kernel.shape[:inputs])
-  out = jnp.matmul(x.reshape(-1, columns), kernel.reshape(columns, -1),
-                   preferred_element_type=dtype)
+  out = jnp.matmul(
+    x.reshape(-1, columns),
+    kernel.reshape(columns, -1),
+    preferred_element_type=dtype,
+  )
   return out.reshape(*lead, *outputs)
 
 
@@ -70,8 +76,11 @@ def remat(body, compute, prevent_cse: bool):
   """
   if not compute.remat:
     return body
-  policy = (jax.checkpoint_policies.dots_with_no_batch_dims_saveable
-            if compute.saves == 'dots' else None)
+  policy = (
+    jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+    if compute.saves == 'dots'
+    else None
+  )
   return jax.checkpoint(body, prevent_cse=prevent_cse, policy=policy)
 
 
@@ -101,8 +110,9 @@ def rope(x, position, theta):
   angle = position[..., None, None].astype(jnp.float32) * frequency
   sin, cos = jnp.sin(angle), jnp.cos(angle)
   a, b = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-  return jnp.concatenate([a * cos - b * sin, b * cos + a * sin],
-                         axis=-1).astype(x.dtype)
+  return jnp.concatenate(
+    [a * cos - b * sin, b * cos + a * sin], axis=-1
+  ).astype(x.dtype)
 
 
 def kept(x, index):
@@ -110,7 +120,8 @@ def kept(x, index):
   if index is None:
     return x
   return jnp.take_along_axis(
-      x, index.reshape(*index.shape, *(1,) * (x.ndim - 2)), axis=1)
+    x, index.reshape(*index.shape, *(1,) * (x.ndim - 2)), axis=1
+  )
 
 
 class Attention(nn.Module):
@@ -129,8 +140,11 @@ class Attention(nn.Module):
       bias = weight(self, name + '_bias', (heads, h), (axis, 'head'), zeros)
       return project(x, kernel) + bias
 
-    query = rope(linear(kept(x, keep), 'query', n, 'heads'),
-                 kept(position, keep), size.rope_theta)
+    query = rope(
+      linear(kept(x, keep), 'query', n, 'heads'),
+      kept(position, keep),
+      size.rope_theta,
+    )
     key = rope(linear(x, 'key', k, 'key_heads'), position, size.rope_theta)
     value = linear(x, 'value', k, 'key_heads')
     out = weight(self, 'out', (n, h, d), ('heads', 'head', 'embed'), fan_in(2))
@@ -165,8 +179,12 @@ class Layer(nn.Module):
     """
     norm = lambda name: RMSNorm(self.size.norm_eps, name=name)
     x = spread(x)
-    x = spread(kept(x, keep) + Attention(self.size, name='attention')(
-        norm('attention_norm')(x), position, attend, keep))
+    x = spread(
+      kept(x, keep)
+      + Attention(self.size, name='attention')(
+        norm('attention_norm')(x), position, attend, keep
+      )
+    )
     return spread(x + Mlp(self.size, name='mlp')(norm('mlp_norm')(x)))
 
 
@@ -180,9 +198,11 @@ def stacked(init_one, count: int):
     init_one: key -> parameters of one layer.
     count: how many.
   """
+
   def init(key):
     tree = jax.vmap(init_one)(jax.random.split(key, count))
     return nn.meta.add_axis(tree, 0, {nn.meta.PARTITION_NAME: 'layers'})
+
   return init
 
 

@@ -48,8 +48,9 @@ class Router(nn.Module):
     return nn.gelu(x @ self.up + self.up_bias) @ self.down + self.bias
 
 
-def choose(scores, viable: int, confidence: float | budget.Mix | None,
-           luck=None):
+def choose(
+  scores, viable: int, confidence: float | budget.Mix | None, luck=None
+):
   """From scores to plans.
 
   Args:
@@ -64,8 +65,9 @@ def choose(scores, viable: int, confidence: float | budget.Mix | None,
     int [...], the number of the plan.
   """
   if isinstance(confidence, budget.Mix):
-    low, high = (choose(scores, viable, c)
-                 for c in (confidence.low, confidence.high))
+    low, high = (
+      choose(scores, viable, c) for c in (confidence.low, confidence.high)
+    )
     return jnp.where(luck < confidence.share, high, low)
   probability = jax.nn.softmax(scores[..., :viable], axis=-1)
   if confidence is None:
@@ -103,12 +105,13 @@ def luck(batch, patches: int):
 def _digest(x, salt: int):
   """uint32 [B] of integers [B, n]; zeros at the end change nothing."""
   weight = _mixed(jnp.arange(x.shape[1], dtype=jnp.uint32) * 2 + salt) | 1
-  return _mixed(jnp.sum(x.astype(jnp.uint32) * weight, axis=1,
-                        dtype=jnp.uint32))
+  return _mixed(
+    jnp.sum(x.astype(jnp.uint32) * weight, axis=1, dtype=jnp.uint32)
+  )
 
 
 def _mixed(x):
   """Every bit of a uint32 on every other: MurmurHash3's last steps."""
-  for shift, factor in ((16, 0x85ebca6b), (13, 0xc2b2ae35)):
+  for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
     x = (x ^ (x >> shift)) * jnp.uint32(factor)
   return x ^ (x >> 16)

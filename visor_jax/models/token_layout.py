@@ -42,8 +42,18 @@ def rows(batch: batch_lib.Batch) -> Rows:
   of = lambda place: jnp.take_along_axis(position, place, axis=1)
   prompt = attention.Slots(batch.prompt_segment, batch.prompt_place)
   end = jnp.argmax(prompt.place[:, :, None] == text.place[:, None], axis=2)
-  return Rows(text, visual, attention.Slots(segment, index), of(text.place),
-              of(visual.place), position, order, both.place, prompt, end)
+  return Rows(
+    text,
+    visual,
+    attention.Slots(segment, index),
+    of(text.place),
+    of(visual.place),
+    position,
+    order,
+    both.place,
+    prompt,
+    end,
+  )
 
 
 def fewer(rows: Rows, kept: gather.Kept) -> Rows:
@@ -55,21 +65,34 @@ def fewer(rows: Rows, kept: gather.Kept) -> Rows:
   take = lambda x, index: jnp.take_along_axis(x, index, axis=1)
   t, count = rows.text.place.shape[1], rows.place.shape[1]
   segment, place, position = (
-      take(x, kept.index) for x in (*rows.visual, rows.visual_position))
+    take(x, kept.index) for x in (*rows.visual, rows.visual_position)
+  )
   number = jnp.arange(place.shape[1])
-  visual = attention.Slots(jnp.where(kept.valid, segment, 0), jnp.where(
-      kept.valid, place, count + number))  # the rest is padding, and last
+  visual = attention.Slots(
+    jnp.where(kept.valid, segment, 0),
+    jnp.where(kept.valid, place, count + number),
+  )  # the rest is padding, and last
   both = rows.text + visual
   order = jnp.argsort(both.place, axis=1)
   place = jnp.argsort(order, axis=1)
   text = attention.Slots(rows.text.segment, place[:, :t])
   positions = jnp.concatenate([rows.text_position, position], axis=1)
-  merged = attention.Slots(take(both.segment, order), jnp.broadcast_to(
-      jnp.arange(order.shape[1]), order.shape))
+  merged = attention.Slots(
+    take(both.segment, order),
+    jnp.broadcast_to(jnp.arange(order.shape[1]), order.shape),
+  )
   return Rows(
-      text, attention.Slots(visual.segment, place[:, t:]), merged,
-      rows.text_position, position, take(positions, order), order, place,
-      rows.prompt._replace(place=take(text.place, rows.end)), rows.end)
+    text,
+    attention.Slots(visual.segment, place[:, t:]),
+    merged,
+    rows.text_position,
+    position,
+    take(positions, order),
+    order,
+    place,
+    rows.prompt._replace(place=take(text.place, rows.end)),
+    rows.end,
+  )
 
 
 @jax.custom_vjp
@@ -80,5 +103,6 @@ def permute(x, index, inverse):
 
 
 permute.defvjp(
-    lambda x, index, inverse: (permute(x, index, inverse), (index, inverse)),
-    lambda saved, g: (permute(g, saved[1], saved[0]), None, None))
+  lambda x, index, inverse: (permute(x, index, inverse), (index, inverse)),
+  lambda saved, g: (permute(g, saved[1], saved[0]), None, None),
+)

@@ -43,21 +43,27 @@ class Block(nn.Module):
 
     def linear(y, name, shape, axes, inputs=1):
       kernel = layers.weight(self, name, shape, axes, layers.fan_in(inputs))
-      bias = layers.weight(self, name + '_bias', shape[inputs:], axes[inputs:],
-                           layers.zeros)
+      bias = layers.weight(
+        self, name + '_bias', shape[inputs:], axes[inputs:], layers.zeros
+      )
       return layers.project(y, kernel, inputs) + bias
 
     x = layers.spread(x)
     y = norm('attention_norm')(x)
     query, key, value = (
-        linear(y, name, (d, n, h), ('embed', 'heads', 'head'))
-        for name in ('query', 'key', 'value'))
+      linear(y, name, (d, n, h), ('embed', 'heads', 'head'))
+      for name in ('query', 'key', 'value')
+    )
     gpu = jax.default_backend() == 'gpu' and x.dtype == jnp.bfloat16
     context = jax.nn.dot_product_attention(
-        query, key, value,
-        implementation='cudnn' if gpu and self.attention == 'auto' else 'xla')
+      query,
+      key,
+      value,
+      implementation='cudnn' if gpu and self.attention == 'auto' else 'xla',
+    )
     x = layers.spread(
-        x + linear(context, 'out', (n, h, d), ('heads', 'head', 'embed'), 2))
+      x + linear(context, 'out', (n, h, d), ('heads', 'head', 'embed'), 2)
+    )
     y = linear(norm('mlp_norm')(x), 'up', (d, size.mlp), ('embed', 'mlp'))
     y = nn.gelu(y, approximate=True)
     x = x + linear(y, 'down', (size.mlp, d), ('mlp', 'embed'))
@@ -76,11 +82,13 @@ def received(query, key):
   Returns:
     float32 [B, I, P], averaged over queries and heads.
   """
+
   def one(tile):
     query, key = tile
-    scores = jnp.einsum('BPNH,BQNH->BNPQ', query, key,
-                        preferred_element_type=jnp.float32)
-    weights = jax.nn.softmax(scores * query.shape[-1]**-0.5, axis=-1)
+    scores = jnp.einsum(
+      'BPNH,BQNH->BNPQ', query, key, preferred_element_type=jnp.float32
+    )
+    weights = jax.nn.softmax(scores * query.shape[-1] ** -0.5, axis=-1)
     return weights.mean(axis=(1, 2))
 
   tiles = jax.tree.map(lambda x: x.swapaxes(0, 1), (query, key))
@@ -104,42 +112,56 @@ class Vision(nn.Module):
     b, i = tiles.shape[:2]
     (rows, columns), p = size.grid, size.patch
     # A tile that patches do not divide loses its last pixels, as in SigLIP.
-    x = tiles[:, :, :rows * p, :columns * p].astype(jnp.float32) / 255
+    x = tiles[:, :, : rows * p, : columns * p].astype(jnp.float32) / 255
     x = ((x - size.mean) / size.std).astype(dtype)
     x = x.reshape(b * i, rows, p, columns, p, 3).transpose(0, 1, 3, 2, 4, 5)
     x = x.reshape(b * i, rows * columns, p * p * 3)
     kernel = layers.weight(
-        self, 'patch', (p * p * 3, size.width), ('patch', 'embed'))
+      self, 'patch', (p * p * 3, size.width), ('patch', 'embed')
+    )
     bias = layers.weight(
-        self, 'patch_bias', (size.width,), ('embed',), layers.zeros)
+      self, 'patch_bias', (size.width,), ('embed',), layers.zeros
+    )
     # As large as the features: places are told apart from the first step on.
     position = layers.weight(
-        self, 'position', (size.patches, size.width), ('patch', 'embed'),
-        nn.initializers.normal(1.0))
+      self,
+      'position',
+      (size.patches, size.width),
+      ('patch', 'embed'),
+      nn.initializers.normal(1.0),
+    )
     x = layers.project(x, kernel.astype(dtype))
     x = x + (bias + position).astype(dtype)
     query = key = x[:, :, None]
     if size.depth:
       block = Block(size, self.compute.attention, parent=None)
       one = jnp.zeros((1, 1, size.width))
-      stack = self.param('layers', layers.stacked(
-          lambda key: block.init(key, one)['params'], size.depth))
+      stack = self.param(
+        'layers',
+        layers.stacked(lambda key: block.init(key, one)['params'], size.depth),
+      )
 
       def run(x, weights):
         return block.apply({'params': layers.cast(weights, dtype)}, x)
 
-      body = layers.remat(lambda x, weights: (run(x, weights)[0], None),
-                          self.compute, prevent_cse=False)
+      body = layers.remat(
+        lambda x, weights: (run(x, weights)[0], None),
+        self.compute,
+        prevent_cse=False,
+      )
       if rate:
-        stack, last = (jax.tree.map(lambda x: x[part], stack)
-                       for part in (slice(-1), -1))
+        stack, last = (
+          jax.tree.map(lambda x: x[part], stack) for part in (slice(-1), -1)
+        )
       x, _ = jax.lax.scan(body, x, stack)
       if rate:
         x, query, key = run(x, last)
     flat = lambda y: y.reshape(b, i * size.patches, -1)
     if not rate:
       return flat(x)
-    query, key = jax.lax.stop_gradient(tuple(
-        y.reshape(b, i, *y.shape[1:]) for y in (query, key)))
+    query, key = jax.lax.stop_gradient(
+      tuple(y.reshape(b, i, *y.shape[1:]) for y in (query, key))
+    )
     return flat(x), gather.Rated(
-        received(query, key).reshape(b, -1), flat(key.mean(axis=3)))
+      received(query, key).reshape(b, -1), flat(key.mean(axis=3))
+    )

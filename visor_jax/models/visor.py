@@ -22,7 +22,8 @@ from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
 
 jax.tree_util.register_dataclass(
-    batch_lib.Batch, data_fields=batch_lib.NAMES, meta_fields=())
+  batch_lib.Batch, data_fields=batch_lib.NAMES, meta_fields=()
+)
 
 
 class Visor(nn.Module):
@@ -47,8 +48,9 @@ class Visor(nn.Module):
   def setup(self):
     self.vision = vision.Vision(self.size.vision, self.compute)
     self.connector = connector.Connector(self.size, self.compute)
-    self.llm = decoder.Llm(self.size.language, self.layout, self.cross_options,
-                       self.compute)
+    self.llm = decoder.Llm(
+      self.size.language, self.layout, self.cross_options, self.compute
+    )
     self.router = router.Router(self.size.language, self.router_options)
 
   @property
@@ -62,8 +64,11 @@ class Visor(nn.Module):
 
   def hidden(self, batch: batch_lib.Batch, plan) -> jax.Array:
     """What the last layer says of every text slot, [B, T, D]."""
-    stretches = self._stretches(plan) if plan is None else (
-        (0, self.size.language.depth),)
+    stretches = (
+      self._stretches(plan)
+      if plan is None
+      else ((0, self.size.language.depth),)
+    )
     return self._run(*self.start(batch), plan, stretches, keep=False)[0].text
 
   def logits(self, hidden: jax.Array) -> jax.Array:
@@ -76,7 +81,9 @@ class Visor(nn.Module):
     visual = self.connector(patches, batch.source, batch.weight)
     return decoder.Stream(self.llm.embed(batch.tokens), visual)
 
-  def start(self, batch: batch_lib.Batch) -> tuple[decoder.Stream, token_layout.Rows]:
+  def start(
+    self, batch: batch_lib.Batch
+  ) -> tuple[decoder.Stream, token_layout.Rows]:
     """What the decoder gets: `embed` and its geometry, or fewer tokens."""
     rows, reduction = token_layout.rows(batch), self.reduction
     if not (reduction and reduction.early):
@@ -86,11 +93,19 @@ class Visor(nn.Module):
     if reduction.rated:
       patches, rated = patches
     visual, kept = gather.early(
-        reduction, self.connector(patches, batch.source, batch.weight), rated,
-        rows.visual, batch.source, batch.weight, batch.tiles.shape[1],
-        self.size.vision.grid)
-    return (decoder.Stream(self.llm.embed(batch.tokens), visual),
-            token_layout.fewer(rows, kept))
+      reduction,
+      self.connector(patches, batch.source, batch.weight),
+      rated,
+      rows.visual,
+      batch.source,
+      batch.weight,
+      batch.tiles.shape[1],
+      self.size.vision.grid,
+    )
+    return (
+      decoder.Stream(self.llm.embed(batch.tokens), visual),
+      token_layout.fewer(rows, kept),
+    )
 
   def prefill(self, batch: batch_lib.Batch, plan):
     """Reads every row's first prompt, for `decode` to go on from.
@@ -124,10 +139,19 @@ class Visor(nn.Module):
     """
     text = self.llm.embed(token[:, None])
     for (start, stop), caches, rows in zip(
-        self._stretches(plan), memory.caches, memory.rows, strict=True):
+      self._stretches(plan), memory.caches, memory.rows, strict=True
+    ):
       text, fresh = self.llm.decode(
-          text, caches, rows, memory, self._resolve(plan)[0], fresh, number,
-          start, stop)
+        text,
+        caches,
+        rows,
+        memory,
+        self._resolve(plan)[0],
+        fresh,
+        number,
+        start,
+        stop,
+      )
     return self.llm.logits(text)[:, 0], fresh
 
   def fresh(self, rows: int, tokens: int):
@@ -136,11 +160,14 @@ class Visor(nn.Module):
 
   def _cuts(self, plan):
     """Where visual tokens are dropped inside the decoder."""
-    cuts = self.reduction.cuts(self.size.language.depth) if (
-        self.reduction) else ()
+    cuts = (
+      self.reduction.cuts(self.size.language.depth) if (self.reduction) else ()
+    )
     if cuts and plan is not None:
-      raise ValueError(f'token reduction "{self.reduction}" splits the dense '
-                       'decoder and goes with plan base alone')
+      raise ValueError(
+        f'token reduction "{self.reduction}" splits the dense '
+        'decoder and goes with plan base alone'
+      )
     return cuts
 
   def _stretches(self, plan):
@@ -152,8 +179,9 @@ class Visor(nn.Module):
     if plan is not None:
       self._cuts(plan)
       return (0, split), (split, depth)
-    ends = sorted({0, depth}.union(
-        *((cut.rate, cut.drop) for cut in self._cuts(plan))))
+    ends = sorted(
+      {0, depth}.union(*((cut.rate, cut.drop) for cut in self._cuts(plan)))
+    )
     return tuple(zip(ends, ends[1:]))
 
   def _run(self, stream, rows, plan, stretches, keep):
@@ -169,7 +197,8 @@ class Visor(nn.Module):
           stream = stream._replace(visual=gather.gather(stream.visual, kept))
           rows = token_layout.fewer(rows, kept)
       stream, own = self.llm.prefill(
-          stream, rows, layout, bits, start, stop, keep)
+        stream, rows, layout, bits, start, stop, keep
+      )
       caches, seen = caches + (own,), seen + (rows,)
     return stream, caches, seen
 
@@ -181,13 +210,17 @@ class Visor(nn.Module):
       raise ValueError('the base model has no router to go on from')
     seen = (rows,) * len(caches)
     stream, own, fewer = self._run(
-        stream, rows, plan, self._stretches(plan)[len(caches):], keep=True)
+      stream, rows, plan, self._stretches(plan)[len(caches) :], keep=True
+    )
     last = rows.end[:, 0]
     every = jnp.arange(last.shape[0])
     logits = self.llm.logits(stream.text[every, last][:, None])[:, 0]
     return logits, decoder.Memory(
-        caches + own, seen + fewer, batch.prompt_segment[:, 0],
-        rows.text_position[every, last] + 1)
+      caches + own,
+      seen + fewer,
+      batch.prompt_segment[:, 0],
+      rows.text_position[every, last] + 1,
+    )
 
   def route(self, batch: batch_lib.Batch):
     """Runs the layers before the first optional SELF layer, and the router.
@@ -204,13 +237,15 @@ class Visor(nn.Module):
     if learned:
       stream = self._with_routing(stream, rows)
     stream, caches = self.llm.prefill(
-        stream, rows, self.layout, None, 0, self.before_self)
+      stream, rows, self.layout, None, 0, self.before_self
+    )
     if learned:
       read = stream.text[:, t:]
     elif self.router_options.token == 'last':
       here = rows.prompt.place[:, :, None] == rows.text.place[:, None]
-      read = jnp.einsum('BRT,BTD->BRD', here.astype(stream.text.dtype),
-                        stream.text)
+      read = jnp.einsum(
+        'BRT,BTD->BRD', here.astype(stream.text.dtype), stream.text
+      )
     else:
       own = rows.prompt.segment[:, :, None] == rows.visual.segment[:, None]
       own &= rows.visual.place[:, None] <= rows.prompt.place[:, :, None]
@@ -239,8 +274,9 @@ class Visor(nn.Module):
       return self.layout.fix(plan), None
     if plan.shape != (len(self.layout.optional),):
       raise ValueError(
-          f'a plan of {plan.shape[0]} optional SELF layers for a model that '
-          f'has {len(self.layout.optional)}')
+        f'a plan of {plan.shape[0]} optional SELF layers for a model that '
+        f'has {len(self.layout.optional)}'
+      )
     return self.layout, plan
 
   def _with_routing(self, stream, rows):
@@ -249,8 +285,10 @@ class Visor(nn.Module):
     token = self.router.token.astype(stream.text.dtype)
     token = jnp.broadcast_to(token, (*rows.end.shape, token.shape[0]))
     return stream._replace(
-        text=jnp.concatenate([stream.text, token], axis=1), route=rows.prompt,
-        route_position=position)
+      text=jnp.concatenate([stream.text, token], axis=1),
+      route=rows.prompt,
+      route_position=position,
+    )
 
 
 def copy_cross(params, layout: plans.Layout):
@@ -272,8 +310,9 @@ def copy_cross(params, layout: plans.Layout):
   for name, value in own.items():
     if name in cross_params and cross_params[name].shape[1:] != value.shape[1:]:
       raise ValueError(
-          f'model.cross.init "copy": llm/cross/{name} is '
-          f'{cross_params[name].shape[1:]}, the layer has {value.shape[1:]}; '
-          'set model.cross.key_heads to "base"')
+        f'model.cross.init "copy": llm/cross/{name} is '
+        f'{cross_params[name].shape[1:]}, the layer has {value.shape[1:]}; '
+        'set model.cross.key_heads to "base"'
+      )
     cross_params[name] = value[at]
   return params | {'llm': params['llm'] | {'cross': cross_params}}

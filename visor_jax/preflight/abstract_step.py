@@ -38,8 +38,9 @@ class TooBig(Exception):
     numbers = re.findall(r'\b([\d.]+)([KMGT])\b', text)
     self.temporaries = 'temporaries' in text
     self.needed, self.room = (
-        float(n) * 2**{'K': 10, 'M': 20, 'G': 30, 'T': 40}[unit]
-        for n, unit in numbers[:2])
+      float(n) * 2 ** {'K': 10, 'M': 20, 'G': 30, 'T': 40}[unit]
+      for n, unit in numbers[:2]
+    )
     super().__init__(text.splitlines()[0])
 
 
@@ -65,8 +66,12 @@ class Paper:
   def held(self) -> dict[str, int]:
     """Bytes that a device holds before the step begins, by kind."""
     state, rows, plan = self.args
-    return dict(trained=_held(state.trained), frozen=_held(state.frozen),
-                optimizer=_held(state.opt), batch=_held((rows, plan)))
+    return dict(
+      trained=_held(state.trained),
+      frozen=_held(state.frozen),
+      optimizer=_held(state.opt),
+      batch=_held((rows, plan)),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,8 +108,9 @@ def step(config, name: str, machine: machine_lib.Machine) -> Paper:
   try:
     mesh = mesh_lib.make(**config.mesh, devices=machine.devices)
   except NotImplementedError as e:  # of jax, about the chips' own grid
-    raise ValueError(f'mesh.data, mesh.fsdp and mesh.tensor do not lie on '
-                     f'{machine.name}: {e}') from e
+    raise ValueError(
+      f'mesh.data, mesh.fsdp and mesh.tensor do not lie on {machine.name}: {e}'
+    ) from e
   mesh_lib.check_batch(name, options.batch, mesh, options.accumulate)
   if machine.tpu and config.model.attention == 'auto':
     # `auto` asks for the backend, which here is the CPU that compiles.
@@ -117,24 +123,31 @@ def step(config, name: str, machine: machine_lib.Machine) -> Paper:
   where = loop._state_shardings(shapes, shardings, stage, tx, mesh)
   trained, frozen = param_paths.split(shapes, stage.trains)
   state = store.abstract(
-      step_lib.State(trained, frozen, jax.eval_shape(tx.init, trained)), where)
+    step_lib.State(trained, frozen, jax.eval_shape(tx.init, trained)), where
+  )
   rows = lambda shape, dtype: jax.ShapeDtypeStruct(
-      (options.batch, *shape), dtype, sharding=mesh_lib.rows(mesh))
+    (options.batch, *shape), dtype, sharding=mesh_lib.rows(mesh)
+  )
   batch = packing.stack([row(config, stage)]).map(
-      lambda x: rows(x.shape[1:], x.dtype))
+    lambda x: rows(x.shape[1:], x.dtype)
+  )
   plan = None
   if stage.loss == 'policy':
     batch = batch, rows((1,), jnp.int32)
   elif options.plan != 'base':
-    plan = jax.ShapeDtypeStruct((len(model.layout.optional),), jnp.bool_,
-                                 sharding=mesh_lib.whole(mesh))
+    plan = jax.ShapeDtypeStruct(
+      (len(model.layout.optional),), jnp.bool_, sharding=mesh_lib.whole(mesh)
+    )
   viable = (model.layout.max,) * config.search.max_plans
   run = jax.jit(
-      step_lib.trainer(
-          loop._loss(config, model, stage, viable,
-                      dearest(config, stage, batch)),
-          tx, options.accumulate),
-      donate_argnums=0, out_shardings=(where, mesh_lib.whole(mesh)))
+    step_lib.trainer(
+      loop._loss(config, model, stage, viable, dearest(config, stage, batch)),
+      tx,
+      options.accumulate,
+    ),
+    donate_argnums=0,
+    out_shardings=(where, mesh_lib.whole(mesh)),
+  )
   return Paper(run, (state, batch, plan), mesh)
 
 
@@ -145,8 +158,10 @@ def dearest(config, stage, batch) -> tuple:
   count, tiles = batch.source.shape[1], batch.tiles.shape[1]
 
   def visual(reduced):
-    return sum(one.slots(count, tiles, grid) if one and one.early
-               else count for one in reduced)
+    return sum(
+      one.slots(count, tiles, grid) if one and one.early else count
+      for one in reduced
+    )
 
   return max(at(0), at(max(steps - 1, 0)), key=visual)
 
@@ -155,13 +170,20 @@ def row(config, stage) -> dict:
   """An empty row of the stage, as its source makes them."""
   if config.data.suite == 'digits':
     suite = digits.Suite(config.seed, **config.data.digits)
-    return (suite.prompt('label', 0) if stage.loss == 'policy'
-            else suite.training(stage.name)(0))[0]
-  slots = (dict(config.data.prompt, prompts=1) if stage.loss == 'policy'
-           else config.data.row)
+    return (
+      suite.prompt('label', 0)
+      if stage.loss == 'policy'
+      else suite.training(stage.name)(0)
+    )[0]
+  slots = (
+    dict(config.data.prompt, prompts=1)
+    if stage.loss == 'policy'
+    else config.data.row
+  )
   vision = config_lib.size(config).vision
-  return packing.row([], packing.Shape(
-      **slots, tile=vision.tile, patches=vision.patches, taps=4))
+  return packing.row(
+    [], packing.Shape(**slots, tile=vision.tile, patches=vision.patches, taps=4)
+  )
 
 
 def compile_(paper: Paper, machine: machine_lib.Machine) -> Compiled:
@@ -173,34 +195,49 @@ def compile_(paper: Paper, machine: machine_lib.Machine) -> Compiled:
   """
   # TPUs: half the time to compile, the same memory but for a few per cent.
   # CPUs: no need for fast machine code.
-  options = ({'exec_time_optimization_effort': -1.0} if machine.tpu else
-             {'xla_backend_optimization_level': 0,
-              'xla_llvm_disable_expensive_passes': True})
+  options = (
+    {'exec_time_optimization_effort': -1.0}
+    if machine.tpu
+    else {
+      'xla_backend_optimization_level': 0,
+      'xla_llvm_disable_expensive_passes': True,
+    }
+  )
   began, cpu = time.monotonic(), time.process_time()
   with mesh_lib.use(paper.mesh):
     try:
       lowered = paper.run.lower(*paper.args)
     except NotImplementedError as e:
-      raise ValueError(f'it cannot be lowered for {machine.name}: '
-                       f'{str(e).splitlines()[0]}') from e
+      raise ValueError(
+        f'it cannot be lowered for {machine.name}: {str(e).splitlines()[0]}'
+      ) from e
     middle = time.monotonic()
     try:
       compiled = lowered.compile(options)
     except jax.errors.JaxRuntimeError as e:
       if re.search(r'RESOURCE_EXHAUSTED.*\bhbm\b', str(e), re.IGNORECASE):
         raise TooBig(str(e)) from e
-      raise ValueError(f'it cannot be compiled for {machine.name}: '
-                       f'{str(e).splitlines()[0]}') from e
-  seconds = dict(lower=middle - began, compile=time.monotonic() - middle,
-                 cpu=time.process_time() - cpu)
+      raise ValueError(
+        f'it cannot be compiled for {machine.name}: {str(e).splitlines()[0]}'
+      ) from e
+  seconds = dict(
+    lower=middle - began,
+    compile=time.monotonic() - middle,
+    cpu=time.process_time() - cpu,
+  )
   memory, text = compiled.memory_analysis(), compiled.as_text()
   shape = dict(paper.mesh.shape)
   return Compiled(
-      memory.peak_memory_in_bytes, memory.generated_code_size_in_bytes,
-      hlo.count(text, shape), hlo.count(text, shape, dearer=False), seconds)
+    memory.peak_memory_in_bytes,
+    memory.generated_code_size_in_bytes,
+    hlo.count(text, shape),
+    hlo.count(text, shape, dearer=False),
+    seconds,
+  )
 
 
 def _held(tree):
   return sum(
-      math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
-      for x in jax.tree.leaves(tree))
+    math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
+    for x in jax.tree.leaves(tree)
+  )

@@ -26,7 +26,8 @@ def axes(attributes: str, mesh: dict[str, int]) -> tuple[str, int]:
   moves = (at != at[:, :, :1]).any(axis=(1, 2))
   pairs = 'source_target_pairs' in attributes
   return '+'.join(a for a, m in zip(mesh, moves) if m), (
-      2 if pairs and moves.any() else groups.shape[1])
+    2 if pairs and moves.any() else groups.shape[1]
+  )
 
 
 def _groups(attributes, devices):
@@ -34,18 +35,25 @@ def _groups(attributes, devices):
   pairs = re.search(r'source_target_pairs=\{(\{[\d,{}]*\})\}', attributes)
   listed = pairs or re.search(r'replica_groups=\{(\{[\d,{}]*\})\}', attributes)
   if listed:
-    return np.array([[int(n) for n in group.split(',')]
-                     for group in re.findall(r'\{([\d,]+)\}', listed[1])])
+    return np.array(
+      [
+        [int(n) for n in group.split(',')]
+        for group in re.findall(r'\{([\d,]+)\}', listed[1])
+      ]
+    )
   ints = lambda text: [int(n) for n in re.findall(r'\d+', text)]
   iota = re.search(
-      r'replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?',
-      attributes)
+    r'replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?', attributes
+  )
   if iota:
     return _iota(ints(iota[2]), iota[3] and ints(iota[3])).reshape(
-        ints(iota[1]))
+      ints(iota[1])
+    )
   named = re.search(
-      r"replica_groups=mesh\[([^\]]*)\](?:, device_ids=\(([^{]*)\))? "
-      r'\{([^}]*)\}', attributes)
+    r'replica_groups=mesh\[([^\]]*)\](?:, device_ids=\(([^{]*)\))? '
+    r'\{([^}]*)\}',
+    attributes,
+  )
   if named:
     return _named(*named.groups())
   return np.arange(devices)[None]
@@ -58,18 +66,23 @@ def _iota(lengths, order=None):
 
 def _named(names, ids, within):
   """Groups along some axes, or parts of them, of XLA's own mesh."""
-  sizes = {name.strip("'"): int(n) for name, n in re.findall(
-      r"('?\w+'?)=(\d+)", names)}
+  sizes = {
+    name.strip("'"): int(n) for name, n in re.findall(r"('?\w+'?)=(\d+)", names)
+  }
   tiled = ids and re.match(r'\[([\d,]+)\]T\(([\d,]+)\)', ids)
   if tiled:
     devices = _iota(*([int(n) for n in t.split(',')] for t in tiled.groups()))
   else:
-    devices = (np.array([int(n) for n in ids.split(',')]) if ids
-               else np.arange(math.prod(sizes.values())))
+    devices = (
+      np.array([int(n) for n in ids.split(',')])
+      if ids
+      else np.arange(math.prod(sizes.values()))
+    )
   lengths, chosen = [], []
   asked = collections.defaultdict(list)
   for name, before, size in re.findall(
-      r"('?\w+'?)(?::\((\d+)\)(\d+))?", within):
+    r"('?\w+'?)(?::\((\d+)\)(\d+))?", within
+  ):
     name = name.strip("'")
     asked[name].append((int(before or 1), int(size or sizes[name])))
   for name, length in sizes.items():

@@ -19,18 +19,25 @@ import numpy as np
 
 from visor_jax.preflight import groups
 
-KINDS = ('all-gather', 'reduce-scatter', 'all-reduce', 'all-to-all',
-         'collective-permute')
+KINDS = (
+  'all-gather',
+  'reduce-scatter',
+  'all-reduce',
+  'all-to-all',
+  'collective-permute',
+)
 
 _OPENING = re.compile(r'^(ENTRY )?%?([\w.\-]+) \(.*\{$')
 _LINE = re.compile(r'^\s+(?:ROOT )?%?([\w.\-]+) = (.*)$')
 _OPCODE = re.compile(r'(?:^|\s)([a-z][a-z0-9\-]*)\(')
 _ARRAY = re.compile(r'([a-z]+[0-9]*[a-z0-9]*)\[([0-9,]*)\]')
 _CALLS = re.compile(
-    r'(?:calls|to_apply|body|async_execution_thread_computation)=%?([\w.\-]+)')
+  r'(?:calls|to_apply|body|async_execution_thread_computation)=%?([\w.\-]+)'
+)
 _BRANCHES = re.compile(
-    r'(?:branch_computations=\{([^}]*)\}|true_computation=%?([\w.\-]+), '
-    r'false_computation=%?([\w.\-]+))')
+  r'(?:branch_computations=\{([^}]*)\}|true_computation=%?([\w.\-]+), '
+  r'false_computation=%?([\w.\-]+))'
+)
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 
 
@@ -55,14 +62,22 @@ class Count:
     return sum(self.sent.values())
 
   def times(self, n: int) -> 'Count':
-    return Count(self.flops * n, {k: v * n for k, v in self.sent.items()},
-                 self.kernels * n, self.loops)
+    return Count(
+      self.flops * n,
+      {k: v * n for k, v in self.sent.items()},
+      self.kernels * n,
+      self.loops,
+    )
 
   def __add__(self, other: 'Count') -> 'Count':
     sent = collections.Counter(self.sent)
     sent.update(other.sent)
-    return Count(self.flops + other.flops, dict(sent),
-                 self.kernels + other.kernels, self.loops + other.loops)
+    return Count(
+      self.flops + other.flops,
+      dict(sent),
+      self.kernels + other.kernels,
+      self.loops + other.loops,
+    )
 
 
 def count(text: str, mesh: dict[str, int], dearer: bool = True) -> Count:
@@ -75,8 +90,9 @@ def count(text: str, mesh: dict[str, int], dearer: bool = True) -> Count:
   """
   bodies, entry = _computations(text)
   lines = {name: line for body in bodies.values() for name, line in body}
-  types = {name: line[:_OPCODE.search(line).start()]
-           for name, line in lines.items()}
+  types = {
+    name: line[: _OPCODE.search(line).start()] for name, line in lines.items()
+  }
   pick = max if dearer else min
   done = {}
 
@@ -87,7 +103,7 @@ def count(text: str, mesh: dict[str, int], dearer: bool = True) -> Count:
 
   def one(line):
     match = _OPCODE.search(line)
-    opcode, rest = match[1], line[match.end():]
+    opcode, rest = match[1], line[match.end() :]
     operands, attributes = _split(rest)
     kind = opcode.removesuffix('-start')
     if kind in KINDS:
@@ -97,18 +113,30 @@ def count(text: str, mesh: dict[str, int], dearer: bool = True) -> Count:
     if opcode == 'while':
       trips = _trips(operands[0], attributes, bodies, lines)
       return of(_CALLS.search(attributes)[1]).times(trips or 1) + Count(
-          loops=not trips)
+        loops=not trips
+      )
     if opcode == 'conditional':
       found = _BRANCHES.search(attributes)
       names = found[1].split(',') if found[1] else found.groups()[1:]
-      return pick((of(name.strip().lstrip('%')) for name in names),
-                  key=lambda c: (c.flops, c.bytes))
+      return pick(
+        (of(name.strip().lstrip('%')) for name in names),
+        key=lambda c: (c.flops, c.bytes),
+      )
     if opcode == 'dot':
-      return Count(2 * _elements(line[:match.start()]) * _contracted(
-          types[operands[0]], attributes))
+      return Count(
+        2
+        * _elements(line[: match.start()])
+        * _contracted(types[operands[0]], attributes)
+      )
     if opcode == 'convolution':
-      return Count(2 * _convolved(*(types[name] for name in operands[:2]),
-                                  line[:match.start()], attributes))
+      return Count(
+        2
+        * _convolved(
+          *(types[name] for name in operands[:2]),
+          line[: match.start()],
+          attributes,
+        )
+      )
     if opcode in ('fusion', 'call', 'async-start'):
       return sum(map(of, _CALLS.findall(attributes)), Count())
     if opcode == 'custom-call' and 'tpu_custom_call' in attributes:
@@ -132,11 +160,11 @@ def _trips(start, attributes, bodies, lines):
     """Opcode, operands and attributes of what makes a value."""
     line = lines[name]
     match = _OPCODE.search(line)
-    operands, more = _split(line[match.end():])
+    operands, more = _split(line[match.end() :])
     if match[1] in ('copy', 'bitcast', 'convert'):
       return read(operands[0])
     if match[1] == 'constant':
-      operands = line[match.end():line.index(')', match.end())]
+      operands = line[match.end() : line.index(')', match.end())]
     return match[1], operands, more
 
   def number(name):
@@ -181,7 +209,7 @@ def _split(rest):
     depth += {'(': 1, ')': -1}.get(rest[end], 0)
     end += 1
   end -= 1
-  return re.findall(r'%([\w.\-]+)', rest[:end]), rest[end + 1:]
+  return re.findall(r'%([\w.\-]+)', rest[:end]), rest[end + 1 :]
 
 
 def _arrays(type_):
@@ -203,13 +231,16 @@ def _elements(type_):
 
 
 def _sent(kind, size, n):
-  return {'all-gather': size * (n - 1), 'all-reduce': 2 * size * (n - 1) / n,
-          'collective-permute': size}.get(kind, size * (n - 1) / n)
+  return {
+    'all-gather': size * (n - 1),
+    'all-reduce': 2 * size * (n - 1) / n,
+    'collective-permute': size,
+  }.get(kind, size * (n - 1) / n)
 
 
 def _contracted(left, attributes):
   """Terms in each sum of a `dot`."""
-  (_, shape), = _arrays(left)[:1]
+  ((_, shape),) = _arrays(left)[:1]
   axes = re.search(r'lhs_contracting_dims=\{([\d,]*)\}', attributes)[1]
   return math.prod(shape[int(a)] for a in axes.split(',') if a)
 
@@ -222,20 +253,31 @@ def _convolved(left, right, out, attributes):
   """
   labels = re.search(r'dim_labels=(\w+)_(\w+)->(\w+)', attributes).groups()
   left, right, out = (
-      dict(zip(label, _arrays(type_)[0][1]))
-      for label, type_ in zip(labels, (left, right, out)))
+    dict(zip(label, _arrays(type_)[0][1]))
+    for label, type_ in zip(labels, (left, right, out))
+  )
   window = re.search(r'window=\{([^}]*)\}', attributes)
   given = dict(re.findall(r'(\w+)=(\S+)', window[1] if window else ''))
   of = lambda key, axis, default: (
-      given[key].split('x')[axis] if key in given else default)
+    given[key].split('x')[axis] if key in given else default
+  )
   macs = out['b'] * out['f'] * right['i']
   for label in (l for l in out if l.isdigit()):
     axis = int(label)
     stride, holes, apart = (
-        int(of(key, axis, 1)) for key in ('stride', 'lhs_dilate', 'rhs_dilate'))
+      int(of(key, axis, 1)) for key in ('stride', 'lhs_dilate', 'rhs_dilate')
+    )
     before = int(of('pad', axis, '0_0').split('_')[0])
-    meets = (np.arange(out[label])[:, None] * stride
-             + np.arange(right[label]) * apart - before)
-    macs *= int(np.sum((meets >= 0) & (meets % holes == 0)
-                       & (meets <= (left[label] - 1) * holes)))
+    meets = (
+      np.arange(out[label])[:, None] * stride
+      + np.arange(right[label]) * apart
+      - before
+    )
+    macs *= int(
+      np.sum(
+        (meets >= 0)
+        & (meets % holes == 0)
+        & (meets <= (left[label] - 1) * holes)
+      )
+    )
   return macs

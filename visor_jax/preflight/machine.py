@@ -51,8 +51,9 @@ def prepare(topology: str) -> None:
     jax.config.update('jax_num_cpu_devices', _count(topology))
 
 
-def describe(topology: str, memory: float | None = None,
-             slices: int = 1) -> Machine:
+def describe(
+  topology: str, memory: float | None = None, slices: int = 1
+) -> Machine:
   """The machine of that name.
 
   Args:
@@ -67,27 +68,35 @@ def describe(topology: str, memory: float | None = None,
   if topology.startswith('cpu:'):
     count = _count(topology)
     if len(jax.devices()) < count:
-      raise ValueError(f'topology {topology}, but jax was set up with '
-                       f'{len(jax.devices())} devices')
+      raise ValueError(
+        f'topology {topology}, but jax was set up with '
+        f'{len(jax.devices())} devices'
+      )
     return Machine(topology, tuple(jax.devices()[:count]), room)
   name, _, shape = topology.partition(':')
   if name not in CHIPS or not shape:
-    raise ValueError(f'topology "{topology}": chip and shape, as v5e:16x16, '
-                     f'v5p:4x4x4 or v6e:8x8, or cpu:N; chips are '
-                     f'{", ".join(CHIPS)}')
+    raise ValueError(
+      f'topology "{topology}": chip and shape, as v5e:16x16, '
+      f'v5p:4x4x4 or v6e:8x8, or cpu:N; chips are '
+      f'{", ".join(CHIPS)}'
+    )
   if importlib.util.find_spec('libtpu') is None:
     raise ValueError(
-        f'topology {topology} needs libtpu, the compiler for TPUs, which is '
-        "not installed: pip install 'visor_jax[preflight]' (684 MB); or take "
-        'as many fake devices, --topology=cpu:N')
+      f'topology {topology} needs libtpu, the compiler for TPUs, which is '
+      "not installed: pip install 'visor_jax[preflight]' (684 MB); or take "
+      'as many fake devices, --topology=cpu:N'
+    )
   try:
     more = {} if slices == 1 else {'num_slices': slices}
     devices = topologies.get_topology_desc(topology, 'tpu', **more).devices
   except Exception as e:  # jax raises whatever libtpu raises
     raise ValueError(f'topology {topology}: {e}') from e
-  return Machine(f'{slices} x ' * (slices > 1) + topology, tuple(devices),
-                 room or CHIPS[name] * GIB,
-                 chips.peak(devices[0].device_kind))
+  return Machine(
+    f'{slices} x ' * (slices > 1) + topology,
+    tuple(devices),
+    room or CHIPS[name] * GIB,
+    chips.peak(devices[0].device_kind),
+  )
 
 
 def _count(topology):

@@ -51,20 +51,24 @@ class Settings:
   def changes(self, config, name: str) -> dict:
     """{key: value} of what differs from a config."""
     keys = lambda s: {
-        **{f'mesh.{axis}': getattr(s, axis) for axis in mesh_lib.AXES},
-        f'{name}.batch': s.batch, 'model.remat': s.remat,
-        f'{name}.accumulate': s.accumulate,
-        **{f'data.row.{slot}': _slots(config, slot, s.share)
-           for slot in _SLOTS}}
+      **{f'mesh.{axis}': getattr(s, axis) for axis in mesh_lib.AXES},
+      f'{name}.batch': s.batch,
+      'model.remat': s.remat,
+      f'{name}.accumulate': s.accumulate,
+      **{f'data.row.{slot}': _slots(config, slot, s.share) for slot in _SLOTS},
+    }
     now = keys(asked(config, name, self.data * self.fsdp * self.tensor))
     return {k: v for k, v in keys(self).items() if v != now[k]}
 
 
 def asked(config, name: str, count: int) -> Settings:
   """The settings of a config on so many devices."""
-  return Settings(**machine_lib.shape_of(config, count),
-                  batch=config[name].batch, remat=config.model.remat,
-                  accumulate=config[name].accumulate)
+  return Settings(
+    **machine_lib.shape_of(config, count),
+    batch=config[name].batch,
+    remat=config.model.remat,
+    accumulate=config[name].accumulate,
+  )
 
 
 class Weights:
@@ -80,12 +84,14 @@ class Weights:
     mesh = mesh_lib.make(1, 1, 1, devices=devices[:1])
     shapes, where, _ = loop._parameters(config, step_lib.model(config), mesh)
     self._leaves, self._lengths = [], {axis: 0 for axis in mesh_lib.AXES}
-    for trains, tree in zip((True, False), param_paths.split(
-        shapes, stages.STAGES[name].trains)):
+    for trains, tree in zip(
+      (True, False), param_paths.split(shapes, stages.STAGES[name].trains)
+    ):
       for path, leaf in tree.items():
         spec = param_paths.flatten(where)[path].spec
-        self._leaves.append((
-            trains, leaf.size * leaf.dtype.itemsize, [a for a in spec if a]))
+        self._leaves.append(
+          (trains, leaf.size * leaf.dtype.itemsize, [a for a in spec if a])
+        )
         for axis, length in zip(spec, leaf.shape):
           if axis:
             self._lengths[axis] = math.gcd(self._lengths[axis], length)
@@ -96,7 +102,7 @@ class Weights:
 
   def held(self, s: Settings) -> tuple[float, float]:
     """Bytes of a device's parameters that train, and of frozen ones."""
-    found = [0., 0.]
+    found = [0.0, 0.0]
     for trains, size, axes in self._leaves:
       found[not trains] += size / math.prod(getattr(s, a) for a in axes)
     return tuple(found)
@@ -109,20 +115,22 @@ class Estimate:
   """
 
   def __init__(self, weights: Weights):
-    self._weights, self._row = weights, 0.
+    self._weights, self._row = weights, 0.0
 
   def learn(self, s: Settings, temporaries: float) -> None:
     """Takes a measurement in, of bytes beside the step's arguments."""
     trained, _ = self._weights.held(s)
     self._row = max(
-        0., temporaries - self._gradients(s) * trained) / self._rows(s)
+      0.0, temporaries - self._gradients(s) * trained
+    ) / self._rows(s)
 
   def __call__(self, s: Settings) -> float:
     """Bytes."""
     trained, frozen = self._weights.held(s)
     # Parameters and two moments, float32 as gradients are.
-    return ((3 + self._gradients(s)) * trained + frozen
-            + self._row * self._rows(s))
+    return (
+      (3 + self._gradients(s)) * trained + frozen + self._row * self._rows(s)
+    )
 
   def _gradients(self, s):
     """How many are held: the batch's and, where it comes in parts, a part's."""
@@ -134,7 +142,7 @@ class Estimate:
     A guess, corrected by measuring: tensor parallelism spreads half of a row,
     what is inside of layers; without remat a row takes four times as much.
     """
-    return s.rows * s.share * (.5 + .5 / s.tensor) * (1 if s.remat else 4)
+    return s.rows * s.share * (0.5 + 0.5 / s.tensor) * (1 if s.remat else 4)
 
 
 def near(config, name: str, count: int, weights: Weights) -> list[Settings]:
@@ -144,31 +152,55 @@ def near(config, name: str, count: int, weights: Weights) -> list[Settings]:
   Then the batch, then the row, which never gets too short for a whole question.
   """
   now = asked(config, name, count)
-  shares = [share for share in (1.0, .5, .25) if share == 1 or (
-      config.data.suite != 'digits' and stages.STAGES[name].loss == 'answer'
-      and all(_slots(config, s, share) >= config.data.prompt[s]
-              for s in _SLOTS))]
+  shares = [
+    share
+    for share in (1.0, 0.5, 0.25)
+    if share == 1
+    or (
+      config.data.suite != 'digits'
+      and stages.STAGES[name].loss == 'answer'
+      and all(_slots(config, s, share) >= config.data.prompt[s] for s in _SLOTS)
+    )
+  ]
   found = []
   for tensor in filter(
-      lambda n: weights.divides('tensor', n), _divisors(count)):
+    lambda n: weights.divides('tensor', n), _divisors(count)
+  ):
     for fsdp in filter(
-        lambda n: weights.divides('fsdp', n), _divisors(count // tensor)):
+      lambda n: weights.divides('fsdp', n), _divisors(count // tensor)
+    ):
       data = count // tensor // fsdp
       ways = data * fsdp
       found += [
-          Settings(data, fsdp, tensor, batch, share, remat, parts)
-          for batch, share, remat in itertools.product(
-              _batches(now.batch, ways), shares, {now.remat, True})
-          for parts in _divisors(batch // ways)]
+        Settings(data, fsdp, tensor, batch, share, remat, parts)
+        for batch, share, remat in itertools.product(
+          _batches(now.batch, ways), shares, {now.remat, True}
+        )
+        for parts in _divisors(batch // ways)
+      ]
   steps = lambda a, b: abs(math.log2(a / b))
-  return sorted(found, key=lambda s: (
-      -s.share, steps(s.batch, now.batch), s.tensor != now.tensor, s.tensor,
-      s.remat != now.remat, steps(s.accumulate, now.accumulate),
-      steps(s.fsdp, now.fsdp)))
+  return sorted(
+    found,
+    key=lambda s: (
+      -s.share,
+      steps(s.batch, now.batch),
+      s.tensor != now.tensor,
+      s.tensor,
+      s.remat != now.remat,
+      steps(s.accumulate, now.accumulate),
+      steps(s.fsdp, now.fsdp),
+    ),
+  )
 
 
-def propose(config, name: str, machine: machine_lib.Machine, measured=None,
-            tries: int = 4, say=lambda text: None) -> dict:
+def propose(
+  config,
+  name: str,
+  machine: machine_lib.Machine,
+  measured=None,
+  tries: int = 4,
+  say=lambda text: None,
+) -> dict:
   """Looks for the nearest settings that fit and compiles them.
 
   Args:

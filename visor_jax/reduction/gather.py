@@ -44,8 +44,16 @@ class Kept(NamedTuple):
   home: jax.Array | None = None  # int32 [B, V]: averaged into; V for nowhere
 
 
-def early(reduction: reductions.Reduction, visual, rated: Rated | None, slots,
-          source, weight, tiles: int, grid):
+def early(
+  reduction: reductions.Reduction,
+  visual,
+  rated: Rated | None,
+  slots,
+  source,
+  weight,
+  tiles: int,
+  grid,
+):
   """Reduces what the decoder gets.
 
   Args:
@@ -73,8 +81,9 @@ def early(reduction: reductions.Reduction, visual, rated: Rated | None, slots,
     if reduction.method == 'visionzip':
       kept = _visionzip(group, attention, of(rated.keys), reduction.keep, count)
     else:
-      kept = _vispruner(group, attention, jax.lax.stop_gradient(visual),
-                        reduction.keep, count)
+      kept = _vispruner(
+        group, attention, jax.lax.stop_gradient(visual), reduction.keep, count
+      )
   return gather(visual, kept), kept
 
 
@@ -89,8 +98,7 @@ def highest(rating, segment, keep: fractions.Fraction) -> Kept:
   apart = jnp.pad(segment[:, 1:] != segment[:, :-1], ((0, 0), (1, 0)))
   group = jnp.where(segment > 0, jnp.cumsum(apart, axis=1) + 1, 0)
   lead = _rank(group, rating) < _share(_count(group), keep)
-  return _compact(lead & (group > 0),
-                  reductions.share(rating.shape[1], keep))
+  return _compact(lead & (group > 0), reductions.share(rating.shape[1], keep))
 
 
 def gather(visual, kept: Kept):
@@ -98,8 +106,11 @@ def gather(visual, kept: Kept):
   if kept.home is None:
     return jnp.take_along_axis(visual, kept.index[..., None], axis=1)
   b, v, _ = visual.shape
-  homes = lambda x: jnp.zeros((b, v + 1, x.shape[-1]), jnp.float32).at[
-      jnp.arange(b)[:, None], kept.home].add(x.astype(jnp.float32))
+  homes = lambda x: (
+    jnp.zeros((b, v + 1, x.shape[-1]), jnp.float32)
+    .at[jnp.arange(b)[:, None], kept.home]
+    .add(x.astype(jnp.float32))
+  )
   at = lambda x: jnp.take_along_axis(x, kept.index[..., None], axis=1)
   total, count = homes(visual), homes(jnp.ones((b, v, 1)))
   return (at(total) / jnp.maximum(at(count), 1)).astype(visual.dtype)
@@ -128,8 +139,11 @@ def _pool(group, source, window, tiles, grid, count):
   cell = tile * cells + row // window * wide + column // window
   cell = jnp.where(there, cell, tiles * cells)
   b, v = group.shape
-  first = jnp.full((b, tiles * cells + 1), v).at[
-      jnp.arange(b)[:, None], cell].min(_number(group))
+  first = (
+    jnp.full((b, tiles * cells + 1), v)
+    .at[jnp.arange(b)[:, None], cell]
+    .min(_number(group))
+  )
   return _at_home(jnp.take_along_axis(first, cell, axis=1), there, count)
 
 
@@ -140,7 +154,8 @@ def _visionzip(group, attention, keys, keep, count):
   share = _share(size, keep)
   # Rounded, so that a few tokens have an average among them, too.
   context = (2 * share * CONTEXT.numerator + CONTEXT.denominator) // (
-      2 * CONTEXT.denominator)
+    2 * CONTEXT.denominator
+  )
   dominant = there & (_rank(group, attention) < share - context)
   rest = there & ~dominant
   place = _order(group, rest)
@@ -152,12 +167,12 @@ def _visionzip(group, attention, keys, keep, count):
   keys = keys / jnp.maximum(jnp.linalg.norm(keys, axis=-1, keepdims=True), 1e-6)
   theirs = jnp.take_along_axis(keys, kept.index[..., None], axis=1)
   fits = (at(target) & kept.valid)[:, None] & (
-      group[:, :, None] == at(group)[:, None])
+    group[:, :, None] == at(group)[:, None]
+  )
   alike = jnp.where(fits, jnp.einsum('BVH,BUH->BVU', keys, theirs), -jnp.inf)
   nearest = jnp.take_along_axis(kept.index, jnp.argmax(alike, axis=2), axis=1)
   home = jnp.where(rest & fits.any(axis=2), nearest, number.shape[1])
-  return kept._replace(
-      home=jnp.where(dominant | target, number, home))
+  return kept._replace(home=jnp.where(dominant | target, number, home))
 
 
 def _vispruner(group, attention, visual, keep, count):
@@ -171,15 +186,17 @@ def _vispruner(group, attention, visual, keep, count):
   important = there & (_rank(group, attention) < share // 2)
   visual = visual.astype(jnp.float32)
   visual = visual / jnp.maximum(
-      jnp.linalg.norm(visual, axis=-1, keepdims=True), 1e-6)
+    jnp.linalg.norm(visual, axis=-1, keepdims=True), 1e-6
+  )
   alike = jnp.einsum('BVD,BUD->BVU', visual, visual)
   same = group[:, :, None] == group[:, None]
   at_once = -(-size // ROUNDS)
 
   def thin(_, left):
     odd = _order(group, left) % 2 == 1
-    nearest = jnp.max(jnp.where(same & (left & odd)[:, None], alike, -jnp.inf),
-                      axis=2)
+    nearest = jnp.max(
+      jnp.where(same & (left & odd)[:, None], alike, -jnp.inf), axis=2
+    )
     go = jnp.minimum(at_once, _sum(group, left) - (share - share // 2))
     first = left & ~odd
     rank = _rank(group, jnp.where(first, nearest, -jnp.inf))
@@ -195,8 +212,10 @@ def _at_slots(x, source, weight):
   """[B, I * P, H] of patches -> [B, V, H] of slots; a newline has zeros."""
   x = jnp.pad(x, ((0, 0), (0, 1), (0, 0)))
   return sum(
-      jnp.take_along_axis(x, source[..., k, None], axis=1)
-      * weight[..., k, None].astype(x.dtype) for k in range(source.shape[-1]))
+    jnp.take_along_axis(x, source[..., k, None], axis=1)
+    * weight[..., k, None].astype(x.dtype)
+    for k in range(source.shape[-1])
+  )
 
 
 def _at_home(home, there, count):
@@ -223,8 +242,11 @@ def _number(x):
 def _sum(group, some):
   """For every slot, how many of `some`, bool [B, V], are in its group."""
   b, v = group.shape
-  total = jnp.zeros((b, v + 1), jnp.int32).at[
-      jnp.arange(b)[:, None], group].add(some.astype(jnp.int32))
+  total = (
+    jnp.zeros((b, v + 1), jnp.int32)
+    .at[jnp.arange(b)[:, None], group]
+    .add(some.astype(jnp.int32))
+  )
   return jnp.take_along_axis(total, group, axis=1)
 
 
@@ -240,8 +262,9 @@ def _share(count, keep):
 def _order(group, some):
   """How many of `some` stand before a slot in its group."""
   before = jnp.cumsum(some, axis=1) - some
-  new = jnp.pad(group[:, 1:] != group[:, :-1], ((0, 0), (1, 0)),
-                constant_values=True)
+  new = jnp.pad(
+    group[:, 1:] != group[:, :-1], ((0, 0), (1, 0)), constant_values=True
+  )
   start = jax.lax.cummax(jnp.where(new, _number(group), 0), axis=1)
   return before - jnp.take_along_axis(before, start, axis=1)
 
@@ -252,5 +275,8 @@ def _rank(group, rating):
   last = jnp.where(group > 0, group, group.shape[1] + 1)
   *_, ranked = jax.lax.sort((last, -rating, number), dimension=1, num_keys=3)
   # Groups are neighbours in order, so as a whole they stay where they are.
-  return jnp.argsort(ranked, axis=1) - number + _order(
-      group, jnp.ones_like(group, bool))
+  return (
+    jnp.argsort(ranked, axis=1)
+    - number
+    + _order(group, jnp.ones_like(group, bool))
+  )

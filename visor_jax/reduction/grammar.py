@@ -27,10 +27,11 @@ METHODS = EARLY + LATE
 
 # Papers name counts of LLaVA-1.5's 576 tokens (24 x 24 patches).
 PUBLISHED = {
-    **{f'visionzip-{n}': f'visionzip:{n}/576' for n in (64, 128, 192)},
-    **{f'vispruner-{n}': f'vispruner:{n}/576' for n in (32, 64, 128, 192)},
-    **{f'm3-{(24 // w)**2}': f'm3:{w}' for w in (1, 2, 4, 8, 24)},
-    'fastv': 'fastv:2:0.5', 'pyramiddrop': 'pyramiddrop:0.5',
+  **{f'visionzip-{n}': f'visionzip:{n}/576' for n in (64, 128, 192)},
+  **{f'vispruner-{n}': f'vispruner:{n}/576' for n in (32, 64, 128, 192)},
+  **{f'm3-{(24 // w) ** 2}': f'm3:{w}' for w in (1, 2, 4, 8, 24)},
+  'fastv': 'fastv:2:0.5',
+  'pyramiddrop': 'pyramiddrop:0.5',
 }
 
 
@@ -108,12 +109,16 @@ class Reduction:
     if self.early:
       return ()
     if self.method == 'pyramiddrop':
-      return tuple(Cut(at, at, self.keep) for at in dict.fromkeys(
-          quarter * depth // 4 for quarter in (1, 2, 3)))
+      return tuple(
+        Cut(at, at, self.keep)
+        for at in dict.fromkeys(quarter * depth // 4 for quarter in (1, 2, 3))
+      )
     if not 0 < self.layer < depth:
-      raise ValueError(f'token reduction "{self}": a decoder of {depth} layers '
-                       f'can drop tokens at layers 1 to {depth - 1}')
-    return Cut(self.layer - 1, self.layer, self.keep),
+      raise ValueError(
+        f'token reduction "{self}": a decoder of {depth} layers '
+        f'can drop tokens at layers 1 to {depth - 1}'
+      )
+    return (Cut(self.layer - 1, self.layer, self.keep),)
 
 
 def share(visual: int, keep: fractions.Fraction) -> int:
@@ -135,12 +140,17 @@ def _one(word: str) -> Reduction:
   method, *numbers = PUBLISHED.get(word, word).split(':')
   wrong = lambda why: ValueError(f'token reduction "{word}": {why}')
   if method not in METHODS:
-    raise wrong(f'expected one of {", ".join(METHODS)} with its numbers, as '
-                f'"visionzip:0.25", or one of {", ".join(PUBLISHED)}')
+    raise wrong(
+      f'expected one of {", ".join(METHODS)} with its numbers, as '
+      f'"visionzip:0.25", or one of {", ".join(PUBLISHED)}'
+    )
   wanted = 2 if method == 'fastv' else 1
   if len(numbers) != wanted:
-    raise wrong('expected "fastv:LAYER:SHARE"' if wanted == 2 else
-                f'expected "{method}:" and one number')
+    raise wrong(
+      'expected "fastv:LAYER:SHARE"'
+      if wanted == 2
+      else f'expected "{method}:" and one number'
+    )
   if method in ('pack', 'm3'):
     return Reduction(method, window=_count(numbers[0], wrong))
   try:
@@ -149,8 +159,10 @@ def _one(word: str) -> Reduction:
     keep = fractions.Fraction(0)
   # On the device a share is a product of integers, which has to fit.
   if not 0 < keep <= 1 or keep.denominator > 10_000:
-    raise wrong(f'{numbers[-1]} is no share, as 0.25 or 1/9, above 0 and at '
-                'most 1, of four digits')
+    raise wrong(
+      f'{numbers[-1]} is no share, as 0.25 or 1/9, above 0 and at '
+      'most 1, of four digits'
+    )
   if method == 'fastv':
     return Reduction(method, keep, layer=_count(numbers[0], wrong))
   return Reduction(method, keep)

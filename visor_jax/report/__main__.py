@@ -19,13 +19,23 @@ from visor_jax.report import tables
 def main(argv=None) -> int:
   """Writes the page; returns the exit code."""
   parser = argparse.ArgumentParser(
-      prog='python -m visor_jax.report', description=__doc__,
-      formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument('workdirs', type=pathlib.Path, metavar='WORKDIR',
-                      nargs='+',
-                      help='the folder of a run, with results.jsonl in it')
-  parser.add_argument('--out', type=pathlib.Path, metavar='DIR',
-                      help='where to write; by default in the first WORKDIR')
+    prog='python -m visor_jax.report',
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  parser.add_argument(
+    'workdirs',
+    type=pathlib.Path,
+    metavar='WORKDIR',
+    nargs='+',
+    help='the folder of a run, with results.jsonl in it',
+  )
+  parser.add_argument(
+    '--out',
+    type=pathlib.Path,
+    metavar='DIR',
+    help='where to write; by default in the first WORKDIR',
+  )
   args = parser.parse_args(argv)
   try:
     first, *more = args.workdirs

@@ -64,7 +64,8 @@ class Score:
     """VISOR: a plan, or the router without a target; with any reduction."""
     who = self.name.partition(' ')[0]
     return not self.rival and (
-        who == 'router' or not who.startswith(('base', 'router')))
+      who == 'router' or not who.startswith(('base', 'router'))
+    )
 
   @property
   def rival(self) -> bool:
@@ -81,8 +82,11 @@ def name(row: dict) -> str:
 
   With token reduction 'router pack:2', and of the base its name alone.
   """
-  who = str(plans.Selection(row['selector'], row['plan'], row.get('budget'),
-                            row.get('drop')))
+  who = str(
+    plans.Selection(
+      row['selector'], row['plan'], row.get('budget'), row.get('drop')
+    )
+  )
   method = row.get('method') or ''
   return method if method and who == 'base' else f'{who} {method}'.strip()
 
@@ -100,9 +104,14 @@ def scores(rows) -> list[Score]:
   found = collections.defaultdict(list)
   for row in latest(rows):
     found[name(row)].append(row)
-  rank = lambda s: (s.method.partition(':')[0], s.method and not s.rival,
-                    s.name != 'base', s.name.startswith('router'),
-                    -s.all.flops, s.name)
+  rank = lambda s: (
+    s.method.partition(':')[0],
+    s.method and not s.rival,
+    s.name != 'base',
+    s.name.startswith('router'),
+    -s.all.flops,
+    s.name,
+  )
   return sorted((_score(n, some) for n, some in found.items()), key=rank)
 
 
@@ -123,7 +132,8 @@ def front(some, group: str = 'all') -> list[Score]:
   best = []
   for score in sorted((s for s in some if group in s.means), key=cost):
     if not best or (
-        score.means[group].accuracy > best[-1].means[group].accuracy):
+      score.means[group].accuracy > best[-1].means[group].accuracy
+    ):
       best.append(score)
   return best
 
@@ -140,9 +150,11 @@ def against(some, group: str) -> list[tuple[Score, Score | None]]:
     if not own:
       continue
     at_most = [
-        s for s in own if s.means[group].flops <= rival.means[group].flops]
-    found.append((rival, max(
-        at_most, key=lambda s: s.means[group].accuracy, default=None)))
+      s for s in own if s.means[group].flops <= rival.means[group].flops
+    ]
+    found.append(
+      (rival, max(at_most, key=lambda s: s.means[group].accuracy, default=None))
+    )
   return found
 
 
@@ -159,8 +171,9 @@ def blind(some, flops: float) -> Mean | None:
     for b in (m for m in fixed if m.flops > flops):
       t = (flops - a.flops) / (b.flops - a.flops)
       mix = lambda key: (1 - t) * getattr(a, key) + t * getattr(b, key)
-      mixes.append(Mean(*map(
-          mix, ('accuracy', 'error', 'flops', 'base_flops'))))
+      mixes.append(
+        Mean(*map(mix, ('accuracy', 'error', 'flops', 'base_flops')))
+      )
   return max(mixes, key=lambda m: m.accuracy, default=None)
 
 
@@ -172,8 +185,9 @@ def order(plan_name: str):
     layers = tuple(int(i) for i in plan_name.split(','))
   except ValueError:
     raise ValueError(
-        f'"{plan_name}" is not the name of a plan: min, max or positions like '
-        '0,2; see visor_jax/plan.py') from None
+      f'"{plan_name}" is not the name of a plan: min, max or positions like '
+      '0,2; see visor_jax/plan.py'
+    ) from None
   return (False, len(layers), layers)
 
 
@@ -197,10 +211,17 @@ def _score(selection: str, rows) -> Score:
   halves = list(means.values())
   half = lambda key: sum(getattr(m, key) for m in halves) / len(halves)
   means['all'] = Mean(
-      half('accuracy'), math.hypot(*(m.error for m in halves)) / len(halves),
-      half('flops'), half('base_flops'))
-  return Score(selection, means, {row['family']: row['n'] for row in rows},
-               rows[0].get('method') or '')
+    half('accuracy'),
+    math.hypot(*(m.error for m in halves)) / len(halves),
+    half('flops'),
+    half('base_flops'),
+  )
+  return Score(
+    selection,
+    means,
+    {row['family']: row['n'] for row in rows},
+    rows[0].get('method') or '',
+  )
 
 
 def _over_questions(rows) -> Mean:
@@ -208,6 +229,8 @@ def _over_questions(rows) -> Mean:
   mean = lambda value: sum(row['n'] * value(row) for row in rows) / n
   variance = mean(lambda r: r['accuracy'] * (1 - r['accuracy']))
   return Mean(
-      mean(lambda r: r['accuracy']), math.sqrt(variance / n),
-      mean(lambda r: r['llm_prefill_flops']),
-      mean(lambda r: r['llm_prefill_flops'] * r['flops_saved']))
+    mean(lambda r: r['accuracy']),
+    math.sqrt(variance / n),
+    mean(lambda r: r['llm_prefill_flops']),
+    mean(lambda r: r['llm_prefill_flops'] * r['flops_saved']),
+  )

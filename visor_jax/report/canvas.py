@@ -17,22 +17,45 @@ ROUTER = '#d55e00'  # vermillion: far from every colour of a plan
 LOSS = '#cc6699'
 # Of token reduction: the colours of Okabe and Ito, apart for all eyes.
 METHODS = {
-    'visionzip': '#e69f00', 'vispruner': '#56b4e9', 'm3': '#009e73',
-    'fastv': '#0072b2', 'pyramiddrop': '#cc79a7', 'pack': '#a6761d'}
+  'visionzip': '#e69f00',
+  'vispruner': '#56b4e9',
+  'm3': '#009e73',
+  'fastv': '#0072b2',
+  'pyramiddrop': '#cc79a7',
+  'pack': '#a6761d',
+}
 
 _VARIABLES = {
-    INK: 'var(--ink)', SOFT: 'var(--soft)', LINE: 'var(--line)',
-    PAPER: 'var(--paper)'}
+  INK: 'var(--ink)',
+  SOFT: 'var(--soft)',
+  LINE: 'var(--line)',
+  PAPER: 'var(--paper)',
+}
 _STYLE = {
-    'axes.axisbelow': True, 'axes.edgecolor': LINE, 'axes.grid': True,
-    'axes.labelcolor': SOFT, 'axes.spines.right': False,
-    'axes.spines.top': False, 'axes.titlecolor': INK,
-    'axes.titlelocation': 'left', 'axes.titlesize': 10,
-    'axes.titleweight': 'bold', 'font.family': 'DejaVu Sans', 'font.size': 9,
-    'grid.color': LINE, 'grid.linewidth': .6, 'lines.linewidth': 1.5,
-    'svg.fonttype': 'none', 'text.color': INK, 'text.parse_math': False,
-    'xtick.color': LINE, 'xtick.labelcolor': SOFT, 'xtick.labelsize': 8.5,
-    'ytick.color': LINE, 'ytick.labelcolor': SOFT, 'ytick.labelsize': 8.5,
+  'axes.axisbelow': True,
+  'axes.edgecolor': LINE,
+  'axes.grid': True,
+  'axes.labelcolor': SOFT,
+  'axes.spines.right': False,
+  'axes.spines.top': False,
+  'axes.titlecolor': INK,
+  'axes.titlelocation': 'left',
+  'axes.titlesize': 10,
+  'axes.titleweight': 'bold',
+  'font.family': 'DejaVu Sans',
+  'font.size': 9,
+  'grid.color': LINE,
+  'grid.linewidth': 0.6,
+  'lines.linewidth': 1.5,
+  'svg.fonttype': 'none',
+  'text.color': INK,
+  'text.parse_math': False,
+  'xtick.color': LINE,
+  'xtick.labelcolor': SOFT,
+  'xtick.labelsize': 8.5,
+  'ytick.color': LINE,
+  'ytick.labelcolor': SOFT,
+  'ytick.labelsize': 8.5,
 }
 
 
@@ -55,22 +78,26 @@ def svg(label: str, width: float, height: float, draw, rows: int = 1) -> str:
     sheet = figure.Figure((width, height), layout='constrained')
     draw(sheet.subplots(rows, sharex=True))
     file = io.StringIO()
-    sheet.savefig(file, format='svg', transparent=True,
-                  metadata={'Date': None})
+    sheet.savefig(file, format='svg', transparent=True, metadata={'Date': None})
   text = file.getvalue()
-  text = text[text.index('<svg'):]
+  text = text[text.index('<svg') :]
   text = re.sub(r'<metadata>.*?</metadata>\s*', '', text, flags=re.DOTALL)
   # Ids such as axes_1 come again in every drawing and nothing refers to them.
   text = re.sub(r' id="[A-Za-z.\d]+_\d{1,3}"', '', text)
   for colour, variable in _VARIABLES.items():
     text = text.replace(colour, variable)
   pixels = 96 * width
-  size = f'width:{pixels:.0f}px;min-width:{.7 * pixels:.0f}px;max-width:100%'
+  size = f'width:{pixels:.0f}px;min-width:{0.7 * pixels:.0f}px;max-width:100%'
   return re.sub(
-      r'<svg [^>]*?viewBox="([^"]*)"[^>]*>',
-      lambda m: f'<svg viewBox="{m[1]}" role="img" style="{size}" '
-                f'aria-label="{html.escape(label)}" '
-                'xmlns:xlink="http://www.w3.org/1999/xlink">', text, count=1)
+    r'<svg [^>]*?viewBox="([^"]*)"[^>]*>',
+    lambda m: (
+      f'<svg viewBox="{m[1]}" role="img" style="{size}" '
+      f'aria-label="{html.escape(label)}" '
+      'xmlns:xlink="http://www.w3.org/1999/xlink">'
+    ),
+    text,
+    count=1,
+  )
 
 
 def palette(names) -> dict[str, str]:
@@ -81,10 +108,12 @@ def palette(names) -> dict[str, str]:
   """
   names = list(names)
   ramp = matplotlib.colormaps['viridis']
-  colour = lambda i: ramp(.9 - .68 * i / max(1, len(names) - 1))
+  colour = lambda i: ramp(0.9 - 0.68 * i / max(1, len(names) - 1))
   hexed = lambda c: '#' + ''.join(f'{round(255 * v):02x}' for v in c[:3])
   return {n: hexed(colour(i)) for i, n in enumerate(names)} | {
-      'base': INK, 'router': ROUTER}
+    'base': INK,
+    'router': ROUTER,
+  }
 
 
 def colour(colours, name: str) -> str:
@@ -104,9 +133,12 @@ def method(name: str) -> str:
 
 def on(colour: str) -> str:
   """Black or white, whichever reads better on a colour."""
-  r, g, b = (int(colour[i:i + 2], 16) / 255 for i in (1, 3, 5))
-  return '#000000' if .21 * r**2.2 + .72 * g**2.2 + .07 * b**2.2 > .18 else (
-      '#ffffff')
+  r, g, b = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+  return (
+    '#000000'
+    if 0.21 * r**2.2 + 0.72 * g**2.2 + 0.07 * b**2.2 > 0.18
+    else ('#ffffff')
+  )
 
 
 def css(colour: str) -> str:

@@ -21,11 +21,17 @@ from visor_jax.report import average
 STAGES = ('base', 'cross', 'full', 'universal', 'policy')
 SELECTORS = ('base', 'fixed', 'router')
 EVALUATE = (
-    'python -m visor_jax.main --config=FILE:stage=eval --workdir={workdir}')
+  'python -m visor_jax.main --config=FILE:stage=eval --workdir={workdir}'
+)
 
 _NEEDED = {
-    'family': str, 'group': str, 'selector': str, 'accuracy': numbers.Real,
-    'n': int, 'llm_prefill_flops': numbers.Real, 'flops_saved': numbers.Real,
+  'family': str,
+  'group': str,
+  'selector': str,
+  'accuracy': numbers.Real,
+  'n': int,
+  'llm_prefill_flops': numbers.Real,
+  'flops_saved': numbers.Real,
 }
 
 
@@ -55,16 +61,19 @@ def workdir(path: str | os.PathLike) -> Workdir:
   path = pathlib.Path(path)
   logs = {stage: _losses(path / stage / 'metrics.jsonl') for stage in STAGES}
   return Workdir(
-      path=path,
-      rows=results(path),
-      metrics={stage: log for stage, log in logs.items() if log},
-      search=_whole(path / 'search' / 'plans.json', 'viable', 'evaluated'),
-      calibration=_whole(
-          path / 'policy' / 'calibration.json', 'confidence', 'curve'),
-      config=_whole(path / 'config.json'),
-      analyses={
-          file.stem: _whole(file, 'numbers', 'options', 'config')
-          for file in sorted(path.glob('analysis/*.json'))})
+    path=path,
+    rows=results(path),
+    metrics={stage: log for stage, log in logs.items() if log},
+    search=_whole(path / 'search' / 'plans.json', 'viable', 'evaluated'),
+    calibration=_whole(
+      path / 'policy' / 'calibration.json', 'confidence', 'curve'
+    ),
+    config=_whole(path / 'config.json'),
+    analyses={
+      file.stem: _whole(file, 'numbers', 'options', 'config')
+      for file in sorted(path.glob('analysis/*.json'))
+    },
+  )
 
 
 def joined(first: str | os.PathLike, *more: str | os.PathLike) -> Workdir:
@@ -83,8 +92,9 @@ def joined(first: str | os.PathLike, *more: str | os.PathLike) -> Workdir:
       key = row['family'], average.name(row)
       if whose.setdefault(key, path) != path:
         raise ValueError(
-            f'{whose[key]} and {path} both have results of "{key[1]}" on '
-            f'{key[0]}: a page shows them once; give one of the two')
+          f'{whose[key]} and {path} both have results of "{key[1]}" on '
+          f'{key[0]}: a page shows them once; give one of the two'
+        )
     rows += new
   return dataclasses.replace(found, rows=rows)
 
@@ -128,8 +138,11 @@ def _losses(file: pathlib.Path) -> list[dict]:
   """The logged rows that carry a loss."""
   if not file.exists():
     return []
-  return [row for _, row in _lines(file)
-          if isinstance(row.get('loss'), numbers.Real) and 'step' in row]
+  return [
+    row
+    for _, row in _lines(file)
+    if isinstance(row.get('loss'), numbers.Real) and 'step' in row
+  ]
 
 
 def _lines(file: pathlib.Path):

@@ -19,14 +19,23 @@ class Table:
   words: int = 1
 
   def __str__(self):
-    cells = [[c.replace('|', '\\|') for c in line]
-             for line in (self.header, *self.lines)]
+    cells = [
+      [c.replace('|', '\\|') for c in line]
+      for line in (self.header, *self.lines)
+    ]
     widths = [max(map(len, column)) for column in zip(*cells)]
-    write = lambda line: '| ' + ' | '.join(
+    write = lambda line: (
+      '| '
+      + ' | '.join(
         c.ljust(w) if i < self.words else c.rjust(w)
-        for i, (c, w) in enumerate(zip(line, widths))) + ' |'
-    rule = ['-' * w if i < self.words else '-' * (w - 1) + ':'
-            for i, w in enumerate(widths)]
+        for i, (c, w) in enumerate(zip(line, widths))
+      )
+      + ' |'
+    )
+    rule = [
+      '-' * w if i < self.words else '-' * (w - 1) + ':'
+      for i, w in enumerate(widths)
+    ]
     text = '\n'.join(map(write, (cells[0], rule, *cells[1:])))
     return '\n'.join((text, *(f'\n{note}' for note in self.notes)))
 
@@ -55,21 +64,43 @@ def summary_table(rows) -> Table:
     of_max = (_NONE, _NONE)
     if largest and average.comparable(score, largest):
       of_max = (
-          percent(score.all.accuracy / largest.all.accuracy)
-          if largest.all.accuracy else _NONE,
-          percent(score.all.flops / largest.all.flops))
-    parts = [percent(score.means[g].accuracy) if g in score.means else _NONE
-             for g in ('coarse', 'fine', 'all')]
-    lines.append((
-        score.name + star, *parts, percent(score.all.error),
-        number(score.all.flops / scale), number(score.all.saved) + 'x',
-        *of_max))
-  note = ('* answered other questions than the rest: not to be compared with '
-          'them.')
+        percent(score.all.accuracy / largest.all.accuracy)
+        if largest.all.accuracy
+        else _NONE,
+        percent(score.all.flops / largest.all.flops),
+      )
+    parts = [
+      percent(score.means[g].accuracy) if g in score.means else _NONE
+      for g in ('coarse', 'fine', 'all')
+    ]
+    lines.append(
+      (
+        score.name + star,
+        *parts,
+        percent(score.all.error),
+        number(score.all.flops / scale),
+        number(score.all.saved) + 'x',
+        *of_max,
+      )
+    )
+  note = (
+    '* answered other questions than the rest: not to be compared with them.'
+  )
   return Table(
-      ('plan', 'coarse %', 'fine %', 'all %', '± %', unit, 'saved',
-       '% of max acc.', '% of max cost'),
-      tuple(lines), (note,) if odd else ())
+    (
+      'plan',
+      'coarse %',
+      'fine %',
+      'all %',
+      '± %',
+      unit,
+      'saved',
+      '% of max acc.',
+      '% of max cost',
+    ),
+    tuple(lines),
+    (note,) if odd else (),
+  )
 
 
 def families_table(rows) -> Table:
@@ -84,18 +115,25 @@ def families_table(rows) -> Table:
     here = {n: cell.get((family, n)) for n in names}
     judge = any(r and r.get('judged') is False for r in here.values())
     unjudged = unjudged or judge
-    line = [family + '†' * judge, group,
-            f'{max(r["n"] for r in here.values() if r):,}']
+    line = [
+      family + '†' * judge,
+      group,
+      f'{max(r["n"] for r in here.values() if r):,}',
+    ]
     line += [percent(r['accuracy']) if r else _NONE for r in here.values()]
     if routed:
       r = here['router']
-      line += [number(r['llm_prefill_flops'] / scale) if r else _NONE,
-               number(r['flops_saved']) + 'x' if r else _NONE]
+      line += [
+        number(r['llm_prefill_flops'] / scale) if r else _NONE,
+        number(r['flops_saved']) + 'x' if r else _NONE,
+      ]
     lines.append(tuple(line))
   header = ['family', 'group', 'questions', *names]
   header += [f'router {unit}', 'router saved'] if routed else []
-  note = ('† scored by its letters; the official number asks a judge model '
-          'where there is none.')
+  note = (
+    '† scored by its letters; the official number asks a judge model '
+    'where there is none.'
+  )
   return Table(tuple(header), tuple(lines), (note,) if unjudged else (), 2)
 
 
@@ -103,27 +141,36 @@ def verdict(rows) -> str:
   """What the results say in one sentence; **the numbers that matter**."""
   by_name = {score.name: score for score in average.scores(rows)}
   largest, router = by_name.get('max'), by_name.get('router')
-  if router and largest and largest.all.accuracy and (
-      average.comparable(router, largest)):
+  if (
+    router
+    and largest
+    and largest.all.accuracy
+    and (average.comparable(router, largest))
+  ):
     mine, its = router.all, largest.all
     return (
-        f'The router keeps **{percent(mine.accuracy / its.accuracy)} %** of '
-        f'the largest plan\'s accuracy ({percent(mine.accuracy)} against '
-        f'{percent(its.accuracy)} %) at **{percent(mine.flops / its.flops)} '
-        f'%** of its LLM prefill FLOPs; against the base model it saves '
-        f'**{number(mine.saved)}x**.')
+      f'The router keeps **{percent(mine.accuracy / its.accuracy)} %** of '
+      f"the largest plan's accuracy ({percent(mine.accuracy)} against "
+      f'{percent(its.accuracy)} %) at **{percent(mine.flops / its.flops)} '
+      f'%** of its LLM prefill FLOPs; against the base model it saves '
+      f'**{number(mine.saved)}x**.'
+    )
   best = router or largest
   if not best:
     return 'Neither the router nor the largest plan was evaluated yet.'
   missing = (
-      'no router was evaluated yet' if not router else
-      'the largest plan was not evaluated' if not largest else
-      'the largest plan answered other questions or none rightly')
+    'no router was evaluated yet'
+    if not router
+    else 'the largest plan was not evaluated'
+    if not largest
+    else 'the largest plan answered other questions or none rightly'
+  )
   return (
-      f'The {"router" if router else "largest plan"} reaches '
-      f'**{percent(best.all.accuracy)} %** and saves '
-      f'**{number(best.all.saved)}x** in LLM prefill FLOPs against the base '
-      f'model; {missing}.')
+    f'The {"router" if router else "largest plan"} reaches '
+    f'**{percent(best.all.accuracy)} %** and saves '
+    f'**{number(best.all.saved)}x** in LLM prefill FLOPs against the base '
+    f'model; {missing}.'
+  )
 
 
 def rivals(rows) -> str:
@@ -137,21 +184,27 @@ def rivals(rows) -> str:
   base, router = by_name.get('base'), by_name.get('router')
   said = []
   blind = router and average.blind(
-      (s for s in by_name.values() if average.comparable(s, router)),
-      router.all.flops)
+    (s for s in by_name.values() if average.comparable(s, router)),
+    router.all.flops,
+  )
   if blind:
     gain = router.all.accuracy - blind.accuracy
     error = math.hypot(router.all.error, blind.error)
     said.append(
-        f'Fixed plans drawn blindly at the same mean cost would reach '
-        f'{percent(blind.accuracy)} %, so choosing per question '
-        f'{"gains" if gain >= 0 else "loses"} {percent(abs(gain))} points '
-        f'(standard error at most {percent(error)}).')
+      f'Fixed plans drawn blindly at the same mean cost would reach '
+      f'{percent(blind.accuracy)} %, so choosing per question '
+      f'{"gains" if gain >= 0 else "loses"} {percent(abs(gain))} points '
+      f'(standard error at most {percent(error)}).'
+    )
   if base:
     said.append(
-        f'The base model itself reaches {percent(base.all.accuracy)} %.')
-  said += [_against(scores, group) for group in average.GROUPS
-           if average.against(scores, group)]
+      f'The base model itself reaches {percent(base.all.accuracy)} %.'
+    )
+  said += [
+    _against(scores, group)
+    for group in average.GROUPS
+    if average.against(scores, group)
+  ]
   return ' '.join(said)
 
 
@@ -170,12 +223,16 @@ def _against(scores, group: str) -> str:
     elif gap > 0:
       above += 1
     else:
-      below.append(f'{rival.name} ({percent(its.accuracy)} against '
-                   f'{percent(mine.accuracy)} % of {best.name}, at '
-                   f'{number(its.flops / mine.flops)} times its FLOPs)')
-  said = (f'On the {group} group VISOR lies above **{above} of {met}** '
-          'settings of other methods, at no more FLOPs than theirs, '
-          f'level (within two standard errors) with {level}')
+      below.append(
+        f'{rival.name} ({percent(its.accuracy)} against '
+        f'{percent(mine.accuracy)} % of {best.name}, at '
+        f'{number(its.flops / mine.flops)} times its FLOPs)'
+      )
+  said = (
+    f'On the {group} group VISOR lies above **{above} of {met}** '
+    'settings of other methods, at no more FLOPs than theirs, '
+    f'level (within two standard errors) with {level}'
+  )
   said += f', and below {len(below)}: {"; ".join(below)}' if below else ''
   said += (f'. {cheaper} cost less than every plan' if cheaper else '') + '.'
   return said
@@ -199,4 +256,4 @@ def flops_unit(values) -> tuple[float, str]:
   for scale, unit in _UNITS:
     if middle >= scale:
       return scale, unit
-  return 1., 'FLOPs'
+  return 1.0, 'FLOPs'

@@ -28,17 +28,21 @@ from visor_jax.runtime import roll_call
 EXPLICIT = ('JAX_COORDINATOR_ADDRESS', 'JAX_NUM_PROCESSES', 'JAX_PROCESS_ID')
 PATIENCE = 600  # seconds that processes which work in step wait for another
 
-_CLUSTERS = {'SLURM_JOB_ID': 'SLURM', 'KUBERNETES_SERVICE_HOST': 'GKE',
-             'OMPI_COMM_WORLD_SIZE': 'Open MPI'}
+_CLUSTERS = {
+  'SLURM_JOB_ID': 'SLURM',
+  'KUBERNETES_SERVICE_HOST': 'GKE',
+  'OMPI_COMM_WORLD_SIZE': 'Open MPI',
+}
 # Latency hiding: on TPUs it is on, but for collectives that run beside compute.
 _OVERLAP = {
-    'XLA_FLAGS': ('xla_gpu_enable_latency_hiding_scheduler',),
-    'LIBTPU_INIT_ARGS': (
-        'xla_tpu_enable_async_collective_fusion',
-        'xla_tpu_enable_async_collective_fusion_fuse_all_gather',
-        'xla_tpu_overlap_compute_collective_tc',
-        'xla_enable_async_all_gather',
-    )}
+  'XLA_FLAGS': ('xla_gpu_enable_latency_hiding_scheduler',),
+  'LIBTPU_INIT_ARGS': (
+    'xla_tpu_enable_async_collective_fusion',
+    'xla_tpu_enable_async_collective_fusion_fuse_all_gather',
+    'xla_tpu_overlap_compute_collective_tc',
+    'xla_enable_async_all_gather',
+  ),
+}
 _hosts = {0: socket.gethostname()}  # process -> host, from the roll call
 _uses = itertools.count()  # barriers; processes come to them in one order
 
@@ -78,8 +82,10 @@ def find(env, patience: int = 300) -> Place:
   if found:
     for name in EXPLICIT:
       if name not in found:
-        raise ValueError(f'{name} is not set beside {" and ".join(found)}; set '
-                         'all three, or none')
+        raise ValueError(
+          f'{name} is not set beside {" and ".join(found)}; set '
+          'all three, or none'
+        )
     address, *numbers = found.values()
     try:
       count, index = map(int, numbers)
@@ -87,44 +93,57 @@ def find(env, patience: int = 300) -> Place:
       count = index = -1
     if not 0 <= index < count:
       raise ValueError(
-          f'JAX_NUM_PROCESSES is {numbers[0]} and JAX_PROCESS_ID {numbers[1]}; '
-          'expected numbers, the second from 0 to below the first')
+        f'JAX_NUM_PROCESSES is {numbers[0]} and JAX_PROCESS_ID {numbers[1]}; '
+        'expected numbers, the second from 0 to below the first'
+      )
     if not address.rpartition(':')[2].isdigit():
-      raise ValueError(f'JAX_COORDINATOR_ADDRESS is {address}; expected '
-                       'host:port of process 0')
+      raise ValueError(
+        f'JAX_COORDINATOR_ADDRESS is {address}; expected host:port of process 0'
+      )
     return Place('environment', address, count, index)
   _whole(env)
   pod = 'KUBERNETES_SERVICE_HOST' in env
   if not pod or {'JOB_COMPLETION_INDEX', 'TPU_WORKER_HOSTNAMES'} & env.keys():
     address, count, index, devices = (
-        clusters.ClusterEnv.auto_detect_unset_distributed_params(
-            None, None, None, None, None, patience))
+      clusters.ClusterEnv.auto_detect_unset_distributed_params(
+        None, None, None, None, None, patience
+      )
+    )
     if count is not None:
       how = next((v for k, v in _CLUSTERS.items() if k in env), 'Cloud TPU')
       return Place(how, address, count, index, devices and tuple(devices))
   if 'JOB_COMPLETION_INDEX' in env:
     raise ValueError(
-        'this pod is one of an indexed job, but JAX_COORDINATOR_ADDRESS is not '
-        'set; launch/gke.py sets it. JAX_NUM_PROCESSES=1 runs it alone')
+      'this pod is one of an indexed job, but JAX_COORDINATOR_ADDRESS is not '
+      'set; launch/gke.py sets it. JAX_NUM_PROCESSES=1 runs it alone'
+    )
   if ',' in env.get('TPU_WORKER_HOSTNAMES', ''):
-    raise ValueError("TPU_WORKER_HOSTNAMES names several hosts, but jax finds "
-                     "no TPU on this one; install visor_jax with '[tpu]'")
+    raise ValueError(
+      'TPU_WORKER_HOSTNAMES names several hosts, but jax finds '
+      "no TPU on this one; install visor_jax with '[tpu]'"
+    )
   return Place('no cluster')
 
 
 def _whole(env):
   """What jax would pass over, each process then running alone."""
   if int(env.get('SLURM_NTASKS', 1)) > 1:
-    for name in ('SLURM_JOB_ID', 'SLURM_PROCID', 'SLURM_LOCALID',
-                 'SLURM_STEP_NODELIST'):
+    for name in (
+      'SLURM_JOB_ID',
+      'SLURM_PROCID',
+      'SLURM_LOCALID',
+      'SLURM_STEP_NODELIST',
+    ):
       if name not in env:
         raise ValueError(
-            f'SLURM_NTASKS is {env["SLURM_NTASKS"]}, but {name} is not set; '
-            'start with srun, as launch/slurm.sh does. JAX_NUM_PROCESSES=1 '
-            'runs alone')
+          f'SLURM_NTASKS is {env["SLURM_NTASKS"]}, but {name} is not set; '
+          'start with srun, as launch/slurm.sh does. JAX_NUM_PROCESSES=1 '
+          'runs alone'
+        )
   if ',' in env.get('TPU_WORKER_HOSTNAMES', '') and 'TPU_WORKER_ID' not in env:
-    raise ValueError('TPU_WORKER_HOSTNAMES names several hosts, but '
-                     'TPU_WORKER_ID is not set')
+    raise ValueError(
+      'TPU_WORKER_HOSTNAMES names several hosts, but TPU_WORKER_ID is not set'
+    )
 
 
 def start(place: Place, facts: dict, patience: int = 300) -> None:
@@ -141,15 +160,20 @@ def start(place: Place, facts: dict, patience: int = 300) -> None:
   """
   if place.count == 1:
     return
-  _hosts.update(roll_call.call(
-      place.address, place.count, place.index, facts, patience))
+  _hosts.update(
+    roll_call.call(place.address, place.count, place.index, facts, patience)
+  )
   local = roll_call.loopback(place.address)
   jax.distributed.initialize(
-      place.address, place.count, place.index,
-      place.devices and list(place.devices),
-      cluster_detection_method='deactivate', initialization_timeout=patience,
-      coordinator_bind_address=place.address if local else None,
-      shutdown_timeout_seconds=60)
+    place.address,
+    place.count,
+    place.index,
+    place.devices and list(place.devices),
+    cluster_detection_method='deactivate',
+    initialization_timeout=patience,
+    coordinator_bind_address=place.address if local else None,
+    shutdown_timeout_seconds=60,
+  )
 
 
 def overlap(env) -> None:
@@ -198,23 +222,27 @@ def share(what: str, text: str = '', patience: float = PATIENCE) -> list[str]:
     return [text]
   client, name = distributed.global_state.client, f'visor_jax/{next(_uses)}'
   client.key_value_set(
-      f'{name}/{jax.process_index():06d}', json.dumps([what, text]))
+    f'{name}/{jax.process_index():06d}', json.dumps([what, text])
+  )
   late = False
   try:
     client.wait_at_barrier(name, int(1000 * patience))
   except jax.errors.JaxRuntimeError:
     late = True
-  came = {int(key.rpartition('/')[2]): json.loads(value)
-          for key, value in client.key_value_dir_get(name)}
+  came = {
+    int(key.rpartition('/')[2]): json.loads(value)
+    for key, value in client.key_value_dir_get(name)
+  }
   who = lambda some: ', '.join(f'process {i} on {_hosts[i]}' for i in some)
   if late:
     missing = [i for i in range(jax.process_count()) if i not in came]
-    raise TimeoutError(f'"{what}": after {patience:.0f} seconds without '
-                       + (who(missing) or 'the last one the others had gone'))
+    raise TimeoutError(
+      f'"{what}": after {patience:.0f} seconds without '
+      + (who(missing) or 'the last one the others had gone')
+    )
   other = [i for i in came if came[i][0] != what]
   if other:
-    raise RuntimeError(
-        f'"{what}": {who(other)} is at "{came[other[0]][0]}"')
+    raise RuntimeError(f'"{what}": {who(other)} is at "{came[other[0]][0]}"')
   return [came[i][1] for i in sorted(came)]
 
 
@@ -245,5 +273,6 @@ def gather(value) -> list:
   sizes = multihost_utils.process_allgather(np.int32(len(text)))
   room = 1 << int(sizes.max() - 1).bit_length()  # few sizes, few programs
   found = multihost_utils.process_allgather(
-      np.frombuffer(text.ljust(room), np.uint8))
+    np.frombuffer(text.ljust(room), np.uint8)
+  )
   return [json.loads(bytes(row[:n])) for row, n in zip(found, sizes)]

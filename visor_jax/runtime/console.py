@@ -48,8 +48,9 @@ class Progress:
       self._first = done, now
     pace = (done - self._first[0]) / max(now - self._first[1], 1e-9)
     text = '  '.join(
-        f'{k} {v:.4g}' if isinstance(v, float) else f'{k} {v}'
-        for k, v in numbers.items())
+      f'{k} {v:.4g}' if isinstance(v, float) else f'{k} {v}'
+      for k, v in numbers.items()
+    )
     if pace:
       shown = f'{pace:.3g}' if pace < 1000 else f'{pace:.0f}'
       text += f'  {shown}/s  ETA {duration((self.total - done) / pace)}'

@@ -17,20 +17,20 @@ AXES = ('data', 'fsdp', 'tensor')
 
 # From logical axes of parameters and activations to mesh axes.
 RULES = {
-    'batch': ('data', 'fsdp'),
-    'embed': 'fsdp',
-    'heads': 'tensor',
-    'key_heads': 'tensor',
-    'mlp': 'tensor',
-    'vocabulary': 'tensor',
-    'head': None,
-    'hidden': None,
-    'layers': None,
-    'norm': None,
-    'patch': None,
-    'plans': None,
-    'taps': None,
-    'vision': None,
+  'batch': ('data', 'fsdp'),
+  'embed': 'fsdp',
+  'heads': 'tensor',
+  'key_heads': 'tensor',
+  'mlp': 'tensor',
+  'vocabulary': 'tensor',
+  'head': None,
+  'hidden': None,
+  'layers': None,
+  'norm': None,
+  'patch': None,
+  'plans': None,
+  'taps': None,
+  'vision': None,
 }
 
 
@@ -51,22 +51,29 @@ def make(data: int = -1, fsdp: int = 1, tensor: int = 1, devices=None):
     shape[shape.index(-1)] = len(devices) // rest
   if math.prod(shape) != len(devices) or min(shape) < 1:
     raise ValueError(
-        f'mesh.data={data}, mesh.fsdp={fsdp}, mesh.tensor={tensor} do not '
-        f'multiply to the {len(devices)} devices there are; one may be -1')
+      f'mesh.data={data}, mesh.fsdp={fsdp}, mesh.tensor={tensor} do not '
+      f'multiply to the {len(devices)} devices there are; one may be -1'
+    )
   parts = collections.defaultdict(list)
   for device in devices:
     parts[_slice(device)].append(device)
   if shape[0] % len(parts):
     if devices[0].platform == 'tpu':
       raise ValueError(
-          f'mesh.data={shape[0]} is no multiple of the {len(parts)} slices; '
-          'only data may cross the network between them')
+        f'mesh.data={shape[0]} is no multiple of the {len(parts)} slices; '
+        'only data may cross the network between them'
+      )
     parts = {0: devices}  # what is slow there is the user's to know
-  grids = [jax.make_mesh((shape[0] // len(parts), *shape[1:]), AXES,
-                         devices=part).devices for part in parts.values()]
+  grids = [
+    jax.make_mesh(
+      (shape[0] // len(parts), *shape[1:]), AXES, devices=part
+    ).devices
+    for part in parts.values()
+  ]
   # Auto axes: linen's logical constraints fail on explicit ones.
-  return jax.sharding.Mesh(np.concatenate(grids), AXES,
-                           axis_types=(AxisType.Auto,) * len(AXES))
+  return jax.sharding.Mesh(
+    np.concatenate(grids), AXES, axis_types=(AxisType.Auto,) * len(AXES)
+  )
 
 
 def _slice(device):
@@ -100,6 +107,7 @@ def shardings(boxed, mesh):
   Raises:
     ValueError: an axis does not divide, with parameter and axis named.
   """
+
   def one(path, leaf):
     if not isinstance(leaf, nn.meta.AxisMetadata):
       return NamedSharding(mesh, PartitionSpec())
@@ -108,8 +116,9 @@ def shardings(boxed, mesh):
       ways = mesh.shape[axis] if axis else 1
       if length % ways:
         raise ValueError(
-            f'{path_name(path)} {leaf.value.shape}: its axis "{name}" of '
-            f'{length} does not divide by mesh.{axis}={ways}')
+          f'{path_name(path)} {leaf.value.shape}: its axis "{name}" of '
+          f'{length} does not divide by mesh.{axis}={ways}'
+        )
     return NamedSharding(mesh, spec)
 
   is_box = lambda x: isinstance(x, nn.meta.AxisMetadata)
@@ -151,9 +160,10 @@ def check_batch(name: str, rows: int, mesh, parts: int = 1) -> None:
   ways = row_ways(mesh)
   if rows % (ways * parts):
     raise ValueError(
-        f'{name}.batch is {rows}, which mesh.data * mesh.fsdp = {ways}'
-        + f' times {name}.accumulate = {parts}' * (parts > 1)
-        + ' does not divide')
+      f'{name}.batch is {rows}, which mesh.data * mesh.fsdp = {ways}'
+      + f' times {name}.accumulate = {parts}' * (parts > 1)
+      + ' does not divide'
+    )
 
 
 def own(count: int, mesh) -> list[int]:
@@ -163,7 +173,7 @@ def own(count: int, mesh) -> list[int]:
   neighbours in it, and those of two hosts may share their rows.
   """
   where = rows(mesh).addressable_devices_indices_map((count,))
-  return sorted({i for part, in where.values() for i in range(count)[part]})
+  return sorted({i for (part,) in where.values() for i in range(count)[part]})
 
 
 def place(tree, mesh):
@@ -183,6 +193,7 @@ def place(tree, mesh):
   here = len(own(ways, mesh))
   if len(tree) % here:
     raise ValueError(
-        f'a batch of {len(tree) * ways // here} rows does not divide by '
-        f'mesh.data * mesh.fsdp = {ways}; change the batch or the mesh')
+      f'a batch of {len(tree) * ways // here} rows does not divide by '
+      f'mesh.data * mesh.fsdp = {ways}; change the batch or the mesh'
+    )
   return jax.make_array_from_process_local_data(rows(mesh), np.asarray(tree))

@@ -24,7 +24,8 @@ def by_path(patterns, paths) -> dict:
   missing = sorted(set(paths) - found.keys())
   if missing:
     raise ValueError(
-        f'no pattern of {[p for p, _ in patterns]} covers {missing}')
+      f'no pattern of {[p for p, _ in patterns]} covers {missing}'
+    )
   return found
 
 
@@ -47,5 +48,7 @@ def split(params, trains) -> tuple[dict, dict]:
   """
   flat = flatten(params)
   learn = by_path(trains, flat)
-  return ({k: v for k, v in flat.items() if learn[k]},
-          {k: v for k, v in flat.items() if not learn[k]})
+  return (
+    {k: v for k, v in flat.items() if learn[k]},
+    {k: v for k, v in flat.items() if not learn[k]},
+  )

@@ -10,7 +10,8 @@ def versions() -> dict:
   """What a result was made with."""
   names = ('visor_jax', 'jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
   return {'python': platform.python_version()} | {
-      n: importlib.metadata.version(n) for n in names}
+    n: importlib.metadata.version(n) for n in names
+  }
 
 
 def code() -> str:

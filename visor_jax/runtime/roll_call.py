@@ -14,8 +14,9 @@ import time
 _READ = 5  # seconds for a line that is on its way
 
 
-def call(address: str, count: int, index: int, facts: dict,
-         patience: float) -> dict[int, str]:
+def call(
+  address: str, count: int, index: int, facts: dict, patience: float
+) -> dict[int, str]:
   """Returns when all are here.
 
   Args:
@@ -33,8 +34,12 @@ def call(address: str, count: int, index: int, facts: dict,
     ValueError: naming those that differ, and in what.
   """
   deadline = time.monotonic() + patience
-  mine = dict(index=index, host=socket.gethostname(), count=count,
-              facts=json.loads(json.dumps(facts)))
+  mine = dict(
+    index=index,
+    host=socket.gethostname(),
+    count=count,
+    facts=json.loads(json.dumps(facts)),
+  )
   host, _, port = address.rpartition(':')
   if index:
     answer = _report((host, int(port)), mine, deadline)
@@ -43,8 +48,10 @@ def call(address: str, count: int, index: int, facts: dict,
     try:
       server = socket.create_server((bind, int(port)), backlog=count)
     except OSError as e:
-      raise ValueError(f'process 0 cannot listen on port {port}: {e}; set '
-                       'another (JAX_COORDINATOR_PORT in a cluster)') from None
+      raise ValueError(
+        f'process 0 cannot listen on port {port}: {e}; set '
+        'another (JAX_COORDINATOR_PORT in a cluster)'
+      ) from None
     with server:
       answer = _hear(server, mine, deadline)
   if 'missing' in answer:
@@ -67,11 +74,12 @@ def _report(address, mine, deadline):
         _send(line, mine)
         line.settimeout(left + _READ)  # process 0 says when it gives up
         return _read(line)
-    time.sleep(.2)
+    time.sleep(0.2)
   raise TimeoutError(
-      f'process {mine["index"]} of {mine["count"]} on {mine["host"]}: process '
-      f'0 does not answer at {address[0]}:{address[1]}; does it run, and is '
-      'the port open?')
+    f'process {mine["index"]} of {mine["count"]} on {mine["host"]}: process '
+    f'0 does not answer at {address[0]}:{address[1]}; does it run, and is '
+    'the port open?'
+  )
 
 
 def _hear(server, mine, deadline):
@@ -91,8 +99,10 @@ def _hear(server, mine, deadline):
       continue  # nobody came, or a stranger
     lines.append(line)
     if index in came:
-      errors.append(f'process {index} came twice, from {came[index]["host"]} '
-                    f'and from {host}; does an old one still run?')
+      errors.append(
+        f'process {index} came twice, from {came[index]["host"]} '
+        f'and from {host}; does an old one still run?'
+      )
     errors += _differences(it, mine)
     came[index] = it
   hosts = {i: it['host'] for i, it in sorted(came.items())}
@@ -100,10 +110,13 @@ def _hear(server, mine, deadline):
   if errors:
     answer = {'error': '\n'.join(errors)}
   elif missing:
-    answer = {'missing': (
+    answer = {
+      'missing': (
         f'of {mine["count"]} processes these did not come: '
         f'{", ".join(missing)}; those that came are on '
-        + ', '.join(dict.fromkeys(hosts.values())))}
+        + ', '.join(dict.fromkeys(hosts.values()))
+      )
+    }
   else:
     answer = {'hosts': hosts}
   for line in lines:
@@ -116,15 +129,20 @@ def _differences(it, mine):
   """In words, what another process has other than process 0."""
   who = f'process {it["index"]} on {it["host"]}'
   if it['count'] != mine['count']:
-    yield (f'{who} is one of {it["count"]}, process 0 on {mine["host"]} one of '
-           f'{mine["count"]}')
+    yield (
+      f'{who} is one of {it["count"]}, process 0 on {mine["host"]} one of '
+      f'{mine["count"]}'
+    )
   theirs, ours = it['facts'], mine['facts']
-  found = [f'{k} is {theirs.get(k)!r} instead of {ours.get(k)!r}'
-           for k in sorted(theirs.keys() | ours.keys())
-           if theirs.get(k) != ours.get(k)]
+  found = [
+    f'{k} is {theirs.get(k)!r} instead of {ours.get(k)!r}'
+    for k in sorted(theirs.keys() | ours.keys())
+    if theirs.get(k) != ours.get(k)
+  ]
   if found:
-    yield (f'{who} differs from process 0 on {mine["host"]}: '
-           + '; '.join(found))
+    yield (
+      f'{who} differs from process 0 on {mine["host"]}: ' + '; '.join(found)
+    )
 
 
 def _send(line, value):

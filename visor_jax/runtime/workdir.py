@@ -32,8 +32,10 @@ def claim(path, config, patience: float = 0):
   """
   path = pathlib.Path(path)
   with contextlib.ExitStack() as held:
-    mark = cluster.agree('claiming the workdir', lambda: (
-        _lock(path, config, held, patience) if cluster.first() else ''))
+    mark = cluster.agree(
+      'claiming the workdir',
+      lambda: _lock(path, config, held, patience) if cluster.first() else '',
+    )
     mark, *_ = cluster.share('the mark in the workdir', mark)
     cluster.agree('looking at the workdir', lambda: _look(path, mark))
     yield path
@@ -52,8 +54,9 @@ def _lock(path, config, held, patience):
       if time.monotonic() >= until:
         lock.seek(0)
         raise ValueError(
-            f'workdir {path} is in use by process {lock.read().strip()}; wait '
-            'for it, stop it, or give another --workdir') from None
+          f'workdir {path} is in use by process {lock.read().strip()}; wait '
+          'for it, stop it, or give another --workdir'
+        ) from None
       time.sleep(1)
   lock.truncate(0)
   mark = f'{os.getpid()} on {cluster.host()} since {time.time()}'
@@ -71,10 +74,11 @@ def _look(path, mark, patience: float = 10):
     with contextlib.suppress(OSError):
       if (path / 'lock').read_text() == mark:
         return
-    time.sleep(.5)
+    time.sleep(0.5)
   raise ValueError(
-      f'workdir {path} is not shared: host {cluster.host()} does not see what '
-      f'host {cluster.hosts()[0]} writes there; give one that all hosts see')
+    f'workdir {path} is not shared: host {cluster.host()} does not see what '
+    f'host {cluster.hosts()[0]} writes there; give one that all hosts see'
+  )
 
 
 def write(path, text: str) -> None:
@@ -111,24 +115,30 @@ def same_data(path, fingerprints: dict[str, str]) -> None:
       it is for process 0.
   """
   mine = json.dumps(fingerprints, sort_keys=True)
-  cluster.agree('comparing the data', functools.partial(
-      _same, mine, cluster.share('the data', mine)[0]))
+  cluster.agree(
+    'comparing the data',
+    functools.partial(_same, mine, cluster.share('the data', mine)[0]),
+  )
   path = pathlib.Path(path) / 'data.json'
   known = json.loads(path.read_text()) if path.exists() else {}
-  changed = [name for name, now in fingerprints.items()
-             if known.get(name, now) != now]
+  changed = [
+    name for name, now in fingerprints.items() if known.get(name, now) != now
+  ]
   if changed:
     raise ValueError(
-        f'the data of {", ".join(changed)} is not what workdir {path.parent} '
-        'was begun with; bring it back, or give another --workdir')
+      f'the data of {", ".join(changed)} is not what workdir {path.parent} '
+      'was begun with; bring it back, or give another --workdir'
+    )
   if fingerprints:
     write(path, json.dumps(known | fingerprints, indent=1))
 
 
 def _same(mine, first):
   if mine != first:
-    raise ValueError(f'the data of host {cluster.host()} is {mine}, that of '
-                     f'host {cluster.hosts()[0]} {first}')
+    raise ValueError(
+      f'the data of host {cluster.host()} is {mine}, that of '
+      f'host {cluster.hosts()[0]} {first}'
+    )
 
 
 def _compare(path, config):
@@ -136,10 +146,11 @@ def _compare(path, config):
     found = config_lib.differences(config, json.loads(path.read_text()))
     if found:
       lines = '\n'.join(
-          f'  {d.key}: here {d.here!r}, in the workdir {d.there!r}'
-          for d in found)
+        f'  {d.key}: here {d.here!r}, in the workdir {d.there!r}' for d in found
+      )
       raise ValueError(
-          f'workdir {path.parent} belongs to another config:\n{lines}\n'
-          'Give another --workdir, or change these keys back.')
+        f'workdir {path.parent} belongs to another config:\n{lines}\n'
+        'Give another --workdir, or change these keys back.'
+      )
   else:
     files.write_atomic(path, json.dumps(config_lib.identity(config), indent=1))

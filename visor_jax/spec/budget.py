@@ -50,12 +50,14 @@ def within(curve: tuple[Point, ...], budget: float) -> Mix:
   for a, b in zip(curve, curve[1:]):
     if a.share <= budget <= b.share:
       rise = b.share - a.share
-      return Mix(a.confidence, b.confidence,
-                 (budget - a.share) / rise if rise else 0.0)
+      return Mix(
+        a.confidence, b.confidence, (budget - a.share) / rise if rise else 0.0
+      )
   raise ValueError(
-      f'budget {budget:g}: this router spends from {curve[0].share:.3f} '
-      f'(the cheapest plan always) to {curve[-1].share:.3f} (the largest '
-      'always) of max\'s LLM prefill FLOPs')
+    f'budget {budget:g}: this router spends from {curve[0].share:.3f} '
+    f'(the cheapest plan always) to {curve[-1].share:.3f} (the largest '
+    "always) of max's LLM prefill FLOPs"
+  )
 
 
 def keeping(curve: tuple[Point, ...], drop: float) -> float:
@@ -69,15 +71,18 @@ def keeping(curve: tuple[Point, ...], drop: float) -> float:
     ValueError: the share is not between 0 and 1.
   """
   if not 0 <= drop <= 1:
-    raise ValueError(f'drop {drop:g}: expected a share of max\'s accuracy, '
-                     'from 0 to 1')
+    raise ValueError(
+      f"drop {drop:g}: expected a share of max's accuracy, from 0 to 1"
+    )
   enough = (1 - drop) * curve[-1].accuracy
-  return min((p for p in curve if p.accuracy >= enough),
-             key=lambda p: p.share).confidence
+  return min(
+    (p for p in curve if p.accuracy >= enough), key=lambda p: p.share
+  ).confidence
 
 
-def confidence(selection: plans.Selection, curve: tuple[Point, ...],
-               usual: float | None):
+def confidence(
+  selection: plans.Selection, curve: tuple[Point, ...], usual: float | None
+):
   """What a router asks for: a confidence, a Mix, or None for argmax.
 
   Args:
@@ -91,8 +96,10 @@ def confidence(selection: plans.Selection, curve: tuple[Point, ...],
   if selection.budget is None and selection.drop is None:
     return usual
   if not curve:
-    raise ValueError(f'plan "{selection}": this router was not calibrated; run '
-                     'the policy stage')
+    raise ValueError(
+      f'plan "{selection}": this router was not calibrated; run '
+      'the policy stage'
+    )
   if selection.budget is not None:
     return within(curve, selection.budget)
   return keeping(curve, selection.drop)

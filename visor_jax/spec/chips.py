@@ -4,14 +4,17 @@
 # that fits. TPUs: cloud.google.com/tpu/docs, "Peak compute per chip (bf16)".
 # GPUs: NVIDIA's data sheets, dense Tensor Core FLOPs of SXM modules.
 PEAK = (
-    ('TPU v4', 275e12),
-    ('TPU v5 lite', 197e12), ('TPU v5e', 197e12),
-    ('TPU v5', 459e12),
-    ('TPU v6', 918e12),
-    ('NVIDIA A100', 312e12),
-    ('NVIDIA H100 PCIe', 756e12), ('NVIDIA H100 NVL', 835e12),
-    ('NVIDIA H100', 989e12), ('NVIDIA H200', 989e12),
-    ('NVIDIA B200', 2250e12),
+  ('TPU v4', 275e12),
+  ('TPU v5 lite', 197e12),
+  ('TPU v5e', 197e12),
+  ('TPU v5', 459e12),
+  ('TPU v6', 918e12),
+  ('NVIDIA A100', 312e12),
+  ('NVIDIA H100 PCIe', 756e12),
+  ('NVIDIA H100 NVL', 835e12),
+  ('NVIDIA H100', 989e12),
+  ('NVIDIA H200', 989e12),
+  ('NVIDIA B200', 2250e12),
 )
 
 

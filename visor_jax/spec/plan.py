@@ -41,13 +41,16 @@ class Layout:
 
   def __post_init__(self):
     if list(self.optional) != sorted(set(self.optional)) or (
-        min(self.optional, default=0) < 0):
+      min(self.optional, default=0) < 0
+    ):
       raise ValueError(
-          f'optional layers {self.optional} are not in order of depth')
+        f'optional layers {self.optional} are not in order of depth'
+      )
     for layer in self.optional:
       if self.kinds[layer] != SELF:
         raise ValueError(
-            f'optional layer {layer} is {self.kinds[layer]}, not {SELF}')
+          f'optional layer {layer} is {self.kinds[layer]}, not {SELF}'
+        )
 
   def indices(self, kind: str) -> tuple[int, ...]:
     return tuple(i for i, k in enumerate(self.kinds) if k == kind)
@@ -77,13 +80,15 @@ class Layout:
     self.check(plan)
     off = {l for l, on in zip(self.optional, plan) if not on}
     return Layout(
-        tuple(TEXT if i in off else k for i, k in enumerate(self.kinds)))
+      tuple(TEXT if i in off else k for i, k in enumerate(self.kinds))
+    )
 
   def check(self, plan: Plan) -> None:
     if len(plan) != len(self.optional):
       raise ValueError(
-          f'plan {name(plan)} speaks of {len(plan)} optional SELF layers, the '
-          f'model has {len(self.optional)} (layers {self.optional})')
+        f'plan {name(plan)} speaks of {len(plan)} optional SELF layers, the '
+        f'model has {len(self.optional)} (layers {self.optional})'
+      )
 
 
 def base(depth: int) -> Layout:
@@ -110,12 +115,14 @@ def visor(depth: int, cross=None, self_=None) -> Layout:
     for layer in layers:
       if not 0 <= layer < depth:
         raise ValueError(
-            f'model.{kind}_layers names layer {layer}; the size has layers 0 '
-            f'to {depth - 1}')
+          f'model.{kind}_layers names layer {layer}; the size has layers 0 '
+          f'to {depth - 1}'
+        )
       if kinds[layer] != TEXT:
         raise ValueError(
-            f'layer {layer} is named twice in model.cross_layers and '
-            'model.self_layers; a layer has one kind')
+          f'layer {layer} is named twice in model.cross_layers and '
+          'model.self_layers; a layer has one kind'
+        )
       kinds[layer] = kind
   return Layout(tuple(kinds), tuple(sorted(self_)))
 
@@ -129,16 +136,18 @@ class Repeat:
   count: int
 
 
-def repeats(layout: Layout, start: int, stop: int,
-            apart: int = -1) -> tuple[Repeat, ...]:
+def repeats(
+  layout: Layout, start: int, stop: int, apart: int = -1
+) -> tuple[Repeat, ...]:
   """Cuts layers start..stop into repeats, so that the program stays small.
 
   The longest periodic stretch becomes one scan; layers before and after it
   stand alone (period 1, count 1). Any depth and any choice of kinds works.
   Layer `apart` is like no other.
   """
-  what = [(k, i in layout.optional, i == apart)
-          for i, k in enumerate(layout.kinds)]
+  what = [
+    (k, i in layout.optional, i == apart) for i, k in enumerate(layout.kinds)
+  ]
   best = None  # (number of layers written out, Repeat)
   for begin in range(start, stop):
     for period in range(1, (stop - begin) // 2 + 1):
@@ -209,7 +218,8 @@ def parse(text: str, layout: Layout, viable=None) -> tuple[Selection, ...]:
     elif word == 'all':
       if not viable:
         raise ValueError(
-            'plan "all" means every viable plan; run the search stage first')
+          'plan "all" means every viable plan; run the search stage first'
+        )
       for p in viable:
         layout.check(tuple(p))
         found.append(Selection('fixed', tuple(p)))
@@ -220,16 +230,17 @@ def parse(text: str, layout: Layout, viable=None) -> tuple[Selection, ...]:
 
 def _target(word: str) -> Selection:
   """A router with a target: 'router@0.3' or 'router-0.01'."""
-  number = word[len('router@'):]
+  number = word[len('router@') :]
   share = float(number) if re.fullmatch(r'\d*\.?\d+', number) else -1.0
   if word[len('router')] == '@' and share > 0:
     return Selection('router', budget=share)
   if word[len('router')] == '-' and 0 <= share < 1:
     return Selection('router', drop=share)
   raise ValueError(
-      f'plan "{word}": expected router@0.3, a budget above 0 as a share of '
-      "max's LLM prefill FLOPs, or router-0.01, a share of max's accuracy, "
-      'from 0 to below 1, that may be lost')
+    f'plan "{word}": expected router@0.3, a budget above 0 as a share of '
+    "max's LLM prefill FLOPs, or router-0.01, a share of max's accuracy, "
+    'from 0 to below 1, that may be lost'
+  )
 
 
 def _positions(word: str, layout: Layout) -> Plan:
@@ -238,13 +249,15 @@ def _positions(word: str, layout: Layout) -> Plan:
     on = [int(n) for n in word.split(',')]
   except ValueError:
     raise ValueError(
-        f'plan "{word}" is none of base, max, min, router, all, or positions '
-        f'like 0,1 among the {count} optional SELF layers') from None
+      f'plan "{word}" is none of base, max, min, router, all, or positions '
+      f'like 0,1 among the {count} optional SELF layers'
+    ) from None
   for n in on:
     if not 0 <= n < count:
       raise ValueError(
-          f'plan "{word}" names optional SELF layer {n}; the model has '
-          f'{count}, counted from 0')
+        f'plan "{word}" names optional SELF layer {n}; the model has '
+        f'{count}, counted from 0'
+      )
   return tuple(i in on for i in range(count))
 
 

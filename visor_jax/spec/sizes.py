@@ -54,13 +54,14 @@ class Size:
 
 
 SIZES = {
-    # For the built-in suite: a patch is a digit, a tile a frame of 5 x 2.
-    'digits': Size(
-        Vision(64, 0, 4, 128, tile=(40, 16), patch=8),
-        Language(64, 6, 4, 2, 16, 128, vocabulary=64, rope_theta=1e4)),
-    '0.5b': Size(Vision(), Language(896, 24, 14, 2, 64, 4864)),
-    '1.5b': Size(Vision(), Language(1536, 28, 12, 2, 128, 8960)),
-    '7b': Size(Vision(), Language(3584, 28, 28, 4, 128, 18944, tied=False)),
+  # For the built-in suite: a patch is a digit, a tile a frame of 5 x 2.
+  'digits': Size(
+    Vision(64, 0, 4, 128, tile=(40, 16), patch=8),
+    Language(64, 6, 4, 2, 16, 128, vocabulary=64, rope_theta=1e4),
+  ),
+  '0.5b': Size(Vision(), Language(896, 24, 14, 2, 64, 4864)),
+  '1.5b': Size(Vision(), Language(1536, 28, 12, 2, 128, 8960)),
+  '7b': Size(Vision(), Language(3584, 28, 28, 4, 128, 18944, tied=False)),
 }
 
 

@@ -26,8 +26,9 @@ from visor_jax.training import step as step_lib
 from visor_jax.training import throughput as throughput_lib
 
 
-def train(config, name: str, workdir, mesh, suite, viable=(), labels=(),
-          before=None):
+def train(
+  config, name: str, workdir, mesh, suite, viable=(), labels=(), before=None
+):
   """Runs a training stage to its end, from where it was cut off if it was.
 
   Args:
@@ -48,7 +49,8 @@ def train(config, name: str, workdir, mesh, suite, viable=(), labels=(),
   stage, options = stages.STAGES[name], config[name]
   folder = pathlib.Path(workdir) / name
   with store.Checkpoints(
-      folder / 'checkpoints', config.checkpoint.keep) as saved:
+    folder / 'checkpoints', config.checkpoint.keep
+  ) as saved:
     start = saved.resume()
     if start == options.steps:
       console.say(f'{name}: done before')
@@ -59,34 +61,45 @@ def train(config, name: str, workdir, mesh, suite, viable=(), labels=(),
     state_shardings = _state_shardings(shapes, shardings, stage, tx, mesh)
     if start:
       console.say(f'{name}: goes on from step {start}')
-      state = _resume(saved, start, shapes, shardings, stage, tx,
-                      state_shardings)
+      state = _resume(
+        saved, start, shapes, shardings, stage, tx, state_shardings
+      )
     else:
-      params = _first(config, stage, before or workdir, shapes, shardings, make,
-                      model)
+      params = _first(
+        config, stage, before or workdir, shapes, shardings, make, model
+      )
       trained, frozen = param_paths.split(params, stage.trains)
       opt = jax.jit(tx.init, out_shardings=state_shardings.opt)(trained)
       state = step_lib.State(trained, frozen, opt)
-    compiled = functools.cache(lambda reduced: jax.jit(
-        step_lib.trainer(_loss(config, model, stage, viable, reduced), tx,
-                         options.accumulate),
+    compiled = functools.cache(
+      lambda reduced: jax.jit(
+        step_lib.trainer(
+          _loss(config, model, stage, viable, reduced), tx, options.accumulate
+        ),
         donate_argnums=0,
-        out_shardings=(state_shardings, mesh_lib.whole(mesh))))
+        out_shardings=(state_shardings, mesh_lib.whole(mesh)),
+      )
+    )
     plan_at = _plan_at(config, stage, model.layout, viable)
     reduced_at = _reduced_at(config, stage)
     own = len(mesh_lib.own(options.batch, mesh))
     throughput = throughput_lib.Throughput(
-        model, stage.passes, own / options.batch)
+      model, stage.passes, own / options.batch
+    )
     progress = console.Progress(name, options.steps)
     feed = _feed(config, stage, suite, labels, mesh, start)
-    with (metrics_lib.Metrics(
-              folder / 'metrics.jsonl', start,
-              folder / 'tensorboard' if config.log.tensorboard else None,
-          ) as metrics,
-          throughput_lib.Trace(folder / 'trace', config.log.trace) as trace,
-          metrics_lib.Skipped(folder / 'nonfinite.jsonl', start, options.batch,
-                      config.optim.patience) as skipped,
-          metrics_lib.Wait() as wait):
+    with (
+      metrics_lib.Metrics(
+        folder / 'metrics.jsonl',
+        start,
+        folder / 'tensorboard' if config.log.tensorboard else None,
+      ) as metrics,
+      throughput_lib.Trace(folder / 'trace', config.log.trace) as trace,
+      metrics_lib.Skipped(
+        folder / 'nonfinite.jsonl', start, options.batch, config.optim.patience
+      ) as skipped,
+      metrics_lib.Wait() as wait,
+    ):
       began, numbers = time.monotonic(), {}
       last = start  # step that is saved
       for i, (batch, labels) in enumerate(wait.batches(feed), start):
@@ -95,7 +108,9 @@ def train(config, name: str, workdir, mesh, suite, viable=(), labels=(),
           if i > last:
             saved.save(i, state.params, state.opt)
           saved.wait()
-          console.say(f'{name}: SIGTERM; the same command goes on from step {i}')
+          console.say(
+            f'{name}: SIGTERM; the same command goes on from step {i}'
+          )
           sys.exit(preempt.EXIT)
         plan, reduced = plan_at(i), reduced_at(i)
         throughput.add(batch, plan, reduced)
@@ -103,8 +118,12 @@ def train(config, name: str, workdir, mesh, suite, viable=(), labels=(),
         if labels is not None:
           rows = rows, mesh_lib.place(labels, mesh)
         trace.step(i, functools.partial(jax.block_until_ready, numbers))
-        before, (state, numbers) = numbers, compiled(reduced)(
-            state, rows, None if plan is None else jnp.asarray(plan))
+        before, (state, numbers) = (
+          numbers,
+          compiled(reduced)(
+            state, rows, None if plan is None else jnp.asarray(plan)
+          ),
+        )
         wait.busy(functools.partial(jax.block_until_ready, numbers))
         jax.block_until_ready(before)  # or batches would pile up on the device
         done = i + 1
@@ -113,14 +132,21 @@ def train(config, name: str, workdir, mesh, suite, viable=(), labels=(),
           row = {k: float(v) for k, v in jax.device_get(numbers).items()}
           row['skipped'] = skipped.take()  # of all steps since the last row
           waited = wait.share()
-          said = {'input-bound' if waited > .1 else 'input': f'{waited:.0%}'}
+          said = {'input-bound' if waited > 0.1 else 'input': f'{waited:.0%}'}
           filled, rates = throughput.take()
           progress.line(done, **row, **rates, **suite.counts, **said)
-          metrics.write(dict(
-              step=done, **row, **rates, **filled, **suite.counts,
-              input_wait=round(waited, 4), learning_rate=float(
-                  optim.schedule(options)(i)),
-              seconds=round(time.monotonic() - began, 3)))
+          metrics.write(
+            dict(
+              step=done,
+              **row,
+              **rates,
+              **filled,
+              **suite.counts,
+              input_wait=round(waited, 4),
+              learning_rate=float(optim.schedule(options)(i)),
+              seconds=round(time.monotonic() - began, 3),
+            )
+          )
           skipped.check()
         if done % config.checkpoint.every == 0 or done == options.steps:
           skipped.check()
@@ -156,15 +182,21 @@ def _feed(config, stage, suite, labels, mesh, start):
   else:
     load = suite.training(stage.name)
   return loader.batches(
-      load, options.batch, start, options.steps,
-      own=mesh_lib.own(options.batch, mesh),
-      threads=config.data.threads, ahead=config.data.ahead)
+    load,
+    options.batch,
+    start,
+    options.steps,
+    own=mesh_lib.own(options.batch, mesh),
+    threads=config.data.threads,
+    ahead=config.data.ahead,
+  )
 
 
 def _parameters(config, model, mesh):
   """Abstract parameters, their shardings, and a function that makes them."""
-  shape = packing.Shape(1, 1, 1, 1, model.size.vision.tile,
-                        model.size.vision.patches)
+  shape = packing.Shape(
+    1, 1, 1, 1, model.size.vision.tile, model.size.vision.patches
+  )
   blank = packing.stack([packing.row([], shape)] * mesh_lib.row_ways(mesh))
   make, shapes, shardings = step_lib.init(model, config.seed, blank, mesh)
   return shapes, shardings, make
@@ -177,18 +209,19 @@ def _finished(config, names, workdir):
       folder = pathlib.Path(workdir) / name / 'checkpoints'
       if not (folder / str(config[name].steps)).exists():
         raise ValueError(
-            f'the {name} stage is not finished ({folder} has no step '
-            f'{config[name].steps}); run it first: --config=...:stage={name}')
+          f'the {name} stage is not finished ({folder} has no step '
+          f'{config[name].steps}); run it first: --config=...:stage={name}'
+        )
       return name
   raise ValueError(f'none of the stages {names} has steps in this config')
 
 
 def _result(config, name, workdir, shapes, shardings):
   """Parameters that a finished stage ended with."""
-  with store.Checkpoints(
-      pathlib.Path(workdir) / name / 'checkpoints') as saved:
-    return saved.restore(config[name].steps,
-                         store.abstract(shapes, shardings))[0]
+  with store.Checkpoints(pathlib.Path(workdir) / name / 'checkpoints') as saved:
+    return saved.restore(config[name].steps, store.abstract(shapes, shardings))[
+      0
+    ]
 
 
 def _first(config, stage, workdir, shapes, shardings, make, model):
@@ -215,12 +248,19 @@ def _imported(config, shapes, shardings, make, path=None):
   found = reader.read(path, shardings, 'float32').params
   flat, want = param_paths.flatten(found), param_paths.flatten(shapes)
   shape = lambda tree, path: getattr(tree.get(path), 'shape', 'nothing')
-  wrong = [f'{k} is {shape(flat, k)}, expected {shape(want, k)}'
-           for k in flat if shape(flat, k) != shape(want, k)]
+  wrong = [
+    f'{k} is {shape(flat, k)}, expected {shape(want, k)}'
+    for k in flat
+    if shape(flat, k) != shape(want, k)
+  ]
   if wrong:
-    raise ValueError(f'checkpoint {path} does not fit '
-                     f'model.size {config.model.size}: ' + '; '.join(wrong))
-  return param_paths.unflatten(flat | param_paths.flatten(make(known=flat.keys())))
+    raise ValueError(
+      f'checkpoint {path} does not fit '
+      f'model.size {config.model.size}: ' + '; '.join(wrong)
+    )
+  return param_paths.unflatten(
+    flat | param_paths.flatten(make(known=flat.keys()))
+  )
 
 
 def _state_shardings(shapes, shardings, stage, tx, mesh):
@@ -233,15 +273,16 @@ def _state_shardings(shapes, shardings, stage, tx, mesh):
     return trained.get(key, mesh_lib.whole(mesh))
 
   return step_lib.State(
-      trained, frozen, jax.tree_util.tree_map_with_path(like, opt))
+    trained, frozen, jax.tree_util.tree_map_with_path(like, opt)
+  )
 
 
 def _resume(saved, step, shapes, shardings, stage, tx, state_shardings):
   opt = store.abstract(
-      jax.eval_shape(tx.init, param_paths.split(shapes, stage.trains)[0]),
-      state_shardings.opt)
-  params, opt = saved.restore(
-      step, store.abstract(shapes, shardings), opt)
+    jax.eval_shape(tx.init, param_paths.split(shapes, stage.trains)[0]),
+    state_shardings.opt,
+  )
+  params, opt = saved.restore(step, store.abstract(shapes, shardings), opt)
   return step_lib.State(*param_paths.split(params, stage.trains), opt)
 
 
@@ -250,15 +291,18 @@ def _loss(config, model, stage, viable, reduced):
 
   With several token reductions the mean, as M3 is trained.
   """
+
   def of(model, params, rows, plan):
     if stage.loss == 'policy':
       return step_lib.policy_loss(model, params, *rows, len(viable))
     return step_lib.answer_loss(
-        model, params, rows, plan, config.model.loss_chunk)
+      model, params, rows, plan, config.model.loss_chunk
+    )
 
   each = [model.clone(reduction=one) for one in reduced]
   return lambda *args: jax.tree.map(
-      lambda *x: sum(x) / len(x), *(of(one, *args) for one in each))
+    lambda *x: sum(x) / len(x), *(of(one, *args) for one in each)
+  )
 
 
 def _plan_at(config, stage, layout: plans.Layout, viable):
@@ -268,7 +312,7 @@ def _plan_at(config, stage, layout: plans.Layout, viable):
     return lambda i: None
   if options.plan == 'viable':
     return lambda i: plans.plan_at(config.seed, i, viable, options.max_share)
-  selection, = plans.parse(options.plan, layout)
+  (selection,) = plans.parse(options.plan, layout)
   return lambda i: selection.plan
 
 
@@ -277,4 +321,5 @@ def _reduced_at(config, stage):
   options = config[stage.name]
   reduced = reductions.parse(config.model.reduce) or (None,)
   return lambda i: (
-      reduced if i >= round(options.whole * options.steps) else (None,))
+    reduced if i >= round(options.whole * options.steps) else (None,)
+  )

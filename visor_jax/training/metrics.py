@@ -58,10 +58,12 @@ def _board(folder, step):
   try:
     import tensorboardX
   except ImportError:
-    raise ValueError('log.tensorboard needs tensorboardX: pip install '
-                     "'visor_jax[tensorboard]'") from None
+    raise ValueError(
+      "log.tensorboard needs tensorboardX: pip install 'visor_jax[tensorboard]'"
+    ) from None
   return tensorboardX.SummaryWriter(
-      str(folder), purge_step=step + 1, filename_suffix=f'.{step}')
+    str(folder), purge_step=step + 1, filename_suffix=f'.{step}'
+  )
 
 
 class Skipped:
@@ -109,10 +111,11 @@ class Skipped:
     self._look()
     if self._stop:
       raise ValueError(
-          f'{self._patience} steps in a row up to step {self._stop} had a loss '
-          f'or gradient that is not finite; none was applied. Their rows are '
-          f'in {self._path}: look at them, lower the learning rate, or raise '
-          'optim.patience')
+        f'{self._patience} steps in a row up to step {self._stop} had a loss '
+        f'or gradient that is not finite; none was applied. Their rows are '
+        f'in {self._path}: look at them, lower the learning rate, or raise '
+        'optim.patience'
+      )
 
   def _look(self):
     for step, skipped in self._new:
@@ -121,9 +124,9 @@ class Skipped:
         self._stop = step
       if skipped:
         self._count += 1
-        self._file.write({
-            'step': step,
-            'rows': [(step - 1) * self._batch, step * self._batch]})
+        self._file.write(
+          {'step': step, 'rows': [(step - 1) * self._batch, step * self._batch]}
+        )
     self._new = []
 
 

@@ -34,13 +34,29 @@ class Stage:
 _ROUTER = ('router/.*', False)
 _CROSS = 'llm/cross/.*'
 
-STAGES = {s.name: s for s in (
+STAGES = {
+  s.name: s
+  for s in (
     Stage('base', ((_CROSS, False), _ROUTER, ('.*', True))),
-    Stage('cross', ((_CROSS, True), ('.*', False)), grafts=True,
-          starts_from=('base',), passes=(1, 2)),
+    Stage(
+      'cross',
+      ((_CROSS, True), ('.*', False)),
+      grafts=True,
+      starts_from=('base',),
+      passes=(1, 2),
+    ),
     Stage('full', (_ROUTER, ('.*', True)), starts_from=('cross', 'base')),
-    Stage('universal', (_ROUTER, ('.*', True)),
-          starts_from=('full', 'cross', 'base')),
-    Stage('policy', (('router/.*', True), ('.*', False)), loss='policy',
-          starts_from=('universal', 'full'), passes=None),
-)}
+    Stage(
+      'universal',
+      (_ROUTER, ('.*', True)),
+      starts_from=('full', 'cross', 'base'),
+    ),
+    Stage(
+      'policy',
+      (('router/.*', True), ('.*', False)),
+      loss='policy',
+      starts_from=('universal', 'full'),
+      passes=None,
+    ),
+  )
+}

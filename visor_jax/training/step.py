@@ -38,16 +38,27 @@ def model(config, packed: bool = False) -> visor.Visor:
   """
   m = config.model
   if m.cross.module not in cross_attention.CROSS:
-    raise ValueError(f'model.cross.module is "{m.cross.module}"; models.cross.'
-                     f'CROSS has {sorted(cross_attention.CROSS)}')
+    raise ValueError(
+      f'model.cross.module is "{m.cross.module}"; models.cross.'
+      f'CROSS has {sorted(cross_attention.CROSS)}'
+    )
   return visor.Visor(
-      config_lib.size(config), config_lib.layout(config),
-      cross_attention.Options(**m.cross),
-      router.Options(**m.router, plans=config.search.max_plans),
-      decoder.Compute(dtype=m.dtype, remat=m.remat, saves=m.saves, scan=m.scan,
-                  packed=packed, attention=m.attention, chunk=m.attention_chunk,
-                  last_visual=m.last_visual),
-      next(iter(reductions.parse(m.reduce)), None))
+    config_lib.size(config),
+    config_lib.layout(config),
+    cross_attention.Options(**m.cross),
+    router.Options(**m.router, plans=config.search.max_plans),
+    decoder.Compute(
+      dtype=m.dtype,
+      remat=m.remat,
+      saves=m.saves,
+      scan=m.scan,
+      packed=packed,
+      attention=m.attention,
+      chunk=m.attention_chunk,
+      last_visual=m.last_visual,
+    ),
+    next(iter(reductions.parse(m.reduce)), None),
+  )
 
 
 def init(model: visor.Visor, seed: int, batch, mesh):
@@ -64,10 +75,12 @@ def init(model: visor.Visor, seed: int, batch, mesh):
     those whose paths it is given; their abstract tree; their NamedShardings.
   """
   model = model.clone(reduction=None)  # which has no parameters
+
   def start():
     with nn.logical_axis_rules(()):  # where it lies is said by out_shardings
-      return model.init(
-          jax.random.key(seed), batch, method='everything')['params']
+      return model.init(jax.random.key(seed), batch, method='everything')[
+        'params'
+      ]
 
   def unbox(tree):
     with nn.logical_axis_rules(()):
@@ -78,9 +91,11 @@ def init(model: visor.Visor, seed: int, batch, mesh):
 
   def make(known=()):
     missing = lambda tree: {
-        k: v for k, v in param_paths.flatten(tree).items() if k not in known}
-    made = jax.jit(lambda: missing(unbox(start())),
-                   out_shardings=missing(shardings))()
+      k: v for k, v in param_paths.flatten(tree).items() if k not in known
+    }
+    made = jax.jit(
+      lambda: missing(unbox(start())), out_shardings=missing(shardings)
+    )()
     return param_paths.unflatten(made)
 
   return make, unbox(boxed), shardings
@@ -115,9 +130,12 @@ def answer_loss(model, params, batch, plan, chunk: int = 512):
   if target.shape[1] <= chunk:
     loss, right = sums(parts)
   else:
-    loss, right = jax.tree.map(jnp.sum, jax.lax.map(
-        jax.checkpoint(sums), jax.tree.map(
-            lambda x: _chunks(x, chunk), parts)))
+    loss, right = jax.tree.map(
+      jnp.sum,
+      jax.lax.map(
+        jax.checkpoint(sums), jax.tree.map(lambda x: _chunks(x, chunk), parts)
+      ),
+    )
   return _means(loss, right, weight)
 
 
@@ -145,7 +163,8 @@ def policy_loss(model, params, batch, labels, viable: int):
   scores = scores[..., :viable]
   weight = labels >= 0
   loss = optax.softmax_cross_entropy_with_integer_labels(
-      scores, jnp.maximum(labels, 0))
+    scores, jnp.maximum(labels, 0)
+  )
   right = (scores.argmax(-1) == labels) & weight
   return _means(jnp.sum(loss * weight), right.sum(), weight)
 
@@ -173,6 +192,7 @@ def trainer(loss, tx, parts: int = 1):
   Returns:
     (state, rows, plan) -> (state, metrics); rows are a pytree, [B, ...] each.
   """
+
   def gradients(state, rows, plan):
     def of(trained):
       return loss(param_paths.unflatten(trained | state.frozen), rows, plan)
@@ -182,7 +202,8 @@ def trainer(loss, tx, parts: int = 1):
   def accumulated(state, rows, plan):
     # Every parts-th row, so that devices keep theirs.
     rows = jax.tree.map(
-        lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), rows)
+      lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), rows
+    )
 
     def add(sums, part):
       (value, metrics), grads = gradients(state, part, plan)
@@ -191,24 +212,30 @@ def trainer(loss, tx, parts: int = 1):
       return jax.tree.map(lambda s, x: s + targets * x, sums, mine), None
 
     one = jax.eval_shape(
-        gradients, state, jax.tree.map(lambda x: x[0], rows), plan)
-    sums, _ = jax.lax.scan(add, jax.tree.map(
-        lambda x: jnp.zeros(x.shape, jnp.float32), one), rows)
+      gradients, state, jax.tree.map(lambda x: x[0], rows), plan
+    )
+    sums, _ = jax.lax.scan(
+      add, jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), one), rows
+    )
     targets = sums[0][1]['targets']
     (value, metrics), grads = jax.tree.map(
-        lambda s: s / jnp.maximum(targets, 1), sums)
+      lambda s: s / jnp.maximum(targets, 1), sums
+    )
     return (value, metrics | {'targets': targets}), grads
 
   def step(state, rows, plan):
     (value, metrics), grads = (gradients if parts == 1 else accumulated)(
-        state, rows, plan)
+      state, rows, plan
+    )
     updates, opt = tx.update(grads, state.opt, state.trained)
     trained = optax.apply_updates(state.trained, updates)
     norm = optax.tree.norm(grads)
     finite = jnp.isfinite(value) & jnp.isfinite(norm)
     trained, opt = jax.tree.map(
-        lambda new, old: jnp.where(finite, new, old),
-        (trained, opt), (state.trained, state.opt))
+      lambda new, old: jnp.where(finite, new, old),
+      (trained, opt),
+      (state.trained, state.opt),
+    )
     metrics |= {'loss': value, 'grad_norm': norm, 'skipped': 1 - finite}
     return State(trained, state.frozen, opt), metrics
 

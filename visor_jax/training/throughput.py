@@ -40,16 +40,23 @@ class Throughput:
     peak: FLOPs a second of a device; None for that of its data sheet.
   """
 
-  def __init__(self, model, passes, share: float = 1.0,
-               peak: float | None = None):
+  def __init__(
+    self, model, passes, share: float = 1.0, peak: float | None = None
+  ):
     self._passes, self._share = passes, share
     self._peak = peak or chips.peak(jax.devices()[0].device_kind)
     self._patches = model.size.vision.patches
     self._counts, self._since = collections.Counter(), None
-    self._cost = functools.lru_cache(maxsize=2**16)(functools.partial(
-        flops.cost, model.size, model.layout, accounting=_ACCOUNTING,
+    self._cost = functools.lru_cache(maxsize=2**16)(
+      functools.partial(
+        flops.cost,
+        model.size,
+        model.layout,
+        accounting=_ACCOUNTING,
         cross_key_heads=model.cross_options.key_heads,
-        last_visual=model.compute.last_visual))
+        last_visual=model.compute.last_visual,
+      )
+    )
 
   def add(self, batch, plan, reduced=(None,)) -> None:
     """Counts a step.
@@ -60,21 +67,30 @@ class Throughput:
       reduced: reductions of the visual tokens; with each of them the step goes
         through the model.
     """
-    sizes = [(visual[segment], text[segment])
-             for text, visual in zip(map(_lengths, batch.text_segment),
-                                     map(_lengths, batch.visual_segment))
-             for segment in text]
+    sizes = [
+      (visual[segment], text[segment])
+      for text, visual in zip(
+        map(_lengths, batch.text_segment), map(_lengths, batch.visual_segment)
+      )
+      for segment in text
+    ]
     self._counts.update(
-        examples=len(sizes), visual=sum(v for v, _ in sizes),
-        text=sum(t for _, t in sizes), visual_slots=batch.visual_segment.size,
-        text_slots=batch.text_segment.size)
+      examples=len(sizes),
+      visual=sum(v for v, _ in sizes),
+      text=sum(t for _, t in sizes),
+      visual_slots=batch.visual_segment.size,
+      text_slots=batch.text_segment.size,
+    )
     if self._peak and self._passes:
       sees, says = self._passes
       tile = self._cost(plan, 0, 1, tiles=1)
       tiles = int(batch.used(self._patches).sum())
       seen = len(reduced) * tiles * (tile.vision + tile.connector)
-      said = sum(self._cost(plan, *size, reduction=one).llm_prefill
-                 for one in reduced for size in sizes)
+      said = sum(
+        self._cost(plan, *size, reduction=one).llm_prefill
+        for one in reduced
+        for size in sizes
+      )
       self._counts['flops'] += sees * seen + says * said
 
   def take(self) -> tuple[dict[str, float], dict[str, float]]:
@@ -87,9 +103,12 @@ class Throughput:
       memory_gb (see `memory`).
     """
     count, now = self._counts, time.monotonic()
-    padding = {f'{kind}_padding': round(
-        1 - count[kind] / max(count[f'{kind}_slots'], 1), 4)
-               for kind in ('text', 'visual')}
+    padding = {
+      f'{kind}_padding': round(
+        1 - count[kind] / max(count[f'{kind}_slots'], 1), 4
+      )
+      for kind in ('text', 'visual')
+    }
     rates = {}
     if self._since is not None:
       share = self._share * max(now - self._since, 1e-9)
@@ -97,7 +116,8 @@ class Throughput:
       rates['tokens/s'] = _short((count['text'] + count['visual']) / share)
       if self._peak and self._passes:
         rates['mfu'] = _short(
-            count['flops'] / share / self._peak / jax.device_count())
+          count['flops'] / share / self._peak / jax.device_count()
+        )
     self._counts, self._since = collections.Counter(), now
     return padding, rates | {'memory_gb': _short(memory() / 1e9)}
 
@@ -108,18 +128,20 @@ def _short(x):
 
 def _lengths(segments):
   """{segment: slots} of a row, padding left out; 0 for what is not there."""
-  found = collections.Counter(dict(zip(*map(
-      np.ndarray.tolist, np.unique(segments, return_counts=True)))))
+  found = collections.Counter(
+    dict(zip(*map(np.ndarray.tolist, np.unique(segments, return_counts=True))))
+  )
   del found[0]
   return found
 
 
 def memory() -> int:
   """Bytes at most so far, of the fullest device here; on CPU of the process."""
-  peaks = [(d.memory_stats() or {}).get('peak_bytes_in_use', 0)
-           for d in jax.local_devices()]
-  return max(peaks) or 1024 * resource.getrusage(
-      resource.RUSAGE_SELF).ru_maxrss
+  peaks = [
+    (d.memory_stats() or {}).get('peak_bytes_in_use', 0)
+    for d in jax.local_devices()
+  ]
+  return max(peaks) or 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 class Trace:
@@ -144,8 +166,11 @@ class Trace:
     if self._steps and self._on and number > self._steps[1]:
       block()
       self._stop()
-    elif self._steps and not self._on and (
-        self._steps[0] <= number <= self._steps[1]):
+    elif (
+      self._steps
+      and not self._on
+      and (self._steps[0] <= number <= self._steps[1])
+    ):
       block()
       jax.profiler.start_trace(self._folder)
       self._on = True

@@ -17,8 +17,13 @@ from visor_jax.data.processing import images
 from visor_jax.data.processing import packing
 
 RECIPE = images.Recipe(
-    384, 27, tuple((384 * i, 384 * j) for i in range(1, 7)
-                   for j in range(1, 7)), 9, (0.5,) * 3, (0.5,) * 3)
+  384,
+  27,
+  tuple((384 * i, 384 * j) for i in range(1, 7) for j in range(1, 7)),
+  9,
+  (0.5,) * 3,
+  (0.5,) * 3,
+)
 DESK = (10**7, 10**6, 10**6, 10**5)  # documents, charts, photos, text alone
 SHARES = (0.3, 0.25, 0.3, 0.15)
 
@@ -50,8 +55,11 @@ def desk(source, index):
   elif source == 1:
     picture = _image(vary(600, 0.6, 1.4), vary(800, 0.6, 1.4))
   elif source == 2:
-    picture = _image(*rng.choice([
-        (480, 640), (480, 640), (640, 480), (1080, 1920), (427, 640)]))
+    picture = _image(
+      *rng.choice(
+        [(480, 640), (480, 640), (640, 480), (1080, 1920), (427, 640)]
+      )
+    )
   else:
     picture = 0, 0
   turns = range(1, rng.randint(1, 6) + 1)
@@ -59,10 +67,18 @@ def desk(source, index):
   return np.array([(text * t, *picture, t) for t in turns])
 
 
-def packed(lengths=desk, rows=75, draws=256, shape=SHAPE, sizes=DESK,
-           weights=SHARES, seed=0):
+def packed(
+  lengths=desk,
+  rows=75,
+  draws=256,
+  shape=SHAPE,
+  sizes=DESK,
+  weights=SHARES,
+  seed=0,
+):
   return bin_packing.Windows(
-      order.Order(seed, sizes, weights), lengths, shape, draws, rows)
+    order.Order(seed, sizes, weights), lengths, shape, draws, rows
+  )
 
 
 def test_a_row_does_not_depend_on_what_was_asked_before():
@@ -77,6 +93,7 @@ def test_a_row_does_not_depend_on_what_was_asked_before():
 @pytest.mark.parametrize('rows', [60, 80])
 def test_every_draw_is_in_one_row_or_told_of(rows):
   """With too few rows and with too many."""
+
   def lengths(source, index):
     found = desk(source, index)
     if index % 17 == 0:
@@ -88,7 +105,8 @@ def test_every_draw_is_in_one_row_or_told_of(rows):
     w = made.window(number)
     first = number * 256
     assert sorted(w.placed + w.left + w.long + w.bad) == list(
-        range(first, first + 256))
+      range(first, first + 256)
+    )
     assert sorted(w.late + w.lost) == sorted(left)
     inside = sorted(p.number for row in w.rows for p in row)
     assert inside == sorted(w.placed + w.late)
@@ -100,16 +118,23 @@ def test_every_draw_is_in_one_row_or_told_of(rows):
   assert bool(w.lost) == bool(w.left) == (rows == 60)
 
 
-@pytest.mark.parametrize('slots', [
-    (1300, 16384, 64, 48), (4096, 15000, 64, 48), (4096, 16384, 37, 48),
-    (4096, 16384, 64, 12)])
+@pytest.mark.parametrize(
+  'slots',
+  [
+    (1300, 16384, 64, 48),
+    (4096, 15000, 64, 48),
+    (4096, 16384, 37, 48),
+    (4096, 16384, 64, 12),
+  ],
+)
 def test_no_row_holds_more_than_it_can_and_padding_is_the_rest(slots):
   """Each kind of slot is the scarce one once."""
   w = packed(shape=shape(*slots)).window(1)
   used = np.array([np.sum([p.need for p in row], axis=0) for row in w.rows])
   assert (used <= slots).all() and w.left
   np.testing.assert_allclose(
-      [w.padding[name] for name in bin_packing.SLOTS], 1 - used.mean(0) / slots)
+    [w.padding[name] for name in bin_packing.SLOTS], 1 - used.mean(0) / slots
+  )
 
 
 @pytest.mark.parametrize('second,late,lost', [(0, 2, 0), (3, 1, 1), (4, 0, 2)])
@@ -129,13 +154,20 @@ def test_what_is_left_comes_a_window_later(second, late, lost):
 
 def test_the_over_long_are_cut_at_a_turn_or_left_out():
   talks = [
-      [[9, 4, 1, 1]],  # fits
-      [[3, 4, 1, 1], [9, 4, 1, 2], [11, 4, 1, 3]],  # its third turn does not
-      [[11, 4, 1, 1]],  # nor does its only one
-      [[3, 4, 1, 1], [9, 15, 2, 2]],  # the second image is too large
-      np.zeros((0, 4), int)]  # bad
-  made = packed(lambda source, index: np.array(talks[index]), draws=5, rows=3,
-                shape=shape(10, 9, 3, 3), sizes=(5,), weights=(1,))
+    [[9, 4, 1, 1]],  # fits
+    [[3, 4, 1, 1], [9, 4, 1, 2], [11, 4, 1, 3]],  # its third turn does not
+    [[11, 4, 1, 1]],  # nor does its only one
+    [[3, 4, 1, 1], [9, 15, 2, 2]],  # the second image is too large
+    np.zeros((0, 4), int),
+  ]  # bad
+  made = packed(
+    lambda source, index: np.array(talks[index]),
+    draws=5,
+    rows=3,
+    shape=shape(10, 9, 3, 3),
+    sizes=(5,),
+    weights=(1,),
+  )
   w = made.window(0)
   at = {made.order.draw(k).index: k for k in range(5)}
   turns = {p.draw.index: p.turns for row in w.rows for p in row}
@@ -146,8 +178,9 @@ def test_the_over_long_are_cut_at_a_turn_or_left_out():
   assert w.long == (at[2],) and w.bad == (at[4],)
 
 
-@pytest.mark.parametrize('slots,draws', [
-    ((4096, 18432, 64, 48), 512), ((8192, 32768, 128, 96), 512)])
+@pytest.mark.parametrize(
+  'slots,draws', [((4096, 18432, 64, 48), 512), ((8192, 32768, 128, 96), 512)]
+)
 def test_padding_of_a_desk_is_at_most_a_tenth(slots, draws):
   """With the rows that `rows_for` says, in windows that it did not measure."""
   made = order.Order(5, DESK, SHARES)
@@ -174,8 +207,14 @@ def test_rows_for_is_as_few_as_hold_a_window():
 def test_rows_of_a_window_are_shuffled():
   """The largest were placed first; steps should not go from large to small."""
   need = lambda source, index: np.array([[60 + index, 0, 0, 1]])
-  made = packed(need, draws=40, rows=40, shape=shape(100, 0, 0, 9), sizes=(40,),
-                weights=(1,))
+  made = packed(
+    need,
+    draws=40,
+    rows=40,
+    shape=shape(100, 0, 0, 9),
+    sizes=(40,),
+    weights=(1,),
+  )
   found = [[row[0].need[0] for row in made.window(w).rows] for w in range(2)]
   assert sorted(found[0]) == sorted(found[1]) == list(range(60, 100))
   assert found[0] != found[1]

@@ -17,8 +17,10 @@ def number(index):
 
 def stream(load=number, rows=8, start=0, stop=6, **kwargs):
   """Row indices of every step."""
-  return [batch.tokens[:, 0].tolist()
-          for batch, _ in loader.batches(load, rows, start, stop, **kwargs)]
+  return [
+    batch.tokens[:, 0].tolist()
+    for batch, _ in loader.batches(load, rows, start, stop, **kwargs)
+  ]
 
 
 WHOLE = [list(range(8 * i, 8 * i + 8)) for i in range(6)]
@@ -27,11 +29,14 @@ WHOLE = [list(range(8 * i, 8 * i + 8)) for i in range(6)]
 @pytest.mark.parametrize('processes', [1, 2, 4])
 @pytest.mark.parametrize('threads,ahead', [(1, 1), (4, 8)])
 def test_the_stream_does_not_know_the_number_of_hosts(
-    processes, threads, ahead):
+  processes, threads, ahead
+):
   """A pod that shrinks between two starts must see the same batches."""
   each = 8 // processes
-  parts = [stream(own=range(p, p + each), threads=threads, ahead=ahead)
-           for p in range(0, 8, each)]
+  parts = [
+    stream(own=range(p, p + each), threads=threads, ahead=ahead)
+    for p in range(0, 8, each)
+  ]
   assert [sum(step, []) for step in zip(*parts)] == WHOLE
 
 
@@ -59,20 +64,23 @@ def test_an_error_in_a_record_is_not_swallowed():
 def test_training_rows_are_the_same_on_every_number_of_hosts():
   """The same with the real suite, in all fields."""
   load = SUITE.training('full')
-  (whole, extra), = loader.batches(load, 4, 3, 4)
-  halves = [next(loader.batches(load, 4, 3, 4, own=own))[0]
-            for own in ((0, 1), (2, 3))]
+  ((whole, extra),) = loader.batches(load, 4, 3, 4)
+  halves = [
+    next(loader.batches(load, 4, 3, 4, own=own))[0] for own in ((0, 1), (2, 3))
+  ]
   assert extra is None
   for name in batch_lib.NAMES:
     np.testing.assert_array_equal(
-        getattr(whole, name),
-        np.concatenate([getattr(h, name) for h in halves]), name)
+      getattr(whole, name),
+      np.concatenate([getattr(h, name) for h in halves]),
+      name,
+    )
   assert whole.answer.any(1).all() and whole.tiles.any((1, 2, 3, 4)).all()
 
 
 def test_a_question_gives_no_answer_away():
   row, record = SUITE.prompt('test', 3)
-  turn, = record.turns
+  (turn,) = record.turns
   real = row['tokens'][row['text_segment'] == 1]
   assert SUITE.words.decode(real[1:]) == turn.question
   assert not row['answer'].any()
@@ -85,8 +93,10 @@ LABELS = [(10 + 3 * i, i) for i in range(7)]  # every label names its question
 
 def epochs(count, seed=0, labels=LABELS):
   load = loader.labelled(SUITE, 'label', labels, seed)
-  return [[int(load(e * len(labels) + i)[1][0]) for i in range(len(labels))]
-          for e in range(count)]
+  return [
+    [int(load(e * len(labels) + i)[1][0]) for i in range(len(labels))]
+    for e in range(count)
+  ]
 
 
 def test_an_epoch_asks_every_question_once_in_an_order_of_its_own():

@@ -32,7 +32,7 @@ def test_an_epoch_has_every_record_once_in_an_order_of_its_own(source):
   """Exactly: an epoch ends before the next one begins."""
   size = SIZES[source]
   mine = [d for d in WHOLE if d.source == source]
-  epochs = [mine[i:i + size] for i in range(0, len(mine) - size + 1, size)]
+  epochs = [mine[i : i + size] for i in range(0, len(mine) - size + 1, size)]
   assert len(epochs) > 2
   for number, epoch in enumerate(epochs):
     assert {d.epoch for d in epoch} == {number}
@@ -95,13 +95,17 @@ def test_ten_million_records_cost_nothing():
   assert abs(found.epoch - (90_000, 100_000)[found.source]) <= 1
 
 
-@pytest.mark.parametrize('sizes,weights,message', [
+@pytest.mark.parametrize(
+  'sizes,weights,message',
+  [
     ((), (), '0 sources and 0 weights'),
     ((3, 4), (1,), '2 sources and 1 weights'),
     ((3, 0), (1, 1), 'source 1 has 0 records'),
     ((3, 4), (0, 1), 'source 0 has weight 0'),
     ((3,), (float('nan'),), 'source 0 has weight nan'),
-    ((3,), (float('inf'),), 'source 0 has weight inf')])
+    ((3,), (float('inf'),), 'source 0 has weight inf'),
+  ],
+)
 def test_what_cannot_be_mixed_is_an_error(sizes, weights, message):
   with pytest.raises(ValueError, match=message):
     order.Order(0, sizes, weights)

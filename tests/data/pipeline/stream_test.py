@@ -20,8 +20,9 @@ from visor_jax.data.processing import text
 from visor_jax.data.sources import records
 from visor_jax.spec import batch as batch_lib
 
-SHAPE = packing.Shape(text=400, visual=160, tiles=24, prompts=12,
-                      tile=(28, 28), patches=9, taps=4)
+SHAPE = packing.Shape(
+  text=400, visual=160, tiles=24, prompts=12, tile=(28, 28), patches=9, taps=4
+)
 
 
 class Source(list):
@@ -40,27 +41,34 @@ class Source(list):
 def png(rng, height, width):
   file = io.BytesIO()
   PIL.Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).save(
-      file, 'PNG')
+    file, 'PNG'
+  )
   return file.getvalue()
 
 
 def record(name, sizes, *turns, seed=0):
   rng = np.random.default_rng(seed)
-  return records.Raw(name, tuple(png(rng, *s) for s in sizes), tuple(sizes),
-                     tuple(chat.Turn(q, a, '') for q, a in turns))
+  return records.Raw(
+    name,
+    tuple(png(rng, *s) for s in sizes),
+    tuple(sizes),
+    tuple(chat.Turn(q, a, '') for q, a in turns),
+  )
 
 
 def talk(name, i, sizes):
-  turns = [(f'What does sign {j} say?', f'The sign says {i}.')
-           for j in range(1 + i % 3)]
+  turns = [
+    (f'What does sign {j} say?', f'The sign says {i}.')
+    for j in range(1 + i % 3)
+  ]
   return record(name + str(i), sizes, *turns, seed=i)
 
 
 SOURCES = (
-    Source('signs', [talk('s', i, [(20 + 9 * i, 90 - 7 * i)])
-                     for i in range(9)]),
-    Source('pairs', [talk('p', i, [(40, 50), (30, 20)]) for i in range(5)]),
-    Source('words', [talk('w', i, []) for i in range(4)]))
+  Source('signs', [talk('s', i, [(20 + 9 * i, 90 - 7 * i)]) for i in range(9)]),
+  Source('pairs', [talk('p', i, [(40, 50), (30, 20)]) for i in range(5)]),
+  Source('words', [talk('w', i, []) for i in range(4)]),
+)
 
 
 @pytest.fixture(scope='module')
@@ -83,7 +91,7 @@ def recipe():
 def loading(words, recipe, sources=SOURCES, planned=None, loaded=None):
   """(windows, load) of a run; every call is a new start."""
   planned, loaded = planned or stream.Tally(), loaded or stream.Tally()
-  made = order.Order(1, map(len, sources), (3, 2, 1)[:len(sources)])
+  made = order.Order(1, map(len, sources), (3, 2, 1)[: len(sources)])
   needs = stream.lengths(sources, words, recipe, planned)
   packed = bin_packing.Windows(made, needs, SHAPE, draws=24, rows=14)
   return packed, stream.training(packed, sources, words, recipe, loaded)
@@ -92,14 +100,23 @@ def loading(words, recipe, sources=SOURCES, planned=None, loaded=None):
 def prints(load, processes=1, threads=1, start=0, stop=6):
   """A hash of the global batch of 4 rows of each step."""
   each = 4 // processes
-  parts = [loader.batches(load(), 4, start, stop, own=range(p, p + each),
-                          threads=threads) for p in range(0, 4, each)]
+  parts = [
+    loader.batches(
+      load(), 4, start, stop, own=range(p, p + each), threads=threads
+    )
+    for p in range(0, 4, each)
+  ]
   found = []
   for step in zip(*parts, strict=True):
-    batch = {name: np.concatenate([getattr(b, name) for b, _ in step])
-             for name in batch_lib.NAMES}
-    found.append(hashlib.sha256(b''.join(
-        name.encode() + x.tobytes() for name, x in batch.items())).hexdigest())
+    batch = {
+      name: np.concatenate([getattr(b, name) for b, _ in step])
+      for name in batch_lib.NAMES
+    }
+    found.append(
+      hashlib.sha256(
+        b''.join(name.encode() + x.tobytes() for name, x in batch.items())
+      ).hexdigest()
+    )
   return found
 
 
@@ -111,7 +128,8 @@ def whole(words, recipe):
 @pytest.mark.parametrize('processes', [1, 2, 4])
 @pytest.mark.parametrize('threads', [0, 1, 2])
 def test_the_stream_is_the_same_on_any_hosts_with_any_threads(
-    processes, threads, words, recipe, whole):
+  processes, threads, words, recipe, whole
+):
   """Every process starts with nothing but its number."""
   load = lambda: loading(words, recipe)[1]
   assert prints(load, processes, threads) == whole
@@ -133,14 +151,19 @@ def test_a_row_holds_what_was_planned(words, recipe):
     pieces, by_hand = packed.row(number), []
     for p in pieces:
       raw = SOURCES[p.draw.source][p.draw.index]
-      plans = [images.plan(recipe, *s, alone=len(raw.sizes) == 1)
-               for s in raw.sizes]
+      plans = [
+        images.plan(recipe, *s, alone=len(raw.sizes) == 1) for s in raw.sizes
+      ]
       opened = [images.open_image(i) for i in raw.images]
       tiles = [images.tiles(i, c) for i, c in zip(opened, plans)]
-      by_hand.append(dataclasses.replace(
+      by_hand.append(
+        dataclasses.replace(
           packing.pictured(
-              words.conversation(raw.turns, len(raw.images)), opened, plans),
-          tiles=np.concatenate([np.zeros((0, 28, 28, 3), np.uint8), *tiles])))
+            words.conversation(raw.turns, len(raw.images)), opened, plans
+          ),
+          tiles=np.concatenate([np.zeros((0, 28, 28, 3), np.uint8), *tiles]),
+        )
+      )
       sources.add(p.draw.source)
     want, (row, extra) = packing.row(by_hand, SHAPE), load(number)
     assert extra is None
@@ -157,27 +180,40 @@ def test_a_row_holds_what_was_planned(words, recipe):
 
 @pytest.mark.parametrize('marked', [True, False])
 def test_a_cut_conversation_is_the_one_that_ended_earlier(
-    marked, words, recipe):
+  marked, words, recipe
+):
   """With the images before its end alone; without markers all come first."""
   image = '<image>\n' if marked else ''
-  turns = [(f'{image}What is this?', 'A car.'), ('And its colour?', 'Red.'),
-           (f'{image}Is it here?', 'No.')]
+  turns = [
+    (f'{image}What is this?', 'A car.'),
+    ('And its colour?', 'Red.'),
+    (f'{image}Is it here?', 'No.'),
+  ]
   raw = record('r', [(50, 70), (40, 60)], *turns)
   needs = stream._needs(raw, words, recipe)
   for count, shown in ((1, 1), (2, 1), (3, 2)):
     shown = shown if marked else 2
     short = dataclasses.replace(
-        raw, images=raw.images[:shown], sizes=raw.sizes[:shown],
-        turns=raw.turns[:count])
+      raw,
+      images=raw.images[:shown],
+      sizes=raw.sizes[:shown],
+      turns=raw.turns[:count],
+    )
     got = stream.segment(raw, count, words, recipe)
     want = stream.segment(short, count, words, recipe)
     for name in ('tiles', 'source', 'weight', 'before'):
       np.testing.assert_array_equal(getattr(got, name), getattr(want, name))
     for field in dataclasses.fields(got.conversation):
-      np.testing.assert_array_equal(getattr(got.conversation, field.name),
-                                    getattr(want.conversation, field.name))
+      np.testing.assert_array_equal(
+        getattr(got.conversation, field.name),
+        getattr(want.conversation, field.name),
+      )
     assert needs[count - 1].tolist() == [
-        len(got.conversation.tokens), len(got.source), len(got.tiles), count]
+      len(got.conversation.tokens),
+      len(got.source),
+      len(got.tiles),
+      count,
+    ]
 
 
 # Bad records -----------------------------------------------------------------
@@ -187,7 +223,8 @@ HALF = dataclasses.replace(GOOD, images=(GOOD.images[0][:-300],))
 LIES = dataclasses.replace(GOOD, images=SOURCES[0][4].images)
 MUTE = dataclasses.replace(GOOD, turns=(chat.Turn('What?', ' ', ''),))
 MARK = dataclasses.replace(
-    GOOD, turns=(chat.Turn('<image><image>What?', 'A car.', ''),))
+  GOOD, turns=(chat.Turn('<image><image>What?', 'A car.', ''),)
+)
 
 
 class Broken(Source):
@@ -224,10 +261,15 @@ def test_a_bad_image_leaves_the_rest_of_the_run_as_it_is(bad, words, recipe):
   assert tally.seen == sum(len(packed.row(r)) for r in range(14))
 
 
-@pytest.mark.parametrize('bad,reason', [
-    (MUTE, 'empty answer'), (MARK, 'marker count'),
+@pytest.mark.parametrize(
+  'bad,reason',
+  [
+    (MUTE, 'empty answer'),
+    (MARK, 'marker count'),
     (records.BadRecord('bad bytes', id='s3'), 'bad bytes'),
-    (ValueError('what?'), 'other')])
+    (ValueError('what?'), 'other'),
+  ],
+)
 def test_bad_text_is_not_planned(bad, reason, words, recipe):
   signs = Broken('signs', SOURCES[0][:3] + [bad] + SOURCES[0][4:])
   tally, loaded = stream.Tally(), stream.Tally()
@@ -245,9 +287,13 @@ def test_too_many_bad_records_stop_the_run(words, recipe):
   tally = stream.Tally(share=0.02, least=20)
   signs = Source('signs', [HALF] + SOURCES[0][1:])
   _, load = loading(words, recipe, (signs, *SOURCES[1:]), loaded=tally)
-  with pytest.raises(records.TooManyBad, match=(
+  with pytest.raises(
+    records.TooManyBad,
+    match=(
       r'^\d of \d+ records are bad, more than a share of 0.02: '
-      r'signs: broken image \d. The first: signs: s3: broken image: ')):
+      r'signs: broken image \d. The first: signs: s3: broken image: '
+    ),
+  ):
     prints(lambda: load)
   assert tally.seen >= 20
 

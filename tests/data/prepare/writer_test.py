@@ -38,8 +38,10 @@ GOOD = file()
 
 
 def talk(question='<image>\nWhy?', answer='So.'):
-  return [{'from': 'human', 'value': question},
-          {'from': 'gpt', 'value': answer}]
+  return [
+    {'from': 'human', 'value': question},
+    {'from': 'gpt', 'value': answer},
+  ]
 
 
 @pytest.fixture
@@ -53,15 +55,26 @@ def write(folder, rows):
 
 
 def rows(count):
-  return [dict(id=f'r{i}', image='good.jpg', conversations=talk())
-          for i in range(count)]
+  return [
+    dict(id=f'r{i}', image='good.jpg', conversations=talk())
+    for i in range(count)
+  ]
 
 
 def words(folder, out='out', **options):
-  options = dict(src=folder / 'train.json', images=folder, out=folder / out,
-                 shard_size=0.2, workers=1) | options
-  return [w for k, v in options.items()
-          for w in (f'--{k.replace("_", "-")}', str(v))]
+  options = (
+    dict(
+      src=folder / 'train.json',
+      images=folder,
+      out=folder / out,
+      shard_size=0.2,
+      workers=1,
+    )
+    | options
+  )
+  return [
+    w for k, v in options.items() for w in (f'--{k.replace("_", "-")}', str(v))
+  ]
 
 
 def run(folder, out='out', **options):
@@ -76,8 +89,9 @@ def check(folder, capsys):
 
 
 def tree(folder):
-  return {p.name: hashlib.sha256(p.read_bytes()).hexdigest()
-          for p in folder.iterdir()}
+  return {
+    p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()
+  }
 
 
 def test_shards_hold_the_records_in_order(folder, capsys):
@@ -91,7 +105,8 @@ def test_shards_hold_the_records_in_order(folder, capsys):
   names = [s['name'] for s in index['shards']]
   outlines = [s['outline']['name'] for s in index['shards']]
   assert sorted(os.listdir(folder / 'out')) == sorted(
-      [*names, *outlines, 'shards.json'])
+    [*names, *outlines, 'shards.json']
+  )
   assert names[1] == f'shard-00001-of-{len(names):05d}.array_record'
   assert index['records'] == sum(s['records'] for s in index['shards']) == 45
   assert index['fingerprint'] == source.fingerprint and index['bad'] == {}
@@ -115,8 +130,10 @@ def test_outlines_hold_the_records_without_images(folder):
     facts = shard['outline']
     data = (out / facts['name']).read_bytes()
     assert facts == dict(
-        name=shard['name'].replace('.array_record', '.outline'),
-        bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+      name=shard['name'].replace('.array_record', '.outline'),
+      bytes=len(data),
+      sha256=hashlib.sha256(data).hexdigest(),
+    )
     assert GOOD[-100:] not in data
     (out / shard['name']).unlink()
   assert [found.outline(i) for i in range(44)] == expected
@@ -135,23 +152,26 @@ def test_any_number_of_workers_writes_the_same_bytes(folder):
 
 
 BAD = (
-    ('missing image', dict(image='gone.jpg')),
-    ('missing image', dict(image=['good.jpg', None])),
-    ('broken image', dict(image='cut.jpg')),
-    ('marker count', dict(image=['good.jpg'] * 2)),
-    ('empty answer', dict(conversations=talk(answer=' '))),
-    ('empty question', dict(conversations=talk('<image>'))),
-    ('bad text', dict(conversations=talk(answer='\ud83d'))),
-    ('no turns', dict(conversations=[])),
-    ('bad turns', dict(conversations=talk()[:1])),
-    ('bad json', dict(conversations='Why?')))
+  ('missing image', dict(image='gone.jpg')),
+  ('missing image', dict(image=['good.jpg', None])),
+  ('broken image', dict(image='cut.jpg')),
+  ('marker count', dict(image=['good.jpg'] * 2)),
+  ('empty answer', dict(conversations=talk(answer=' '))),
+  ('empty question', dict(conversations=talk('<image>'))),
+  ('bad text', dict(conversations=talk(answer='\ud83d'))),
+  ('no turns', dict(conversations=[])),
+  ('bad turns', dict(conversations=talk()[:1])),
+  ('bad json', dict(conversations='Why?')),
+)
 
 
 def test_every_bad_record_is_left_out_counted_and_named(folder, capsys):
   (folder / 'cut.jpg').write_bytes(GOOD[:-50])
   good = rows(20)
-  bad = [dict(id=f'bad{i}', image='good.jpg', conversations=talk()) | change
-         for i, (_, change) in enumerate(BAD)]
+  bad = [
+    dict(id=f'bad{i}', image='good.jpg', conversations=talk()) | change
+    for i, (_, change) in enumerate(BAD)
+  ]
   write(folder, [*good[:10], *bad, *good[10:]])
   assert run(folder, max_bad=0.5) == 0
   found = readers.open_source(folder / 'out')
@@ -161,10 +181,11 @@ def test_every_bad_record_is_left_out_counted_and_named(folder, capsys):
     expected.setdefault(reason, []).append(f'bad{i}')
   index = json.loads((folder / 'out' / 'shards.json').read_text())
   assert index['bad'] == {
-      reason: dict(count=len(ids), first=ids)
-      for reason, ids in expected.items()}
-  before, after = (line for line in capsys.readouterr().out.splitlines()
-                   if 'are bad' in line)
+    reason: dict(count=len(ids), first=ids) for reason, ids in expected.items()
+  }
+  before, after = (
+    line for line in capsys.readouterr().out.splitlines() if 'are bad' in line
+  )
   assert 'of a sample of 30 records 10 are bad: ' in before
   for line in before, after:
     assert '2 missing image (bad0, bad1)' in line
@@ -181,7 +202,8 @@ def test_too_many_bad_records_stop_the_run(folder, capsys):
   assert run(folder, max_bad=0.05) == 1
   said = capsys.readouterr()
   assert 'missing image (r0, r1, r2, r3, r4, r5, r6, r7, r8, r9, ...)' in (
-      said.err)
+    said.err
+  )
   assert 'more than --max-bad 0.05 of all 400' in said.err
   left = tree(folder / 'out')
   assert 'shards.json' not in left and 'shards.journal' in left
@@ -191,15 +213,18 @@ def test_too_many_bad_records_stop_the_run(folder, capsys):
   assert run(folder, max_bad=0.1) == 0  # exactly 40
   assert len(readers.open_source(folder / 'out')) == 360
   assert left.items() - tree(folder / 'out').items() == {
-      ('shards.journal', left['shards.journal'])}
+    ('shards.journal', left['shards.journal'])
+  }
 
 
 def test_a_wrong_folder_of_images_is_told_before_anything_is_written(
-    folder, capsys):
+  folder, capsys
+):
   write(folder, rows(30))
   assert run(folder, images=folder / 'gone', max_bad=1) == 1
   assert 'not one is good: 30 are bad: 30 missing image (r0, r1' in (
-      capsys.readouterr().err)
+    capsys.readouterr().err
+  )
   assert not list((folder / 'out').glob('*.array_record'))
   assert run(folder) == 0
 
@@ -212,7 +237,8 @@ def test_a_folder_is_not_shared(folder, capsys):
   assert run(folder) == 0
   assert run(folder, shard_size=0.1) == 1
   assert 'has shards with shard_mb 0.2; this would be 0.1' in (
-      capsys.readouterr().err)
+    capsys.readouterr().err
+  )
   write(folder, rows(31))
   assert run(folder) == 1
   assert 'has shards with fingerprint' in capsys.readouterr().err
@@ -225,8 +251,12 @@ def test_a_folder_is_not_shared(folder, capsys):
 
 
 def children(pid):
-  return [int(p) for p in pathlib.Path(
-      f'/proc/{pid}/task/{pid}/children').read_text().split()]
+  return [
+    int(p)
+    for p in pathlib.Path(f'/proc/{pid}/task/{pid}/children')
+    .read_text()
+    .split()
+  ]
 
 
 def alive(pid):
@@ -239,7 +269,8 @@ def alive(pid):
 def killed(folder, out, when, workers=2):
   """Runs until `when()`, kills; the workers must follow by themselves."""
   process = subprocess.Popen(
-      COMMAND + words(folder, out, workers=workers), stdout=subprocess.DEVNULL)
+    COMMAND + words(folder, out, workers=workers), stdout=subprocess.DEVNULL
+  )
   while process.poll() is None and not when():
     time.sleep(0.001)
   theirs = children(process.pid) if process.poll() is None else []
@@ -257,12 +288,15 @@ def test_a_killed_run_is_taken_up(folder, capsys):
   assert run(folder, 'whole') == 0
   out, journal = folder / 'out', folder / 'out' / 'shards.journal'
   was_killed, workers = killed(
-      folder, 'out',
-      lambda: journal.exists() and journal.read_text().count('\n') >= 4)
+    folder,
+    'out',
+    lambda: journal.exists() and journal.read_text().count('\n') >= 4,
+  )
   assert was_killed and workers >= 2
   assert not (out / 'shards.json').exists()
-  done = [json.loads(line)['name']
-          for line in journal.read_text().split('\n')[1:-1]]
+  done = [
+    json.loads(line)['name'] for line in journal.read_text().split('\n')[1:-1]
+  ]
   times = {name: (out / name).stat().st_mtime_ns for name in done}
   # What the power may leave: half a line, half a shard, a shard lost.
   with open(journal, 'a') as file:
@@ -315,7 +349,8 @@ def outlines(out, change):
   writer.close()
   data, index = path.read_bytes(), json.loads((out / 'shards.json').read_text())
   index['shards'][0]['outline'] |= dict(
-      bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+    bytes=len(data), sha256=hashlib.sha256(data).hexdigest()
+  )
   (out / 'shards.json').write_text(json.dumps(index))
 
 
@@ -323,23 +358,35 @@ FIRST = 'shard-00000-of-00002.array_record'
 OUTLINE = 'shard-00000-of-00002.outline'
 
 
-@pytest.mark.parametrize('spoil,message', [
+@pytest.mark.parametrize(
+  'spoil,message',
+  [
     (lambda out: flip(out / FIRST), f'{FIRST}: its bytes are not those'),
-    (lambda out: (out / FIRST).write_bytes((out / FIRST).read_bytes()[:-9]),
-     f'{FIRST}: its bytes are not those'),
+    (
+      lambda out: (out / FIRST).write_bytes((out / FIRST).read_bytes()[:-9]),
+      f'{FIRST}: its bytes are not those',
+    ),
     (lambda out: (out / FIRST).unlink(), f'{FIRST}: missing'),
     (lambda out: (out / 'x.array_record').touch(), 'x.array_record: not in'),
     (lambda out: flip(out / OUTLINE), f'{OUTLINE}: its bytes are not those'),
     (lambda out: (out / OUTLINE).unlink(), f'{OUTLINE}: missing'),
     (lambda out: (out / 'x.outline').touch(), 'x.outline: not in'),
-    (lambda out: outlines(out, lambda found: found[:-1]),
-     f'{OUTLINE}: 23 records, not 24'),
-    (lambda out: outlines(out, lambda found: [found[1], *found[1:]]),
-     f'{OUTLINE}: record 0: is not the outline'),
+    (
+      lambda out: outlines(out, lambda found: found[:-1]),
+      f'{OUTLINE}: 23 records, not 24',
+    ),
+    (
+      lambda out: outlines(out, lambda found: [found[1], *found[1:]]),
+      f'{OUTLINE}: record 0: is not the outline',
+    ),
     (lambda out: less(out / 'shards.json'), f'{FIRST}: 24 records, not 25'),
     (lambda out: (out / 'shards.json').unlink(), 'shards.json'),
-    (lambda out: (out / 'shards.json').write_text('{"format": 0}'),
-     'shards.json: format 0, not 2')])
+    (
+      lambda out: (out / 'shards.json').write_text('{"format": 0}'),
+      'shards.json: format 0, not 2',
+    ),
+  ],
+)
 def test_check_names_what_is_wrong(spoil, message, folder, capsys):
   write(folder, rows(30))
   assert run(folder) == 0
@@ -354,11 +401,14 @@ def test_check_decodes_every_image(folder, capsys):
   """A PNG with right checksums of wrong pixels passes `prepare`."""
   data = file('PNG')
   at = data.index(b'IDAT')
-  stop = at + 4 + int.from_bytes(data[at - 4:at], 'big')
-  pixels = data[at:at + 99] + bytes(stop - at - 99)
+  stop = at + 4 + int.from_bytes(data[at - 4 : at], 'big')
+  pixels = data[at : at + 99] + bytes(stop - at - 99)
   (folder / 'wrong.png').write_bytes(
-      data[:at] + pixels + zlib.crc32(pixels).to_bytes(4, 'big')
-      + data[stop + 4:])
+    data[:at]
+    + pixels
+    + zlib.crc32(pixels).to_bytes(4, 'big')
+    + data[stop + 4 :]
+  )
   data = rows(30)
   data[7]['image'] = 'wrong.png'
   write(folder, data)

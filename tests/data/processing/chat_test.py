@@ -10,15 +10,15 @@ NOTHING = np.zeros((1, 2, 2, 3), np.uint8)
 
 
 def record(*turns):
-  return chat.Record('r', NOTHING, tuple(
-      chat.Turn(q, a, q.split()[0]) for q, a in turns))
+  return chat.Record(
+    'r', NOTHING, tuple(chat.Turn(q, a, q.split()[0]) for q, a in turns)
+  )
 
 
 def read(talk):
   """Tokens as words; those that the model should say in capitals."""
   words = [WORDS.words[i] for i in talk.tokens]
-  return ' '.join(
-      w.upper() if own else w for w, own in zip(words, talk.answer))
+  return ' '.join(w.upper() if own else w for w, own in zip(words, talk.answer))
 
 
 def test_the_model_learns_answers_and_their_end_and_nothing_else():
@@ -40,8 +40,9 @@ def test_a_prompt_is_the_first_question_alone():
   np.testing.assert_array_equal(talk.tokens, trained.tokens[:3])
 
 
-@pytest.mark.parametrize('text,word', [
-    ('a q', 'q'), ('A', 'A'), ('a,', 'a,'), ('é', 'é')])
+@pytest.mark.parametrize(
+  'text,word', [('a q', 'q'), ('A', 'A'), ('a,', 'a,'), ('é', 'é')]
+)
 def test_a_word_that_is_not_in_the_vocabulary_is_named(text, word):
   with pytest.raises(ValueError, match=f'"{text}".*no word .{word}'):
     WORDS.encode(text)
@@ -53,9 +54,16 @@ def test_encode_and_decode_are_inverse():
   assert len(WORDS) == 8
 
 
-@pytest.mark.parametrize('text,want', [
-    ('yes end', 'yes'), ('end yes', ''), ('a b', 'a b'), ('pad a', 'pad a'),
-    ('user end', 'user')])
+@pytest.mark.parametrize(
+  'text,want',
+  [
+    ('yes end', 'yes'),
+    ('end yes', ''),
+    ('a b', 'a b'),
+    ('pad a', 'pad a'),
+    ('user end', 'user'),
+  ],
+)
 def test_decode_stops_at_end(text, want):
   """`pad` and `user` are words: an answer of them is wrong, not empty."""
   assert WORDS.decode(WORDS.encode(text)) == want

@@ -26,22 +26,38 @@ from visor_jax.data.processing import images
 # Tile, patch: as published; with a rest that no patch covers; with an even
 # number of patches, where a thin image may keep no row at all.
 TILES = {'real': (384, 14), 'rest': (28, 8), 'even': (32, 8)}
-CANVASES = {name: llava_files.canvases(tile)
-            for name, (tile, _) in TILES.items()}
+CANVASES = {
+  name: llava_files.canvases(tile) for name, (tile, _) in TILES.items()
+}
 CANVASES['even'].reverse()  # or the first of equals is always the smallest
 # The last ones: little too much to keep (excess 1.13); an edge of patches that
 # `round` moves.
-SIZES = ((1, 1), (384, 384), (480, 640), (640, 480), (899, 1024), (1080, 1920),
-         (2200, 1700), (1310, 1072), (1, 4000), (4000, 1), (3000, 4000),
-         (27, 700), (700, 28), (2305, 2303), (2162, 686), (47, 423), (88, 110))
+SIZES = (
+  (1, 1),
+  (384, 384),
+  (480, 640),
+  (640, 480),
+  (899, 1024),
+  (1080, 1920),
+  (2200, 1700),
+  (1310, 1072),
+  (1, 4000),
+  (4000, 1),
+  (3000, 4000),
+  (27, 700),
+  (700, 28),
+  (2305, 2303),
+  (2162, 686),
+  (47, 423),
+  (88, 110),
+)
 
 
 def recipe(name, most=9):
   tile, patch = TILES[name]
   config = llava_files.config(tile, patch, CANVASES[name])
   config['vision_aspect_ratio'] = f'anyres_max_{most}'
-  return images.recipe(
-      llava_files.preprocessor(tile, CANVASES[name]), config)
+  return images.recipe(llava_files.preprocessor(tile, CANVASES[name]), config)
 
 
 def draw(seed, count, largest=4000):
@@ -63,7 +79,8 @@ def count(name, height, width):
   tile, patch = TILES[name]
   oracle = object.__new__(processing_llava_onevision.LlavaOnevisionProcessor)
   oracle.image_processor = types.SimpleNamespace(
-      image_grid_pinpoints=CANVASES[name])
+    image_grid_pinpoints=CANVASES[name]
+  )
   oracle.num_image_tokens = (tile // patch) ** 2
   oracle.vision_aspect_ratio = 'anyres_max_9'
   return oracle._get_number_of_features(height, width, tile, tile)
@@ -72,13 +89,21 @@ def count(name, height, width):
 def pack(name, most, features, newline, size):
   """Features [tiles, P, D] to visual tokens, says the model."""
   tile, patch = TILES[name]
-  model = types.SimpleNamespace(config=types.SimpleNamespace(
+  model = types.SimpleNamespace(
+    config=types.SimpleNamespace(
       vision_config=types.SimpleNamespace(image_size=tile, patch_size=patch),
-      image_grid_pinpoints=CANVASES[name]))
+      image_grid_pinpoints=CANVASES[name],
+    )
+  )
   (packed,), _ = (
-      modeling_llava_onevision.LlavaOnevisionModel.pack_image_features(
-          model, [torch.from_numpy(features)], [size],
-          torch.from_numpy(newline), f'anyres_max_{most}'))
+    modeling_llava_onevision.LlavaOnevisionModel.pack_image_features(
+      model,
+      [torch.from_numpy(features)],
+      [size],
+      torch.from_numpy(newline),
+      f'anyres_max_{most}',
+    )
+  )
   return packed.numpy()
 
 
@@ -91,7 +116,8 @@ def gather(plan, features, newline):
 def cut(name, sample):
   """Tiles of a sample's images in 0..255, says the image processor."""
   processor = image_processing.LlavaOnevisionImageProcessorPil(
-      **llava_files.preprocessor(TILES[name][0], CANVASES[name]))
+    **llava_files.preprocessor(TILES[name][0], CANVASES[name])
+  )
   tiles = processor([sample])['pixel_values']
   return [np.moveaxis(t * 0.5 + 0.5, 1, -1) * 255 for t in tiles]
 
@@ -104,8 +130,11 @@ def check_tokens(name, size, most=9, alone=True):
   features = rng.normal(size=(plan.tiles, plan.recipe.patches, 3))
   features, newline = features.astype(np.float32), np.float32([7, 8, 9])
   np.testing.assert_allclose(
-      gather(plan, features, newline),
-      pack(name, most, features, newline, size), atol=1e-5, rtol=1e-5)
+    gather(plan, features, newline),
+    pack(name, most, features, newline, size),
+    atol=1e-5,
+    rtol=1e-5,
+  )
   assert plan.source.dtype == np.int32 and plan.weight.dtype == np.float32
   assert plan.source.shape == plan.weight.shape == (plan.tokens, 4)
 
@@ -120,10 +149,19 @@ def check_pixels(name, sample):
     np.testing.assert_allclose(got, want, atol=1e-3)
 
 
-@pytest.mark.parametrize('size,tokens', [
-    ((384, 384), 1485), ((480, 640), 2929), ((640, 480), 2943),
-    ((600, 800), 4725), ((899, 1024), 6551), ((1080, 1920), 7269),
-    ((2200, 1700), 7353), ((1310, 1072), 8765)])
+@pytest.mark.parametrize(
+  'size,tokens',
+  [
+    ((384, 384), 1485),
+    ((480, 640), 2929),
+    ((640, 480), 2943),
+    ((600, 800), 4725),
+    ((899, 1024), 6551),
+    ((1080, 1920), 7269),
+    ((2200, 1700), 7353),
+    ((1310, 1072), 8765),
+  ],
+)
 def test_published_counts(size, tokens):
   """Of the llava-onevision-qwen2 checkpoints, whatever transformers says."""
   assert images.plan(recipe('real'), *size).tokens == tokens
@@ -167,11 +205,15 @@ def test_most_comes_from_the_checkpoint(most):
     check_tokens('rest', size, most)
 
 
-@pytest.mark.parametrize('name,sizes', [
+@pytest.mark.parametrize(
+  'name,sizes',
+  [
     ('real', [(480, 640), (1080, 1920), (700, 28)]),
     # 25 * (28 / 25) is more than 28.
     ('rest', [(1, 1), (25, 25), (41, 97), (97, 41), (1, 300), (300, 2)]),
-    ('even', [(200, 230), (33, 31), (3000, 20)])])
+    ('even', [(200, 230), (33, 31), (3000, 20)]),
+  ],
+)
 def test_pixels_are_those_of_transformers(name, sizes):
   for i, size in enumerate(sizes):
     check_pixels(name, [picture(*size, seed=i)])
@@ -203,21 +245,25 @@ def test_faster_than_the_image_processor(size):
   torch.set_num_threads(1)
   image, spent = picture(*size), {'ours': [], 'theirs': []}
   for _ in range(11):
-    for who, f in (('ours', lambda: images.tiles(
-        image, images.plan(recipe('real'), *size))),
-                   ('theirs', lambda: cut_only(image))):
+    for who, f in (
+      ('ours', lambda: images.tiles(image, images.plan(recipe('real'), *size))),
+      ('theirs', lambda: cut_only(image)),
+    ):
       start = time.process_time()
       f()
       spent[who].append(time.process_time() - start)
   ours, theirs = (np.median(t) for t in spent.values())
-  print(f'{size}: ours {1 / ours:.1f}/s, theirs {1 / theirs:.1f}/s, '
-        f'{theirs / ours:.1f} times')
+  print(
+    f'{size}: ours {1 / ours:.1f}/s, theirs {1 / theirs:.1f}/s, '
+    f'{theirs / ours:.1f} times'
+  )
   assert theirs > 1.5 * ours
 
 
 def cut_only(image):
   return image_processing.LlavaOnevisionImageProcessorPil(
-      **llava_files.preprocessor(TILES['real'][0], CANVASES['real']))([[image]])
+    **llava_files.preprocessor(TILES['real'][0], CANVASES['real'])
+  )([[image]])
 
 
 def test_a_plan_is_made_once_and_cannot_be_written():
@@ -256,7 +302,9 @@ def _transparent():
   return image
 
 
-@pytest.mark.parametrize('data', [
+@pytest.mark.parametrize(
+  'data',
+  [
     encoded(picture(20, 30), 'PNG'),
     encoded(picture(20, 30), 'JPEG'),
     encoded(picture(20, 30).convert('CMYK'), 'JPEG'),
@@ -264,16 +312,26 @@ def _transparent():
     encoded(picture(20, 30).convert('1'), 'PNG'),
     encoded(picture(20, 30).convert('P'), 'PNG'),
     encoded(picture(20, 30).convert('P'), 'PNG', transparency=3),
-    encoded(picture(20, 30).convert('P'), 'GIF', save_all=True,
-            append_images=[picture(20, 30, 1)]),
+    encoded(
+      picture(20, 30).convert('P'),
+      'GIF',
+      save_all=True,
+      append_images=[picture(20, 30, 1)],
+    ),
     encoded(_transparent(), 'PNG'),
     encoded(_transparent().convert('LA'), 'PNG'),
-    *(encoded(picture(20, 30), 'JPEG', exif=_exif(i)) for i in range(1, 9))])
+    *(encoded(picture(20, 30), 'JPEG', exif=_exif(i)) for i in range(1, 9)),
+  ],
+)
 def test_opens_as_transformers_does(data, tmp_path):
   (tmp_path / 'x').write_bytes(data)
   want = np.asarray(image_utils.load_image(str(tmp_path / 'x')))
-  for source in (data, tmp_path / 'x', str(tmp_path / 'x'),
-                 PIL.Image.open(io.BytesIO(data))):
+  for source in (
+    data,
+    tmp_path / 'x',
+    str(tmp_path / 'x'),
+    PIL.Image.open(io.BytesIO(data)),
+  ):
     got = images.open_image(source)
     assert got.mode == 'RGB'
     np.testing.assert_array_equal(np.asarray(got), want)
@@ -283,11 +341,13 @@ def test_opens_as_transformers_does(data, tmp_path):
 def test_more_than_8_bits_turn_white_but_not_in_silence(dtype, tmp_path):
   """As in transformers, whose numbers ours are compared with."""
   PIL.Image.fromarray(np.arange(0, 6000, 10, dtype).reshape(20, 30)).save(
-      tmp_path / 'x.tiff')
+    tmp_path / 'x.tiff'
+  )
   with pytest.warns(UserWarning, match='x.tiff: mode .* is clipped to 0..255'):
     got = np.asarray(images.open_image(tmp_path / 'x.tiff'))
   np.testing.assert_array_equal(
-      got, np.asarray(image_utils.load_image(str(tmp_path / 'x.tiff'))))
+    got, np.asarray(image_utils.load_image(str(tmp_path / 'x.tiff')))
+  )
   assert (got[2:] == 255).all() and got[0, 5, 0] == 50
 
 
@@ -308,7 +368,7 @@ def test_what_is_no_image_is_named(tmp_path):
 def test_half_an_image_is_named(form, share, tmp_path):
   """Training on a picture that is grey from the middle on helps nobody."""
   data = encoded(picture(200, 300), form)
-  (tmp_path / 'half').write_bytes(data[:int(len(data) * share)])
+  (tmp_path / 'half').write_bytes(data[: int(len(data) * share)])
   with pytest.raises(ValueError, match='half: '):
     images.open_image(tmp_path / 'half')
 
@@ -338,13 +398,19 @@ def test_a_folder_is_read_as_old_or_new_transformers_write_it(tmp_path):
   with pytest.raises(FileNotFoundError, match='preprocessor_config.json'):
     images.read(tmp_path)
   processor = image_processing.LlavaOnevisionImageProcessorPil(
-      **llava_files.preprocessor(28))
-  write(tmp_path, 'processor_config.json', {
-      'image_processor': json.loads(processor.to_json_string())})
+    **llava_files.preprocessor(28)
+  )
+  write(
+    tmp_path,
+    'processor_config.json',
+    {'image_processor': json.loads(processor.to_json_string())},
+  )
   assert images.read(tmp_path) == got
 
 
-@pytest.mark.parametrize('where,change,message', [
+@pytest.mark.parametrize(
+  'where,change,message',
+  [
     ('preprocessor', dict(image_mean=None), 'has no image_mean'),
     ('preprocessor', dict(size=dict(height=28, width=56)), 'size is .*56'),
     ('preprocessor', dict(size=dict(height=56, width=56)), 'image_size 28'),
@@ -353,7 +419,9 @@ def test_a_folder_is_read_as_old_or_new_transformers_write_it(tmp_path):
     ('both', dict(image_grid_pinpoints=[[28, 30]]), 'multiples of 28'),
     ('config', dict(vision_aspect_ratio='anyres'), 'is anyres; expected'),
     ('config', dict(vision_aspect_ratio='pad'), 'is pad; expected'),
-    ('config', dict(vision_config=dict(image_size=28)), 'no patch_size')])
+    ('config', dict(vision_config=dict(image_size=28)), 'no patch_size'),
+  ],
+)
 def test_a_checkpoint_of_another_kind_is_an_error(where, change, message):
   preprocessor, config = llava_files.preprocessor(28), llava_files.config(28)
   for name, fields in (('preprocessor', preprocessor), ('config', config)):

@@ -10,23 +10,30 @@ from visor_jax.data.processing import packing
 from visor_jax.spec import batch as batch_lib
 
 WORDS = chat.Words(tuple('abcd') + ('yes',))
-SHAPE = packing.Shape(text=14, visual=9, tiles=4, prompts=4, tile=(2, 4),
-                      patches=2)
+SHAPE = packing.Shape(
+  text=14, visual=9, tiles=4, prompts=4, tile=(2, 4), patches=2
+)
 
 
 def segment(*questions, tiles=1, source=None, first=1):
   """A conversation in which every answer is yes; tile i is full of first+i."""
-  images = np.stack([np.full((2, 4, 3), first + i, np.uint8)
-                     for i in range(tiles)]) if tiles else (
-                         np.zeros((0, 2, 4, 3), np.uint8))
-  talk = chat.conversation(chat.Record('r', images, tuple(
-      chat.Turn(q, 'yes', q) for q in questions)), WORDS)
+  images = (
+    np.stack([np.full((2, 4, 3), first + i, np.uint8) for i in range(tiles)])
+    if tiles
+    else (np.zeros((0, 2, 4, 3), np.uint8))
+  )
+  talk = chat.conversation(
+    chat.Record('r', images, tuple(chat.Turn(q, 'yes', q) for q in questions)),
+    WORDS,
+  )
   made = packing.segment(talk, images, SHAPE.patches)
   if source is not None:
     made = dataclasses.replace(
-        made, source=np.array(source, np.int32)[:, None],
-        weight=np.arange(1., len(source) + 1, dtype=np.float32)[:, None],
-        before=np.ones(len(source), int))
+      made,
+      source=np.array(source, np.int32)[:, None],
+      weight=np.arange(1.0, len(source) + 1, dtype=np.float32)[:, None],
+      before=np.ones(len(source), int),
+    )
   return made
 
 
@@ -50,7 +57,8 @@ def test_a_row_of_one_conversation():
   """The image stands behind the first `user`; padding is last, text first."""
   row = packing.row([segment('a', 'b c')], SHAPE)
   assert draw(row) == (
-      'user1 v1 v1 a1 YES1 END1 user1 b1 c1 YES1 END1' + ' .' * 5 + ' ,' * 7)
+    'user1 v1 v1 a1 YES1 END1 user1 b1 c1 YES1 END1' + ' .' * 5 + ' ,' * 7
+  )
   assert row['prompt_place'].tolist() == [3, 8, 0, 0]
   assert row['prompt_segment'].tolist() == [1, 1, 0, 0]
 
@@ -61,8 +69,10 @@ def test_images_stand_where_they_belong():
   made = dataclasses.replace(made, before=np.array([1, 1, 1, 4, 4, 8, 8]))
   row = packing.row([made], SHAPE)
   assert draw(row) == (
-      'user1 v1 v1 v1 a1 YES1 END1 v1 v1 user1 b1 YES1 END1 v1 v1'
-      + ' .' * 6 + ' ,' * 2)
+    'user1 v1 v1 v1 a1 YES1 END1 v1 v1 user1 b1 YES1 END1 v1 v1'
+    + ' .' * 6
+    + ' ,' * 2
+  )
   assert row['prompt_place'].tolist() == [4, 10, 0, 0]
 
 
@@ -70,27 +80,41 @@ def test_a_row_of_two_conversations():
   """The second begins where the first ends, in both streams."""
   row = packing.row([segment('a', tiles=2), segment('b', first=7)], SHAPE)
   assert draw(row) == (
-      'user1 v1 v1 v1 v1 a1 YES1 END1 user2 v2 v2 b2 YES2 END2'
-      + ' .' * 6 + ' ,' * 3)
+    'user1 v1 v1 v1 v1 a1 YES1 END1 user2 v2 v2 b2 YES2 END2'
+    + ' .' * 6
+    + ' ,' * 3
+  )
   assert row['prompt_place'].tolist() == [5, 11, 0, 0]
   assert row['prompt_segment'].tolist() == [1, 2, 0, 0]
   assert row['tiles'][:, 0, 0, 0].tolist() == [1, 2, 7, 0]
   assert row['source'][:, 0].tolist() == [0, 1, 2, 3, 4, 5, 0, 0, 0]
-  assert row['weight'][:, 0].tolist() == [1.] * 6 + [0.] * 3
+  assert row['weight'][:, 0].tolist() == [1.0] * 6 + [0.0] * 3
 
 
 def test_a_newline_is_one_index_wherever_the_tiles_lie():
   """i * P of a segment means the newline, and must not hit another's patch."""
-  row = packing.row([segment('a', source=[0, 2, 1, 2]),
-                     segment('b', tiles=2, source=[3, 4, 0])], SHAPE)
+  row = packing.row(
+    [
+      segment('a', source=[0, 2, 1, 2]),
+      segment('b', tiles=2, source=[3, 4, 0]),
+    ],
+    SHAPE,
+  )
   assert row['source'][:, 0].tolist() == [0, 8, 1, 8, 5, 8, 2, 0, 0]
   assert row['weight'][:, 0].tolist() == [1, 2, 3, 4, 1, 2, 3, 0, 0]
 
 
-@pytest.mark.parametrize('segments', [
-    [], [segment('a', tiles=0)], [segment('a')], [segment('a'), segment('b')],
+@pytest.mark.parametrize(
+  'segments',
+  [
+    [],
+    [segment('a', tiles=0)],
+    [segment('a')],
+    [segment('a'), segment('b')],
     [segment('a', tiles=0), segment('b', tiles=4)],
-    [segment('a b'), segment('c'), segment('d', tiles=2)]])
+    [segment('a b'), segment('c'), segment('d', tiles=2)],
+  ],
+)
 def test_a_row_keeps_the_contract_of_batch(segments):
   """Every number is the place of one slot, padding last, streams in order."""
   row = packing.row(segments, SHAPE)
@@ -102,19 +126,25 @@ def test_a_row_keeps_the_contract_of_batch(segments):
   assert (np.diff(row['visual_place']) > 0).all()
   order = number[np.argsort(places)]
   real = order[order > 0]
-  assert (np.diff(real) >= 0).all() and not order[len(real):].any()
+  assert (np.diff(real) >= 0).all() and not order[len(real) :].any()
   assert not row['answer'][row['text_segment'] == 0].any()
   assert not row['weight'][row['visual_segment'] == 0].any()
   for name, x in packing._empty(SHAPE).items():
     assert row[name].shape == x.shape and row[name].dtype == x.dtype
 
 
-@pytest.mark.parametrize('segments,message', [
+@pytest.mark.parametrize(
+  'segments,message',
+  [
     ([segment('a b c d', 'a'), segment('b')], '14 text slots.* need 15'),
     ([segment('a', tiles=0, source=[0] * 10)], '9 visual slots.* need 10'),
-    ([segment('a', tiles=3, source=[0]), segment('b', tiles=2, source=[0])],
-     '4 tiles slots.* need 5'),
-    ([segment('a', 'b', 'c', 'd', 'a')], '14 text slots.* need 20')])
+    (
+      [segment('a', tiles=3, source=[0]), segment('b', tiles=2, source=[0])],
+      '4 tiles slots.* need 5',
+    ),
+    ([segment('a', 'b', 'c', 'd', 'a')], '14 text slots.* need 20'),
+  ],
+)
 def test_what_does_not_fit_is_an_error(segments, message):
   """Cutting a row would train on a question about a missing image."""
   with pytest.raises(ValueError, match=message):
@@ -135,18 +165,24 @@ def test_stack_keeps_the_order_of_rows():
     np.testing.assert_array_equal(x[1], two[name])
 
 
-SEGMENTS = [segment('a', source=[0, 2, 1]), segment('b c', 'a', tiles=2),
-            segment('a', tiles=0)]
+SEGMENTS = [
+  segment('a', source=[0, 2, 1]),
+  segment('b c', 'a', tiles=2),
+  segment('a', tiles=0),
+]
 
 
-@pytest.mark.parametrize('talks', [
-    SEGMENTS[:1], SEGMENTS[1:2], SEGMENTS[2:], [SEGMENTS[0], SEGMENTS[2]]])
+@pytest.mark.parametrize(
+  'talks',
+  [SEGMENTS[:1], SEGMENTS[1:2], SEGMENTS[2:], [SEGMENTS[0], SEGMENTS[2]]],
+)
 def test_a_halved_row_is_one_that_was_packed_into_fewer_slots(talks):
   few = dataclasses.replace(SHAPE, text=14, visual=9, tiles=2)
   many = dataclasses.replace(SHAPE, text=2 * 14, visual=2 * 9 + 1, tiles=5)
-  wide, narrow = (packing.stack([packing.row(some, shape) for some in
-                                 (talks, SEGMENTS[:1])])
-                  for shape in (many, few))
+  wide, narrow = (
+    packing.stack([packing.row(some, shape) for some in (talks, SEGMENTS[:1])])
+    for shape in (many, few)
+  )
   assert packing.halvings(wide, SHAPE.patches) >= 1
   found = packing.halved(wide, 1, SHAPE.patches)
   for name, want in narrow.fields().items():
@@ -154,17 +190,28 @@ def test_a_halved_row_is_one_that_was_packed_into_fewer_slots(talks):
     assert got.dtype == want.dtype, name
     np.testing.assert_array_equal(got, want, name)
   same = packing.halved(wide, 0, SHAPE.patches)
-  assert all(np.array_equal(a, b) for a, b in zip(
-      same.fields().values(), wide.fields().values()))
+  assert all(
+    np.array_equal(a, b)
+    for a, b in zip(same.fields().values(), wide.fields().values())
+  )
 
 
-@pytest.mark.parametrize('shape,times', [
-    (dict(text=32, visual=24, tiles=8), 3), (dict(text=31), 2),
-    (dict(visual=23), 2), (dict(tiles=7), 3), (dict(text=7), 0),
-    (dict(text=400, visual=300, tiles=80), packing.HALVINGS)])
+@pytest.mark.parametrize(
+  'shape,times',
+  [
+    (dict(text=32, visual=24, tiles=8), 3),
+    (dict(text=31), 2),
+    (dict(visual=23), 2),
+    (dict(tiles=7), 3),
+    (dict(text=7), 0),
+    (dict(text=400, visual=300, tiles=80), packing.HALVINGS),
+  ],
+)
 def test_slots_are_halved_as_long_as_they_hold_every_row(shape, times):
   """Needed are 4 text slots, 3 visual ones and a tile."""
   shape = dict(text=32, visual=24, tiles=8) | shape
-  rows = [packing.row([s], dataclasses.replace(SHAPE, **shape)) for s in (
-      SEGMENTS[0], SEGMENTS[2])]
+  rows = [
+    packing.row([s], dataclasses.replace(SHAPE, **shape))
+    for s in (SEGMENTS[0], SEGMENTS[2])
+  ]
   assert packing.halvings(packing.stack(rows), SHAPE.patches) == times

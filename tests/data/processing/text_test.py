@@ -15,22 +15,24 @@ from visor_jax.data.processing import text
 # between turns, and an answer's header that differs from the prompt's by a
 # space.
 SPACED = (
-    "{% for m in messages %}{{'<|im_start|>' + m['role'] + ' '}}"
-    "{% for c in m['content'] | selectattr('type', 'equalto', 'image') %}"
-    "{{ '<image>' }}{% endfor %}"
-    "{% for c in m['content'] | selectattr('type', 'equalto', 'text') %}"
-    "{% if m['role'] == 'assistant' %}{% generation %}"
-    "{{ '\n' + c['text'] }}{% endgeneration %}"
-    "{% else %}{{ '\n' + c['text'] }}{% endif %}{% endfor %}"
-    "{{'<|im_end|>'}}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
+  "{% for m in messages %}{{'<|im_start|>' + m['role'] + ' '}}"
+  "{% for c in m['content'] | selectattr('type', 'equalto', 'image') %}"
+  "{{ '<image>' }}{% endfor %}"
+  "{% for c in m['content'] | selectattr('type', 'equalto', 'text') %}"
+  "{% if m['role'] == 'assistant' %}{% generation %}"
+  "{{ '\n' + c['text'] }}{% endgeneration %}"
+  "{% else %}{{ '\n' + c['text'] }}{% endif %}{% endfor %}"
+  "{{'<|im_end|>'}}{% endfor %}"
+  "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
 # Of Qwen2: text alone, which is a string.
 PLAIN = (
-    "{% for message in messages %}{% if loop.first and messages[0]['role'] != "
-    "'system' %}{{ '<|im_start|>system\nYou are a helpful assistant.<|im_end|>"
-    "\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + "
-    "message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
+  "{% for message in messages %}{% if loop.first and messages[0]['role'] != "
+  "'system' %}{{ '<|im_start|>system\nYou are a helpful assistant.<|im_end|>"
+  "\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + "
+  "message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
+  "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
 
 # Line ends and indents that are no text.
 LOOSE = """\
@@ -53,9 +55,13 @@ LOOSE = """\
 """
 
 QUESTIONS = (
-    'What is the colour of the car?', '12 + 34 = ?', ' two  spaces\n\nlines \n',
-    "It's n\u00e3o na\u0303o \u4f60\u597d \U0001f600?", '<|im_start|>user\nhm',
-    'a\u0301 <video> b')
+  'What is the colour of the car?',
+  '12 + 34 = ?',
+  ' two  spaces\n\nlines \n',
+  "It's n\u00e3o na\u0303o \u4f60\u597d \U0001f600?",
+  '<|im_start|>user\nhm',
+  'a\u0301 <video> b',
+)
 
 
 @pytest.fixture(scope='module')
@@ -96,8 +102,10 @@ def turns(*pairs):
 
 
 def user(question, images=0):
-  return dict(role='user', content=[{'type': 'image'}] * images + [
-      dict(type='text', text=question)])
+  return dict(
+    role='user',
+    content=[{'type': 'image'}] * images + [dict(type='text', text=question)],
+  )
 
 
 def assistant(answer):
@@ -129,7 +137,8 @@ def read(oracle, talk):
 def test_a_prompt_is_what_transformers_renders(question, images, words, oracle):
   """Images in front, where the template has them."""
   rendered = oracle.apply_chat_template(
-      [user(question, images)], add_generation_prompt=True, tokenize=False)
+    [user(question, images)], add_generation_prompt=True, tokenize=False
+  )
   tokens, at = ids(oracle, rendered)
   talk = words.prompt(question, images)
   assert talk.tokens.tolist() == tokens.tolist() and talk.image_at == at
@@ -141,22 +150,37 @@ def test_a_prompt_is_what_transformers_renders(question, images, words, oracle):
 @pytest.mark.parametrize('template', [SPACED, LOOSE])
 @pytest.mark.parametrize('images', [0, 2])
 def test_templates_render_as_in_transformers(
-    template, images, folder, tmp_path):
+  template, images, folder, tmp_path
+):
   copy(folder, tmp_path, template)
   oracle = transformers.AutoTokenizer.from_pretrained(tmp_path)
-  tokens, at = ids(oracle, oracle.apply_chat_template(
-      [user('Is it?', images)], add_generation_prompt=True, tokenize=False))
+  tokens, at = ids(
+    oracle,
+    oracle.apply_chat_template(
+      [user('Is it?', images)], add_generation_prompt=True, tokenize=False
+    ),
+  )
   talk = text.Tokenizer(tmp_path).prompt('Is it?', images)
   assert talk.tokens.tolist() == tokens.tolist() and talk.image_at == at
 
 
-@pytest.mark.parametrize('question', [
-    'Which is larger, <image> or <image>?', 'Look:<image>\n<image>',
-    '<image> and <image>: which?', '<image><image>\n\nWhy <image>?'])
+@pytest.mark.parametrize(
+  'question',
+  [
+    'Which is larger, <image> or <image>?',
+    'Look:<image>\n<image>',
+    '<image> and <image>: which?',
+    '<image><image>\n\nWhy <image>?',
+  ],
+)
 def test_markers_in_the_text_stay_where_they_are(question, words, oracle):
   images = question.count('<image>')
-  tokens, at = ids(oracle, oracle.apply_chat_template(
-      [user(question)], add_generation_prompt=True, tokenize=False))
+  tokens, at = ids(
+    oracle,
+    oracle.apply_chat_template(
+      [user(question)], add_generation_prompt=True, tokenize=False
+    ),
+  )
   talk = words.prompt(question, images)
   assert talk.tokens.tolist() == tokens.tolist() and talk.image_at == at
   assert len(set(at)) > 1 or '<image><image>' in question
@@ -174,14 +198,16 @@ def test_markers_in_front_are_no_markers(template, folder, tmp_path):
 
 def test_a_conversation_by_eye(words, oracle):
   """The model says answers and the ends of its turns, nothing else."""
-  talk = words.conversation(turns(
-      ('<image>\nIs it red?', 'Yes'), ('And <image> this?', ' No. \n')), 2)
+  talk = words.conversation(
+    turns(('<image>\nIs it red?', 'Yes'), ('And <image> this?', ' No. \n')), 2
+  )
   assert read(oracle, talk) == (
-      '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n'
-      '<|im_start|>user\n{0}\nIs it red?<|im_end|>\n'
-      '<|im_start|>assistant\n[Yes<|im_end|>]\n'
-      '<|im_start|>user\nAnd {1} this?<|im_end|>\n'
-      '<|im_start|>assistant\n[No.<|im_end|>]')
+    '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n'
+    '<|im_start|>user\n{0}\nIs it red?<|im_end|>\n'
+    '<|im_start|>assistant\n[Yes<|im_end|>]\n'
+    '<|im_start|>user\nAnd {1} this?<|im_end|>\n'
+    '<|im_start|>assistant\n[No.<|im_end|>]'
+  )
   for end in talk.prompts:
     assert not talk.answer[end] and talk.answer[end + 1]
   assert len(talk.prompts) == 2
@@ -200,14 +226,14 @@ def test_a_conversation_is_what_transformers_renders(images, words, oracle):
   for i, (question, answer) in enumerate(pairs):
     messages += [user(question, 0 if i else images), assistant(answer)]
   made = oracle.apply_chat_template(
-      messages, tokenize=True, return_dict=True,
-      return_assistant_tokens_mask=True)
+    messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+  )
   tokens, mask = np.array(made['input_ids']), np.array(made['assistant_masks'])
   own = tokens != oracle.convert_tokens_to_ids('<image>')
   last = np.flatnonzero(tokens == words.end)[-1]  # a line end follows
   talk = words.conversation(turns(*pairs), images)
-  assert talk.tokens.tolist() == tokens[:last + 1][own[:last + 1]].tolist()
-  assert talk.answer.tolist() == mask[:last + 1][own[:last + 1]].tolist()
+  assert talk.tokens.tolist() == tokens[: last + 1][own[: last + 1]].tolist()
+  assert talk.answer.tolist() == mask[: last + 1][own[: last + 1]].tolist()
   assert len(talk.image_at) == images and len(talk.prompts) == len(pairs)
 
 
@@ -224,29 +250,43 @@ def test_what_is_trained_is_what_is_asked(template, folder, tmp_path):
   yes = words.decode(trained.tokens[n:])
   assert yes == 'Yes' and words.decode(trained.tokens[:1]) == ''
   assert trained.answer.sum() == 2 + sum(
-      len(words._encode(answer)) for answer in ('Yes', 'No'))
+    len(words._encode(answer)) for answer in ('Yes', 'No')
+  )
 
 
 def test_a_template_that_spaces_its_answers(folder, tmp_path, oracle):
   words = text.Tokenizer(copy(folder, tmp_path, SPACED))
   talk = words.conversation(turns(('Red?', 'Yes'), ('And?', 'No')), 1)
   assert read(oracle, talk) == (
-      '<|im_start|>user {0}\nRed?<|im_end|><|im_start|>assistant\n'
-      '[Yes<|im_end|>]<|im_start|>user \nAnd?<|im_end|>'
-      '<|im_start|>assistant\n[No<|im_end|>]')
+    '<|im_start|>user {0}\nRed?<|im_end|><|im_start|>assistant\n'
+    '[Yes<|im_end|>]<|im_start|>user \nAnd?<|im_end|>'
+    '<|im_start|>assistant\n[No<|im_end|>]'
+  )
 
 
-@pytest.mark.parametrize('where', [
-    'chat_template.json', 'processor_config.json', 'tokenizer_config.json',
-    'named', 'chat_template.jinja'])
+@pytest.mark.parametrize(
+  'where',
+  [
+    'chat_template.json',
+    'processor_config.json',
+    'tokenizer_config.json',
+    'named',
+    'chat_template.jinja',
+  ],
+)
 def test_a_template_is_found_wherever_it_is(where, folder, tmp_path, words):
   template = llava_files.TEMPLATE
   if where == 'tokenizer_config.json':
     copy(folder, tmp_path, chat_template=template)
   elif where == 'named':
-    copy(folder, tmp_path, chat_template=[
+    copy(
+      folder,
+      tmp_path,
+      chat_template=[
         dict(name='rag', template='no'),
-        dict(name='default', template=template)])
+        dict(name='default', template=template),
+      ],
+    )
   elif where == 'chat_template.jinja':
     copy(folder, tmp_path, template, chat_template='this one is asked last')
   else:
@@ -260,8 +300,10 @@ def test_decode_ends_with_the_turn(words, oracle):
   encode = lambda s: oracle(s).input_ids
   for answer in (*QUESTIONS, '', '\u00e9 <|endoftext|> <image> x'):
     tokens = encode(answer)
-    assert words.decode(np.array(tokens, np.int32)) == oracle.batch_decode(
-        [tokens], skip_special_tokens=True)[0]
+    assert (
+      words.decode(np.array(tokens, np.int32))
+      == oracle.batch_decode([tokens], skip_special_tokens=True)[0]
+    )
     assert words.decode(tokens + encode('<|im_end|>no')) == words.decode(tokens)
   assert words.decode(encode('<|im_end|>no')) == ''
 
@@ -278,15 +320,24 @@ def test_special_tokens_come_from_the_files(tmp_path):
   assert (got.end, got.pad, got.stops) == (ids['end'], ids['pad'], {ids['end']})
 
 
-@pytest.mark.parametrize('name,fields', [
+@pytest.mark.parametrize(
+  'name,fields',
+  [
     ('generation_config.json', dict(eos_token_id=[360, 362])),
     ('config.json', dict(eos_token_id=362)),
-    ('config.json', dict(text_config=dict(eos_token_id=362)))])
+    ('config.json', dict(text_config=dict(eos_token_id=362))),
+  ],
+)
 def test_the_end_is_the_one_that_the_template_writes(
-    name, fields, folder, tmp_path):
+  name, fields, folder, tmp_path
+):
   """A base's tokenizer says <|endoftext|>; Qwen2-Instruct stops at both."""
-  copy(folder, tmp_path, '<|endoftext|>' + llava_files.TEMPLATE,
-       eos_token=dict(content='<|endoftext|>', lstrip=False))
+  copy(
+    folder,
+    tmp_path,
+    '<|endoftext|>' + llava_files.TEMPLATE,
+    eos_token=dict(content='<|endoftext|>', lstrip=False),
+  )
   write(tmp_path, name, fields)
   got = text.Tokenizer(tmp_path)
   assert got.end == 362 and got.stops == {360, 362} and got.pad == 360
@@ -304,39 +355,55 @@ def test_what_a_tokenizer_adds_is_left_out(folder, tmp_path, words):
   made.enable_truncation(4)
   made.enable_padding(length=99)
   made.post_processor = tokenizers.processors.TemplateProcessing(
-      single='<|endoftext|> $A', special_tokens=[('<|endoftext|>', words.pad)])
+    single='<|endoftext|> $A', special_tokens=[('<|endoftext|>', words.pad)]
+  )
   made.save(str(tmp_path / 'tokenizer.json'))
   got = text.Tokenizer(tmp_path).prompt('Why?', 1)
   assert got.tokens.tolist() == words.prompt('Why?', 1).tokens.tolist()
 
 
-@pytest.mark.parametrize('question,images,message', [
-    ('', 1, 'question "" is empty'), (' \n', 1, 'is empty'),
+@pytest.mark.parametrize(
+  'question,images,message',
+  [
+    ('', 1, 'question "" is empty'),
+    (' \n', 1, 'is empty'),
     ('<image>\n', 1, 'is empty'),
     ('a <image> b', 2, 'has 1 <image> for 2 images'),
     ('<image> b', 0, 'has 1 <image> for 0 images'),
-    ('<image>\n<image>\nb', 1, 'has 2 <image> for 1 images')])
+    ('<image>\n<image>\nb', 1, 'has 2 <image> for 1 images'),
+  ],
+)
 def test_a_wrong_prompt_is_an_error(question, images, message, words):
   with pytest.raises(ValueError, match=message):
     words.prompt(question, images)
 
 
-@pytest.mark.parametrize('pairs,images,message', [
+@pytest.mark.parametrize(
+  'pairs,images,message',
+  [
     ([('a', ' ')], 1, 'answer to "a" is empty'),
     ([('a', 'b'), ('', 'c')], 1, 'question "" is empty'),
     ([('<image>\na', 'b'), ('c', 'd')], 2, 'has 1 <image> for 2 images'),
-    ([('a', 'b'), ('c', '<image>')], 0, 'has 1 <image> for 0 images')])
+    ([('a', 'b'), ('c', '<image>')], 0, 'has 1 <image> for 0 images'),
+  ],
+)
 def test_a_wrong_conversation_is_an_error(pairs, images, message, words):
   with pytest.raises(ValueError, match=message):
     words.conversation(turns(*pairs), images)
 
 
-@pytest.mark.parametrize('template,message', [
+@pytest.mark.parametrize(
+  'template,message',
+  [
     (None, 'no chat template in'),
     ("{{ raise_exception('roles!') }}", 'the chat template says: roles!'),
-    ('{% for m in messages %}{{ m.content[0].text }}{% endfor %}',
-     'none of the eos tokens'),
-    ('{{ [].append(1) }}', 'immutable|unsafe')])
+    (
+      '{% for m in messages %}{{ m.content[0].text }}{% endfor %}',
+      'none of the eos tokens',
+    ),
+    ('{{ [].append(1) }}', 'immutable|unsafe'),
+  ],
+)
 def test_a_wrong_template_is_an_error(template, message, folder, tmp_path):
   with pytest.raises(Exception, match=message):
     text.Tokenizer(copy(folder, tmp_path, template))
@@ -344,8 +411,9 @@ def test_a_wrong_template_is_an_error(template, message, folder, tmp_path):
 
 def test_a_template_that_rewrites_the_past_is_an_error(folder, tmp_path):
   """The mask would say that the model wrote what it did not."""
-  words = text.Tokenizer(copy(
-      folder, tmp_path, "{{ messages | length }}" + SPACED))
+  words = text.Tokenizer(
+    copy(folder, tmp_path, '{{ messages | length }}' + SPACED)
+  )
   with pytest.raises(ValueError, match='rewrites earlier turns'):
     words.conversation(turns(('a', 'b'), ('c', 'd')), 1)
 

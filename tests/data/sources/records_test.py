@@ -32,14 +32,23 @@ def file(kind, mode='RGB', orientation=None, **options):
 
 
 JPEG, PNG = file('JPEG'), file('PNG')
-FIELDS = dict(id='a', image='a.jpg', conversations=[
+FIELDS = dict(
+  id='a',
+  image='a.jpg',
+  conversations=[
     {'from': 'human', 'value': '<image>\nWhy?'},
-    {'from': 'gpt', 'value': 'So.'}])
+    {'from': 'gpt', 'value': 'So.'},
+  ],
+)
 
 
 def raw(*turns, count=1):
-  return records.Raw('a', (JPEG,) * count, (SIDES[::-1],) * count,
-                     tuple(chat.Turn(q, a, '') for q, a in turns))
+  return records.Raw(
+    'a',
+    (JPEG,) * count,
+    (SIDES[::-1],) * count,
+    tuple(chat.Turn(q, a, '') for q, a in turns),
+  )
 
 
 @pytest.fixture
@@ -61,11 +70,19 @@ def reason(act, *args):
     return e.reason
 
 
-@pytest.mark.parametrize('record', [
+@pytest.mark.parametrize(
+  'record',
+  [
     raw(('<image> \u4f60\u597d?', '\U0001f600 "so"\n')),
     raw(('One?', '1'), ('Two?', '2'), count=0),
-    records.Raw('b/\u00e9', (PNG, b'', JPEG), ((1, 2), (3, 4), (5, 6)),
-                (chat.Turn('q', 'a', 'charts'),))])
+    records.Raw(
+      'b/\u00e9',
+      (PNG, b'', JPEG),
+      ((1, 2), (3, 4), (5, 6)),
+      (chat.Turn('q', 'a', 'charts'),),
+    ),
+  ],
+)
 def test_a_record_comes_back_as_it_was(record):
   data = records.encode(record)
   assert records.decode(data) == record
@@ -75,15 +92,17 @@ def test_a_record_comes_back_as_it_was(record):
 def test_the_format_stays():
   """Shards on disk outlive this code: a change needs another magic."""
   turns = (chat.Turn('q\u00e9', 'a', 'f'),)
-  data = records.encode(records.Raw('i', (b'xyz', b'w'), ((1, 2), (3, 4)),
-                                    turns))
+  data = records.encode(
+    records.Raw('i', (b'xyz', b'w'), ((1, 2), (3, 4)), turns)
+  )
   header = '{"id":"i","images":[[1,2,3],[3,4,1]],"turns":[["q\u00e9","a","f"]]}'
   assert data == b'VJR1\x3f\0\0\0' + header.encode() + b'xyzw'
 
 
 def test_every_cut_of_a_record_is_seen():
-  data = records.encode(records.Raw('i', (b'xyz',), ((1, 2),),
-                                    (chat.Turn('q', 'a', 'f'),)))
+  data = records.encode(
+    records.Raw('i', (b'xyz',), ((1, 2),), (chat.Turn('q', 'a', 'f'),))
+  )
   for stop in range(len(data)):
     assert reason(records.decode, data[:stop]) == 'bad bytes', stop
   assert reason(records.decode, data + b'!') == 'bad bytes'
@@ -91,13 +110,18 @@ def test_every_cut_of_a_record_is_seen():
 
 
 def test_an_outline_is_all_but_the_images():
-  record = records.Raw('i\u00e9', (b'xyz', b'w'), ((1, 2), (3, 4)),
-                       (chat.Turn('q', '\u4f60', 'f'),))
+  record = records.Raw(
+    'i\u00e9',
+    (b'xyz', b'w'),
+    ((1, 2), (3, 4)),
+    (chat.Turn('q', '\u4f60', 'f'),),
+  )
   data = records.encode(record)
   cut = records.outline(data)
   assert data == cut + b'xyzw'
   assert records.decode(cut, outlined=True) == dataclasses.replace(
-      record, images=())
+    record, images=()
+  )
   # Neither passes for the other: pixels would be missing, or read in vain.
   assert reason(records.decode, cut) == 'bad bytes'
   assert reason(records.decode, data, True) == 'bad bytes'
@@ -105,12 +129,27 @@ def test_an_outline_is_all_but_the_images():
     assert reason(records.decode, cut[:stop], True) == 'bad bytes', stop
 
 
-@pytest.mark.parametrize('data', [
-    JPEG, PNG, file('JPEG', progressive=True), file('JPEG', 'L'),
-    file('JPEG', 'CMYK'), file('PNG', 'P'), file('PNG', 'RGBA'), file('GIF'),
-    file('BMP'), file('TIFF'), file('WEBP'),
-    *(file(kind, orientation=o) for o in range(1, 9)
-      for kind in ('JPEG', 'PNG', 'WEBP', 'TIFF'))])
+@pytest.mark.parametrize(
+  'data',
+  [
+    JPEG,
+    PNG,
+    file('JPEG', progressive=True),
+    file('JPEG', 'L'),
+    file('JPEG', 'CMYK'),
+    file('PNG', 'P'),
+    file('PNG', 'RGBA'),
+    file('GIF'),
+    file('BMP'),
+    file('TIFF'),
+    file('WEBP'),
+    *(
+      file(kind, orientation=o)
+      for o in range(1, 9)
+      for kind in ('JPEG', 'PNG', 'WEBP', 'TIFF')
+    ),
+  ],
+)
 def test_sizes_are_those_of_the_opened_image(data):
   opened = images.open_image(data)
   assert records.size(data) == (opened.height, opened.width)
@@ -125,8 +164,10 @@ def test_a_png_that_is_turned_after_its_pixels_lies_on_its_side():
   assert (opened.height, opened.width) == SIDES == records.size(late)
 
 
-@pytest.mark.parametrize('data', [
-    JPEG, PNG, file('JPEG', progressive=True), file('JPEG', orientation=6)])
+@pytest.mark.parametrize(
+  'data',
+  [JPEG, PNG, file('JPEG', progressive=True), file('JPEG', orientation=6)],
+)
 def test_no_pixel_of_a_whole_jpeg_or_png_is_decoded(data, monkeypatch):
   """Decoding would take 50 times as long."""
   monkeypatch.setattr(PIL.Image.Image, 'load', None)
@@ -134,9 +175,18 @@ def test_no_pixel_of_a_whole_jpeg_or_png_is_decoded(data, monkeypatch):
   assert sorted(records.size(data)) == sorted(SIDES)
 
 
-@pytest.mark.parametrize('data', [
-    JPEG, PNG, file('JPEG', progressive=True), file('GIF'), file('BMP'),
-    file('WEBP'), file('TIFF')])
+@pytest.mark.parametrize(
+  'data',
+  [
+    JPEG,
+    PNG,
+    file('JPEG', progressive=True),
+    file('GIF'),
+    file('BMP'),
+    file('WEBP'),
+    file('TIFF'),
+  ],
+)
 @pytest.mark.parametrize('fill', [b'', b'\0'])
 @pytest.mark.filterwarnings('ignore:Truncated')
 def test_a_cut_file_is_broken_where_pillow_says_so(data, fill):
@@ -154,8 +204,9 @@ def test_a_cut_file_is_broken_where_pillow_says_so(data, fill):
   assert False in found
 
 
-@pytest.mark.parametrize('data', [
-    b'', b'not an image', b'\xff\xd8\xff\xd9', b'\xff\xd8\xff', JPEG[1:]])
+@pytest.mark.parametrize(
+  'data', [b'', b'not an image', b'\xff\xd8\xff\xd9', b'\xff\xd8\xff', JPEG[1:]]
+)
 def test_what_is_no_image_is_broken(data):
   assert reason(records.size, data) == 'broken image'
 
@@ -168,7 +219,9 @@ def test_the_end_of_a_thumbnail_is_not_that_of_the_image():
   assert reason(records.size, data[:-100]) == 'broken image'
 
 
-@pytest.mark.parametrize('record,why', [
+@pytest.mark.parametrize(
+  'record,why',
+  [
     (raw(), 'no turns'),
     (raw((' \n', 'So.')), 'empty question'),
     (raw(('<image>\n', 'So.')), 'empty question'),
@@ -181,14 +234,18 @@ def test_the_end_of_a_thumbnail_is_not_that_of_the_image():
     (raw(('Why?', '\ud83d')), 'bad text'),
     (raw(('Why?', 'So.')), None),
     (raw(('Why?', 'So.'), count=2), None),
-    (raw(('<image> Why?', 'So.'), ('<image>?', 'So.'), count=2), None)])
+    (raw(('<image> Why?', 'So.'), ('<image>?', 'So.'), count=2), None),
+  ],
+)
 def test_conversations_are_checked(record, why):
   assert reason(records.check, record) == why
   outline = dataclasses.replace(record, images=())
   assert reason(records.check, outline) == why, 'rows are planned from these'
 
 
-@pytest.mark.parametrize('change,why', [
+@pytest.mark.parametrize(
+  'change,why',
+  [
     ({}, None),
     (dict(image=['a.jpg']), None),
     (dict(image=dict(bytes=JPEG, path=None)), None),
@@ -217,8 +274,17 @@ def test_conversations_are_checked(record, why):
     (dict(conversations=FIELDS['conversations'][:1]), 'bad turns'),
     (dict(conversations=FIELDS['conversations'][::-1]), 'bad turns'),
     (dict(conversations=[{'from': 'human', 'value': 'a'}] * 2), 'bad turns'),
-    (dict(conversations=[{'from': 'human', 'value': 'a'},
-                         {'from': 'gpt', 'value': 3}]), 'bad text')])
+    (
+      dict(
+        conversations=[
+          {'from': 'human', 'value': 'a'},
+          {'from': 'gpt', 'value': 3},
+        ]
+      ),
+      'bad text',
+    ),
+  ],
+)
 def test_what_is_bad_in_the_wild_has_a_reason(change, why, folder):
   build = lambda: records.of_llava(FIELDS | change, 'x/0', folder, '')
   assert reason(build) == why
@@ -233,8 +299,11 @@ def test_llava_fields_become_a_record(folder):
   fields = dict(image='a.jpg', conversations=talk)
   found = records.of_llava(fields, 'train/7', folder, 'train')
   assert found == records.Raw(
-      'train/7', (JPEG,), (SIDES[::-1],),
-      (chat.Turn('<image>\nWhy?', 'So.', 'train'),))
+    'train/7',
+    (JPEG,),
+    (SIDES[::-1],),
+    (chat.Turn('<image>\nWhy?', 'So.', 'train'),),
+  )
   for given, id in ((12, '12'), ('\ud83d', '\\ud83d'), (0, '0')):
     fields['id'] = given
     assert records.of_llava(fields, 'train/7', folder, '').id == id
@@ -242,6 +311,7 @@ def test_llava_fields_become_a_record(folder):
 
 def test_a_disk_that_fails_is_no_missing_image(folder, monkeypatch):
   """Else a bad hour of a file server would thin out the data."""
+
   def fail(self):
     raise OSError(5, 'Input/output error')
 

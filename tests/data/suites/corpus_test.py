@@ -32,8 +32,9 @@ def folder(tmp_path_factory):
 def shards(tmp_path_factory):
   folder = tmp_path_factory.mktemp('desk')
   desk.write(folder, 40)
-  writer.prepare(readers.open_source(folder / 'train.json', folder),
-                  folder / 'shards', 1)
+  writer.prepare(
+    readers.open_source(folder / 'train.json', folder), folder / 'shards', 1
+  )
   return str(folder / 'shards')
 
 
@@ -41,22 +42,42 @@ def shards(tmp_path_factory):
 def words(tmp_path_factory):
   """Text alone; its third question is longer than any row."""
   path = tmp_path_factory.mktemp('words') / 'words.jsonl'
-  say = lambda *said: [{'from': who, 'value': what}
-                       for who, what in zip(('human', 'gpt'), said)]
-  path.write_text(''.join(json.dumps(dict(
-      id=f'w{i}', conversations=say(f'Is sign {i} red? ' * (40 * (i == 2) + 1),
-                                    f'Sign {i}.'))) + '\n' for i in range(9)))
+  say = lambda *said: [
+    {'from': who, 'value': what} for who, what in zip(('human', 'gpt'), said)
+  ]
+  path.write_text(
+    ''.join(
+      json.dumps(
+        dict(
+          id=f'w{i}',
+          conversations=say(
+            f'Is sign {i} red? ' * (40 * (i == 2) + 1), f'Sign {i}.'
+          ),
+        )
+      )
+      + '\n'
+      for i in range(9)
+    )
+  )
   return str(path)
 
 
 @pytest.fixture
 def make(folder, shards, words):
-  def make(seed=3, bad=.5, prompt=PROMPT, **mixtures):
-    both = (('desk', shards, 3.), ('words', words, 1.))
+  def make(seed=3, bad=0.5, prompt=PROMPT, **mixtures):
+    both = (('desk', shards, 3.0), ('words', words, 1.0))
     return corpus.Corpus(
-        seed, mixtures or dict(full=both, cross=both, test=both), folder,
-        row=ROW, prompt=prompt, window=32, bad=bad, tokens=6,
-        coarse=('words',))
+      seed,
+      mixtures or dict(full=both, cross=both, test=both),
+      folder,
+      row=ROW,
+      prompt=prompt,
+      window=32,
+      bad=bad,
+      tokens=6,
+      coarse=('words',),
+    )
+
   return make
 
 
@@ -82,7 +103,7 @@ def test_what_is_not_used_is_counted(make, words):
   suite = make()
   assert suite.counts == {}
   load = suite.training('full')
-  packed, = suite._packed
+  (packed,) = suite._packed
   for window in range(3):
     load(window * packed.rows)
   longs = [k for k in range(96) if packed.order.draw(k)[:2] == (1, 2)]
@@ -123,9 +144,12 @@ def test_a_question_that_cannot_be_used_is_replaced(make, words):
 
 
 def test_where_nothing_can_be_used_the_last_reason_is_told(make):
-  suite = make(prompt=PROMPT | dict(text=3), bad=1.)
-  with pytest.raises(ValueError, match='100 records drawn for question 7 '
-                     'cannot be used, the last: a row has 3 text slots'):
+  suite = make(prompt=PROMPT | dict(text=3), bad=1.0)
+  with pytest.raises(
+    ValueError,
+    match='100 records drawn for question 7 '
+    'cannot be used, the last: a row has 3 text slots',
+  ):
     suite.prompt('test', 7)
 
 
@@ -138,10 +162,11 @@ def test_answers_are_read_to_their_end(make, folder):
 
 
 def test_fingerprints_are_by_stream_and_source(make, shards, words):
-  suite = make(full=(('a', shards, 1.),), test=(('b', words, 1.),))
+  suite = make(full=(('a', shards, 1.0),), test=(('b', words, 1.0),))
   assert suite.fingerprints == {
-      'full/a': readers.open_source(shards).fingerprint,
-      'test/b': readers.open_source(words).fingerprint}
+    'full/a': readers.open_source(shards).fingerprint,
+    'test/b': readers.open_source(words).fingerprint,
+  }
 
 
 # From a config ---------------------------------------------------------------
@@ -152,8 +177,8 @@ def config(folder, shards, words, tmp_path):
   (tmp_path / 'hf').symlink_to(folder)
   c = config_lib.default()
   c.model.start, c.data.suite = str(tmp_path), ''
-  c.data.sources = (('desk', shards, 1.),)
-  c.cross.sources = (('words', words, 1.),)
+  c.data.sources = (('desk', shards, 1.0),)
+  c.cross.sources = (('words', words, 1.0),)
   return c
 
 
@@ -161,15 +186,24 @@ def test_jobs_open_their_own_sources(config):
   names = lambda *jobs: set(corpus.open_corpus(config, jobs).fingerprints)
   assert names('cross', 'full') == {'cross/words', 'full/desk'}
   assert names('search', 'label', 'policy', 'report') == {
-      'search/desk', 'label/desk'}
+    'search/desk',
+    'label/desk',
+  }
 
 
-@pytest.mark.parametrize('change,jobs,match', [
+@pytest.mark.parametrize(
+  'change,jobs,match',
+  [
     (lambda c: c.eval, ('eval',), 'eval.sources is empty'),
     (lambda c: c.data.update(sources=()), ('full',), 'full has no data'),
-    (lambda c: c.data.update(sources=(('x', '/no', 1.),)), ('full',),
-     'source "x": /no: no such file'),
-    (lambda c: c.model.update(start=''), ('full',), 'model.start is ""')])
+    (
+      lambda c: c.data.update(sources=(('x', '/no', 1.0),)),
+      ('full',),
+      'source "x": /no: no such file',
+    ),
+    (lambda c: c.model.update(start=''), ('full',), 'model.start is ""'),
+  ],
+)
 def test_what_is_missing_is_named(config, change, jobs, match):
   change(config)
   with pytest.raises(ValueError, match=match):

@@ -23,6 +23,7 @@ SUITE = digits.Suite(SEED)
 def handwriting():
   """All images, float [n, 8, 8] of 0 to 1, and their classes."""
   from sklearn import datasets
+
   images, labels = datasets.load_digits(return_X_y=True)
   return images.reshape(-1, 8, 8) / 16, labels
 
@@ -53,18 +54,23 @@ def nearest(cell, *look):
 
 def read(frame):
   """What a frame shows: digits, images, paper, ink, dim, mark."""
-  cells = [frame[8 * r:8 * r + 8, 8 * c:8 * c + 8]
-           for r in range(len(digits.ROWS)) for c in range(2)]
-  looks = [(p, i, d) for p in digits.PAPERS for i in digits.INKS
-           for d in (False, True)]
+  cells = [
+    frame[8 * r : 8 * r + 8, 8 * c : 8 * c + 8]
+    for r in range(len(digits.ROWS))
+    for c in range(2)
+  ]
+  looks = [
+    (p, i, d) for p in digits.PAPERS for i in digits.INKS for d in (False, True)
+  ]
   _, look = min((nearest(cells[0], *look)[0], look) for look in looks)
   found = [nearest(cell, *look) for cell in cells]
   assert max(e for e, _ in found) < 1.5, 'no image explains this cell'
   images = [i for _, i in found]
   _, labels = handwriting()
   # A frame is as white as the light allows around at most one cell.
-  mark = any(min(cell[[0, 7]].min(), cell[:, [0, 7]].min()) > 200
-             for cell in cells)
+  mark = any(
+    min(cell[[0, 7]].min(), cell[:, [0, 7]].min()) > 200 for cell in cells
+  )
   return [int(labels[i]) for i in images], images, *look, mark
 
 
@@ -84,14 +90,15 @@ def reply(question, seen, paper, ink, dim, mark):
   if family == 'where':
     return next((r for r, (a, b) in zip('vwxyz', pairs) if a == b), 'no')
   if family == 'match':
-    return str(len([1 for a, b in pairs[:int(what)] if a == b]))
+    return str(len([1 for a, b in pairs[: int(what)] if a == b]))
   assert family == 'read'
   return str(seen['abcdefghij'.index(what)])
 
 
 def same(a, b):
-  return a.id == b.id and a.turns == b.turns and (
-      np.array_equal(a.images, b.images))
+  return (
+    a.id == b.id and a.turns == b.turns and (np.array_equal(a.images, b.images))
+  )
 
 
 def test_a_scene_is_a_function_of_seed_stream_and_index():
@@ -102,26 +109,37 @@ def test_a_scene_is_a_function_of_seed_stream_and_index():
     assert same(SUITE.conversation('base', i), ahead[i])
     assert same(SUITE.question('test', i), other.question('test', i))
   one = SUITE.conversation('base', 4)
-  for another in (SUITE.conversation('base', 6),
-                  SUITE.conversation('full', 4),
-                  digits.Suite(SEED + 1).conversation('base', 4)):
+  for another in (
+    SUITE.conversation('base', 6),
+    SUITE.conversation('full', 4),
+    digits.Suite(SEED + 1).conversation('base', 4),
+  ):
     assert not np.array_equal(one.images, another.images)
 
 
 def test_no_image_is_in_both_splits():
   """A test digit seen in training would make reading a matter of memory."""
   pools = digits._handwriting()
-  pixels = {split: {image.tobytes() for images in pools[split]
-                    for image in images} for split in pools}
+  pixels = {
+    split: {image.tobytes() for images in pools[split] for image in images}
+    for split in pools
+  }
   count = {split: sum(map(len, pools[split])) for split in pools}
   assert count[False] + count[True] == 1797 and count[True] == 360
   assert not pixels[False] & pixels[True]
   assert all(len(images) >= 20 for images in pools[True])
 
 
-@pytest.mark.parametrize('stream,test', [
-    ('base', False), ('universal', False), ('search', False),
-    ('label', False), ('test', True)])
+@pytest.mark.parametrize(
+  'stream,test',
+  [
+    ('base', False),
+    ('universal', False),
+    ('search', False),
+    ('label', False),
+    ('test', True),
+  ],
+)
 def test_a_stream_draws_from_its_split_alone(stream, test):
   """Seen in the frames themselves, whatever the code believes it drew."""
   images, _ = handwriting()
@@ -146,7 +164,7 @@ def test_answers_are_right_by_a_second_reading(index):
 def test_answers_to_single_questions_are_right_too(index):
   record = SUITE.question('test', index)
   seen, _, *look = read(record.images[0])
-  turn, = record.turns
+  (turn,) = record.turns
   assert turn.answer == reply(turn.question, seen, *look), turn
 
 
@@ -167,7 +185,7 @@ def asked():
   """600 test questions, as family and answer."""
   found = collections.defaultdict(list)
   for i in range(600):
-    turn, = SUITE.question('test', i).turns
+    (turn,) = SUITE.question('test', i).turns
     assert digits.group(turn.family) == ('fine' if i % 2 else 'coarse')
     found[turn.family].append(turn)
   return found
@@ -179,17 +197,20 @@ def test_half_is_coarse_and_families_are_balanced(asked):
     counts = [len(asked[f]) for f in group]
     assert sum(counts) == 300 and max(counts) - min(counts) <= 1
   for family, arguments in (
-      ('read', 'abcdefghij'), ('same', 'vwxyz'), ('match', '2345')):
+    ('read', 'abcdefghij'),
+    ('same', 'vwxyz'),
+    ('match', '2345'),
+  ):
     assert {t.question for t in asked[family]} == {
-        f'{family} {a}' for a in arguments}
+      f'{family} {a}' for a in arguments
+    }
 
 
 @pytest.mark.parametrize('family', ['paper', 'ink', 'dim', 'mark'])
 def test_a_guess_is_no_better_than_chance(asked, family):
   """A biased answer would be learned instead of the image."""
   counts = collections.Counter(t.answer for t in asked[family])
-  want = {'paper': digits.PAPERS, 'ink': digits.INKS}.get(
-      family, ('yes', 'no'))
+  want = {'paper': digits.PAPERS, 'ink': digits.INKS}.get(family, ('yes', 'no'))
   assert set(counts) == set(want)
   assert max(counts.values()) / 75 < 1 / len(want) + 0.2
 
@@ -202,7 +223,7 @@ def test_every_number_of_equal_rows_is_equally_likely():
     counts.update(t.answer for t in turns if t.question == 'match 5')
   assert set(counts) == set('012345')
   even = counts.total() / 6
-  squares = sum((n - even)**2 / even for n in counts.values())
+  squares = sum((n - even) ** 2 / even for n in counts.values())
   assert even > 40 and squares < 20.5  # chi-square, 5 degrees, p = 0.001
 
 
@@ -218,7 +239,7 @@ def test_a_clip_shows_one_scene_in_flickering_light():
 def test_words_and_slots_suffice_for_every_question():
   for i in range(20):
     row, record = SUITE.prompt('test', i)
-    turn, = record.turns
+    (turn,) = record.turns
     assert (row['visual_segment'] == 1).all()
     tokens = 1 + len(turn.question.split()) + SUITE.answer_tokens
     assert tokens <= len(row['tokens'])
@@ -230,7 +251,8 @@ def test_primers_come_first_in_their_stage():
   """Reading, then single rows, then all; others ask for all at once."""
   suite = digits.Suite(SEED, primers=dict(base=(2, 3), full=(0, 1)))
   families = lambda stream, i: {
-      t.family for t in suite.conversation(stream, i).turns}
+    t.family for t in suite.conversation(stream, i).turns
+  }
   assert families('base', 0) == families('base', 1) == {'read'}
   for i in (2, 4):
     assert families('base', i) & set(digits.FINE) == {'read', 'same'}

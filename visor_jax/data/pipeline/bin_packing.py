@@ -96,11 +96,13 @@ class Windows:
     ValueError: there are no draws or no rows.
   """
 
-  def __init__(self, order, lengths, shape: packing.Shape, draws: int,
-               rows: int):
+  def __init__(
+    self, order, lengths, shape: packing.Shape, draws: int, rows: int
+  ):
     if draws < 1 or rows < 1:
-      raise ValueError(f'windows of {draws} draws and {rows} rows; expected '
-                       'some of both')
+      raise ValueError(
+        f'windows of {draws} draws and {rows} rows; expected some of both'
+      )
     self.order, self.lengths, self.shape = order, lengths, shape
     self.draws, self.rows = draws, rows
     # Threads ask for rows of one window; the first plans it, the rest wait.
@@ -126,14 +128,20 @@ class Windows:
     lost = rows.place(before)
     # Rows were begun by the largest first; a step should see all sizes.
     at = lambda i: order_lib.shuffled(
-        i, self.rows, f'window/{self.order.seed}/{number}')
+      i, self.rows, f'window/{self.order.seed}/{number}'
+    )
     padding = rows.free.sum(1) / (self.rows * np.maximum(rows.slots, 1))
     made = Window(
-        rows=tuple(tuple(sorted(rows.pieces[at(i)])) for i in range(self.rows)),
-        padding=dict(zip(SLOTS, padding.tolist())),
-        placed=_numbers(set(asked.pieces) - set(left)), left=_numbers(left),
-        cut=_numbers(asked.cut), long=tuple(asked.long), bad=tuple(asked.bad),
-        late=_numbers(set(before) - set(lost)), lost=_numbers(lost))
+      rows=tuple(tuple(sorted(rows.pieces[at(i)])) for i in range(self.rows)),
+      padding=dict(zip(SLOTS, padding.tolist())),
+      placed=_numbers(set(asked.pieces) - set(left)),
+      left=_numbers(left),
+      cut=_numbers(asked.cut),
+      long=tuple(asked.long),
+      bad=tuple(asked.bad),
+      late=_numbers(set(before) - set(lost)),
+      lost=_numbers(lost),
+    )
     self.counts.update({name: len(getattr(made, name)) for name in COUNTED})
     return made
 
@@ -144,8 +152,9 @@ class Windows:
     return asked, rows, rows.place(asked.pieces)
 
 
-def rows_for(order, lengths, shape: packing.Shape, draws: int,
-             windows: int = 4) -> int:
+def rows_for(
+  order, lengths, shape: packing.Shape, draws: int, windows: int = 4
+) -> int:
   """How many rows hold a window of so many draws.
 
   Args:
@@ -164,8 +173,13 @@ def rows_for(order, lengths, shape: packing.Shape, draws: int,
     total = np.sum([p.need for p in pieces], axis=0)
     least = math.ceil((total / np.maximum(_slots(shape), 1)).max())
     tries = range(max(1, least), draws + 1)
-    needed.append(tries[bisect.bisect_left(
-        tries, True, key=lambda n: not _Rows(n, shape).place(pieces))])
+    needed.append(
+      tries[
+        bisect.bisect_left(
+          tries, True, key=lambda n: not _Rows(n, shape).place(pieces)
+        )
+      ]
+    )
   return math.ceil(np.mean(needed) + 2 * np.std(needed))
 
 

@@ -21,8 +21,16 @@ from visor_jax.data.pipeline import order
 from visor_jax.data.processing import packing
 
 
-def batches(load, rows: int, start: int, stop: int, *, own=None,
-            threads: int = 1, ahead: int = 4):
+def batches(
+  load,
+  rows: int,
+  start: int,
+  stop: int,
+  *,
+  own=None,
+  threads: int = 1,
+  ahead: int = 4,
+):
   """The batches of steps start..stop, prepared ahead, in order.
 
   Args:
@@ -42,12 +50,17 @@ def batches(load, rows: int, start: int, stop: int, *, own=None,
   def one(step):
     parts = [load(step * rows + i) for i in own]
     extra = [e for _, e in parts]
-    return (packing.stack([r for r, _ in parts]),
-            None if extra[0] is None else np.stack(extra))
+    return (
+      packing.stack([r for r, _ in parts]),
+      None if extra[0] is None else np.stack(extra),
+    )
 
   steps = grain.MapDataset.range(start, stop).map(one)
-  return iter(steps.to_iter_dataset(grain.ReadOptions(
-      num_threads=threads, prefetch_buffer_size=ahead)))
+  return iter(
+    steps.to_iter_dataset(
+      grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
+    )
+  )
 
 
 def labelled(suite, stream: str, labels, seed: int):
@@ -59,10 +72,12 @@ def labelled(suite, stream: str, labels, seed: int):
     labels: [(index of the question, label), ...].
     seed: of the order.
   """
+
   def load(index):
     epoch, at = divmod(index, len(labels))
-    number, label = labels[order.shuffled(
-        at, len(labels), f'labels/{seed}/{epoch}')]
+    number, label = labels[
+      order.shuffled(at, len(labels), f'labels/{seed}/{epoch}')
+    ]
     row, _ = suite.prompt(stream, number)
     return row, np.array([label], np.int32)
 

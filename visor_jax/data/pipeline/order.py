@@ -46,21 +46,25 @@ class Order:
     self.seed, self.sizes = seed, tuple(sizes)
     weights = tuple(weights)
     if not weights or len(self.sizes) != len(weights):
-      raise ValueError(f'{len(self.sizes)} sources and {len(weights)} weights; '
-                       'expected as many, and one at least')
+      raise ValueError(
+        f'{len(self.sizes)} sources and {len(weights)} weights; '
+        'expected as many, and one at least'
+      )
     for i, (size, weight) in enumerate(zip(self.sizes, weights)):
       if size < 1:
         raise ValueError(f'source {i} has {size} records; expected some')
       if not 0 < weight < float('inf'):
-        raise ValueError(f'source {i} has weight {weight}; expected a positive '
-                         'number')
+        raise ValueError(
+          f'source {i} has weight {weight}; expected a positive number'
+        )
     # Whole numbers, so that a count is exact after any number of draws.
     self._weights = [max(1, round(w / sum(weights) * 2**32)) for w in weights]
     # Of each source and all behind it.
     self._rest = list(itertools.accumulate(reversed(self._weights)))[::-1]
     # Where in its beat a source begins, so that seeds differ here too.
-    self._phase = [_hash(f'phase/{seed}/{i}') % rest
-                   for i, rest in enumerate(self._rest)]
+    self._phase = [
+      _hash(f'phase/{seed}/{i}') % rest for i, rest in enumerate(self._rest)
+    ]
 
   def draw(self, k: int) -> Draw:
     """Draw number k, from 0 on."""
@@ -77,7 +81,8 @@ class Order:
     the first left, and so on; the last takes what no other did.
     """
     for source, (weight, rest, phase) in enumerate(
-        zip(self._weights, self._rest, self._phase)):
+      zip(self._weights, self._rest, self._phase)
+    ):
       count = (k * weight + phase) // rest
       if ((k + 1) * weight + phase) // rest > count:
         return source, count
@@ -95,7 +100,8 @@ def shuffled(at: int, size: int, key: str) -> int:
   # by 0.4. Its last number is lost where it is a power of 4 (0.2.18), so one
   # more is shuffled, and what lands on that goes where that lands.
   go = lambda i: grain.experimental.index_shuffle(
-      i, max_index=size, seed=_hash(key) % 2**32, rounds=12)
+    i, max_index=size, seed=_hash(key) % 2**32, rounds=12
+  )
   found = go(at)
   return found if found < size else go(size)
 

@@ -61,11 +61,14 @@ class Tally:
           self.first.append(f'{source}: {error}')
       bad = self.bad.total()
       if self.seen >= self.least and bad > self.share * self.seen:
-        counts = ', '.join(f'{name}: {reason} {n}'
-                           for (name, reason), n in self.bad.most_common())
+        counts = ', '.join(
+          f'{name}: {reason} {n}'
+          for (name, reason), n in self.bad.most_common()
+        )
         raise records.TooManyBad(
-            f'{bad} of {self.seen} records are bad, more than a share of '
-            f'{self.share}: {counts}. The first: {"; ".join(self.first)}')
+          f'{bad} of {self.seen} records are bad, more than a share of '
+          f'{self.share}: {counts}. The first: {"; ".join(self.first)}'
+        )
 
 
 def lengths(sources, tokenizer, recipe: images.Recipe, tally: Tally):
@@ -79,6 +82,7 @@ def lengths(sources, tokenizer, recipe: images.Recipe, tally: Tally):
     recipe: of the images.
     tally: counts the records that are planned.
   """
+
   def needs(source, index):
     try:
       found = _needs(sources[source].outline(index), tokenizer, recipe)
@@ -91,8 +95,13 @@ def lengths(sources, tokenizer, recipe: images.Recipe, tally: Tally):
   return needs
 
 
-def training(windows: windows_lib.Windows, sources, tokenizer,
-             recipe: images.Recipe, tally: Tally):
+def training(
+  windows: windows_lib.Windows,
+  sources,
+  tokenizer,
+  recipe: images.Recipe,
+  tally: Tally,
+):
   """A `load` of packed rows for `loader.batches`.
 
   Args:
@@ -102,13 +111,15 @@ def training(windows: windows_lib.Windows, sources, tokenizer,
     recipe: of the images.
     tally: counts the records that are loaded.
   """
+
   def load(number):
     segments = []
     for piece in windows.row(number):
       source = sources[piece.draw.source]
       try:
         segments.append(
-            segment(source[piece.draw.index], piece.turns, tokenizer, recipe))
+          segment(source[piece.draw.index], piece.turns, tokenizer, recipe)
+        )
       except ValueError as e:
         tally.count(source.name, e)
       else:
@@ -118,8 +129,9 @@ def training(windows: windows_lib.Windows, sources, tokenizer,
   return load
 
 
-def segment(raw: records.Raw, turns: int, tokenizer,
-            recipe: images.Recipe) -> packing.Segment:
+def segment(
+  raw: records.Raw, turns: int, tokenizer, recipe: images.Recipe
+) -> packing.Segment:
   """A record's first turns, with their images decoded and cut to tiles.
 
   Args:
@@ -136,8 +148,9 @@ def segment(raw: records.Raw, turns: int, tokenizer,
   return _pictured(raw, _first(_talk(raw, tokenizer), turns), recipe)
 
 
-def prompt(raw: records.Raw, tokenizer,
-           recipe: images.Recipe) -> packing.Segment:
+def prompt(
+  raw: records.Raw, tokenizer, recipe: images.Recipe
+) -> packing.Segment:
   """A record's first question alone, with the images before it.
 
   Args:
@@ -153,7 +166,7 @@ def prompt(raw: records.Raw, tokenizer,
 
 
 def _pictured(raw, talk, recipe):
-  plans = images.plans(recipe, raw.sizes[:len(talk.image_at)])
+  plans = images.plans(recipe, raw.sizes[: len(talk.image_at)])
   try:
     opened = [images.open_image(i) for i, _ in zip(raw.images, plans)]
     return packing.pictured(talk, opened, plans)
@@ -166,9 +179,15 @@ def _needs(raw, tokenizer, recipe):
   talk, found = _talk(raw, tokenizer), []
   for turns in range(1, len(raw.turns) + 1):
     part = _first(talk, turns)
-    plans = images.plans(recipe, raw.sizes[:len(part.image_at)])
-    found.append((len(part.tokens), sum(p.tokens for p in plans),
-                  sum(p.tiles for p in plans), len(part.prompts)))
+    plans = images.plans(recipe, raw.sizes[: len(part.image_at)])
+    found.append(
+      (
+        len(part.tokens),
+        sum(p.tokens for p in plans),
+        sum(p.tiles for p in plans),
+        len(part.prompts),
+      )
+    )
   return np.array(found)
 
 
@@ -189,5 +208,8 @@ def _first(talk, turns):
 def _cut(talk, end, turns):
   """What stands before token `end`."""
   return chat.Conversation(
-      talk.tokens[:end], talk.answer[:end],
-      tuple(at for at in talk.image_at if at < end), talk.prompts[:turns])
+    talk.tokens[:end],
+    talk.answer[:end],
+    tuple(at for at in talk.image_at if at < end),
+    talk.prompts[:turns],
+  )

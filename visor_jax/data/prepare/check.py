@@ -28,13 +28,16 @@ def check(out, workers: int = 1) -> list[str]:
     return [f'{path}: missing: prepare has not finished']
   index = json.loads(path.read_text('utf-8'))
   if index.get('format') != shards_lib.FORMAT:
-    return [f'{path.name}: format {index.get("format")}, not '
-            f'{shards_lib.FORMAT}']
+    return [
+      f'{path.name}: format {index.get("format")}, not {shards_lib.FORMAT}'
+    ]
   shards = index['shards']
   names = {part['name'] for s in shards for part in (s, s['outline'])}
-  wrong = [f'{p.name}: not in {path.name}' for p in sorted(out.iterdir())
-           if p.suffix in ('.array_record', shards_lib.OUTLINE)
-           and p.name not in names]
+  wrong = [
+    f'{p.name}: not in {path.name}'
+    for p in sorted(out.iterdir())
+    if p.suffix in ('.array_record', shards_lib.OUTLINE) and p.name not in names
+  ]
   for found in pool.results(_shard, [(out, s) for s in shards], workers, None):
     wrong += found
   if sum(s['records'] for s in shards) != index['records']:
@@ -49,8 +52,10 @@ def _shard(job, _):
   wrong = [fault for part in parts for fault in _bytes(out, part)]
   if wrong:
     return wrong
-  readers = [array_record_module.ArrayRecordReader(str(out / part['name']))
-             for part in parts]
+  readers = [
+    array_record_module.ArrayRecordReader(str(out / part['name']))
+    for part in parts
+  ]
   counts = [reader.num_records() for reader in readers]
   due = shard['records'], counts[0]
   for part, count, expected in zip(parts, counts, due):
@@ -58,11 +63,14 @@ def _shard(job, _):
       wrong.append(f'{part["name"]}: {count} records, not {expected}')
   for number in range(min(counts)):
     data, outline = (reader.read() for reader in readers)
-    wrong += [f'{shard["name"]}: record {number}: {fault}'
-              for fault in _record(data)]
+    wrong += [
+      f'{shard["name"]}: record {number}: {fault}' for fault in _record(data)
+    ]
     if outline != records.outline(data):
-      wrong.append(f'{shard["outline"]["name"]}: record {number}: is not the '
-                   f'outline of {shard["name"]}\'s')
+      wrong.append(
+        f'{shard["outline"]["name"]}: record {number}: is not the '
+        f"outline of {shard['name']}'s"
+      )
   for reader in readers:
     reader.close()
   return wrong

@@ -26,11 +26,15 @@ def results(act, jobs, workers: int, source):
     yield from (act(job, source) for job in jobs)
     return
   pool = concurrent.futures.ProcessPoolExecutor(
-      min(workers, len(jobs)), multiprocessing.get_context('spawn'), _begin,
-      (source,))
+    min(workers, len(jobs)),
+    multiprocessing.get_context('spawn'),
+    _begin,
+    (source,),
+  )
   try:
     for done in concurrent.futures.as_completed(
-        [pool.submit(_act, act, job) for job in jobs]):
+      [pool.submit(_act, act, job) for job in jobs]
+    ):
       yield done.result()
   finally:
     pool.shutdown(cancel_futures=True)

@@ -21,8 +21,9 @@ NAMED = 10  # ids kept for each reason
 PATIENCE = 10  # seconds between lines of progress
 
 
-def prepare(source, out, shard_mb: float, workers: int = 1,
-            max_bad: float = 0.01) -> dict:
+def prepare(
+  source, out, shard_mb: float, workers: int = 1, max_bad: float = 0.01
+) -> dict:
   """Writes the shards that are not there yet, then shards.json.
 
   A shard is a range of the source's records, as many as would fill `shard_mb`
@@ -52,8 +53,12 @@ def prepare(source, out, shard_mb: float, workers: int = 1,
   out = pathlib.Path(out)
   out.mkdir(parents=True, exist_ok=True)
   index = out / shards_lib.INDEX
-  job = dict(format=shards_lib.FORMAT, fingerprint=source.fingerprint,
-             shard_mb=shard_mb, source_records=len(source))
+  job = dict(
+    format=shards_lib.FORMAT,
+    fingerprint=source.fingerprint,
+    shard_mb=shard_mb,
+    source_records=len(source),
+  )
   path = index.with_suffix('.journal')
   with open(path, 'a+', encoding='utf-8') as journal:
     try:
@@ -70,10 +75,12 @@ def prepare(source, out, shard_mb: float, workers: int = 1,
       if plan is None:
         plan = job | dict(each=_records_per_shard(source, shard_mb))
         _note(journal, plan)
-      found = job | _write_all(source, out, plan, done, journal, workers,
-                               max_bad)
-      files.write_atomic(index,
-                       json.dumps(found, indent=1, sort_keys=True) + '\n')
+      found = job | _write_all(
+        source, out, plan, done, journal, workers, max_bad
+      )
+      files.write_atomic(
+        index, json.dumps(found, indent=1, sort_keys=True) + '\n'
+      )
     path.unlink(missing_ok=True)
   return found
 
@@ -82,8 +89,10 @@ def _same(out, job, found):
   """What is in a folder is of this job."""
   for key, value in job.items():
     if found.get(key) != value:
-      raise ValueError(f'{out} has shards with {key} {found.get(key)}; this '
-                       f'would be {value}: give another --out')
+      raise ValueError(
+        f'{out} has shards with {key} {found.get(key)}; this '
+        f'would be {value}: give another --out'
+      )
 
 
 def _resume(journal, out, job):
@@ -97,9 +106,14 @@ def _resume(journal, out, job):
     _same(out, job, plan)
   there = {p.name: p.stat().st_size for p in out.glob('shard*')}
   # A file may have gone since.
-  return plan, {facts['number']: facts for facts in done
-                if all(there.get(part['name']) == part['bytes']
-                       for part in (facts, facts['outline']))}
+  return plan, {
+    facts['number']: facts
+    for facts in done
+    if all(
+      there.get(part['name']) == part['bytes']
+      for part in (facts, facts['outline'])
+    )
+  }
 
 
 def _note(journal, line):
@@ -121,8 +135,10 @@ def _records_per_shard(source, shard_mb):
   if bad:
     console.say(f'of a sample of {len(sample)} records {told(bad)}')
   if not sizes:
-    raise records.TooManyBad(f'of {len(sample)} records all over the source '
-                             f'not one is good: {told(bad)}')
+    raise records.TooManyBad(
+      f'of {len(sample)} records all over the source '
+      f'not one is good: {told(bad)}'
+    )
   return max(1, int(shard_mb * 1e6 / np.mean(sizes)))
 
 
@@ -130,8 +146,11 @@ def _write_all(source, out, plan, done, journal, workers, max_bad):
   """Shards, then what shards.json says of them."""
   total, each = len(source), plan['each']
   count = -(-total // each)
-  jobs = [(out, number, count, number * each, min(total, (number + 1) * each))
-          for number in range(count) if number not in done]
+  jobs = [
+    (out, number, count, number * each, min(total, (number + 1) * each))
+    for number in range(count)
+    if number not in done
+  ]
   if done:
     console.say(f'{len(done)} of {count} shards are there already')
   seen = sum(facts['seen'] for facts in done.values())
@@ -154,13 +173,17 @@ def _write_all(source, out, plan, done, journal, workers, max_bad):
       _count(reasons, reason, found['count'], found['first'])
   if bad > max_bad * total:
     raise records.TooManyBad(
-        f'of {seen} records {told(reasons)}; more than --max-bad {max_bad:g} '
-        f'of all {total}')
+      f'of {seen} records {told(reasons)}; more than --max-bad {max_bad:g} '
+      f'of all {total}'
+    )
   return dict(
-      records=sum(s['records'] for s in shards), bad=reasons,
-      shards=[{k: s[k] for k in
-               ('name', 'records', 'bytes', 'sha256', 'outline')}
-              for s in shards])
+    records=sum(s['records'] for s in shards),
+    bad=reasons,
+    shards=[
+      {k: s[k] for k in ('name', 'records', 'bytes', 'sha256', 'outline')}
+      for s in shards
+    ],
+  )
 
 
 def _write(job, source):
@@ -172,8 +195,11 @@ def _write(job, source):
   # Images are compressed already, and what a compressor makes of text may be
   # something else in its next version.
   whole, outline = (
-      array_record_module.ArrayRecordWriter(
-          str(_part(p)), 'group_size:1,uncompressed') for p in (path, beside))
+    array_record_module.ArrayRecordWriter(
+      str(_part(p)), 'group_size:1,uncompressed'
+    )
+    for p in (path, beside)
+  )
   for i in range(start, stop):
     try:
       raw = source[i]
@@ -186,8 +212,14 @@ def _write(job, source):
       written += 1
   whole.close()
   outline.close()
-  return dict(_finish(path), number=number, records=written, seen=stop - start,
-              bad=bad, outline=_finish(beside))
+  return dict(
+    _finish(path),
+    number=number,
+    records=written,
+    seen=stop - start,
+    bad=bad,
+    outline=_finish(beside),
+  )
 
 
 def _part(path):
@@ -219,6 +251,7 @@ def _number(bad):
 def told(bad):
   """'3 are bad: 2 missing image (a, b), 1 no turns (c)'."""
   return f'{_number(bad)} are bad: ' + ', '.join(
-      f'{facts["count"]} {reason} ({", ".join(facts["first"])}'
-      f'{", ..." * (facts["count"] > len(facts["first"]))})'
-      for reason, facts in sorted(bad.items()))
+    f'{facts["count"]} {reason} ({", ".join(facts["first"])}'
+    f'{", ..." * (facts["count"] > len(facts["first"]))})'
+    for reason, facts in sorted(bad.items())
+  )

@@ -102,12 +102,20 @@ def conversation(record: Record, words: Words) -> Conversation:
     tokens += prompt + reply
     answer += [False] * len(prompt) + [True] * len(reply)
     prompts.append(len(tokens) - len(reply) - 1)
-  return Conversation(np.array(tokens, np.int32), np.array(answer, bool), (1,),
-                      np.array(prompts, np.int32))
+  return Conversation(
+    np.array(tokens, np.int32),
+    np.array(answer, bool),
+    (1,),
+    np.array(prompts, np.int32),
+  )
 
 
 def prompt(record: Record, words: Words) -> Conversation:
   """The first question alone."""
   tokens = np.array(words.encode(f'user {record.turns[0].question}'), np.int32)
-  return Conversation(tokens, np.zeros(len(tokens), bool), (1,),
-                      np.array([len(tokens) - 1], np.int32))
+  return Conversation(
+    tokens,
+    np.zeros(len(tokens), bool),
+    (1,),
+    np.array([len(tokens) - 1], np.int32),
+  )

@@ -43,7 +43,7 @@ class Recipe:
   @property
   def patches(self) -> int:
     """P."""
-    return self.side ** 2
+    return self.side**2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -99,8 +99,17 @@ class Plan:
     """Made when it is needed: rows are packed from counts alone."""
     found = _untouched(self.recipe.patches + (self.canvas is None))
     if self.canvas is not None:
-      found = tuple(map(np.concatenate, zip(found, _gather(
-          self.recipe, self.canvas, self.rows, self.columns, self.kept))))
+      found = tuple(
+        map(
+          np.concatenate,
+          zip(
+            found,
+            _gather(
+              self.recipe, self.canvas, self.rows, self.columns, self.kept
+            ),
+          ),
+        )
+      )
     for array in found:
       array.flags.writeable = False
     return found
@@ -108,8 +117,10 @@ class Plan:
   @property
   def resampled(self) -> bool:
     """The canvas shows the image in more patches than are kept."""
-    return self.kept != (self.rows[1] - self.rows[0],
-                         self.columns[1] - self.columns[0])
+    return self.kept != (
+      self.rows[1] - self.rows[0],
+      self.columns[1] - self.columns[0],
+    )
 
 
 def read(folder) -> Recipe:
@@ -136,9 +147,13 @@ def recipe(preprocessor: dict, config: dict) -> Recipe:
   vision = config.get('vision_config', {})
   # No defaults: those of transformers' classes are not a checkpoint's.
   for fields, name, keys in (
-      (preprocessor, 'preprocessor_config.json',
-       ('size', 'image_grid_pinpoints', 'image_mean', 'image_std')),
-      (vision, 'config.json vision_config', ('image_size', 'patch_size'))):
+    (
+      preprocessor,
+      'preprocessor_config.json',
+      ('size', 'image_grid_pinpoints', 'image_mean', 'image_std'),
+    ),
+    (vision, 'config.json vision_config', ('image_size', 'patch_size')),
+  ):
     for key in keys:
       if not fields.get(key):
         raise ValueError(f'{name} has no {key}')
@@ -147,23 +162,38 @@ def recipe(preprocessor: dict, config: dict) -> Recipe:
   ratio = config.get('vision_aspect_ratio', 'anyres_max_9')
   kind, _, most = ratio.rpartition('_')
   for wrong, message in (
-      (set(size.values()) != {tile},
-       f'size is {size}, vision_config.image_size {tile}; expected the same'),
-      (config.get('image_grid_pinpoints') not in (None, canvases),
-       'image_grid_pinpoints differ between preprocessor_config.json and '
-       'config.json'),
-      (any(side % tile for canvas in canvases for side in canvas),
-       f'image_grid_pinpoints are {canvases}; expected multiples of {tile}'),
-      (preprocessor.get('resample', 3) != 3,
-       f'resample is {preprocessor.get("resample")}; expected 3, bicubic'),
-      (kind != 'anyres_max' or not most.isdigit(),
-       f'vision_aspect_ratio is {ratio}; expected anyres_max_ and a number')):
+    (
+      set(size.values()) != {tile},
+      f'size is {size}, vision_config.image_size {tile}; expected the same',
+    ),
+    (
+      config.get('image_grid_pinpoints') not in (None, canvases),
+      'image_grid_pinpoints differ between preprocessor_config.json and '
+      'config.json',
+    ),
+    (
+      any(side % tile for canvas in canvases for side in canvas),
+      f'image_grid_pinpoints are {canvases}; expected multiples of {tile}',
+    ),
+    (
+      preprocessor.get('resample', 3) != 3,
+      f'resample is {preprocessor.get("resample")}; expected 3, bicubic',
+    ),
+    (
+      kind != 'anyres_max' or not most.isdigit(),
+      f'vision_aspect_ratio is {ratio}; expected anyres_max_ and a number',
+    ),
+  ):
     if wrong:
       raise ValueError(f'the checkpoint cannot be read: {message}')
-  return Recipe(tile, tile // vision['patch_size'],
-                tuple(map(tuple, canvases)), int(most),
-                tuple(preprocessor['image_mean']),
-                tuple(preprocessor['image_std']))
+  return Recipe(
+    tile,
+    tile // vision['patch_size'],
+    tuple(map(tuple, canvases)),
+    int(most),
+    tuple(preprocessor['image_mean']),
+    tuple(preprocessor['image_std']),
+  )
 
 
 def open_image(source) -> PIL.Image.Image:
@@ -189,8 +219,9 @@ def open_image(source) -> PIL.Image.Image:
     if isinstance(image, bytes):
       image = PIL.Image.open(io.BytesIO(image))
     if image.mode[0] in 'IF':
-      warnings.warn(f'{name}: mode {image.mode} is clipped to 0..255',
-                    stacklevel=2)
+      warnings.warn(
+        f'{name}: mode {image.mode} is clipped to 0..255', stacklevel=2
+      )
     return PIL.ImageOps.exif_transpose(image).convert('RGB')
   except PIL.UnidentifiedImageError:
     raise ValueError(f'{name}: not an image') from None
@@ -256,10 +287,12 @@ def _gather(recipe, canvas, rows, columns, kept):
   x, x_weight = _taps(*columns, kept[1])
   # Patches are counted tile by tile, in each row by row; the base view is 0.
   y = (y // recipe.side * across + 1) * recipe.patches + (
-      y % recipe.side * recipe.side)
+    y % recipe.side * recipe.side
+  )
   x = x // recipe.side * recipe.patches + x % recipe.side
-  source = np.full((kept[0], kept[1] + 1, 2, 2), tiles * recipe.patches,
-                   np.int32)
+  source = np.full(
+    (kept[0], kept[1] + 1, 2, 2), tiles * recipe.patches, np.int32
+  )
   source[:, :-1] = y[:, None, :, None] + x[:, None, :]
   weight = np.zeros(source.shape, np.float32)
   weight[:, :-1] = y_weight[:, None, :, None] * x_weight[:, None, :]
@@ -295,8 +328,10 @@ def tiles(image: PIL.Image.Image, plan: Plan) -> np.ndarray:
     ValueError: the plan is for an image of another size, or this one not RGB.
   """
   if (image.height, image.width) != plan.size or image.mode != 'RGB':
-    raise ValueError(f'an image of {image.height} x {image.width} in '
-                     f'{image.mode}; the plan is for {plan.size} in RGB')
+    raise ValueError(
+      f'an image of {image.height} x {image.width} in '
+      f'{image.mode}; the plan is for {plan.size} in RGB'
+    )
   side, bicubic = plan.recipe.tile, PIL.Image.Resampling.BICUBIC
   if plan.canvas is None:
     image = _square(image, plan.recipe.mean)

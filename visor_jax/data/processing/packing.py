@@ -53,13 +53,18 @@ class Segment:
   before: np.ndarray
 
 
-def segment(conversation: chat.Conversation, tiles: np.ndarray,
-            patches: int) -> Segment:
+def segment(
+  conversation: chat.Conversation, tiles: np.ndarray, patches: int
+) -> Segment:
   """One image, of which every patch of every tile is a visual token."""
   count = len(tiles) * patches
-  return Segment(conversation, tiles, np.arange(count, dtype=np.int32)[:, None],
-                 np.ones((count, 1), np.float32),
-                 np.repeat(conversation.image_at, count))
+  return Segment(
+    conversation,
+    tiles,
+    np.arange(count, dtype=np.int32)[:, None],
+    np.ones((count, 1), np.float32),
+    np.repeat(conversation.image_at, count),
+  )
 
 
 def pictured(conversation: chat.Conversation, opened, plans) -> Segment:
@@ -77,18 +82,21 @@ def pictured(conversation: chat.Conversation, opened, plans) -> Segment:
   source = [np.zeros((0, 4), np.int32)]  # there may be no image at all
   for p in plans:
     newline, patches = p.tiles * p.recipe.patches, p.recipe.patches
-    source.append(np.where(p.source == newline, total * patches,
-                           p.source + first * patches))
+    source.append(
+      np.where(p.source == newline, total * patches, p.source + first * patches)
+    )
     first += p.tiles
   source = np.concatenate(source)
   weight = [np.zeros((0, 4), np.float32), *(p.weight for p in plans)]
   tiles = [images.tiles(i, p) for i, p in zip(opened, plans, strict=True)]
   none = np.zeros((0, 1, 1, 3), np.uint8)  # goes with tiles of any size
   return Segment(
-      conversation, np.concatenate(tiles) if tiles else none, source,
-      np.concatenate(weight),
-      np.repeat(np.array(conversation.image_at, int),
-                [p.tokens for p in plans]))
+    conversation,
+    np.concatenate(tiles) if tiles else none,
+    source,
+    np.concatenate(weight),
+    np.repeat(np.array(conversation.image_at, int), [p.tokens for p in plans]),
+  )
 
 
 def row(segments, shape: Shape) -> dict[str, np.ndarray]:
@@ -110,52 +118,63 @@ def row(segments, shape: Shape) -> dict[str, np.ndarray]:
   for number, s in enumerate(segments, start=1):
     talk, v = s.conversation, len(s.source)
     n, i, r = len(talk.tokens), len(s.tiles), len(talk.prompts)
-    need = dict(text=text + n, visual=visual + v, tiles=tiles + i,
-                prompts=prompts + r)
+    need = dict(
+      text=text + n, visual=visual + v, tiles=tiles + i, prompts=prompts + r
+    )
     for name, count in need.items():
       if count > getattr(shape, name):
-        raise ValueError(f'a row has {getattr(shape, name)} {name} slots; its '
-                         f'conversations need {count}')
+        raise ValueError(
+          f'a row has {getattr(shape, name)} {name} slots; its '
+          f'conversations need {count}'
+        )
     places = np.arange(n)
     places += place + np.searchsorted(s.before, places, side='right')
-    out['tokens'][text:text + n] = talk.tokens
-    out['answer'][text:text + n] = talk.answer
-    out['text_segment'][text:text + n] = number
-    out['text_place'][text:text + n] = places
-    out['visual_segment'][visual:visual + v] = number
-    out['visual_place'][visual:visual + v] = place + s.before + np.arange(v)
-    out['tiles'][tiles:tiles + i] = s.tiles
+    out['tokens'][text : text + n] = talk.tokens
+    out['answer'][text : text + n] = talk.answer
+    out['text_segment'][text : text + n] = number
+    out['text_place'][text : text + n] = places
+    out['visual_segment'][visual : visual + v] = number
+    out['visual_place'][visual : visual + v] = place + s.before + np.arange(v)
+    out['tiles'][tiles : tiles + i] = s.tiles
     own_newline = s.source == i * shape.patches
-    out['source'][visual:visual + v] = np.where(
-        own_newline, newline, s.source + tiles * shape.patches)
-    out['weight'][visual:visual + v] = s.weight
-    out['prompt_segment'][prompts:prompts + r] = number
-    out['prompt_place'][prompts:prompts + r] = places[talk.prompts]
+    out['source'][visual : visual + v] = np.where(
+      own_newline, newline, s.source + tiles * shape.patches
+    )
+    out['weight'][visual : visual + v] = s.weight
+    out['prompt_segment'][prompts : prompts + r] = number
+    out['prompt_place'][prompts : prompts + r] = places[talk.prompts]
     text, visual, tiles, prompts = need.values()
     place += n + v
   # Padding takes the places that are left, so that places are a permutation.
   out['text_place'][text:] = place + np.arange(shape.text - text)
   out['visual_place'][visual:] = np.arange(
-      place + shape.text - text, shape.text + shape.visual)
+    place + shape.text - text, shape.text + shape.visual
+  )
   return out
 
 
 def _empty(shape):
   ints = lambda *dims: np.zeros(dims, np.int32)
   return dict(
-      tokens=ints(shape.text), text_segment=ints(shape.text),
-      text_place=ints(shape.text), answer=np.zeros(shape.text, bool),
-      visual_segment=ints(shape.visual), visual_place=ints(shape.visual),
-      tiles=np.zeros((shape.tiles, *shape.tile, 3), np.uint8),
-      source=ints(shape.visual, shape.taps),
-      weight=np.zeros((shape.visual, shape.taps), np.float32),
-      prompt_segment=ints(shape.prompts), prompt_place=ints(shape.prompts))
+    tokens=ints(shape.text),
+    text_segment=ints(shape.text),
+    text_place=ints(shape.text),
+    answer=np.zeros(shape.text, bool),
+    visual_segment=ints(shape.visual),
+    visual_place=ints(shape.visual),
+    tiles=np.zeros((shape.tiles, *shape.tile, 3), np.uint8),
+    source=ints(shape.visual, shape.taps),
+    weight=np.zeros((shape.visual, shape.taps), np.float32),
+    prompt_segment=ints(shape.prompts),
+    prompt_place=ints(shape.prompts),
+  )
 
 
 def stack(rows) -> batch_lib.Batch:
   """Rows of equal shape to a Batch."""
   return batch_lib.Batch(
-      **{k: np.stack([r[k] for r in rows]) for k in batch_lib.NAMES})
+    **{k: np.stack([r[k] for r in rows]) for k in batch_lib.NAMES}
+  )
 
 
 def halvings(batch: batch_lib.Batch, patches: int) -> int:
@@ -167,10 +186,14 @@ def halvings(batch: batch_lib.Batch, patches: int) -> int:
     batch: of numpy arrays.
     patches: of a tile.
   """
-  need = [int(n.max()) for n in (
-      batch.text(), batch.visual(), batch.used(patches))]
-  return max(times for times in range(HALVINGS + 1)
-             if all(n <= have for n, have in zip(need, _slots(batch, times))))
+  need = [
+    int(n.max()) for n in (batch.text(), batch.visual(), batch.used(patches))
+  ]
+  return max(
+    times
+    for times in range(HALVINGS + 1)
+    if all(n <= have for n, have in zip(need, _slots(batch, times)))
+  )
 
 
 def halved(batch: batch_lib.Batch, times: int, patches: int) -> batch_lib.Batch:
@@ -183,25 +206,39 @@ def halved(batch: batch_lib.Batch, times: int, patches: int) -> batch_lib.Batch:
   """
   text, visual, tiles = _slots(batch, times)
   slots = dict.fromkeys(
-      ('tokens', 'answer', 'text_segment', 'text_place'), text)
+    ('tokens', 'answer', 'text_segment', 'text_place'), text
+  )
   slots |= dict.fromkeys(
-      ('visual_segment', 'visual_place', 'source', 'weight'), visual)
+    ('visual_segment', 'visual_place', 'source', 'weight'), visual
+  )
   slots['tiles'] = tiles
   cut = {name: getattr(batch, name)[:, :n] for name, n in slots.items()}
 
   def place(kind, padding):
-    return np.where(cut[f'{kind}_segment'] > 0, cut[f'{kind}_place'],
-                    padding).astype(np.int32)
+    return np.where(
+      cut[f'{kind}_segment'] > 0, cut[f'{kind}_place'], padding
+    ).astype(np.int32)
 
   newline = cut['source'] == batch.tiles.shape[1] * patches
-  return dataclasses.replace(batch, **cut | dict(
+  return dataclasses.replace(
+    batch,
+    **cut
+    | dict(
       # What is left of the padding has the last places, text before visual.
       text_place=place('text', batch.visual()[:, None] + np.arange(text)),
       visual_place=place('visual', text + np.arange(visual)),
-      source=np.where(newline, np.int32(tiles * patches), cut['source'])))
+      source=np.where(newline, np.int32(tiles * patches), cut['source']),
+    ),
+  )
 
 
 def _slots(batch, times):
   """Of text, image and tiles, halved so often."""
-  return [max(1, have >> times) for have in (
-      batch.tokens.shape[1], batch.source.shape[1], batch.tiles.shape[1])]
+  return [
+    max(1, have >> times)
+    for have in (
+      batch.tokens.shape[1],
+      batch.source.shape[1],
+      batch.tiles.shape[1],
+    )
+  ]

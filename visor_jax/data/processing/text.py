@@ -41,14 +41,16 @@ class Tokenizer:
   def __init__(self, folder):
     folder = pathlib.Path(folder)
     self._tokenizer = tokenizers.Tokenizer.from_str(
-        (folder / 'tokenizer.json').read_text('utf-8'))
+      (folder / 'tokenizer.json').read_text('utf-8')
+    )
     self._tokenizer.no_truncation()  # both may be left over from training
     self._tokenizer.no_padding()
     settings = _load(folder, 'tokenizer_config.json')
     self._special = {
-        name: token['content'] if isinstance(token, dict) else token
-        for name, token in settings.items()
-        if name.endswith('_token') and isinstance(token, (dict, str))}
+      name: token['content'] if isinstance(token, dict) else token
+      for name, token in settings.items()
+      if name.endswith('_token') and isinstance(token, (dict, str))
+    }
     self._template = _environment().from_string(_template(folder))
     # A template for text alone takes a string where others take a list.
     self._lists = True
@@ -59,17 +61,23 @@ class Tokenizer:
     id_of = self._tokenizer.token_to_id
     config = _load(folder, 'config.json')
     stops = [id_of(self._special.get('eos_token', ''))]
-    for said in (config, config.get('text_config', {}),
-                 _load(folder, 'generation_config.json')):
+    for said in (
+      config,
+      config.get('text_config', {}),
+      _load(folder, 'generation_config.json'),
+    ):
       stop = said.get('eos_token_id')
       stops += stop if isinstance(stop, list) else [stop]
     self.stops = frozenset(stops) - {None}
-    turn = self._render(self._message('user', '?'),
-                        self._message('assistant', '!'))
+    turn = self._render(
+      self._message('user', '?'), self._message('assistant', '!')
+    )
     ends = [i for i in self._encode(turn) if i in self.stops]
     if not ends:
-      raise ValueError(f'{folder}: the chat template writes "{turn}", which '
-                       f'holds none of the eos tokens {sorted(self.stops)}')
+      raise ValueError(
+        f'{folder}: the chat template writes "{turn}", which '
+        f'holds none of the eos tokens {sorted(self.stops)}'
+      )
     self.end = ends[-1]
     self.pad = id_of(self._special.get('pad_token', ''))
     if self.pad is None:
@@ -99,15 +107,16 @@ class Tokenizer:
       answer = turn.answer.strip()
       if not answer:
         raise ValueError(f'the answer to "{turn.question}" is empty')
-      messages.append(self._ask(
-          turn.question, 0 if marked or messages else images))
+      messages.append(
+        self._ask(turn.question, 0 if marked or messages else images)
+      )
       prompt = self._render(*messages, add_generation_prompt=True)
       if not prompt.startswith(past):
         raise ValueError('the chat template rewrites earlier turns')
-      pieces += [(prompt[len(past):], False), (answer + end, True)]
+      pieces += [(prompt[len(past) :], False), (answer + end, True)]
       messages.append(self._message('assistant', answer))
       past = self._render(*messages)
-      past = past[:past.rindex(end) + len(end)]
+      past = past[: past.rindex(end) + len(end)]
     return self._talk(pieces, images)
 
   def prompt(self, question: str, images: int) -> chat.Conversation:
@@ -122,7 +131,8 @@ class Tokenizer:
     """
     message = self._ask(question, 0 if IMAGE in question else images)
     return self._talk(
-        [(self._render(message, add_generation_prompt=True), False)], images)
+      [(self._render(message, add_generation_prompt=True), False)], images
+    )
 
   def decode(self, ids) -> str:
     """The text of tokens up to the end of the turn, without special tokens."""
@@ -137,8 +147,9 @@ class Tokenizer:
     """
     if not question.replace(IMAGE, '').strip():
       raise ValueError(f'the question "{question}" is empty')
-    front, rest = re.fullmatch(rf'((?:{IMAGE}\s*)*)(.*)', question,
-                               re.DOTALL).groups()
+    front, rest = re.fullmatch(
+      rf'((?:{IMAGE}\s*)*)(.*)', question, re.DOTALL
+    ).groups()
     if front and IMAGE not in rest:
       images, question = front.count(IMAGE), rest
     return self._message('user', question, images)
@@ -146,13 +157,19 @@ class Tokenizer:
   def _message(self, role, text, images=0):
     if not self._lists:
       return dict(role=role, content=f'{IMAGE}\n' * images + text)
-    return dict(role=role, content=[{'type': 'image'}] * images + [
-        {'type': 'text', 'text': text}])
+    return dict(
+      role=role,
+      content=[{'type': 'image'}] * images + [{'type': 'text', 'text': text}],
+    )
 
   def _render(self, *messages, add_generation_prompt=False):
     return self._template.render(
-        messages=list(messages), tools=None, documents=None,
-        add_generation_prompt=add_generation_prompt, **self._special)
+      messages=list(messages),
+      tools=None,
+      documents=None,
+      add_generation_prompt=add_generation_prompt,
+      **self._special,
+    )
 
   def _encode(self, text):
     return self._tokenizer.encode(text, add_special_tokens=False).ids
@@ -170,10 +187,14 @@ class Tokenizer:
         prompts.append(len(tokens) - 1)
     if len(image_at) != images:
       raise ValueError(
-          f'the text has {len(image_at)} {IMAGE} for {images} images')
+        f'the text has {len(image_at)} {IMAGE} for {images} images'
+      )
     return chat.Conversation(
-        np.array(tokens, np.int32), np.array(answer, bool), tuple(image_at),
-        np.array(prompts, np.int32))
+      np.array(tokens, np.int32),
+      np.array(answer, bool),
+      tuple(image_at),
+      np.array(prompts, np.int32),
+    )
 
 
 def _load(folder, name):
@@ -185,17 +206,21 @@ def _load(folder, name):
 def _template(folder):
   """The chat template, from where transformers' processors look, in order."""
   jinja = folder / 'chat_template.jinja'
-  found = (_load(folder, 'processor_config.json').get('chat_template')
-           or _load(folder, 'chat_template.json').get('chat_template')
-           or (jinja.read_text('utf-8') if jinja.exists() else None)
-           or _load(folder, 'tokenizer_config.json').get('chat_template'))
+  found = (
+    _load(folder, 'processor_config.json').get('chat_template')
+    or _load(folder, 'chat_template.json').get('chat_template')
+    or (jinja.read_text('utf-8') if jinja.exists() else None)
+    or _load(folder, 'tokenizer_config.json').get('chat_template')
+  )
   if isinstance(found, list):
     found = {t['name']: t['template'] for t in found}
   if isinstance(found, dict):
     found = found.get('default')
   if not found:
-    raise ValueError(f'{folder}: no chat template in chat_template.jinja, '
-                     'chat_template.json or tokenizer_config.json')
+    raise ValueError(
+      f'{folder}: no chat template in chat_template.jinja, '
+      'chat_template.json or tokenizer_config.json'
+    )
   return found
 
 
@@ -211,11 +236,14 @@ class _Generation(jinja2.ext.Extension):
 
 def _environment():
   """What transformers renders templates in; they come from strangers."""
+
   def refuse(message):
     raise ValueError(f'the chat template says: {message}')
 
   made = jinja2.sandbox.ImmutableSandboxedEnvironment(
-      trim_blocks=True, lstrip_blocks=True,
-      extensions=[_Generation, jinja2.ext.loopcontrols])
+    trim_blocks=True,
+    lstrip_blocks=True,
+    extensions=[_Generation, jinja2.ext.loopcontrols],
+  )
   made.globals['raise_exception'] = refuse
   return made

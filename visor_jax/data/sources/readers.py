@@ -26,7 +26,8 @@ from visor_jax.data.sources import tfds
 
 # Up to the next bracket outside of strings, which may hold brackets too.
 _BRACKET = re.compile(
-    rb'[^][{}"]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^][{}"]*+)*+([][{}])', re.S)
+  rb'[^][{}"]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^][{}"]*+)*+([][{}])', re.S
+)
 
 
 def open_source(path, images_folder=None, seed: int = 0):
@@ -47,9 +48,13 @@ def open_source(path, images_folder=None, seed: int = 0):
     return tfds.Tfds(str(path))
   path = pathlib.Path(path)
   if path.is_dir():
-    return _open_files(path, sorted(
-        f for f in path.iterdir() if f.suffix in ('.parquet', '.array_record')),
-        images_folder)
+    return _open_files(
+      path,
+      sorted(
+        f for f in path.iterdir() if f.suffix in ('.parquet', '.array_record')
+      ),
+      images_folder,
+    )
   if '*' in path.name:
     return _open_files(path, sorted(path.parent.glob(path.name)), images_folder)
   if not path.exists():
@@ -67,12 +72,16 @@ def _open_files(path, files, images_folder):
   if {f.suffix for f in files} == {'.array_record'}:
     return shards.Shards(files)
   if {f.suffix for f in files} != {'.parquet'}:
-    raise ValueError(f'{path}: expected a .json, .jsonl or .yaml file, or '
-                     'either .parquet or .array_record files')
+    raise ValueError(
+      f'{path}: expected a .json, .jsonl or .yaml file, or '
+      'either .parquet or .array_record files'
+    )
   splits = sorted({re.sub(r'-\d+-of-\d+.*', '', f.name) for f in files})
   if len(splits) > 1 and splits != [f.name for f in files]:
-    raise ValueError(f'{path}: holds {", ".join(splits)}; say which, like '
-                     f'{path}/{splits[-1]}-*.parquet')
+    raise ValueError(
+      f'{path}: holds {", ".join(splits)}; say which, like '
+      f'{path}/{splits[-1]}-*.parquet'
+    )
   return Parquet(files, images_folder)
 
 
@@ -96,7 +105,8 @@ class Conversations:
       file.seek(0)
       # All of it was read anyway, so every byte counts.
       self.fingerprint = shards.digest(
-          path.name, hashlib.file_digest(file, 'sha256').hexdigest())
+        path.name, hashlib.file_digest(file, 'sha256').hexdigest()
+      )
     self._spans = np.array(spans, np.int64).reshape(-1, 2)
     if not len(self):
       raise ValueError(f'{path}: no records')
@@ -151,8 +161,9 @@ def _elements(file):
           spans.append(at)
         elif depth < 1:
           return spans
-  raise ValueError(f'{file.name}: the list is cut short after '
-                   f'{len(spans) // 2} records')
+  raise ValueError(
+    f'{file.name}: the list is cut short after {len(spans) // 2} records'
+  )
 
 
 class Mixture:
@@ -171,11 +182,14 @@ class Mixture:
     self.name = path.stem
     try:
       parts = yaml.safe_load(path.read_text('utf-8'))['datasets']
-      parts = [(p['json_path'], str(p.get('sampling_strategy', 'all')))
-               for p in parts]
+      parts = [
+        (p['json_path'], str(p.get('sampling_strategy', 'all'))) for p in parts
+      ]
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as e:
-      raise ValueError(f'{path}: expected datasets, a list with json_path and '
-                       f'sampling_strategy: {e!r}') from None
+      raise ValueError(
+        f'{path}: expected datasets, a list with json_path and '
+        f'sampling_strategy: {e!r}'
+      ) from None
     self._parts, facts = [], []
     for number, (name, strategy) in enumerate(parts):
       place = name if name.startswith('tfds:') else path.parent / name
@@ -216,9 +230,12 @@ def _chosen(strategy, length, key):
   if strategy == 'all':
     return range(length)
   if kind not in ('first', 'random', 'end') or not re.fullmatch(
-      r'\d+%?|\d+\.\d+%', amount):
-    raise ValueError(f'sampling_strategy is "{strategy}"; expected all, or '
-                     'first, random or end with a number like :100 or :5%')
+    r'\d+%?|\d+\.\d+%', amount
+  ):
+    raise ValueError(
+      f'sampling_strategy is "{strategy}"; expected all, or '
+      'first, random or end with a number like :100 or :5%'
+    )
   count = fractions.Fraction(amount.rstrip('%'))  # 0.1% of 1000 is 1 exactly
   if amount.endswith('%'):
     count = math.ceil(count * length / 100)
@@ -246,7 +263,8 @@ class Parquet:
     self.name = re.sub(r'-\d+-of-\d+.*', '', files[0].stem)
     self._images = images_folder
     self._table = tables.Table(
-        files, ('conversations',), ('id', 'image', 'images'))
+      files, ('conversations',), ('id', 'image', 'images')
+    )
     self.fingerprint = self._table.fingerprint
 
   def __len__(self):

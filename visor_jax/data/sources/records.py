@@ -20,16 +20,16 @@ from visor_jax.data.processing import images
 from visor_jax.data.processing import text
 
 REASONS = (
-    'bad json',  # not JSON, or without the fields of a record
-    'bad bytes',  # not what `encode` wrote
-    'bad text',  # not a string, or not Unicode
-    'no turns',
-    'bad turns',  # not question, answer, question, answer
-    'empty question',  # nothing besides the images
-    'empty answer',
-    'missing image',
-    'broken image',  # cannot be opened, or is cut short
-    'marker count',  # neither no <image> nor one for each image
+  'bad json',  # not JSON, or without the fields of a record
+  'bad bytes',  # not what `encode` wrote
+  'bad text',  # not a string, or not Unicode
+  'no turns',
+  'bad turns',  # not question, answer, question, answer
+  'empty question',  # nothing besides the images
+  'empty answer',
+  'missing image',
+  'broken image',  # cannot be opened, or is cut short
+  'marker count',  # neither no <image> nor one for each image
 )
 
 _MAGIC = b'VJR1'  # first bytes of an encoded record; the digit is a version
@@ -113,8 +113,11 @@ def of_llava(fields: dict, name: str, images_folder, family: str) -> Raw:
 def _turns(conversations, family):
   """Turns of [{from, value}, ...]."""
   try:
-    said = [(c['from'], c['value']) for c in conversations or ()
-            if c['from'] != 'system']
+    said = [
+      (c['from'], c['value'])
+      for c in conversations or ()
+      if c['from'] != 'system'
+    ]
   except (TypeError, KeyError) as e:
     raise BadRecord('bad json', f'conversations: {e}') from None
   if not said:
@@ -124,8 +127,10 @@ def _turns(conversations, family):
     raise BadRecord('bad turns', f'{who}; expected human, gpt, ...')
   if not all(isinstance(value, str) for _, value in said):
     raise BadRecord('bad text', 'a value is not a string')
-  return tuple(chat.Turn(question, answer, family)
-               for (_, question), (_, answer) in zip(said[::2], said[1::2]))
+  return tuple(
+    chat.Turn(question, answer, family)
+    for (_, question), (_, answer) in zip(said[::2], said[1::2])
+  )
 
 
 def picture(value, images_folder=None) -> bytes:
@@ -147,8 +152,12 @@ def picture(value, images_folder=None) -> bytes:
     return (pathlib.Path(images_folder) / value).read_bytes()
   except OSError as e:
     # Of a disk that fails nothing is known: that must stop the run.
-    if e.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR,
-                       errno.ENAMETOOLONG):
+    if e.errno not in (
+      errno.ENOENT,
+      errno.ENOTDIR,
+      errno.EISDIR,
+      errno.ENAMETOOLONG,
+    ):
       raise
     raise BadRecord('missing image', value) from None
 
@@ -174,8 +183,11 @@ def check(raw: Raw) -> None:
       raise BadRecord('empty answer', f'to {turn.question!r}', raw.id)
     markers += both.count(text.IMAGE)
   if markers not in (0, len(raw.sizes)):  # an outline has no images
-    raise BadRecord('marker count', f'{markers} {text.IMAGE} for '
-                    f'{len(raw.sizes)} images', raw.id)
+    raise BadRecord(
+      'marker count',
+      f'{markers} {text.IMAGE} for {len(raw.sizes)} images',
+      raw.id,
+    )
 
 
 def size(image: bytes) -> tuple[int, int]:
@@ -209,7 +221,8 @@ def _size_of_whole(image):
     return opened.size if lying else opened.size[::-1]
   # What turns a PNG may stand behind its pixels.
   if opened.format == 'PNG' and not any(
-      word in image for word in (b'eXIf', b'exif', b'adobe.xmp')):
+    word in image for word in (b'eXIf', b'exif', b'adobe.xmp')
+  ):
     try:
       opened.verify()
     except Exception:
@@ -221,11 +234,11 @@ def _size_of_whole(image):
 def _jpeg_ends(image):
   """The scan has an end; a thumbnail's, before the scan, does not count."""
   at = 2
-  while image[at:at + 1] == b'\xff':
-    if image[at + 1:at + 2] == b'\xda':
+  while image[at : at + 1] == b'\xff':
+    if image[at + 1 : at + 2] == b'\xda':
       # In a scan 0xff is followed by 0 or a restart, so this is no pixel.
       return image.find(b'\xff\xd9', at) >= 0
-    at += 2 + int.from_bytes(image[at + 2:at + 4], 'big')
+    at += 2 + int.from_bytes(image[at + 2 : at + 4], 'big')
   return False
 
 
@@ -235,18 +248,23 @@ def encode(raw: Raw) -> bytes:
   The length is 4 bytes, little-endian. The JSON has id, images as [height,
   width, bytes] and turns as [question, answer, family].
   """
-  header = json.dumps(dict(
+  header = json.dumps(
+    dict(
       id=raw.id,
       images=[[*s, len(i)] for s, i in zip(raw.sizes, raw.images, strict=True)],
       turns=[[t.question, t.answer, t.family] for t in raw.turns],
-  ), ensure_ascii=False, separators=(',', ':')).encode('utf-8')
+    ),
+    ensure_ascii=False,
+    separators=(',', ':'),
+  ).encode('utf-8')
   return b''.join(
-      (_MAGIC, len(header).to_bytes(4, 'little'), header, *raw.images))
+    (_MAGIC, len(header).to_bytes(4, 'little'), header, *raw.images)
+  )
 
 
 def outline(data: bytes) -> bytes:
   """What rows are planned from: an encoded record up to its images."""
-  return data[:8 + int.from_bytes(data[4:8], 'little')]
+  return data[: 8 + int.from_bytes(data[4:8], 'little')]
 
 
 def decode(data: bytes, outlined: bool = False) -> Raw:
@@ -268,13 +286,18 @@ def decode(data: bytes, outlined: bool = False) -> Raw:
     for height, width, length in header['images']:
       sizes.append((height, width))
       if not outlined:
-        files.append(data[at:at + length])
+        files.append(data[at : at + length])
         at += length
-    raw = Raw(header['id'], tuple(files), tuple(sizes),
-              tuple(chat.Turn(*t) for t in header['turns']))
+    raw = Raw(
+      header['id'],
+      tuple(files),
+      tuple(sizes),
+      tuple(chat.Turn(*t) for t in header['turns']),
+    )
   except (ValueError, KeyError, TypeError) as e:
     raise BadRecord('bad bytes', f'header: {e}') from None
   if at != len(data):
-    raise BadRecord('bad bytes', f'{len(data)} bytes; the header says {at}',
-                    raw.id)
+    raise BadRecord(
+      'bad bytes', f'{len(data)} bytes; the header says {at}', raw.id
+    )
   return raw

@@ -31,8 +31,9 @@ class Shards:
     self.name = files[0].parent.name
     index = files[0].parent / INDEX
     if not index.exists() and index.with_suffix('.journal').exists():
-      raise ValueError(f'{index.parent}: prepare has not finished; run it '
-                       'again')
+      raise ValueError(
+        f'{index.parent}: prepare has not finished; run it again'
+      )
     facts = []
     if index.exists():
       # It has the hash of every file.
@@ -46,16 +47,19 @@ class Shards:
       outlines = []
     try:
       self._records, self._outlines = (
-          array_record_data_source.ArrayRecordDataSource(f) if f else None
-          for f in (files, outlines))
+        array_record_data_source.ArrayRecordDataSource(f) if f else None
+        for f in (files, outlines)
+      )
     except RuntimeError as e:
       raise ValueError(f'{index.parent}: not ArrayRecord files: {e}') from None
     self.fingerprint = digest(len(self), *traces(files + outlines), *facts)
     if not len(self):
       raise ValueError(f'{index.parent}: no records')
     if outlines and len(self._outlines) != len(self):
-      raise ValueError(f'{index.parent}: {len(self._outlines)} outlines of '
-                       f'{len(self)} records; they are of other shards')
+      raise ValueError(
+        f'{index.parent}: {len(self._outlines)} outlines of '
+        f'{len(self)} records; they are of other shards'
+      )
 
   def __len__(self):
     return len(self._records)
@@ -74,7 +78,8 @@ class Shards:
       return records.decode(files[index], outlined)
     except records.BadRecord as e:
       raise records.BadRecord(
-          e.reason, e.detail, e.id or f'{self.name}/{index}') from None
+        e.reason, e.detail, e.id or f'{self.name}/{index}'
+      ) from None
 
 
 def traces(files) -> list[tuple]:

@@ -36,8 +36,7 @@ class Table:
         raise ValueError(f'{path}: not a parquet file: {e}') from None
       for name in needed:
         if name not in names:
-          raise ValueError(
-              f'{path}: no column {name}, only {", ".join(names)}')
+          raise ValueError(f'{path}: no column {name}, only {", ".join(names)}')
       columns = [n for n in (*needed, *wanted) if n in names]
       for group in range(meta.num_row_groups):
         self._groups.append((path, group, tuple(columns)))

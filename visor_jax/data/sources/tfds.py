@@ -25,9 +25,10 @@ from visor_jax.data.sources import shards
 FORMAT = 'array_record'
 
 _PATH = re.compile(
-    r'tfds:(?P<what>[/~].*?|'
-    r'[a-zA-Z]\w*(/[\w+.-]+)?(:(\d+|\*)(\.(\d+|\*)){2})?)'
-    r'(@(?P<split>[^/@]+))?')
+  r'tfds:(?P<what>[/~].*?|'
+  r'[a-zA-Z]\w*(/[\w+.-]+)?(:(\d+|\*)(\.(\d+|\*)){2})?)'
+  r'(@(?P<split>[^/@]+))?'
+)
 
 
 def library():
@@ -39,8 +40,10 @@ def library():
   try:
     import tensorflow_datasets
   except ImportError as e:
-    raise ValueError('tfds: tensorflow_datasets cannot be imported; pip '
-                     f"install 'visor_jax[tfds]': {e}") from None
+    raise ValueError(
+      'tfds: tensorflow_datasets cannot be imported; pip '
+      f"install 'visor_jax[tfds]': {e}"
+    ) from None
   return tensorflow_datasets
 
 
@@ -61,8 +64,10 @@ class Tfds:
   def __init__(self, path: str, data_dir=None):
     found = _PATH.fullmatch(path)
     if not found:
-      raise ValueError(f'{path}: expected tfds:NAME[/CONFIG][:VERSION][@SPLIT] '
-                       'or tfds:/FOLDER/OF/A/VERSION[@SPLIT]')
+      raise ValueError(
+        f'{path}: expected tfds:NAME[/CONFIG][:VERSION][@SPLIT] '
+        'or tfds:/FOLDER/OF/A/VERSION[@SPLIT]'
+      )
     tfds = library()
     builder = _builder(tfds, path, found['what'], data_dir)
     info, split = builder.info, found['split'] or 'train'
@@ -72,14 +77,18 @@ class Tfds:
     # Bytes, because tfds opens what is in an Image, and its SkipDecoding cannot
     # be had for a Sequence of them without TensorFlow.
     self._records = builder.as_data_source(
-        split, file_format=FORMAT,
-        deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
+      split,
+      file_format=FORMAT,
+      deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES,
+    )
     # Only now, because of several formats as_data_source sets the one to read.
     files = info.splits[split].file_instructions
     self.fingerprint = shards.digest(
-        self.name, str(info.version),
-        [(pathlib.Path(f.filename).name, f.skip, f.take) for f in files],
-        *_traces(path, files))
+      self.name,
+      str(info.version),
+      [(pathlib.Path(f.filename).name, f.skip, f.take) for f in files],
+      *_traces(path, files),
+    )
 
   def __len__(self):
     return len(self._records)
@@ -108,16 +117,20 @@ def _builder(tfds, path, what, data_dir):
     try:
       return tfds.builder_from_directory(what)
     except (OSError, ValueError) as e:
-      raise ValueError(f'{path}: {e}; expected the folder of a version that '
-                       'was prepared, like /data/my_chart_set/1.0.0') from None
+      raise ValueError(
+        f'{path}: {e}; expected the folder of a version that '
+        'was prepared, like /data/my_chart_set/1.0.0'
+      ) from None
   from tensorflow_datasets.core import read_only_builder
+
   try:
     return read_only_builder.builder_from_files(what, data_dir=data_dir)
   except ValueError as e:
     raise ValueError(
-        f'{path}: {" ".join(str(e).split())} Prepare it first, set '
-        'TFDS_DATA_DIR to where it is, or give the folder of a version, like '
-        'tfds:/data/my_chart_set/1.0.0') from None
+      f'{path}: {" ".join(str(e).split())} Prepare it first, set '
+      'TFDS_DATA_DIR to where it is, or give the folder of a version, like '
+      'tfds:/data/my_chart_set/1.0.0'
+    ) from None
 
 
 def _check_split(tfds, path, info, split):
@@ -125,8 +138,9 @@ def _check_split(tfds, path, info, split):
   formats = info.available_file_formats()
   if tfds.core.FileFormat(FORMAT) not in formats:
     raise ValueError(
-        f'{path}: is in {", ".join(sorted(f.value for f in formats))} files; '
-        f"prepare it again with file_format='{FORMAT}'")
+      f'{path}: is in {", ".join(sorted(f.value for f in formats))} files; '
+      f"prepare it again with file_format='{FORMAT}'"
+    )
   try:
     count = info.splits[split].num_examples
   except ValueError as e:
@@ -138,22 +152,30 @@ def _check_split(tfds, path, info, split):
 def _parser(path, features):
   """Takes an example's bytes apart, those fields that records have."""
   from tensorflow_datasets.core import example_parser
+
   every = features.get_serialized_info()
-  specs = {name: every[name] for name in ('id', 'image', 'images')
-           if name in every}
+  specs = {
+    name: every[name] for name in ('id', 'image', 'images') if name in every
+  }
   if 'conversations' not in every:
-    raise ValueError(f'{path}: no feature conversations, only '
-                     f'{", ".join(sorted(every))}')
+    raise ValueError(
+      f'{path}: no feature conversations, only {", ".join(sorted(every))}'
+    )
   talk = every['conversations']
   if not isinstance(talk, dict) or not all(
-      _is_bytes(talk.get(name), 1) for name in ('from', 'value')):
-    raise ValueError(f'{path}: conversations are {features["conversations"]}; '
-                     'expected a Sequence of {from, value}, both Text')
+    _is_bytes(talk.get(name), 1) for name in ('from', 'value')
+  ):
+    raise ValueError(
+      f'{path}: conversations are {features["conversations"]}; '
+      'expected a Sequence of {from, value}, both Text'
+    )
   specs['conversations'] = {name: talk[name] for name in ('from', 'value')}
   for name in ('image', 'images'):
     if name in specs and not _is_bytes(specs[name], 0, 1):
-      raise ValueError(f'{path}: {name} is {features[name]}; expected an Image '
-                       'or a Sequence of them')
+      raise ValueError(
+        f'{path}: {name} is {features[name]}; expected an Image '
+        'or a Sequence of them'
+      )
   if 'id' in specs and getattr(specs['id'], 'shape', None) != ():
     raise ValueError(f'{path}: id is {features["id"]}; expected one Text')
   return example_parser.ExampleParserNp(specs)
@@ -161,8 +183,11 @@ def _parser(path, features):
 
 def _is_bytes(spec, *ranks):
   """A field is stored as byte strings, of one of these ranks."""
-  return (hasattr(spec, 'np_dtype') and np.dtype(spec.np_dtype) == object
-          and len(spec.shape) in ranks)
+  return (
+    hasattr(spec, 'np_dtype')
+    and np.dtype(spec.np_dtype) == object
+    and len(spec.shape) in ranks
+  )
 
 
 def _traces(path, files):
@@ -172,23 +197,29 @@ def _traces(path, files):
     traces = shards.traces(said)
     count = len(array_record_data_source.ArrayRecordDataSource(list(said)))
   except FileNotFoundError as e:
-    raise ValueError(f'{path}: {e.filename} is missing; prepare it '
-                     'again') from None
+    raise ValueError(
+      f'{path}: {e.filename} is missing; prepare it again'
+    ) from None
   except RuntimeError as e:
     raise ValueError(f'{path}: not ArrayRecord files: {e}') from None
   if count != sum(said.values()):
-    raise ValueError(f'{path}: has {count} records, but by its '
-                     f'dataset_info.json {sum(said.values())}; prepare it '
-                     'again')
+    raise ValueError(
+      f'{path}: has {count} records, but by its '
+      f'dataset_info.json {sum(said.values())}; prepare it '
+      'again'
+    )
   return traces
 
 
 def _fields(parsed):
   """What `records.of_llava` takes, of what the parser gives."""
   talk = parsed['conversations']
-  found = dict(conversations=[
+  found = dict(
+    conversations=[
       {'from': who.decode(), 'value': value.decode()}
-      for who, value in zip(talk['from'], talk['value'], strict=True)])
+      for who, value in zip(talk['from'], talk['value'], strict=True)
+    ]
+  )
   # What is not in a Sequence cannot be left out: who has none writes b''.
   for name in ('id', 'image', 'images'):
     value = parsed.get(name)

@@ -43,12 +43,24 @@ class Corpus:
 
   packed = True
 
-  def __init__(self, seed: int, mixtures, folder, *, row, prompt, window: int,
-               bad: float, tokens: int, coarse=()):
+  def __init__(
+    self,
+    seed: int,
+    mixtures,
+    folder,
+    *,
+    row,
+    prompt,
+    window: int,
+    bad: float,
+    tokens: int,
+    coarse=(),
+  ):
     self._seed, self._mixtures, self._window = seed, mixtures, window
     self._text, self._recipe = text.Tokenizer(folder), images.read(folder)
-    slots = dict(tile=(self._recipe.tile,) * 2, patches=self._recipe.patches,
-                 taps=4)
+    slots = dict(
+      tile=(self._recipe.tile,) * 2, patches=self._recipe.patches, taps=4
+    )
     self._row = packing.Shape(**row, **slots)
     self._prompt = packing.Shape(**prompt, prompts=1, **slots)
     self._bad, self._coarse = bad, tuple(coarse)
@@ -59,14 +71,18 @@ class Corpus:
     self.ends = (self._text.end, *sorted(self._text.stops))
     opened = functools.cache(_open)
     self._sources = {
-        stream: [Named(opened(name, path), name) for name, path, _ in mixture]
-        for stream, mixture in mixtures.items()}
+      stream: [Named(opened(name, path), name) for name, path, _ in mixture]
+      for stream, mixture in mixtures.items()
+    }
 
   @property
   def fingerprints(self) -> dict[str, str]:
     """{stream/source: what changes when its data does}."""
-    return {f'{stream}/{s.name}': s.fingerprint
-            for stream, some in self._sources.items() for s in some}
+    return {
+      f'{stream}/{s.name}': s.fingerprint
+      for stream, some in self._sources.items()
+      for s in some
+    }
 
   @property
   def counts(self) -> dict[str, int]:
@@ -87,7 +103,8 @@ class Corpus:
     packed = windows_lib.Windows(order, needs, self._row, self._window, rows)
     self._packed.append(packed)
     return stream_lib.training(
-        packed, sources, self._text, self._recipe, self._tally())
+      packed, sources, self._text, self._recipe, self._tally()
+    )
 
   def prompt(self, stream: str, index: int):
     """A question alone; where its record is bad, another one's.
@@ -103,16 +120,19 @@ class Corpus:
       source = self._sources[stream][draw.source]
       try:
         raw = source[draw.index]
-        row = packing.row([stream_lib.prompt(raw, self._text, self._recipe)],
-                          self._prompt)
+        row = packing.row(
+          [stream_lib.prompt(raw, self._text, self._recipe)], self._prompt
+        )
       except ValueError as e:
         self._asked.count(source.name, e)
         last = e
       else:
         self._asked.count(source.name)
         return row, raw
-    raise ValueError(f'{stream}: {TRIES} records drawn for question {index} '
-                     f'cannot be used, the last: {last}')
+    raise ValueError(
+      f'{stream}: {TRIES} records drawn for question {index} '
+      f'cannot be used, the last: {last}'
+    )
 
   def decode(self, ids) -> str:
     """An answer's text."""
@@ -125,8 +145,11 @@ class Corpus:
   def _order(self, stream, attempt=0):
     mixture = self._mixtures[stream]
     key = f'{self._seed}/{stream}' + f'/{attempt}' * (attempt > 0)
-    return order_lib.Order(key, [len(s) for s in self._sources[stream]],
-                           [weight for _, _, weight in mixture])
+    return order_lib.Order(
+      key,
+      [len(s) for s in self._sources[stream]],
+      [weight for _, _, weight in mixture],
+    )
 
   def _tally(self):
     self._tallies.append(stream_lib.Tally(self._bad))
@@ -154,8 +177,12 @@ class Named:
     return self._named(self.source.outline(index))
 
   def _named(self, raw):
-    return dataclasses.replace(raw, turns=tuple(
-        chat.Turn(t.question, t.answer, self.name) for t in raw.turns))
+    return dataclasses.replace(
+      raw,
+      turns=tuple(
+        chat.Turn(t.question, t.answer, self.name) for t in raw.turns
+      ),
+    )
 
 
 def _open(name, path):
@@ -179,9 +206,10 @@ def open_corpus(config, jobs) -> Corpus:
   folder = pathlib.Path(config.model.start) / 'hf'
   if not config.model.start or not folder.exists():
     raise ValueError(
-        f'data.sources need the tokenizer of a checkpoint, but model.start is '
-        f'"{config.model.start}"; set it to what python -m visor_jax.convert '
-        'import has written')
+      f'data.sources need the tokenizer of a checkpoint, but model.start is '
+      f'"{config.model.start}"; set it to what python -m visor_jax.convert '
+      'import has written'
+    )
   mixtures = {}
   for job in jobs:
     if job in ('search', 'label', 'policy'):
@@ -190,16 +218,27 @@ def open_corpus(config, jobs) -> Corpus:
       if config.eval.benchmarks:
         continue
       if not config.eval.sources:
-        raise ValueError('eval.sources is empty: which questions are the test? '
-                         'Name sources or eval.benchmarks, or leave out the '
-                         'eval stage')
+        raise ValueError(
+          'eval.sources is empty: which questions are the test? '
+          'Name sources or eval.benchmarks, or leave out the '
+          'eval stage'
+        )
       mixtures['test'] = config.eval.sources
     elif job != 'report':
       mixtures[job] = config[job].sources or data.sources
   for stream, mixture in mixtures.items():
     if not mixture:
-      raise ValueError(f'{stream} has no data: set data.sources to ((name, '
-                       'path, weight), ...)')
-  return Corpus(config.seed, mixtures, folder, row=data.row,
-                prompt=data.prompt, window=data.window, bad=data.bad,
-                tokens=config.eval.tokens, coarse=config.eval.coarse)
+      raise ValueError(
+        f'{stream} has no data: set data.sources to ((name, path, weight), ...)'
+      )
+  return Corpus(
+    config.seed,
+    mixtures,
+    folder,
+    row=data.row,
+    prompt=data.prompt,
+    window=data.window,
+    bad=data.bad,
+    tokens=config.eval.tokens,
+    coarse=config.eval.coarse,
+  )

@@ -21,8 +21,12 @@ from visor_jax.data.processing import packing
 CELL = 8  # pixels
 ROWS = 'vwxyz'  # names of the rows, of two digits each
 CELLS = 'abcdefghij'  # names of the digits, row by row
-PAPERS = {'black': (0, 0, 0), 'grey': (45, 45, 45), 'brown': (50, 25, 0),
-          'navy': (0, 20, 60)}
+PAPERS = {
+  'black': (0, 0, 0),
+  'grey': (45, 45, 45),
+  'brown': (50, 25, 0),
+  'navy': (0, 20, 60),
+}
 INKS = {'red': (255, 90, 90), 'green': (90, 255, 90), 'blue': (115, 115, 255)}
 
 COARSE = ('paper', 'ink', 'dim', 'mark')
@@ -42,11 +46,14 @@ def _handwriting():
   Every fifth image is a test digit, never seen in training.
   """
   from sklearn import datasets  # slow to import, needed here alone
+
   images, labels = datasets.load_digits(return_X_y=True)
   images = (images.reshape(-1, CELL, CELL) * (255 / 16)).astype(np.uint8)
   test = np.arange(len(labels)) % 5 == 0
-  return {split: [images[(labels == c) & (test == split)] for c in range(10)]
-          for split in (False, True)}
+  return {
+    split: [images[(labels == c) & (test == split)] for c in range(10)]
+    for split in (False, True)
+  }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,14 +82,14 @@ class Scene:
     same = self.digits[:, 0] == self.digits[:, 1]
     yes_no = lambda yes: 'yes' if yes else 'no'
     return {
-        'paper': lambda: self.paper,
-        'ink': lambda: self.ink,
-        'dim': lambda: yes_no(self.dim),
-        'mark': lambda: yes_no(self.mark),
-        'read': lambda: str(self.digits.flat[CELLS.index(argument)]),
-        'same': lambda: yes_no(same[ROWS.index(argument)]),
-        'where': lambda: ROWS[same.argmax()] if same.any() else 'no',
-        'match': lambda: str(same[:int(argument)].sum()),
+      'paper': lambda: self.paper,
+      'ink': lambda: self.ink,
+      'dim': lambda: yes_no(self.dim),
+      'mark': lambda: yes_no(self.mark),
+      'read': lambda: str(self.digits.flat[CELLS.index(argument)]),
+      'same': lambda: yes_no(same[ROWS.index(argument)]),
+      'where': lambda: ROWS[same.argmax()] if same.any() else 'no',
+      'match': lambda: str(same[: int(argument)].sum()),
     }[family]()
 
 
@@ -102,13 +109,24 @@ class Suite:
 
   def __init__(self, seed: int, frames: int = 1, primers=None):
     self.seed, self.frames, self.primers = seed, frames, primers or {}
-    self.words = chat.Words((
-        *COARSE, *FINE, *CELLS, *ROWS, *map(str, range(10)), 'yes', 'no',
-        *PAPERS, *INKS))
+    self.words = chat.Words(
+      (
+        *COARSE,
+        *FINE,
+        *CELLS,
+        *ROWS,
+        *map(str, range(10)),
+        'yes',
+        'no',
+        *PAPERS,
+        *INKS,
+      )
+    )
     self.ends = (self.words.end,)
 
   def training(self, stream: str):
     """A `load` of whole conversations, see `loader`."""
+
     def load(index):
       record = self.conversation(stream, index)
       return self._row(record, chat.conversation(record, self.words)), None
@@ -159,48 +177,66 @@ class Suite:
     families = FINE if index % 2 else COARSE
     family = families[index // 2 % len(families)]
     arguments = {'read': CELLS, 'same': ROWS, 'match': '2345'}.get(family)
-    asked = family if arguments is None else (
-        f'{family} {rng.choice(list(arguments))}')
+    asked = (
+      family
+      if arguments is None
+      else (f'{family} {rng.choice(list(arguments))}')
+    )
     return self._record(stream, index, scene, [asked])
 
   def _row(self, record, talk):
     """A frame is a tile, and a cell a patch of it."""
     turns = len(record.turns)
     shape = packing.Shape(
-        text=5 * turns, visual=self.frames * len(CELLS), tiles=self.frames,
-        prompts=turns, tile=record.images.shape[1:3], patches=len(CELLS))
-    return packing.row([packing.segment(talk, record.images, len(CELLS))],
-                       shape)
+      text=5 * turns,
+      visual=self.frames * len(CELLS),
+      tiles=self.frames,
+      prompts=turns,
+      tile=record.images.shape[1:3],
+      patches=len(CELLS),
+    )
+    return packing.row(
+      [packing.segment(talk, record.images, len(CELLS))], shape
+    )
 
   def _record(self, stream, index, scene, questions):
-    turns = tuple(chat.Turn(q, scene.answer(q), q.split()[0])
-                  for q in map(str, questions))
+    turns = tuple(
+      chat.Turn(q, scene.answer(q), q.split()[0]) for q in map(str, questions)
+    )
     return chat.Record(f'{stream}/{index}', scene.frames, turns)
 
   def _scene(self, stream, index):
     """A scene and the generator that goes on to draw its questions."""
     key = hashlib.sha256(f'{self.seed}/{stream}/{index}'.encode()).digest()
     rng = np.random.default_rng(list(np.frombuffer(key[:16], np.uint32)))
-    left = rng.permutation(10)[:len(ROWS)]
+    left = rng.permutation(10)[: len(ROWS)]
     other = (left + rng.integers(1, 10, size=len(ROWS))) % 10
     # Every number of equal rows is equally likely.
     equal = rng.permutation(len(ROWS)) < rng.integers(len(ROWS) + 1)
     digits = np.stack([left, np.where(equal, left, other)], axis=1)
     paper, ink = rng.choice(list(PAPERS)), rng.choice(list(INKS))
     dim, mark = rng.random(2) < 0.5
-    frames = self._film(rng, digits, PAPERS[paper], INKS[ink], dim, mark,
-                        _handwriting()[stream == 'test'])
+    frames = self._film(
+      rng,
+      digits,
+      PAPERS[paper],
+      INKS[ink],
+      dim,
+      mark,
+      _handwriting()[stream == 'test'],
+    )
     return rng, Scene(digits, str(paper), str(ink), dim, mark, frames)
 
   def _film(self, rng, digits, paper, ink, dim, mark, pool):
     """uint8 [frames, rows * CELL, 2 * CELL, 3]."""
-    cells = np.stack([pool[d][rng.integers(len(pool[d]))]
-                      for d in digits.flat]) / 255
+    cells = (
+      np.stack([pool[d][rng.integers(len(pool[d]))] for d in digits.flat]) / 255
+    )
     cells = cells[..., None] * (0.5 if dim else 1.0) * np.array(ink)
     cells = np.maximum(cells, np.array(paper))  # [10, CELL, CELL, 3]
     if mark:
       marked = rng.integers(len(cells))
-      cells[marked, ::CELL - 1] = cells[marked, :, ::CELL - 1] = 255
+      cells[marked, :: CELL - 1] = cells[marked, :, :: CELL - 1] = 255
     scene = cells.reshape(len(ROWS), 2, CELL, CELL, 3).swapaxes(1, 2)
     scene = scene.reshape(len(ROWS) * CELL, 2 * CELL, 3)
     light = rng.uniform(0.85, 1.0, (self.frames, 1, 1, 1))
