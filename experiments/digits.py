@@ -14,9 +14,9 @@ from visor_jax import config
 
 
 def get_config(arg=None):
-  arg = config.parse_arg(arg, stage='all', control=False)
+  arg = config.parse_arg(arg, jobs='all', control=False)
   c = config.default()
-  c.stage = arg.stage
+  c.jobs = arg.jobs
   c.model.size = 'digits'
   c.model.remat = False  # the model is small
   c.model.cross_layers, c.model.self_layers = (4,), (2, 3)
@@ -30,7 +30,7 @@ def get_config(arg=None):
   ):
     c[stage].steps = steps
     c[stage].learning_rate = rate
-    c[stage].final = final
+    c[stage].end_lr_fraction = final
   c.universal.max_share = 0.25  # min has most to learn
   c.data.digits.primers.update(
     base=(c.base.steps * c.base.batch, 0),
@@ -42,6 +42,6 @@ def get_config(arg=None):
     for stage in ('cross', 'full', 'universal'):
       c[stage].plan = 'min'
     c.eval.plans = 'min'
-    if arg.stage == 'all':
-      c.stage = 'base+cross+full+universal+eval+report'
+    if arg.jobs == 'all':
+      c.jobs = 'base+cross+full+universal+eval+report'
   return c

@@ -22,7 +22,7 @@ def get_config(arg=None):
     arg, benchmarks='all', plans='base+all+router', stage='all'
   )
   c = config.default()
-  c.stage = 'eval+report' if arg.stage == 'all' else arg.stage
+  c.jobs = 'eval+report' if arg.jobs == 'all' else arg.jobs
   c.model.dtype = 'bfloat16'
   c.data.suite = ''
   # The largest image: 1.21 times nine tiles, 162 newlines, the base view. With
@@ -32,6 +32,6 @@ def get_config(arg=None):
   c.eval.benchmarks = arg.benchmarks
   c.eval.plans = arg.plans
   c.eval.examples = 1_000_000  # all there are
-  c.eval.tokens = 1024  # no benchmark allows more
+  c.eval.max_new_tokens = 1024  # no benchmark allows more
   c.eval.batch, c.eval.chunk = 16, 1024
   return c

@@ -3,8 +3,8 @@
   python -m visor_jax.convert import --src HF_FOLDER --out CKPT
   python -m visor_jax.data.prepare --src train.json --images IMAGES --out SHARDS
   python -m visor_jax.main --workdir=WORKDIR \
-      --config=experiments/llava_ov.py:size=0.5b,stage=cross \
-      --config.model.start=CKPT \
+      --config=experiments/llava_ov.py:size=0.5b,jobs=cross \
+      --config.model.init_from=CKPT \
       --config.data.sources="(('train', 'SHARDS', 1.0),)" \
       --config.eval.sources="(('test', 'OTHER_SHARDS', 1.0),)"
 
@@ -23,13 +23,13 @@ from visor_jax import config
 
 
 def get_config(arg=None):
-  arg = config.parse_arg(arg, size='0.5b', stage='all')
+  arg = config.parse_arg(arg, size='0.5b', jobs='all')
   c = config.default()
-  c.stage = arg.stage
+  c.jobs = arg.jobs
   c.model.size = arg.size
   c.data.suite = ''
   c.data.threads = 8
-  c.optim.rates = (('vision/.*', 0.2), ('.*', 1.0))
+  c.optim.lr_scales = (('vision/.*', 0.2), ('.*', 1.0))
   for stage, steps, rate in (
     ('cross', 31_250, 1e-3),
     ('full', 25_000, 1e-5),
@@ -54,10 +54,10 @@ def _tiny(c):
   c.data.threads = 2
   for stage in ('cross', 'full', 'universal', 'policy'):
     c[stage].steps, c[stage].batch = 6, 4
-  c.data.row.update(text=384, visual=384, tiles=48, prompts=16)
+  c.data.packed.update(text=384, visual=384, tiles=48, prompts=16)
   c.data.prompt.update(text=128, visual=128, tiles=37)
   c.data.window = 64
   c.search.examples = c.label.examples = c.eval.examples = 16
-  c.eval.chunk, c.eval.tokens = 16, 8
+  c.eval.chunk, c.eval.max_new_tokens = 16, 8
   c.label.all_wrong = 'cheapest'  # so little training leaves few labels
   c.log.every, c.checkpoint.every = 2, 3

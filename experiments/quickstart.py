@@ -12,9 +12,9 @@ from visor_jax import config
 
 
 def get_config(arg=None):
-  arg = config.parse_arg(arg, stage='all')
+  arg = config.parse_arg(arg, jobs='all')
   c = config.default()
-  c.stage = arg.stage
+  c.jobs = arg.jobs
   c.model.size = 'digits'
   c.model.remat = False  # the model is small
   c.model.cross_layers, c.model.self_layers = (4,), (2, 3)
@@ -28,7 +28,7 @@ def get_config(arg=None):
   ):
     c[stage].steps = steps
     c[stage].learning_rate = rate
-    c[stage].final = final
+    c[stage].end_lr_fraction = final
   c.universal.max_share = 0.25  # min has most to learn
   c.data.digits.primers.update(
     base=(c.base.steps * c.base.batch, 0),

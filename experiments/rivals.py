@@ -42,7 +42,7 @@ RUNS = ('visor', 'dense', 'm3', 'tr2', 'tr4')
 
 
 def get_config(arg=None):
-  arg = config.parse_arg(arg, run='visor', stage='all', share=1.0)
+  arg = config.parse_arg(arg, run='visor', jobs='all', share=1.0)
   if arg.run not in RUNS:
     raise ValueError(
       f'config argument "run={arg.run}": runs are {", ".join(RUNS)}'
@@ -57,8 +57,8 @@ def get_config(arg=None):
     _dense(c, arg.run, part)
   else:
     _visor(c, arg.run, part)
-  if arg.stage != 'all':
-    c.stage = arg.stage
+  if arg.jobs != 'all':
+    c.jobs = arg.jobs
   return c
 
 
@@ -66,7 +66,7 @@ def _visor(c, run, part):
   for stage, steps, rate, final in STAGES:
     c[stage].steps = part(steps)
     c[stage].learning_rate = rate
-    c[stage].final = final
+    c[stage].end_lr_fraction = final
   c.universal.max_share = 0.25  # min has most to learn
   c.data.digits.primers.update(
     base=(c.base.steps * c.base.batch, 0),
@@ -83,9 +83,9 @@ def _visor(c, run, part):
 
 
 def _dense(c, run, part):
-  c.stage = 'base+eval+report'
+  c.jobs = 'base+eval+report'
   c.base.steps = part(sum(n for stage, n, *_ in STAGES if stage != 'policy'))
-  c.base.learning_rate, c.base.final = 2e-3, 0.05
+  c.base.learning_rate, c.base.end_lr_fraction = 2e-3, 0.05
   c.data.digits.primers.base = (
     part(READ) * c.base.batch,
     part(SINGLE) * c.base.batch,
@@ -93,6 +93,8 @@ def _dense(c, run, part):
   c.eval.plans = 'base'
   if run == 'm3':
     c.model.reduce = c.eval.reduce = SCALES
-    c.base.whole = 0.5  # as published, scales are taught to a trained model
+    c.base.full_token_fraction = (
+      0.5  # as published, scales are taught to a trained model
+    )
   else:
     c.eval.reduce = '+'.join(FREE)

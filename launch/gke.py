@@ -174,7 +174,9 @@ def manifest(args, flags) -> dict:
     meta['labels']['kueue.x-k8s.io/queue-name'] = args.queue
   if args.tpu:  # each slice is a node pool
     meta['annotations'] = {
-      'alpha.jobset.sigs.k8s.io/exclusive-topology': 'cloud.google.com/gke-nodepool'
+      'alpha.jobset.sigs.k8s.io/exclusive-topology': (
+        'cloud.google.com/gke-nodepool'
+      )
     }
   return {
     'apiVersion': 'jobset.x-k8s.io/v1alpha2',

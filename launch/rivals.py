@@ -43,7 +43,7 @@ def main(argv=None) -> int:
 
   def one(name) -> bool:
     if (out / name / 'results.jsonl').exists():
-      console.say(f'{name}: done before')
+      console.log(f'{name}: done before')
       return True
     line = [
       sys.executable,

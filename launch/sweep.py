@@ -43,7 +43,7 @@ from visor_jax import main as main_lib  # noqa: E402
 from visor_jax.eval import generate  # noqa: E402
 from visor_jax.eval import run as run_lib  # noqa: E402
 from visor_jax.jobs import search  # noqa: E402
-from visor_jax.runtime import console
+from visor_jax.runtime import console  # noqa: E402
 from visor_jax.runtime import files  # noqa: E402
 from visor_jax.spec import plan as plans  # noqa: E402
 from visor_jax.training import step as step_lib  # noqa: E402
@@ -152,7 +152,7 @@ def command(name: str, workdir, given) -> list[str]:
 def run(what: str, line, running) -> bool:
   """Runs a command, or says what would run; whether it went well."""
   if _DRY_RUN.value:
-    console.say(f'{what}: {shlex.join(line)}')
+    console.log(f'{what}: {shlex.join(line)}')
     return True
   return together.run(what, line, running)
 
@@ -183,7 +183,7 @@ def sweep(config, out, given, running) -> bool:
   shared = pathlib.Path(_TRAINED.value or out / 'shared')
   done = out / 'shared.done'
   if not (_TRAINED.value or done.exists()):
-    stages = f'--config.stage={asked(config, common)}'
+    stages = f'--config.jobs={asked(config, common)}'
     if not run('shared', command('shared', shared, [*given, stages]), running):
       return False
     if not _DRY_RUN.value:
@@ -193,18 +193,18 @@ def sweep(config, out, given, running) -> bool:
   chosen = {}
   for budget in _BUDGETS.value:
     plan = choose(float(budget), share)
-    console.say(
+    console.log(
       f'budget {budget}: plan {plans.name(plan)}, '
       f"{share[plan]:.3f} of max's LLM prefill FLOPs"
     )
     if plan in chosen:
-      console.say(f'budget {budget}: means the plan of {chosen[plan]}')
+      console.log(f'budget {budget}: means the plan of {chosen[plan]}')
     chosen.setdefault(plan, budget)
 
   def one(plan, budget):
     folder = out / f'budget-{budget}'
     if (folder / 'results.jsonl').exists():
-      console.say(f'budget {budget}: done before')
+      console.log(f'budget {budget}: done before')
       return True
     if not _DRY_RUN.value:
       link(folder, shared.absolute(), common)

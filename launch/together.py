@@ -29,7 +29,7 @@ def run(
     running: those that run now, see `pass_on`.
     output: a file that what it prints is added to; None for the console.
   """
-  console.say(f'{what}: {shlex.join(line)}')
+  console.log(f'{what}: {shlex.join(line)}')
   with output.open('a') if output else contextlib.nullcontext() as to:
     process = subprocess.Popen(
       line, cwd=ROOT, stdout=to, stderr=to, env=ENV | os.environ
@@ -37,7 +37,7 @@ def run(
     running.append(process)
     code = process.wait()
     running.remove(process)
-  console.say(
+  console.log(
     f'{what}: '
     + (
       'done'
@@ -69,4 +69,4 @@ def report(out: pathlib.Path, folders) -> None:
     rows = files_lib.read_jsonl(out / 'results.jsonl')
     said = tables.summary(rows), tables.rivals(rows)
     print('\n\n'.join(filter(None, said)))
-    console.say(f'report: {page.write(out, out / "report")}')
+    console.log(f'report: {page.write(out, out / "report")}')

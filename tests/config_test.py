@@ -153,7 +153,7 @@ def parse(arg):
 def test_parse_arg_reads_a_value_as_the_type_of_its_default():
   want = dict(stage='all', n=1, rate=0.5, flag=False)
   assert parse(None) == parse('') == want
-  assert parse('n=3,flag=1,stage=a+b,rate=2') == dict(
+  assert parse('n=3,flag=1,jobs=a+b,rate=2') == dict(
     stage='a+b', n=3, rate=2.0, flag=True
   )
   assert parse('flag=0')['flag'] is False  # bool('0') would be True
@@ -190,7 +190,7 @@ HOW = (
   ('checkpoint.every', 3),
   ('checkpoint.keep', 9),
   ('data.threads', 5),
-  ('data.ahead', 9),
+  ('data.prefetch', 9),
   ('model.remat', False),
   ('model.scan', False),
   ('eval.batch', 3),
@@ -210,7 +210,7 @@ WHAT = (
   ('base.batch', 8),
   ('universal.max_share', 0.1),
   ('optim.clip', 0.0),
-  ('optim.rates', (('.*', 0.5),)),
+  ('optim.lr_scales', (('.*', 0.5),)),
   ('label.threshold', 0.5),
   ('policy.confidence', 0.5),
   ('eval.examples', 8),

@@ -119,8 +119,8 @@ def paper_batch(model, rows=2, text=64, tiles=2, prompts=3):
     visual_segment=ints(visual),
     visual_place=ints(visual),
     tiles=shape(jnp.uint8, tiles, *vision.tile, 3),
-    source=ints(visual, 4),
-    weight=shape(jnp.float32, visual, 4),
+    gather_index=ints(visual, 4),
+    gather_weight=shape(jnp.float32, visual, 4),
     prompt_segment=ints(prompts),
     prompt_place=ints(prompts),
   )
@@ -185,7 +185,7 @@ def test_a_train_step_fits_together(paper, plan):
   tx = optim.make(config.optim, config.full)
   trained, frozen = param_paths.split(shapes, stages.STAGES['full'].trains)
   state = step.State(trained, frozen, jax.eval_shape(tx.init, trained))
-  act = step.trainer(
+  act = step.train_step(
     lambda params, batch, bits: step.answer_loss(model, params, batch, bits), tx
   )
   new, metrics = jax.eval_shape(act, state, batch, bits)

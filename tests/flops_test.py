@@ -139,12 +139,12 @@ class Case:
       visual_segment=(v,),
       visual_place=(v,),
       tiles=(self.tiles, *tile, 3),
-      source=(v, k),
-      weight=(v, k),
+      gather_index=(v, k),
+      gather_weight=(v, k),
       prompt_segment=(r,),
       prompt_place=(r,),
     )
-    dtypes = dict(answer=bool, tiles=jnp.uint8, weight=jnp.float32)
+    dtypes = dict(answer=bool, tiles=jnp.uint8, gather_weight=jnp.float32)
     batch = batch_lib.Batch(
       **{
         name: jax.ShapeDtypeStruct((B, *s), dtypes.get(name, jnp.int32))
@@ -152,7 +152,7 @@ class Case:
       }
     )
     params = jax.eval_shape(
-      functools.partial(self.model.init, method='everything'),
+      functools.partial(self.model.init, method='init_all'),
       jax.random.key(0),
       batch,
     )
@@ -299,7 +299,7 @@ def test_parts_are_the_modules():
   before = count(
     lambda module, batch: module.llm.run(
       module.embed(batch),
-      token_layout.rows(batch),
+      token_layout.from_batch(batch),
       module.layout,
       None,
       0,

@@ -92,7 +92,13 @@ def ours(size, rows, times):
     cache = sum(flops.cache(size, layout, plan, cut.tokens, TEXT, 2))
     read = jax.jit(
       lambda p, s, b, plan=plan: model.apply(
-        {'params': p}, s, token_layout.rows(b), (), b, plan, method='_remember'
+        {'params': p},
+        s,
+        token_layout.from_batch(b),
+        (),
+        b,
+        plan,
+        method='_remember',
       )
     )
     prefill = median(

@@ -101,7 +101,7 @@ def test_logits_are_transformers(number, tmp_path):
 
 @pytest.mark.drill
 def test_agreement_in_bfloat16(tmp_path):
-  """Reported: how far both are from float32, and how often they say the same."""
+  """How far both are from float32, and how often they say the same."""
   oracle = llava.Oracle(tmp_path / 'hf')
   asked = [case for _, some in cases(3, 5) for case in some]
   exact = [oracle.logits(*case) for case in asked]

@@ -82,7 +82,7 @@ def slow(params, batch, plan):
   """Greedy tokens and how far apart the best two were, one after the other."""
   apply = functools.partial(MODEL.apply, {'params': params})
   logits, memory = apply(batch, plan, method='prefill')
-  fresh = apply(len(logits), TOKENS, method='fresh')
+  fresh = apply(len(logits), TOKENS, method='init_decode_cache')
   said, gaps = [], []
   for number in range(TOKENS):
     best, tokens = jax.lax.top_k(logits, 2)

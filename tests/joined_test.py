@@ -80,7 +80,7 @@ def flags(checkpoint, desks):
   train, test = desks
   return (
     f'--config={EXPERIMENT}:size=tiny',
-    f'--config.model.start={checkpoint}',
+    f'--config.model.init_from={checkpoint}',
     f'--config.data.sources=(("desk", "{train}", 1.0),)',
     f'--config.eval.sources=(("desk", "{test}", 1.0),)',
   )

@@ -139,7 +139,7 @@ def stop_at(run, words, number):
     raise AssertionError(f'"{words}" never came')
   out, _ = run.communicate()
   told = number == signal.SIGTERM
-  assert run.returncode == (preempt.EXIT if told else -number), out
+  assert run.returncode == (preempt.EXIT_CODE if told else -number), out
   assert told == ('SIGTERM; the same command goes on' in out)
 
 
@@ -209,7 +209,7 @@ def test_keys_that_change_no_result_are_not_compared(start, alone):
     alone,
     '--config.log.every=1',
     '--config.checkpoint.every=3',
-    arg=':stage=report',
+    arg=':jobs=report',
   )
   out, _ = run.communicate(timeout=120)
   assert run.returncode == 0, out
@@ -221,8 +221,8 @@ def test_a_run_that_goes_nowhere_stops(start, tmp_path):
     start(
       tmp_path,
       '--config.base.learning_rate=1e30',
-      '--config.optim.patience=3',
-      arg=':stage=base',
+      '--config.optim.max_nonfinite_steps=3',
+      arg=':jobs=base',
     ),
     '3 steps in a row',
     'nonfinite.jsonl',
@@ -251,7 +251,7 @@ def test_a_live_workdir_is_refused(start, tmp_path):
 
 def test_a_stage_without_the_one_before_is_refused(start, tmp_path):
   fails(
-    start(tmp_path, arg=':stage=full'),
+    start(tmp_path, arg=':jobs=full'),
     'cross stage is not finished',
     'stage=cross',
   )
@@ -264,7 +264,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_good(start, tmp_path):
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
 
-  run = start(tmp_path, '--config.base.steps=400', arg=':stage=base')
+  run = start(tmp_path, '--config.base.steps=400', arg=':jobs=base')
   for line in run.stdout:
     if 'base 20/' in line:
       break
@@ -278,7 +278,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_good(start, tmp_path):
   run = start(
     tmp_path,
     '--config.base.steps=400',
-    arg=':stage=base',
+    arg=':jobs=base',
     preexec_fn=small_files,
   )
   out, _ = run.communicate(timeout=300)

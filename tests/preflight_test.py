@@ -35,7 +35,7 @@ def counted(f, *shapes, dearer=True):
     jax.ShapeDtypeStruct(s, jnp.float32, sharding=NamedSharding(mesh, p))
     for s, p in shapes
   ]
-  with mesh_lib.use(mesh):
+  with mesh_lib.use_mesh(mesh):
     text = jax.jit(f).lower(*args).compile().as_text()
   return hlo.count(text, MESH, dearer)
 
@@ -183,7 +183,7 @@ ENTRY %main (x: f32[8,16], w: f32[16,32]) -> f32[8,32] {
 def test_without_libtpu_the_error_names_the_extra(monkeypatch, capsys):
   monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
   code = preflight.main(
-    ['--config=tests/tiny.py:stage=full', '--topology=v5e:16x16']
+    ['--config=tests/tiny.py:jobs=full', '--topology=v5e:16x16']
   )
   said = capsys.readouterr().err
   assert code == 1
@@ -283,8 +283,8 @@ def test_weights_are_sent_and_not_activations(report):
   """Five times the image changes nothing much: else FSDP is not one."""
   config = small()
   config.data.digits.frames = 5
-  paper = paper_lib.step(config, 'full', machine_lib.describe('cpu:8'))
-  found = paper_lib.compile_(paper, machine_lib.describe('cpu:8'))
+  paper = paper_lib.abstract_step(config, 'full', machine_lib.describe('cpu:8'))
+  found = paper_lib.compile_step(paper, machine_lib.describe('cpu:8'))
   before = sum(s['bytes'] for s in report['most']['sent'])
   assert 0 < before <= found.most.bytes < 1.3 * before
 
@@ -303,7 +303,7 @@ def test_what_does_not_fit_comes_with_settings_that_do(report, capsys):
   room = report['total'] * 1.1 / 2**30
   code = preflight.main(
     [
-      '--config=tests/tiny.py:stage=full',
+      '--config=tests/tiny.py:jobs=full',
       '--devices=8',
       '--json',
       f'--memory={room}',
@@ -405,7 +405,7 @@ def test_the_step_is_the_one_with_most_visual_tokens(reduce, whole, want):
   config = tiny.get_config('stage=full')
   config.model.reduce, config.full.whole = reduce, whole
   stage = stages.STAGES['full']
-  found = paper_lib.dearest(
+  found = paper_lib.most_expensive(
     config, stage, packing.stack([paper_lib.row(config, stage)])
   )
   assert [one and str(one) for one in found] == want
@@ -415,7 +415,7 @@ def test_a_batch_that_does_not_divide_is_helped(measured):
   config = tiny.get_config('stage=full')
   config.full.batch = 4
   with pytest.raises(ValueError, match=r'full\.batch is 4'):
-    paper_lib.step(config, 'full', machine(1e9))
+    paper_lib.abstract_step(config, 'full', machine(1e9))
   found = propose_lib.propose(config, 'full', machine(1e9))
   assert found['changes'] == {'full.batch': 8}
 

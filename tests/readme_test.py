@@ -48,14 +48,14 @@ def test_the_cross_attention_of_the_readme_trains(monkeypatch):
   mesh = mesh_lib.make(devices=jax.devices()[:1])
   suite = digits.Suite(0)
   batch, _ = next(loader.batches(suite.training('cross'), 8, 0, 1))
-  model, batch = step.model(c), mesh_lib.place(batch, mesh)
+  model, batch = step.model(c), mesh_lib.shard_batch(batch, mesh)
   params = step.init(model, 0, batch, mesh)[0]()
   trained, frozen = param_paths.split(params, stages.STAGES['cross'].trains)
   assert list(trained) == ['llm/cross/out']
   tx = optim.make(c.optim, c.cross)
   state = step.State(trained, frozen, tx.init(trained))
   run = jax.jit(
-    step.trainer(lambda p, b, plan: step.answer_loss(model, p, b, plan), tx)
+    step.train_step(lambda p, b, plan: step.answer_loss(model, p, b, plan), tx)
   )
   losses = []
   for _ in range(6):

@@ -41,7 +41,7 @@ def test_a_step_trains_with_all_reductions():
 
 def test_the_first_steps_may_see_all_tokens():
   c = tiny.get_config()
-  c.model.reduce, c.base.whole = 'm3:2+pack:2', 0.25
+  c.model.reduce, c.base.full_token_fraction = 'm3:2+pack:2', 0.25
   at = loop._reduced_at(c, stages.STAGES['base'])
   assert [at(i) == (None,) for i in range(12)] == [True] * 3 + [False] * 9
   assert list(map(str, at(3))) == ['m3:2', 'pack:2']
@@ -51,7 +51,7 @@ def test_the_first_steps_may_see_all_tokens():
 def test_a_run_with_token_reduction(tmp_path):
   """A step has all scales; results name their method and what it saves."""
   c = tiny.get_config('stage=base+eval+report')
-  c.model.reduce, c.base.whole = 'm3:1+m3:2', 0.5
+  c.model.reduce, c.base.full_token_fraction = 'm3:1+m3:2', 0.5
   c.eval.reduce = 'm3:2+fastv:1:0.5+visionzip:1/2'
   c.eval.plans = 'base'
   main.run(c, tmp_path)

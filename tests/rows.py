@@ -112,8 +112,8 @@ def _row(segments, shape, vision, vocabulary, noise, visual_first):
     'visual_segment': np.zeros(v, int),
     'visual_place': np.zeros(v, int),
     'tiles': rng.integers(256, size=(shape.tiles, *vision.tile, 3)),
-    'source': rng.integers(shape.tiles * patches + 1, size=(v, 2)),
-    'weight': rng.random((v, 2)),
+    'gather_index': rng.integers(shape.tiles * patches + 1, size=(v, 2)),
+    'gather_weight': rng.random((v, 2)),
     'answer': np.zeros(t, bool),
     'prompt_segment': np.zeros(shape.prompts, int),
     'prompt_place': np.zeros(shape.prompts, int),
@@ -136,8 +136,8 @@ def _row(segments, shape, vision, vocabulary, noise, visual_first):
       if slot == 'v':
         row['visual_segment'][visuals] = number
         row['visual_place'][visuals] = place
-        row['source'][visuals] = source[seen]
-        row['weight'][visuals] = weight[seen]
+        row['gather_index'][visuals] = source[seen]
+        row['gather_weight'][visuals] = weight[seen]
         seen, visuals = seen + 1, visuals + 1
       else:
         row['tokens'][texts] = tokens[read]
@@ -157,7 +157,7 @@ def _row(segments, shape, vision, vocabulary, noise, visual_first):
   for stream, first, stop in rest if visual_first else reversed(rest):
     row[f'{stream}_place'][first:] = place + np.arange(stop - first)
     place += stop - first
-  dtype = {'tiles': np.uint8, 'weight': np.float32, 'answer': bool}
+  dtype = {'tiles': np.uint8, 'gather_weight': np.float32, 'answer': bool}
   return {k: np.asarray(x, dtype.get(k, np.int32)) for k, x in row.items()}
 
 
@@ -204,7 +204,7 @@ def params(model: visor.Visor, seed=0):
 def _params(model, seed):
   one = batch(('tvp',), shape=Shape(2, 1, 1, 1))
   shapes = jax.eval_shape(
-    lambda key: model.init(key, one, method='everything'), jax.random.key(0)
+    lambda key: model.init(key, one, method='init_all'), jax.random.key(0)
   )
 
   def fill(path, leaf):

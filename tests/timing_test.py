@@ -46,7 +46,7 @@ def setting(rows=1, compute=None):
     SIZE, plans.visor(12), compute=compute or decoder.Compute()
   )
   params = nn.unbox(
-    jax.jit(lambda: model.init(jax.random.key(0), batch, method='everything'))()
+    jax.jit(lambda: model.init(jax.random.key(0), batch, method='init_all'))()
   )['params']
   return model, params, batch
 

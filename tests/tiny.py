@@ -10,9 +10,9 @@ sizes.SIZES['tiny'] = sizes.Size(
 
 
 def get_config(arg=None):
-  arg = config.parse_arg(arg, stage='all')
+  arg = config.parse_arg(arg, jobs='all')
   c = config.default()
-  c.stage = arg.stage
+  c.jobs = arg.jobs
   c.model.size = 'tiny'
   for stage in config.STAGES:
     c[stage].steps = 12

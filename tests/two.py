@@ -25,27 +25,29 @@ def refused(act):
 
 def claim(path):
   with workdir.claim(path, config_lib.default()):
-    workdir.write(path / 'file', f'in {jax.process_index()}: a text')
+    workdir.write_shared(path / 'file', f'in {jax.process_index()}: a text')
     return (path / 'file').read_text()
 
 
 def main(root):
-  cluster.start(cluster.find(os.environ), {'code': 'abc'}, patience=60)
+  cluster.join(cluster.find_place(os.environ), {'code': 'abc'}, patience=60)
   me, found = jax.process_index(), {}
-  found['first'] = cluster.first()
-  found['shared'] = cluster.share('a text', f'text {me}')
-  found['gathered'] = cluster.gather([{'index': 1, 'score': 0.1}] * 50 * me)
-  found['agreed'] = refused(
-    lambda: cluster.agree('a choice', lambda: int('7x'[: 1 + me]))
+  found['first'] = cluster.is_primary()
+  found['shared'] = cluster.exchange('a text', f'text {me}')
+  found['gathered'] = cluster.allgather_json(
+    [{'index': 1, 'score': 0.1}] * 50 * me
   )
-  found['data'] = refused(lambda: workdir.same_data(root, {'a': f'{me}'}))
+  found['agreed'] = refused(
+    lambda: cluster.all_or_raise('a choice', lambda: int('7x'[: 1 + me]))
+  )
+  found['data'] = refused(lambda: workdir.check_same_data(root, {'a': f'{me}'}))
   found['claimed'] = claim(root / 'a')
   found['apart'] = refused(lambda: claim(root / f'b{me}'))
   with workdir.claim(root / 'a', config_lib.default()):
     found['busy'] = refused(lambda: claim(root / 'a'))
-  found['lost'] = refused(lambda: cluster.share(f'at {me}'))
+  found['lost'] = refused(lambda: cluster.exchange(f'at {me}'))
   time.sleep(3 * me)
-  found['late'] = refused(lambda: cluster.share('lunch', patience=1))
+  found['late'] = refused(lambda: cluster.exchange('lunch', patience=1))
   print(json.dumps(found))
 
 

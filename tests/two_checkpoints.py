@@ -21,11 +21,11 @@ from visor_jax.runtime import preempt
 
 
 def main(folder):
-  cluster.start(cluster.find(os.environ), {}, patience=120)
-  preempt.listen()
-  second, found = not cluster.first(), {}
+  cluster.join(cluster.find_place(os.environ), {}, patience=120)
+  preempt.install_handler()
+  second, found = not cluster.is_primary(), {}
   mesh = mesh_lib.make(data=2, fsdp=-1)
-  place = {'w': mesh_lib.rows(mesh)}
+  place = {'w': mesh_lib.batch_sharding(mesh)}
   params = jax.jit(
     lambda: {'w': jnp.arange(4000.0).reshape(8, 500)}, out_shardings=place
   )()
@@ -33,10 +33,10 @@ def main(folder):
   def saved(act):
     with store.Checkpoints(folder) as checkpoints:
       found = act(checkpoints)
-    cluster.share('done')
+    cluster.exchange('done')
     return found
 
-  with mesh_lib.use(mesh):
+  with mesh_lib.use_mesh(mesh):
     saved(lambda c: [c.save(step, params, (params,)) for step in (2, 4)])
     found['resumed'] = [saved(lambda c: c.resume())]
     back, _ = saved(lambda c: c.restore(4, store.abstract(params, place)))
@@ -56,17 +56,17 @@ def main(folder):
     ):
       if second:
         harm()
-      cluster.share('harm is done')
+      cluster.exchange('harm is done')
       found['resumed'].append(saved(lambda c: c.resume()))
     step = 4
-    while not preempt.told():
+    while not preempt.requested():
       step += 1
       (folder.parent / f'ready{second:d}').touch()
       time.sleep(0.01 + 0.02 * second)  # they are not at the same step
     saved(lambda c: c.save(step, params, (params,)))
     found['told'] = step
   print(json.dumps(found), flush=True)
-  sys.exit(preempt.EXIT)
+  sys.exit(preempt.EXIT_CODE)
 
 
 if __name__ == '__main__':

@@ -38,10 +38,12 @@ def _stage(train_plan: str) -> ml_collections.ConfigDict:
   c.accumulate = 1  # parts of a batch, one after the other, in less memory
   c.learning_rate = 1e-3  # at its highest
   c.warmup = 0.03  # share of the steps with a rising learning rate
-  c.final = 0.0  # the cosine ends at this share of the learning rate
+  c.end_lr_fraction = 0.0  # the cosine ends at this share of the learning rate
   c.plan = train_plan  # of each step: base, viable, or one as max, min, 0,2
   c.max_share = 0.0  # with plan viable: this share of steps runs the largest
-  c.whole = 0.0  # share of the steps, the first, that model.reduce leaves alone
+  c.full_token_fraction = (
+    0.0  # share of the steps, the first, that model.reduce leaves alone
+  )
   c.sources = ()  # of this stage; () for those of data
   return c
 
@@ -50,10 +52,12 @@ def default() -> ml_collections.ConfigDict:
   """All keys with their defaults, locked: an unknown key is an error."""
   c = ml_collections.ConfigDict()
   c.seed = 0  # everything random is a function of it and of the step
-  c.stage = 'all'  # which jobs to run: all, or names joined by '+'
+  c.jobs = 'all'  # which jobs to run: all, or names joined by '+'
 
   c.model = m = ml_collections.ConfigDict()
-  m.start = ''  # folder of an imported checkpoint to start from; '' for none
+  m.init_from = (
+    ''  # folder of an imported checkpoint to start from; '' for none
+  )
   m.size = '0.5b'  # a name in sizes.SIZES, where no checkpoint says it
   m.cross_layers = None  # CROSS layers; None: every third from layer 1
   m.self_layers = None  # optional SELF layers; None: every third from layer 2
@@ -71,7 +75,9 @@ def default() -> ml_collections.ConfigDict:
   m.router.hidden = 128  # width of the router's MLP
   m.dtype = 'float32'  # computed in; parameters are float32
   m.remat = True  # recompute layers in the backward pass
-  m.saves = 'input'  # of a layer by remat; or dots: products with weights too
+  m.remat_policy = (
+    'input'  # of a layer by remat; or dots: products with weights too
+  )
   m.scan = True  # scan layers that repeat
   m.attention = 'auto'  # by backend; or chunked, cudnn, splash
   m.attention_chunk = 512  # queries scored at a time by chunked
@@ -86,17 +92,17 @@ def default() -> ml_collections.ConfigDict:
   d.suite = 'digits'  # the built-in suite; '' for sources
   # (name, path, weight) of each source of conversations, see data/sources.py.
   d.sources = ()
-  d.row = ml_collections.ConfigDict()  # slots that conversations share
-  d.row.text = 2048
-  d.row.visual = 18432  # images leave few holes in it, see data/windows.py
-  d.row.tiles = 64
-  d.row.prompts = 32
+  d.packed = ml_collections.ConfigDict()  # slots that conversations share
+  d.packed.text = 2048
+  d.packed.visual = 18432  # images leave few holes in it, see data/windows.py
+  d.packed.tiles = 64
+  d.packed.prompts = 32
   d.prompt = ml_collections.ConfigDict()  # slots of a question asked alone
   d.prompt.text = 768
   d.prompt.visual = 7424  # with text a multiple of 1024, to be halved
   d.prompt.tiles = 37
   d.window = 1024  # conversations that are packed together
-  d.bad = 0.01  # share of bad records at which a run stops
+  d.max_bad_fraction = 0.01  # share of bad records at which a run stops
   d.digits = ml_collections.ConfigDict()
   d.digits.frames = 1  # of a clip, ten visual tokens each
   # Scenes at the start of a stage that are only read out, then those that also
@@ -105,7 +111,7 @@ def default() -> ml_collections.ConfigDict:
     dict(base=(0, 0), cross=(0, 0), full=(0, 0))
   )
   d.threads = 1  # that prepare batches ahead
-  d.ahead = 4  # batches prepared ahead
+  d.prefetch = 4  # batches prepared ahead
 
   c.optim = ml_collections.ConfigDict()
   c.optim.b1 = 0.9
@@ -114,9 +120,9 @@ def default() -> ml_collections.ConfigDict:
   c.optim.clip = 1.0  # global norm of the gradient; 0 for none
   # A step whose loss or gradient is not finite is not applied; so many in a row
   # stop the run.
-  c.optim.patience = 10
+  c.optim.max_nonfinite_steps = 10
   # Learning rate factors by parameter path, first match counts.
-  c.optim.rates = (('vision/.*', 1.0), ('.*', 1.0))
+  c.optim.lr_scales = (('vision/.*', 1.0), ('.*', 1.0))
 
   c.base = _stage('base')  # the dense model from scratch
   c.cross = _stage('max')  # the base frozen, only CROSS weights learn
@@ -153,7 +159,7 @@ def default() -> ml_collections.ConfigDict:
   c.eval.score = 'exact'  # or anls, token
   c.eval.sources = ()  # test questions: the first one of each conversation
   c.eval.coarse = ()  # names of the sources that are coarse; others are fine
-  c.eval.tokens = 64  # of an answer at most
+  c.eval.max_new_tokens = 64  # of an answer at most
   # Instead of sources: hard, easy, all, or names in eval/benchmarks.py, by '+'.
   c.eval.benchmarks = ''
   c.eval.data = 'benchmarks'  # folder with one for each benchmark
@@ -168,24 +174,26 @@ def default() -> ml_collections.ConfigDict:
   c.log.tensorboard = False  # metrics for TensorBoard too, in STAGE/tensorboard
   c.log.trace = ()  # (first, last) step of a profiler trace, in STAGE/trace
 
-  c.compiled = 'compiled'  # programs are kept here in the workdir; '' for not
+  c.compilation_cache = (
+    'compiled'  # programs are kept here in the workdir; '' for not
+  )
   return c.lock()
 
 
 # Keys that change how a run is done, never what comes out.
 _LAYOUT = (
-  'stage',
+  'jobs',
   'log',
   'mesh',
   'checkpoint',
-  'compiled',
+  'compilation_cache',
   'data.threads',
-  'data.ahead',
+  'data.prefetch',
   'model.remat',
-  'model.saves',
+  'model.remat_policy',
   'model.scan',
   'model.loss_chunk',
-  'optim.patience',
+  'optim.max_nonfinite_steps',
   'eval.batch',
   'eval.chunk',
   'eval.measure',
@@ -225,14 +233,14 @@ def jobs(config) -> tuple[str, ...]:
   Raises:
     ValueError: a name that is no job.
   """
-  if config.stage == 'all':
+  if config.jobs == 'all':
     return tuple(j for j in JOBS if j not in STAGES or config[j].steps)
-  asked = config.stage.split('+')
+  asked = config.jobs.split('+')
   for name in asked:
     if name not in JOBS:
-      raise ValueError(f'stage "{name}" is not all or one of {", ".join(JOBS)}')
+      raise ValueError(f'jobs: "{name}" is not all or one of {", ".join(JOBS)}')
     if name in STAGES and not config[name].steps:
-      raise ValueError(f'stage "{name}" has no steps; set {name}.steps')
+      raise ValueError(f'jobs: stage "{name}" has no steps; set {name}.steps')
   return tuple(j for j in JOBS if j in asked)
 
 
@@ -242,12 +250,13 @@ def size(config) -> sizes.Size:
   Raises:
     ValueError: its name is unknown, or the checkpoint to start from not there.
   """
-  if not config.model.start:
+  if not config.model.init_from:
     return sizes.get(config.model.size)
-  path = pathlib.Path(config.model.start) / 'visor.json'
+  path = pathlib.Path(config.model.init_from) / 'visor.json'
   if not path.exists():
     raise ValueError(
-      f'model.start is {config.model.start}, where there is no {path.name}; '
+      f'model.init_from is {config.model.init_from}, where there is no '
+      f'{path.name}; '
       'make one with python -m visor_jax.convert import'
     )
   return sizes.from_json(json.loads(path.read_text())['size'])
@@ -311,7 +320,7 @@ _CHOICES = {
   'model.cross.init': ('zero', 'copy'),
   'model.router.token': ('learned', 'last', 'visual'),
   'model.dtype': ('float32', 'bfloat16'),
-  'model.saves': ('input', 'dots'),
+  'model.remat_policy': ('input', 'dots'),
   'model.attention': ('auto', 'chunked', 'cudnn', 'splash'),
   'data.suite': ('', 'digits'),
   'label.score': ('exact', 'anls', 'token'),
@@ -324,11 +333,11 @@ _SHARES = (
   'label.threshold',
   'label.held_out',
   'policy.keep',
-  'data.bad',
+  'data.max_bad_fraction',
 ) + tuple(
   f'{s}.{key}'
   for s in STAGES
-  for key in ('warmup', 'final', 'max_share', 'whole')
+  for key in ('warmup', 'end_lr_fraction', 'max_share', 'full_token_fraction')
 )
 
 _POSITIVE = (
@@ -340,20 +349,20 @@ _POSITIVE = (
   'eval.examples',
   'eval.batch',
   'eval.chunk',
-  'eval.tokens',
+  'eval.max_new_tokens',
   'checkpoint.every',
   'checkpoint.keep',
   'log.every',
   'data.threads',
-  'data.ahead',
+  'data.prefetch',
   'data.digits.frames',
   'data.window',
-  'data.row.text',
-  'data.row.tiles',
-  'data.row.prompts',
+  'data.packed.text',
+  'data.packed.tiles',
+  'data.packed.prompts',
   'data.prompt.text',
   'data.prompt.tiles',
-  'optim.patience',
+  'optim.max_nonfinite_steps',
 ) + tuple(f'{s}.{key}' for s in STAGES for key in ('batch', 'accumulate'))
 
 

@@ -290,7 +290,9 @@ class Model:
           images_lib.plans(self.recipe, [(i.height, i.width) for i in opened]),
         )
       )
-    sizes = [(len(s.source), len(s.conversation.tokens)) for s in segments]
+    sizes = [
+      (len(s.gather_index), len(s.conversation.tokens)) for s in segments
+    ]
     need = max(v + t for v, t in sizes) + new_tokens
     if need > self.longest:
       raise ValueError(

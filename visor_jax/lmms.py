@@ -87,7 +87,7 @@ class Visor(harness.lmms):
         'generate_until', (context, options), found[i].text.strip()
       )
     saved = statistics.harmonic_mean([a.flops_saved for a in found.values()])
-    console.say(
+    console.log(
       f'visor_jax: {len(found)} answers of {self._model.source}, plan '
       f'{self._plan or "as it chooses"}: {saved:.2f}x fewer LLM prefill '
       'FLOPs than base'

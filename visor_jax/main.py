@@ -1,7 +1,7 @@
 """Trains, evaluates and reports: python -m visor_jax.main --config=FILE.
 
   --config=experiments/quickstart.py                   all jobs, in order
-  --config=experiments/quickstart.py:stage=universal   one of them
+  --config=experiments/quickstart.py:jobs=universal   one of them
   --config.seed=3                                      any key of config.py
 
 Started again with the same command, a run that was cut off goes on where it
@@ -94,30 +94,32 @@ def run(config, workdir) -> None:
     mesh = mesh_lib.make(**config.mesh)
     _check_batches(config, mesh)
     jobs = config_lib.jobs(config)
-    suite = cluster.agree('opening the data', lambda: open_suite(config, jobs))
-    tests = cluster.agree(
+    suite = cluster.all_or_raise(
+      'opening the data', lambda: open_suite(config, jobs)
+    )
+    tests = cluster.all_or_raise(
       'opening the tests',
       lambda: evaluate.tests(config, suite) if 'eval' in jobs else [],
     )
-    workdir_lib.same_data(
+    workdir_lib.check_same_data(
       folder, suite.fingerprints | evaluate.fingerprints(config, tests)
     )
-    console.say(
+    console.log(
       f'config {config_lib.fingerprint(config)}, workdir {folder}, mesh '
       + ' x '.join(f'{k} {v}' for k, v in mesh.shape.items())
     )
     began = time.monotonic()
     for number, job in enumerate(jobs, start=1):
       start = time.monotonic()
-      if preempt.told():
-        console.say(f'SIGTERM; the same command goes on with {job}')
-        sys.exit(preempt.EXIT)
-      console.say(f'job {number} of {len(jobs)}: {job}')
-      with mesh_lib.use(mesh):
+      if preempt.requested():
+        console.log(f'SIGTERM; the same command goes on with {job}')
+        sys.exit(preempt.EXIT_CODE)
+      console.log(f'job {number} of {len(jobs)}: {job}')
+      with mesh_lib.use_mesh(mesh):
         _job(job, config, folder, mesh, suite, tests)
-        cluster.share(f'end of {job}')  # what it left is there for all
-      console.say(f'{job}: took {console.duration(time.monotonic() - start)}')
-    console.say(f'all done in {console.duration(time.monotonic() - began)}')
+        cluster.exchange(f'end of {job}')  # what it left is there for all
+      console.log(f'{job}: took {console.duration(time.monotonic() - start)}')
+    console.log(f'all done in {console.duration(time.monotonic() - began)}')
 
 
 def open_suite(config, jobs):
@@ -151,7 +153,7 @@ def _job(job, config, folder, mesh, suite, tests):
     model = step_lib.model(config)
     if reduced:
       model = model.clone(reduction=reduced)
-    return run_lib.Subject(
+    return run_lib.ModelUnderTest(
       model, restore(stage), mesh, suite, viable, confidence
     )
 
@@ -177,9 +179,9 @@ def _job(job, config, folder, mesh, suite, tests):
       ),
     )
   elif job == 'report':
-    if cluster.first():
+    if cluster.is_primary():
       rows = files.read_jsonl(folder / 'results.jsonl')
-      console.say(f'report: {page.write(folder, folder / "report")}')
+      console.log(f'report: {page.write(folder, folder / "report")}')
       print(tables.summary(rows))
   elif config[job].plan == 'viable':
     loop.train(config, job, folder, mesh, suite, search.load(folder))
@@ -194,9 +196,9 @@ def _start(config):
     TimeoutError: naming who is missing.
     ValueError: naming who differs in code, versions or config.
   """
-  cluster.overlap(os.environ)
+  cluster.set_overlap_flags(os.environ)
   given = zip(cluster.EXPLICIT, (_COORDINATOR, _PROCESSES, _PROCESS))
-  place = cluster.find(
+  place = cluster.find_place(
     os.environ
     | {name: str(flag.value) for name, flag in given if flag.value is not None},
     _PATIENCE.value,
@@ -212,11 +214,11 @@ def _start(config):
       ).items()
     }
   )
-  cluster.start(place, facts, _PATIENCE.value)
-  if not cluster.first():
+  cluster.join(place, facts, _PATIENCE.value)
+  if not cluster.is_primary():
     console.mute()
   hosts = cluster.hosts()
-  console.say(
+  console.log(
     f'{place.count} process(es) on {", ".join(hosts[:8])}'
     + f' and {len(hosts) - 8} more' * (len(hosts) > 8)
     + f' ({place.how}), {len(jax.devices())} '
@@ -230,7 +232,7 @@ def _keep_programs(config, workdir):
 
   Each kind of host has its own: another may lack instructions that they use.
   """
-  if config.compiled and not jax.config.jax_compilation_cache_dir:
+  if config.compilation_cache and not jax.config.jax_compilation_cache_dir:
     facts = pathlib.Path('/proc/cpuinfo')  # of Linux
     text = facts.read_text() if facts.exists() else ''
     able = re.findall(r'^(?:flags|Features).*', text, re.MULTILINE)[:1]
@@ -239,7 +241,9 @@ def _keep_programs(config, workdir):
       'jax_compilation_cache_dir',
       str(
         pathlib.Path(
-          workdir, config.compiled, hashlib.sha256(kind).hexdigest()[:12]
+          workdir,
+          config.compilation_cache,
+          hashlib.sha256(kind).hexdigest()[:12],
         ).absolute()
       ),
     )
@@ -253,7 +257,7 @@ def _main(argv):
     _CONFIG.value.eval.checkpoint = _CHECKPOINT.value
   try:
     _start(_CONFIG.value)
-    preempt.listen()
+    preempt.install_handler()
     _keep_programs(_CONFIG.value, _WORKDIR.value)
     run(_CONFIG.value, _WORKDIR.value)
   except (TimeoutError, ValueError) as e:

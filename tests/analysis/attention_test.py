@@ -77,7 +77,7 @@ def test_layer_by_layer_is_the_model():
   """What is looked at is what the model computes."""
 
   def both(model, batch):
-    *_, (_, stream, _) = layerwise.walk(model, batch, KINDS)
+    *_, (_, stream, _) = layerwise.hidden_states_by_layer(model, batch, KINDS)
     return stream.text, model.hidden(batch, PLAN)
 
   got, want = rows.jit(

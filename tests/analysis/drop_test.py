@@ -16,7 +16,7 @@ MODEL = rows.tiny(plans.Layout((C, S, C), (1,)))
 MAX = MODEL.layout.fix((True,))
 BATCH, OTHER = (rows.batch(('ttvvvvtp',)) for _ in range(2))
 OTHER.tiles[:] = 255 - BATCH.tiles
-SUBJECT = run.Subject(MODEL, rows.params(MODEL), None, None)
+SUBJECT = run.ModelUnderTest(MODEL, rows.params(MODEL), None, None)
 
 
 @functools.cache
@@ -88,7 +88,7 @@ def test_accuracy_is_of_each_family_and_subset(tmp_path, monkeypatch):
   monkeypatch.setattr(run, 'answers', answers)
   monkeypatch.setattr(drop, 'PARTS', 3)
   suite = types.SimpleNamespace(group={'paper': 'coarse'}.get)
-  subject = run.Subject(rows.tiny(plans.visor(6)), {}, None, suite)
+  subject = run.ModelUnderTest(rows.tiny(plans.visor(6)), {}, None, suite)
   found = drop.measure(
     subject,
     plans.Selection('base'),

@@ -111,7 +111,7 @@ def test_a_wrong_flag_is_named(workdir, flags, why, capsys):
 
 def test_questions_are_filled_up_with_repeats_that_do_not_count():
   mesh = mesh_lib.make(devices=jax.devices()[:1])
-  subject = run.Subject(None, None, mesh, digits.Suite(0))
+  subject = run.ModelUnderTest(None, None, mesh, digits.Suite(0))
   found = list(layerwise.questions(subject, 6, 4, 'x'))
   assert [len(families) for families, _ in found] == [4, 2]
   assert found[1][0] == [
@@ -161,8 +161,8 @@ def test_both_routers_answer_the_same_questions(tmp_path, monkeypatch):
   monkeypatch.setattr(run, 'answers', answers)
   suite = types.SimpleNamespace(group={'a': 'coarse', 'b': 'fine'}.get)
   model = types.SimpleNamespace(layout=plans.visor(6))
-  subject = lambda stage, config, workdir, viable, confidence: run.Subject(
-    model, (), None, suite, viable, confidence
+  subject = lambda stage, config, workdir, viable, confidence: (
+    run.ModelUnderTest(model, (), None, suite, viable, confidence)
   )
   config = config_lib.default()
   measure = lambda without: unseen.measure(

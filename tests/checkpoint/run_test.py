@@ -33,7 +33,7 @@ def imported(tmp_path_factory):
 @pytest.fixture(scope='module')
 def config(imported):
   c = config_lib.default()
-  c.model.start = str(imported[1])
+  c.model.init_from = str(imported[1])
   c.model.size = ''  # the checkpoint says it
   c.cross.steps = c.policy.steps = 4
   c.search.max_plans = 3
@@ -149,5 +149,5 @@ def test_a_run_without_a_result_says_so(config, tmp_path):
 def test_a_start_that_is_not_there_is_named(config):
   other = config.copy_and_resolve_references()
   other.model.start = '/no/such'
-  with pytest.raises(ValueError, match='model.start is /no/such.*convert'):
+  with pytest.raises(ValueError, match='model.init_from is /no/such.*convert'):
     config_lib.validate(other)

@@ -290,7 +290,7 @@ def test_two_processes_save_as_one(tmp_path):
     time.sleep(0.1)
   running[1].terminate()
   out = [process.communicate(timeout=120)[0] for process in running]
-  assert [process.returncode for process in running] == [preempt.EXIT] * 2
+  assert [process.returncode for process in running] == [preempt.EXIT_CODE] * 2
   first, second = (json.loads(text.splitlines()[-1]) for text in out)
   assert first == second and first['told'] > 4
   assert first['same'] and first['resumed'] == [4, 2, 2]

@@ -571,7 +571,7 @@ def with_visor(found):
       jax.eval_shape(
         lambda: jax.tree.map(
           lambda x: x.unbox(),
-          model.init(jax.random.key(0), batch, method='everything')['params'],
+          model.init(jax.random.key(0), batch, method='init_all')['params'],
           is_leaf=lambda x: hasattr(x, 'unbox'),
         )
       )

@@ -88,7 +88,7 @@ def test_cached_equals_uncached(name):
     want = [uncached(model, params, f, plan) for f in FIGURES]
     logits, memory = _prefill(model, plan)(params, BATCH)
     fresh = model.apply(
-      {'params': params}, len(FIGURES), TOKENS, method='fresh'
+      {'params': params}, len(FIGURES), TOKENS, method='init_decode_cache'
     )
     for i in range(TOKENS):
       rows.close(logits, np.stack([w[i] for _, w in want]))

@@ -11,5 +11,5 @@ from visor_jax.runtime import cluster
 from visor_jax.runtime import mesh as mesh_lib
 
 if __name__ == '__main__':
-  cluster.start(cluster.find(os.environ), {}, patience=100)
+  cluster.join(cluster.find_place(os.environ), {}, patience=100)
   pair_test.ask(mesh_lib.make(), sys.argv[1])

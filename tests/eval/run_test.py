@@ -51,7 +51,7 @@ def make(mesh):
   """A random model; pair_test has it on two processes."""
   row, _ = SUITE.prompt('test', 0)
   _, shapes, _ = step.init(
-    MODEL, 0, packing.stack([row] * mesh_lib.row_ways(mesh)), mesh
+    MODEL, 0, packing.stack([row] * mesh_lib.num_batch_shards(mesh)), mesh
   )
 
   def fill(path, leaf):
@@ -61,11 +61,11 @@ def make(mesh):
     )
     x = np.float32(1 + 0.2 * x if name.endswith('scale') else x / 2)
     return jax.make_array_from_callback(
-      x.shape, mesh_lib.whole(mesh), lambda at: x[at]
+      x.shape, mesh_lib.replicated(mesh), lambda at: x[at]
     )
 
   params = jax.tree_util.tree_map_with_path(fill, shapes)
-  return run.Subject(MODEL, params, mesh, SUITE, VIABLE)
+  return run.ModelUnderTest(MODEL, params, mesh, SUITE, VIABLE)
 
 
 @pytest.fixture(scope='module')

@@ -59,7 +59,7 @@ def imported(tmp_path_factory):
 def leave(folder, imported, params):
   """What a run from a checkpoint leaves whose policy stage is done."""
   c = config_lib.default()
-  c.model.start, c.policy.steps, c.search.max_plans = str(imported), 4, 3
+  c.model.init_from, c.policy.steps, c.search.max_plans = str(imported), 4, 3
   c.model.cross_layers, c.model.self_layers = (0,), (1,)  # not by default
   with store.Checkpoints(folder / 'policy/checkpoints') as saved:
     saved.save(4, params(c), {'count': np.zeros(())})
@@ -77,7 +77,7 @@ def leave(folder, imported, params):
 def noise(config):
   """The checkpoint's weights; CROSS and router are noise."""
   model, rng = step_lib.model(config), np.random.default_rng(0)
-  flat = param_paths.flatten(folder_lib.load(config.model.start).params)
+  flat = param_paths.flatten(folder_lib.load(config.model.init_from).params)
   vision = model.size.vision
   one = packing.stack(
     [packing.row([], packing.Shape(4, 9, 1, 1, vision.tile, vision.patches))]
@@ -100,11 +100,11 @@ def workdir(imported, tmp_path):
 def config(data):
   """That of experiments/eval.py, as small as the checkpoint."""
   c = config_lib.default()
-  c.stage, c.data.suite = 'eval+report', ''
+  c.jobs, c.data.suite = 'eval+report', ''
   c.model.remat = False
   c.data.prompt.update(text=400, visual=110, tiles=37)
   c.eval.benchmarks, c.eval.data = NAMES, str(data)
-  c.eval.tokens, c.eval.batch, c.eval.chunk = 4, 8, 8
+  c.eval.max_new_tokens, c.eval.batch, c.eval.chunk = 4, 8, 8
   return c
 
 
@@ -168,7 +168,9 @@ def test_a_config_becomes_that_of_the_checkpoint(config, workdir, imported):
   config_lib.validate(config)
   layout = config_lib.layout(config)
   assert layout.kinds == ('cross', 'self', 'text') and layout.optional == (1,)
-  assert config.model.start == str(imported) and config.search.max_plans == 3
+  assert (
+    config.model.init_from == str(imported) and config.search.max_plans == 3
+  )
 
 
 @pytest.mark.parametrize(
@@ -191,7 +193,7 @@ def test_what_cannot_be_evaluated_is_named(
 
 
 def test_a_checkpoint_is_evaluated_and_not_trained(config, imported, tmp_path):
-  config.stage = 'all'
+  config.jobs = 'all'
   with pytest.raises(ValueError, match='stage "all" means label, search, too'):
     run(config, tmp_path, imported, 'base')
 

@@ -178,7 +178,7 @@ def twenty(workdir, processes, devices):
         f'--processes={processes}',
         f'--devices={devices}',
         '--',
-        f'--config={ROOT / "experiments/quickstart.py"}:stage=base',
+        f'--config={ROOT / "experiments/quickstart.py"}:jobs=base',
         f'--workdir={workdir}',
         *QUICK,
       ],

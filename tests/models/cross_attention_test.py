@@ -14,7 +14,7 @@ from visor_jax.spec import plan as plans
 
 SIZE = rows.LANGUAGE
 BATCH = rows.batch(('ttvvvtp', 'tpa'), ('vvtpavtp', 'tvt'))
-AT = token_layout.rows(BATCH)
+AT = token_layout.from_batch(BATCH)
 
 
 def normal(*shape, seed=0):
@@ -112,7 +112,9 @@ def test_conv_is_a_depthwise_convolution():
 def test_text_between_two_images_does_not_see_the_second():
   """In CROSS, as in SELF: an answer must not depend on a later turn's image."""
   figure, options = 'tvvvvtpavvtp', cross_attention.Options()
-  at = token_layout.rows(rows.batch((figure,), shape=rows.Shape(7, 6, 2, 2)))
+  at = token_layout.from_batch(
+    rows.batch((figure,), shape=rows.Shape(7, 6, 2, 2))
+  )
   weights, text = params(options), normal(1, 7, SIZE.width)
   visual = normal(1, 6, SIZE.width)
   other = visual + np.eye(6, dtype=np.float32)[4][None, :, None]  # 2nd image

@@ -133,7 +133,7 @@ def test_a_fresh_cross_layer_does_nothing():
   """As the model initialises it: `out` is zero, the rest is not."""
   model, blind = tiny('TC?TC?'), tiny('TT?TT?')
   fresh = nn.meta.unbox(
-    rows.jit(lambda key: model.init(key, BATCH, method='everything'))(
+    rows.jit(lambda key: model.init(key, BATCH, method='init_all'))(
       jax.random.key(0)
     )['params']['llm']['cross']
   )

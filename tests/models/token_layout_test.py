@@ -11,7 +11,7 @@ from visor_jax.models import token_layout
 def test_geometry():
   """Positions count from a segment's start, over text and image together."""
   batch = rows.batch(('tvvtp', 'vta'), shape=rows.Shape(6, 4, 2, 1))
-  at = token_layout.rows(batch)
+  at = token_layout.from_batch(batch)
   line = lambda x: ' '.join(map(str, np.asarray(x)[0]))
   assert line(batch.text_place) == '0 3 4 6 7 8'
   assert line(batch.visual_place) == '1 2 5 9'

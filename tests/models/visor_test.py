@@ -114,7 +114,8 @@ def plain(params, batch, kinds, size, options=cross_attention.Options()):
       places = batch.text_place[row, t], batch.visual_place[row, v]
       start = min(np.concatenate(places))
       visual = (
-        images_and_newline[batch.source[row, v]] * batch.weight[row, v, :, None]
+        images_and_newline[batch.gather_index[row, v]]
+        * batch.gather_weight[row, v, :, None]
       ).sum(1)
       logits = logits.at[row, t].set(
         one(batch.tokens[row, t], visual, *(at - start for at in places))

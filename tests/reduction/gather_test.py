@@ -29,7 +29,7 @@ def early(
   keys=None,
   grid=(2, 2),
   visual=None,
-  source=None,
+  gather_index=None,
 ):
   """Calls reduce.early on one row whose slots are patches in order.
 
@@ -50,16 +50,18 @@ def early(
       )
     )
   )
-  rated = gather.Rated(
+  rated = gather.PatchRating(
     fill(attention_, (1, patches)), fill(keys, (1, patches, 2))
   )
   if visual is None:
     visual = np.arange(v, dtype=np.float32)[:, None]
-  source = np.arange(v) if source is None else np.asarray(source)
+  source = np.arange(v) if gather_index is None else np.asarray(gather_index)
   slots = attention.Slots(
     *(np.asarray(x, np.int32)[None] for x in (segment, place))
   )
-  run = rows.jit(lambda *args: gather.early(one(text), *args, tiles, grid))
+  run = rows.jit(
+    lambda *args: gather.reduce_visual(one(text), *args, tiles, grid)
+  )
   out, kept = run(
     np.asarray(visual, np.float32)[None],
     rated,
@@ -84,7 +86,9 @@ def test_neighbours_are_packed_in_their_image():
 def test_windows_of_a_tile_are_pooled():
   """Tiles of 2 x 3 patches in windows of 2: two and one column; no newline."""
   source = [0, 1, 2, 12, 3, 4, 5, 6, 7, 9]  # 12 is a newline, 8 was cut off
-  values, at = early('m3:2', [1] * 10, range(10), grid=(2, 3), source=source)
+  values, at = early(
+    'm3:2', [1] * 10, range(10), grid=(2, 3), gather_index=source
+  )
   assert at == [0, 2, 7]
   np.testing.assert_allclose(
     values[:, 0], [(0 + 1 + 4 + 5) / 4, (2 + 6) / 2, (7 + 8 + 9) / 3]
@@ -219,7 +223,7 @@ def test_what_inside_keeps_is_what_the_prompt_looks_at():
   batch = rows.batch((A, B), shape=rows.Shape(18, 12, 2, 3))
 
   def rate(module, batch):
-    stream, at = module.start(batch)
+    stream, at = module.prepare_inputs(batch)
     return module.llm.rate(stream, at, 1), stream, at
 
   rated, stream, at = rows.jit(
@@ -258,7 +262,7 @@ def test_tokens_from_a_cache_are_those_of_the_whole(text):
   want = logits(text, rows.BASE, whole)[0]
   params, fresh = (
     rows.params(m),
-    m.apply({'params': rows.params(m)}, 1, 3, method='fresh'),
+    m.apply({'params': rows.params(m)}, 1, 3, method='init_decode_cache'),
   )
   prefill = rows.jit(
     lambda p: m.apply({'params': p}, prompt, None, method='prefill')

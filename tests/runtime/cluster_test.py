@@ -34,13 +34,13 @@ def env(monkeypatch):
 def test_xla_is_told_to_send_while_it_computes():
   """Once, and not against what the user says."""
   env = {'XLA_FLAGS': '--xla_gpu_enable_latency_hiding_scheduler=false'}
-  cluster.overlap(env)
+  cluster.set_overlap_flags(env)
   assert env['XLA_FLAGS'] == ('--xla_gpu_enable_latency_hiding_scheduler=false')
   assert '--xla_tpu_overlap_compute_collective_tc=true' in (
     env['LIBTPU_INIT_ARGS'].split()
   )
   before = dict(env)
-  cluster.overlap(env)
+  cluster.set_overlap_flags(env)
   assert env == before
 
 
@@ -59,20 +59,20 @@ SLURM = dict(
 
 
 def test_a_laptop_is_alone(env):
-  assert cluster.find(env()) == cluster.Place('no cluster')
+  assert cluster.find_place(env()) == cluster.ProcessPlace('no cluster')
 
 
 def test_what_is_given_counts_before_any_cluster(env):
-  assert cluster.find(env(**SLURM, **EXPLICIT)) == cluster.Place(
+  assert cluster.find_place(env(**SLURM, **EXPLICIT)) == cluster.ProcessPlace(
     'environment', 'a:1234', 4, 3
   )
   env(JAX_NUM_PROCESSES='1', JAX_COORDINATOR_ADDRESS='', JAX_PROCESS_ID='')
-  assert cluster.find(os.environ).count == 1
+  assert cluster.find_place(os.environ).count == 1
 
 
 def test_slurm_is_found(env):
   """A process for each GPU: the second of its node, the ninth of all."""
-  found = cluster.find(env(**SLURM))
+  found = cluster.find_place(env(**SLURM))
   assert (found.how, found.count, found.index) == ('SLURM', 16, 9)
   assert found.address.startswith('node003:') and found.devices == (1,)
 
@@ -80,7 +80,7 @@ def test_slurm_is_found(env):
 @pytest.mark.parametrize('name', EXPLICIT)
 def test_a_missing_variable_is_named(env, name):
   with pytest.raises(ValueError, match=f'{name} is not'):
-    cluster.find(env(**{k: v for k, v in EXPLICIT.items() if k != name}))
+    cluster.find_place(env(**{k: v for k, v in EXPLICIT.items() if k != name}))
 
 
 @pytest.mark.parametrize(
@@ -94,33 +94,33 @@ def test_a_missing_variable_is_named(env, name):
 )
 def test_a_wrong_variable_is_named(env, name, value):
   with pytest.raises(ValueError, match=f'{name}.* {value}'):
-    cluster.find(env(**EXPLICIT | {name: value}))
+    cluster.find_place(env(**EXPLICIT | {name: value}))
 
 
 @pytest.mark.parametrize('name', ['SLURM_STEP_NODELIST', 'SLURM_PROCID'])
 def test_many_tasks_without_srun_are_not_run_alone(env, name):
   """Each would train the whole model in the same workdir."""
   with pytest.raises(ValueError, match=f'{name} is not set; start with srun'):
-    cluster.find(env(**{k: v for k, v in SLURM.items() if k != name}))
+    cluster.find_place(env(**{k: v for k, v in SLURM.items() if k != name}))
 
 
 def test_a_shell_on_a_node_is_alone(env):
-  assert cluster.find(env(SLURM_JOB_ID='7', SLURM_NTASKS='1')).count == 1
+  assert cluster.find_place(env(SLURM_JOB_ID='7', SLURM_NTASKS='1')).count == 1
 
 
 def test_a_pod_of_many_is_not_run_alone(env):
   env(KUBERNETES_SERVICE_HOST='10.0.0.1')
-  assert cluster.find(os.environ).count == 1  # a notebook
+  assert cluster.find_place(os.environ).count == 1  # a notebook
   with pytest.raises(ValueError, match='JAX_COORDINATOR_ADDRESS is not set'):
-    cluster.find(env(JOB_COMPLETION_INDEX='0'))
+    cluster.find_place(env(JOB_COMPLETION_INDEX='0'))
 
 
 def test_a_worker_of_a_tpu_slice_is_not_run_alone(env):
   env(TPU_WORKER_HOSTNAMES='a,b')
   with pytest.raises(ValueError, match='TPU_WORKER_ID is not set'):
-    cluster.find(os.environ)
+    cluster.find_place(os.environ)
   with pytest.raises(ValueError, match='no TPU on this one'):
-    cluster.find(env(TPU_WORKER_ID='0'))
+    cluster.find_place(env(TPU_WORKER_ID='0'))
 
 
 # The roll call ----------------------------------------------------------------
@@ -139,7 +139,9 @@ def call():
 
     def one(number, index, count, facts):
       try:
-        found[number] = roll_call.call(address, count, index, facts, patience)
+        found[number] = roll_call.roll_call(
+          address, count, index, facts, patience
+        )
       except (TimeoutError, ValueError) as e:
         found[number] = str(e)
 

@@ -49,7 +49,7 @@ def test_metrics_after_the_checkpoint_are_of_a_run_that_is_gone(tmp_path):
 
 
 def skips(path, *flags, start=0):
-  with metrics_lib.Skipped(path, start, batch=8, patience=3) as skipped:
+  with metrics_lib.NonFiniteSteps(path, start, batch=8, patience=3) as skipped:
     for step, flag in enumerate(flags, start + 1):
       skipped.add(step, flag)
       skipped.check()
@@ -71,7 +71,9 @@ def test_steps_that_were_skipped_are_counted_and_written(tmp_path):
 
 def test_a_streak_of_skipped_steps_stops_the_run(tmp_path):
   skips(tmp_path / 'x', 1, 1, 0, 1, 1)
-  with pytest.raises(ValueError, match='up to step 5.*optim.patience'):
+  with pytest.raises(
+    ValueError, match='up to step 5.*optim.max_nonfinite_steps'
+  ):
     skips(tmp_path / 'x', 1, 0, 1, 1, 1)
   assert [r['step'] for r in files.read_jsonl(tmp_path / 'x')] == [1, 3, 4, 5]
 
@@ -164,7 +166,7 @@ def slow(count, seconds):
 )
 def test_a_device_waits_only_when_its_work_is_done(work, input_, low, high):
   """Input that comes while the device is busy costs nothing."""
-  with metrics_lib.Wait() as wait:
+  with metrics_lib.InputWaitMeter() as wait:
     busy = None
     for _ in wait.batches(slow(8, input_)):
       if busy:
@@ -183,7 +185,7 @@ def test_what_fails_on_the_device_is_raised():
     raise RuntimeError('out of memory')
 
   with (
-    metrics_lib.Wait() as wait,
+    metrics_lib.InputWaitMeter() as wait,
     pytest.raises(RuntimeError, match='out of memory'),
   ):
     for _ in wait.batches(slow(3, 0.01)):

@@ -72,7 +72,7 @@ def test_a_mesh_has_the_sizes_asked_for(asked, found):
   mesh = mesh_lib.make(*asked)
   assert tuple(mesh.shape.values()) == found
   assert mesh.axis_names == ('data', 'fsdp', 'tensor')
-  assert mesh_lib.row_ways(mesh) == found[0] * found[1]
+  assert mesh_lib.num_batch_shards(mesh) == found[0] * found[1]
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_parameters_are_really_spread():
 def test_every_logical_axis_of_the_model_has_a_rule():
   """Every parameter says how it lies; a bare one would be copied silently."""
   boxed = jax.eval_shape(
-    lambda: MODEL.init(jax.random.key(0), BATCH, method='everything')['params']
+    lambda: MODEL.init(jax.random.key(0), BATCH, method='init_all')['params']
   )
   is_box = lambda x: isinstance(x, nn.meta.AxisMetadata)
   for path, leaf in jax.tree_util.tree_leaves_with_path(boxed, is_leaf=is_box):
@@ -222,7 +222,7 @@ def run(params, batch, mesh):
       one(params, batch, bits),
     )
   )
-  with mesh_lib.use(mesh):
+  with mesh_lib.use_mesh(mesh):
     base, largest = both(params, batch, jnp.asarray(MODEL.layout.max))
     _, smallest = both(params, batch, jnp.asarray(MODEL.layout.min))
   return dict(base=base, max=largest, min=smallest)
@@ -242,7 +242,9 @@ def test_a_mesh_changes_neither_loss_nor_gradients(shape, alone):
   params, want = alone
   mesh = mesh_of(shape)
   _, where = shardings(MODEL, mesh)
-  found = run(jax.device_put(params, where), mesh_lib.place(BATCH, mesh), mesh)
+  found = run(
+    jax.device_put(params, where), mesh_lib.shard_batch(BATCH, mesh), mesh
+  )
   for plan in want:
     rows.close(found[plan], want[plan], 1e-5)
 
@@ -269,7 +271,7 @@ def test_a_kernel_runs_on_each_device_by_itself(shape):
 
   want = value(kernel)
   data, fsdp, tensor = shape
-  with mesh_lib.use(mesh_of(shape)):
+  with mesh_lib.use_mesh(mesh_of(shape)):
     got = value(lambda *args: attention._apart(kernel)(*args))
   rows.close(got, want)
   b, n, k = 4 // data // fsdp, 4 // tensor, 2 // tensor
@@ -302,19 +304,19 @@ def test_fresh_parameters_do_not_depend_on_the_mesh():
 def test_place_keeps_the_order_of_rows(shape):
   """Labels and answers are matched to questions by their place alone."""
   mesh = mesh_of(shape)
-  placed = mesh_lib.place(BATCH, mesh)
+  placed = mesh_lib.shard_batch(BATCH, mesh)
   for name, x in placed.fields().items():
     np.testing.assert_array_equal(x, getattr(BATCH, name))
     assert len({s.index[0].start for s in x.addressable_shards}) == (
-      mesh_lib.row_ways(mesh)
+      mesh_lib.num_batch_shards(mesh)
     )
   labels = np.arange(8, dtype=np.int32)[:, None]
-  np.testing.assert_array_equal(mesh_lib.place(labels, mesh), labels)
+  np.testing.assert_array_equal(mesh_lib.shard_batch(labels, mesh), labels)
 
 
 def test_rows_that_do_not_divide_are_an_error():
   with pytest.raises(ValueError, match=r'6 rows .*mesh\.data \* .* = 4'):
-    mesh_lib.place(np.zeros((6, 2)), mesh_of((2, 2, 1)))
+    mesh_lib.shard_batch(np.zeros((6, 2)), mesh_of((2, 2, 1)))
 
 
 def test_the_default_config_names_the_axes_of_a_mesh():

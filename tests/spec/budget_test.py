@@ -38,7 +38,7 @@ def target(**of):
   ],
 )
 def test_a_budget_lies_between_two_confidences(asked, low, high, share):
-  found = budget.within(CURVE, asked)
+  found = budget.mix_within(CURVE, asked)
   assert (found.low, found.high) == (low, high)
   assert found.share == pytest.approx(share)
 
@@ -122,7 +122,7 @@ def test_every_budget_is_met_on_questions_not_calibrated_on(kind):
     assert max(np.diff([p.share for p in known])[1:]) < 0.03
   scores, luck = draw(8000), rng.random(8000)
   for asked in (0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9):
-    mix = budget.within(known, asked)
+    mix = budget.mix_within(known, asked)
     chosen = np.asarray(router.choose(scores, 3, mix, luck))
     assert COST[chosen].mean() / COST[-1] == pytest.approx(asked, rel=0.06)
 
@@ -144,7 +144,7 @@ def test_confidence_0_is_the_cheapest_however_sure_of_the_dearest():
 
 # Luck -------------------------------------------------------------------------
 
-LUCK = jax.jit(router.luck, static_argnames='patches')
+LUCK = jax.jit(router.question_hash, static_argnames='patches')
 
 
 def luck(*figures, **kwargs):

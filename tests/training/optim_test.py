@@ -85,9 +85,7 @@ def paths():
   batch = rows.batch(('tvp',), shape=rows.Shape(2, 1, 1, 1))
   shapes = nn.unbox(
     jax.eval_shape(
-      lambda: model.init(jax.random.key(0), batch, method='everything')[
-        'params'
-      ]
+      lambda: model.init(jax.random.key(0), batch, method='init_all')['params']
     )
   )
   return param_paths.flatten(shapes)

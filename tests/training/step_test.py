@@ -110,7 +110,7 @@ def test_a_step_trains_what_trains_and_keeps_the_rest():
   tx = optax.sgd(0.5)
   trained, frozen = {'a/w': jnp.float32(2)}, {'b/w': jnp.float32(3)}
   state = step.State(trained, frozen, tx.init(trained))
-  new, metrics = jax.jit(step.trainer(loss, tx))(state, 4.0, 1.0)
+  new, metrics = jax.jit(step.train_step(loss, tx))(state, 4.0, 1.0)
   assert float(new.trained['a/w']) == 2 - 0.5 * 3 * 4
   assert float(new.frozen['b/w']) == 3
   assert {k: float(v) for k, v in metrics.items()} == dict(
@@ -136,7 +136,9 @@ def test_gradients_that_are_accumulated_are_those_of_the_batch(parts):
   trained = {'a/w': jnp.asarray(rng.standard_normal(3), jnp.float32)}
   tx = optax.adam(0.1)
   state = step.State(trained, {}, tx.init(trained))
-  run = lambda parts: jax.jit(step.trainer(loss, tx, parts))(state, rows, 2.0)
+  run = lambda parts: jax.jit(step.train_step(loss, tx, parts))(
+    state, rows, 2.0
+  )
   (want, want_metrics), (got, metrics) = run(1), run(parts)
   assert want_metrics['targets'] == 3
   jax.tree.map(
@@ -160,7 +162,7 @@ def test_a_step_that_is_not_finite_is_not_applied(batch, extra):
 
   tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(0.1))
   trained = {'a': jnp.array([1.1, -2.0])}
-  train = jax.jit(step.trainer(loss, tx))
+  train = jax.jit(step.train_step(loss, tx))
   state, metrics = train(step.State(trained, {}, tx.init(trained)), 3.0, 0.0)
   assert not metrics['skipped'] and (state.trained['a'] != trained['a']).all()
   after, metrics = train(state, jnp.float32(batch), extra)

@@ -16,9 +16,9 @@ MODEL = visor.Visor(sizes.Size(rows.VISION, rows.LANGUAGE), plans.visor(6))
 # (visual, text): (4, 5), (0, 3) and (2, 3); the last row is padding.
 BATCH = rows.batch(('tvvvvtpaa', 'tpa'), ('vvtpa',), ())
 # Two tiles and one; what padding says of more is noise.
-BATCH.source[0, :4, 0] = (0, 3, 6, 11)
-BATCH.source[0, :4, 1] = 5
-BATCH.source[1, :2] = 5
+BATCH.gather_index[0, :4, 0] = (0, 3, 6, 11)
+BATCH.gather_index[0, :4, 1] = 5
+BATCH.gather_index[1, :2] = 5
 SIZES = ((4, 5), (0, 3), (2, 3))
 
 

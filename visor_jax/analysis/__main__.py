@@ -46,7 +46,7 @@ from visor_jax.training import loop
 from visor_jax.training import step as step_lib
 
 
-class Desk:
+class AnalysisRun:
   """A workdir that is open for analysis.
 
   Args:
@@ -63,10 +63,10 @@ class Desk:
 
   def subject(
     self, stage, config=None, workdir=None, viable=(), confidence=None
-  ) -> run.Subject:
+  ) -> run.ModelUnderTest:
     """What a stage has left."""
     config = config or self.config
-    return run.Subject(
+    return run.ModelUnderTest(
       step_lib.model(config),
       loop.restore(config, stage, workdir or self.args.workdir, self.mesh),
       self.mesh,
@@ -75,7 +75,7 @@ class Desk:
       confidence,
     )
 
-  def of(self, selection) -> run.Subject:
+  def of(self, selection) -> run.ModelUnderTest:
     """Who answers with a plan."""
     return self._of('base' if selection.selector == 'base' else 'universal')
 
@@ -153,11 +153,11 @@ class Desk:
 
 # Each analysis, and the options that decide what comes out.
 ANALYSES = {
-  'attention': (Desk.attention, ('examples', 'plans')),
-  'cka': (Desk.cka, ('examples', 'plans', 'tokens')),
-  'drop': (Desk.drop, ('examples', 'plans')),
-  'unseen': (Desk.unseen, ('examples', 'without')),
-  'length': (Desk.length, ('text', 'reduce')),
+  'attention': (AnalysisRun.attention, ('examples', 'plans')),
+  'cka': (AnalysisRun.cka, ('examples', 'plans', 'tokens')),
+  'drop': (AnalysisRun.drop, ('examples', 'plans')),
+  'unseen': (AnalysisRun.unseen, ('examples', 'without')),
+  'length': (AnalysisRun.length, ('text', 'reduce')),
 }
 
 
@@ -278,7 +278,7 @@ def _jobs(config, args):
   return tuple(jobs)
 
 
-def analyse(desk: Desk, name: str) -> pathlib.Path:
+def analyse(desk: AnalysisRun, name: str) -> pathlib.Path:
   """Does an analysis and keeps its numbers, unless they are there."""
   args, path = desk.args, desk.folder / f'{name}.json'
   measure, options = ANALYSES[name]
@@ -292,7 +292,7 @@ def analyse(desk: Desk, name: str) -> pathlib.Path:
   if path.exists():
     found = json.loads(path.read_text())
     if all(found.get(key) == value for key, value in known.items()):
-      console.say(f'{name}: done before')
+      console.log(f'{name}: done before')
       return path
   files.write_atomic(
     path,
@@ -318,23 +318,23 @@ def main(argv=None) -> int:
       mesh = mesh_lib.make(**config.mesh)
       suite = main_lib.open_suite(config, jobs) if jobs else None
       if suite:
-        workdir_lib.same_data(args.workdir, suite.fingerprints)
-      desk = Desk(args, config, suite, mesh)
-      console.say(
+        workdir_lib.check_same_data(args.workdir, suite.fingerprints)
+      desk = AnalysisRun(args, config, suite, mesh)
+      console.log(
         f'config {config_lib.fingerprint(config)}, mesh '
         + ' x '.join(f'{k} {v}' for k, v in mesh.shape.items())
       )
       for number, name in enumerate(args.only, start=1):
         began = time.monotonic()
-        console.say(f'analysis {number} of {len(args.only)}: {name}')
+        console.log(f'analysis {number} of {len(args.only)}: {name}')
         try:
-          with mesh_lib.use(mesh):
+          with mesh_lib.use_mesh(mesh):
             path = analyse(desk, name)
         except ValueError as e:  # a stage it needs is not there: others may be
           print(f'error: {name}: {e}', file=sys.stderr)
           failed += 1
         else:
-          console.say(
+          console.log(
             f'{name}: {path}, took {console.duration(time.monotonic() - began)}'
           )
   except (OSError, ValueError) as e:

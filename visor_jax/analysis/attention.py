@@ -32,7 +32,7 @@ SHARES = ('question_to_image', 'answer_to_image', 'answer_to_question', 'read')
 
 
 def measure(
-  subject: run.Subject, selection: plans.Selection, count: int, size: int
+  subject: run.ModelUnderTest, selection: plans.Selection, count: int, size: int
 ) -> dict:
   """Attention shares of a model on test questions and its own answers.
 
@@ -48,7 +48,7 @@ def measure(
   """
   kinds = layerwise.layout(subject.model, selection.plan)
   sampling = generate.Sampling(subject.suite.answer_tokens, subject.suite.ends)
-  place = functools.partial(mesh_lib.place, mesh=subject.mesh)
+  place = functools.partial(mesh_lib.shard_batch, mesh=subject.mesh)
   rows, every = [], []
   for families, batch in layerwise.questions(
     subject, count, size, f'attention, plan {selection}'
@@ -117,7 +117,9 @@ def shares(model, params, batch, kinds: plans.Layout):
 def _shares(model: visor.Visor, batch, kinds):
   decoder, prompt = model.llm, batch.prompt_place[:, :1]
   found = []
-  for layer, stream, rows in layerwise.walk(model, batch, kinds):
+  for layer, stream, rows in layerwise.hidden_states_by_layer(
+    model, batch, kinds
+  ):
     if layer == len(kinds.kinds):
       break
     to, read = _layer(decoder, layer, kinds, stream, rows, prompt)
@@ -181,7 +183,7 @@ def _layer(decoder, layer, kinds, stream, rows, prompt):
   here = jnp.broadcast_to(jnp.arange(text.shape[1]), text.shape[:2])
   decoder.layer.apply({'params': weights}, keys, position, attend, here)
   if kind == plans.SELF:
-    taken = layers.project(context, weights['attention']['out'], 2)
+    taken = layers.dense(context, weights['attention']['out'], 2)
   if kind == plans.CROSS:
     to = to.at[..., 0].set(1.0)
   return to, length(taken) / jnp.maximum(length(text), 1e-30)

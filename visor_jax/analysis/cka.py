@@ -21,7 +21,7 @@ from visor_jax.spec import plan as plans
 
 
 def measure(
-  subject: run.Subject,
+  subject: run.ModelUnderTest,
   selection: plans.Selection,
   count: int,
   size: int,
@@ -50,7 +50,7 @@ def measure(
       similarities(
         subject.model,
         subject.params,
-        mesh_lib.place(batch, subject.mesh),
+        mesh_lib.shard_batch(batch, subject.mesh),
         kinds,
         tokens,
       )
@@ -100,7 +100,9 @@ def _features(model, batch, kinds, tokens):
   after = [0, *(i + 1 for i in changing(model, kinds)[1:])]
   features = [
     jnp.take_along_axis(stream.visual, at[..., None], axis=1)
-    for layer, stream, _ in layerwise.walk(model, batch, kinds)
+    for layer, stream, _ in layerwise.hidden_states_by_layer(
+      model, batch, kinds
+    )
     if layer in after
   ]
   found = jax.vmap(hsic)(jnp.stack(features, axis=1), there)

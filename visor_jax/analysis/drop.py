@@ -22,7 +22,11 @@ PARTS = 6
 
 
 def measure(
-  subject: run.Subject, selection: plans.Selection, count: int, folder, options
+  subject: run.ModelUnderTest,
+  selection: plans.Selection,
+  count: int,
+  folder,
+  options,
 ) -> dict:
   """Accuracy by family with the image left out of stretches of layers.
 
@@ -43,7 +47,7 @@ def measure(
   subsets = [(), *stretches(looking)]
   accuracy = {}
   for number, layers in enumerate(subsets):
-    console.say(
+    console.log(
       f'drop, plan {selection}: {number + 1} of {len(subsets)}, the '
       f'image left out of {named(layers)}'
     )
@@ -88,7 +92,9 @@ def stretches(layers, parts: int = PARTS) -> list[tuple[int, ...]]:
   return [tuple(layers[cuts[a] : cuts[b]]) for a, b in runs]
 
 
-def blind(subject: run.Subject, kinds: plans.Layout, layers) -> run.Subject:
+def blind(
+  subject: run.ModelUnderTest, kinds: plans.Layout, layers
+) -> run.ModelUnderTest:
   """The subject whose `layers` do not see the image; its only plan is ().
 
   Args:

@@ -24,7 +24,9 @@ def layout(model: visor.Visor, plan: plans.Plan | None) -> plans.Layout:
   return model.layout.fix(plan)
 
 
-def walk(model: visor.Visor, batch: batch_lib.Batch, kinds: plans.Layout):
+def hidden_states_by_layer(
+  model: visor.Visor, batch: batch_lib.Batch, kinds: plans.Layout
+):
   """Yields (layer, llm.Stream that flows into it, geometry.Rows).
 
   The last layer is followed by one that is not there, and what flows out. To
@@ -35,7 +37,7 @@ def walk(model: visor.Visor, batch: batch_lib.Batch, kinds: plans.Layout):
     batch: a Batch.
     kinds: of the layers, none optional.
   """
-  rows, stream = token_layout.rows(batch), model.embed(batch)
+  rows, stream = token_layout.from_batch(batch), model.embed(batch)
   depth = model.size.language.depth
   for layer in range(depth):
     yield layer, stream, rows
@@ -43,7 +45,7 @@ def walk(model: visor.Visor, batch: batch_lib.Batch, kinds: plans.Layout):
   yield depth, stream, rows
 
 
-def questions(subject: run.Subject, count: int, size: int, what: str):
+def questions(subject: run.ModelUnderTest, count: int, size: int, what: str):
   """The first test questions, `size` at a time, and how far it is.
 
   Args:

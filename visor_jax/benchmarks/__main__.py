@@ -47,7 +47,7 @@ def main(argv=None) -> int:
     for record in wanted:
       found = benchmarks_data.open_questions(record, scores.RULES, args.data)
       first = found[0]
-      console.say(
+      console.log(
         f'{record.name}: {len(found)} of {record.size} questions of '
         f'{record.hub}, {record.group}; the first: '
         f'{first.turns[0].question!r}, right is {first.turns[0].answer}'

@@ -67,7 +67,7 @@ def read_run(src, shardings=None, dtype=None) -> Imported:
   return Imported(params, facts, sidecar_lib.read(hf) if hf else None)
 
 
-def known(src):
+def read_facts(src):
   """What is known of a checkpoint folder or a workdir, without its weights.
 
   Returns:
@@ -79,7 +79,7 @@ def known(src):
   """
   src = pathlib.Path(src)
   if run.is_run(src):
-    return run.known(src)
+    return run.read_facts(src)
   if not (src / FACTS).exists():
     raise ValueError(
       f'{src} is neither a workdir nor a folder that `python -m '
@@ -105,7 +105,7 @@ def save(out, params, facts: facts_lib.Facts, sidecar=None) -> None:
   Raises:
     ValueError: the folder is there already.
   """
-  out = fresh(out)
+  out = require_new(out)
   if sidecar:
     sidecar.write(out / 'hf')
   with store.Checkpoints(out / 'checkpoints') as saved:
@@ -120,7 +120,7 @@ def save(out, params, facts: facts_lib.Facts, sidecar=None) -> None:
   )
 
 
-def fresh(out) -> pathlib.Path:
+def require_new(out) -> pathlib.Path:
   out = pathlib.Path(out)
   if out.exists() and (not out.is_dir() or any(out.iterdir())):
     raise ValueError(f'{out} is there already; name a new folder or delete it')

@@ -22,7 +22,7 @@ def is_run(folder) -> bool:
   return path.exists() and 'model.size' in json.loads(path.read_text())
 
 
-def known(folder):
+def read_facts(folder):
   """What is known of the last training stage that is finished.
 
   Args:
@@ -71,7 +71,7 @@ def known(folder):
   )
   return (
     facts,
-    config.model.start,
+    config.model.init_from,
     (folder / done[-1] / 'checkpoints' / str(config[done[-1]].steps)),
   )
 
@@ -90,7 +90,7 @@ def read(folder, place, dtype=None):
   Raises:
     ValueError: no stage is finished.
   """
-  facts, start, made = known(folder)
+  facts, start, made = read_facts(folder)
   step = int(made.name)
   with store.Checkpoints(made.parent) as saved:
     shapes = {

@@ -61,13 +61,15 @@ class Checkpoints:
       ValueError: there are checkpoints, and none of them is good.
     """
     unfinished = 0
-    every = cluster.gather(steps(self.folder))[0]  # all must go the same way
+    every = cluster.allgather_json(steps(self.folder))[
+      0
+    ]  # all must go the same way
     for step in reversed(every):
       faults = self._faults(step)
       if not faults:
         return step
       unfinished += faults[0].startswith(manifest.UNFINISHED)
-      console.say(f'passed over, {message(self.folder / str(step), faults)}')
+      console.log(f'passed over, {message(self.folder / str(step), faults)}')
     if len(every) > 1 or len(every) > unfinished:
       raise ValueError(
         f'no checkpoint in {self.folder} is good, and to start afresh would '
@@ -155,7 +157,9 @@ class Checkpoints:
     mine = manifest.faults(
       self.folder / str(step), jax.process_index(), jax.process_count()
     )
-    faults = sorted({f for found in cluster.gather(mine) for f in found})
+    faults = sorted(
+      {f for found in cluster.allgather_json(mine) for f in found}
+    )
     if not faults:
       self._good.add(step)
     return faults

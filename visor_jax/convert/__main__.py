@@ -53,7 +53,7 @@ def main(argv=None) -> int:
     print('error:', ' '.join(str(e).split()), file=sys.stderr)
     return 1
   took = console.duration(time.monotonic() - start)
-  console.say(f'{args.command}: wrote {args.out} in {took}')
+  console.log(f'{args.command}: wrote {args.out} in {took}')
   return 0
 
 

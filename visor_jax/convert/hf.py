@@ -100,7 +100,7 @@ def write(out, params, facts: facts_lib.Facts, sidecar) -> None:
     ValueError: the folder is there already, there is no sidecar, or a
       parameter is missing or of another shape.
   """
-  out = folder.fresh(out)
+  out = folder.require_new(out)
   if sidecar is None:
     raise ValueError(
       'the checkpoint has no hf/, because it does not come from '
@@ -138,16 +138,16 @@ def write(out, params, facts: facts_lib.Facts, sidecar) -> None:
 
 def import_(src, out) -> None:
   """Makes a checkpoint folder of a Hugging Face one; see `read`, `save`."""
-  folder.fresh(out)
+  folder.require_new(out)
   found = read(src)
-  console.say(f'import: writing {out}')
+  console.log(f'import: writing {out}')
   folder.save(out, found.params, found.facts, found.sidecar)
 
 
 def export(src, out) -> None:
   """Makes a Hugging Face folder of a checkpoint folder; see `write`."""
-  folder.fresh(out)
-  console.say(f'export: reading {src}')
+  folder.require_new(out)
+  console.log(f'export: reading {src}')
   found = reader.read(src)
   write(out, found.params, found.facts, found.sidecar)
 

@@ -52,7 +52,9 @@ def route(model, params, batch):
 @functools.partial(jax.jit, static_argnames=('model', 'plan'))
 def resume(model, params, routed, batch, plan):
   """`prefill` that goes on from `route`: nothing is computed twice."""
-  return model.apply({'params': params}, routed, batch, plan, method='resume')
+  return model.apply(
+    {'params': params}, routed, batch, plan, method='prefill_after_route'
+  )
 
 
 @functools.partial(jax.jit, static_argnames=('model', 'plan', 'sampling'))
@@ -95,7 +97,7 @@ def decode(model, params, logits, memory, plan, sampling: Sampling, key):
 
   first = draw(logits, 0, jnp.zeros(b, bool))
   made = jnp.full((b, sampling.tokens), end, jnp.int32).at[:, 0].set(first)
-  fresh = apply(b, sampling.tokens, method='fresh')
+  fresh = apply(b, sampling.tokens, method='init_decode_cache')
   state = jnp.int32(1), made, ends(first), fresh
   return jax.lax.while_loop(more, step, state)[1]
 
@@ -145,7 +147,7 @@ def answers(
   """
 
   def finish(ids, made, plan):
-    tokens = whole(decode(model, params, *made, plan, sampling, key))
+    tokens = to_host(decode(model, params, *made, plan, sampling, key))
     here = [i for i, number in enumerate(ids) if number is not None]
     return [ids[i] for i in here], plan, tokens[here]
 
@@ -161,7 +163,7 @@ def answers(
   for ids, batch in batches:
     size, shape = (
       len(ids),
-      tuple(x.shape for x in (batch.tokens, batch.source, batch.tiles)),
+      tuple(x.shape for x in (batch.tokens, batch.gather_index, batch.tiles)),
     )
     scores, routed = route(model, params, batch)
     # Groups are formed of the choices of all, or processes would part ways.
@@ -170,7 +172,7 @@ def answers(
       if isinstance(confidence, budget.Mix)
       else None
     )
-    chosen = whole(router.choose(scores, len(viable), confidence, luck))
+    chosen = to_host(router.choose(scores, len(viable), confidence, luck))
     for number, plan in enumerate(viable):
       came = [i for i in np.flatnonzero(chosen == number) if ids[i] is not None]
       held, rows = waiting.pop((plan, shape), ([], (routed, batch)))
@@ -189,12 +191,12 @@ def answers(
     yield resumed(ids + [None] * (size - len(ids)), rows, plan)
 
 
-def whole(x) -> np.ndarray:
+def to_host(x) -> np.ndarray:
   """All of a global array, in every process."""
   return multihost_utils.process_allgather(x, tiled=True)
 
 
-_luck = jax.jit(router.luck, static_argnames='patches')
+_luck = jax.jit(router.question_hash, static_argnames='patches')
 
 
 @jax.jit

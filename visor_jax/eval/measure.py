@@ -24,7 +24,7 @@ NEW, TIMES = 16, 3  # tokens behind the first; runs that a median is of
 
 
 def measure(
-  subject: run.Subject,
+  subject: run.ModelUnderTest,
   stream: str,
   selection: plans.Selection,
   rows,
@@ -53,21 +53,24 @@ def measure(
     batch, device, devices: of what.
   """
   path = pathlib.Path(folder) / str(selection) / 'measured.json'
-  kept, *_ = cluster.gather(
-    json.loads(path.read_text()) if cluster.first() and path.exists() else None
+  kept, *_ = cluster.allgather_json(
+    json.loads(path.read_text())
+    if cluster.is_primary() and path.exists()
+    else None
   )
   if kept is None:
     kept = _measure(subject, stream, selection, rows, size)
-    workdir.write(path, json.dumps(kept))
+    workdir.write_shared(path, json.dumps(kept))
   return kept
 
 
 def _measure(subject, stream, selection, rows, size):
   model, params = subject.model, subject.params
   made = [
-    subject.suite.prompt(stream, i)[0] for i in mesh_lib.own(size, subject.mesh)
+    subject.suite.prompt(stream, i)[0]
+    for i in mesh_lib.local_rows(size, subject.mesh)
   ]
-  batch = run.placed(subject, packing.stack(made))
+  batch = run.shard_prompts(subject, packing.stack(made))
   sampling = generate.Sampling(1 + NEW, (-1,))  # no end: all tokens are made
   key, timer = jax.random.key(0), Timer()
   first = 0.0

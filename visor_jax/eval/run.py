@@ -28,7 +28,7 @@ from visor_jax.spec import plan as plans
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Subject:
+class ModelUnderTest:
   """What is asked.
 
   Attributes:
@@ -59,18 +59,20 @@ def lengths(suite, stream: str, count: int) -> tuple[int, int]:
   return round(batch.visual().mean()), round(batch.text().mean())
 
 
-def placed(subject: Subject, host):
+def shard_prompts(subject: ModelUnderTest, host):
   """A Batch on the mesh, in a half, quarter or eighth of its slots if it can.
 
   All processes halve alike; no answer depends on it.
   """
   patches = subject.model.size.vision.patches
-  times = min(cluster.gather(packing.halvings(host, patches)))
-  return mesh_lib.place(packing.halved(host, times, patches), subject.mesh)
+  times = min(cluster.allgather_json(packing.halvings(host, patches)))
+  return mesh_lib.shard_batch(
+    packing.halved(host, times, patches), subject.mesh
+  )
 
 
 def answers(
-  subject: Subject,
+  subject: ModelUnderTest,
   stream: str,
   count: int,
   selection: plans.Selection,
@@ -113,23 +115,23 @@ def answers(
   )
   # All must skip the same ones; only process 0 looks, because a host that looks
   # too early may see a file too late.
-  there, *_ = cluster.gather(
-    cluster.first() and [path(*chunk).exists() for chunk in chunks]
+  there, *_ = cluster.allgather_json(
+    cluster.is_primary() and [path(*chunk).exists() for chunk in chunks]
   )
   for (start, stop), known in zip(chunks, there):
-    if preempt.told():
-      console.say(
+    if preempt.requested():
+      console.log(
         f'{stream} questions: SIGTERM; the same command goes on from '
         f'question {start}'
       )
-      sys.exit(preempt.EXIT)
+      sys.exit(preempt.EXIT_CODE)
     if known:
       part = files.read_jsonl(path(start, stop))
     else:
       part = _chunk(
         subject, stream, start, stop, selection, config.batch, score
       )
-      workdir.write(
+      workdir.write_shared(
         path(start, stop), ''.join(json.dumps(r) + '\n' for r in part)
       )
     rows += part
@@ -140,7 +142,7 @@ def answers(
 def _chunk(subject, stream, start, stop, selection, size, score):
   """Answers questions start..stop, `size` at a time."""
   suite, asked = subject.suite, {}
-  own = mesh_lib.own(size, subject.mesh)
+  own = mesh_lib.local_rows(size, subject.mesh)
 
   def batches():
     for first in range(start, stop, size):
@@ -159,7 +161,7 @@ def _chunk(subject, stream, start, stop, selection, size, score):
           ),
         )
       )
-      yield ids, placed(subject, host)
+      yield ids, shard_prompts(subject, host)
 
   rows = {}
   routing = int(selection.selector == 'router')
@@ -198,6 +200,8 @@ def _chunk(subject, stream, start, stop, selection, size, score):
         ),
       )
   rows = {
-    r['index']: r for part in cluster.gather([*rows.values()]) for r in part
+    r['index']: r
+    for part in cluster.allgather_json([*rows.values()])
+    for r in part
   }
   return [rows[i] for i in range(start, stop)]

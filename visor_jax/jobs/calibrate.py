@@ -22,7 +22,7 @@ from visor_jax.spec import plan as plans
 POINTS = 128  # of the curve, at most
 
 
-def calibrate(subject: run.Subject, rows, workdir, config) -> None:
+def calibrate(subject: run.ModelUnderTest, rows, workdir, config) -> None:
   """Chooses the router's confidence and writes policy/calibration.json.
 
   Args:
@@ -57,8 +57,8 @@ def calibrate(subject: run.Subject, rows, workdir, config) -> None:
   if config.policy.select == 'argmax':
     chosen = None
   elif chosen is None:
-    chosen = budget.keeping(_points(curve), 1 - config.policy.keep)
-  workdir_lib.write(
+    chosen = budget.confidence_keeping(_points(curve), 1 - config.policy.keep)
+  workdir_lib.write_shared(
     pathlib.Path(workdir) / 'policy' / 'calibration.json',
     json.dumps(
       dict(
@@ -67,7 +67,7 @@ def calibrate(subject: run.Subject, rows, workdir, config) -> None:
       indent=1,
     ),
   )
-  console.say(
+  console.log(
     f'router: calibrated to confidence {chosen} on {len(rows)} held-out '
     f'labels; budgets from {curve[0]["share"]:.3f} to '
     f"{curve[-1]['share']:.3f} of max's FLOPs"
@@ -110,7 +110,7 @@ def load(workdir, selection: plans.Selection = plans.Selection('router')):
   Raises:
     ValueError: the policy stage has not run, or the budget cannot be met.
   """
-  path = workdir_lib.made(workdir, 'policy/calibration.json', 'policy')
+  path = workdir_lib.require(workdir, 'policy/calibration.json', 'policy')
   found = json.loads(path.read_text())
   return budget.confidence(
     selection, _points(found['curve']), found['confidence']
@@ -124,19 +124,19 @@ def _points(curve):
 
 
 def _route(subject, rows, size):
-  """Of labelled questions: router scores and what plans then cost, [n, plans]."""
+  """Router scores of labelled questions, and what plans cost: [n, plans]."""
   numbers = np.resize([r['index'] for r in rows], size)
   prompts = [
     subject.suite.prompt('label', int(numbers[i]))[0]
-    for i in mesh_lib.own(size, subject.mesh)
+    for i in mesh_lib.local_rows(size, subject.mesh)
   ]
-  batch = run.placed(subject, packing.stack(prompts))
+  batch = run.shard_prompts(subject, packing.stack(prompts))
   scores, _ = generate.route(subject.model, subject.params, batch)
   tokens = [
-    generate.whole(count)[: len(rows)].tolist()
+    generate.to_host(count)[: len(rows)].tolist()
     for count in (batch.visual(), batch.text())
   ]
-  return generate.whole(scores)[: len(rows)], np.array(
+  return generate.to_host(scores)[: len(rows)], np.array(
     [
       [
         generate.prefill_flops(subject.model, plan, *counts, 1)

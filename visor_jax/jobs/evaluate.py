@@ -99,7 +99,7 @@ def evaluate(config, folder, subject, tests, stamp) -> None:
     rows += results.rows(
       answers, test.suite.group, measured, test.result, method=method, **stamp
     )
-  workdir.write(
+  workdir.write_shared(
     folder / 'results.jsonl', ''.join(json.dumps(r) + '\n' for r in rows)
   )
 
@@ -107,14 +107,14 @@ def evaluate(config, folder, subject, tests, stamp) -> None:
 def _viable(config, folder):
   """Plans by cost; of the checkpoint that is given, or of the run."""
   if config.eval.checkpoint:
-    return folder_lib.known(config.eval.checkpoint)[0].viable
+    return folder_lib.read_facts(config.eval.checkpoint)[0].viable
   return search.load(folder)
 
 
 def _confidence(config, folder, selection):
   """What the router asks for, as calibrated there or here."""
   if config.eval.checkpoint:
-    facts, *_ = folder_lib.known(config.eval.checkpoint)
+    facts, *_ = folder_lib.read_facts(config.eval.checkpoint)
     return budget.confidence(selection, facts.curve, facts.confidence)
   return calibrate.load(folder, selection)
 
@@ -127,7 +127,7 @@ def adopt(config) -> None:
       checkpoint, or cannot answer under the plans that are asked for.
   """
   path = config.eval.checkpoint
-  facts, start, _ = folder_lib.known(path)
+  facts, start, _ = folder_lib.read_facts(path)
   if not start:
     raise ValueError(
       f'eval.checkpoint {path} has no tokenizer and no chat template: it '
@@ -137,7 +137,7 @@ def adopt(config) -> None:
   if others:
     raise ValueError(
       'with eval.checkpoint there are the jobs eval and report alone; stage '
-      f'"{config.stage}" means {", ".join(sorted(others))}, too'
+      f'"{config.jobs}" means {", ".join(sorted(others))}, too'
     )
   need = {
     'router' if plan.startswith('router') else 'cross'
@@ -151,7 +151,7 @@ def adopt(config) -> None:
       + ('plans without router' if 'cross' in facts.trained else 'base')
     )
   with config.unlocked(), config.ignore_type():
-    config.model.start = start
+    config.model.init_from = start
     if facts.layout.optional:
       config.model.cross_layers = facts.layout.indices(plans.CROSS)
       config.model.self_layers = facts.layout.optional
@@ -165,7 +165,7 @@ def fingerprints(config, tests) -> dict[str, str]:
   """What changes when the questions or the weights that are asked do."""
   found = {k: v for test in tests for k, v in test.suite.fingerprints.items()}
   if config.eval.checkpoint:
-    *_, folder = folder_lib.known(config.eval.checkpoint)
+    *_, folder = folder_lib.read_facts(config.eval.checkpoint)
     said = [f.read_text() for f in sorted(folder.glob('process_*.sha256'))]
     found['checkpoint'] = hashlib.sha256(''.join(said).encode()).hexdigest()
   return found
@@ -184,11 +184,11 @@ def tests(config, suite=None) -> list[Test]:
   """
   if not config.eval.benchmarks:
     return [Test(suite, 'test', config.eval.examples, '', config.eval.score)]
-  folder = pathlib.Path(config.model.start) / 'hf'
-  if not config.model.start or not folder.exists():
+  folder = pathlib.Path(config.model.init_from) / 'hf'
+  if not config.model.init_from or not folder.exists():
     raise ValueError(
-      'eval.benchmarks need the tokenizer of a checkpoint, but model.start '
-      f'is "{config.model.start}"; give a --checkpoint'
+      'eval.benchmarks need the tokenizer of a checkpoint, but model.init_from '
+      f'is "{config.model.init_from}"; give a --checkpoint'
     )
   found, tokenizer = [], text.Tokenizer(folder)
   for record in table.named(config.eval.benchmarks):
@@ -204,7 +204,7 @@ def tests(config, suite=None) -> list[Test]:
       tokenizer,
       images.read(folder),
       prompt=config.data.prompt,
-      tokens=config.eval.tokens,
+      tokens=config.eval.max_new_tokens,
     )
     found.append(
       Test(

@@ -13,7 +13,7 @@ from visor_jax.runtime import workdir as workdir_lib
 from visor_jax.spec import plan as plans
 
 
-def label(subject: run.Subject, workdir, config) -> list[dict]:
+def label(subject: run.ModelUnderTest, workdir, config) -> list[dict]:
   """Labels the questions and writes labels.jsonl.
 
   Args:
@@ -50,7 +50,7 @@ def label(subject: run.Subject, workdir, config) -> list[dict]:
         label=cheapest(scores, config.label.threshold, config.label.all_wrong),
       )
     )
-  workdir_lib.write(
+  workdir_lib.write_shared(
     folder / 'labels.jsonl', ''.join(json.dumps(r) + '\n' for r in rows)
   )
   none = sum(r['label'] is None for r in rows)
@@ -58,7 +58,7 @@ def label(subject: run.Subject, workdir, config) -> list[dict]:
     plans.name(p): sum(r['label'] == i for r in rows)
     for i, p in enumerate(subject.viable)
   }
-  console.say(f'labels: {counts}, every plan wrong and left out: {none}')
+  console.log(f'labels: {counts}, every plan wrong and left out: {none}')
   return rows
 
 
@@ -84,7 +84,7 @@ def load(workdir) -> list[dict]:
     ValueError: the label stage has not run.
   """
   return files.read_jsonl(
-    workdir_lib.made(workdir, 'label/labels.jsonl', 'label')
+    workdir_lib.require(workdir, 'label/labels.jsonl', 'label')
   )
 
 

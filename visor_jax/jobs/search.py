@@ -19,7 +19,9 @@ from visor_jax.runtime import workdir as workdir_lib
 from visor_jax.spec import plan as plans
 
 
-def search(subject: run.Subject, workdir, config) -> tuple[plans.Plan, ...]:
+def search(
+  subject: run.ModelUnderTest, workdir, config
+) -> tuple[plans.Plan, ...]:
   """Finds the viable plans and writes search/plans.json.
 
   Up to `search.exhaustive` optional layers every plan is evaluated, beyond that
@@ -55,7 +57,7 @@ def search(subject: run.Subject, workdir, config) -> tuple[plans.Plan, ...]:
   words = lambda n, flops: (
     f'{n} plans, {n * examples} questions, {flops:.3g} FLOPs of LLM prefill'
   )
-  console.say(
+  console.log(
     f'search {"of every plan" if every else "by greed"}: '
     f'{words(len(levels), left)}; every plan would be '
     f'{words(2**count, whole)}'
@@ -79,7 +81,7 @@ def search(subject: run.Subject, workdir, config) -> tuple[plans.Plan, ...]:
     left -= price[sum(plan)]
     if not known:
       spent, done = spent + time.monotonic() - began, done + price[sum(plan)]
-    console.say(
+    console.log(
       f'search: plan {len(tried)} of {len(levels)} is '
       f'{plans.name(plan)}, accuracy {tried[plan][0]:.4f}'
       + (f', ETA {console.duration(left * spent / done)}' if done else '')
@@ -88,7 +90,7 @@ def search(subject: run.Subject, workdir, config) -> tuple[plans.Plan, ...]:
   viable = front(tried, layout, config.search.max_plans)
   bits = lambda plan: [int(on) for on in plan]
   bill = lambda n, flops: dict(plans=n, questions=n * examples, flops=flops)
-  workdir_lib.write(
+  workdir_lib.write_shared(
     folder / 'plans.json',
     json.dumps(
       dict(
@@ -104,14 +106,14 @@ def search(subject: run.Subject, workdir, config) -> tuple[plans.Plan, ...]:
       indent=1,
     ),
   )
-  console.say(
+  console.log(
     f'{len(viable)} of {len(tried)} plans are viable: '
     + '; '.join(plans.name(p) for p in viable)
   )
   return viable
 
 
-def prices(subject: run.Subject, examples: int) -> list[int]:
+def prices(subject: run.ModelUnderTest, examples: int) -> list[int]:
   """LLM prefill FLOPs of a plan by how many of its layers run.
 
   Which of them run hardly matters to the cost. Lengths are those of the first
@@ -178,7 +180,7 @@ def load(workdir) -> tuple[plans.Plan, ...]:
   Raises:
     ValueError: the search has not run.
   """
-  path = workdir_lib.made(workdir, 'search/plans.json', 'search')
+  path = workdir_lib.require(workdir, 'search/plans.json', 'search')
   return tuple(
     tuple(map(bool, p)) for p in json.loads(path.read_text())['viable']
   )

@@ -15,33 +15,33 @@ class Connector(nn.Module):
   compute: decoder.Compute = decoder.Compute()
 
   @nn.compact
-  def __call__(self, patches, source, weight):
+  def __call__(self, patches, gather_index, gather_weight):
     """Projects the patches and places them.
 
     Args:
       patches: [B, I * P, vision width].
-      source: int32 [B, V, K]; I * P is the newline.
-      weight: float32 [B, V, K].
+      gather_index: int32 [B, V, K]; I * P is the newline.
+      gather_weight: float32 [B, V, K].
 
     Returns:
       [B, V, D] visual tokens.
     """
     wide, d = self.size.vision.width, self.size.language.width
     dtype = self.compute.dtype
-    get = lambda *args: layers.weight(self, *args).astype(dtype)
-    x = layers.spread(patches)
-    x = layers.project(x, get('in', (wide, d), ('vision', 'embed')))
+    get = lambda *args: layers.param(self, *args).astype(dtype)
+    x = layers.constrain_batch(patches)
+    x = layers.dense(x, get('in', (wide, d), ('vision', 'embed')))
     x = x + get('in_bias', (d,), ('embed',), layers.zeros)
     x = nn.gelu(x, approximate=False)
-    x = layers.project(x, get('out', (d, d), ('hidden', 'embed')))
+    x = layers.dense(x, get('out', (d, d), ('hidden', 'embed')))
     x = x + get('out_bias', (d,), ('embed',), layers.zeros)
     newline = get('newline', (d,), ('embed',), layers.small)
     x = jnp.concatenate(
       [x, jnp.broadcast_to(newline, (x.shape[0], 1, d))], axis=1
     )
     parts = [
-      jnp.take_along_axis(x, source[..., k, None], axis=1)
-      * weight[..., k, None].astype(dtype)
-      for k in range(source.shape[-1])
+      jnp.take_along_axis(x, gather_index[..., k, None], axis=1)
+      * gather_weight[..., k, None].astype(dtype)
+      for k in range(gather_index.shape[-1])
     ]
-    return layers.spread(sum(parts))
+    return layers.constrain_batch(sum(parts))

@@ -75,7 +75,7 @@ class CrossAttention(nn.Module):
     size, options = self.size, self.options
     d, n, h = size.width, size.heads, size.head_width
     k = n if options.key_heads == 'full' else size.key_heads
-    weight = lambda *args: layers.weight(self, *args)
+    weight = lambda *args: layers.param(self, *args)
     zeros = layers.zeros
     self.query = weight('query', (d, n, h), ('embed', 'heads', 'head'))
     self.key = weight('key', (d, k, h), ('embed', 'key_heads', 'head'))
@@ -106,8 +106,8 @@ class CrossAttention(nn.Module):
       visual = visual + conv(visual, stretches(slots), self.conv)
     if self.options.norm:
       visual = self.visual_norm(visual)
-    key = layers.project(visual, self.key) + self.key_bias
-    value = layers.project(visual, self.value) + self.value_bias
+    key = layers.dense(visual, self.key) + self.key_bias
+    value = layers.dense(visual, self.value) + self.value_bias
     if self.options.rope:
       key = layers.rope(key, position, self.size.rope_theta)
     return key, value
@@ -125,11 +125,11 @@ class CrossAttention(nn.Module):
     """
     if self.options.norm:
       text = self.text_norm(text)
-    query = layers.project(text, self.query) + self.query_bias
+    query = layers.dense(text, self.query) + self.query_bias
     if self.options.rope:
       query = layers.rope(query, position, self.size.rope_theta)
     context = attend(query, *keys, slots, visual_slots)
-    return layers.project(context, self.out, 2)
+    return layers.dense(context, self.out, 2)
 
 
 CROSS = {'attention': CrossAttention}

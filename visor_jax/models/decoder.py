@@ -31,7 +31,7 @@ class Compute:
 
   dtype: str = 'float32'
   remat: bool = True
-  saves: str = 'input'  # by remat
+  remat_policy: str = 'input'
   scan: bool = True
   attention: str = 'auto'
   chunk: int = 512
@@ -46,16 +46,16 @@ class Cache(NamedTuple):
   read: Any = None  # in CROSS: what its module's `keys` made of the image
 
 
-class Memory(NamedTuple):
+class DecodeState(NamedTuple):
   """The prompt as a new token sees it."""
 
   caches: tuple  # of stretches, Repeats, layers of a period: Cache [count, ...]
-  rows: tuple[token_layout.Rows, ...]  # of stretches
+  rows: tuple[token_layout.TokenLayout, ...]  # of stretches
   segment: jax.Array  # int32 [B], of the conversation that goes on
   position: jax.Array  # int32 [B], of its next token
 
 
-class Stream(NamedTuple):
+class HiddenStates(NamedTuple):
   """What flows through the layers."""
 
   text: jax.Array  # [B, T (+ R), D]: routing tokens, if any, come last
@@ -64,7 +64,7 @@ class Stream(NamedTuple):
   route_position: jax.Array | None = None
 
 
-class Llm(nn.Module):
+class Decoder(nn.Module):
   """A Qwen2-shaped decoder with CROSS layers beside its own."""
 
   size: sizes.Language
@@ -74,7 +74,7 @@ class Llm(nn.Module):
 
   def setup(self):
     size = self.size
-    self.embedding = layers.weight(
+    self.embedding = layers.param(
       self,
       'embedding',
       (size.vocabulary, size.width),
@@ -82,7 +82,7 @@ class Llm(nn.Module):
       jax.nn.initializers.normal(size.width**-0.5),
     )
     if not size.tied:
-      self.head = layers.weight(
+      self.head = layers.param(
         self, 'head', (size.width, size.vocabulary), ('embed', 'vocabulary')
       )
     self.layer = layers.Layer(size, parent=None)
@@ -112,13 +112,15 @@ class Llm(nn.Module):
 
   def embed(self, tokens):
     """int32 [B, T] -> [B, T, D]."""
-    return layers.spread(self.embedding.astype(self.compute.dtype)[tokens])
+    return layers.constrain_batch(
+      self.embedding.astype(self.compute.dtype)[tokens]
+    )
 
   def logits(self, text):
     """[B, T, D] -> float32 [B, T, C]."""
     head = self.embedding.T if self.size.tied else self.head
     dtype = self.compute.dtype
-    return layers.project(
+    return layers.dense(
       self.norm(text).astype(dtype), head.astype(dtype), dtype=jnp.float32
     )
 
@@ -133,13 +135,13 @@ class Llm(nn.Module):
 
   def run(
     self,
-    stream: Stream,
-    rows: token_layout.Rows,
+    stream: HiddenStates,
+    rows: token_layout.TokenLayout,
     layout: plans.Layout,
     bits=None,
     start: int = 0,
     stop: int | None = None,
-  ) -> Stream:
+  ) -> HiddenStates:
     """Runs layers start..stop.
 
     Args:
@@ -155,14 +157,14 @@ class Llm(nn.Module):
 
   def prefill(
     self,
-    stream: Stream,
-    rows: token_layout.Rows,
+    stream: HiddenStates,
+    rows: token_layout.TokenLayout,
     layout: plans.Layout,
     bits=None,
     start: int = 0,
     stop: int | None = None,
     keep: bool = True,
-  ) -> tuple[Stream, tuple]:
+  ) -> tuple[HiddenStates, tuple]:
     """`run` that also returns what its layers keep, as `Memory.caches`.
 
     What an optional layer keeps depends on the plan: where something is to be
@@ -327,9 +329,13 @@ class Llm(nn.Module):
       self.attend,
       method=_read,
     )
-    return stream._replace(text=layers.spread(stream.text + read)), keys
+    return stream._replace(
+      text=layers.constrain_batch(stream.text + read)
+    ), keys
 
-  def rate(self, stream: Stream, rows: token_layout.Rows, layer: int):
+  def rate(
+    self, stream: HiddenStates, rows: token_layout.TokenLayout, layer: int
+  ):
     """How much of a prompt's last token's attention a visual token gets.
 
     Of a conversation with several prompts the last counts. Scores are computed
@@ -352,15 +358,15 @@ class Llm(nn.Module):
       {'params': weights['attention_norm']}, x
     )
     rope = lambda x, name, position: layers.rope(
-      layers.project(x, own[name]) + own[name + '_bias'],
+      layers.dense(x, own[name]) + own[name + '_bias'],
       position,
       size.rope_theta,
     )
     both = norm(jnp.concatenate([stream.text, stream.visual], axis=1))
     query = rope(
-      layers.kept(both, rows.end),
+      layers.take_slots(both, rows.end),
       'query',
-      layers.kept(rows.text_position, rows.end),
+      layers.take_slots(rows.text_position, rows.end),
     )
     key = rope(
       both,
@@ -379,7 +385,7 @@ class Llm(nn.Module):
       jnp.where(asks, share[:, :, stream.text.shape[1] :], 0), axis=1, initial=0
     )
 
-  def fresh(self, rows: int, tokens: int):
+  def init_decode_cache(self, rows: int, tokens: int):
     """Empty room for the keys and values of new tokens, [L, B, N, K, H]."""
     size = self.size
     shape = (size.depth, rows, tokens, size.key_heads, size.head_width)
@@ -389,8 +395,8 @@ class Llm(nn.Module):
     self,
     text,
     caches,
-    rows: token_layout.Rows,
-    memory: Memory,
+    rows: token_layout.TokenLayout,
+    memory: DecodeState,
     layout: plans.Layout,
     fresh,
     number,

@@ -34,12 +34,12 @@ def fan_in(inputs: int = 1):
   return init
 
 
-def weight(module: nn.Module, name: str, shape, axes, init=fan_in()):
+def param(module: nn.Module, name: str, shape, axes, init=fan_in()):
   """A float32 parameter of `module` with logical axis names."""
   return module.param(name, nn.with_logical_partitioning(init, axes), shape)
 
 
-def project(x, kernel, inputs: int = 1, dtype=None):
+def dense(x, kernel, inputs: int = 1, dtype=None):
   """Contracts the last `inputs` axes of x with the first ones of the kernel.
 
   One matrix product of two matrices: XLA's CPU backend is up to three times
@@ -57,7 +57,7 @@ def project(x, kernel, inputs: int = 1, dtype=None):
   return out.reshape(*lead, *outputs)
 
 
-def spread(x):
+def constrain_batch(x):
   """[B, ...] with rows where they belong and all else whole.
 
   Said where a layer begins and ends, because a compiler that guesses spreads
@@ -78,7 +78,7 @@ def remat(body, compute, prevent_cse: bool):
     return body
   policy = (
     jax.checkpoint_policies.dots_with_no_batch_dims_saveable
-    if compute.saves == 'dots'
+    if compute.remat_policy == 'dots'
     else None
   )
   return jax.checkpoint(body, prevent_cse=prevent_cse, policy=policy)
@@ -91,7 +91,7 @@ class RMSNorm(nn.Module):
 
   @nn.compact
   def __call__(self, x):
-    scale = weight(self, 'scale', x.shape[-1:], ('norm',), ones)
+    scale = param(self, 'scale', x.shape[-1:], ('norm',), ones)
     high = x.astype(jnp.float32)
     mean = jnp.mean(high * high, axis=-1, keepdims=True)
     return scale * (high * jax.lax.rsqrt(mean + self.eps)).astype(x.dtype)
@@ -115,7 +115,7 @@ def rope(x, position, theta):
   ).astype(x.dtype)
 
 
-def kept(x, index):
+def take_slots(x, index):
   """x[b, index[b, q]]; all of x where index is None."""
   if index is None:
     return x
@@ -136,19 +136,19 @@ class Attention(nn.Module):
     d, n, k, h = size.width, size.heads, size.key_heads, size.head_width
 
     def linear(x, name, heads, axis):
-      kernel = weight(self, name, (d, heads, h), ('embed', axis, 'head'))
-      bias = weight(self, name + '_bias', (heads, h), (axis, 'head'), zeros)
-      return project(x, kernel) + bias
+      kernel = param(self, name, (d, heads, h), ('embed', axis, 'head'))
+      bias = param(self, name + '_bias', (heads, h), (axis, 'head'), zeros)
+      return dense(x, kernel) + bias
 
     query = rope(
-      linear(kept(x, keep), 'query', n, 'heads'),
-      kept(position, keep),
+      linear(take_slots(x, keep), 'query', n, 'heads'),
+      take_slots(position, keep),
       size.rope_theta,
     )
     key = rope(linear(x, 'key', k, 'key_heads'), position, size.rope_theta)
     value = linear(x, 'value', k, 'key_heads')
-    out = weight(self, 'out', (n, h, d), ('heads', 'head', 'embed'), fan_in(2))
-    return project(attend(query, key, value), out, 2)
+    out = param(self, 'out', (n, h, d), ('heads', 'head', 'embed'), fan_in(2))
+    return dense(attend(query, key, value), out, 2)
 
 
 class Mlp(nn.Module):
@@ -159,10 +159,10 @@ class Mlp(nn.Module):
   @nn.compact
   def __call__(self, x):
     d, f = self.size.width, self.size.mlp
-    gate = weight(self, 'gate', (d, f), ('embed', 'mlp'))
-    up = weight(self, 'up', (d, f), ('embed', 'mlp'))
-    down = weight(self, 'down', (f, d), ('mlp', 'embed'))
-    return project(nn.silu(project(x, gate)) * project(x, up), down)
+    gate = param(self, 'gate', (d, f), ('embed', 'mlp'))
+    up = param(self, 'up', (d, f), ('embed', 'mlp'))
+    down = param(self, 'down', (f, d), ('mlp', 'embed'))
+    return dense(nn.silu(dense(x, gate)) * dense(x, up), down)
 
 
 class Layer(nn.Module):
@@ -178,14 +178,14 @@ class Layer(nn.Module):
     looked at and no more.
     """
     norm = lambda name: RMSNorm(self.size.norm_eps, name=name)
-    x = spread(x)
-    x = spread(
-      kept(x, keep)
+    x = constrain_batch(x)
+    x = constrain_batch(
+      take_slots(x, keep)
       + Attention(self.size, name='attention')(
         norm('attention_norm')(x), position, attend, keep
       )
     )
-    return spread(x + Mlp(self.size, name='mlp')(norm('mlp_norm')(x)))
+    return constrain_batch(x + Mlp(self.size, name='mlp')(norm('mlp_norm')(x)))
 
 
 def stacked(init_one, count: int):

@@ -34,7 +34,7 @@ class Router(nn.Module):
   def setup(self):
     d, f = self.size.width, self.options.hidden
     zeros = layers.zeros
-    get = lambda *args: layers.weight(self, *args)
+    get = lambda *args: layers.param(self, *args)
     self.token = get('token', (d,), ('embed',), layers.small)
     self.norm = layers.RMSNorm(self.size.norm_eps)
     self.up = get('up', (d, f), ('embed', 'mlp'))
@@ -80,7 +80,7 @@ def choose(
   return jnp.argmax(jnp.concatenate([enough, last], axis=-1), axis=-1)
 
 
-def luck(batch, patches: int):
+def question_hash(batch, patches: int):
   """A number in [0, 1) for each row, from its tokens and pixels alone.
 
   A question has the same luck in any batch, bucket and process: sums of

@@ -13,7 +13,7 @@ from visor_jax.reduction import gather
 from visor_jax.spec import batch as batch_lib
 
 
-class Rows(NamedTuple):
+class TokenLayout(NamedTuple):
   """Where every token of a batch stands."""
 
   text: attention.Slots
@@ -28,7 +28,7 @@ class Rows(NamedTuple):
   end: jax.Array  # int32 [B, R]: which text slot that is
 
 
-def rows(batch: batch_lib.Batch) -> Rows:
+def from_batch(batch: batch_lib.Batch) -> TokenLayout:
   """Derives all geometry from segments and places."""
   text = attention.Slots(batch.text_segment, batch.text_place)
   visual = attention.Slots(batch.visual_segment, batch.visual_place)
@@ -42,7 +42,7 @@ def rows(batch: batch_lib.Batch) -> Rows:
   of = lambda place: jnp.take_along_axis(position, place, axis=1)
   prompt = attention.Slots(batch.prompt_segment, batch.prompt_place)
   end = jnp.argmax(prompt.place[:, :, None] == text.place[:, None], axis=2)
-  return Rows(
+  return TokenLayout(
     text,
     visual,
     attention.Slots(segment, index),
@@ -56,7 +56,7 @@ def rows(batch: batch_lib.Batch) -> Rows:
   )
 
 
-def fewer(rows: Rows, kept: gather.Kept) -> Rows:
+def keep_visual(rows: TokenLayout, kept: gather.KeptSlots) -> TokenLayout:
   """The geometry of rows of which only some visual slots are left.
 
   They close ranks: every number 0 .. T + V' - 1 is again the place of one slot.
@@ -81,7 +81,7 @@ def fewer(rows: Rows, kept: gather.Kept) -> Rows:
     take(both.segment, order),
     jnp.broadcast_to(jnp.arange(order.shape[1]), order.shape),
   )
-  return Rows(
+  return TokenLayout(
     text,
     attention.Slots(visual.segment, place[:, t:]),
     merged,

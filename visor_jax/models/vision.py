@@ -21,8 +21,8 @@ class LayerNorm(nn.Module):
   @nn.compact
   def __call__(self, x):
     d = x.shape[-1:]
-    scale = layers.weight(self, 'scale', d, ('norm',), layers.ones)
-    bias = layers.weight(self, 'bias', d, ('norm',), layers.zeros)
+    scale = layers.param(self, 'scale', d, ('norm',), layers.ones)
+    bias = layers.param(self, 'bias', d, ('norm',), layers.zeros)
     high = x.astype(jnp.float32)
     high = jax.nn.standardize(high, axis=-1, epsilon=self.eps)
     return high.astype(x.dtype) * scale + bias
@@ -42,13 +42,13 @@ class Block(nn.Module):
     norm = lambda name: LayerNorm(size.norm_eps, name=name)
 
     def linear(y, name, shape, axes, inputs=1):
-      kernel = layers.weight(self, name, shape, axes, layers.fan_in(inputs))
-      bias = layers.weight(
+      kernel = layers.param(self, name, shape, axes, layers.fan_in(inputs))
+      bias = layers.param(
         self, name + '_bias', shape[inputs:], axes[inputs:], layers.zeros
       )
-      return layers.project(y, kernel, inputs) + bias
+      return layers.dense(y, kernel, inputs) + bias
 
-    x = layers.spread(x)
+    x = layers.constrain_batch(x)
     y = norm('attention_norm')(x)
     query, key, value = (
       linear(y, name, (d, n, h), ('embed', 'heads', 'head'))
@@ -61,13 +61,13 @@ class Block(nn.Module):
       value,
       implementation='cudnn' if gpu and self.attention == 'auto' else 'xla',
     )
-    x = layers.spread(
+    x = layers.constrain_batch(
       x + linear(context, 'out', (n, h, d), ('heads', 'head', 'embed'), 2)
     )
     y = linear(norm('mlp_norm')(x), 'up', (d, size.mlp), ('embed', 'mlp'))
     y = nn.gelu(y, approximate=True)
     x = x + linear(y, 'down', (size.mlp, d), ('mlp', 'embed'))
-    return layers.spread(x), query, key
+    return layers.constrain_batch(x), query, key
 
 
 def received(query, key):
@@ -116,21 +116,21 @@ class Vision(nn.Module):
     x = ((x - size.mean) / size.std).astype(dtype)
     x = x.reshape(b * i, rows, p, columns, p, 3).transpose(0, 1, 3, 2, 4, 5)
     x = x.reshape(b * i, rows * columns, p * p * 3)
-    kernel = layers.weight(
+    kernel = layers.param(
       self, 'patch', (p * p * 3, size.width), ('patch', 'embed')
     )
-    bias = layers.weight(
+    bias = layers.param(
       self, 'patch_bias', (size.width,), ('embed',), layers.zeros
     )
     # As large as the features: places are told apart from the first step on.
-    position = layers.weight(
+    position = layers.param(
       self,
       'position',
       (size.patches, size.width),
       ('patch', 'embed'),
       nn.initializers.normal(1.0),
     )
-    x = layers.project(x, kernel.astype(dtype))
+    x = layers.dense(x, kernel.astype(dtype))
     x = x + (bias + position).astype(dtype)
     query = key = x[:, :, None]
     if size.depth:
@@ -162,6 +162,6 @@ class Vision(nn.Module):
     query, key = jax.lax.stop_gradient(
       tuple(y.reshape(b, i, *y.shape[1:]) for y in (query, key))
     )
-    return flat(x), gather.Rated(
+    return flat(x), gather.PatchRating(
       received(query, key).reshape(b, -1), flat(key.mean(axis=3))
     )

@@ -48,7 +48,7 @@ class Visor(nn.Module):
   def setup(self):
     self.vision = vision.Vision(self.size.vision, self.compute)
     self.connector = connector.Connector(self.size, self.compute)
-    self.llm = decoder.Llm(
+    self.llm = decoder.Decoder(
       self.size.language, self.layout, self.cross_options, self.compute
     )
     self.router = router.Router(self.size.language, self.router_options)
@@ -69,42 +69,44 @@ class Visor(nn.Module):
       if plan is None
       else ((0, self.size.language.depth),)
     )
-    return self._run(*self.start(batch), plan, stretches, keep=False)[0].text
+    return self._run(*self.prepare_inputs(batch), plan, stretches, keep=False)[
+      0
+    ].text
 
   def logits(self, hidden: jax.Array) -> jax.Array:
     """The output head: [B, T, D] to float32 [B, T, C]."""
     return self.llm.logits(hidden)
 
-  def embed(self, batch: batch_lib.Batch) -> decoder.Stream:
+  def embed(self, batch: batch_lib.Batch) -> decoder.HiddenStates:
     """Text embeddings and visual tokens."""
     patches = self.vision(batch.tiles)
-    visual = self.connector(patches, batch.source, batch.weight)
-    return decoder.Stream(self.llm.embed(batch.tokens), visual)
+    visual = self.connector(patches, batch.gather_index, batch.gather_weight)
+    return decoder.HiddenStates(self.llm.embed(batch.tokens), visual)
 
-  def start(
+  def prepare_inputs(
     self, batch: batch_lib.Batch
-  ) -> tuple[decoder.Stream, token_layout.Rows]:
+  ) -> tuple[decoder.HiddenStates, token_layout.TokenLayout]:
     """What the decoder gets: `embed` and its geometry, or fewer tokens."""
-    rows, reduction = token_layout.rows(batch), self.reduction
+    rows, reduction = token_layout.from_batch(batch), self.reduction
     if not (reduction and reduction.early):
       return self.embed(batch), rows
     rated = None
     patches = self.vision(batch.tiles, reduction.rated)
     if reduction.rated:
       patches, rated = patches
-    visual, kept = gather.early(
+    visual, kept = gather.reduce_visual(
       reduction,
-      self.connector(patches, batch.source, batch.weight),
+      self.connector(patches, batch.gather_index, batch.gather_weight),
       rated,
       rows.visual,
-      batch.source,
-      batch.weight,
+      batch.gather_index,
+      batch.gather_weight,
       batch.tiles.shape[1],
       self.size.vision.grid,
     )
     return (
-      decoder.Stream(self.llm.embed(batch.tokens), visual),
-      token_layout.fewer(rows, kept),
+      decoder.HiddenStates(self.llm.embed(batch.tokens), visual),
+      token_layout.keep_visual(rows, kept),
     )
 
   def prefill(self, batch: batch_lib.Batch, plan):
@@ -117,21 +119,21 @@ class Visor(nn.Module):
     Returns:
       logits of the token behind the prompt, float32 [B, C]; llm.Memory.
     """
-    return self._remember(*self.start(batch), (), batch, plan)
+    return self._remember(*self.prepare_inputs(batch), (), batch, plan)
 
-  def resume(self, routed, batch: batch_lib.Batch, plan):
+  def prefill_after_route(self, routed, batch: batch_lib.Batch, plan):
     """`prefill` from where `route` stopped: nothing is computed twice."""
     (stream, rows), caches = routed
     return self._remember(stream, rows, (caches,), batch, plan)
 
-  def decode(self, token, memory: decoder.Memory, plan, fresh, number):
+  def decode(self, token, memory: decoder.DecodeState, plan, fresh, number):
     """One new token of every row.
 
     Args:
       token: int32 [B].
       memory: of `prefill`, with the same plan.
       plan: static.
-      fresh: of `Llm.fresh`; the new tokens before this one.
+      fresh: of `Decoder.init_decode_cache`; the new tokens before this one.
       number: int32, which new token it is, counted from 0.
 
     Returns:
@@ -154,9 +156,9 @@ class Visor(nn.Module):
       )
     return self.llm.logits(text)[:, 0], fresh
 
-  def fresh(self, rows: int, tokens: int):
+  def init_decode_cache(self, rows: int, tokens: int):
     """Room for `decode` to remember so many new tokens a row."""
-    return self.llm.fresh(rows, tokens)
+    return self.llm.init_decode_cache(rows, tokens)
 
   def _cuts(self, plan):
     """Where visual tokens are dropped inside the decoder."""
@@ -195,7 +197,7 @@ class Visor(nn.Module):
         if cut.drop == start:
           kept = gather.highest(rating, rows.visual.segment, cut.keep)
           stream = stream._replace(visual=gather.gather(stream.visual, kept))
-          rows = token_layout.fewer(rows, kept)
+          rows = token_layout.keep_visual(rows, kept)
       stream, own = self.llm.prefill(
         stream, rows, layout, bits, start, stop, keep
       )
@@ -215,7 +217,7 @@ class Visor(nn.Module):
     last = rows.end[:, 0]
     every = jnp.arange(last.shape[0])
     logits = self.llm.logits(stream.text[every, last][:, None])[:, 0]
-    return logits, decoder.Memory(
+    return logits, decoder.DecodeState(
       caches + own,
       seen + fewer,
       batch.prompt_segment[:, 0],
@@ -231,7 +233,7 @@ class Visor(nn.Module):
       and caches.
     """
     self._cuts(self.layout.max)
-    stream, rows = self.start(batch)
+    stream, rows = self.prepare_inputs(batch)
     t = batch.tokens.shape[1]
     learned = self.router_options.token == 'learned'
     if learned:
@@ -252,7 +254,7 @@ class Visor(nn.Module):
       own = own.astype(stream.visual.dtype)
       count = jnp.maximum(own.sum(-1, keepdims=True), 1)
       read = jnp.einsum('BRV,BVD->BRD', own / count, stream.visual)
-    stream = decoder.Stream(stream.text[:, :t], stream.visual)
+    stream = decoder.HiddenStates(stream.text[:, :t], stream.visual)
     return self.router(read), ((stream, rows), caches)
 
   def finish(self, routed, batch: batch_lib.Batch, plan):
@@ -263,7 +265,7 @@ class Visor(nn.Module):
     stream = self.llm.run(*routed[0], layout, bits, self.before_self)
     return self.llm.logits(stream.text)
 
-  def everything(self, batch: batch_lib.Batch):
+  def init_all(self, batch: batch_lib.Batch):
     """Touches every parameter; for init."""
     return self(batch, self.layout.max), self.route(batch)[0]
 

@@ -1,7 +1,7 @@
 """Will a run fit? Compiles its train steps for devices that need not be there.
 
   python -m visor_jax.preflight --topology=v5e:16x16 \
-      --config=experiments/llava_ov.py:size=7b,stage=full
+      --config=experiments/llava_ov.py:size=7b,jobs=full
   ... --topology=cpu:256 --memory=80        256 fake devices of 80 GiB
   ... --config.mesh.fsdp=128                any key of config.py, as in main
 
@@ -57,10 +57,10 @@ def examine(
   )
   temporaries = None
   try:
-    paper = paper_lib.step(config, name, machine)
+    paper = paper_lib.abstract_step(config, name, machine)
     report |= dict(held=paper.held(), prefill=prefill(config, name, paper))
-    console.say(f'{name}: compiling for {machine.name}')
-    compiled = paper_lib.compile_(paper, machine)
+    console.log(f'{name}: compiling for {machine.name}')
+    compiled = paper_lib.compile_step(paper, machine)
   except paper_lib.TooBig as e:
     temporaries = (
       e.needed if e.temporaries else (e.needed - sum(report['held'].values()))
@@ -93,7 +93,7 @@ def examine(
       report['fits'] = total <= machine.memory
   if report['fits'] is False and propose and machine.memory:
     report['proposal'] = propose_lib.propose(
-      config, name, machine, temporaries, say=console.say
+      config, name, machine, temporaries, say=console.log
     )
   return report
 
@@ -109,7 +109,7 @@ def prefill(config, name: str, paper) -> dict:
       config_lib.size(config),
       layout,
       bits,
-      batch.source.shape[1],
+      batch.gather_index.shape[1],
       batch.tokens.shape[1],
       accounting,
       tiles=batch.tiles.shape[1],

@@ -45,7 +45,7 @@ class TooBig(Exception):
 
 
 @dataclasses.dataclass(frozen=True)
-class Paper:
+class AbstractStep:
   """A step, ready to be compiled.
 
   Attributes:
@@ -93,7 +93,9 @@ class Compiled:
   seconds: dict[str, float]
 
 
-def step(config, name: str, machine: machine_lib.Machine) -> Paper:
+def abstract_step(
+  config, name: str, machine: machine_lib.Machine
+) -> AbstractStep:
   """The step of a training stage.
 
   Args:
@@ -126,7 +128,7 @@ def step(config, name: str, machine: machine_lib.Machine) -> Paper:
     step_lib.State(trained, frozen, jax.eval_shape(tx.init, trained)), where
   )
   rows = lambda shape, dtype: jax.ShapeDtypeStruct(
-    (options.batch, *shape), dtype, sharding=mesh_lib.rows(mesh)
+    (options.batch, *shape), dtype, sharding=mesh_lib.batch_sharding(mesh)
   )
   batch = packing.stack([row(config, stage)]).map(
     lambda x: rows(x.shape[1:], x.dtype)
@@ -136,26 +138,30 @@ def step(config, name: str, machine: machine_lib.Machine) -> Paper:
     batch = batch, rows((1,), jnp.int32)
   elif options.plan != 'base':
     plan = jax.ShapeDtypeStruct(
-      (len(model.layout.optional),), jnp.bool_, sharding=mesh_lib.whole(mesh)
+      (len(model.layout.optional),),
+      jnp.bool_,
+      sharding=mesh_lib.replicated(mesh),
     )
   viable = (model.layout.max,) * config.search.max_plans
   run = jax.jit(
-    step_lib.trainer(
-      loop._loss(config, model, stage, viable, dearest(config, stage, batch)),
+    step_lib.train_step(
+      loop._loss(
+        config, model, stage, viable, most_expensive(config, stage, batch)
+      ),
       tx,
       options.accumulate,
     ),
     donate_argnums=0,
-    out_shardings=(where, mesh_lib.whole(mesh)),
+    out_shardings=(where, mesh_lib.replicated(mesh)),
   )
-  return Paper(run, (state, batch, plan), mesh)
+  return AbstractStep(run, (state, batch, plan), mesh)
 
 
-def dearest(config, stage, batch) -> tuple:
+def most_expensive(config, stage, batch) -> tuple:
   """The token reductions of that step whose visual tokens are most."""
   at, steps = loop._reduced_at(config, stage), config[stage.name].steps
   grid = config_lib.size(config).vision.grid
-  count, tiles = batch.source.shape[1], batch.tiles.shape[1]
+  count, tiles = batch.gather_index.shape[1], batch.tiles.shape[1]
 
   def visual(reduced):
     return sum(
@@ -167,7 +173,7 @@ def dearest(config, stage, batch) -> tuple:
 
 
 def row(config, stage) -> dict:
-  """An empty row of the stage, as its source makes them."""
+  """An empty row of the stage, as its gather_index makes them."""
   if config.data.suite == 'digits':
     suite = digits.Suite(config.seed, **config.data.digits)
     return (
@@ -178,7 +184,7 @@ def row(config, stage) -> dict:
   slots = (
     dict(config.data.prompt, prompts=1)
     if stage.loss == 'policy'
-    else config.data.row
+    else config.data.packed
   )
   vision = config_lib.size(config).vision
   return packing.row(
@@ -186,7 +192,7 @@ def row(config, stage) -> dict:
   )
 
 
-def compile_(paper: Paper, machine: machine_lib.Machine) -> Compiled:
+def compile_step(paper: AbstractStep, machine: machine_lib.Machine) -> Compiled:
   """Compiles a step and counts it.
 
   Raises:
@@ -204,7 +210,7 @@ def compile_(paper: Paper, machine: machine_lib.Machine) -> Compiled:
     }
   )
   began, cpu = time.monotonic(), time.process_time()
-  with mesh_lib.use(paper.mesh):
+  with mesh_lib.use_mesh(paper.mesh):
     try:
       lowered = paper.run.lower(*paper.args)
     except NotImplementedError as e:

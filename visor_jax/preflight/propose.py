@@ -55,7 +55,9 @@ class Settings:
       f'{name}.batch': s.batch,
       'model.remat': s.remat,
       f'{name}.accumulate': s.accumulate,
-      **{f'data.row.{slot}': _slots(config, slot, s.share) for slot in _SLOTS},
+      **{
+        f'data.packed.{slot}': _slots(config, slot, s.share) for slot in _SLOTS
+      },
     }
     now = keys(asked(config, name, self.data * self.fsdp * self.tensor))
     return {k: v for k, v in keys(self).items() if v != now[k]}
@@ -230,7 +232,7 @@ def propose(
     options.remove(s)
     changes = s.changes(config, name)
     try:
-      paper = paper_lib.step(s.apply(config, name), name, machine)
+      paper = paper_lib.abstract_step(s.apply(config, name), name, machine)
       say(f'trying {flags(changes)}')
       tried.append(changes)
       total, temporaries = measure(paper, machine)
@@ -243,11 +245,11 @@ def propose(
   return dict(changes=None, bytes=None, tried=tried)
 
 
-def measure(paper: paper_lib.Paper, machine) -> tuple[float, float]:
+def measure(paper: paper_lib.AbstractStep, machine) -> tuple[float, float]:
   """Bytes that a step takes in all, and its temporaries."""
   held = sum(paper.held().values())
   try:
-    compiled = paper_lib.compile_(paper, machine)
+    compiled = paper_lib.compile_step(paper, machine)
   except paper_lib.TooBig as e:
     temporaries = e.needed if e.temporaries else e.needed - held
     return math.inf, temporaries
@@ -261,7 +263,7 @@ def flags(changes: dict) -> str:
 
 
 def _slots(config, name, share):
-  return int(config.data.row[name] * share)
+  return int(config.data.packed[name] * share)
 
 
 def _divisors(n):

@@ -29,14 +29,14 @@ CONTEXT = fractions.Fraction(10, 64)
 ROUNDS = 72
 
 
-class Rated(NamedTuple):
+class PatchRating(NamedTuple):
   """What the vision tower says of patches."""
 
   attention: jax.Array  # float32 [B, I * P], that a patch gets
   keys: jax.Array  # [B, I * P, H], of the last layer, averaged over heads
 
 
-class Kept(NamedTuple):
+class KeptSlots(NamedTuple):
   """Visual slots that stay."""
 
   index: jax.Array  # int32 [B, V'], in order; whatever, where not valid
@@ -44,13 +44,13 @@ class Kept(NamedTuple):
   home: jax.Array | None = None  # int32 [B, V]: averaged into; V for nowhere
 
 
-def early(
+def reduce_visual(
   reduction: reductions.Reduction,
   visual,
-  rated: Rated | None,
+  rated: PatchRating | None,
   slots,
-  source,
-  weight,
+  gather_index,
+  gather_weight,
   tiles: int,
   grid,
 ):
@@ -61,8 +61,8 @@ def early(
     visual: [B, V, D].
     rated: of the vision tower, where the method asks it.
     slots: attention.Slots of the visual tokens.
-    source: int32 [B, V, K], see batch.Batch.
-    weight: float32 [B, V, K].
+    gather_index: int32 [B, V, K], see batch.Batch.
+    gather_weight: float32 [B, V, K].
     tiles: of a row.
     grid: rows and columns of patches in a tile.
 
@@ -74,9 +74,11 @@ def early(
   if reduction.method == 'pack':
     kept = _pack(group, reduction.window, count)
   elif reduction.method == 'm3':
-    kept = _pool(group, source, reduction.window, tiles, grid, count)
+    kept = _pool(group, gather_index, reduction.window, tiles, grid, count)
   else:
-    of = lambda x: jax.lax.stop_gradient(_at_slots(x, source, weight))
+    of = lambda x: jax.lax.stop_gradient(
+      _at_slots(x, gather_index, gather_weight)
+    )
     attention = of(rated.attention[..., None])[..., 0]
     if reduction.method == 'visionzip':
       kept = _visionzip(group, attention, of(rated.keys), reduction.keep, count)
@@ -87,7 +89,7 @@ def early(
   return gather(visual, kept), kept
 
 
-def highest(rating, segment, keep: fractions.Fraction) -> Kept:
+def highest(rating, segment, keep: fractions.Fraction) -> KeptSlots:
   """The share of each segment's visual slots that is rated highest.
 
   Args:
@@ -101,7 +103,7 @@ def highest(rating, segment, keep: fractions.Fraction) -> Kept:
   return _compact(lead & (group > 0), reductions.share(rating.shape[1], keep))
 
 
-def gather(visual, kept: Kept):
+def gather(visual, kept: KeptSlots):
   """[B, V, D] -> [B, V', D]: averages of what is at home in a slot."""
   if kept.home is None:
     return jnp.take_along_axis(visual, kept.index[..., None], axis=1)
@@ -124,14 +126,14 @@ def _pack(group, window, count):
   return _at_home(_number(group) - place + window * pack, group > 0, count)
 
 
-def _pool(group, source, window, tiles, grid, count):
+def _pool(group, gather_index, window, tiles, grid, count):
   """Slots whose first patch lies in the same window of the same tile.
 
   Pooling features would not do: slots are what is left of tiles once padding is
   cut off. A newline has no patch and is dropped.
   """
   rows, columns = grid
-  tile, patch = jnp.divmod(source[..., 0], rows * columns)
+  tile, patch = jnp.divmod(gather_index[..., 0], rows * columns)
   row, column = jnp.divmod(patch, columns)
   wide = -(-columns // window)
   cells = -(-rows // window) * wide
@@ -208,13 +210,13 @@ def _vispruner(group, attention, visual, keep, count):
   return _compact((important | left) & (share > 0), count)
 
 
-def _at_slots(x, source, weight):
+def _at_slots(x, gather_index, gather_weight):
   """[B, I * P, H] of patches -> [B, V, H] of slots; a newline has zeros."""
   x = jnp.pad(x, ((0, 0), (0, 1), (0, 0)))
   return sum(
-    jnp.take_along_axis(x, source[..., k, None], axis=1)
-    * weight[..., k, None].astype(x.dtype)
-    for k in range(source.shape[-1])
+    jnp.take_along_axis(x, gather_index[..., k, None], axis=1)
+    * gather_weight[..., k, None].astype(x.dtype)
+    for k in range(gather_index.shape[-1])
   )
 
 
@@ -228,7 +230,7 @@ def _compact(lead, count):
   """Kept of slots that stay, in order."""
   number, v = _number(lead), lead.shape[1]
   index = jnp.argsort(jnp.where(lead, number, v + number), axis=1)[:, :count]
-  return Kept(index, jnp.arange(count) < lead.sum(axis=1, keepdims=True))
+  return KeptSlots(index, jnp.arange(count) < lead.sum(axis=1, keepdims=True))
 
 
 # In groups: int32 [B, V], rising along a row; 0 is padding, which is last.

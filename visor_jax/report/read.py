@@ -21,7 +21,7 @@ from visor_jax.report import average
 STAGES = ('base', 'cross', 'full', 'universal', 'policy')
 SELECTORS = ('base', 'fixed', 'router')
 EVALUATE = (
-  'python -m visor_jax.main --config=FILE:stage=eval --workdir={workdir}'
+  'python -m visor_jax.main --config=FILE:jobs=eval --workdir={workdir}'
 )
 
 _NEEDED = {

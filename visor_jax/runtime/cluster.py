@@ -48,7 +48,7 @@ _uses = itertools.count()  # barriers; processes come to them in one order
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class ProcessPlace:
   """Where a process stands among the others.
 
   Attributes:
@@ -66,7 +66,7 @@ class Place:
   devices: tuple[int, ...] | None = None
 
 
-def find(env, patience: int = 300) -> Place:
+def find_place(env, patience: int = 300) -> ProcessPlace:
   """Reads the environment.
 
   Args:
@@ -78,7 +78,7 @@ def find(env, patience: int = 300) -> Place:
   """
   found = {name: env[name] for name in EXPLICIT if env.get(name)}
   if found == {'JAX_NUM_PROCESSES': '1'}:
-    return Place('JAX_NUM_PROCESSES=1')
+    return ProcessPlace('JAX_NUM_PROCESSES=1')
   if found:
     for name in EXPLICIT:
       if name not in found:
@@ -100,7 +100,7 @@ def find(env, patience: int = 300) -> Place:
       raise ValueError(
         f'JAX_COORDINATOR_ADDRESS is {address}; expected host:port of process 0'
       )
-    return Place('environment', address, count, index)
+    return ProcessPlace('environment', address, count, index)
   _whole(env)
   pod = 'KUBERNETES_SERVICE_HOST' in env
   if not pod or {'JOB_COMPLETION_INDEX', 'TPU_WORKER_HOSTNAMES'} & env.keys():
@@ -111,7 +111,9 @@ def find(env, patience: int = 300) -> Place:
     )
     if count is not None:
       how = next((v for k, v in _CLUSTERS.items() if k in env), 'Cloud TPU')
-      return Place(how, address, count, index, devices and tuple(devices))
+      return ProcessPlace(
+        how, address, count, index, devices and tuple(devices)
+      )
   if 'JOB_COMPLETION_INDEX' in env:
     raise ValueError(
       'this pod is one of an indexed job, but JAX_COORDINATOR_ADDRESS is not '
@@ -122,7 +124,7 @@ def find(env, patience: int = 300) -> Place:
       'TPU_WORKER_HOSTNAMES names several hosts, but jax finds '
       "no TPU on this one; install visor_jax with '[tpu]'"
     )
-  return Place('no cluster')
+  return ProcessPlace('no cluster')
 
 
 def _whole(env):
@@ -146,7 +148,7 @@ def _whole(env):
     )
 
 
-def start(place: Place, facts: dict, patience: int = 300) -> None:
+def join(place: ProcessPlace, facts: dict, patience: int = 300) -> None:
   """Joins the others; before anything touches a device.
 
   Args:
@@ -161,7 +163,9 @@ def start(place: Place, facts: dict, patience: int = 300) -> None:
   if place.count == 1:
     return
   _hosts.update(
-    roll_call.call(place.address, place.count, place.index, facts, patience)
+    roll_call.roll_call(
+      place.address, place.count, place.index, facts, patience
+    )
   )
   local = roll_call.loopback(place.address)
   jax.distributed.initialize(
@@ -176,7 +180,7 @@ def start(place: Place, facts: dict, patience: int = 300) -> None:
   )
 
 
-def overlap(env) -> None:
+def set_overlap_flags(env) -> None:
   """Tells XLA to send while it computes; before it is used.
 
   Args:
@@ -191,7 +195,7 @@ def overlap(env) -> None:
 # Once they run ----------------------------------------------------------------
 
 
-def first() -> bool:
+def is_primary() -> bool:
   """Whether this is process 0, which writes and talks for all."""
   return jax.process_index() == 0
 
@@ -206,7 +210,9 @@ def host() -> str:
   return _hosts[jax.process_index()]
 
 
-def share(what: str, text: str = '', patience: float = PATIENCE) -> list[str]:
+def exchange(
+  what: str, text: str = '', patience: float = PATIENCE
+) -> list[str]:
   """A short text of every process, in order; also a barrier.
 
   Args:
@@ -246,7 +252,7 @@ def share(what: str, text: str = '', patience: float = PATIENCE) -> list[str]:
   return [came[i][1] for i in sorted(came)]
 
 
-def agree(what: str, act):
+def all_or_raise(what: str, act):
   """`act()` in every process: all go on with it, or all stop.
 
   Raises:
@@ -259,13 +265,13 @@ def agree(what: str, act):
     found = act()
   except (OSError, ValueError) as e:
     error = str(e)
-  errors = dict.fromkeys(filter(None, share(what, error)))
+  errors = dict.fromkeys(filter(None, exchange(what, error)))
   if errors:
     raise ValueError('\n'.join(errors))
   return found
 
 
-def gather(value) -> list:
+def allgather_json(value) -> list:
   """What every process has, in order; any JSON, by way of the devices."""
   if jax.process_count() == 1:
     return [value]

@@ -26,7 +26,7 @@ def duration(seconds: float) -> str:
   return f'{seconds // 3600}h{seconds // 60 % 60:02d}m'
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
   """A line on the console, at once."""
   if not _muted:
     print(f'[{time.strftime("%H:%M:%S")}] {text}', flush=True)
@@ -54,4 +54,4 @@ class Progress:
     if pace:
       shown = f'{pace:.3g}' if pace < 1000 else f'{pace:.0f}'
       text += f'  {shown}/s  ETA {duration((self.total - done) / pace)}'
-    say(f'{self.what} {done}/{self.total}  {text}')
+    log(f'{self.what} {done}/{self.total}  {text}')

@@ -82,7 +82,7 @@ def _slice(device):
 
 
 @contextlib.contextmanager
-def use(mesh):
+def use_mesh(mesh):
   """In here what is compiled is compiled for the mesh."""
   with jax.set_mesh(mesh), nn.logical_axis_rules(tuple(RULES.items())):
     yield
@@ -130,17 +130,17 @@ def path_name(path) -> str:
   return '/'.join(str(getattr(k, 'key', getattr(k, 'name', k))) for k in path)
 
 
-def whole(mesh) -> NamedSharding:
+def replicated(mesh) -> NamedSharding:
   """Every device holds all of it."""
   return NamedSharding(mesh, PartitionSpec())
 
 
-def rows(mesh) -> NamedSharding:
+def batch_sharding(mesh) -> NamedSharding:
   """Split along the batch."""
   return NamedSharding(mesh, PartitionSpec(RULES['batch']))
 
 
-def row_ways(mesh) -> int:
+def num_batch_shards(mesh) -> int:
   """Over how many devices the rows of a batch are split."""
   return mesh.shape['data'] * mesh.shape['fsdp']
 
@@ -157,7 +157,7 @@ def check_batch(name: str, rows: int, mesh, parts: int = 1) -> None:
   Raises:
     ValueError: naming the keys to change.
   """
-  ways = row_ways(mesh)
+  ways = num_batch_shards(mesh)
   if rows % (ways * parts):
     raise ValueError(
       f'{name}.batch is {rows}, which mesh.data * mesh.fsdp = {ways}'
@@ -166,17 +166,17 @@ def check_batch(name: str, rows: int, mesh, parts: int = 1) -> None:
     )
 
 
-def own(count: int, mesh) -> list[int]:
+def local_rows(count: int, mesh) -> list[int]:
   """The rows of a global batch that this process places, in order.
 
   Which they are is the mesh's affair: on a TPU, devices of a host need not be
   neighbours in it, and those of two hosts may share their rows.
   """
-  where = rows(mesh).addressable_devices_indices_map((count,))
+  where = batch_sharding(mesh).addressable_devices_indices_map((count,))
   return sorted({i for (part,) in where.values() for i in range(count)[part]})
 
 
-def place(tree, mesh):
+def shard_batch(tree, mesh):
   """Host-local numpy rows to global arrays, split along the batch.
 
   Args:
@@ -188,12 +188,14 @@ def place(tree, mesh):
     ValueError: the rows do not divide by data * fsdp.
   """
   if isinstance(tree, batch_lib.Batch):
-    return tree.map(lambda x: place(x, mesh))
-  ways = row_ways(mesh)
-  here = len(own(ways, mesh))
+    return tree.map(lambda x: shard_batch(x, mesh))
+  ways = num_batch_shards(mesh)
+  here = len(local_rows(ways, mesh))
   if len(tree) % here:
     raise ValueError(
       f'a batch of {len(tree) * ways // here} rows does not divide by '
       f'mesh.data * mesh.fsdp = {ways}; change the batch or the mesh'
     )
-  return jax.make_array_from_process_local_data(rows(mesh), np.asarray(tree))
+  return jax.make_array_from_process_local_data(
+    batch_sharding(mesh), np.asarray(tree)
+  )

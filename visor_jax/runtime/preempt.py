@@ -15,13 +15,13 @@ from jax.experimental import multihost_utils
 
 # sysexits.h: try again later. Not 143, by which a shell, SLURM or Kubernetes
 # says that SIGTERM killed a process: this one has saved and may be restarted.
-EXIT = 75
+EXIT_CODE = 75
 
 _told = threading.Event()
 _asked = itertools.count(1)
 
 
-def listen() -> None:
+def install_handler() -> None:
   """From now on SIGTERM does not kill but tells; call it after jax.distributed.
 
   A handler of Python runs when jax comes back: compiling is not cut short.
@@ -30,7 +30,7 @@ def listen() -> None:
     signal.signal(signal.SIGTERM, lambda *_: _told.set())
 
 
-def told() -> bool:
+def requested() -> bool:
   """Shall this process leave now?
 
   Where there are several, each asks equally often, and the answer is yes only

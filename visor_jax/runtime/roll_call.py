@@ -14,7 +14,7 @@ import time
 _READ = 5  # seconds for a line that is on its way
 
 
-def call(
+def roll_call(
   address: str, count: int, index: int, facts: dict, patience: float
 ) -> dict[int, str]:
   """Returns when all are here.

@@ -32,12 +32,14 @@ def claim(path, config, patience: float = 0):
   """
   path = pathlib.Path(path)
   with contextlib.ExitStack() as held:
-    mark = cluster.agree(
+    mark = cluster.all_or_raise(
       'claiming the workdir',
-      lambda: _lock(path, config, held, patience) if cluster.first() else '',
+      lambda: (
+        _lock(path, config, held, patience) if cluster.is_primary() else ''
+      ),
     )
-    mark, *_ = cluster.share('the mark in the workdir', mark)
-    cluster.agree('looking at the workdir', lambda: _look(path, mark))
+    mark, *_ = cluster.exchange('the mark in the workdir', mark)
+    cluster.all_or_raise('looking at the workdir', lambda: _look(path, mark))
     yield path
 
 
@@ -81,17 +83,17 @@ def _look(path, mark, patience: float = 10):
   )
 
 
-def write(path, text: str) -> None:
+def write_shared(path, text: str) -> None:
   """Writes a file of the run, whole or not at all, before anyone goes on.
 
   All processes call it with the same text; process 0 writes.
   """
-  if cluster.first():
+  if cluster.is_primary():
     files.write_atomic(path, text)
-  cluster.share(f'writing {pathlib.Path(path).name}')
+  cluster.exchange(f'writing {pathlib.Path(path).name}')
 
 
-def made(path, name: str, stage: str) -> pathlib.Path:
+def require(path, name: str, stage: str) -> pathlib.Path:
   """The path of what a stage left in the workdir.
 
   Raises:
@@ -103,7 +105,7 @@ def made(path, name: str, stage: str) -> pathlib.Path:
   return path
 
 
-def same_data(path, fingerprints: dict[str, str]) -> None:
+def check_same_data(path, fingerprints: dict[str, str]) -> None:
   """Keeps what the data of a run is known by, in data.json.
 
   Args:
@@ -115,9 +117,9 @@ def same_data(path, fingerprints: dict[str, str]) -> None:
       it is for process 0.
   """
   mine = json.dumps(fingerprints, sort_keys=True)
-  cluster.agree(
+  cluster.all_or_raise(
     'comparing the data',
-    functools.partial(_same, mine, cluster.share('the data', mine)[0]),
+    functools.partial(_same, mine, cluster.exchange('the data', mine)[0]),
   )
   path = pathlib.Path(path) / 'data.json'
   known = json.loads(path.read_text()) if path.exists() else {}
@@ -130,7 +132,7 @@ def same_data(path, fingerprints: dict[str, str]) -> None:
       'was begun with; bring it back, or give another --workdir'
     )
   if fingerprints:
-    write(path, json.dumps(known | fingerprints, indent=1))
+    write_shared(path, json.dumps(known | fingerprints, indent=1))
 
 
 def _same(mine, first):

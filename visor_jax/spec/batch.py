@@ -28,10 +28,10 @@ class Batch:
     visual_segment: int32 [B, V]; 0 is padding.
     visual_place: int32 [B, V].
     tiles: uint8 [B, I, height, width, 3].
-    source: int32 [B, V, K]; a visual slot is the weighted sum of K patches out
-      of I * P, in order of tiles; I * P itself is the newline embedding. K is 4
-      where tiles were resized (bilinear), 1 where not.
-    weight: float32 [B, V, K].
+    gather_index: int32 [B, V, K]; a visual slot is the weighted sum of K
+      patches out of I * P, in order of tiles; I * P itself is the newline
+      embedding. K is 4 where tiles were resized (bilinear), 1 where not.
+    gather_weight: float32 [B, V, K].
     prompt_segment: int32 [B, R]; 0 is padding. A routing token reads the
       prompt that ends at `prompt_place`.
     prompt_place: int32 [B, R]; the place of the last token of the prompt.
@@ -44,8 +44,8 @@ class Batch:
   visual_segment: Array
   visual_place: Array
   tiles: Array
-  source: Array
-  weight: Array
+  gather_index: Array
+  gather_weight: Array
   prompt_segment: Array
   prompt_place: Array
 
@@ -64,8 +64,8 @@ class Batch:
   def used(self, patches: int) -> Array:
     """Tiles of each row, [B], of so many patches: the rest is padding."""
     newline = self.tiles.shape[1] * patches
-    looks = (self.visual_segment > 0)[..., None] & (self.source < newline)
-    return ((self.source // patches + 1) * looks).max(axis=(1, 2))
+    looks = (self.visual_segment > 0)[..., None] & (self.gather_index < newline)
+    return ((self.gather_index // patches + 1) * looks).max(axis=(1, 2))
 
   def fields(self) -> dict[str, Array]:
     return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}

@@ -37,7 +37,7 @@ class Mix:
   share: float
 
 
-def within(curve: tuple[Point, ...], budget: float) -> Mix:
+def mix_within(curve: tuple[Point, ...], budget: float) -> Mix:
   """The mix that takes the budget on average.
 
   Args:
@@ -60,7 +60,7 @@ def within(curve: tuple[Point, ...], budget: float) -> Mix:
   )
 
 
-def keeping(curve: tuple[Point, ...], drop: float) -> float:
+def confidence_keeping(curve: tuple[Point, ...], drop: float) -> float:
   """The cheapest confidence that loses at most a share of max's accuracy.
 
   Args:
@@ -101,5 +101,5 @@ def confidence(
       'the policy stage'
     )
   if selection.budget is not None:
-    return within(curve, selection.budget)
-  return keeping(curve, selection.drop)
+    return mix_within(curve, selection.budget)
+  return confidence_keeping(curve, selection.drop)

@@ -53,14 +53,14 @@ def train(
   ) as saved:
     start = saved.resume()
     if start == options.steps:
-      console.say(f'{name}: done before')
+      console.log(f'{name}: done before')
       return
     model = step_lib.model(config, suite.packed and stage.loss == 'answer')
     shapes, shardings, make = _parameters(config, model, mesh)
     tx = optim.make(config.optim, options)
     state_shardings = _state_shardings(shapes, shardings, stage, tx, mesh)
     if start:
-      console.say(f'{name}: goes on from step {start}')
+      console.log(f'{name}: goes on from step {start}')
       state = _resume(
         saved, start, shapes, shardings, stage, tx, state_shardings
       )
@@ -73,16 +73,16 @@ def train(
       state = step_lib.State(trained, frozen, opt)
     compiled = functools.cache(
       lambda reduced: jax.jit(
-        step_lib.trainer(
+        step_lib.train_step(
           _loss(config, model, stage, viable, reduced), tx, options.accumulate
         ),
         donate_argnums=0,
-        out_shardings=(state_shardings, mesh_lib.whole(mesh)),
+        out_shardings=(state_shardings, mesh_lib.replicated(mesh)),
       )
     )
     plan_at = _plan_at(config, stage, model.layout, viable)
     reduced_at = _reduced_at(config, stage)
-    own = len(mesh_lib.own(options.batch, mesh))
+    own = len(mesh_lib.local_rows(options.batch, mesh))
     throughput = throughput_lib.Throughput(
       model, stage.passes, own / options.batch
     )
@@ -95,28 +95,31 @@ def train(
         folder / 'tensorboard' if config.log.tensorboard else None,
       ) as metrics,
       throughput_lib.Trace(folder / 'trace', config.log.trace) as trace,
-      metrics_lib.Skipped(
-        folder / 'nonfinite.jsonl', start, options.batch, config.optim.patience
+      metrics_lib.NonFiniteSteps(
+        folder / 'nonfinite.jsonl',
+        start,
+        options.batch,
+        config.optim.max_nonfinite_steps,
       ) as skipped,
-      metrics_lib.Wait() as wait,
+      metrics_lib.InputWaitMeter() as wait,
     ):
       began, numbers = time.monotonic(), {}
       last = start  # step that is saved
       for i, (batch, labels) in enumerate(wait.batches(feed), start):
-        if preempt.told():
+        if preempt.requested():
           skipped.check()
           if i > last:
             saved.save(i, state.params, state.opt)
           saved.wait()
-          console.say(
+          console.log(
             f'{name}: SIGTERM; the same command goes on from step {i}'
           )
-          sys.exit(preempt.EXIT)
+          sys.exit(preempt.EXIT_CODE)
         plan, reduced = plan_at(i), reduced_at(i)
         throughput.add(batch, plan, reduced)
-        rows = mesh_lib.place(batch, mesh)
+        rows = mesh_lib.shard_batch(batch, mesh)
         if labels is not None:
-          rows = rows, mesh_lib.place(labels, mesh)
+          rows = rows, mesh_lib.shard_batch(labels, mesh)
         trace.step(i, functools.partial(jax.block_until_ready, numbers))
         before, (state, numbers) = (
           numbers,
@@ -166,7 +169,7 @@ def restore(config, name: str, workdir, mesh):
   """
   model = step_lib.model(config)
   shapes, shardings, make = _parameters(config, model, mesh)
-  if name == 'base' and not config.base.steps and config.model.start:
+  if name == 'base' and not config.base.steps and config.model.init_from:
     return _imported(config, shapes, shardings, make)
   if config.eval.checkpoint:
     return _imported(config, shapes, shardings, make, config.eval.checkpoint)
@@ -186,9 +189,9 @@ def _feed(config, stage, suite, labels, mesh, start):
     options.batch,
     start,
     options.steps,
-    own=mesh_lib.own(options.batch, mesh),
+    own=mesh_lib.local_rows(options.batch, mesh),
     threads=config.data.threads,
-    ahead=config.data.ahead,
+    ahead=config.data.prefetch,
   )
 
 
@@ -197,7 +200,9 @@ def _parameters(config, model, mesh):
   shape = packing.Shape(
     1, 1, 1, 1, model.size.vision.tile, model.size.vision.patches
   )
-  blank = packing.stack([packing.row([], shape)] * mesh_lib.row_ways(mesh))
+  blank = packing.stack(
+    [packing.row([], shape)] * mesh_lib.num_batch_shards(mesh)
+  )
   make, shapes, shardings = step_lib.init(model, config.seed, blank, mesh)
   return shapes, shardings, make
 
@@ -210,7 +215,7 @@ def _finished(config, names, workdir):
       if not (folder / str(config[name].steps)).exists():
         raise ValueError(
           f'the {name} stage is not finished ({folder} has no step '
-          f'{config[name].steps}); run it first: --config=...:stage={name}'
+          f'{config[name].steps}); run it first: --config=...:jobs={name}'
         )
       return name
   raise ValueError(f'none of the stages {names} has steps in this config')
@@ -229,13 +234,13 @@ def _first(config, stage, workdir, shapes, shardings, make, model):
   before = [s for s in stage.starts_from if config[s].steps]
   if before:
     found = _finished(config, before, workdir)
-    console.say(f'{stage.name}: starts from {found}')
+    console.log(f'{stage.name}: starts from {found}')
     params = _result(config, found, workdir, shapes, shardings)
-  elif config.model.start:
-    console.say(f'{stage.name}: starts from {config.model.start}')
+  elif config.model.init_from:
+    console.log(f'{stage.name}: starts from {config.model.init_from}')
     params = _imported(config, shapes, shardings, make)
   else:
-    console.say(f'{stage.name}: starts fresh')
+    console.log(f'{stage.name}: starts fresh')
     params = make()
   if stage.grafts and config.model.cross.init == 'copy':
     params = visor.copy_cross(params, model.layout)
@@ -244,7 +249,7 @@ def _first(config, stage, workdir, shapes, shardings, make, model):
 
 def _imported(config, shapes, shardings, make, path=None):
   """Parameters of a checkpoint, and fresh ones that it lacks."""
-  path = path or config.model.start
+  path = path or config.model.init_from
   found = reader.read(path, shardings, 'float32').params
   flat, want = param_paths.flatten(found), param_paths.flatten(shapes)
   shape = lambda tree, path: getattr(tree.get(path), 'shape', 'nothing')
@@ -270,7 +275,7 @@ def _state_shardings(shapes, shardings, stage, tx, mesh):
 
   def like(path, _):
     key = getattr(path[-1], 'key', None)  # moments are dicts of the same paths
-    return trained.get(key, mesh_lib.whole(mesh))
+    return trained.get(key, mesh_lib.replicated(mesh))
 
   return step_lib.State(
     trained, frozen, jax.tree_util.tree_map_with_path(like, opt)
@@ -321,5 +326,7 @@ def _reduced_at(config, stage):
   options = config[stage.name]
   reduced = reductions.parse(config.model.reduce) or (None,)
   return lambda i: (
-    reduced if i >= round(options.whole * options.steps) else (None,)
+    reduced
+    if i >= round(options.full_token_fraction * options.steps)
+    else (None,)
   )

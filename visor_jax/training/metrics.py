@@ -66,7 +66,7 @@ def _board(folder, step):
   )
 
 
-class Skipped:
+class NonFiniteSteps:
   """nonfinite.jsonl of a stage: the steps that were not applied.
 
   Batches do not carry the ids of their records, but a batch is a function of
@@ -114,7 +114,7 @@ class Skipped:
         f'{self._patience} steps in a row up to step {self._stop} had a loss '
         f'or gradient that is not finite; none was applied. Their rows are '
         f'in {self._path}: look at them, lower the learning rate, or raise '
-        'optim.patience'
+        'optim.max_nonfinite_steps'
       )
 
   def _look(self):
@@ -130,7 +130,7 @@ class Skipped:
     self._new = []
 
 
-class Wait:
+class InputWaitMeter:
   """Share of the time in which a device has nothing to do but wait for input.
 
   Batches are taken while the device is at work, so what the loop waits for

@@ -13,7 +13,7 @@ def schedule(stage):
     stage.learning_rate,
     warmup,
     max(stage.steps, warmup + 1),
-    stage.final * stage.learning_rate,
+    stage.end_lr_fraction * stage.learning_rate,
   )
 
 
@@ -26,7 +26,7 @@ def make(optim, stage) -> optax.GradientTransformation:
   """
 
   def scale(updates, _):
-    rates = param_paths.by_path(optim.rates, updates)
+    rates = param_paths.by_path(optim.lr_scales, updates)
     return {path: u * rates[path] for path, u in updates.items()}
 
   clip = (

@@ -50,7 +50,7 @@ def model(config, packed: bool = False) -> visor.Visor:
     decoder.Compute(
       dtype=m.dtype,
       remat=m.remat,
-      saves=m.saves,
+      remat_policy=m.remat_policy,
       scan=m.scan,
       packed=packed,
       attention=m.attention,
@@ -78,7 +78,7 @@ def init(model: visor.Visor, seed: int, batch, mesh):
 
   def start():
     with nn.logical_axis_rules(()):  # where it lies is said by out_shardings
-      return model.init(jax.random.key(seed), batch, method='everything')[
+      return model.init(jax.random.key(seed), batch, method='init_all')[
         'params'
       ]
 
@@ -176,7 +176,7 @@ def _means(loss, right, weight):
   return loss / total, {'accuracy': right / total, 'targets': targets}
 
 
-def trainer(loss, tx, parts: int = 1):
+def train_step(loss, tx, parts: int = 1):
   """A train step; jit it with the state donated.
 
   A step whose loss or gradient is not finite is not applied: the state stays

@@ -90,7 +90,10 @@ def recipe():
 
 def loading(words, recipe, sources=SOURCES, planned=None, loaded=None):
   """(windows, load) of a run; every call is a new start."""
-  planned, loaded = planned or stream.Tally(), loaded or stream.Tally()
+  planned, loaded = (
+    planned or stream.BadRecordCounter(),
+    loaded or stream.BadRecordCounter(),
+  )
   made = order.Order(1, map(len, sources), (3, 2, 1)[: len(sources)])
   needs = stream.lengths(sources, words, recipe, planned)
   packed = bin_packing.Windows(made, needs, SHAPE, draws=24, rows=14)
@@ -201,7 +204,7 @@ def test_a_cut_conversation_is_the_one_that_ended_earlier(
     )
     got = stream.segment(raw, count, words, recipe)
     want = stream.segment(short, count, words, recipe)
-    for name in ('tiles', 'source', 'weight', 'before'):
+    for name in ('tiles', 'gather_index', 'gather_weight', 'before'):
       np.testing.assert_array_equal(getattr(got, name), getattr(want, name))
     for field in dataclasses.fields(got.conversation):
       np.testing.assert_array_equal(
@@ -210,7 +213,7 @@ def test_a_cut_conversation_is_the_one_that_ended_earlier(
       )
     assert needs[count - 1].tolist() == [
       len(got.conversation.tokens),
-      len(got.source),
+      len(got.gather_index),
       len(got.tiles),
       count,
     ]
@@ -241,7 +244,7 @@ class Broken(Source):
 def test_a_bad_image_leaves_the_rest_of_the_run_as_it_is(bad, words, recipe):
   """Only pixels tell, so the plan is the same: its place becomes padding."""
   signs = Source('signs', SOURCES[0][:3] + [bad] + SOURCES[0][4:])
-  tally = stream.Tally()
+  tally = stream.BadRecordCounter()
   packed, load = loading(words, recipe)
   _, broken = loading(words, recipe, (signs, *SOURCES[1:]), loaded=tally)
   hurt = 0
@@ -272,7 +275,7 @@ def test_a_bad_image_leaves_the_rest_of_the_run_as_it_is(bad, words, recipe):
 )
 def test_bad_text_is_not_planned(bad, reason, words, recipe):
   signs = Broken('signs', SOURCES[0][:3] + [bad] + SOURCES[0][4:])
-  tally, loaded = stream.Tally(), stream.Tally()
+  tally, loaded = stream.BadRecordCounter(), stream.BadRecordCounter()
   packed, load = loading(words, recipe, (signs, *SOURCES[1:]), tally, loaded)
   w = packed.window(0)
   assert w.bad and {packed.order.draw(k)[:2] for k in w.bad} == {(0, 3)}
@@ -284,7 +287,7 @@ def test_bad_text_is_not_planned(bad, reason, words, recipe):
 
 def test_too_many_bad_records_stop_the_run(words, recipe):
   """With counts by source and reason, and the ids to look at first."""
-  tally = stream.Tally(share=0.02, least=20)
+  tally = stream.BadRecordCounter(share=0.02, least=20)
   signs = Source('signs', [HALF] + SOURCES[0][1:])
   _, load = loading(words, recipe, (signs, *SOURCES[1:]), loaded=tally)
   with pytest.raises(
@@ -299,7 +302,7 @@ def test_too_many_bad_records_stop_the_run(words, recipe):
 
 
 def test_a_few_records_are_no_share():
-  tally = stream.Tally(share=0.5, least=3)
+  tally = stream.BadRecordCounter(share=0.5, least=3)
   for _ in range(2):
     tally.count('a', records.BadRecord('no turns'))
   with pytest.raises(records.TooManyBad, match='3 of 3 .* a: no turns 3'):
@@ -307,7 +310,7 @@ def test_a_few_records_are_no_share():
 
 
 def test_a_quarter_is_not_too_many_where_a_quarter_may_be_bad():
-  tally = stream.Tally(share=0.25, least=1)
+  tally = stream.BadRecordCounter(share=0.25, least=1)
   for _ in range(25):
     for error in (None, None, None, ValueError('x')):
       tally.count('a', error)

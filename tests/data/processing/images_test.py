@@ -110,7 +110,7 @@ def pack(name, most, features, newline, size):
 def gather(plan, features, newline):
   """What models.connector does with a plan."""
   x = np.concatenate([features.reshape(-1, features.shape[-1]), newline[None]])
-  return np.einsum('VKD,VK->VD', x[plan.source], plan.weight)
+  return np.einsum('VKD,VK->VD', x[plan.gather_index], plan.gather_weight)
 
 
 def cut(name, sample):
@@ -135,8 +135,11 @@ def check_tokens(name, size, most=9, alone=True):
     atol=1e-5,
     rtol=1e-5,
   )
-  assert plan.source.dtype == np.int32 and plan.weight.dtype == np.float32
-  assert plan.source.shape == plan.weight.shape == (plan.tokens, 4)
+  assert (
+    plan.gather_index.dtype == np.int32
+    and plan.gather_weight.dtype == np.float32
+  )
+  assert plan.gather_index.shape == plan.gather_weight.shape == (plan.tokens, 4)
 
 
 def check_pixels(name, sample):
@@ -177,7 +180,7 @@ def test_a_plan_by_hand():
   assert plan.rows == (3, 78) and plan.columns == (0, 135)
   assert plan.resampled and plan.kept == (60, 108)
   assert plan.tokens == 729 + 60 * 109
-  newline = plan.source[729:].reshape(60, 109, 4)[:, -1, 0]
+  newline = plan.gather_index[729:].reshape(60, 109, 4)[:, -1, 0]
   assert (newline == 16 * 729).all()
   assert not images.plan(recipe('real'), 384, 384).resampled
 
@@ -186,8 +189,8 @@ def test_a_token_that_is_not_resampled_is_one_patch():
   """The base view first; then the canvas row by row, across its tiles."""
   plan = images.plan(recipe('even'), 32, 64)
   assert plan.grid == (1, 2) and not plan.resampled
-  own = plan.source[np.arange(plan.tokens), plan.weight.argmax(1)]
-  assert set(plan.weight.ravel()) == {0, 1}
+  own = plan.gather_index[np.arange(plan.tokens), plan.gather_weight.argmax(1)]
+  assert set(plan.gather_weight.ravel()) == {0, 1}
   assert own[:16].tolist() == list(range(16))
   assert own[16:25].tolist() == [16, 17, 18, 19, 32, 33, 34, 35, 48]
   assert own[25:30].tolist() == [20, 21, 22, 23, 36]
@@ -270,7 +273,7 @@ def test_a_plan_is_made_once_and_cannot_be_written():
   """Samples share it: one that writes would spoil the others."""
   plan = images.plan(recipe('rest'), 50, 60)
   assert images.plan(recipe('rest'), 50, 60) is plan
-  for array in (plan.source, plan.weight):
+  for array in (plan.gather_index, plan.gather_weight):
     with pytest.raises(ValueError, match='read-only'):
       array[0] = 0
 

@@ -15,7 +15,7 @@ SHAPE = packing.Shape(
 )
 
 
-def segment(*questions, tiles=1, source=None, first=1):
+def segment(*questions, tiles=1, gather_index=None, first=1):
   """A conversation in which every answer is yes; tile i is full of first+i."""
   images = (
     np.stack([np.full((2, 4, 3), first + i, np.uint8) for i in range(tiles)])
@@ -27,12 +27,14 @@ def segment(*questions, tiles=1, source=None, first=1):
     WORDS,
   )
   made = packing.segment(talk, images, SHAPE.patches)
-  if source is not None:
+  if gather_index is not None:
     made = dataclasses.replace(
       made,
-      source=np.array(source, np.int32)[:, None],
-      weight=np.arange(1.0, len(source) + 1, dtype=np.float32)[:, None],
-      before=np.ones(len(source), int),
+      gather_index=np.array(gather_index, np.int32)[:, None],
+      gather_weight=np.arange(1.0, len(gather_index) + 1, dtype=np.float32)[
+        :, None
+      ],
+      before=np.ones(len(gather_index), int),
     )
   return made
 
@@ -65,7 +67,7 @@ def test_a_row_of_one_conversation():
 
 def test_images_stand_where_they_belong():
   """Two of them side by side, one later, one behind everything."""
-  made = segment('a', 'b', source=range(7))
+  made = segment('a', 'b', gather_index=range(7))
   made = dataclasses.replace(made, before=np.array([1, 1, 1, 4, 4, 8, 8]))
   row = packing.row([made], SHAPE)
   assert draw(row) == (
@@ -87,21 +89,21 @@ def test_a_row_of_two_conversations():
   assert row['prompt_place'].tolist() == [5, 11, 0, 0]
   assert row['prompt_segment'].tolist() == [1, 2, 0, 0]
   assert row['tiles'][:, 0, 0, 0].tolist() == [1, 2, 7, 0]
-  assert row['source'][:, 0].tolist() == [0, 1, 2, 3, 4, 5, 0, 0, 0]
-  assert row['weight'][:, 0].tolist() == [1.0] * 6 + [0.0] * 3
+  assert row['gather_index'][:, 0].tolist() == [0, 1, 2, 3, 4, 5, 0, 0, 0]
+  assert row['gather_weight'][:, 0].tolist() == [1.0] * 6 + [0.0] * 3
 
 
 def test_a_newline_is_one_index_wherever_the_tiles_lie():
   """i * P of a segment means the newline, and must not hit another's patch."""
   row = packing.row(
     [
-      segment('a', source=[0, 2, 1, 2]),
-      segment('b', tiles=2, source=[3, 4, 0]),
+      segment('a', gather_index=[0, 2, 1, 2]),
+      segment('b', tiles=2, gather_index=[3, 4, 0]),
     ],
     SHAPE,
   )
-  assert row['source'][:, 0].tolist() == [0, 8, 1, 8, 5, 8, 2, 0, 0]
-  assert row['weight'][:, 0].tolist() == [1, 2, 3, 4, 1, 2, 3, 0, 0]
+  assert row['gather_index'][:, 0].tolist() == [0, 8, 1, 8, 5, 8, 2, 0, 0]
+  assert row['gather_weight'][:, 0].tolist() == [1, 2, 3, 4, 1, 2, 3, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +130,7 @@ def test_a_row_keeps_the_contract_of_batch(segments):
   real = order[order > 0]
   assert (np.diff(real) >= 0).all() and not order[len(real) :].any()
   assert not row['answer'][row['text_segment'] == 0].any()
-  assert not row['weight'][row['visual_segment'] == 0].any()
+  assert not row['gather_weight'][row['visual_segment'] == 0].any()
   for name, x in packing._empty(SHAPE).items():
     assert row[name].shape == x.shape and row[name].dtype == x.dtype
 
@@ -137,9 +139,15 @@ def test_a_row_keeps_the_contract_of_batch(segments):
   'segments,message',
   [
     ([segment('a b c d', 'a'), segment('b')], '14 text slots.* need 15'),
-    ([segment('a', tiles=0, source=[0] * 10)], '9 visual slots.* need 10'),
     (
-      [segment('a', tiles=3, source=[0]), segment('b', tiles=2, source=[0])],
+      [segment('a', tiles=0, gather_index=[0] * 10)],
+      '9 visual slots.* need 10',
+    ),
+    (
+      [
+        segment('a', tiles=3, gather_index=[0]),
+        segment('b', tiles=2, gather_index=[0]),
+      ],
       '4 tiles slots.* need 5',
     ),
     ([segment('a', 'b', 'c', 'd', 'a')], '14 text slots.* need 20'),
@@ -166,7 +174,7 @@ def test_stack_keeps_the_order_of_rows():
 
 
 SEGMENTS = [
-  segment('a', source=[0, 2, 1]),
+  segment('a', gather_index=[0, 2, 1]),
   segment('b c', 'a', tiles=2),
   segment('a', tiles=0),
 ]

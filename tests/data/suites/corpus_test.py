@@ -176,7 +176,7 @@ def test_fingerprints_are_by_stream_and_source(make, shards, words):
 def config(folder, shards, words, tmp_path):
   (tmp_path / 'hf').symlink_to(folder)
   c = config_lib.default()
-  c.model.start, c.data.suite = str(tmp_path), ''
+  c.model.init_from, c.data.suite = str(tmp_path), ''
   c.data.sources = (('desk', shards, 1.0),)
   c.cross.sources = (('words', words, 1.0),)
   return c
@@ -201,7 +201,7 @@ def test_jobs_open_their_own_sources(config):
       ('full',),
       'source "x": /no: no such file',
     ),
-    (lambda c: c.model.update(start=''), ('full',), 'model.start is ""'),
+    (lambda c: c.model.update(start=''), ('full',), 'model.init_from is ""'),
   ],
 )
 def test_what_is_missing_is_named(config, change, jobs, match):

@@ -22,7 +22,7 @@ from visor_jax.data.processing import packing
 from visor_jax.data.sources import records
 
 
-class Tally:
+class BadRecordCounter:
   """Counts the bad among the records that were asked for.
 
   Planning and loading want one each: every host plans all rows but loads its
@@ -71,7 +71,7 @@ class Tally:
         )
 
 
-def lengths(sources, tokenizer, recipe: images.Recipe, tally: Tally):
+def lengths(sources, tokenizer, recipe: images.Recipe, tally: BadRecordCounter):
   """`lengths` for `windows.Windows`, from the text and the images' sizes.
 
   Every host asks for those of all records, so no image is read for them.
@@ -100,7 +100,7 @@ def training(
   sources,
   tokenizer,
   recipe: images.Recipe,
-  tally: Tally,
+  tally: BadRecordCounter,
 ):
   """A `load` of packed rows for `loader.batches`.
 

@@ -78,7 +78,7 @@ def main(argv=None) -> int:
       wrong = check.check(args.out, args.workers)
       for line in wrong:
         print(line, file=sys.stderr)
-      console.say(
+      console.log(
         f'{args.out}: {len(wrong)} faults'
         if wrong
         else f'{args.out}: every shard is as it was written'
@@ -92,7 +92,7 @@ def main(argv=None) -> int:
   except (OSError, ValueError, RuntimeError) as e:
     print('error:', ' '.join(str(e).split()), file=sys.stderr)
     return 1
-  console.say(
+  console.log(
     f'{found["records"]} records in {len(found["shards"])} shards in '
     f'{args.out}' + (f'; {writer.told(found["bad"])}' if found['bad'] else '')
   )

@@ -133,7 +133,7 @@ def _records_per_shard(source, shard_mb):
     except records.BadRecord as e:
       _count(bad, e.reason, 1, [e.id])
   if bad:
-    console.say(f'of a sample of {len(sample)} records {told(bad)}')
+    console.log(f'of a sample of {len(sample)} records {told(bad)}')
   if not sizes:
     raise records.TooManyBad(
       f'of {len(sample)} records all over the source '
@@ -152,7 +152,7 @@ def _write_all(source, out, plan, done, journal, workers, max_bad):
     if number not in done
   ]
   if done:
-    console.say(f'{len(done)} of {count} shards are there already')
+    console.log(f'{len(done)} of {count} shards are there already')
   seen = sum(facts['seen'] for facts in done.values())
   bad = sum(_number(facts['bad']) for facts in done.values())
   progress, said = console.Progress('records', total), time.monotonic()

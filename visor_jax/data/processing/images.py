@@ -85,12 +85,12 @@ class Plan:
     return self.recipe.patches + self.kept[0] * (self.kept[1] + 1)
 
   @property
-  def source(self) -> np.ndarray:
+  def gather_index(self) -> np.ndarray:
     """int32 [V, 4]; patches in order of tiles, tiles * P is the newline."""
     return self._arrays[0]
 
   @property
-  def weight(self) -> np.ndarray:
+  def gather_weight(self) -> np.ndarray:
     """float32 [V, 4]; a token is the weighted sum of its sources."""
     return self._arrays[1]
 
@@ -275,8 +275,8 @@ def _shown(recipe, canvas, height, width):
 
 def _untouched(count):
   """The gather of the first `count` patches as they are."""
-  source = np.repeat(np.arange(count, dtype=np.int32)[:, None], 4, axis=1)
-  return source, np.tile(np.array([1, 0, 0, 0], np.float32), (count, 1))
+  gather_index = np.repeat(np.arange(count, dtype=np.int32)[:, None], 4, axis=1)
+  return gather_index, np.tile(np.array([1, 0, 0, 0], np.float32), (count, 1))
 
 
 def _gather(recipe, canvas, rows, columns, kept):
@@ -290,14 +290,14 @@ def _gather(recipe, canvas, rows, columns, kept):
     y % recipe.side * recipe.side
   )
   x = x // recipe.side * recipe.patches + x % recipe.side
-  source = np.full(
+  gather_index = np.full(
     (kept[0], kept[1] + 1, 2, 2), tiles * recipe.patches, np.int32
   )
-  source[:, :-1] = y[:, None, :, None] + x[:, None, :]
-  weight = np.zeros(source.shape, np.float32)
-  weight[:, :-1] = y_weight[:, None, :, None] * x_weight[:, None, :]
-  weight[:, -1, 0, 0] = 1
-  return source.reshape(-1, 4), weight.reshape(-1, 4)
+  gather_index[:, :-1] = y[:, None, :, None] + x[:, None, :]
+  gather_weight = np.zeros(gather_index.shape, np.float32)
+  gather_weight[:, :-1] = y_weight[:, None, :, None] * x_weight[:, None, :]
+  gather_weight[:, -1, 0, 0] = 1
+  return gather_index.reshape(-1, 4), gather_weight.reshape(-1, 4)
 
 
 def _taps(start, stop, count):

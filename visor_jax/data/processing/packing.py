@@ -41,15 +41,15 @@ class Segment:
   Attributes:
     conversation: the text.
     tiles: uint8 [i, height, width, 3].
-    source: int32 [v, K], patches of these tiles; i * P is the newline.
-    weight: float32 [v, K].
+    gather_index: int32 [v, K], patches of these tiles; i * P is the newline.
+    gather_weight: float32 [v, K].
     before: int32 [v], ascending; a visual token stands before this token.
   """
 
   conversation: chat.Conversation
   tiles: np.ndarray
-  source: np.ndarray
-  weight: np.ndarray
+  gather_index: np.ndarray
+  gather_weight: np.ndarray
   before: np.ndarray
 
 
@@ -79,22 +79,29 @@ def pictured(conversation: chat.Conversation, opened, plans) -> Segment:
     ValueError: an image is of another size than its plan.
   """
   total, first = sum(p.tiles for p in plans), 0
-  source = [np.zeros((0, 4), np.int32)]  # there may be no image at all
+  gather_index = [np.zeros((0, 4), np.int32)]  # there may be no image at all
   for p in plans:
     newline, patches = p.tiles * p.recipe.patches, p.recipe.patches
-    source.append(
-      np.where(p.source == newline, total * patches, p.source + first * patches)
+    gather_index.append(
+      np.where(
+        p.gather_index == newline,
+        total * patches,
+        p.gather_index + first * patches,
+      )
     )
     first += p.tiles
-  source = np.concatenate(source)
-  weight = [np.zeros((0, 4), np.float32), *(p.weight for p in plans)]
+  gather_index = np.concatenate(gather_index)
+  gather_weight = [
+    np.zeros((0, 4), np.float32),
+    *(p.gather_weight for p in plans),
+  ]
   tiles = [images.tiles(i, p) for i, p in zip(opened, plans, strict=True)]
   none = np.zeros((0, 1, 1, 3), np.uint8)  # goes with tiles of any size
   return Segment(
     conversation,
     np.concatenate(tiles) if tiles else none,
-    source,
-    np.concatenate(weight),
+    gather_index,
+    np.concatenate(gather_weight),
     np.repeat(np.array(conversation.image_at, int), [p.tokens for p in plans]),
   )
 
@@ -116,7 +123,7 @@ def row(segments, shape: Shape) -> dict[str, np.ndarray]:
   text = visual = tiles = prompts = place = 0
   newline = shape.tiles * shape.patches
   for number, s in enumerate(segments, start=1):
-    talk, v = s.conversation, len(s.source)
+    talk, v = s.conversation, len(s.gather_index)
     n, i, r = len(talk.tokens), len(s.tiles), len(talk.prompts)
     need = dict(
       text=text + n, visual=visual + v, tiles=tiles + i, prompts=prompts + r
@@ -136,11 +143,11 @@ def row(segments, shape: Shape) -> dict[str, np.ndarray]:
     out['visual_segment'][visual : visual + v] = number
     out['visual_place'][visual : visual + v] = place + s.before + np.arange(v)
     out['tiles'][tiles : tiles + i] = s.tiles
-    own_newline = s.source == i * shape.patches
-    out['source'][visual : visual + v] = np.where(
-      own_newline, newline, s.source + tiles * shape.patches
+    own_newline = s.gather_index == i * shape.patches
+    out['gather_index'][visual : visual + v] = np.where(
+      own_newline, newline, s.gather_index + tiles * shape.patches
     )
-    out['weight'][visual : visual + v] = s.weight
+    out['gather_weight'][visual : visual + v] = s.gather_weight
     out['prompt_segment'][prompts : prompts + r] = number
     out['prompt_place'][prompts : prompts + r] = places[talk.prompts]
     text, visual, tiles, prompts = need.values()
@@ -163,8 +170,8 @@ def _empty(shape):
     visual_segment=ints(shape.visual),
     visual_place=ints(shape.visual),
     tiles=np.zeros((shape.tiles, *shape.tile, 3), np.uint8),
-    source=ints(shape.visual, shape.taps),
-    weight=np.zeros((shape.visual, shape.taps), np.float32),
+    gather_index=ints(shape.visual, shape.taps),
+    gather_weight=np.zeros((shape.visual, shape.taps), np.float32),
     prompt_segment=ints(shape.prompts),
     prompt_place=ints(shape.prompts),
   )
@@ -209,7 +216,7 @@ def halved(batch: batch_lib.Batch, times: int, patches: int) -> batch_lib.Batch:
     ('tokens', 'answer', 'text_segment', 'text_place'), text
   )
   slots |= dict.fromkeys(
-    ('visual_segment', 'visual_place', 'source', 'weight'), visual
+    ('visual_segment', 'visual_place', 'gather_index', 'gather_weight'), visual
   )
   slots['tiles'] = tiles
   cut = {name: getattr(batch, name)[:, :n] for name, n in slots.items()}
@@ -219,7 +226,7 @@ def halved(batch: batch_lib.Batch, times: int, patches: int) -> batch_lib.Batch:
       cut[f'{kind}_segment'] > 0, cut[f'{kind}_place'], padding
     ).astype(np.int32)
 
-  newline = cut['source'] == batch.tiles.shape[1] * patches
+  newline = cut['gather_index'] == batch.tiles.shape[1] * patches
   return dataclasses.replace(
     batch,
     **cut
@@ -227,7 +234,9 @@ def halved(batch: batch_lib.Batch, times: int, patches: int) -> batch_lib.Batch:
       # What is left of the padding has the last places, text before visual.
       text_place=place('text', batch.visual()[:, None] + np.arange(text)),
       visual_place=place('visual', text + np.arange(visual)),
-      source=np.where(newline, np.int32(tiles * patches), cut['source']),
+      gather_index=np.where(
+        newline, np.int32(tiles * patches), cut['gather_index']
+      ),
     ),
   )
 
@@ -238,7 +247,7 @@ def _slots(batch, times):
     max(1, have >> times)
     for have in (
       batch.tokens.shape[1],
-      batch.source.shape[1],
+      batch.gather_index.shape[1],
       batch.tiles.shape[1],
     )
   ]

@@ -97,7 +97,7 @@ class Corpus:
   def training(self, stream: str):
     """A `load` of packed rows, see `loader`."""
     order, sources = self._order(stream), self._sources[stream]
-    planned = stream_lib.Tally(self._bad)
+    planned = stream_lib.BadRecordCounter(self._bad)
     needs = stream_lib.lengths(sources, self._text, self._recipe, planned)
     rows = windows_lib.rows_for(order, needs, self._row, self._window)
     packed = windows_lib.Windows(order, needs, self._row, self._window, rows)
@@ -152,7 +152,7 @@ class Corpus:
     )
 
   def _tally(self):
-    self._tallies.append(stream_lib.Tally(self._bad))
+    self._tallies.append(stream_lib.BadRecordCounter(self._bad))
     return self._tallies[-1]
 
 
@@ -203,11 +203,11 @@ def open_corpus(config, jobs) -> Corpus:
     ValueError: naming the key that is missing or the source that is wrong.
   """
   data = config.data
-  folder = pathlib.Path(config.model.start) / 'hf'
-  if not config.model.start or not folder.exists():
+  folder = pathlib.Path(config.model.init_from) / 'hf'
+  if not config.model.init_from or not folder.exists():
     raise ValueError(
-      f'data.sources need the tokenizer of a checkpoint, but model.start is '
-      f'"{config.model.start}"; set it to what python -m visor_jax.convert '
+      'data.sources need the tokenizer of a checkpoint, but model.init_from is '
+      f'"{config.model.init_from}"; set it to what python -m visor_jax.convert '
       'import has written'
     )
   mixtures = {}
@@ -235,10 +235,10 @@ def open_corpus(config, jobs) -> Corpus:
     config.seed,
     mixtures,
     folder,
-    row=data.row,
+    row=data.packed,
     prompt=data.prompt,
     window=data.window,
-    bad=data.bad,
-    tokens=config.eval.tokens,
+    bad=data.max_bad_fraction,
+    tokens=config.eval.max_new_tokens,
     coarse=config.eval.coarse,
   )
