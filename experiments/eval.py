@@ -19,7 +19,7 @@ from visor_jax import config
 
 def get_config(arg=None):
   arg = config.parse_arg(
-    arg, benchmarks='all', plans='base+all+router', stage='all'
+    arg, benchmarks='all', plans='base+all+router', jobs='all'
   )
   c = config.default()
   c.jobs = 'eval+report' if arg.jobs == 'all' else arg.jobs

@@ -208,7 +208,7 @@ def sweep(config, out, given, running) -> bool:
       return True
     if not _DRY_RUN.value:
       link(folder, shared.absolute(), common)
-    mine = {'stage': asked(config, OWN[do]), 'eval.plans': plans.name(plan)}
+    mine = {'jobs': asked(config, OWN[do]), 'eval.plans': plans.name(plan)}
     if do == 'train':
       mine |= {f'{s}.plan': plans.name(plan) for s in ('full', 'universal')}
     return run(

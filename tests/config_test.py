@@ -103,8 +103,8 @@ def test_a_count_is_at_least_1(key, value):
   [
     (dict(base__steps=-1), ['base.steps', '-1']),
     (dict(model__size='2b'), ['model.size', '2b', '0.5b']),
-    (dict(stage='train'), ['train', 'universal']),
-    (dict(stage='base'), ['base.steps']),
+    (dict(jobs='train'), ['train', 'universal']),
+    (dict(jobs='base'), ['base.steps']),
     (dict(base__plan='max'), ['base.plan', 'max']),
     (dict(full__plan='mx'), ['mx', 'positions']),
     (dict(full__plan='max+min'), ['full.plan', 'max+min', 'one plan']),
@@ -146,24 +146,24 @@ def test_layout_is_the_one_asked_for():
 
 def parse(arg):
   return config_lib.parse_arg(
-    arg, stage='all', n=1, rate=0.5, flag=False
+    arg, jobs='all', n=1, rate=0.5, flag=False
   ).to_dict()
 
 
 def test_parse_arg_reads_a_value_as_the_type_of_its_default():
-  want = dict(stage='all', n=1, rate=0.5, flag=False)
+  want = dict(jobs='all', n=1, rate=0.5, flag=False)
   assert parse(None) == parse('') == want
   assert parse('n=3,flag=1,jobs=a+b,rate=2') == dict(
-    stage='a+b', n=3, rate=2.0, flag=True
+    jobs='a+b', n=3, rate=2.0, flag=True
   )
   assert parse('flag=0')['flag'] is False  # bool('0') would be True
-  assert parse('stage=a=b')['stage'] == 'a=b'
+  assert parse('jobs=a=b')['jobs'] == 'a=b'
 
 
 @pytest.mark.parametrize(
   'arg,words',
   [
-    ('steps=3', ['steps=3', 'stage, n, rate, flag']),
+    ('steps=3', ['steps=3', 'jobs, n, rate, flag']),
     ('n=x', ['n=x', 'n is a int']),
     ('n=1.5', ['n is a int']),
     ('n', ['n is a int']),
@@ -182,7 +182,7 @@ def test_parse_arg_says_what_is_wrong(arg, words):
 # Identity ---------------------------------------------------------------------
 
 HOW = (
-  ('stage', 'eval'),
+  ('jobs', 'eval'),
   ('log.every', 7),
   ('mesh.data', 4),
   ('mesh.fsdp', 2),
@@ -268,7 +268,7 @@ def test_all_jobs_are_those_with_steps_in_order():
 
 
 @pytest.mark.parametrize(
-  'stage,want',
+  'jobs,want',
   [
     ('eval', ('eval',)),
     ('report+search', ('search', 'report')),
@@ -276,16 +276,16 @@ def test_all_jobs_are_those_with_steps_in_order():
     ('policy+full', ('full', 'policy')),
   ],
 )
-def test_jobs_run_in_the_order_of_the_recipe(stage, want):
+def test_jobs_run_in_the_order_of_the_recipe(jobs, want):
   assert (
-    config_lib.jobs(make(stage=stage, full__steps=1, policy__steps=1)) == want
+    config_lib.jobs(make(jobs=jobs, full__steps=1, policy__steps=1)) == want
   )
 
 
-@pytest.mark.parametrize('stage', ['', 'evl', 'eval+', 'eval search', 'base'])
-def test_a_job_that_cannot_be_is_an_error(stage):
-  with pytest.raises(ValueError, match='stage "'):
-    config_lib.jobs(make(stage=stage))
+@pytest.mark.parametrize('jobs', ['', 'evl', 'eval+', 'eval search', 'base'])
+def test_a_job_that_cannot_be_is_an_error(jobs):
+  with pytest.raises(ValueError, match='jobs: '):
+    config_lib.jobs(make(jobs=jobs))
 
 
 # Sources ---------------------------------------------------------------------

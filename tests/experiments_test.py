@@ -56,7 +56,7 @@ def test_an_experiment_opens_with_its_command(name):
 @pytest.mark.parametrize('name', FILES)
 def test_every_stage_of_an_experiment_can_be_asked_for(name):
   for job in config_lib.jobs(load(name)):
-    config = load(name, f'stage={job}')
+    config = load(name, f'jobs={job}')
     config_lib.validate(config)
     assert config_lib.jobs(config) == (job,)
     # The workdir is one for all of them.

@@ -259,7 +259,7 @@ def test_executed_decoding_is_the_program(name):
     _, memory = jax.eval_shape(
       lambda p, b: of('prefill')(p, b, plan), params, alone
     )
-    fresh = jax.eval_shape(lambda p: of('fresh')(p, B, 6), params)
+    fresh = jax.eval_shape(lambda p: of('init_decode_cache')(p, B, 6), params)
     program = jax.make_jaxpr(
       lambda *args: of('decode')(args[0], args[1], args[2], plan, args[3], 0)
     )(params, jax.ShapeDtypeStruct((B,), jnp.int32), memory, fresh)

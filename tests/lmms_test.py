@@ -14,7 +14,7 @@ import pytest
 from tests import evaluate_test
 from tests import hub
 from tests import llava
-from tests.data import benchmarks_test
+from tests.benchmarks import suite_test
 import visor_jax
 from visor_jax.benchmarks import suite as benchmarks_data
 from visor_jax.benchmarks import table
@@ -63,7 +63,7 @@ def harness():
 def data(tmp_path_factory):
   folder = tmp_path_factory.mktemp('hub')
   for name in NAMES:
-    hub.write(folder, name, benchmarks_test.asked(name))
+    hub.write(folder, name, suite_test.asked(name))
   return folder
 
 

@@ -253,7 +253,7 @@ def test_a_stage_without_the_one_before_is_refused(start, tmp_path):
   fails(
     start(tmp_path, arg=':jobs=full'),
     'cross stage is not finished',
-    'stage=cross',
+    'jobs=cross',
   )
 
 

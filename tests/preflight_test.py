@@ -229,7 +229,7 @@ def test_what_the_compiler_says_when_a_step_is_too_big(
 
 
 def small():
-  c = tiny.get_config('stage=full')
+  c = tiny.get_config('jobs=full')
   c.model.remat = False  # compiles sooner
   c.mesh.fsdp = 4
   return c
@@ -351,7 +351,7 @@ def measured(monkeypatch):
 
 def test_the_mesh_changes_before_the_batch(measured):
   """What it computes stays the same; only where weights lie."""
-  config = tiny.get_config('stage=full')
+  config = tiny.get_config('jobs=full')
   weights = propose_lib.Weights(config, 'full', jax.devices())
   (whole,) = {round(sum(weights.held(propose_lib.Settings(1, 1, 1, 8))))}
   found = propose_lib.propose(
@@ -364,7 +364,7 @@ def test_the_mesh_changes_before_the_batch(measured):
 
 def test_a_batch_in_parts_comes_before_a_smaller_one(measured):
   """Neither changes what comes out; and of all, the fewest parts that fit."""
-  config = tiny.get_config('stage=full')
+  config = tiny.get_config('jobs=full')
   config.full.batch = 64  # eight rows a device
   weights = propose_lib.Weights(config, 'full', jax.devices())
   (whole,) = {round(sum(weights.held(propose_lib.Settings(8, 1, 1, 64))))}
@@ -385,7 +385,7 @@ def test_a_batch_in_parts_comes_before_a_smaller_one(measured):
 
 def test_parts_that_do_not_divide_become_fewer(measured):
   """Before the batch becomes another one."""
-  config = tiny.get_config('stage=full')
+  config = tiny.get_config('jobs=full')
   config.full.batch, config.full.accumulate = 32, 8
   found = propose_lib.propose(config, 'full', machine(1e9))
   assert found['changes'] == {'full.accumulate': 4}
@@ -402,8 +402,8 @@ def test_parts_that_do_not_divide_become_fewer(measured):
   ],
 )
 def test_the_step_is_the_one_with_most_visual_tokens(reduce, whole, want):
-  config = tiny.get_config('stage=full')
-  config.model.reduce, config.full.whole = reduce, whole
+  config = tiny.get_config('jobs=full')
+  config.model.reduce, config.full.full_token_fraction = reduce, whole
   stage = stages.STAGES['full']
   found = paper_lib.most_expensive(
     config, stage, packing.stack([paper_lib.row(config, stage)])
@@ -412,7 +412,7 @@ def test_the_step_is_the_one_with_most_visual_tokens(reduce, whole, want):
 
 
 def test_a_batch_that_does_not_divide_is_helped(measured):
-  config = tiny.get_config('stage=full')
+  config = tiny.get_config('jobs=full')
   config.full.batch = 4
   with pytest.raises(ValueError, match=r'full\.batch is 4'):
     paper_lib.abstract_step(config, 'full', machine(1e9))
@@ -421,7 +421,7 @@ def test_a_batch_that_does_not_divide_is_helped(measured):
 
 
 def test_what_cannot_fit_is_said(measured):
-  config = tiny.get_config('stage=full')
+  config = tiny.get_config('jobs=full')
   found = propose_lib.propose(config, 'full', machine(10.0), 1e6)
   assert found == dict(changes=None, bytes=None, tried=[])
 

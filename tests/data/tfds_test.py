@@ -184,10 +184,10 @@ def test_a_name_is_found_where_tfds_looks_and_without_tensorflow(prepared):
   """In a process of its own: tfds reads TFDS_DATA_DIR when imported."""
   code = f"""
 import sys
-from visor_jax.data import sources
-sources.open_source({str(prepared / 'shards')!r})
+from visor_jax.data.sources import readers
+readers.open_source({str(prepared / 'shards')!r})
 assert 'tensorflow_datasets' not in sys.modules, 'imported by who needs it not'
-source = sources.open_source('tfds:{NAME}')
+source = readers.open_source('tfds:{NAME}')
 print(*(source[i].id for i in range(len(source))))
 assert 'tensorflow' not in sys.modules
 """

@@ -8,7 +8,7 @@ import pytest
 
 from tests import hub
 from tests import llava
-from tests.data import benchmarks_test
+from tests.benchmarks import suite_test
 from visor_jax import config as config_lib
 from visor_jax import main
 from visor_jax.checkpoint import folder as folder_lib
@@ -43,7 +43,7 @@ def one_device():
 def data(tmp_path_factory):
   folder = tmp_path_factory.mktemp('hub')
   for name in NAMES.split('+'):
-    hub.write(folder, name, benchmarks_test.asked(name))
+    hub.write(folder, name, suite_test.asked(name))
   return folder
 
 

@@ -171,7 +171,7 @@ def test_a_dry_run_says_what_would_run(on, words, tmp_path, capsys):
   assert len(lines) == 3 and not [*tmp_path.iterdir()]
   for line in lines:
     assert all(word in line for word in words), line
-  assert 'stage=base+cross ' in lines[0]
+  assert 'jobs=base+cross ' in lines[0]
   assert 'full.plan=min' in lines[1] and 'eval.plans=max' in lines[2]
 
 

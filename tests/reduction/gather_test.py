@@ -307,7 +307,7 @@ def test_the_router_goes_on_with_what_is_left():
     scores, routed = apply('route', batch)
     return (
       scores,
-      apply('resume', routed, batch, (True,)),
+      apply('prefill_after_route', routed, batch, (True,)),
       apply('prefill', batch, (True,)),
     )
 

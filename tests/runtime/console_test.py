@@ -120,7 +120,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
   def full(_):
     raise OSError('disk full')
 
-  monkeypatch.setattr(console.os, 'fsync', full)
+  monkeypatch.setattr(files.os, 'fsync', full)
   with pytest.raises(OSError, match='disk full'):
     files.write_atomic(path, 'new')
   assert path.read_text() == 'old'

@@ -201,7 +201,11 @@ def test_jobs_open_their_own_sources(config):
       ('full',),
       'source "x": /no: no such file',
     ),
-    (lambda c: c.model.update(start=''), ('full',), 'model.init_from is ""'),
+    (
+      lambda c: c.model.update(init_from=''),
+      ('full',),
+      'model.init_from is ""',
+    ),
   ],
 )
 def test_what_is_missing_is_named(config, change, jobs, match):

@@ -266,7 +266,7 @@ def test_an_image_is_much_longer_than_a_question():
 
   The settings are those of the experiment whose numbers are published.
   """
-  path = pathlib.Path(__file__).parents[2] / 'experiments' / 'digits.py'
+  path = pathlib.Path(__file__).parents[3] / 'experiments' / 'digits.py'
   config = runpy.run_path(str(path))['get_config']()
   suite = digits.Suite(0, **config.data.digits)
   for i in range(2 * len(digits.FINE)):
