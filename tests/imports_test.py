@@ -47,6 +47,7 @@ FLOORS = {
   'preflight': 7,
   'jobs': 8,
   # Doors.
+  '__main__': 9,
   'main': 9,
   'ask': 9,
   'lmms': 9,

@@ -1,5 +1,12 @@
 """VISOR in JAX: vision-language models whose cost follows the question."""
 
+from importlib import metadata
+
+try:
+  __version__ = metadata.version('visor_jax')
+except metadata.PackageNotFoundError:  # run from a clone, not installed
+  __version__ = 'unknown'
+
 
 def load(folder, **kwargs):
   """A checkpoint to ask; see `inference.load`."""

@@ -1,4 +1,6 @@
-"""Trains, evaluates and reports: python -m visor_jax.main --config=FILE.
+"""Trains, evaluates and reports: the jobs of a config.
+
+  python -m visor_jax.main --config=FILE --workdir=WORKDIR
 
   --config=experiments/quickstart.py                   all jobs, in order
   --config=experiments/quickstart.py:jobs=universal   one of them

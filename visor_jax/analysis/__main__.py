@@ -1,4 +1,4 @@
-"""What a trained network does inside: analyses of a workdir, for its report.
+"""What a trained network does inside, for its report.
 
   python -m visor_jax.analysis --workdir=WORKDIR
   python -m visor_jax.analysis --workdir=WORKDIR --only=attention,cka

@@ -1,4 +1,4 @@
-"""Looks at benchmarks as they lie on a disk, or makes shards of them.
+"""Checks benchmarks on a disk, or makes shards of them.
 
   python -m visor_jax.benchmarks --data BENCHMARKS --benchmarks hard
   python -m visor_jax.benchmarks --data BENCHMARKS --out SHARDS

@@ -1,4 +1,7 @@
-"""`python -m visor_jax.convert`: LLaVA-OneVision weights in and out.
+"""LLaVA-OneVision weights in and out.
+
+  python -m visor_jax.convert import --src HF_FOLDER --out CKPT
+  python -m visor_jax.convert export --src CKPT --out HF_FOLDER
 
   import   makes a checkpoint folder of a Hugging Face one
   export   makes a Hugging Face folder, which transformers can load, of a

@@ -1,4 +1,4 @@
-"""Prepared shards to a TensorFlow dataset, written without TensorFlow.
+"""Prepared shards to a TFDS dataset, without TensorFlow.
 
   python -m visor_jax.data.tfds_builder --shards SHARDS --data-dir DIR \\
       --name my_chart_set

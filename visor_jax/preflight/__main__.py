@@ -1,13 +1,14 @@
-"""Will a run fit? Compiles its train steps for devices that need not be there.
+"""Will a run fit? Compiles its steps for any devices.
 
   python -m visor_jax.preflight --topology=v5e:16x16 \
       --config=experiments/llava_ov.py:size=7b,jobs=full
   ... --topology=cpu:256 --memory=80        256 fake devices of 80 GiB
   ... --config.mesh.fsdp=128                any key of config.py, as in main
 
-Says for each stage what a device holds, computes and sends in a step; where it
-does not fit, which settings near the asked ones do. TPU topologies need
-libtpu: pip install 'visor_jax[preflight]'. Exits 0 if all stages fit, else 1.
+The devices need not be there. Says for each stage what a device holds, computes
+and sends in a step; where it does not fit, which settings near the asked ones
+do. TPU topologies need libtpu: pip install 'visor_jax[preflight]'. Exits 0 if
+all stages fit, else 1.
 """
 
 import contextlib

@@ -1,4 +1,6 @@
-"""`python -m visor_jax.report WORKDIR ...`: a page of what runs reached.
+"""A page of what runs reached: tables, costs, plots.
+
+  python -m visor_jax.report WORKDIR ...
 
 Needs WORKDIR/results.jsonl; shows the search, the calibration of the router
 and the losses of the stages as well where WORKDIR has them. Prints the
