@@ -12,6 +12,7 @@ from jax import numpy as jnp
 import pytest
 
 from visor_jax import config as config_lib
+from visor_jax.runtime import identity as identity_lib
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
 from visor_jax.spec import batch as batch_lib
@@ -39,8 +40,8 @@ def test_an_experiment_is_valid_and_locked(name):
   config = load(name)
   config_lib.validate(config)
   assert config.is_locked
-  assert set(config_lib.identity(config)) == set(
-    config_lib.identity(config_lib.default())
+  assert set(identity_lib.identity(config)) == set(
+    identity_lib.identity(config_lib.default())
   )
   assert 'eval' in config_lib.jobs(config)
 
@@ -60,7 +61,9 @@ def test_every_stage_of_an_experiment_can_be_asked_for(name):
     config_lib.validate(config)
     assert config_lib.jobs(config) == (job,)
     # The workdir is one for all of them.
-    assert config_lib.fingerprint(config) == config_lib.fingerprint(load(name))
+    assert identity_lib.fingerprint(config) == identity_lib.fingerprint(
+      load(name)
+    )
 
 
 @pytest.mark.parametrize('name', FILES)
@@ -96,7 +99,7 @@ def test_rivals_take_the_steps_of_visor():
   assert set(steps.values()) == {2190}
   quick, visor = load('quickstart.py'), load('rivals.py')
   assert {
-    d.key for d in config_lib.differences(visor, config_lib.identity(quick))
+    d.key for d in identity_lib.differences(visor, identity_lib.identity(quick))
   } == {'eval.plans', 'eval.reduce'}
   with pytest.raises(ValueError, match='runs are visor, dense'):
     load('rivals.py', 'run=none')

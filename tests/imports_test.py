@@ -26,6 +26,7 @@ FLOORS = {
   'runtime.console': 1,
   'runtime.roll_call': 1,
   'runtime.param_paths': 1,
+  'runtime.identity': 1,
   'models': 2,
   'reduction': 2,
   'data': 2,
@@ -86,7 +87,7 @@ DOORS = {
   'absl': ('main', 'preflight'),
   'absl.flags': ('main', 'preflight'),
   # main and preflight define the flag
-  'ml_collections': ('config', 'main', 'preflight'),
+  'ml_collections': ('config', 'main', 'preflight', 'runtime'),
   'matplotlib': ('report',),
   'huggingface_hub': ('convert.hub',),
   'tensorboardX': ('training.metrics',),

@@ -4,9 +4,6 @@ An experiment is a file with `get_config(arg)`: it takes `default()`, sets
 values and opens with its command, hardware, hours and expected number.
 """
 
-import dataclasses
-import functools
-import hashlib
 import json
 import pathlib
 
@@ -180,53 +177,6 @@ def default() -> ml_collections.ConfigDict:
   return c.lock()
 
 
-# Keys that change how a run is done, never what comes out.
-_LAYOUT = (
-  'jobs',
-  'log',
-  'mesh',
-  'checkpoint',
-  'compilation_cache',
-  'data.threads',
-  'data.prefetch',
-  'model.remat',
-  'model.remat_policy',
-  'model.scan',
-  'model.loss_chunk',
-  'optim.max_nonfinite_steps',
-  'eval.batch',
-  'eval.chunk',
-  'eval.measure',
-  'eval.data',
-  'eval.checkpoint',
-  *(f'{s}.accumulate' for s in STAGES),
-)
-
-
-def identity(config) -> dict:
-  """The keys that decide the result, flat: {'model.size': '0.5b', ...}."""
-  flat = {}
-
-  def walk(prefix, tree):
-    for key, value in tree.items():
-      if isinstance(value, dict):
-        walk(f'{prefix}{key}.', value)
-      else:
-        if key == 'sources':  # where they lie decides nothing
-          value = [[name, weight] for name, _, weight in value]
-        flat[prefix + key] = value
-
-  walk('', json.loads(json.dumps(config.to_dict())))
-  hidden = lambda key: any(key == h or key.startswith(h + '.') for h in _LAYOUT)
-  return {k: v for k, v in sorted(flat.items()) if not hidden(k)}
-
-
-def fingerprint(config) -> str:
-  """Twelve hex digits that name the result-deciding keys."""
-  text = json.dumps(identity(config), sort_keys=True)
-  return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
 def jobs(config) -> tuple[str, ...]:
   """The jobs that `stage` asks for, in order.
 
@@ -260,17 +210,6 @@ def size(config) -> sizes.Size:
       'make one with python -m visor_jax.convert import'
     )
   return sizes.from_json(json.loads(path.read_text())['size'])
-
-
-def from_identity(flat: dict) -> ml_collections.ConfigDict:
-  """The config with that `identity`; other keys have their defaults."""
-  config = default()
-  for key, value in flat.items():
-    *path, name = key.split('.')
-    node = functools.reduce(lambda n, part: n[part], path, config)
-    with node.ignore_type():
-      node[name] = tuple(value) if isinstance(value, list) else value
-  return config
 
 
 def layout(config) -> plans.Layout:
@@ -499,20 +438,3 @@ def _validate_sources(key, sources):
   names = [name for name, _, _ in sources]
   if len(set(names)) < len(names):
     raise ValueError(f'{key} has a name twice: {", ".join(names)}')
-
-
-@dataclasses.dataclass(frozen=True)
-class Difference:
-  key: str
-  here: object
-  there: object
-
-
-def differences(config, saved: dict) -> list[Difference]:
-  """Result-deciding keys in which a config differs from a saved identity."""
-  mine = identity(config)
-  return [
-    Difference(k, mine.get(k), saved.get(k))
-    for k in sorted(mine.keys() | saved.keys())
-    if mine.get(k) != saved.get(k)
-  ]

@@ -42,6 +42,7 @@ from visor_jax.report import tables
 from visor_jax.runtime import cluster
 from visor_jax.runtime import console
 from visor_jax.runtime import files
+from visor_jax.runtime import identity as identity_lib
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import preempt
 from visor_jax.runtime import provenance
@@ -107,7 +108,7 @@ def run(config, workdir) -> None:
       folder, suite.fingerprints | evaluate.fingerprints(config, tests)
     )
     console.log(
-      f'config {config_lib.fingerprint(config)}, workdir {folder}, mesh '
+      f'config {identity_lib.fingerprint(config)}, workdir {folder}, mesh '
       + ' x '.join(f'{k} {v}' for k, v in mesh.shape.items())
     )
     began = time.monotonic()
@@ -177,7 +178,7 @@ def _job(job, config, folder, mesh, suite, tests):
       dict(
         seed=config.seed,
         versions=provenance.versions(),
-        config=config_lib.fingerprint(config),
+        config=identity_lib.fingerprint(config),
       ),
     )
   elif job == 'report':

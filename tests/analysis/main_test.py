@@ -17,6 +17,7 @@ from visor_jax.eval import run
 from visor_jax.flops import cost as flops
 from visor_jax.jobs import calibrate
 from visor_jax.reduction import grammar
+from visor_jax.runtime import identity as identity_lib
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
@@ -30,7 +31,9 @@ def workdir(tmp_path):
   config = config_lib.default()
   config.model.size = 'digits'
   config.model.cross_layers, config.model.self_layers = (4,), (2, 3)
-  (tmp_path / 'config.json').write_text(json.dumps(config_lib.identity(config)))
+  (tmp_path / 'config.json').write_text(
+    json.dumps(identity_lib.identity(config))
+  )
   (tmp_path / 'search').mkdir()
   (tmp_path / 'search/plans.json').write_text(json.dumps(dict(viable=PLANS)))
   return tmp_path

@@ -15,6 +15,7 @@ from visor_jax.checkpoint import store
 from visor_jax.convert import hf
 from visor_jax.convert import reader
 from visor_jax.data.processing import packing
+from visor_jax.runtime import identity as identity_lib
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
 from visor_jax.training import loop
@@ -66,7 +67,7 @@ def workdir(config, start, tmp_path_factory):
     for path, x in param_paths.flatten(start).items()
   }
   write = lambda name, found: (folder / name).write_text(json.dumps(found))
-  write('config.json', config_lib.identity(config))
+  write('config.json', identity_lib.identity(config))
   for stage in ('cross', 'policy'):
     with store.Checkpoints(folder / stage / 'checkpoints') as saved:
       saved.save(4, param_paths.unflatten(flat), {'count': np.zeros(())})
@@ -140,7 +141,9 @@ def test_the_last_finished_stage_counts(workdir, tmp_path):
 
 
 def test_a_run_without_a_result_says_so(config, tmp_path):
-  (tmp_path / 'config.json').write_text(json.dumps(config_lib.identity(config)))
+  (tmp_path / 'config.json').write_text(
+    json.dumps(identity_lib.identity(config))
+  )
   assert run.is_run(tmp_path)
   with pytest.raises(ValueError, match='no training stage is finished'):
     reader.read(tmp_path)

@@ -17,6 +17,7 @@ from visor_jax.convert import hf
 from visor_jax.data.processing import packing
 from visor_jax.jobs import evaluate
 from visor_jax.runtime import files
+from visor_jax.runtime import identity as identity_lib
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
 from visor_jax.training import step as step_lib
@@ -66,7 +67,7 @@ def leave(folder, imported, params):
     saved.wait()
   (folder / 'search').mkdir()
   for name, found in (
-    ('config.json', config_lib.identity(c)),
+    ('config.json', identity_lib.identity(c)),
     ('search/plans.json', dict(viable=[[0], [1]])),
     ('policy/calibration.json', dict(confidence=0.6)),
   ):

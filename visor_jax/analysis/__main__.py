@@ -38,6 +38,7 @@ from visor_jax.jobs import search
 from visor_jax.reduction import grammar
 from visor_jax.runtime import console
 from visor_jax.runtime import files
+from visor_jax.runtime import identity as identity_lib
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import provenance
 from visor_jax.runtime import workdir as workdir_lib
@@ -248,7 +249,7 @@ def open_config(args):
     raise ValueError(f'there is no {path}; --workdir names the folder of a run')
   if args.experiment:
     runpy.run_path(args.experiment)
-  config = config_lib.from_identity(json.loads(path.read_text()))
+  config = identity_lib.from_identity(json.loads(path.read_text()))
   given = dict(data=args.data_source, eval=args.eval_source)
   for key in ('data', 'eval', *config_lib.STAGES):
     where = dict(s.partition('=')[::2] for s in given.get(key, ()))
@@ -284,7 +285,7 @@ def analyse(desk: AnalysisRun, name: str) -> pathlib.Path:
   measure, options = ANALYSES[name]
   known = dict(
     analysis=name,
-    config=config_lib.fingerprint(desk.config),
+    config=identity_lib.fingerprint(desk.config),
     seed=desk.config.seed,
     options={key: getattr(args, key) for key in options},
   )
@@ -321,7 +322,7 @@ def main(argv=None) -> int:
         workdir_lib.check_same_data(args.workdir, suite.fingerprints)
       desk = AnalysisRun(args, config, suite, mesh)
       console.log(
-        f'config {config_lib.fingerprint(config)}, mesh '
+        f'config {identity_lib.fingerprint(config)}, mesh '
         + ' x '.join(f'{k} {v}' for k, v in mesh.shape.items())
       )
       for number, name in enumerate(args.only, start=1):

@@ -10,6 +10,7 @@ from visor_jax.checkpoint import facts as facts_lib
 from visor_jax.checkpoint import store
 from visor_jax.models import cross_attention
 from visor_jax.models import router
+from visor_jax.runtime import identity as identity_lib
 from visor_jax.runtime import param_paths
 from visor_jax.spec import budget
 
@@ -36,7 +37,7 @@ def read_facts(folder):
     ValueError: no stage is finished.
   """
   folder = pathlib.Path(folder)
-  config = config_lib.from_identity(json.loads((folder / FILE).read_text()))
+  config = identity_lib.from_identity(json.loads((folder / FILE).read_text()))
   done = [
     s
     for s in config_lib.STAGES

@@ -8,9 +8,9 @@ import os
 import pathlib
 import time
 
-from visor_jax import config as config_lib
 from visor_jax.runtime import cluster
 from visor_jax.runtime import files
+from visor_jax.runtime import identity as identity_lib
 
 
 @contextlib.contextmanager
@@ -145,7 +145,7 @@ def _same(mine, first):
 
 def _compare(path, config):
   if path.exists():
-    found = config_lib.differences(config, json.loads(path.read_text()))
+    found = identity_lib.differences(config, json.loads(path.read_text()))
     if found:
       lines = '\n'.join(
         f'  {d.key}: here {d.here!r}, in the workdir {d.there!r}' for d in found
@@ -155,4 +155,6 @@ def _compare(path, config):
         'Give another --workdir, or change these keys back.'
       )
   else:
-    files.write_atomic(path, json.dumps(config_lib.identity(config), indent=1))
+    files.write_atomic(
+      path, json.dumps(identity_lib.identity(config), indent=1)
+    )

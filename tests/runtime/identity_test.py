@@ -1,0 +1,91 @@
+"""Two configs are one run if, and only if, their results must be the same."""
+
+import pytest
+
+from tests import config_test
+from visor_jax.runtime import identity as identity_lib
+
+make, put = config_test.make, config_test.put
+
+HOW = (
+  ('jobs', 'eval'),
+  ('log.every', 7),
+  ('mesh.data', 4),
+  ('mesh.fsdp', 2),
+  ('mesh.tensor', 2),
+  ('checkpoint.every', 3),
+  ('checkpoint.keep', 9),
+  ('data.threads', 5),
+  ('data.prefetch', 9),
+  ('model.remat', False),
+  ('model.scan', False),
+  ('eval.batch', 3),
+  ('eval.chunk', 5),
+  ('eval.measure', False),
+)
+WHAT = (
+  ('seed', 1),
+  ('model.size', '7b'),
+  ('model.cross_layers', (4,)),
+  ('model.self_layers', (5,)),
+  ('model.cross.rope', True),
+  ('model.dtype', 'bfloat16'),
+  ('model.router.hidden', 8),
+  ('data.digits.frames', 3),
+  ('base.steps', 5),
+  ('base.batch', 8),
+  ('universal.max_share', 0.1),
+  ('optim.clip', 0.0),
+  ('optim.lr_scales', (('.*', 0.5),)),
+  ('label.threshold', 0.5),
+  ('policy.confidence', 0.5),
+  ('eval.examples', 8),
+  ('eval.plans', 'max'),
+  ('search.budget', 9),
+)
+
+
+@pytest.mark.parametrize('key,value', HOW)
+def test_how_a_run_is_done_is_not_its_identity(key, value):
+  """A resume on another mesh, or logged otherwise, is the same run."""
+  one, other = make(), make()
+  put(other, key, value)
+  assert identity_lib.identity(one) == identity_lib.identity(other)
+  assert identity_lib.fingerprint(one) == identity_lib.fingerprint(other)
+
+
+@pytest.mark.parametrize('key,value', WHAT)
+def test_what_comes_out_is_its_identity(key, value):
+  """Two results under one fingerprint would be compared as equals."""
+  one, other = make(), make()
+  put(other, key, value)
+  assert identity_lib.fingerprint(one) != identity_lib.fingerprint(other)
+  found = identity_lib.differences(other, identity_lib.identity(one))
+  assert [d.key for d in found] == [key]
+  as_read = lambda v: [as_read(x) for x in v] if isinstance(v, tuple) else v
+  assert found[0].here == as_read(value) != found[0].there
+
+
+def test_a_key_that_only_one_side_has_is_a_difference():
+  """An old workdir must not pass because a key was added since."""
+  saved = identity_lib.identity(make())
+  del saved['seed']
+  saved['old.key'] = 3
+  found = identity_lib.differences(make(), saved)
+  assert [(d.key, d.here, d.there) for d in found] == [
+    ('old.key', None, 3),
+    ('seed', 0, None),
+  ]
+
+
+def test_data_may_move_between_two_starts_of_a_run():
+  """What it holds is compared apart, see workdir.same_data."""
+  here, there = (
+    make(data__sources=(('ocr', path, 0.5),)) for path in ('/a', '/b')
+  )
+  assert identity_lib.fingerprint(here) == identity_lib.fingerprint(there)
+  for other in ((('ocr', '/a', 0.4),), (('charts', '/a', 0.5),)):
+    assert identity_lib.fingerprint(here) != identity_lib.fingerprint(
+      make(data__sources=other)
+    )
+  identity_lib.from_identity(identity_lib.identity(here))
