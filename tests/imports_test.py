@@ -270,8 +270,8 @@ def test_what_a_laptop_reads_needs_no_jax_at_any_distance(who):
     ),
     (
       'runtime.console',
-      'from visor_jax.runtime import workdir',
-      'imports runtime.workdir',
+      'from visor_jax.runtime import claim',
+      'imports runtime.claim',
     ),
     (
       'eval.run',

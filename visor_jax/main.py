@@ -39,6 +39,7 @@ from visor_jax.jobs import labels as labels_lib
 from visor_jax.jobs import search
 from visor_jax.report import page
 from visor_jax.report import tables
+from visor_jax.runtime import claim
 from visor_jax.runtime import cluster
 from visor_jax.runtime import console
 from visor_jax.runtime import files
@@ -46,7 +47,6 @@ from visor_jax.runtime import identity as identity_lib
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import preempt
 from visor_jax.runtime import provenance
-from visor_jax.runtime import workdir as workdir_lib
 from visor_jax.training import loop
 from visor_jax.training import step as step_lib
 
@@ -93,7 +93,8 @@ def run(config, workdir) -> None:
     evaluate.adopt(config)
   config_lib.validate(config)
   patience = 120 * (jax.process_count() > 1)
-  with workdir_lib.claim(workdir, config, patience) as folder:
+  with claim.claim(workdir, config, patience) as claimed:
+    folder = claimed.path
     mesh = mesh_lib.make(**config.mesh)
     _check_batches(config, mesh)
     jobs = config_lib.jobs(config)
@@ -104,7 +105,7 @@ def run(config, workdir) -> None:
       'opening the tests',
       lambda: evaluate.tests(config, suite) if 'eval' in jobs else [],
     )
-    workdir_lib.check_same_data(
+    claim.check_same_data(
       folder, suite.fingerprints | evaluate.fingerprints(config, tests)
     )
     console.log(

@@ -1,4 +1,4 @@
-"""One of two processes that save together; see checkpoint_test.py.
+"""One of two processes that save together; see store_test.py.
 
 Prints what it found as JSON, and leaves when either is told to.
 """

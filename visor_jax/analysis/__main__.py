@@ -36,12 +36,12 @@ from visor_jax.eval import run
 from visor_jax.flops import cost as flops
 from visor_jax.jobs import search
 from visor_jax.reduction import grammar
+from visor_jax.runtime import claim
 from visor_jax.runtime import console
 from visor_jax.runtime import files
 from visor_jax.runtime import identity as identity_lib
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import provenance
-from visor_jax.runtime import workdir as workdir_lib
 from visor_jax.spec import plan as plans
 from visor_jax.training import loop
 from visor_jax.training import step as step_lib
@@ -315,11 +315,11 @@ def main(argv=None) -> int:
       )
     config = open_config(args)
     jobs = _jobs(config, args)
-    with workdir_lib.claim(args.workdir, config):
+    with claim.claim(args.workdir, config):
       mesh = mesh_lib.make(**config.mesh)
       suite = main_lib.open_suite(config, jobs) if jobs else None
       if suite:
-        workdir_lib.check_same_data(args.workdir, suite.fingerprints)
+        claim.check_same_data(args.workdir, suite.fingerprints)
       desk = AnalysisRun(args, config, suite, mesh)
       console.log(
         f'config {identity_lib.fingerprint(config)}, mesh '

@@ -14,9 +14,9 @@ import numpy as np
 from visor_jax.data.processing import packing
 from visor_jax.eval import generate
 from visor_jax.eval import run
+from visor_jax.runtime import claim
 from visor_jax.runtime import cluster
 from visor_jax.runtime import mesh as mesh_lib
-from visor_jax.runtime import workdir
 from visor_jax.spec import plan as plans
 from visor_jax.training import throughput
 
@@ -60,7 +60,7 @@ def measure(
   )
   if kept is None:
     kept = _measure(subject, stream, selection, rows, size)
-    workdir.write_shared(path, json.dumps(kept))
+    claim.write_shared(path, json.dumps(kept))
   return kept
 
 

@@ -17,12 +17,12 @@ import numpy as np
 from visor_jax.benchmarks import scores
 from visor_jax.data.processing import packing
 from visor_jax.eval import generate
+from visor_jax.runtime import claim
 from visor_jax.runtime import cluster
 from visor_jax.runtime import console
 from visor_jax.runtime import files
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import preempt
-from visor_jax.runtime import workdir
 from visor_jax.spec import budget
 from visor_jax.spec import plan as plans
 
@@ -131,7 +131,7 @@ def answers(
       part = _chunk(
         subject, stream, start, stop, selection, config.batch, score
       )
-      workdir.write_shared(
+      claim.write_shared(
         path(start, stop), ''.join(json.dumps(r) + '\n' for r in part)
       )
     rows += part

@@ -13,11 +13,12 @@ from visor_jax.data.processing import packing
 from visor_jax.eval import generate
 from visor_jax.eval import run
 from visor_jax.models import router
+from visor_jax.runtime import claim
 from visor_jax.runtime import console
 from visor_jax.runtime import mesh as mesh_lib
-from visor_jax.runtime import workdir as workdir_lib
 from visor_jax.spec import budget
 from visor_jax.spec import plan as plans
+from visor_jax.spec import workdir as workdir_lib
 
 POINTS = 128  # of the curve, at most
 
@@ -58,7 +59,7 @@ def calibrate(subject: run.ModelUnderTest, rows, workdir, config) -> None:
     chosen = None
   elif chosen is None:
     chosen = budget.confidence_keeping(_points(curve), 1 - config.policy.keep)
-  workdir_lib.write_shared(
+  claim.write_shared(
     pathlib.Path(workdir) / 'policy' / 'calibration.json',
     json.dumps(
       dict(
@@ -110,7 +111,8 @@ def load(workdir, selection: plans.Selection = plans.Selection('router')):
   Raises:
     ValueError: the policy stage has not run, or the budget cannot be met.
   """
-  path = workdir_lib.require(workdir, 'policy/calibration.json', 'policy')
+  file = workdir_lib.Workdir(pathlib.Path(workdir)).calibration
+  path = claim.require(file, 'policy')
   found = json.loads(path.read_text())
   return budget.confidence(
     selection, _points(found['curve']), found['confidence']

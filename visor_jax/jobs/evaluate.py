@@ -25,7 +25,7 @@ from visor_jax.eval import run
 from visor_jax.jobs import calibrate
 from visor_jax.jobs import search
 from visor_jax.reduction import grammar
-from visor_jax.runtime import workdir
+from visor_jax.runtime import claim
 from visor_jax.spec import budget
 from visor_jax.spec import plan as plans
 
@@ -99,7 +99,7 @@ def evaluate(config, folder, subject, tests, stamp) -> None:
     rows += results.rows(
       answers, test.suite.group, measured, test.result, method=method, **stamp
     )
-  workdir.write_shared(
+  claim.write_shared(
     folder / 'results.jsonl', ''.join(json.dumps(r) + '\n' for r in rows)
   )
 

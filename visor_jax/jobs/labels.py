@@ -7,10 +7,11 @@ import json
 import pathlib
 
 from visor_jax.eval import run
+from visor_jax.runtime import claim
 from visor_jax.runtime import console
 from visor_jax.runtime import files
-from visor_jax.runtime import workdir as workdir_lib
 from visor_jax.spec import plan as plans
+from visor_jax.spec import workdir as workdir_lib
 
 
 def label(subject: run.ModelUnderTest, workdir, config) -> list[dict]:
@@ -50,7 +51,7 @@ def label(subject: run.ModelUnderTest, workdir, config) -> list[dict]:
         label=cheapest(scores, config.label.threshold, config.label.all_wrong),
       )
     )
-  workdir_lib.write_shared(
+  claim.write_shared(
     folder / 'labels.jsonl', ''.join(json.dumps(r) + '\n' for r in rows)
   )
   none = sum(r['label'] is None for r in rows)
@@ -84,7 +85,7 @@ def load(workdir) -> list[dict]:
     ValueError: the label stage has not run.
   """
   return files.read_jsonl(
-    workdir_lib.require(workdir, 'label/labels.jsonl', 'label')
+    claim.require(workdir_lib.Workdir(pathlib.Path(workdir)).labels, 'label')
   )
 
 

@@ -14,9 +14,10 @@ import numpy as np
 
 from visor_jax.eval import generate
 from visor_jax.eval import run
+from visor_jax.runtime import claim
 from visor_jax.runtime import console
-from visor_jax.runtime import workdir as workdir_lib
 from visor_jax.spec import plan as plans
+from visor_jax.spec import workdir as workdir_lib
 
 
 def search(
@@ -90,7 +91,7 @@ def search(
   viable = front(tried, layout, config.search.max_plans)
   bits = lambda plan: [int(on) for on in plan]
   bill = lambda n, flops: dict(plans=n, questions=n * examples, flops=flops)
-  workdir_lib.write_shared(
+  claim.write_shared(
     folder / 'plans.json',
     json.dumps(
       dict(
@@ -180,7 +181,8 @@ def load(workdir) -> tuple[plans.Plan, ...]:
   Raises:
     ValueError: the search has not run.
   """
-  path = workdir_lib.require(workdir, 'search/plans.json', 'search')
+  file = workdir_lib.Workdir(pathlib.Path(workdir)).plans
+  path = claim.require(file, 'search')
   return tuple(
     tuple(map(bool, p)) for p in json.loads(path.read_text())['viable']
   )

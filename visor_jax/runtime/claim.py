@@ -1,0 +1,190 @@
+"""The folder of a run: whose it is, and that only one run writes to it.
+
+What lies in it is spec/workdir.py's to say. Process 0 writes for all.
+"""
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+import contextlib
+import fcntl
+import json
+import os
+import pathlib
+import time
+
+import ml_collections
+
+from visor_jax.runtime import cluster
+from visor_jax.runtime import files
+from visor_jax.runtime import identity
+from visor_jax.spec import workdir as workdir_lib
+
+
+@contextlib.contextmanager
+def claim(
+  path: pathlib.Path | str,
+  config: ml_collections.ConfigDict,
+  timeout: float = 0,
+) -> Iterator[workdir_lib.Workdir]:
+  """Holds the workdir for this run while the context lasts.
+
+  Process 0 does so for all; the others check that they see the same folder.
+  The lock is the kernel's: it goes with the process, however that ends.
+
+  Args:
+    path: folder of the run; made if it is not there.
+    config: all keys of the run; written to config.json, or compared with it.
+    timeout: seconds to wait for another run to let go. A server of files may
+      take minutes to notice that the host of the last one died.
+
+  Raises:
+    ValueError: another run is writing there, it belongs to another config, or
+      it is not shared between the hosts.
+  """
+  workdir = workdir_lib.Workdir(pathlib.Path(path))
+  with contextlib.ExitStack() as held:
+
+    def lock() -> str:
+      if not cluster.is_primary():
+        return ''
+      return _lock(workdir, config, held, timeout)
+
+    owner = cluster.all_or_raise('claiming the workdir', lock)
+    owner, *_ = cluster.exchange('the owner of the workdir', owner)
+    cluster.all_or_raise(
+      'reading the workdir', lambda: _check_shared(workdir, owner)
+    )
+    yield workdir
+
+
+def write_shared(path: pathlib.Path | str, text: str) -> None:
+  """Writes a file of the run, complete or not at all, before anyone goes on.
+
+  All processes call it with the same text; process 0 writes.
+  """
+  if cluster.is_primary():
+    files.write_atomic(path, text)
+  cluster.exchange(f'writing {pathlib.Path(path).name}')
+
+
+def require(path: pathlib.Path, job: str) -> pathlib.Path:
+  """The path of a file that a job leaves in the workdir.
+
+  Raises:
+    ValueError: it is not there; names the job to run.
+  """
+  if not path.exists():
+    raise ValueError(f'there is no {path}; run the {job} stage first')
+  return path
+
+
+def check_same_data(
+  path: pathlib.Path | str, fingerprints: Mapping[str, str]
+) -> None:
+  """Compares the data of a run with data.json, and adds to it what is new.
+
+  Args:
+    path: folder of the run.
+    fingerprints: digest of each source that is used now; the file keeps those
+      of other sources.
+
+  Raises:
+    ValueError: a source is not what it was when the run began, or not what
+      it is for process 0.
+  """
+  digests = json.dumps(dict(fingerprints), sort_keys=True)
+  primary, *_ = cluster.exchange('the data', digests)
+  cluster.all_or_raise(
+    'comparing the data', lambda: _check_equal(digests, primary)
+  )
+  file = workdir_lib.Workdir(pathlib.Path(path)).data
+  saved = json.loads(file.read_text()) if file.exists() else {}
+  changed = [
+    source
+    for source, digest in fingerprints.items()
+    if saved.get(source, digest) != digest
+  ]
+  if changed:
+    raise ValueError(
+      f'the data of {", ".join(changed)} is not what workdir {path} '
+      'was begun with; bring it back, or give another --workdir'
+    )
+  if fingerprints:
+    write_shared(file, json.dumps(saved | dict(fingerprints), indent=1))
+
+
+def _lock(
+  workdir: workdir_lib.Workdir,
+  config: ml_collections.ConfigDict,
+  held: contextlib.ExitStack,
+  timeout: float,
+) -> str:
+  """Locks the folder until `held` closes; returns the owner it writes there."""
+  workdir.path.mkdir(parents=True, exist_ok=True)
+  file = held.enter_context(open(workdir.lock, 'a+'))
+  deadline = time.monotonic() + timeout
+  while True:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      break
+    except BlockingIOError:
+      if time.monotonic() >= deadline:
+        file.seek(0)
+        raise ValueError(
+          f'workdir {workdir.path} is in use by process {file.read().strip()}; '
+          'wait for it, stop it, or give another --workdir'
+        ) from None
+      time.sleep(1)
+  file.truncate(0)
+  owner = f'{os.getpid()} on {cluster.host()} since {time.time()}'
+  file.write(owner)
+  file.flush()
+  os.fsync(file.fileno())  # a server of files must have it
+  _check_config(workdir, config)
+  return owner
+
+
+def _check_config(
+  workdir: workdir_lib.Workdir, config: ml_collections.ConfigDict
+) -> None:
+  """Compares config.json with the config, or writes it."""
+  if not workdir.config.exists():
+    text = json.dumps(identity.identity(config), indent=1)
+    files.write_atomic(workdir.config, text)
+    return
+  saved = json.loads(workdir.config.read_text())
+  differences = identity.differences(config, saved)
+  if differences:
+    lines = '\n'.join(
+      f'  {d.key}: here {d.here!r}, in the workdir {d.there!r}'
+      for d in differences
+    )
+    raise ValueError(
+      f'workdir {workdir.path} belongs to another config:\n{lines}\n'
+      'Give another --workdir, or change these keys back.'
+    )
+
+
+def _check_shared(
+  workdir: workdir_lib.Workdir, owner: str, timeout: float = 10
+) -> None:
+  """Raises unless this process sees what process 0 wrote."""
+  deadline = time.monotonic() + timeout
+  while time.monotonic() < deadline:
+    with contextlib.suppress(OSError):
+      if workdir.lock.read_text() == owner:
+        return
+    time.sleep(0.5)
+  raise ValueError(
+    f'workdir {workdir.path} is not shared: host {cluster.host()} does not see '
+    f'what host {cluster.hosts()[0]} writes there; give one that all hosts see'
+  )
+
+
+def _check_equal(digests: str, primary: str) -> None:
+  """Raises unless the data of this process is that of process 0."""
+  if digests != primary:
+    raise ValueError(
+      f'the data of host {cluster.host()} is {digests}, that of '
+      f'host {cluster.hosts()[0]} {primary}'
+    )
