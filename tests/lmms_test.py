@@ -48,7 +48,7 @@ def harness():
   if not PYTHON:
     pytest.fail(
       'set LMMS_EVAL_PYTHON to the Python of an environment with '
-      'lmms-eval; see tests/eval/oracle.py'
+      'lmms-eval; see tests/benchmarks/oracle.py'
     )
   folder = subprocess.run(
     [PYTHON, '-c', 'import lmms_eval; print(lmms_eval.__path__[0])'],

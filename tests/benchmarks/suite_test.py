@@ -17,7 +17,7 @@ from visor_jax.data.processing import text
 
 ORACLE = json.loads(
   gzip.decompress(
-    (pathlib.Path(__file__).parents[1] / 'eval/oracle.json.gz').read_bytes()
+    (pathlib.Path(__file__).parent / 'oracle.json.gz').read_bytes()
   )
 )
 PROMPT = dict(text=400, visual=110, tiles=37)

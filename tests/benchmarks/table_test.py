@@ -10,7 +10,7 @@ import pathlib
 
 import pytest
 
-from tests.eval import pairs
+from tests.benchmarks import pairs
 from visor_jax.benchmarks import scores
 from visor_jax.benchmarks import table
 

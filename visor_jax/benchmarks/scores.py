@@ -3,7 +3,7 @@
 `SCORES` are for labels and for records of one's own. The rules below them, and
 in `choices`, are those by which benchmarks are published: what `RULES` names
 does with an answer, its oddities included, which are said where they are.
-tests/eval/oracle.py asks the harness itself; tests hold ours to what it said.
+tests/benchmarks/oracle.py asks the harness itself; tests hold ours to what it said.
 """
 
 import re

@@ -3,7 +3,7 @@
   python -m venv ORACLE
   ORACLE/bin/pip install --no-deps lmms-eval==0.7.3
   ORACLE/bin/pip install <what its imports lack; a CPU build of torch is enough>
-  ORACLE/bin/python tests/eval/oracle.py
+  ORACLE/bin/python tests/benchmarks/oracle.py
 
 The harness's own tasks are built from its own files, on a local table of one
 question instead of the hub's, and asked as its evaluator asks them: prompt,
