@@ -157,7 +157,7 @@ def default() -> ml_collections.ConfigDict:
   c.eval.sources = ()  # test questions: the first one of each conversation
   c.eval.coarse = ()  # names of the sources that are coarse; others are fine
   c.eval.max_new_tokens = 64  # of an answer at most
-  # Instead of sources: hard, easy, all, or names in eval/benchmarks.py, by '+'.
+  # Instead of sources: hard, easy, all, or names of benchmarks/table.py by '+'
   c.eval.benchmarks = ''
   c.eval.data = 'benchmarks'  # folder with one for each benchmark
   c.eval.checkpoint = ''  # a workdir or imported checkpoint, not this workdir

@@ -1,9 +1,10 @@
 """How right an answer is: numbers from 0 to 1.
 
-`SCORES` are for labels and for records of one's own. The rules below them, and
+`SCORES` are for labels and for one's own data. The rules below them, and those
 in `choices`, are those by which benchmarks are published: what `RULES` names
-does with an answer, its oddities included, which are said where they are.
-tests/benchmarks/oracle.py asks the harness itself; tests hold ours to what it said.
+does with an answer, oddities included, each named where it is.
+tests/benchmarks/oracle.py asks the harness itself; tests hold these rules to
+its answers.
 """
 
 import re
