@@ -141,7 +141,7 @@ def test_the_harness_gets_our_answers(
   ]
   assert [got[i] for i in range(len(raws))] == [s.strip() for s in said]
   answered = [
-    dict(gold=t.answer, answer=s, score=record.rate(s, t.answer))
+    dict(gold=t.answer, answer=s, score=record.score(s, t.answer))
     for s, t in zip(said, turns)
   ]
   (path,) = (tmp_path / 'out').rglob('*results.json')

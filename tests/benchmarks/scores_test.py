@@ -63,10 +63,16 @@ def test_anls_divides_by_the_text_as_it_was_written():
   assert scores.anls('a  b', 'a c') == pytest.approx(1 - 1 / 4)
 
 
+def test_an_unknown_score_lists_those_there_are():
+  assert scores.named('anls') is scores.anls
+  with pytest.raises(ValueError, match='"exakt" is none of exact, anls, token'):
+    scores.named('exakt')
+
+
 @pytest.mark.parametrize('name', list(scores.SCORES))
 @pytest.mark.parametrize('answer', ['', 'a', 'a b c', 'x' * 50, '猫'])
 @pytest.mark.parametrize('gold', ['', 'a b', '猫'])
 def test_a_score_is_a_number_from_0_to_1(name, answer, gold):
-  found = scores.SCORES[name](answer, gold)
-  assert isinstance(found, float) and 0 <= found <= 1
-  assert (found == 1) >= (answer == gold)
+  score = scores.named(name)(answer, gold)
+  assert isinstance(score, float) and 0 <= score <= 1
+  assert (score == 1) >= (answer == gold)

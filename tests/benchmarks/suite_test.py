@@ -10,6 +10,7 @@ import pytest
 from tests import hub
 from tests import llava_files
 from visor_jax.benchmarks import __main__ as command
+from visor_jax.benchmarks import scores
 from visor_jax.benchmarks import suite as benchmarks_data
 from visor_jax.benchmarks import table
 from visor_jax.data.processing import images
@@ -82,7 +83,7 @@ def test_shards_hold_the_same_questions(data, tmp_path, capsys):
   )
   assert 'docvqa: 8 of 5349 questions' in capsys.readouterr().out
   for name in hub.FILES:
-    made, was = (read(d, name, table.scores.RULES) for d in (tmp_path, data))
+    made, was = (read(d, name, scores.RULES) for d in (tmp_path, data))
     assert [made[i] for i in range(COUNT)] == [was[i] for i in range(COUNT)]
   with pytest.raises(ValueError, match='shards are of mme by lmms.*not of mme'):
     read(tmp_path, 'mme', 'other rules')
@@ -96,7 +97,7 @@ def test_a_question_is_the_prompt_alone(data, checkpoint):
     tokenizer,
     images.read(checkpoint),
     prompt=PROMPT,
-    tokens=99,
+    max_new_tokens=99,
   )
   assert suite.answer_tokens == 99 and len(suite) == COUNT
   for number in range(COUNT):
@@ -118,7 +119,7 @@ def test_a_question_that_is_too_long_is_an_error(data, checkpoint):
     text.Tokenizer(checkpoint),
     images.read(checkpoint),
     prompt=PROMPT | dict(text=20),
-    tokens=99,
+    max_new_tokens=99,
   )
   with pytest.raises(
     ValueError, match='question 3 of mmstar: a row has 20 text.*data.prompt'

@@ -61,7 +61,7 @@ def rows(name, number):
       dict(
         gold=key,
         answer=answers[number],
-        score=record.rate(answers[number], key),
+        score=record.score(answers[number], key),
       )
     )
   return out
@@ -73,7 +73,7 @@ def test_scores_are_the_harness_s(name):
   record, wrong, count = table.BENCHMARKS[name], [], 0
   for (fields, answers), want in zip(SAID[name]['asked'], SAID[name]['scores']):
     for answer, score in zip(answers, want, strict=True):
-      got, count = record.rate(answer, record.key(fields)), count + 1
+      got, count = record.score(answer, record.key(fields)), count + 1
       if abs(got - score) > 1e-9:
         wrong.append((answer, {k: fields[k] for k in record.gold}, got, score))
   assert not wrong, f'{len(wrong)} of {count} differ, as {wrong[:5]}'
@@ -109,7 +109,7 @@ def test_records_say_what_the_harness_says(name):
   record, said = table.BENCHMARKS[name], SAID[name]
   assert record.task == said['task']
   # Where it names none, its LLaVA-OneVision takes 1024.
-  assert record.tokens == (said['tokens'] or 1024)
+  assert record.max_new_tokens == (said['tokens'] or 1024)
   fields, _ = said['asked'][0]
   assert set(record.columns) <= set(fields) | {'imageId'}
   assert set(record.gold) <= set(record.columns)
@@ -146,11 +146,11 @@ def test_an_answer_of_mmmu_without_a_letter_is_drawn_for_its_question():
     question_type='multiple-choice', options="['x', 'y', 'z']", answer='B'
   )
   drawn = [
-    record.rate('?', record.key(fields | dict(id=f'v_Art_{i}')))
+    record.score('?', record.key(fields | dict(id=f'v_Art_{i}')))
     for i in range(60)
   ]
   assert drawn == [
-    record.rate('?', record.key(fields | dict(id=f'v_Art_{i}')))
+    record.score('?', record.key(fields | dict(id=f'v_Art_{i}')))
     for i in range(60)
   ]
   assert 8 < sum(drawn) < 32

@@ -9,18 +9,19 @@ that they name.
 """
 
 import argparse
+from collections.abc import Sequence
 import pathlib
 import sys
 
 from visor_jax.benchmarks import scores
-from visor_jax.benchmarks import suite as benchmarks_data
+from visor_jax.benchmarks import suite
 from visor_jax.benchmarks import table
 from visor_jax.data.prepare import writer
 from visor_jax.runtime import console
 
 
-def main(argv=None) -> int:
-  """Says what is there, question counts first; returns the exit code."""
+def main(argv: Sequence[str] | None = None) -> int:
+  """Prints what there is, question counts first; returns the exit code."""
   parser = argparse.ArgumentParser(
     prog='python -m visor_jax.benchmarks',
     description=__doc__,
@@ -43,19 +44,18 @@ def main(argv=None) -> int:
   )
   args = parser.parse_args(argv)
   try:
-    wanted = table.named(args.benchmarks)
-    for record in wanted:
-      found = benchmarks_data.open_questions(record, scores.RULES, args.data)
-      first = found[0]
+    for benchmark in table.named(args.benchmarks):
+      questions = suite.open_questions(benchmark, scores.RULES, args.data)
+      (turn,) = questions[0].turns
       console.log(
-        f'{record.name}: {len(found)} of {record.size} questions of '
-        f'{record.hub}, {record.group}; the first: '
-        f'{first.turns[0].question!r}, right is {first.turns[0].answer}'
+        f'{benchmark.name}: {len(questions)} of {benchmark.size} questions of '
+        f'{benchmark.hub}, {benchmark.group}; the first: '
+        f'{turn.question!r}, right is {turn.answer}'
       )
       if args.out:
         writer.prepare(
-          found,
-          pathlib.Path(args.out) / record.name,
+          questions,
+          pathlib.Path(args.out) / benchmark.name,
           args.shard_size,
           max_bad=0,
         )

@@ -7,20 +7,25 @@ tests/benchmarks/oracle.py asks the harness itself; tests hold these rules to
 its answers.
 """
 
+from collections.abc import Callable
+from collections.abc import Sequence
 import re
 import statistics
 import string
 
 RULES = 'lmms-eval 0.7.3'
 
+# (answer, the right one) -> 0 to 1.
+Score = Callable[[str, str], float]
+
 
 def exact(answer: str, gold: str) -> float:
-  """The same words."""
+  """1 for the same words."""
   return float(answer.split() == gold.split())
 
 
 def token(answer: str, gold: str) -> float:
-  """Share of places, of the longer text, that hold the same word."""
+  """Share of positions, of the longer text, that hold the same word."""
   a, b = answer.split(), gold.split()
   if not a and not b:
     return 1.0
@@ -33,51 +38,64 @@ def anls(answer: str, gold: str) -> float:
   Distances are of normal texts, lengths of texts as they were written, in
   capitals.
   """
-  a, b = (' '.join(t.lower().split()) for t in (answer, gold))
+  a, b = (' '.join(text.lower().split()) for text in (answer, gold))
   longest = max(len(answer.upper()), len(gold.upper()))
   if not longest:
     return 1.0
-  similar = 1 - _levenshtein(a, b) / longest
-  return similar if similar >= 0.5 else 0.0
+  similarity = 1 - _levenshtein(a, b) / longest
+  return similarity if similarity >= 0.5 else 0.0
 
 
 def _levenshtein(a: str, b: str) -> int:
+  """Edits from `a` to `b`, row by row of the usual table."""
   row = list(range(len(b) + 1))
   for i, x in enumerate(a, start=1):
     diagonal, row[0] = row[0], i
     for j, y in enumerate(b, start=1):
-      diagonal, row[j] = (
-        row[j],
-        min(row[j] + 1, row[j - 1] + 1, diagonal + (x != y)),
-      )
+      cheapest = min(row[j] + 1, row[j - 1] + 1, diagonal + (x != y))
+      diagonal, row[j] = row[j], cheapest
   return row[-1]
 
 
-SCORES = {'exact': exact, 'anls': anls, 'token': token}
+SCORES: dict[str, Score] = {'exact': exact, 'anls': anls, 'token': token}
+
+
+def named(name: str) -> Score:
+  """The score of that name.
+
+  Raises:
+    ValueError: there is none; lists those there are.
+  """
+  if name not in SCORES:
+    raise ValueError(
+      f'score "{name}" is none of {", ".join(SCORES)}; set label.score or '
+      'eval.score to one of them'
+    )
+  return SCORES[name]
 
 
 # Words and numbers -----------------------------------------------------------
 
 
-def anls_of(answer: str, golds) -> float:
+def anls_of_any(answer: str, golds: Sequence[str]) -> float:
   """`anls` to the most similar of several right answers."""
   return max(anls(answer.strip(), gold) for gold in golds)
 
 
 def relaxed(answer: str, gold: str) -> float:
-  """A number within 5 % of the right one, else the same text (ChartQA).
+  """1 for a number within 5 % of the right one, or the same text (ChartQA).
 
   A percent sign divides by 100; a thousands separator is no number; nothing is
   near 0.
   """
   answer = answer.strip()
-  said, right = _number(answer), _number(gold)
-  if said is None or not right:
+  value, target = _number(answer), _number(gold)
+  if value is None or not target:
     return float(answer.lower() == gold.lower())
-  return float(abs(said - right) / abs(right) <= 0.05)
+  return float(abs(value - target) / abs(target) <= 0.05)
 
 
-def _number(text):
+def _number(text: str) -> float | None:
   try:
     if text.endswith('%'):
       return float(text.rstrip('%')) / 100
@@ -86,24 +104,23 @@ def _number(text):
     return None
 
 
-def vqa(answer: str, golds) -> float:
-  """Agreement with people: right if three of the others said so (TextVQA)."""
-  said, golds = _plain(answer.strip()), [_plain(g) for g in golds]
+def vqa(answer: str, golds: Sequence[str]) -> float:
+  """Agreement with people: 1 if three of the others answered so (TextVQA)."""
+  answer = _vqa_normal(answer.strip())
+  golds = [_vqa_normal(gold) for gold in golds]
+  agreeing = golds.count(answer)
   return float(
     statistics.mean(
-      min(1, (golds.count(said) - (gold == said)) / 3) for gold in golds
+      min(1, (agreeing - (gold == answer)) / 3)  # the others: without this one
+      for gold in golds
     )
   )
 
 
 _MARKS = ';/[]"{}()=+\\_-><@`,?!'
 _STOP = re.compile(r'\.(?!\d)')
-_DIGITS = dict(
-  zip(
-    'none zero one two three four five six seven eight nine ten'.split(),
-    map(str, (0, *range(11))),
-  )
-)
+_NUMERALS = 'zero one two three four five six seven eight nine ten'.split()
+_DIGITS = {'none': '0'} | {word: str(i) for i, word in enumerate(_NUMERALS)}
 _CONTRACTED = """
 ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't
 hadn't've hasn't haven't he'd he'd've he's how'd how'll how's isn't it'd it'd've
@@ -120,63 +137,67 @@ wouldn't've y'all y'all'll y'all'd've you'd you'd've you'll you're you've
 _CONTRACTIONS = {"somebody'd": 'somebodyd'} | {
   word[:i] + word[i + 1 :]: word
   for word in _CONTRACTED
-  for i, c in enumerate(word)
-  if c == "'"
+  for i, character in enumerate(word)
+  if character == "'"
 }
+_ARTICLES = ('a', 'an', 'the')
 
 
-def _plain(text):
+def _vqa_normal(text: str) -> str:
   """What the VQA challenge's server makes of an answer."""
   text = text.lower().replace(',', '').replace('?', '').replace("'s", " 's")
   text = text.strip().replace('\n', ' ').replace('\t', ' ').strip()
-  out = text
+  unmarked = text
   for mark in _MARKS:
-    beside = f'{mark} ' in text or f' {mark}' in text
-    out = out.replace(mark, '' if beside else ' ')
-  out = _STOP.sub('', out, 32)  # a flag given as a count: 32 stops at most
-  words = [_DIGITS.get(w, w) for w in out.lower().split()]
+    beside_space = f'{mark} ' in text or f' {mark}' in text
+    unmarked = unmarked.replace(mark, '' if beside_space else ' ')
+  # A flag given as a count: 32 stops go at most.
+  unmarked = _STOP.sub('', unmarked, 32)
+  words = [_DIGITS.get(word, word) for word in unmarked.lower().split()]
   return ' '.join(
-    _CONTRACTIONS.get(w, w) for w in words if w not in ('a', 'an', 'the')
+    _CONTRACTIONS.get(word, word) for word in words if word not in _ARTICLES
   )
 
 
-def contains(answer: str, golds, formula: bool = False) -> float:
-  """One of the right answers stands somewhere in it (OCRBench).
+def contains(answer: str, golds: Sequence[str], formula: bool = False) -> float:
+  """1 if one of the right answers stands somewhere in it (OCRBench).
 
   Args:
-    answer: what was said.
+    answer: the model's words.
     golds: right answers.
-    formula: spaces are ignored, case is not.
+    formula: whether they are formulas: spaces are ignored, case is not.
   """
-
-  def plain(text):
-    if formula:
-      return text.strip().replace('\n', ' ').replace(' ', '')
-    return text.translate(_NARROW).lower().strip().replace('\n', ' ')
-
-  return float(any(plain(g) in plain(answer.strip()) for g in golds))
+  normal = _formula_normal if formula else _text_normal
+  text = normal(answer.strip())
+  return float(any(normal(gold) in text for gold in golds))
 
 
-_NARROW = {0x3000: ' '} | {c: c - 0xFEE0 for c in range(0xFF01, 0xFF5F)}
+def _formula_normal(text: str) -> str:
+  return text.strip().replace('\n', ' ').replace(' ', '')
+
+
+def _text_normal(text: str) -> str:
+  return text.translate(_NARROW).lower().strip().replace('\n', ' ')
+
+
+# Full-width characters to ASCII.
+_NARROW: dict[int, str | int] = {0x3000: ' '}
+_NARROW |= {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 
 
 def unpunctuated(answer: str, gold: str) -> float:
-  """The same but for case and ASCII punctuation (GQA).
+  """1 for the same but for case and ASCII punctuation (GQA).
 
   The harness compares arrays of numpy, in which a letter whose small form is
   longer pushes out the text's end, and zeros at the end are not there.
   """
+  return float(_array_normal(answer.strip()) == _array_normal(gold))
 
-  def plain(text):
-    return (
-      text.rstrip('\0')
-      .lower()[: len(text)]
-      .rstrip('\0')
-      .translate(_UNPUNCTUATED)
-      .rstrip('\0')
-    )
 
-  return float(plain(answer.strip()) == plain(gold))
+def _array_normal(text: str) -> str:
+  width = len(text)
+  cut = text.rstrip('\0').lower()[:width].rstrip('\0')
+  return cut.translate(_UNPUNCTUATED).rstrip('\0')
 
 
 _UNPUNCTUATED = str.maketrans('', '', string.punctuation)
@@ -186,15 +207,16 @@ _UNPUNCTUATED = str.maketrans('', '', string.punctuation)
 
 
 def caseless(answer: str, gold: str) -> float:
-  """The same but for case and space around it (POPE)."""
+  """1 for the same but for case and space around it (POPE)."""
   return float(answer.lower().strip() == gold.lower().strip())
 
 
 def yes_no(answer: str, gold: str) -> float:
-  """What its first four letters say (MME)."""
-  said, gold = (t.lower().strip().replace('.', '') for t in (answer, gold))
-  if len(said) == 1:
-    said = {'y': 'yes', 'n': 'no'}.get(said)
+  """1 if its first four letters hold the right one of yes and no (MME)."""
+  answer = answer.lower().strip().replace('.', '')
+  verdict: str | None
+  if len(answer) == 1:
+    verdict = {'y': 'yes', 'n': 'no'}.get(answer)
   else:
-    said = next((w for w in ('yes', 'no') if w in said[:4]), None)
-  return float(said == gold)
+    verdict = next((word for word in ('yes', 'no') if word in answer[:4]), None)
+  return float(verdict == gold.lower().strip().replace('.', ''))

@@ -1,17 +1,22 @@
 """Benchmarks from local files to questions that a model can be asked.
 
-What a benchmark is comes from elsewhere, as a record with the attributes of
-eval.benchmarks.Benchmark; here its files are found, as the hub serves them or
-as shards, and its questions become rows.
+A benchmark's files are found as the hub serves them, or as shards, and its
+questions become rows.
 
   FOLDER/docvqa/DocVQA/validation-00000-of-00006.parquet ...
   FOLDER/mme/shard-00000-of-00001.array_record, shards.json ...
 """
 
+from collections.abc import Iterable
+from collections.abc import Mapping
 import dataclasses
 import pathlib
 import re
+from typing import Any
 
+import numpy as np
+
+from visor_jax.benchmarks import record as record_lib
 from visor_jax.data.processing import chat
 from visor_jax.data.processing import images
 from visor_jax.data.processing import packing
@@ -25,186 +30,214 @@ class Questions:
   """A benchmark's table as records: a prompt, and as its answer what is right.
 
   Args:
-    record: the benchmark.
-    rules: by which prompts are made; they are named in the records, because a
-      shard outlives its rules.
-    folder: of its files; those of other configurations and splits may lie
-      beside.
+    benchmark: the record of the benchmark.
+    rules: name of the rules by which prompts are made; it stands in the
+      records, because a shard outlives its rules.
+    folder: folder of its files; those of other configurations and splits may
+      lie beside.
+
+  Attributes:
+    name: the benchmark's.
+    stamp: benchmark and rules, the family of every turn.
+    fingerprint: changes when the data or the rules do.
 
   Raises:
     FileNotFoundError: there is no file of it.
     ValueError: a file is broken or lacks a column.
   """
 
-  def __init__(self, record, rules: str, folder):
-    self.name, self._record = record.name, record
-    self.stamp = stamp(record, rules)
+  def __init__(
+    self,
+    benchmark: record_lib.Benchmark,
+    rules: str,
+    folder: pathlib.Path | str,
+  ):
+    self.name, self._benchmark = benchmark.name, benchmark
+    self.stamp = stamp(benchmark, rules)
     self._table = tables.Table(
-      _files(folder, record.config, record.split),
-      record.columns + record.images,
+      _files(folder, benchmark.config, benchmark.split),
+      benchmark.columns + benchmark.image_columns,
     )
-    facts, self._pictures = [self._table.fingerprint], None
-    if record.joined:
-      self._pictures = tables.Table(
-        _files(folder, record.joined[1], record.split), ('id', 'image')
+    fingerprints = [self._table.fingerprint]
+    self._images: tables.Table | None = None
+    if benchmark.joined:
+      self._image_column, config = benchmark.joined
+      self._images = tables.Table(
+        _files(folder, config, benchmark.split), ('id', 'image')
       )
-      ids = self._pictures.column('id')
-      self._place = {name: place for place, name in enumerate(ids)}
-      facts.append(self._pictures.fingerprint)
-    self.fingerprint = shards_lib.digest(self.stamp, *facts)
+      ids = self._images.column('id')
+      self._row_of_image = {id_: row for row, id_ in enumerate(ids)}
+      fingerprints.append(self._images.fingerprint)
+    self.fingerprint = shards_lib.digest(self.stamp, *fingerprints)
 
-  def __len__(self):
+  def __len__(self) -> int:
     return len(self._table)
 
   def __getitem__(self, index: int) -> records.Raw:
     fields, name = self._table[index], f'{self.name}/{index}'
-    if self._pictures is None:
-      pictures = self._record.pictures(fields)
-    else:
-      column, _ = self._record.joined
-      if fields[column] not in self._place:
-        raise records.BadRecord(
-          'missing image', f'{column} {fields[column]}', name
-        )
-      pictures = [self._pictures[self._place[fields[column]]]['image']]
+    pictures = self._pictures(fields, name)
     try:
-      files = tuple(records.picture(p) for p in pictures)
-      sizes = tuple(map(records.size, files))
+      files = tuple(records.picture(picture) for picture in pictures)
+      sizes = tuple(records.size(file) for file in files)
     except records.BadRecord as e:
       raise records.BadRecord(e.reason, e.detail, name) from None
-    return records.Raw(
-      name,
-      files,
-      sizes,
-      (
-        chat.Turn(
-          self._record.ask(fields), self._record.key(fields), self.stamp
-        ),
-      ),
+    turn = chat.Turn(
+      self._benchmark.ask(fields), self._benchmark.key(fields), self.stamp
     )
+    return records.Raw(name, files, sizes, (turn,))
+
+  def _pictures(self, fields: Mapping[str, Any], name: str) -> list[Any]:
+    """The images of a question, as the tables hold them."""
+    if self._images is None:
+      return self._benchmark.images(fields)
+    id_ = fields[self._image_column]
+    if id_ not in self._row_of_image:
+      raise records.BadRecord(
+        'missing image', f'{self._image_column} {id_}', name
+      )
+    return [self._images[self._row_of_image[id_]]['image']]
 
 
-def stamp(record, rules: str) -> str:
+def stamp(benchmark: record_lib.Benchmark, rules: str) -> str:
   """The family of a benchmark's turns in shards."""
-  return f'{record.name} by {rules}'
+  return f'{benchmark.name} by {rules}'
 
 
-def _files(folder, config, split):
+def _files(
+  folder: pathlib.Path | str, config: str, split: str
+) -> list[pathlib.Path]:
   """Parquet files of a configuration and split, wherever below the folder.
 
   Files whose names speak of no split are taken as they are.
   """
   folder = pathlib.Path(folder)
   every = sorted(folder.rglob('*.parquet'))
-  found = [f for f in every if config in f.relative_to(folder).parts] or [
-    f for f in every if not config or f.parent in (folder, folder / 'data')
+  of_config = [
+    file for file in every if config in file.relative_to(folder).parts
+  ] or [
+    file
+    for file in every
+    if not config or file.parent in (folder, folder / 'data')
   ]
-  some = [f for f in found if re.match(rf'{split}[-.]', f.name)]
-  if not some and not any('-of-' in f.name for f in found):
-    some = found
-  if not some:
-    inner = f'{config}/' * bool(config)
-    raise FileNotFoundError(
-      f'{folder} has no {inner}{split}-*.parquet and no shards; put them '
-      'there as the hub serves them, or set eval.data to the folder that '
-      'holds a folder for each benchmark'
-    )
-  return some
+  of_split = [
+    file for file in of_config if re.match(rf'{split}[-.]', file.name)
+  ]
+  if of_split:
+    return of_split
+  if of_config and not any('-of-' in file.name for file in of_config):
+    return of_config
+  inner = f'{config}/' if config else ''
+  raise FileNotFoundError(
+    f'{folder} has no {inner}{split}-*.parquet and no shards; put them '
+    'there as the hub serves them, or set eval.data to the folder that '
+    'holds a folder for each benchmark'
+  )
 
 
-def open_questions(record, rules: str, folder):
+def open_questions(
+  benchmark: record_lib.Benchmark, rules: str, folder: pathlib.Path | str
+) -> Questions | shards_lib.Shards:
   """The questions of a benchmark, from shards if there are some.
 
   Args:
-    record: the benchmark.
-    rules: by which prompts are made.
-    folder: with a folder for each benchmark.
+    benchmark: the record of the benchmark.
+    rules: name of the rules by which prompts are made.
+    folder: folder with a folder for each benchmark.
 
   Raises:
     FileNotFoundError: there is no file of it.
     ValueError: the files are not its, broken, or of other rules.
   """
-  folder = pathlib.Path(folder) / record.name
+  folder = pathlib.Path(folder) / benchmark.name
   files = sorted(folder.glob('*.array_record'))
   if not files:
-    return Questions(record, rules, folder)
-  found, want = shards_lib.Shards(files), stamp(record, rules)
-  have = found.outline(0).turns[0].family
-  if have != want:
+    return Questions(benchmark, rules, folder)
+  shards, expected = shards_lib.Shards(files), stamp(benchmark, rules)
+  actual = shards.outline(0).turns[0].family
+  if actual != expected:
     raise ValueError(
-      f'{folder}: its shards are of {have}, not of {want}; write them again'
+      f'{folder}: its shards are of {actual}, not of {expected}; write them '
+      'again'
     )
-  return found
+  return shards
 
 
 class Suite:
   """Questions of one benchmark, as evaluation asks for them.
 
   Args:
-    record: the benchmark.
-    source: of open_questions.
-    tokenizer: the checkpoint's.
-    recipe: how it cuts images.
+    benchmark: the record of the benchmark.
+    source: its questions, see `open_questions`.
+    tokenizer: tokenizer of the checkpoint.
+    recipe: how the checkpoint cuts images into tiles.
     prompt: slots of a question, {text, visual, tiles}.
-    tokens: of an answer at most, whatever the benchmark allows.
+    max_new_tokens: tokens of an answer at most, whatever the benchmark allows.
+
+  Attributes:
+    answer_tokens: tokens of an answer at most.
+    ends: ids of the tokens that end an answer.
   """
 
   def __init__(
     self,
-    record,
-    source,
+    benchmark: record_lib.Benchmark,
+    source: Questions | shards_lib.Shards,
     tokenizer: text.Tokenizer,
     recipe: images.Recipe,
     *,
-    prompt,
-    tokens: int,
+    prompt: Mapping[str, int],
+    max_new_tokens: int,
   ):
-    self._record, self._source = record, source
-    self._text, self._recipe = tokenizer, recipe
+    self._benchmark, self._source = benchmark, source
+    self._tokenizer, self._recipe = tokenizer, recipe
     self._shape = packing.Shape(
       **prompt,
       prompts=1,
-      tile=(self._recipe.tile,) * 2,
+      tile=(recipe.tile, recipe.tile),
       taps=4,
-      patches=self._recipe.patches,
+      patches=recipe.patches,
     )
-    self.answer_tokens = min(record.tokens, tokens)
-    self.ends = (self._text.end, *sorted(self._text.stops))
+    self.answer_tokens = min(benchmark.max_new_tokens, max_new_tokens)
+    self.ends: tuple[int, ...] = (tokenizer.end, *sorted(tokenizer.stops))
 
-  def __len__(self):
+  def __len__(self) -> int:
     return len(self._source)
 
   @property
   def fingerprints(self) -> dict[str, str]:
-    return {f'eval/{self._record.name}': self._source.fingerprint}
+    """{name of the data: its fingerprint}."""
+    return {f'eval/{self._benchmark.name}': self._source.fingerprint}
 
-  def prompt(self, stream: str, index: int):
+  def prompt(
+    self, stream: str, index: int
+  ) -> tuple[dict[str, np.ndarray], records.Raw]:
     """A question alone, whatever the name of the stream.
 
     Returns:
-      (fields of a Batch's row, its records.Raw).
+      (fields of a Batch's row, the record).
 
     Raises:
       ValueError: the question is broken or too long. None is left out, because
         the number would be of another benchmark.
     """
-    raw, name = self._source[index], self._record.name
+    raw, name = self._source[index], self._benchmark.name
     turn = dataclasses.replace(raw.turns[0], family=name)
     try:
-      talk = self._text.prompt(turn.question, len(raw.images))
+      conversation = self._tokenizer.prompt(turn.question, len(raw.images))
       plans = images.plans(self._recipe, raw.sizes)
-      opened = [images.open_image(i) for i in raw.images]
-      row = packing.row([packing.pictured(talk, opened, plans)], self._shape)
+      pixels = [images.open_image(file) for file in raw.images]
+      segment = packing.pictured(conversation, pixels, plans)
+      row = packing.row([segment], self._shape)
     except ValueError as e:
       raise ValueError(
         f'question {index} of {name}: {e}; slots are set by data.prompt'
       ) from e
     return row, dataclasses.replace(raw, turns=(turn,))
 
-  def decode(self, ids) -> str:
+  def decode(self, ids: Iterable[int]) -> str:
     """An answer's text."""
-    return self._text.decode(ids)
+    return self._tokenizer.decode(ids)
 
   def group(self, family: str) -> str:
-    """'coarse' or 'fine'."""
-    return self._record.group
+    """'coarse' or 'fine', of whatever family: the benchmark has one."""
+    return self._benchmark.group

@@ -6,444 +6,176 @@ data sets react to dropped layers: `fine` (its hard ones) ask to read what is
 written in an image, `coarse` (its easy ones) what can be seen at a glance. The
 paper names DocVQA, InfoVQA, ChartQA and OCRBench as hard, POPE, ScienceQA, GQA,
 RealWorldQA and MME as easy; TextVQA, which reads as those do, and the rest,
-which choose among given options, are placed here (`placed`).
+which choose among given options, are put into a group here (`group_source`).
 """
 
-import ast
-from collections.abc import Callable
-import dataclasses
-import json
-import re
-from typing import Any
-
 from visor_jax.benchmarks import choices
+from visor_jax.benchmarks import graders
+from visor_jax.benchmarks import prompts
+from visor_jax.benchmarks import record
 from visor_jax.benchmarks import scores
 from visor_jax.benchmarks import totals
 
-SHORT = '\nAnswer the question using a single word or phrase.'
-LETTER = "\nAnswer with the option's letter from the given choices directly."
-
-
-def _image(fields):
-  return [fields['image']]
-
-
-@dataclasses.dataclass(frozen=True)
-class Benchmark:
-  """A benchmark as the hub has it.
-
-  Attributes:
-    name: ours; also of its folder.
-    group: coarse or fine.
-    task: the harness's name for it.
-    hub: name of the data set.
-    config: folder of its files, where there are several.
-    split: how the names of its files begin.
-    size: questions.
-    columns: that it is read from.
-    ask: {column: value} -> the prompt.
-    gold: columns that scores need; written to answers and to shards.
-    score: (answer, {column: value}) -> 0 to 1.
-    total: of totals; [(gold, answer, score)] -> (headline 0 to 1, detail).
-    tokens: most new ones.
-    pictures: {column: value} -> its images, in order.
-    images: columns of images.
-    joined: (column, config) where images lie in files of their own, by `id`.
-    judged: the harness's own number takes a judge where ours does not.
-    placed: who said the group.
-  """
-
-  name: str
-  group: str
-  task: str
-  hub: str
-  split: str
-  size: int
-  columns: tuple[str, ...]
-  ask: Callable[[dict], str]
-  gold: tuple[str, ...]
-  score: Callable[[str, dict], float]
-  total: Callable[[list], tuple[float, dict]] = totals.mean
-  tokens: int = 16
-  config: str = ''
-  pictures: Callable[[dict], list] = _image
-  images: tuple[str, ...] = ('image',)
-  joined: tuple[str, str] | None = None
-  judged: bool = False
-  placed: str = 'paper'
-
-  def key(self, fields: dict[str, Any]) -> str:
-    """What is right, as JSON: the `answer` of a turn."""
-    return json.dumps({c: fields[c] for c in self.gold}, ensure_ascii=False)
-
-  def rate(self, answer: str, key: str) -> float:
-    """How right an answer is, 0 to 1."""
-    return self.score(answer, json.loads(key))
-
-  def result(self, rows) -> dict:
-    """What a row of results says of answers.
-
-    Args:
-      rows: of eval.run.answers.
-
-    Returns:
-      accuracy 0 to 1 and detail, of `total`; scoring, the rules; `of`, how many
-      questions there are; `judged`, False where the harness's own number takes
-      a judge model, which was not asked.
-    """
-    accuracy, detail = self.total(
-      [(json.loads(r['gold']), r['answer'], r['score']) for r in rows]
-    )
-    out = dict(
-      accuracy=accuracy,
-      detail=detail,
-      of=self.size,
-      scoring=f'{scores.RULES}, {self.task}',
-    )
-    return out | ({'judged': False} if self.judged else {})
-
-
-# Prompts ---------------------------------------------------------------------
-
-
-def _short(fields):
-  return fields['question'] + SHORT
-
-
-def _listed(texts):
-  return '\n'.join(f'{chr(ord("A") + i)}. {t}' for i, t in enumerate(texts))
-
-
-def _science(fields):
-  context = f'Context: {fields["hint"]}\n' if fields['hint'] else ''
-  return f'{context}{fields["question"]}\n{_listed(fields["choices"])}{LETTER}'
-
-
-def _bare(fields):
-  """A question that brings its own last words, without them."""
-  return fields['question'].strip().replace(' Please answer yes or no.', '')
-
-
-def _there(text):
-  return text is not None and text == text and text != 'nan'
-
-
-def _options(fields):
-  """Of MMBench, whose table says nan where there is no option."""
-  options = ''.join(
-    f'{c}. {fields[c]}\n'
-    for c in 'ABCDE'
-    if fields.get(c) and _there(fields[c])
-  )
-  hint = f'{fields["hint"]} ' if _there(fields['hint']) else ''
-  said = f'{hint}{fields["question"]} There are several options:\n{options}'
-  return said.rstrip('\n') + '\n' + LETTER
-
-
-def _four(fields):
-  listed = _listed(fields[f'choice_{c}'] for c in 'abcd')
-  return f'{fields["question"]}\n{listed}{LETTER}'
-
-
-def _chooses(fields):
-  return fields['question_type'] == 'multiple-choice'
-
-
-def _college(fields):
-  """MMMU; its places <image 1> stay words, and all images stand in front."""
-  if _chooses(fields):
-    options = _listed(ast.literal_eval(fields['options']))
-    return f'{fields["question"]}\n{options}\n{LETTER}'
-  return f'{fields["question"]}\n{SHORT}'
-
-
-def _college_images(fields):
-  said = sorted(set(re.findall(r'<image (\d+)>', _college(fields))))
-  return [fields[f'image_{number}'] for number in said]
-
-
-# Scores ----------------------------------------------------------------------
-
-
-def _by(rule):
-  """A rule that compares with one text."""
-  return lambda answer, gold: rule(answer, gold['answer'])
-
-
-def _anls(answer, gold):
-  return scores.anls_of(answer, gold['answers'])
-
-
-def _vqa(answer, gold):
-  return scores.vqa(answer, gold['answers'])
-
-
-def _ocr(answer, gold):
-  texts = gold['answer']
-  return scores.contains(
-    answer,
-    [texts] if isinstance(texts, str) else texts,
-    gold['dataset'] == 'HME100k',
-  )
-
-
-def _numbered(rule):
-  """A rule that compares with a letter, which is given by its number."""
-  return lambda answer, gold: rule(answer, chr(ord('A') + int(gold['answer'])))
-
-
-def _star(answer, gold):
-  return float(choices.letter(answer) == gold['answer'].strip().upper())
-
-
-def _mmbench(answer, gold):
-  # None is no option; the text nan is one, and a banana holds it.
-  texts = {c: gold[c] for c in 'ABCD' if gold[c] is not None}
-  return float(choices.option(answer.strip(), texts) == gold['answer'])
-
-
-def _college_answer(answer, gold):
-  if not _chooses(gold):
-    return choices.open_answer(answer, gold['answer'])
-  options = ast.literal_eval(gold['options'])
-  return float(choices.lettered(answer, options, gold['id']) == gold['answer'])
-
-
-_ALL = (
-  Benchmark(
-    'docvqa',
-    'fine',
-    'docvqa_val',
-    'lmms-lab/DocVQA',
-    'validation',
-    5349,
-    ('question', 'answers'),
-    _short,
-    ('answers',),
-    _anls,
-    tokens=32,
-    config='DocVQA',
+# fmt: off
+_FINE = (
+  record.Benchmark(
+    name='docvqa', group='fine', task='docvqa_val', size=5349,
+    hub='lmms-lab/DocVQA', config='DocVQA', split='validation',
+    columns=('question', 'answers'),
+    ask=prompts.short_answer, max_new_tokens=32,
+    gold=('answers',), grade=graders.anls,
   ),
-  Benchmark(
-    'infovqa',
-    'fine',
-    'infovqa_val',
-    'lmms-lab/DocVQA',
-    'validation',
-    2801,
-    ('question', 'answers'),
-    _short,
-    ('answers',),
-    _anls,
-    tokens=32,
-    config='InfographicVQA',
+  record.Benchmark(
+    name='infovqa', group='fine', task='infovqa_val', size=2801,
+    hub='lmms-lab/DocVQA', config='InfographicVQA', split='validation',
+    columns=('question', 'answers'),
+    ask=prompts.short_answer, max_new_tokens=32,
+    gold=('answers',), grade=graders.anls,
   ),
-  Benchmark(
-    'chartqa',
-    'fine',
-    'chartqa',
-    'lmms-lab/ChartQA',
-    'test',
-    2500,
-    ('question', 'answer', 'type'),
-    lambda f: f'{f["question"]}\nAnswer the question with a single word.',
-    ('answer', 'type'),
-    _by(scores.relaxed),
-    totals.chartqa,
+  record.Benchmark(
+    name='chartqa', group='fine', task='chartqa', size=2500,
+    hub='lmms-lab/ChartQA', split='test',
+    columns=('question', 'answer', 'type'),
+    ask=prompts.single_word,
+    gold=('answer', 'type'), grade=graders.by_text(scores.relaxed),
+    total=totals.chartqa,
   ),
-  Benchmark(
-    'textvqa',
-    'fine',
-    'textvqa_val',
-    'lmms-lab/textvqa',
-    'validation',
-    5000,
-    ('question', 'answers'),
-    lambda f: f['question'].capitalize() + SHORT,
-    ('answers',),
-    _vqa,
-    tokens=1024,
-    placed='here',
+  record.Benchmark(
+    name='textvqa', group='fine', group_source='here',
+    task='textvqa_val', size=5000,
+    hub='lmms-lab/textvqa', split='validation',
+    columns=('question', 'answers'),
+    ask=prompts.capitalized_short_answer, max_new_tokens=1024,
+    gold=('answers',), grade=graders.vqa,
   ),
-  Benchmark(
-    'ocrbench',
-    'fine',
-    'ocrbench',
-    'echo840/OCRBench',
-    'test',
-    1000,
-    ('question', 'answer', 'dataset', 'question_type'),
-    lambda f: f['question'].strip(),
-    ('answer', 'dataset', 'question_type'),
-    _ocr,
-    totals.ocrbench,
-    tokens=128,
-  ),
-  Benchmark(
-    'ai2d',
-    'coarse',
-    'ai2d',
-    'lmms-lab/ai2d',
-    'test',
-    3088,
-    ('question', 'options', 'answer'),
-    lambda f: f'{f["question"]}\n{_listed(f["options"])}{LETTER}',
-    ('answer',),
-    _numbered(choices.stopped),
-    placed='here',
-  ),
-  Benchmark(
-    'gqa',
-    'coarse',
-    'gqa',
-    'lmms-lab/GQA',
-    'testdev',
-    12578,
-    ('question', 'answer', 'imageId'),
-    _short,
-    ('answer',),
-    _by(scores.unpunctuated),
-    config='testdev_balanced_instructions',
-    images=(),
-    joined=('imageId', 'testdev_balanced_images'),
-  ),
-  Benchmark(
-    'pope',
-    'coarse',
-    'pope',
-    'lmms-lab/POPE',
-    'test',
-    9000,
-    ('question', 'answer', 'category'),
-    lambda f: f['question'].strip() + SHORT,
-    ('answer', 'category'),
-    _by(scores.caseless),
-    totals.pope,
-    tokens=128,
-  ),
-  Benchmark(
-    'scienceqa',
-    'coarse',
-    'scienceqa_img',
-    'lmms-lab/ScienceQA',
-    'test',
-    2017,
-    ('question', 'choices', 'hint', 'answer'),
-    _science,
-    ('answer',),
-    _numbered(choices.opens_with),
-    config='ScienceQA-IMG',
-  ),
-  Benchmark(
-    'mme',
-    'coarse',
-    'mme',
-    'lmms-lab/MME',
-    'test',
-    2374,
-    ('question', 'answer', 'category', 'question_id'),
-    lambda f: _bare(f) + SHORT,
-    ('answer', 'category', 'question_id'),
-    _by(scores.yes_no),
-    totals.mme,
-  ),
-  Benchmark(
-    'mmbench',
-    'coarse',
-    'mmbench_en_dev_static',
-    'lmms-lab/MMBench',
-    'dev',
-    4329,
-    ('question', 'hint', 'answer', 'index', 'category', 'L2-category', *'ABCD'),
-    _options,
-    ('answer', 'index', 'category', 'L2-category', *'ABCD'),
-    _mmbench,
-    totals.mmbench,
-    tokens=1024,
-    config='en',
-    judged=True,
-    placed='here',
-  ),
-  Benchmark(
-    'mmstar',
-    'coarse',
-    'mmstar',
-    'Lin-Chen/MMStar',
-    'val',
-    1500,
-    ('question', 'answer', 'category', 'l2_category'),
-    lambda f: _bare(f) + LETTER.rstrip('.'),
-    ('answer', 'category', 'l2_category'),
-    _star,
-    totals.mmstar,
-    tokens=1024,
-    placed='here',
-  ),
-  Benchmark(
-    'realworldqa',
-    'coarse',
-    'realworldqa',
-    'lmms-lab/RealWorldQA',
-    'test',
-    765,
-    ('question', 'answer'),
-    lambda f: f['question'].strip(),
-    ('answer',),
-    _by(choices.letter_or_words),
-  ),
-  Benchmark(
-    'seedbench',
-    'coarse',
-    'seedbench',
-    'lmms-lab/SEED-Bench',
-    'test',
-    17990,
-    ('question', 'answer', 'data_type', *(f'choice_{c}' for c in 'abcd')),
-    _four,
-    ('answer', 'data_type'),
-    _by(choices.opens_with_any),
-    totals.seedbench,
-    pictures=lambda f: f['image'],
-    tokens=1024,
-    placed='here',
-  ),
-  Benchmark(
-    'mmmu',
-    'coarse',
-    'mmmu_val',
-    'lmms-lab/MMMU',
-    'validation',
-    900,
-    ('id', 'question', 'options', 'answer', 'question_type'),
-    _college,
-    ('id', 'options', 'answer', 'question_type'),
-    _college_answer,
-    totals.mmmu,
-    pictures=_college_images,
-    images=tuple(f'image_{i}' for i in range(1, 8)),
-    tokens=128,
-    placed='here',
+  record.Benchmark(
+    name='ocrbench', group='fine', task='ocrbench', size=1000,
+    hub='echo840/OCRBench', split='test',
+    columns=('question', 'answer', 'dataset', 'question_type'),
+    ask=prompts.question, max_new_tokens=128,
+    gold=('answer', 'dataset', 'question_type'), grade=graders.ocrbench,
+    total=totals.ocrbench,
   ),
 )
-BENCHMARKS = {b.name: b for b in _ALL}
+_COARSE = (
+  record.Benchmark(
+    name='ai2d', group='coarse', group_source='here', task='ai2d', size=3088,
+    hub='lmms-lab/ai2d', split='test',
+    columns=('question', 'options', 'answer'),
+    ask=prompts.ai2d,
+    gold=('answer',),
+    grade=graders.by_numbered_letter(choices.letter_before_stop),
+  ),
+  record.Benchmark(
+    name='gqa', group='coarse', task='gqa', size=12578,
+    hub='lmms-lab/GQA', config='testdev_balanced_instructions', split='testdev',
+    columns=('question', 'answer', 'imageId'), image_columns=(),
+    joined=('imageId', 'testdev_balanced_images'),
+    ask=prompts.short_answer,
+    gold=('answer',), grade=graders.by_text(scores.unpunctuated),
+  ),
+  record.Benchmark(
+    name='pope', group='coarse', task='pope', size=9000,
+    hub='lmms-lab/POPE', split='test',
+    columns=('question', 'answer', 'category'),
+    ask=prompts.stripped_short_answer, max_new_tokens=128,
+    gold=('answer', 'category'), grade=graders.by_text(scores.caseless),
+    total=totals.pope,
+  ),
+  record.Benchmark(
+    name='scienceqa', group='coarse', task='scienceqa_img', size=2017,
+    hub='lmms-lab/ScienceQA', config='ScienceQA-IMG', split='test',
+    columns=('question', 'choices', 'hint', 'answer'),
+    ask=prompts.scienceqa,
+    gold=('answer',),
+    grade=graders.by_numbered_letter(choices.leading_letter),
+  ),
+  record.Benchmark(
+    name='mme', group='coarse', task='mme', size=2374,
+    hub='lmms-lab/MME', split='test',
+    columns=('question', 'answer', 'category', 'question_id'),
+    ask=prompts.mme,
+    gold=('answer', 'category', 'question_id'),
+    grade=graders.by_text(scores.yes_no),
+    total=totals.mme,
+  ),
+  record.Benchmark(
+    name='mmbench', group='coarse', group_source='here',
+    task='mmbench_en_dev_static', size=4329,
+    hub='lmms-lab/MMBench', config='en', split='dev',
+    columns=(
+      'question', 'hint', 'answer', 'index', 'category', 'L2-category', *'ABCD',
+    ),
+    ask=prompts.mmbench, max_new_tokens=1024,
+    gold=('answer', 'index', 'category', 'L2-category', *'ABCD'),
+    grade=graders.mmbench, total=totals.mmbench, judged=True,
+  ),
+  record.Benchmark(
+    name='mmstar', group='coarse', group_source='here',
+    task='mmstar', size=1500,
+    hub='Lin-Chen/MMStar', split='val',
+    columns=('question', 'answer', 'category', 'l2_category'),
+    ask=prompts.mmstar, max_new_tokens=1024,
+    gold=('answer', 'category', 'l2_category'), grade=graders.mmstar,
+    total=totals.mmstar,
+  ),
+  record.Benchmark(
+    name='realworldqa', group='coarse', task='realworldqa', size=765,
+    hub='lmms-lab/RealWorldQA', split='test',
+    columns=('question', 'answer'),
+    ask=prompts.question,
+    gold=('answer',), grade=graders.by_text(choices.letter_or_words),
+  ),
+  record.Benchmark(
+    name='seedbench', group='coarse', group_source='here',
+    task='seedbench', size=17990,
+    hub='lmms-lab/SEED-Bench', split='test',
+    columns=(
+      'question', 'answer', 'data_type',
+      'choice_a', 'choice_b', 'choice_c', 'choice_d',
+    ),
+    ask=prompts.seedbench, images=prompts.image_list, max_new_tokens=1024,
+    gold=('answer', 'data_type'),
+    grade=graders.by_text(choices.first_character),
+    total=totals.seedbench,
+  ),
+  record.Benchmark(
+    name='mmmu', group='coarse', group_source='here',
+    task='mmmu_val', size=900,
+    hub='lmms-lab/MMMU', split='validation',
+    columns=('id', 'question', 'options', 'answer', 'question_type'),
+    image_columns=(
+      'image_1', 'image_2', 'image_3', 'image_4', 'image_5', 'image_6',
+      'image_7',
+    ),
+    ask=prompts.mmmu, images=prompts.mmmu_images, max_new_tokens=128,
+    gold=('id', 'options', 'answer', 'question_type'), grade=graders.mmmu,
+    total=totals.mmmu,
+  ),
+)
+# fmt: on
+
+BENCHMARKS = {benchmark.name: benchmark for benchmark in _FINE + _COARSE}
 GROUPS = {'easy': 'coarse', 'hard': 'fine'}  # the paper's words
 
 
-def named(text: str) -> tuple[Benchmark, ...]:
+def named(names: str) -> tuple[record.Benchmark, ...]:
   """Reads 'hard', 'easy', 'all', or names joined by '+'.
 
   Raises:
     ValueError: a word that is none of these.
   """
-  found = []
-  for word in text.split('+'):
-    some = [
-      b for b in _ALL if word in ('all', b.name) or GROUPS.get(word) == b.group
-    ]
-    if not some:
+  asked: dict[str, record.Benchmark] = {}
+  for word in names.split('+'):
+    matches = {
+      name: benchmark
+      for name, benchmark in BENCHMARKS.items()
+      if word in ('all', name) or GROUPS.get(word) == benchmark.group
+    }
+    if not matches:
       raise ValueError(
         f'benchmark "{word}" is none of {", ".join(BENCHMARKS)}, nor easy, '
         'hard or all; set eval.benchmarks to names joined by +'
       )
-    found += some
-  return tuple(dict.fromkeys(found))
+    asked |= matches
+  return tuple(asked.values())

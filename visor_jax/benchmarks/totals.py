@@ -1,34 +1,62 @@
 """From scores of answers to a benchmark's number and its parts.
 
-Each takes [(gold, answer, score)], where gold has the columns of the record,
-and gives the headline, 0 to 1, and a dict of what else the harness reports,
-0 to 1 where no unit is said.
+Each takes the graded answers, whose `gold` has the columns of the record, and
+gives the headline, 0 to 1, and a dict of what else the harness reports, 0 to 1
+where no unit is named.
 """
 
 import collections
+from collections.abc import Callable
+from collections.abc import Hashable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
 import statistics
+from typing import Any
+from typing import NamedTuple
 
 
-def mean(answered) -> tuple[float, dict]:
+class Graded(NamedTuple):
+  """An answer with its score.
+
+  Attributes:
+    gold: {column: value} of what is right.
+    answer: the model's words.
+    score: 0 to 1.
+  """
+
+  gold: Mapping[str, Any]
+  answer: str
+  score: float
+
+
+# (headline 0 to 1, {part: number, or numbers by name}).
+Result = tuple[float, dict[str, Any]]
+Total = Callable[[Sequence[Graded]], Result]
+
+
+def mean(answers: Sequence[Graded]) -> Result:
   """All answers alike."""
-  return _mean(s for _, _, s in answered), {}
+  return _mean_score(answers), {}
 
 
-def chartqa(answered) -> tuple[float, dict]:
+def chartqa(answers: Sequence[Graded]) -> Result:
   """All, and the questions of people and those that were made from captions."""
-  human = lambda gold: 'human' if gold['type'] == 'human_test' else 'augmented'
-  return mean(answered)[0], _by(answered, human)
+  return _mean_score(answers), _means_by(
+    answers,
+    lambda gold: 'human' if gold['type'] == 'human_test' else 'augmented',
+  )
 
 
-def ocrbench(answered) -> tuple[float, dict]:
-  """All; points by kind of question, of 1000 in the whole benchmark."""
-  points = collections.Counter()
-  for gold, _, score in answered:
+def ocrbench(answers: Sequence[Graded]) -> Result:
+  """All; points by kind of question, of 1000 in the complete benchmark."""
+  points: collections.Counter[str] = collections.Counter()
+  for gold, _, score in answers:
     points[gold['question_type']] += round(score)
-  return mean(answered)[0], dict(points=points.total(), **points)
+  return _mean_score(answers), dict(points=points.total(), **points)
 
 
-def pope(answered) -> tuple[float, dict]:
+def pope(answers: Sequence[Graded]) -> Result:
   """Accuracy; precision, recall and F1 of yes.
 
   An answer that is neither yes nor no is wrong, but no false negative: it does
@@ -37,36 +65,30 @@ def pope(answered) -> tuple[float, dict]:
   """
   pairs = [
     (gold['answer'].lower().strip(), answer.lower().strip())
-    for gold, answer, _ in answered
+    for gold, answer, _ in answers
   ]
   count = collections.Counter(pairs)
-  hit = count['yes', 'yes']
-  precision = _share(hit, hit + count['no', 'yes'])
-  recall = _share(hit, hit + count['yes', 'no'])
-  return mean(answered)[0], dict(
+  hits = count['yes', 'yes']
+  precision = _ratio(hits, hits + count['no', 'yes'])
+  recall = _ratio(hits, hits + count['yes', 'no'])
+  return _mean_score(answers), dict(
     precision=precision,
     recall=recall,
-    f1=_share(2 * (precision * recall), precision + recall),
-    yes_ratio=_share(sum(g == 'yes' for g, _ in pairs), len(pairs)),
-    said_yes=_share(sum(a == 'yes' for _, a in pairs), len(pairs)),
+    f1=_ratio(2 * (precision * recall), precision + recall),
+    yes_ratio=_ratio(sum(gold == 'yes' for gold, _ in pairs), len(pairs)),
+    said_yes=_ratio(sum(answer == 'yes' for _, answer in pairs), len(pairs)),
   )
 
 
+# fmt: off
 PERCEPTION = (
-  'existence',
-  'count',
-  'position',
-  'color',
-  'posters',
-  'celebrity',
-  'scene',
-  'landmark',
-  'artwork',
-  'OCR',
+  'existence', 'count', 'position', 'color', 'posters', 'celebrity', 'scene',
+  'landmark', 'artwork', 'OCR',
 )
+# fmt: on
 
 
-def mme(answered) -> tuple[float, dict]:
+def mme(answers: Sequence[Graded]) -> Result:
   """Perception of 2000 points, as a share.
 
   A category has 100 points for the share of right answers and 100 for that of
@@ -74,21 +96,26 @@ def mme(answered) -> tuple[float, dict]:
   what the paper prints. Images of which not both questions were asked are left
   out and counted as `unpaired`.
   """
-  images = collections.defaultdict(list)
-  for gold, _, score in answered:
-    images[gold['category'], gold['question_id']].append(score)
-  points, unpaired = collections.defaultdict(list), 0
-  for (category, _), some in images.items():
-    if len(some) == 2:
-      points[category].append(100 * (sum(some) == 2) + 50 * sum(some))
+  scores_by_image = collections.defaultdict(list)
+  for gold, _, score in answers:
+    scores_by_image[gold['category'], gold['question_id']].append(score)
+  points_by_category = collections.defaultdict(list)
+  unpaired = 0
+  for (category, _), scores in scores_by_image.items():
+    if len(scores) == 2:
+      both = sum(scores) == 2
+      points_by_category[category].append(100 * both + 50 * sum(scores))
     else:
       unpaired += 1
-  points = {category: _mean(some) for category, some in points.items()}
+  points = {
+    category: _mean(values) for category, values in points_by_category.items()
+  }
   perception = sum(p for c, p in points.items() if c in PERCEPTION)
+  cognition = sum(p for c, p in points.items() if c not in PERCEPTION)
   return perception / 2000, dict(
     perception=perception,
     over_20=perception / 20,
-    cognition=sum(p for c, p in points.items() if c not in PERCEPTION),
+    cognition=cognition,
     unpaired=unpaired,
     **points,
   )
@@ -97,60 +124,79 @@ def mme(answered) -> tuple[float, dict]:
 ROUND = 1_000_000  # index of a question whose options are turned once more
 
 
-def mmbench(answered) -> tuple[float, dict]:
+def mmbench(answers: Sequence[Graded]) -> Result:
   """Questions answered rightly in every order of their options."""
-  right, main = {}, {}
-  for gold, _, score in answered:
+  worst: dict[int, float] = {}
+  first: dict[int, Mapping[str, Any]] = {}
+  for gold, _, score in answers:
     number = gold['index'] % ROUND
-    right[number] = min(right.get(number, 1.0), score)
+    worst[number] = min(worst.get(number, 1.0), score)
     if gold['index'] < ROUND:
-      main[number] = gold
-  whole = [(gold, '', right[number]) for number, gold in main.items()]
-  return mean(whole)[0], dict(
-    vanilla=_mean(s for g, _, s in answered if g['index'] < ROUND),
-    category=_by(whole, lambda g: g['category']),
-    l2_category=_by(whole, lambda g: g['L2-category']),
+      first[number] = gold
+  questions = [
+    Graded(gold, '', worst[number]) for number, gold in first.items()
+  ]
+  return _mean_score(questions), dict(
+    vanilla=_mean(a.score for a in answers if a.gold['index'] < ROUND),
+    category=_means_by(questions, lambda gold: gold['category']),
+    l2_category=_means_by(questions, lambda gold: gold['L2-category']),
   )
 
 
-def mmstar(answered) -> tuple[float, dict]:
+def mmstar(answers: Sequence[Graded]) -> Result:
   """The mean of the means of 18 kinds, and of those of 6 categories."""
-  kind = lambda gold: gold['l2_category']
-  level = lambda some: _mean(_by(some, kind).values())
-  parts = _parted(answered, lambda gold: gold['category'])
-  return level(answered), {c: level(some) for c, some in parts.items()}
+  categories = _split(answers, lambda gold: gold['category'])
+  return _mean_of_kinds(answers), {
+    category: _mean_of_kinds(part) for category, part in categories.items()
+  }
 
 
-def seedbench(answered) -> tuple[float, dict]:
+def _mean_of_kinds(answers: Iterable[Graded]) -> float:
+  return _mean(_means_by(answers, lambda gold: gold['l2_category']).values())
+
+
+def seedbench(answers: Sequence[Graded]) -> Result:
   """Images alone; all in the detail, where videos are asked as frames."""
-  parts = _by(answered, lambda gold: gold['data_type'])
-  return parts.get('image', mean(answered)[0]), parts | dict(
-    all=mean(answered)[0]
-  )
+  parts = _means_by(answers, lambda gold: gold['data_type'])
+  overall = _mean_score(answers)
+  return parts.get('image', overall), parts | dict(all=overall)
 
 
-def mmmu(answered) -> tuple[float, dict]:
+def mmmu(answers: Sequence[Graded]) -> Result:
   """All questions alike, and by subject."""
-  subject = lambda gold: gold['id'].split('_', 1)[1].rsplit('_', 1)[0]
-  return mean(answered)[0], _by(answered, subject)
+  return _mean_score(answers), _means_by(answers, _subject)
 
 
-def _parted(answered, key):
+def _subject(gold: Mapping[str, Any]) -> str:
+  """Of an id like validation_Art_Theory_3."""
+  return gold['id'].split('_', 1)[1].rsplit('_', 1)[0]
+
+
+def _split(
+  answers: Iterable[Graded], key: Callable[[Mapping[str, Any]], Hashable]
+) -> dict[Any, list[Graded]]:
+  """{key of the gold: its answers}."""
   parts = collections.defaultdict(list)
-  for one in answered:
-    parts[key(one[0])].append(one)
+  for graded in answers:
+    parts[key(graded.gold)].append(graded)
   return parts
 
 
-def _by(answered, key):
-  """{key: mean of its scores}."""
-  return {k: mean(some)[0] for k, some in _parted(answered, key).items()}
+def _means_by(
+  answers: Iterable[Graded], key: Callable[[Mapping[str, Any]], Hashable]
+) -> dict[Any, float]:
+  """{key of the gold: mean score of its answers}."""
+  return {k: _mean_score(part) for k, part in _split(answers, key).items()}
 
 
-def _mean(values):
+def _mean_score(answers: Iterable[Graded]) -> float:
+  return _mean(graded.score for graded in answers)
+
+
+def _mean(values: Iterable[float]) -> float:
   values = list(values)
   return statistics.fmean(values) if values else 0.0
 
 
-def _share(part, whole):
-  return part / whole if whole else 0
+def _ratio(part: float, total: float) -> float:
+  return part / total if total else 0

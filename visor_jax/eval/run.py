@@ -142,6 +142,7 @@ def answers(
 def _chunk(subject, stream, start, stop, selection, size, score):
   """Answers questions start..stop, `size` at a time."""
   suite, asked = subject.suite, {}
+  grade = scores.named(score) if isinstance(score, str) else score
   own = mesh_lib.local_rows(size, subject.mesh)
 
   def batches():
@@ -187,7 +188,7 @@ def _chunk(subject, stream, start, stop, selection, size, score):
         question=turn.question,
         gold=turn.answer,
         answer=answer,
-        score=scores.SCORES.get(score, score)(answer, turn.answer),
+        score=grade(answer, turn.answer),
         plan=None if plan is None else [int(on) for on in plan],
         **generate.costs(
           subject.model,

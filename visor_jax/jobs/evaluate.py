@@ -204,7 +204,7 @@ def tests(config, suite=None) -> list[Test]:
       tokenizer,
       images.read(folder),
       prompt=config.data.prompt,
-      tokens=config.eval.max_new_tokens,
+      max_new_tokens=config.eval.max_new_tokens,
     )
     found.append(
       Test(
@@ -212,7 +212,7 @@ def tests(config, suite=None) -> list[Test]:
         record.name,
         min(config.eval.examples, len(made)),
         record.name,
-        record.rate,
+        record.score,
         record.result,
       )
     )
