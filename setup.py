@@ -1,23 +1,54 @@
-"""Installs visor_jax: `pip install -e .`, with extras (below)."""
+"""Installs visor_jax: `pip install -e .`, with extras (below).
+
+A wheel carries experiments/ and launch/ too, in visor_jax/share; where they are
+is what `visor-jax where` prints.
+"""
+
+import pathlib
 
 import setuptools
+
+SHARED = {f'visor_jax.share.{name}': name for name in ('experiments', 'launch')}
 
 setuptools.setup(
   name='visor_jax',
   version='0.1.0',
   description='VISOR (VISion On Request) in JAX: vision-language models '
   'whose cost follows the question.',
-  packages=setuptools.find_packages(include=['visor_jax', 'visor_jax.*']),
+  long_description=pathlib.Path('README.md').read_text(encoding='utf-8'),
+  long_description_content_type='text/markdown',
+  author='The visor_jax authors',
+  license_expression='Apache-2.0',
+  license_files=['LICENSE'],
+  keywords=['jax', 'flax', 'vision-language models', 'efficient inference'],
+  classifiers=[
+    'Development Status :: 3 - Alpha',
+    'Environment :: Console',
+    'Environment :: GPU :: NVIDIA CUDA',
+    'Intended Audience :: Science/Research',
+    'Operating System :: POSIX :: Linux',
+    'Programming Language :: Python :: 3',
+    'Programming Language :: Python :: 3.11',
+    'Topic :: Scientific/Engineering :: Artificial Intelligence',
+    'Typing :: Typed',
+  ],
+  packages=[*setuptools.find_packages(include=['visor_jax*']), *SHARED],
+  package_dir=SHARED,
+  package_data={'visor_jax': ['py.typed'], '': ['*.sh', 'Dockerfile.*']},
   python_requires='>=3.11',
-  # How lmms-eval finds its model `visor_jax`.
-  entry_points={'lmms_eval.models': ['visor_jax = visor_jax.lmms:manifest']},
+  entry_points={
+    'console_scripts': ['visor-jax = visor_jax.__main__:main'],
+    # How lmms-eval finds its model `visor_jax`.
+    'lmms_eval.models': ['visor_jax = visor_jax.lmms:manifest'],
+  },
   install_requires=[
     'absl-py',
     'array_record',
     'chex',
     'flax>=0.12',
     'grain>=0.2.18',
-    'jax>=0.10',
+    # runtime/cluster.py imports private names, which 0.10 to 0.12 have.
+    'jax>=0.10,<0.13',
     'jinja2',
     'matplotlib',
     'ml-collections>=1.0',
@@ -35,10 +66,12 @@ setuptools.setup(
   extras_require={
     # transformers is the oracle that the model is held against.
     'test': [
+      'mypy',
       'pytest',
       'pytest-xdist',
       'ruff',
       'safetensors',
+      'setuptools>=77',
       'tensorboardX',
       'tensorflow-datasets',
       'torch==2.13.0',
