@@ -11,10 +11,10 @@ import subprocess
 
 import pytest
 
-from tests import evaluate_test
 from tests import hub
 from tests import llava
 from tests.benchmarks import suite_test
+from tests.jobs import evaluate_test
 import visor_jax
 from visor_jax.benchmarks import suite as benchmarks_data
 from visor_jax.benchmarks import table

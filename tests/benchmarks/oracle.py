@@ -3,7 +3,7 @@
   python -m venv ORACLE
   ORACLE/bin/pip install --no-deps lmms-eval==0.7.3
   ORACLE/bin/pip install <what its imports lack; a CPU build of torch is enough>
-  ORACLE/bin/python tests/benchmarks/oracle.py
+  ORACLE/bin/python -m tests.benchmarks.oracle
 
 The harness's own tasks are built from its own files, on a local table of one
 question instead of the hub's, and asked as its evaluator asks them: prompt,
@@ -20,24 +20,21 @@ import json
 import os
 import pathlib
 import random
-import sys
 import tempfile
 import types
 
 import datasets
+from lmms_eval import tasks as harness
+from lmms_eval import utils
+from lmms_eval.api import task as task_lib
+from lmms_eval.tasks.mmbench import en_utils
 import loguru
 import pandas
 import PIL.Image
 
+from tests.benchmarks import pairs
+
 HERE = pathlib.Path(__file__).parent
-sys.path.insert(0, str(HERE))
-
-from lmms_eval import tasks as harness  # noqa: E402
-from lmms_eval import utils  # noqa: E402
-from lmms_eval.api import task as task_lib  # noqa: E402
-from lmms_eval.tasks.mmbench import en_utils  # noqa: E402
-import pairs  # noqa: E402
-
 ROOT = pathlib.Path(harness.__file__).parent
 TASKS = dict(
   docvqa='docvqa/docvqa_val',
@@ -92,75 +89,81 @@ def task(name, fields, folder):
   return task_lib.ConfigurableTask(config=config)
 
 
-def values(made, fields, answer):
-  """What process_results makes of an answer, as the evaluator asks it."""
+def process(harness_task, fields, answer):
+  """What process_results gives for an answer, as the evaluator asks it."""
   instance = types.SimpleNamespace(resps=[answer], filtered_resps={})
-  for each in made._filters:
-    each.apply([instance], [fields])
+  for answer_filter in harness_task._filters:
+    answer_filter.apply([instance], [fields])
   (filtered,) = instance.filtered_resps.values()
   if fields.get('id'):
     random.seed(fields['id'])
-  return made.process_results(json.loads(json.dumps(fields)), [filtered])
+  return harness_task.process_results(
+    json.loads(json.dumps(fields)), [filtered]
+  )
 
 
-def score(name, made, fields, found):
+def score(name, harness_task, fields, values):
+  """From the values of `process` to a score, 0 to 1."""
   if name == 'mmbench':
-    (row,) = pandas.DataFrame([found['gpt_eval_score']]).to_dict('records')
+    (row,) = pandas.DataFrame([values['gpt_eval_score']]).to_dict('records')
     return en_utils.mmbench_evaluator.eval_sub_data(
       pandas.DataFrame([row]),
       {fields['index']: fields['answer']},
       static_only=True,
     )
   if name == 'mme':
-    (value,) = found.values()
+    (value,) = values.values()
     return value['score']
-  value = found[METRIC[name]]
-  return (
-    value
-    if isinstance(value, (int, float))
-    else total(made, METRIC[name], [value])
-    * (1000 if name == 'ocrbench' else 1)
-  )
+  value = values[METRIC[name]]
+  if isinstance(value, (int, float)):
+    return value
+  scale = 1000 if name == 'ocrbench' else 1
+  return scale * total(harness_task, METRIC[name], [value])
 
 
-def total(made, metric, some):
+def total(harness_task, metric, values):
   """A metric of all answers."""
-  aggregate = made.aggregation()[metric]
+  aggregate = harness_task.aggregation()[metric]
   sums = getattr(aggregate, '__globals__', {}).get('OCRBench_score', {})
   sums.update(dict.fromkeys(sums, 0))
   try:
-    return float(aggregate(some))
+    return float(aggregate(values))
   except TypeError:
-    return float(aggregate(some, types.SimpleNamespace(output_path='.')))
+    return float(aggregate(values, types.SimpleNamespace(output_path='.')))
 
 
 def judge(name, folder):
+  """All that the harness makes of the pairs of a benchmark."""
   asked = pairs.make(name)
-  made = task(name, asked[0][0], folder)
-  out = dict(
-    task=TASKS[name].split('/')[1],
-    asked=asked,
-    prompts=[made.doc_to_text(fields) for fields, _ in asked],
-    tokens=made.config.generation_kwargs.get('max_new_tokens'),
-  )
-  found = [
-    [values(made, fields, a) for a in answers] for fields, answers in asked
+  harness_task = task(name, asked[0][0], folder)
+  values = [
+    [process(harness_task, fields, answer) for answer in answers]
+    for fields, answers in asked
   ]
-  out['scores'] = [
-    [round(float(score(name, made, fields, f)), 12) for f in some]
-    for (fields, _), some in zip(asked, found)
+  scores = [
+    [
+      round(float(score(name, harness_task, fields, value)), 12)
+      for value in of_question
+    ]
+    for (fields, _), of_question in zip(asked, values)
   ]
-  out['totals'] = []
-  for run in zip(*found):  # the first answer to each question, the second, ...
+  totals = []
+  # The first answer to each question, then the second, ...
+  for of_answers in zip(*values):
     metrics = {}
-    for one in run:
-      for metric, value in one.items():
+    for value_by_metric in of_answers:
+      for metric, value in value_by_metric.items():
         if 'submission' not in metric and 'pass_at' not in metric:
           metrics.setdefault(metric, []).append(value)
-    out['totals'].append(
-      {m: total(made, m, some) for m, some in metrics.items()}
-    )
-  return out
+    totals.append({m: total(harness_task, m, v) for m, v in metrics.items()})
+  return dict(
+    task=TASKS[name].split('/')[1],
+    asked=asked,
+    prompts=[harness_task.doc_to_text(fields) for fields, _ in asked],
+    tokens=harness_task.config.generation_kwargs.get('max_new_tokens'),
+    scores=scores,
+    totals=totals,
+  )
 
 
 def main():
@@ -169,15 +172,15 @@ def main():
   with tempfile.TemporaryDirectory() as folder:
     os.chdir(folder)  # some aggregations leave files where they run
     os.environ['HF_HOME'] = folder
-    out = {}
+    judged = {}
     for name in TASKS:
       with contextlib.redirect_stdout(io.StringIO()):
-        out[name] = judge(name, pathlib.Path(folder))
-      count = sum(map(len, out[name]['scores']))
-      right = sum(map(sum, out[name]['scores'])) / count
+        judged[name] = judge(name, pathlib.Path(folder))
+      count = sum(map(len, judged[name]['scores']))
+      right = sum(map(sum, judged[name]['scores'])) / count
       print(f'{name}: {count} pairs, mean score {right:.3f}')
   text = json.dumps(
-    out, ensure_ascii=True, sort_keys=True, separators=(',', ':')
+    judged, ensure_ascii=True, sort_keys=True, separators=(',', ':')
   )
   (HERE / 'oracle.json.gz').write_bytes(
     gzip.compress(text.encode(), 9, mtime=0)

@@ -14,7 +14,7 @@ from tests.benchmarks import pairs
 from visor_jax.benchmarks import scores
 from visor_jax.benchmarks import table
 
-FILE = pathlib.Path(__file__).parents[1] / 'eval/oracle.json.gz'
+FILE = pathlib.Path(__file__).parent / 'oracle.json.gz'
 SAID = json.loads(gzip.decompress(FILE.read_bytes()))
 NAMES = list(table.BENCHMARKS)
 # (ours, the harness's), scale: parts of a detail that it gives as metrics.
