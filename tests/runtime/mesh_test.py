@@ -58,7 +58,7 @@ def mesh_of(shape):
 
 
 @pytest.mark.parametrize(
-  'asked,found',
+  'asked,shape',
   [
     ((), (8, 1, 1)),
     ((8, 1, 1), (8, 1, 1)),
@@ -68,11 +68,11 @@ def mesh_of(shape):
     ((-1, 8, 1), (1, 8, 1)),
   ],
 )
-def test_a_mesh_has_the_sizes_asked_for(asked, found):
+def test_a_mesh_has_the_sizes_asked_for(asked, shape):
   mesh = mesh_lib.make(*asked)
-  assert tuple(mesh.shape.values()) == found
+  assert tuple(mesh.shape.values()) == shape
   assert mesh.axis_names == ('data', 'fsdp', 'tensor')
-  assert mesh_lib.num_batch_shards(mesh) == found[0] * found[1]
+  assert mesh_lib.num_batch_shards(mesh) == shape[0] * shape[1]
 
 
 @pytest.mark.parametrize(
@@ -176,6 +176,22 @@ def test_an_axis_that_does_not_divide_is_named(shape, values, words):
     shardings(model, mesh_of(shape))
   for word in words:
     assert word in str(e.value)
+
+
+def test_an_axis_may_be_split_over_several_mesh_axes(monkeypatch):
+  """Each of two sizes may divide where their product does not."""
+  monkeypatch.setitem(mesh_lib.RULES, 'mlp', ('fsdp', 'tensor'))
+  boxed = {'up': nn.LogicallyPartitioned(jnp.zeros((3, 12)), (None, 'mlp'))}
+  where = mesh_lib.shardings(boxed, mesh_of((2, 2, 2)))['up']
+  assert where.shard_shape((3, 12)) == (3, 3)
+  assert [mesh_lib.spec_axes(entry) for entry in where.spec] == [
+    (),
+    ('fsdp', 'tensor'),
+  ]
+  with pytest.raises(
+    ValueError, match=r'up .*"mlp" of 12 .* mesh\.fsdp=4 \* mesh\.tensor=2'
+  ):
+    mesh_lib.shardings(boxed, mesh_of((1, 4, 2)))
 
 
 def test_parameters_are_really_spread():

@@ -111,7 +111,8 @@ def abstract_step(
     mesh = mesh_lib.make(**config.mesh, devices=machine.devices)
   except NotImplementedError as e:  # of jax, about the chips' own grid
     raise ValueError(
-      f'mesh.data, mesh.fsdp and mesh.tensor do not lie on {machine.name}: {e}'
+      ', '.join(f'mesh.{axis}' for axis in mesh_lib.AXES)
+      + f' do not lie on {machine.name}: {e}'
     ) from e
   mesh_lib.check_batch(name, options.batch, mesh, options.accumulate)
   if machine.tpu and config.model.attention == 'auto':

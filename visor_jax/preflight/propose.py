@@ -86,16 +86,17 @@ class Weights:
     mesh = mesh_lib.make(1, 1, 1, devices=devices[:1])
     shapes, where, _ = loop._parameters(config, step_lib.model(config), mesh)
     self._leaves, self._lengths = [], {axis: 0 for axis in mesh_lib.AXES}
+    flat = param_paths.flatten(where)
     for trains, tree in zip(
       (True, False), param_paths.split(shapes, stages.STAGES[name].trains)
     ):
       for path, leaf in tree.items():
-        spec = param_paths.flatten(where)[path].spec
+        axes = list(map(mesh_lib.spec_axes, flat[path].spec))
         self._leaves.append(
-          (trains, leaf.size * leaf.dtype.itemsize, [a for a in spec if a])
+          (trains, leaf.size * leaf.dtype.itemsize, [*itertools.chain(*axes)])
         )
-        for axis, length in zip(spec, leaf.shape):
-          if axis:
+        for split, length in zip(axes, leaf.shape):
+          for axis in split:
             self._lengths[axis] = math.gcd(self._lengths[axis], length)
 
   def divides(self, axis: str, n: int) -> bool:

@@ -1,200 +1,238 @@
-"""Devices: the mesh, what logical axes mean on it, and placing arrays."""
+"""Devices: the mesh, what logical axes mean on it, and placing arrays.
+
+`AXES` and `RULES` are the only place that names mesh axes.
+"""
 
 import collections
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
 import contextlib
 import math
+from typing import Any
+from typing import overload
 
 from flax import linen as nn
 import jax
 from jax.sharding import AxisType
+from jax.sharding import Mesh
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec
 import numpy as np
 
 from visor_jax.spec import batch as batch_lib
 
+# In the order of the devices. Only the first may cross a slow network.
 AXES = ('data', 'fsdp', 'tensor')
 
-# From logical axes of parameters and activations to mesh axes.
-RULES = {
+# Mesh axes that a logical axis of parameters or activations is split over.
+RULES: dict[str, tuple[str, ...]] = {
   'batch': ('data', 'fsdp'),
-  'embed': 'fsdp',
-  'heads': 'tensor',
-  'key_heads': 'tensor',
-  'mlp': 'tensor',
-  'vocabulary': 'tensor',
-  'head': None,
-  'hidden': None,
-  'layers': None,
-  'norm': None,
-  'patch': None,
-  'plans': None,
-  'taps': None,
-  'vision': None,
+  'embed': ('fsdp',),
+  'heads': ('tensor',),
+  'key_heads': ('tensor',),
+  'mlp': ('tensor',),
+  'vocabulary': ('tensor',),
+  'head': (),
+  'hidden': (),
+  'layers': (),
+  'norm': (),
+  'patch': (),
+  'plans': (),
+  'taps': (),
+  'vision': (),
 }
+BATCH_AXES = RULES['batch']
+_BATCH_KEYS = ' * '.join(f'mesh.{axis}' for axis in BATCH_AXES)
 
 
-def make(data: int = -1, fsdp: int = 1, tensor: int = 1, devices=None):
-  """A mesh with axes data, fsdp and tensor; one may be -1 to fill.
+def make(
+  data: int = -1,
+  fsdp: int = 1,
+  tensor: int = 1,
+  devices: Sequence[jax.Device] | None = None,
+) -> Mesh:
+  """A mesh with the axes of `AXES`.
 
   Of several slices, or hosts of GPUs, data alone crosses the slow network
   between them: in it slices follow one another.
+
+  Args:
+    data: copies of the model. Here and below, one may be -1 to fill.
+    fsdp: devices over which parameters are spread.
+    tensor: devices over which heads and MLPs are spread.
+    devices: those to use; None for all there are.
 
   Raises:
     ValueError: the sizes do not multiply to the number of devices, or data is
       no multiple of the slices of TPUs.
   """
   devices = jax.devices() if devices is None else devices
-  shape = [data, fsdp, tensor]
+  asked = (data, fsdp, tensor)
+  shape = list(asked)
   rest = math.prod(n for n in shape if n != -1)
   if shape.count(-1) == 1 and rest > 0:
     shape[shape.index(-1)] = len(devices) // rest
   if math.prod(shape) != len(devices) or min(shape) < 1:
+    sizes = ', '.join(f'mesh.{axis}={n}' for axis, n in zip(AXES, asked))
     raise ValueError(
-      f'mesh.data={data}, mesh.fsdp={fsdp}, mesh.tensor={tensor} do not '
-      f'multiply to the {len(devices)} devices there are; one may be -1'
+      f'{sizes} do not multiply to the {len(devices)} devices there are; one '
+      'may be -1'
     )
-  parts = collections.defaultdict(list)
+  slices = collections.defaultdict(list)
   for device in devices:
-    parts[_slice(device)].append(device)
-  if shape[0] % len(parts):
+    slices[_slice(device)].append(device)
+  groups = list(slices.values())
+  if shape[0] % len(groups):
     if devices[0].platform == 'tpu':
       raise ValueError(
-        f'mesh.data={shape[0]} is no multiple of the {len(parts)} slices; '
-        'only data may cross the network between them'
+        f'mesh.{AXES[0]}={shape[0]} is no multiple of the {len(groups)} '
+        f'slices; only {AXES[0]} may cross the network between them'
       )
-    parts = {0: devices}  # what is slow there is the user's to know
+    groups = [list(devices)]  # what is slow there is the user's to know
+  of_slice = (shape[0] // len(groups), *shape[1:])
   grids = [
-    jax.make_mesh(
-      (shape[0] // len(parts), *shape[1:]), AXES, devices=part
-    ).devices
-    for part in parts.values()
+    jax.make_mesh(of_slice, AXES, devices=group).devices for group in groups
   ]
   # Auto axes: linen's logical constraints fail on explicit ones.
-  return jax.sharding.Mesh(
+  return Mesh(
     np.concatenate(grids), AXES, axis_types=(AxisType.Auto,) * len(AXES)
   )
 
 
-def _slice(device):
+def _slice(device: jax.Device) -> int | None:
   """The number of the group whose devices have a fast network."""
   return getattr(device, 'slice_index', None)
 
 
 @contextlib.contextmanager
-def use_mesh(mesh):
+def use_mesh(mesh: Mesh) -> Iterator[None]:
   """In here what is compiled is compiled for the mesh."""
   with jax.set_mesh(mesh), nn.logical_axis_rules(tuple(RULES.items())):
     yield
 
 
-def _axes(names, mesh):
-  """Mesh axes of an array's logical axes; None where nothing is split."""
-  return PartitionSpec(*(RULES[n] if n else None for n in names))
-
-
-def shardings(boxed, mesh):
+def shardings(boxed: Mapping[str, Any], mesh: Mesh) -> Mapping[str, Any]:
   """How the parameters lie on the mesh.
 
   Args:
-    boxed: abstract parameters with their logical axes, as eval_shape of a
-      model's init gives them.
-    mesh: of `make`.
+    boxed: tree of abstract parameters with their logical axes, as eval_shape
+      of a model's init gives them.
+    mesh: devices to spread them over.
 
   Returns:
     A tree of NamedSharding like the unboxed parameters.
 
   Raises:
-    ValueError: an axis does not divide, with parameter and axis named.
+    ValueError: an axis does not divide, with parameter and axes named.
   """
 
-  def one(path, leaf):
-    if not isinstance(leaf, nn.meta.AxisMetadata):
-      return NamedSharding(mesh, PartitionSpec())
-    spec = _axes(leaf.names, mesh)
-    for name, axis, length in zip(leaf.names, spec, leaf.value.shape):
-      ways = mesh.shape[axis] if axis else 1
-      if length % ways:
+  def sharding(path, leaf) -> NamedSharding:
+    if not _is_boxed(leaf):
+      return replicated(mesh)
+    axes = [RULES[name] if name else () for name in leaf.names]
+    for name, over, length in zip(leaf.names, axes, leaf.value.shape):
+      if length % _size(over, mesh):
         raise ValueError(
           f'{path_name(path)} {leaf.value.shape}: its axis "{name}" of '
-          f'{length} does not divide by mesh.{axis}={ways}'
+          f'{length} does not divide by '
+          + ' * '.join(f'mesh.{axis}={mesh.shape[axis]}' for axis in over)
         )
-    return NamedSharding(mesh, spec)
+    return NamedSharding(mesh, PartitionSpec(*axes))
 
-  is_box = lambda x: isinstance(x, nn.meta.AxisMetadata)
-  return jax.tree_util.tree_map_with_path(one, boxed, is_leaf=is_box)
+  return jax.tree_util.tree_map_with_path(sharding, boxed, is_leaf=_is_boxed)
 
 
-def path_name(path) -> str:
+def _is_boxed(leaf: object) -> bool:
+  return isinstance(leaf, nn.meta.AxisMetadata)
+
+
+def _size(axes: Sequence[str], mesh: Mesh) -> int:
+  """Into how many parts these mesh axes split."""
+  return math.prod(mesh.shape[axis] for axis in axes)
+
+
+def spec_axes(entry: str | tuple[str, ...] | None) -> tuple[str, ...]:
+  """The mesh axes in one entry of a PartitionSpec, which may be of any form."""
+  if entry is None:
+    return ()
+  return (entry,) if isinstance(entry, str) else entry
+
+
+def path_name(path: jax.tree_util.KeyPath) -> str:
   """A jax key path as 'llm/layers/mlp/up'."""
   return '/'.join(str(getattr(k, 'key', getattr(k, 'name', k))) for k in path)
 
 
-def replicated(mesh) -> NamedSharding:
+def replicated(mesh: Mesh) -> NamedSharding:
   """Every device holds all of it."""
   return NamedSharding(mesh, PartitionSpec())
 
 
-def batch_sharding(mesh) -> NamedSharding:
+def batch_sharding(mesh: Mesh) -> NamedSharding:
   """Split along the batch."""
-  return NamedSharding(mesh, PartitionSpec(RULES['batch']))
+  return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
 
 
-def num_batch_shards(mesh) -> int:
+def num_batch_shards(mesh: Mesh) -> int:
   """Over how many devices the rows of a batch are split."""
-  return mesh.shape['data'] * mesh.shape['fsdp']
+  return _size(BATCH_AXES, mesh)
 
 
-def check_batch(name: str, rows: int, mesh, parts: int = 1) -> None:
+def check_batch(name: str, rows: int, mesh: Mesh, parts: int = 1) -> None:
   """Whether the rows spread evenly over the devices.
 
   Args:
-    name: of the stage, for the error.
+    name: stage or job whose batch it is, for the error.
     rows: of the global batch.
-    mesh: of `make`.
-    parts: that the batch is computed in, one after the other.
+    mesh: devices to spread them over.
+    parts: into which the batch is cut, computed one after the other.
 
   Raises:
     ValueError: naming the keys to change.
   """
-  ways = num_batch_shards(mesh)
-  if rows % (ways * parts):
+  shards = num_batch_shards(mesh)
+  if rows % (shards * parts):
     raise ValueError(
-      f'{name}.batch is {rows}, which mesh.data * mesh.fsdp = {ways}'
+      f'{name}.batch is {rows}, which {_BATCH_KEYS} = {shards}'
       + f' times {name}.accumulate = {parts}' * (parts > 1)
       + ' does not divide'
     )
 
 
-def local_rows(count: int, mesh) -> list[int]:
+def local_rows(count: int, mesh: Mesh) -> list[int]:
   """The rows of a global batch that this process places, in order.
 
   Which they are is the mesh's affair: on a TPU, devices of a host need not be
   neighbours in it, and those of two hosts may share their rows.
   """
-  where = batch_sharding(mesh).addressable_devices_indices_map((count,))
-  return sorted({i for (part,) in where.values() for i in range(count)[part]})
+  slices = batch_sharding(mesh).addressable_devices_indices_map((count,))
+  return sorted({i for (rows,) in slices.values() for i in range(count)[rows]})
 
 
+@overload
+def shard_batch(tree: batch_lib.Batch, mesh: Mesh) -> batch_lib.Batch: ...
+@overload
+def shard_batch(tree: np.ndarray, mesh: Mesh) -> jax.Array: ...
 def shard_batch(tree, mesh):
   """Host-local numpy rows to global arrays, split along the batch.
 
   Args:
-    tree: a Batch or any pytree of numpy arrays whose first axis is the rows of
-      this process, those of `own`.
-    mesh: of `make`.
+    tree: a Batch, or an array whose first axis is the rows of this process,
+      those of `local_rows`.
+    mesh: devices to spread them over.
 
   Raises:
-    ValueError: the rows do not divide by data * fsdp.
+    ValueError: the rows do not divide by the devices of the batch axes.
   """
   if isinstance(tree, batch_lib.Batch):
     return tree.map(lambda x: shard_batch(x, mesh))
-  ways = num_batch_shards(mesh)
-  here = len(local_rows(ways, mesh))
-  if len(tree) % here:
+  shards = num_batch_shards(mesh)
+  local = len(local_rows(shards, mesh))
+  if len(tree) % local:
     raise ValueError(
-      f'a batch of {len(tree) * ways // here} rows does not divide by '
-      f'mesh.data * mesh.fsdp = {ways}; change the batch or the mesh'
+      f'a batch of {len(tree) * shards // local} rows does not divide by '
+      f'{_BATCH_KEYS} = {shards}; change the batch or the mesh'
     )
   return jax.make_array_from_process_local_data(
     batch_sharding(mesh), np.asarray(tree)
