@@ -81,6 +81,7 @@ DOORS = {
   'sklearn': ('data',),
   'scipy': ('analysis',),
   'orbax': ('checkpoint',),
+  'jax._src': ('runtime.jax_private',),
   'optax': ('training.optim', 'training.step'),
   # mesh and step only unbox the metadata that linen puts around parameters.
   'flax.linen': ('models', 'runtime.mesh', 'training.step'),
@@ -286,6 +287,11 @@ def test_what_a_laptop_reads_needs_no_jax_at_any_distance(who):
       'whose door is checkpoint',
     ),
     ('eval.run', 'import grain', 'whose door is data'),
+    (
+      'runtime.cluster',
+      'from jax._src import distributed',
+      'whose door is runtime.jax_private',
+    ),
     ('training.optim', 'from flax import linen as nn', 'whose door is models'),
     ('training.optim', 'import flax.linen', 'whose door is models'),
     ('training.loop', 'from absl import flags', 'whose door is main'),

@@ -42,11 +42,13 @@ from visor_jax.report import tables
 from visor_jax.runtime import claim
 from visor_jax.runtime import cluster
 from visor_jax.runtime import console
+from visor_jax.runtime import environment
 from visor_jax.runtime import files
 from visor_jax.runtime import identity as identity_lib
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import preempt
 from visor_jax.runtime import provenance
+from visor_jax.runtime import xla_flags
 from visor_jax.training import loop
 from visor_jax.training import step as step_lib
 
@@ -200,9 +202,9 @@ def _start(config):
     TimeoutError: naming who is missing.
     ValueError: naming who differs in code, versions or config.
   """
-  cluster.set_overlap_flags(os.environ)
-  given = zip(cluster.EXPLICIT, (_COORDINATOR, _PROCESSES, _PROCESS))
-  place = cluster.find_place(
+  xla_flags.set_overlap_flags(os.environ)
+  given = zip(environment.EXPLICIT, (_COORDINATOR, _PROCESSES, _PROCESS))
+  process = environment.find_process(
     os.environ
     | {name: str(flag.value) for name, flag in given if flag.value is not None},
     _PATIENCE.value,
@@ -218,14 +220,14 @@ def _start(config):
       ).items()
     }
   )
-  cluster.join(place, facts, _PATIENCE.value)
+  cluster.join(process, facts, _PATIENCE.value)
   if not cluster.is_primary():
     console.mute()
   hosts = cluster.hosts()
   console.log(
-    f'{place.count} process(es) on {", ".join(hosts[:8])}'
+    f'{process.count} process(es) on {", ".join(hosts[:8])}'
     + f' and {len(hosts) - 8} more' * (len(hosts) > 8)
-    + f' ({place.how}), {len(jax.devices())} '
+    + f' ({process.source}), {len(jax.devices())} '
     f'{jax.devices()[0].device_kind} device(s); code {code}, '
     + ', '.join(f'{name} {version}' for name, version in of.items())
   )

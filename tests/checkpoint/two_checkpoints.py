@@ -16,12 +16,13 @@ import numpy as np
 from visor_jax.checkpoint import manifest
 from visor_jax.checkpoint import store
 from visor_jax.runtime import cluster
+from visor_jax.runtime import environment
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import preempt
 
 
 def main(folder):
-  cluster.join(cluster.find_place(os.environ), {}, patience=120)
+  cluster.join(environment.find_process(os.environ), {}, timeout=120)
   preempt.install_handler()
   second, found = not cluster.is_primary(), {}
   mesh = mesh_lib.make(data=2, fsdp=-1)

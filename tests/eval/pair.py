@@ -8,8 +8,9 @@ import sys
 
 from tests.eval import pair_test
 from visor_jax.runtime import cluster
+from visor_jax.runtime import environment
 from visor_jax.runtime import mesh as mesh_lib
 
 if __name__ == '__main__':
-  cluster.join(cluster.find_place(os.environ), {}, patience=100)
+  cluster.join(environment.find_process(os.environ), {}, timeout=100)
   pair_test.ask(mesh_lib.make(), sys.argv[1])

@@ -14,6 +14,7 @@ import jax
 from visor_jax import config as config_lib
 from visor_jax.runtime import claim
 from visor_jax.runtime import cluster
+from visor_jax.runtime import environment
 
 
 def refused(act):
@@ -30,7 +31,9 @@ def write_claimed(path):
 
 
 def main(root):
-  cluster.join(cluster.find_place(os.environ), {'code': 'abc'}, patience=60)
+  cluster.join(
+    environment.find_process(os.environ), {'code': 'abc'}, timeout=60
+  )
   me, answers = jax.process_index(), {}
   answers['first'] = cluster.is_primary()
   answers['shared'] = cluster.exchange('a text', f'text {me}')
@@ -47,7 +50,7 @@ def main(root):
     answers['busy'] = refused(lambda: write_claimed(root / 'a'))
   answers['lost'] = refused(lambda: cluster.exchange(f'at {me}'))
   time.sleep(3 * me)
-  answers['late'] = refused(lambda: cluster.exchange('lunch', patience=1))
+  answers['late'] = refused(lambda: cluster.exchange('lunch', timeout=1))
   print(json.dumps(answers))
 
 

@@ -8,7 +8,7 @@ import os
 import jax
 from jax.experimental import topologies
 
-from visor_jax.runtime import cluster
+from visor_jax.runtime import xla_flags
 from visor_jax.spec import chips
 
 GIB = 2**30
@@ -45,7 +45,7 @@ def prepare(topology: str) -> None:
   # without the second it refuses to run twice, though it opens no device.
   os.environ['TPU_SKIP_MDS_QUERY'] = '1'
   os.environ['ALLOW_MULTIPLE_LIBTPU_LOAD'] = '1'
-  cluster.set_overlap_flags(os.environ)  # as the run will be compiled
+  xla_flags.set_overlap_flags(os.environ)  # as the run will be compiled
   jax.config.update('jax_platforms', 'cpu')
   if topology.startswith('cpu:'):
     jax.config.update('jax_num_cpu_devices', _count(topology))
