@@ -201,7 +201,7 @@ def manifest(args, flags) -> dict:
 
 
 def _env(args):
-  """Who a process is; see visor_jax/cluster.py."""
+  """Who a process is; see visor_jax/runtime/environment.py."""
   coordinator = f'{args.name}-workers-0-0.{args.name}:{PORT}'
   return [
     {'name': 'JAX_COORDINATOR_ADDRESS', 'value': coordinator},

@@ -96,4 +96,4 @@ def test_who_differs_is_named_to_all(call, count, facts, words):
 def test_two_of_one_number_are_named(call):
   """Left over from a job that was thought dead."""
   answers = call([(0, 3, FACTS), (1, 3, FACTS), (1, 3, FACTS)])
-  assert any('process 1 came twice' in text for text in found)
+  assert any('process 1 came twice' in text for text in answers)

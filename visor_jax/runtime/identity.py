@@ -90,7 +90,7 @@ def differences(
 
 def _flatten(tree: dict, prefix: str = '') -> dict[str, Value]:
   """Nested keys as one dict by path; sources without where they lie."""
-  flat = {}
+  flat: dict[str, Value] = {}
   for key, value in tree.items():
     if isinstance(value, dict):
       flat |= _flatten(value, f'{prefix}{key}.')

@@ -206,8 +206,9 @@ def local_rows(count: int, mesh: Mesh) -> list[int]:
   Which they are is the mesh's affair: on a TPU, devices of a host need not be
   neighbours in it, and those of two hosts may share their rows.
   """
-  slices = batch_sharding(mesh).addressable_devices_indices_map((count,))
-  return sorted({i for (rows,) in slices.values() for i in range(count)[rows]})
+  indices = batch_sharding(mesh).addressable_devices_indices_map((count,))
+  slices = [index[0] for index in indices.values() if index]
+  return sorted({row for part in slices for row in range(count)[part]})
 
 
 @overload

@@ -91,7 +91,8 @@ def _ask(address: tuple[str, int], report: dict, deadline: float) -> dict:
 
 def _answer_all(server: socket.socket, report: dict, deadline: float) -> dict:
   """Waits for the others; returns the answer that it gives to all alike."""
-  count, reports, errors = report['count'], {0: report}, []
+  count, reports = report['count'], {0: report}
+  errors: list[str] = []
   with contextlib.ExitStack() as stack:
     connections = []
     while len(reports) < count and not errors:
