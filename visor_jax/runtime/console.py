@@ -1,4 +1,4 @@
-"""Metrics, progress and time: what a person reads while a run runs."""
+"""Progress and time: what a person reads while a run runs."""
 
 import time
 
@@ -6,13 +6,13 @@ _muted = False
 
 
 def mute() -> None:
-  """Says and logs nothing from now on: another process does it for all."""
+  """Prints nothing from now on: another process does it for all."""
   global _muted
   _muted = True
 
 
 def muted() -> bool:
-  """Another process says and logs for all."""
+  """Whether another process prints for all."""
   return _muted
 
 
@@ -36,22 +36,35 @@ class Progress:
   """Lines with the share done, the pace and the time left.
 
   The pace counts from the first line on: what came before it was compiling.
+
+  Attributes:
+    what: name of the work.
+    total: units of it.
   """
 
   def __init__(self, what: str, total: int):
-    self.what, self.total, self._first = what, total, None
+    self.what = what
+    self.total = total
+    self._first: tuple[int, float] | None = None  # (done, time) of a line
 
-  def line(self, done: int, **numbers) -> None:
-    """Says how far it is."""
+  def line(self, done: int, **numbers: float | str) -> None:
+    """Prints how far it is.
+
+    Args:
+      done: units so far, those before a resume included.
+      **numbers: what else to print, by name.
+    """
     now = time.monotonic()
     if self._first is None:
       self._first = done, now
-    pace = (done - self._first[0]) / max(now - self._first[1], 1e-9)
+    first_done, first_time = self._first
+    pace = (done - first_done) / max(now - first_time, 1e-9)
     text = '  '.join(
-      f'{k} {v:.4g}' if isinstance(v, float) else f'{k} {v}'
-      for k, v in numbers.items()
+      f'{name} {value:.4g}' if isinstance(value, float) else f'{name} {value}'
+      for name, value in numbers.items()
     )
     if pace:
-      shown = f'{pace:.3g}' if pace < 1000 else f'{pace:.0f}'
-      text += f'  {shown}/s  ETA {duration((self.total - done) / pace)}'
+      per_second = f'{pace:.3g}' if pace < 1000 else f'{pace:.0f}'
+      left = duration((self.total - done) / pace)
+      text += f'  {per_second}/s  ETA {left}'
     log(f'{self.what} {done}/{self.total}  {text}')

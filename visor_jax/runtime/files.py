@@ -1,21 +1,26 @@
-"""Files of a run: written whole or not at all, read row by row."""
+"""Files of a run: written complete or not at all, read row by row."""
 
 import json
 import os
 import pathlib
+from typing import Any
 
 
-def read_jsonl(path) -> list[dict]:
-  """Whole rows of a file; a last line cut off by a crash is left out."""
+def read_jsonl(path: pathlib.Path | str) -> list[dict[str, Any]]:
+  """Complete rows of a file; a last line cut off by a crash is left out.
+
+  Raises:
+    json.JSONDecodeError: another line is broken.
+  """
   path = pathlib.Path(path)
   if not path.exists():
     return []
-  lines = path.read_text().split('\n')
-  return [json.loads(line) for line in lines[:-1] if line]
+  *lines, _ = path.read_text().split('\n')
+  return [json.loads(line) for line in lines if line]
 
 
-def write_atomic(path, text: str) -> None:
-  """Writes a file that is seen whole or not at all, crash or full disk."""
+def write_atomic(path: pathlib.Path | str, text: str) -> None:
+  """Writes a file that is seen complete or not at all, crash or full disk."""
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   part = path.with_name(path.name + '.part')

@@ -1,54 +1,67 @@
-"""Parameter paths, the shared language: freezing, rates, sharding, loading."""
+"""Parameter paths, the shared language: freezing, rates, sharding, loading.
 
+A path is 'llm/layers/mlp/up'. Trees are nested dicts; their leaves are arrays,
+shapes or shardings.
+"""
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
 import re
+from typing import Any
+from typing import TypeVar
 
 from flax import traverse_util
 
+T = TypeVar('T')
 
-def by_path(patterns, paths) -> dict:
-  """The value of the first pattern that matches each path wholly.
+# ((regular expression, value), ...): the first that matches a path counts.
+Patterns = Sequence[tuple[str, T]]
 
-  Args:
-    patterns: ((regular expression, value), ...).
-    paths: parameter paths, as 'llm/layers/mlp/up'.
+
+def by_path(patterns: Patterns[T], paths: Iterable[str]) -> dict[str, T]:
+  """The value of the first pattern that matches each path from end to end.
 
   Raises:
     ValueError: naming the paths that no pattern covers.
   """
-  found = {}
+  paths = list(paths)
+  values = {}
   for path in paths:
     for pattern, value in patterns:
       if re.fullmatch(pattern, path):
-        found[path] = value
+        values[path] = value
         break
-  missing = sorted(set(paths) - found.keys())
+  missing = sorted(set(paths) - values.keys())
   if missing:
     raise ValueError(
-      f'no pattern of {[p for p, _ in patterns]} covers {missing}'
+      f'no pattern of {[pattern for pattern, _ in patterns]} covers {missing}'
     )
-  return found
+  return values
 
 
-def flatten(params) -> dict:
-  """Nested parameters to {path: array}."""
-  return traverse_util.flatten_dict(params, sep='/')
+def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
+  """A nested tree to {path: leaf}."""
+  return traverse_util.flatten_dict(tree, sep='/')
 
 
-def unflatten(flat) -> dict:
-  """{path: array} to nested parameters."""
+def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
+  """{path: leaf} to a nested tree."""
   return traverse_util.unflatten_dict(flat, sep='/')
 
 
-def split(params, trains) -> tuple[dict, dict]:
-  """Parameters as flat dicts of those that train and those that are frozen.
+def split(
+  tree: Mapping[str, Any], trains: Patterns[bool]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+  """A nested tree as {path: leaf} of what trains, and of what is frozen.
 
   Args:
-    params: nested.
-    trains: ((pattern, bool), ...), covering every path.
+    tree: parameters, or their shapes or shardings.
+    trains: whether a parameter learns, covering every path.
   """
-  flat = flatten(params)
-  learn = by_path(trains, flat)
+  flat = flatten(tree)
+  learns = by_path(trains, flat)
   return (
-    {k: v for k, v in flat.items() if learn[k]},
-    {k: v for k, v in flat.items() if not learn[k]},
+    {path: leaf for path, leaf in flat.items() if learns[path]},
+    {path: leaf for path, leaf in flat.items() if not learns[path]},
   )

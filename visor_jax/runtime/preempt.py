@@ -1,7 +1,7 @@
 """SIGTERM: the machine is taken away, and what is not saved yet can be saved.
 
 Loops ask between two units of work, steps or chunks of answers, and leave with
-EXIT when they are told to. On one process a flag says so. On several, jax's
+EXIT_CODE when it came. On one process a flag holds it. On several, jax's
 preemption service does: it takes the signal on any of them and picks a moment
 that none has reached yet, so that all leave at the same one.
 """
@@ -17,25 +17,25 @@ from jax.experimental import multihost_utils
 # says that SIGTERM killed a process: this one has saved and may be restarted.
 EXIT_CODE = 75
 
-_told = threading.Event()
-_asked = itertools.count(1)
+_received = threading.Event()
+_polls = itertools.count(1)
 
 
 def install_handler() -> None:
-  """From now on SIGTERM does not kill but tells; call it after jax.distributed.
+  """From now on SIGTERM does not kill; call it after jax.distributed.
 
   A handler of Python runs when jax comes back: compiling is not cut short.
   """
   if not jax.distributed.is_initialized():  # the service has its own handler
-    signal.signal(signal.SIGTERM, lambda *_: _told.set())
+    signal.signal(signal.SIGTERM, lambda *_: _received.set())
 
 
 def requested() -> bool:
-  """Shall this process leave now?
+  """Whether this process shall leave now.
 
   Where there are several, each asks equally often, and the answer is yes only
   once: moments are told apart by how often was asked before.
   """
   if jax.distributed.is_initialized():
-    return multihost_utils.reached_preemption_sync_point(next(_asked))
-  return _told.is_set()
+    return multihost_utils.reached_preemption_sync_point(next(_polls))
+  return _received.is_set()

@@ -1,22 +1,26 @@
-"""What a result was made with: versions of libraries, and of this code."""
+"""What a result was computed with: versions of libraries, and of this code."""
 
 import hashlib
 import importlib.metadata
 import pathlib
 import platform
 
+PACKAGE = pathlib.Path(__file__).parents[1]
 
-def versions() -> dict:
-  """What a result was made with."""
-  names = ('visor_jax', 'jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
+_LIBRARIES = ('visor_jax', 'jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
+
+
+def versions() -> dict[str, str]:
+  """Versions of Python, of this package and of what it computes with."""
   return {'python': platform.python_version()} | {
-    n: importlib.metadata.version(n) for n in names
+    name: importlib.metadata.version(name) for name in _LIBRARIES
   }
 
 
-def code() -> str:
-  """Twelve hex digits that change with any file of this package."""
-  root, digest = pathlib.Path(__file__).parent, hashlib.sha256()
-  for path in sorted(root.rglob('*.py')):
-    digest.update(f'{path.relative_to(root)}\n'.encode() + path.read_bytes())
+def code(package: pathlib.Path = PACKAGE) -> str:
+  """Twelve hex digits that change with any Python file of a package."""
+  digest = hashlib.sha256()
+  for path in sorted(package.rglob('*.py')):
+    name = path.relative_to(package)
+    digest.update(f'{name}\n'.encode() + path.read_bytes())
   return digest.hexdigest()[:12]
