@@ -1,22 +1,23 @@
 """README.md is true to the word."""
 
+import dataclasses
 import pathlib
 import re
 import sys
 
-from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
 
+from tests import llava
+import visor_jax
 from visor_jax import config as config_lib
+from visor_jax import inference
 from visor_jax.data.pipeline import loader
 from visor_jax.data.suites import digits
-from visor_jax.models import attention
 from visor_jax.models import cross_attention
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
-from visor_jax.spec import sizes
 from visor_jax.training import optim
 from visor_jax.training import stages
 from visor_jax.training import step
@@ -29,15 +30,10 @@ def test_the_cross_attention_of_the_readme_trains(monkeypatch):
   (code,) = (
     c
     for c in re.findall(r'```python\n(.*?)```', README, re.S)
-    if 'cross.CROSS' in c
+    if 'cross_attention.CROSS' in c
   )
   monkeypatch.setattr(cross_attention, 'CROSS', dict(cross_attention.CROSS))
-  exec(
-    code,
-    dict(
-      attention=attention, cross=cross_attention, jnp=jnp, nn=nn, sizes=sizes
-    ),
-  )
+  exec(code, {})
   monkeypatch.syspath_prepend(ROOT / 'tests')
   import tiny  # the size, too
 
@@ -65,10 +61,40 @@ def test_the_cross_attention_of_the_readme_trains(monkeypatch):
   sys.modules.pop('tiny')
 
 
+def test_the_first_lines_of_the_readme_ask_a_model(monkeypatch, tmp_path):
+  """On a tiny LLaVA-OneVision, as if its VISOR weights were trained."""
+  code = re.search(r'```python\n(.*?)```', README, re.S)[1]
+  folder = llava.Oracle(tmp_path / 'hf').folder
+  llava.picture(600, 900, seed=0).save(tmp_path / 'page.png')
+
+  def load(source):
+    assert source == 'WORKDIR'
+    model = inference.load(folder, allow_untrained=True)
+    layout = model.model.layout
+    return dataclasses.replace(
+      model, trained=('cross', 'router'), viable=(layout.min, layout.max)
+    )
+
+  monkeypatch.setattr(visor_jax, 'load', load)
+  monkeypatch.chdir(tmp_path)
+  printed = []
+  exec(code, {'print': lambda *values: printed.append(values)})
+  (_, plan, saved), *plans, (within_budget,) = printed
+  assert plan in ((False,), (True,)) and saved > 1
+  names = [line.split(':')[0] for (line,) in plans]
+  assert names == ['min', '0', 'max', 'base']
+  assert plans[-1][0].endswith('saved 1.0x')
+  assert within_budget == (False,)
+
+
 @pytest.mark.parametrize(
   'name',
   sorted(
-    set(re.findall(r'(?:visor_jax|experiments|docs|tests)/[\w/]+\.\w+', README))
+    set(
+      re.findall(
+        r'(?:visor_jax|experiments|launch|docs|tests)/[\w/]+\.\w+', README
+      )
+    )
   ),
 )
 def test_files_that_the_readme_names_exist(name):
@@ -77,7 +103,11 @@ def test_files_that_the_readme_names_exist(name):
 
 @pytest.mark.parametrize(
   'name',
-  sorted(set(re.findall(r'`(\w+\.py|models/\w+\.py|data/\w+\.py)`', README))),
+  sorted(
+    name
+    for name in set(re.findall(r'`((?:\w+/)*\w+\.py)`', README))
+    if not name.startswith(('visor_jax/', 'experiments/', 'launch/'))
+  ),
 )
 def test_the_reading_order_names_files(name):
   assert (ROOT / 'visor_jax' / name).exists()
