@@ -47,7 +47,7 @@ setuptools.setup(
     'chex',
     'flax>=0.12',
     'grain>=0.2.18',
-    # runtime/cluster.py imports private names, which 0.10 to 0.12 have.
+    # runtime/jax_private.py imports private names, which 0.10 to 0.12 have.
     'jax>=0.10,<0.13',
     'jinja2',
     'matplotlib',

@@ -58,7 +58,7 @@ def test_an_unknown_command_is_one_line_that_names_what_there_is(capsys):
   [
     ('flops', ['--size=0.5b', '--image=640x480', '--text=60', '--json']),
     ('flops', ['--size=none']),
-    ('data.prepare', ['--out=', '--check']),
+    ('data.prepare', ['--check']),
   ],
 )
 def test_a_command_is_the_module_of_its_name(name, arguments):
