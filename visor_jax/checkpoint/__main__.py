@@ -4,57 +4,60 @@ python -m visor_jax.checkpoint verify DIR
 """
 
 import argparse
+from collections.abc import Sequence
 import pathlib
 import sys
 
 from visor_jax.checkpoint import manifest
 from visor_jax.checkpoint import store
+from visor_jax.spec import workdir
 
 
-def verify(folder) -> bool:
-  """Says of every checkpoint beneath a folder whether it is good.
+def verify(folder: pathlib.Path | str) -> bool:
+  """Prints of every checkpoint beneath a folder whether it is good.
 
   Args:
     folder: a checkpoint, a stage, a workdir, or more.
 
   Returns:
-    Are there some, and all good?
+    Whether there are any, and all are good.
   """
   folder = pathlib.Path(folder).absolute()
-  if (folder / manifest.name(0)).exists() or (
-    folder.is_dir() and folder.parent.name == 'checkpoints'
-  ):
-    found = [folder]
-  else:
-    rooms = [folder, *sorted(folder.rglob('checkpoints'))]
-    found = [
-      room / str(step)
-      for room in rooms
-      if room.name == 'checkpoints'
-      for step in store.steps(room)
-    ]
+  checkpoints = _beneath(folder)
+  if not checkpoints:
+    print(f'there is no checkpoint in {folder}')
+    return False
   good = 0
-  for path in found:
+  for path in checkpoints:
     faults = manifest.faults(path)
     good += not faults
-    print(
-      store.message(path, faults) if faults else f'{path}: good', flush=True
-    )
-  print(
-    f'{good} of {len(found)} checkpoints are good'
-    if found
-    else f'there is no checkpoint in {folder}'
-  )
-  return 0 < good == len(found)
+    text = store.message(path, faults) if faults else f'{path}: good'
+    print(text, flush=True)
+  print(f'{good} of {len(checkpoints)} checkpoints are good')
+  return good == len(checkpoints)
 
 
-def main(argv=None) -> int:
+def _beneath(folder: pathlib.Path) -> list[pathlib.Path]:
+  """The checkpoints in a folder, or the folder itself if it is one."""
+  named_as_one = folder.is_dir() and folder.parent.name == workdir.CHECKPOINTS
+  if named_as_one or (folder / manifest.name(0)).exists():
+    return [folder]
+  parents = sorted(folder.rglob(workdir.CHECKPOINTS))
+  if folder.name == workdir.CHECKPOINTS:
+    parents = [folder, *parents]
+  return [
+    parent / str(step) for parent in parents for step in store.steps(parent)
+  ]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
   """The command; returns the exit code."""
   parser = argparse.ArgumentParser(
     prog='python -m visor_jax.checkpoint',
     description='Checks that checkpoints are what was written.',
   )
-  verify_ = parser.add_subparsers(dest='command', required=True).add_parser(
+  commands = parser.add_subparsers(dest='command', required=True)
+  command = commands.add_parser(
     'verify',
     help='hash every file again and compare',
     description='Prints each checkpoint, and each file of it that is '
@@ -62,7 +65,7 @@ def main(argv=None) -> int:
     'and all are good, else with 1. One that is unfinished was being saved '
     'when its run was killed, or is being saved now; a run passes over it.',
   )
-  verify_.add_argument(
+  command.add_argument(
     'dir',
     help='a checkpoint ({stage}/checkpoints/{step}), a stage, a '
     'workdir, or an imported checkpoint folder',

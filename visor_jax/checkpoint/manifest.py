@@ -9,16 +9,36 @@ Its first line says of how many processes it is one: a checkpoint with fewer is
 unfinished. Its last line is the hash of the lines before it.
 """
 
+from collections.abc import Mapping
 import concurrent.futures
+import dataclasses
 import hashlib
 import pathlib
 import re
 
 UNFINISHED = 'unfinished'  # how the only fault of such a checkpoint begins
 
-_FIRST = '# visor_jax checkpoint, process {} of {}\n'
+_FIRST_LINE = '# visor_jax checkpoint, process {} of {}\n'
 _NAME = re.compile(r'process_(\d+)\.sha256')
+_WRITER = re.compile(r'process_(\d+)([/.]|$)')
 _DIFFERS = 'its bytes are not those that were written'
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+  """What one process says of the files that it wrote.
+
+  Attributes:
+    processes: how many wrote the checkpoint.
+    hashes: {file: its SHA-256 in hex}.
+  """
+
+  processes: int
+  hashes: dict[str, str]
+
+
+# {process: its manifest, or None where the bytes of that differ}
+Manifests = Mapping[int, Manifest | None]
 
 
 def name(process: int) -> str:
@@ -26,16 +46,16 @@ def name(process: int) -> str:
   return f'process_{process}.sha256'
 
 
-def text(folder, process: int, processes: int) -> str:
+def text(folder: pathlib.Path | str, process: int, processes: int) -> str:
   """What a process says of its files, which it reads.
 
   Args:
     folder: the checkpoint.
-    process: which process.
+    process: number of this one, from 0.
     processes: how many wrote the checkpoint.
   """
   folder = pathlib.Path(folder)
-  lines = _FIRST.format(process, processes) + ''.join(
+  lines = _FIRST_LINE.format(process, processes) + ''.join(
     f'{_sha256(folder / file)}  {file}\n'
     for file in _files(folder)
     if _writer(file) == process
@@ -43,101 +63,114 @@ def text(folder, process: int, processes: int) -> str:
   return f'{lines}# {_hash(lines)}\n'
 
 
-def finished(folder) -> bool:
-  """Did every process say what it wrote? Reads no other file."""
+def finished(folder: pathlib.Path | str) -> bool:
+  """Whether every process said what it wrote; reads no other file."""
   return _absent(_read(pathlib.Path(folder))) is None
 
 
-def faults(folder, share: int = 0, shares: int = 1) -> list[str]:
+def faults(
+  folder: pathlib.Path | str, share: int = 0, shares: int = 1
+) -> list[str]:
   """What is wrong with a checkpoint, a line for each file; empty if it is good.
 
   Args:
     folder: the checkpoint.
-    share: which share of its files to hash, where several do it together.
+    share: number, from 0, of the share of its files to hash, where several
+      processes do it together.
     shares: how many there are.
   """
   folder = pathlib.Path(folder)
-  said = _read(folder)
-  absent = _absent(said)
+  manifests = _read(folder)
+  absent = _absent(manifests)
   if absent is not None:
     return [f'{UNFINISHED}: there is no {name(absent)}']
-  found = [f'{name(p)}: {_DIFFERS}' for p in said if said[p] is None]
-  if found:
-    return found  # and nobody knows of the others
-  want = {k: v for _, files in said.values() for k, v in files.items()}
-  here = set(_files(folder))
-  found += [f'{file}: is not listed' for file in here - want.keys()]
-  found += [f'{file}: is missing' for file in want.keys() - here]
+  lines = [
+    f'{name(process)}: {_DIFFERS}'
+    for process, manifest in manifests.items()
+    if manifest is None
+  ]
+  if lines:
+    return lines  # and nobody knows of the others
+  hashes = {
+    file: sha256
+    for manifest in manifests.values()
+    if manifest
+    for file, sha256 in manifest.hashes.items()
+  }
+  files = set(_files(folder))
+  lines += [f'{file}: is not listed' for file in files - hashes.keys()]
+  lines += [f'{file}: is missing' for file in hashes.keys() - files]
 
-  def check(file):
+  def compare(file: str) -> str | None:
     try:
-      return None if _sha256(folder / file) == want[file] else _DIFFERS
+      return None if _sha256(folder / file) == hashes[file] else _DIFFERS
     except OSError as e:
       return f'cannot be read: {e.strerror}'
 
-  mine = sorted(want.keys() & here)[share::shares]
+  shared = sorted(hashes.keys() & files)[share::shares]
   with concurrent.futures.ThreadPoolExecutor() as pool:
-    found += [
+    lines += [
       f'{file}: {fault}'
-      for file, fault in zip(mine, pool.map(check, mine))
+      for file, fault in zip(shared, pool.map(compare, shared))
       if fault
     ]
-  return sorted(found)
+  return sorted(lines)
 
 
-def _read(folder):
-  """{process: (of how many, {file: hash})}; None where bytes differ."""
-  said = {}
+def _read(folder: pathlib.Path) -> Manifests:
+  """The manifests that lie in a checkpoint."""
+  manifests = {}
   for path in folder.iterdir() if folder.is_dir() else ():
     match = _NAME.fullmatch(path.name)
     if match:
-      said[int(match[1])] = _parse(path.read_bytes(), match[1])
-  return said
+      manifests[int(match[1])] = _parse(path.read_bytes(), match[1])
+  return manifests
 
 
-def _parse(data, process):
-  """A manifest, as of `_read`."""
+def _parse(data: bytes, process: str) -> Manifest | None:
+  """The manifest of a process; None where its bytes differ."""
   try:
     lines, _, last = data.decode().rpartition('# ')
   except UnicodeDecodeError:
     return None
-  first = re.match(_FIRST.format(process, r'(\d+)'), lines)
+  first = re.match(_FIRST_LINE.format(process, r'(\d+)'), lines)
   if last != f'{_hash(lines)}\n' or not first:
     return None
-  files = (line.split('  ', 1) for line in lines.splitlines()[1:])
-  return int(first[1]), {file: sha256 for sha256, file in files}
+  entries = (line.split('  ', 1) for line in lines.splitlines()[1:])
+  return Manifest(int(first[1]), {file: sha256 for sha256, file in entries})
 
 
-def _absent(said):
-  """The first process that has said nothing; None if all have."""
-  count = max((s[0] for s in said.values() if s), default=1)
-  return next((p for p in range(count) if p not in said), None)
+def _absent(manifests: Manifests) -> int | None:
+  """The first process without a manifest; None if all have one."""
+  counts = [manifest.processes for manifest in manifests.values() if manifest]
+  processes = range(max(counts, default=1))
+  return next((p for p in processes if p not in manifests), None)
 
 
-def _files(folder):
+def _files(folder: pathlib.Path) -> list[str]:
   """Paths in a checkpoint, '/' between parts, without the manifests."""
   paths = (
-    p.relative_to(folder).as_posix()
-    for p in sorted(folder.rglob('*'))
-    if not p.is_dir()
+    path.relative_to(folder).as_posix()
+    for path in sorted(folder.rglob('*'))
+    if not path.is_dir()
   )
   return [path for path in paths if not _NAME.fullmatch(path)]
 
 
-def _writer(file):
+def _writer(file: str) -> int:
   """The process that wrote a file: its name says it, else it was the first.
 
   One that is writing its hashes must not appear in those of another.
   """
-  found = re.search(r'process_(\d+)([/.]|$)', file)
-  return int(found[1]) if found else 0
+  match = _WRITER.search(file)
+  return int(match[1]) if match else 0
 
 
-def _sha256(path):
+def _sha256(path: pathlib.Path) -> str:
   """Of a file, in hex."""
   with open(path, 'rb') as f:
     return hashlib.file_digest(f, 'sha256').hexdigest()
 
 
-def _hash(lines):
+def _hash(lines: str) -> str:
   return hashlib.sha256(lines.encode()).hexdigest()

@@ -7,9 +7,14 @@ that it wrote, see manifest.py; older ones are deleted after that, never before.
   python -m visor_jax.checkpoint verify DIR
 """
 
+from collections.abc import Sequence
 import concurrent.futures
+import itertools
 import pathlib
 import shutil
+from typing import Any
+from typing import Self
+from typing import TypeAlias
 
 import jax
 import orbax.checkpoint as ocp
@@ -19,19 +24,25 @@ from visor_jax.runtime import cluster
 from visor_jax.runtime import console
 from visor_jax.runtime import files
 
+# Nested containers of jax.Array, or of jax.ShapeDtypeStruct.
+Tree: TypeAlias = Any
+
 # Bytes of a file; orbax holds a file's bytes until it is full, else at 2 GB.
-_FILE = 64 * 2**20
+_FILE_SIZE = 64 * 2**20
 
 
 class Checkpoints:
   """The checkpoints of one stage.
 
+  Attributes:
+    folder: absolute path, with a folder for each step.
+
   Args:
-    folder: where they are.
-    keep: how many of the newest to keep.
+    folder: path, with a folder for each step.
+    keep: number of the newest to keep.
   """
 
-  def __init__(self, folder, keep: int = 2):
+  def __init__(self, folder: pathlib.Path | str, keep: int = 2):
     self.folder = pathlib.Path(folder).absolute()
     self._keep = keep
     self._writer = ocp.AsyncCheckpointer(
@@ -39,12 +50,12 @@ class Checkpoints:
     )
     self._pool = concurrent.futures.ThreadPoolExecutor(1)
     self._sealed = self._pool.submit(lambda: None)  # the last save is done
-    self._good = set()  # found to be good by this process
+    self._good: set[int] = set()  # steps that this process knows to be good
 
-  def __enter__(self):
+  def __enter__(self) -> Self:
     return self
 
-  def __exit__(self, *exc):
+  def __exit__(self, *exc: object) -> None:
     try:
       self.wait()
     finally:
@@ -61,16 +72,15 @@ class Checkpoints:
       ValueError: there are checkpoints, and none of them is good.
     """
     unfinished = 0
-    every = cluster.allgather_json(steps(self.folder))[
-      0
-    ]  # all must go the same way
-    for step in reversed(every):
+    # All processes must go the same way, that of the first.
+    saved, *_ = cluster.allgather_json(steps(self.folder))
+    for step in reversed(saved):
       faults = self._faults(step)
       if not faults:
         return step
       unfinished += faults[0].startswith(manifest.UNFINISHED)
       console.log(f'passed over, {message(self.folder / str(step), faults)}')
-    if len(every) > 1 or len(every) > unfinished:
+    if len(saved) > 1 or len(saved) > unfinished:
       raise ValueError(
         f'no checkpoint in {self.folder} is good, and to start afresh would '
         'lose what they have been; put a good copy back, or delete that '
@@ -78,29 +88,26 @@ class Checkpoints:
       )
     return 0
 
-  def save(self, step: int, params, opt=None) -> None:
+  def save(self, step: int, params: Tree, opt: Tree | None = None) -> None:
     """Starts saving; the arrays may be donated as soon as it returns.
 
     Args:
-      step: which.
+      step: number of steps that the parameters have learned.
       params: tree of arrays.
-      opt: likewise; None for parameters alone.
+      opt: state of the optimizer, likewise; None for parameters alone.
 
     Raises:
       Exception: of orbax, when the save before this one failed.
     """
     self.wait()
-    items = {'params': params} | ({} if opt is None else {'opt': opt})
-    # A checkpoint that was passed over is replaced.
+    arguments = {
+      name: ocp.args.PyTreeSave(tree, ocdbt_target_data_file_size=_FILE_SIZE)
+      for name, tree in _items(params, opt).items()
+    }
     self._writer.save(
       self.folder / str(step),
-      ocp.args.Composite(
-        **{
-          name: ocp.args.PyTreeSave(tree, ocdbt_target_data_file_size=_FILE)
-          for name, tree in items.items()
-        }
-      ),
-      force=True,
+      ocp.args.Composite(**arguments),
+      force=True,  # a checkpoint that was passed over is replaced
     )
     self._sealed = self._pool.submit(self._seal, step)
 
@@ -108,7 +115,7 @@ class Checkpoints:
     """Returns when the last save is on disk; raises if it failed."""
     self._sealed.result()
 
-  def shapes(self, step: int):
+  def shapes(self, step: int) -> Tree:
     """Shapes and dtypes of a step's parameters, as a tree."""
     return (
       ocp.PyTreeCheckpointHandler()
@@ -116,16 +123,18 @@ class Checkpoints:
       .tree
     )
 
-  def restore(self, step: int, params, opt=None):
-    """Reads a step, after all its files are found to be what was written.
+  def restore(
+    self, step: int, params: Tree, opt: Tree | None = None
+  ) -> tuple[Tree, Tree | None]:
+    """Reads a step, after all its files are checked to be what was written.
 
     Args:
-      step: which.
+      step: one of `steps`.
       params: tree of jax.ShapeDtypeStruct with target shardings.
       opt: likewise, or None to leave the optimizer's state on disk.
 
     Returns:
-      (params, opt).
+      Trees of arrays in place of `params` and of `opt`.
 
     Raises:
       ValueError: the checkpoint is bad, or does not fit, or cannot be read.
@@ -137,34 +146,30 @@ class Checkpoints:
         f'{message(path, faults)}\nPut a good copy back, or run again what '
         'wrote it: a stage goes on from the newest checkpoint that is good.'
       )
-    items = {'params': params} | ({} if opt is None else {'opt': opt})
+    arguments = {
+      name: ocp.args.StandardRestore(tree)
+      for name, tree in _items(params, opt).items()
+    }
     try:
       with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
-        found = reader.restore(
-          path,
-          ocp.args.Composite(
-            **{k: ocp.args.StandardRestore(v) for k, v in items.items()}
-          ),
-        )
+        trees = reader.restore(path, ocp.args.Composite(**arguments))
     except Exception as e:  # orbax raises whatever its storage raises
       raise ValueError(f'checkpoint {path} cannot be restored: {e}') from e
-    return found['params'], found.get('opt')
+    return trees['params'], trees.get('opt')
 
-  def _faults(self, step):
+  def _faults(self, step: int) -> list[str]:
     """As manifest.faults; processes share the work, and know the same."""
     if step in self._good:
       return []
-    mine = manifest.faults(
+    local = manifest.faults(
       self.folder / str(step), jax.process_index(), jax.process_count()
     )
-    faults = sorted(
-      {f for found in cluster.allgather_json(mine) for f in found}
-    )
+    faults = sorted(set(itertools.chain(*cluster.allgather_json(local))))
     if not faults:
       self._good.add(step)
     return faults
 
-  def _seal(self, step):
+  def _seal(self, step: int) -> None:
     """Writes this process's hashes, and deletes what is not kept."""
     self._writer.wait_until_finished()
     path, process = self.folder / str(step), jax.process_index()
@@ -176,19 +181,19 @@ class Checkpoints:
     if process == 0:
       self._delete(step)
 
-  def _delete(self, newest):
+  def _delete(self, newest: int) -> None:
     """Deletes all but `keep` finished steps, the newest among them.
 
     Others may not have left their hashes of it yet; then one more is kept. What
     is newer was passed over by `resume`, and what is no step was left by orbax
     or by a run that was killed right here.
     """
-    done = [
-      s
-      for s in steps(self.folder)
-      if s <= newest and manifest.finished(self.folder / str(s))
+    finished = [
+      step
+      for step in steps(self.folder)
+      if step <= newest and manifest.finished(self.folder / str(step))
     ]
-    keep = {str(s) for s in [*done[-self._keep :], newest]}
+    keep = {str(step) for step in [*finished[-self._keep :], newest]}
     # Names that are longer come first: 4.deleted makes room for 4.
     for path in sorted(self.folder.iterdir(), reverse=True):
       if path.name not in keep and path.name.partition('.')[0].isdigit():
@@ -197,7 +202,12 @@ class Checkpoints:
         shutil.rmtree(path)
 
 
-def abstract(tree, shardings):
+def _items(params: Tree, opt: Tree | None) -> dict[str, Tree]:
+  """What a checkpoint holds, by the names of its folders."""
+  return {'params': params} | ({} if opt is None else {'opt': opt})
+
+
+def abstract(tree: Tree, shardings: Tree) -> Tree:
   """Shapes and dtypes of a tree with their target shardings."""
   return jax.tree.map(
     lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
@@ -206,14 +216,14 @@ def abstract(tree, shardings):
   )
 
 
-def steps(folder) -> list[int]:
+def steps(folder: pathlib.Path) -> list[int]:
   """Steps that orbax has given their names, newest last."""
-  return (
-    sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
-    if (folder.is_dir())
-    else []
-  )
+  if not folder.is_dir():
+    return []
+  names = [path.name for path in folder.iterdir()]
+  return sorted(int(name) for name in names if name.isdigit())
 
 
-def message(path, faults):
+def message(path: pathlib.Path, faults: Sequence[str]) -> str:
+  """What is wrong with a checkpoint, a line for each fault."""
   return f'checkpoint {path} is not good:' + ''.join(f'\n  {f}' for f in faults)

@@ -13,6 +13,8 @@ Plain Python: jobs, checkpoints, launchers and the report all find files by it.
 import dataclasses
 import pathlib
 
+CHECKPOINTS = 'checkpoints'  # of a stage, also in an imported checkpoint
+
 
 @dataclasses.dataclass(frozen=True)
 class Workdir:
@@ -81,7 +83,7 @@ class Workdir:
 
   def checkpoints(self, stage: str) -> pathlib.Path:
     """Folder with a folder for each step of a stage that is saved."""
-    return self.path / stage / 'checkpoints'
+    return self.path / stage / CHECKPOINTS
 
   def metrics(self, stage: str) -> pathlib.Path:
     """A row for each logged step of a stage."""
