@@ -19,15 +19,16 @@ import pytest
 import torch
 import transformers
 
-from visor_jax.data.processing import chat
 from visor_jax.data.processing import images
 from visor_jax.data.processing import packing
+from visor_jax.data.processing import processed
 from visor_jax.eval import generate
 from visor_jax.flops import cost as flops
 from visor_jax.models import decoder
 from visor_jax.models import token_layout
 from visor_jax.models import visor
 from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.spec import batch as batch_lib
 from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
 from visor_jax.training import step as step_lib
@@ -56,15 +57,22 @@ def recipe(side, patch):
 def ours(size, rows, times):
   """Prints a line for every plan; returns nothing."""
   cut = images.plan(recipe(size.vision.tile[0], size.vision.patch), *PAGE)
-  talk = chat.Conversation(
+  talk = processed.Conversation(
     np.ones(TEXT, np.int32),
     np.zeros(TEXT, bool),
     (9,),
     np.array([TEXT - 1], np.int32),
   )
   row = packing.row(
-    [packing.pictured(talk, [PIL.Image.new('RGB', PAGE[::-1])], [cut])],
-    packing.Shape(
+    [
+      packing.segment_of_images(
+        talk,
+        [images.tiles(PIL.Image.new('RGB', PAGE[::-1]), cut)],
+        [cut],
+        cut.recipe.patches,
+      )
+    ],
+    batch_lib.RowShape(
       TEXT, cut.tokens, cut.tiles, 1, size.vision.tile, cut.recipe.patches, 4
     ),
   )

@@ -13,11 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from visor_jax.data.processing import chat
 from visor_jax.data.processing import packing
+from visor_jax.data.processing import processed
 from visor_jax.flops import cost as flops
 from visor_jax.models import decoder
 from visor_jax.models import visor
+from visor_jax.spec import batch as batch_lib
 from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
 from visor_jax.training import step
@@ -31,15 +32,20 @@ VISUAL, TEXT = 1024, 60
 
 
 def setting(rows=1, compute=None):
-  talk = chat.Conversation(
+  talk = processed.Conversation(
     np.ones(TEXT, np.int32),
     np.arange(TEXT) > TEXT - 4,
     (1,),
     np.array([TEXT - 5], np.int32),
   )
-  shape = packing.Shape(TEXT, VISUAL, 1, 1, (256, 256), VISUAL)
+  shape = batch_lib.RowShape(TEXT, VISUAL, 1, 1, (256, 256), VISUAL)
   row = packing.row(
-    [packing.segment(talk, np.zeros((1, 256, 256, 3), np.uint8), VISUAL)], shape
+    [
+      packing.segment_of_tiles(
+        talk, np.zeros((1, 256, 256, 3), np.uint8), VISUAL
+      )
+    ],
+    shape,
   )
   batch = packing.stack([row] * rows).map(jnp.asarray)
   model = visor.Visor(

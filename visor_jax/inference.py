@@ -18,12 +18,14 @@ from visor_jax.convert import reader
 from visor_jax.data.processing import images as images_lib
 from visor_jax.data.processing import packing
 from visor_jax.data.processing import text as text_lib
+from visor_jax.data.sources import image_files
 from visor_jax.eval import generate
 from visor_jax.flops import cost as flops
 from visor_jax.models import decoder
 from visor_jax.models import visor
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
+from visor_jax.spec import batch as batch_lib
 from visor_jax.spec import budget as budget_lib
 from visor_jax.spec import plan as plans
 from visor_jax.training import step as step_lib
@@ -282,9 +284,9 @@ class Model:
     for own, prompt in zip(images, prompts):
       own = own if isinstance(own, (list, tuple)) else [own]
       talk = self.text.prompt(prompt, len(own))
-      opened = [images_lib.open_image(i) for i in own]
+      opened = [image_files.open_image(i) for i in own]
       segments.append(
-        packing.pictured(
+        packing.segment_of_images(
           talk,
           opened,
           images_lib.plans(self.recipe, [(i.height, i.width) for i in opened]),
@@ -299,7 +301,7 @@ class Model:
         f'a prompt of {need - new_tokens} tokens, its images included, and '
         f'{new_tokens} new ones do not fit into {self.longest}'
       )
-    shape = packing.Shape(
+    shape = batch_lib.RowShape(
       text=bucket(max(t for _, t in sizes)),
       visual=bucket(max(v for v, _ in sizes)),
       tiles=bucket(max(len(s.tiles) for s in segments), 1),
@@ -366,7 +368,7 @@ def _filled(model, params, dtype):
     [
       packing.row(
         [],
-        packing.Shape(
+        batch_lib.RowShape(
           1, 1, 1, 1, model.size.vision.tile, model.size.vision.patches
         ),
       )

@@ -18,6 +18,7 @@ from visor_jax.data.processing import packing
 from visor_jax.runtime import identity as identity_lib
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
+from visor_jax.spec import batch as batch_lib
 from visor_jax.training import loop
 from visor_jax.training import step as step_lib
 
@@ -47,7 +48,11 @@ def start(config):
   model = step_lib.model(config)
   vision = model.size.vision
   one = packing.stack(
-    [packing.row([], packing.Shape(4, 9, 1, 1, vision.tile, vision.patches))]
+    [
+      packing.row(
+        [], batch_lib.RowShape(4, 9, 1, 1, vision.tile, vision.patches)
+      )
+    ]
   )
   make, shapes, shardings = step_lib.init(
     model, 0, one, mesh_lib.make(devices=jax.devices()[:1])

@@ -20,6 +20,7 @@ from visor_jax.runtime import files
 from visor_jax.runtime import identity as identity_lib
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
+from visor_jax.spec import batch as batch_lib
 from visor_jax.training import step as step_lib
 
 NAMES = 'docvqa+mme+mmbench'
@@ -81,7 +82,11 @@ def noise(config):
   flat = param_paths.flatten(folder_lib.load(config.model.init_from).params)
   vision = model.size.vision
   one = packing.stack(
-    [packing.row([], packing.Shape(4, 9, 1, 1, vision.tile, vision.patches))]
+    [
+      packing.row(
+        [], batch_lib.RowShape(4, 9, 1, 1, vision.tile, vision.patches)
+      )
+    ]
   )
   make, _, _ = step_lib.init(model, 0, one, mesh_lib.make())
   flat |= {

@@ -20,6 +20,7 @@ from visor_jax.preflight import hlo
 from visor_jax.preflight import machine as machine_lib
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
+from visor_jax.spec import batch as batch_lib
 from visor_jax.training import loop
 from visor_jax.training import optim
 from visor_jax.training import stages
@@ -189,7 +190,10 @@ def row(config, stage) -> dict:
   )
   vision = config_lib.size(config).vision
   return packing.row(
-    [], packing.Shape(**slots, tile=vision.tile, patches=vision.patches, taps=4)
+    [],
+    batch_lib.RowShape(
+      **slots, tile=vision.tile, patches=vision.patches, taps=4
+    ),
   )
 
 

@@ -14,6 +14,30 @@ import dataclasses
 from typing import Any
 
 Array = Any  # numpy here, jax in the model: this floor imports neither
+Row = dict[str, Array]  # the fields of a Batch for one row, without its axis
+
+
+@dataclasses.dataclass(frozen=True)
+class RowShape:
+  """Slots of a row.
+
+  Attributes:
+    text: T.
+    visual: V.
+    tiles: I.
+    prompts: R.
+    tile: height and width of a tile in pixels.
+    patches: P.
+    taps: K, the patches summed into a visual token.
+  """
+
+  text: int
+  visual: int
+  tiles: int
+  prompts: int
+  tile: tuple[int, int]
+  patches: int
+  taps: int = 1
 
 
 @dataclasses.dataclass(frozen=True)

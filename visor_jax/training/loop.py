@@ -18,6 +18,7 @@ from visor_jax.runtime import console
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
 from visor_jax.runtime import preempt
+from visor_jax.spec import batch as batch_lib
 from visor_jax.spec import plan as plans
 from visor_jax.training import metrics as metrics_lib
 from visor_jax.training import optim
@@ -197,7 +198,7 @@ def _feed(config, stage, suite, labels, mesh, start):
 
 def _parameters(config, model, mesh):
   """Abstract parameters, their shardings, and a function that makes them."""
-  shape = packing.Shape(
+  shape = batch_lib.RowShape(
     1, 1, 1, 1, model.size.vision.tile, model.size.vision.patches
   )
   blank = packing.stack(

@@ -14,7 +14,7 @@ import pytest
 from visor_jax.data.pipeline import bin_packing
 from visor_jax.data.pipeline import order
 from visor_jax.data.processing import images
-from visor_jax.data.processing import packing
+from visor_jax.spec import batch as batch_lib
 
 RECIPE = images.Recipe(
   384,
@@ -29,7 +29,7 @@ SHARES = (0.3, 0.25, 0.3, 0.15)
 
 
 def shape(text, visual, tiles, prompts):
-  return packing.Shape(text, visual, tiles, prompts, (384, 384), 729, 4)
+  return batch_lib.RowShape(text, visual, tiles, prompts, (384, 384), 729, 4)
 
 
 SHAPE = shape(4096, 16384, 64, 48)

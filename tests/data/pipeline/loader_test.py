@@ -27,14 +27,14 @@ WHOLE = [list(range(8 * i, 8 * i + 8)) for i in range(6)]
 
 
 @pytest.mark.parametrize('processes', [1, 2, 4])
-@pytest.mark.parametrize('threads,ahead', [(1, 1), (4, 8)])
+@pytest.mark.parametrize('threads,prefetch', [(1, 1), (4, 8)])
 def test_the_stream_does_not_know_the_number_of_hosts(
-  processes, threads, ahead
+  processes, threads, prefetch
 ):
   """A pod that shrinks between two starts must see the same batches."""
   each = 8 // processes
   parts = [
-    stream(own=range(p, p + each), threads=threads, ahead=ahead)
+    stream(local_rows=range(p, p + each), threads=threads, prefetch=prefetch)
     for p in range(0, 8, each)
   ]
   assert [sum(step, []) for step in zip(*parts)] == WHOLE
@@ -48,7 +48,7 @@ def test_starting_later_is_skipping(start):
 
 def test_a_host_may_hold_rows_that_are_no_neighbours():
   """As on a TPU, whose mesh winds through the hosts."""
-  assert stream(own=[1, 2, 6], stop=2) == [[1, 2, 6], [9, 10, 14]]
+  assert stream(local_rows=[1, 2, 6], stop=2) == [[1, 2, 6], [9, 10, 14]]
 
 
 def test_an_error_in_a_record_is_not_swallowed():
@@ -66,7 +66,8 @@ def test_training_rows_are_the_same_on_every_number_of_hosts():
   load = SUITE.training('full')
   ((whole, extra),) = loader.batches(load, 4, 3, 4)
   halves = [
-    next(loader.batches(load, 4, 3, 4, own=own))[0] for own in ((0, 1), (2, 3))
+    next(loader.batches(load, 4, 3, 4, local_rows=rows))[0]
+    for rows in ((0, 1), (2, 3))
   ]
   assert extra is None
   for name in batch_lib.NAMES:

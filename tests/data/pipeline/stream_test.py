@@ -13,14 +13,15 @@ from visor_jax.data.pipeline import bin_packing
 from visor_jax.data.pipeline import loader
 from visor_jax.data.pipeline import order
 from visor_jax.data.pipeline import stream
-from visor_jax.data.processing import chat
 from visor_jax.data.processing import images
 from visor_jax.data.processing import packing
+from visor_jax.data.processing import processor as processor_lib
 from visor_jax.data.processing import text
+from visor_jax.data.sources import image_files
 from visor_jax.data.sources import records
 from visor_jax.spec import batch as batch_lib
 
-SHAPE = packing.Shape(
+SHAPE = batch_lib.RowShape(
   text=400, visual=160, tiles=24, prompts=12, tile=(28, 28), patches=9, taps=4
 )
 
@@ -48,11 +49,11 @@ def png(rng, height, width):
 
 def record(name, sizes, *turns, seed=0):
   rng = np.random.default_rng(seed)
-  return records.Raw(
+  return records.Record(
     name,
     tuple(png(rng, *s) for s in sizes),
     tuple(sizes),
-    tuple(chat.Turn(q, a, '') for q, a in turns),
+    tuple(records.Turn(q, a, '') for q, a in turns),
   )
 
 
@@ -79,25 +80,23 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def words(folder):
-  return text.Tokenizer(folder)
+def processor(folder):
+  return processor_lib.Processor(
+    text.Tokenizer(folder),
+    images.recipe(llava_files.preprocessor(), llava_files.config()),
+  )
 
 
-@pytest.fixture(scope='module')
-def recipe():
-  return images.recipe(llava_files.preprocessor(), llava_files.config())
-
-
-def loading(words, recipe, sources=SOURCES, planned=None, loaded=None):
+def loading(processor, sources=SOURCES, planned=None, loaded=None):
   """(windows, load) of a run; every call is a new start."""
   planned, loaded = (
     planned or stream.BadRecordCounter(),
     loaded or stream.BadRecordCounter(),
   )
   made = order.Order(1, map(len, sources), (3, 2, 1)[: len(sources)])
-  needs = stream.lengths(sources, words, recipe, planned)
+  needs = stream.lengths(sources, processor, planned)
   packed = bin_packing.Windows(made, needs, SHAPE, draws=24, rows=14)
-  return packed, stream.training(packed, sources, words, recipe, loaded)
+  return packed, stream.training(packed, sources, processor, loaded)
 
 
 def prints(load, processes=1, threads=1, start=0, stop=6):
@@ -105,7 +104,7 @@ def prints(load, processes=1, threads=1, start=0, stop=6):
   each = 4 // processes
   parts = [
     loader.batches(
-      load(), 4, start, stop, own=range(p, p + each), threads=threads
+      load(), 4, start, stop, local_rows=range(p, p + each), threads=threads
     )
     for p in range(0, 4, each)
   ]
@@ -124,31 +123,32 @@ def prints(load, processes=1, threads=1, start=0, stop=6):
 
 
 @pytest.fixture(scope='module')
-def whole(words, recipe):
-  return prints(lambda: loading(words, recipe)[1])
+def whole(processor):
+  return prints(lambda: loading(processor)[1])
 
 
 @pytest.mark.parametrize('processes', [1, 2, 4])
 @pytest.mark.parametrize('threads', [0, 1, 2])
 def test_the_stream_is_the_same_on_any_hosts_with_any_threads(
-  processes, threads, words, recipe, whole
+  processes, threads, processor, whole
 ):
   """Every process starts with nothing but its number."""
-  load = lambda: loading(words, recipe)[1]
+  load = lambda: loading(processor)[1]
   assert prints(load, processes, threads) == whole
   assert len(set(whole)) == len(whole) == 6  # 24 rows, which are two windows
 
 
 @pytest.mark.parametrize('start', [1, 3, 5])
-def test_a_resumed_run_goes_on(start, words, recipe, whole):
+def test_a_resumed_run_goes_on(start, processor, whole):
   """Also from within a window, on other hosts than before."""
-  load = lambda: loading(words, recipe)[1]
+  load = lambda: loading(processor)[1]
   assert prints(load, processes=2, start=start) == whole[start:]
 
 
-def test_a_row_holds_what_was_planned(words, recipe):
+def test_a_row_holds_what_was_planned(processor):
   """Against a row packed by hand, and in the slots that the plan promised."""
-  packed, load = loading(words, recipe)
+  tokenizer, recipe = processor.tokenizer, processor.recipe
+  packed, load = loading(processor)
   sources, sharing = set(), 0
   for number in range(14):
     pieces, by_hand = packed.row(number), []
@@ -157,12 +157,12 @@ def test_a_row_holds_what_was_planned(words, recipe):
       plans = [
         images.plan(recipe, *s, alone=len(raw.sizes) == 1) for s in raw.sizes
       ]
-      opened = [images.open_image(i) for i in raw.images]
+      opened = [image_files.open_image(i) for i in raw.images]
       tiles = [images.tiles(i, c) for i, c in zip(opened, plans)]
       by_hand.append(
         dataclasses.replace(
-          packing.pictured(
-            words.conversation(raw.turns, len(raw.images)), opened, plans
+          packing.segment_of_images(
+            tokenizer.conversation(raw.turns, len(raw.images)), tiles, plans, 9
           ),
           tiles=np.concatenate([np.zeros((0, 28, 28, 3), np.uint8), *tiles]),
         )
@@ -182,9 +182,7 @@ def test_a_row_holds_what_was_planned(words, recipe):
 
 
 @pytest.mark.parametrize('marked', [True, False])
-def test_a_cut_conversation_is_the_one_that_ended_earlier(
-  marked, words, recipe
-):
+def test_a_cut_conversation_is_the_one_that_ended_earlier(marked, processor):
   """With the images before its end alone; without markers all come first."""
   image = '<image>\n' if marked else ''
   turns = [
@@ -193,7 +191,7 @@ def test_a_cut_conversation_is_the_one_that_ended_earlier(
     (f'{image}Is it here?', 'No.'),
   ]
   raw = record('r', [(50, 70), (40, 60)], *turns)
-  needs = stream._needs(raw, words, recipe)
+  needs = stream._slots(raw, processor)
   for count, shown in ((1, 1), (2, 1), (3, 2)):
     shown = shown if marked else 2
     short = dataclasses.replace(
@@ -202,8 +200,8 @@ def test_a_cut_conversation_is_the_one_that_ended_earlier(
       sizes=raw.sizes[:shown],
       turns=raw.turns[:count],
     )
-    got = stream.segment(raw, count, words, recipe)
-    want = stream.segment(short, count, words, recipe)
+    got = stream.segment(raw, count, processor)
+    want = stream.segment(short, count, processor)
     for name in ('tiles', 'gather_index', 'gather_weight', 'before'):
       np.testing.assert_array_equal(getattr(got, name), getattr(want, name))
     for field in dataclasses.fields(got.conversation):
@@ -224,9 +222,9 @@ def test_a_cut_conversation_is_the_one_that_ended_earlier(
 GOOD = SOURCES[0][3]
 HALF = dataclasses.replace(GOOD, images=(GOOD.images[0][:-300],))
 LIES = dataclasses.replace(GOOD, images=SOURCES[0][4].images)
-MUTE = dataclasses.replace(GOOD, turns=(chat.Turn('What?', ' ', ''),))
+MUTE = dataclasses.replace(GOOD, turns=(records.Turn('What?', ' ', ''),))
 MARK = dataclasses.replace(
-  GOOD, turns=(chat.Turn('<image><image>What?', 'A car.', ''),)
+  GOOD, turns=(records.Turn('<image><image>What?', 'A car.', ''),)
 )
 
 
@@ -241,12 +239,12 @@ class Broken(Source):
 
 
 @pytest.mark.parametrize('bad', [HALF, LIES])
-def test_a_bad_image_leaves_the_rest_of_the_run_as_it_is(bad, words, recipe):
+def test_a_bad_image_leaves_the_rest_of_the_run_as_it_is(bad, processor):
   """Only pixels tell, so the plan is the same: its place becomes padding."""
   signs = Source('signs', SOURCES[0][:3] + [bad] + SOURCES[0][4:])
   tally = stream.BadRecordCounter()
-  packed, load = loading(words, recipe)
-  _, broken = loading(words, recipe, (signs, *SOURCES[1:]), loaded=tally)
+  packed, load = loading(processor)
+  _, broken = loading(processor, (signs, *SOURCES[1:]), loaded=tally)
   hurt = 0
   for number in range(14):
     pieces = packed.row(number)
@@ -273,10 +271,10 @@ def test_a_bad_image_leaves_the_rest_of_the_run_as_it_is(bad, words, recipe):
     (ValueError('what?'), 'other'),
   ],
 )
-def test_bad_text_is_not_planned(bad, reason, words, recipe):
+def test_bad_text_is_not_planned(bad, reason, processor):
   signs = Broken('signs', SOURCES[0][:3] + [bad] + SOURCES[0][4:])
   tally, loaded = stream.BadRecordCounter(), stream.BadRecordCounter()
-  packed, load = loading(words, recipe, (signs, *SOURCES[1:]), tally, loaded)
+  packed, load = loading(processor, (signs, *SOURCES[1:]), tally, loaded)
   w = packed.window(0)
   assert w.bad and {packed.order.draw(k)[:2] for k in w.bad} == {(0, 3)}
   assert tally.bad == {('signs', reason): len(w.bad)} and tally.seen == 24
@@ -285,11 +283,11 @@ def test_bad_text_is_not_planned(bad, reason, words, recipe):
   assert loaded.seen and not loaded.bad
 
 
-def test_too_many_bad_records_stop_the_run(words, recipe):
+def test_too_many_bad_records_stop_the_run(processor):
   """With counts by source and reason, and the ids to look at first."""
   tally = stream.BadRecordCounter(share=0.02, least=20)
   signs = Source('signs', [HALF] + SOURCES[0][1:])
-  _, load = loading(words, recipe, (signs, *SOURCES[1:]), loaded=tally)
+  _, load = loading(processor, (signs, *SOURCES[1:]), loaded=tally)
   with pytest.raises(
     records.TooManyBad,
     match=(

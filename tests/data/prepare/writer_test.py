@@ -20,8 +20,8 @@ import PIL.Image
 import pytest
 
 from visor_jax.data.prepare import __main__
+from visor_jax.data.sources import encoding
 from visor_jax.data.sources import readers
-from visor_jax.data.sources import records
 
 COMMAND = [sys.executable, '-m', 'visor_jax.data.prepare']
 
@@ -110,7 +110,7 @@ def test_shards_hold_the_records_in_order(folder, capsys):
   assert names[1] == f'shard-00001-of-{len(names):05d}.array_record'
   assert index['records'] == sum(s['records'] for s in index['shards']) == 45
   assert index['fingerprint'] == source.fingerprint and index['bad'] == {}
-  payload = len(records.encode(source[0]))
+  payload = len(encoding.encode(source[0]))
   for shard in index['shards'][:-1]:
     assert shard['records'] == 200_000 // payload > 5
   assert 'records 45/45' in capsys.readouterr().out

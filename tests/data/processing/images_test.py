@@ -22,6 +22,7 @@ from transformers.models.llava_onevision import processing_llava_onevision
 
 from tests import llava_files
 from visor_jax.data.processing import images
+from visor_jax.data.sources import image_files
 
 # Tile, patch: as published; with a rest that no patch covers; with an even
 # number of patches, where a thin image may keep no row at all.
@@ -335,7 +336,7 @@ def test_opens_as_transformers_does(data, tmp_path):
     str(tmp_path / 'x'),
     PIL.Image.open(io.BytesIO(data)),
   ):
-    got = images.open_image(source)
+    got = image_files.open_image(source)
     assert got.mode == 'RGB'
     np.testing.assert_array_equal(np.asarray(got), want)
 
@@ -347,7 +348,7 @@ def test_more_than_8_bits_turn_white_but_not_in_silence(dtype, tmp_path):
     tmp_path / 'x.tiff'
   )
   with pytest.warns(UserWarning, match='x.tiff: mode .* is clipped to 0..255'):
-    got = np.asarray(images.open_image(tmp_path / 'x.tiff'))
+    got = np.asarray(image_files.open_image(tmp_path / 'x.tiff'))
   np.testing.assert_array_equal(
     got, np.asarray(image_utils.load_image(str(tmp_path / 'x.tiff')))
   )
@@ -357,12 +358,12 @@ def test_more_than_8_bits_turn_white_but_not_in_silence(dtype, tmp_path):
 def test_what_is_no_image_is_named(tmp_path):
   file = tmp_path / 'bad.png'
   with pytest.raises(FileNotFoundError, match='bad.png'):
-    images.open_image(file)
+    image_files.open_image(file)
   file.write_bytes(b'<html>404</html>')
   with pytest.raises(ValueError, match='bad.png: not an image'):
-    images.open_image(file)
+    image_files.open_image(file)
   with pytest.raises(ValueError, match='^image: not an image'):
-    images.open_image(b'')
+    image_files.open_image(b'')
 
 
 @pytest.mark.filterwarnings('ignore:Corrupt EXIF')
@@ -373,7 +374,7 @@ def test_half_an_image_is_named(form, share, tmp_path):
   data = encoded(picture(200, 300), form)
   (tmp_path / 'half').write_bytes(data[: int(len(data) * share)])
   with pytest.raises(ValueError, match='half: '):
-    images.open_image(tmp_path / 'half')
+    image_files.open_image(tmp_path / 'half')
 
 
 def test_a_decompression_bomb_is_named(tmp_path, monkeypatch):
@@ -381,9 +382,9 @@ def test_a_decompression_bomb_is_named(tmp_path, monkeypatch):
   file.write_bytes(encoded(picture(200, 300), 'PNG'))
   monkeypatch.setattr(PIL.Image, 'MAX_IMAGE_PIXELS', 29_999)
   with pytest.raises(ValueError, match='bomb.png.* exceeds limit of 59998'):
-    images.open_image(file)
+    image_files.open_image(file)
   monkeypatch.setattr(PIL.Image, 'MAX_IMAGE_PIXELS', 60_000)
-  assert images.open_image(file).size == (300, 200)
+  assert image_files.open_image(file).size == (300, 200)
 
 
 def write(folder, name, fields):

@@ -5,12 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from visor_jax.data.processing import chat
 from visor_jax.data.processing import packing
+from visor_jax.data.sources import records
+from visor_jax.data.suites import vocabulary
 from visor_jax.spec import batch as batch_lib
 
-WORDS = chat.Words(tuple('abcd') + ('yes',))
-SHAPE = packing.Shape(
+WORDS = vocabulary.Vocabulary(tuple('abcd') + ('yes',))
+SHAPE = batch_lib.RowShape(
   text=14, visual=9, tiles=4, prompts=4, tile=(2, 4), patches=2
 )
 
@@ -22,11 +23,8 @@ def segment(*questions, tiles=1, gather_index=None, first=1):
     if tiles
     else (np.zeros((0, 2, 4, 3), np.uint8))
   )
-  talk = chat.conversation(
-    chat.Record('r', images, tuple(chat.Turn(q, 'yes', q) for q in questions)),
-    WORDS,
-  )
-  made = packing.segment(talk, images, SHAPE.patches)
+  talk = WORDS.conversation(records.Turn(q, 'yes', q) for q in questions)
+  made = packing.segment_of_tiles(talk, images, SHAPE.patches)
   if gather_index is not None:
     made = dataclasses.replace(
       made,

@@ -8,8 +8,8 @@ import tokenizers
 import transformers
 
 from tests import llava_files
-from visor_jax.data.processing import chat
 from visor_jax.data.processing import text
+from visor_jax.data.sources import records
 
 # Of the published llava-hf checkpoints in kind: no system message, no line end
 # between turns, and an answer's header that differs from the prompt's by a
@@ -98,7 +98,7 @@ def copy(folder, to, template=None, **settings):
 
 
 def turns(*pairs):
-  return [chat.Turn(q, a, '') for q, a in pairs]
+  return [records.Turn(q, a, '') for q, a in pairs]
 
 
 def user(question, images=0):

@@ -15,6 +15,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from visor_jax.data.sources import encoding
 from visor_jax.data.sources import readers
 from visor_jax.data.sources import records
 
@@ -80,10 +81,10 @@ def write_parquet(path, rows):
 
 def write_shard(path, raws, outlined=False):
   path.parent.mkdir(exist_ok=True)
-  data = [records.encode(raw) for raw in raws]
+  data = [encoding.encode(raw) for raw in raws]
   write_bytes(path, data)
   if outlined:
-    write_bytes(path.with_suffix('.outline'), map(records.outline, data))
+    write_bytes(path.with_suffix('.outline'), map(encoding.outline, data))
   return path
 
 

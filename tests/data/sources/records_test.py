@@ -8,8 +8,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from visor_jax.data.processing import chat
-from visor_jax.data.processing import images
+from visor_jax.data.sources import encoding
+from visor_jax.data.sources import image_files
+from visor_jax.data.sources import llava
 from visor_jax.data.sources import records
 
 SIDES = (48, 33)  # width, height
@@ -43,11 +44,11 @@ FIELDS = dict(
 
 
 def raw(*turns, count=1):
-  return records.Raw(
+  return records.Record(
     'a',
     (JPEG,) * count,
     (SIDES[::-1],) * count,
-    tuple(chat.Turn(q, a, '') for q, a in turns),
+    tuple(records.Turn(q, a, '') for q, a in turns),
   )
 
 
@@ -75,58 +76,58 @@ def reason(act, *args):
   [
     raw(('<image> \u4f60\u597d?', '\U0001f600 "so"\n')),
     raw(('One?', '1'), ('Two?', '2'), count=0),
-    records.Raw(
+    records.Record(
       'b/\u00e9',
       (PNG, b'', JPEG),
       ((1, 2), (3, 4), (5, 6)),
-      (chat.Turn('q', 'a', 'charts'),),
+      (records.Turn('q', 'a', 'charts'),),
     ),
   ],
 )
 def test_a_record_comes_back_as_it_was(record):
-  data = records.encode(record)
-  assert records.decode(data) == record
-  assert records.encode(dataclasses.replace(record)) == data
+  data = encoding.encode(record)
+  assert encoding.decode(data) == record
+  assert encoding.encode(dataclasses.replace(record)) == data
 
 
 def test_the_format_stays():
   """Shards on disk outlive this code: a change needs another magic."""
-  turns = (chat.Turn('q\u00e9', 'a', 'f'),)
-  data = records.encode(
-    records.Raw('i', (b'xyz', b'w'), ((1, 2), (3, 4)), turns)
+  turns = (records.Turn('q\u00e9', 'a', 'f'),)
+  data = encoding.encode(
+    records.Record('i', (b'xyz', b'w'), ((1, 2), (3, 4)), turns)
   )
   header = '{"id":"i","images":[[1,2,3],[3,4,1]],"turns":[["q\u00e9","a","f"]]}'
   assert data == b'VJR1\x3f\0\0\0' + header.encode() + b'xyzw'
 
 
 def test_every_cut_of_a_record_is_seen():
-  data = records.encode(
-    records.Raw('i', (b'xyz',), ((1, 2),), (chat.Turn('q', 'a', 'f'),))
+  data = encoding.encode(
+    records.Record('i', (b'xyz',), ((1, 2),), (records.Turn('q', 'a', 'f'),))
   )
   for stop in range(len(data)):
-    assert reason(records.decode, data[:stop]) == 'bad bytes', stop
-  assert reason(records.decode, data + b'!') == 'bad bytes'
-  assert reason(records.decode, b'VJR9' + data[4:]) == 'bad bytes'
+    assert reason(encoding.decode, data[:stop]) == 'bad bytes', stop
+  assert reason(encoding.decode, data + b'!') == 'bad bytes'
+  assert reason(encoding.decode, b'VJR9' + data[4:]) == 'bad bytes'
 
 
 def test_an_outline_is_all_but_the_images():
-  record = records.Raw(
+  record = records.Record(
     'i\u00e9',
     (b'xyz', b'w'),
     ((1, 2), (3, 4)),
-    (chat.Turn('q', '\u4f60', 'f'),),
+    (records.Turn('q', '\u4f60', 'f'),),
   )
-  data = records.encode(record)
-  cut = records.outline(data)
+  data = encoding.encode(record)
+  cut = encoding.outline(data)
   assert data == cut + b'xyzw'
-  assert records.decode(cut, outlined=True) == dataclasses.replace(
+  assert encoding.decode(cut, outlined=True) == dataclasses.replace(
     record, images=()
   )
   # Neither passes for the other: pixels would be missing, or read in vain.
-  assert reason(records.decode, cut) == 'bad bytes'
-  assert reason(records.decode, data, True) == 'bad bytes'
+  assert reason(encoding.decode, cut) == 'bad bytes'
+  assert reason(encoding.decode, data, True) == 'bad bytes'
   for stop in range(len(cut)):
-    assert reason(records.decode, cut[:stop], True) == 'bad bytes', stop
+    assert reason(encoding.decode, cut[:stop], True) == 'bad bytes', stop
 
 
 @pytest.mark.parametrize(
@@ -151,8 +152,8 @@ def test_an_outline_is_all_but_the_images():
   ],
 )
 def test_sizes_are_those_of_the_opened_image(data):
-  opened = images.open_image(data)
-  assert records.size(data) == (opened.height, opened.width)
+  opened = image_files.open_image(data)
+  assert image_files.size(data) == (opened.height, opened.width)
 
 
 def test_a_png_that_is_turned_after_its_pixels_lies_on_its_side():
@@ -160,8 +161,8 @@ def test_a_png_that_is_turned_after_its_pixels_lies_on_its_side():
   data = file('PNG', orientation=6)
   at, end = data.index(b'eXIf') - 4, data.index(b'IDAT') - 4
   late = data[:at] + data[end:-12] + data[at:end] + data[-12:]
-  opened = images.open_image(late)
-  assert (opened.height, opened.width) == SIDES == records.size(late)
+  opened = image_files.open_image(late)
+  assert (opened.height, opened.width) == SIDES == image_files.size(late)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +173,7 @@ def test_no_pixel_of_a_whole_jpeg_or_png_is_decoded(data, monkeypatch):
   """Decoding would take 50 times as long."""
   monkeypatch.setattr(PIL.Image.Image, 'load', None)
   monkeypatch.setattr('PIL.ImageFile.ImageFile.load', None)
-  assert sorted(records.size(data)) == sorted(SIDES)
+  assert sorted(image_files.size(data)) == sorted(SIDES)
 
 
 @pytest.mark.parametrize(
@@ -195,12 +196,12 @@ def test_a_cut_file_is_broken_where_pillow_says_so(data, fill):
   for stop in [*range(0, len(data), 97), *range(len(data) - 15, len(data))]:
     cut = data[:stop] + fill * (len(data) - stop)  # or a disk's empty block
     try:
-      images.open_image(cut)
+      image_files.open_image(cut)
       opens = True
     except ValueError:
       opens = False
     found.add(opens)
-    assert (reason(records.size, cut) == 'broken image') != opens, stop
+    assert (reason(image_files.size, cut) == 'broken image') != opens, stop
   assert False in found
 
 
@@ -208,15 +209,15 @@ def test_a_cut_file_is_broken_where_pillow_says_so(data, fill):
   'data', [b'', b'not an image', b'\xff\xd8\xff\xd9', b'\xff\xd8\xff', JPEG[1:]]
 )
 def test_what_is_no_image_is_broken(data):
-  assert reason(records.size, data) == 'broken image'
+  assert reason(image_files.size, data) == 'broken image'
 
 
 def test_the_end_of_a_thumbnail_is_not_that_of_the_image():
   """Cameras put a whole JPEG into the header."""
   small = b'\xff\xe1' + (len(JPEG) + 2).to_bytes(2, 'big') + JPEG
   data = JPEG[:2] + small + JPEG[2:]
-  assert records.size(data) == SIDES[::-1]
-  assert reason(records.size, data[:-100]) == 'broken image'
+  assert image_files.size(data) == SIDES[::-1]
+  assert reason(image_files.size, data[:-100]) == 'broken image'
 
 
 @pytest.mark.parametrize(
@@ -286,7 +287,7 @@ def test_conversations_are_checked(record, why):
   ],
 )
 def test_what_is_bad_in_the_wild_has_a_reason(change, why, folder):
-  build = lambda: records.of_llava(FIELDS | change, 'x/0', folder, '')
+  build = lambda: llava.parse(FIELDS | change, 'x/0', folder, '')
   assert reason(build) == why
   if why:
     with pytest.raises(records.BadRecord, match=f'^a: {why}'):
@@ -297,16 +298,16 @@ def test_llava_fields_become_a_record(folder):
   """System turns go; a record without id has its place's name."""
   talk = [{'from': 'system', 'value': 'Be brief.'}, *FIELDS['conversations']]
   fields = dict(image='a.jpg', conversations=talk)
-  found = records.of_llava(fields, 'train/7', folder, 'train')
-  assert found == records.Raw(
+  found = llava.parse(fields, 'train/7', folder, 'train')
+  assert found == records.Record(
     'train/7',
     (JPEG,),
     (SIDES[::-1],),
-    (chat.Turn('<image>\nWhy?', 'So.', 'train'),),
+    (records.Turn('<image>\nWhy?', 'So.', 'train'),),
   )
   for given, id in ((12, '12'), ('\ud83d', '\\ud83d'), (0, '0')):
     fields['id'] = given
-    assert records.of_llava(fields, 'train/7', folder, '').id == id
+    assert llava.parse(fields, 'train/7', folder, '').id == id
 
 
 def test_a_disk_that_fails_is_no_missing_image(folder, monkeypatch):
@@ -317,7 +318,7 @@ def test_a_disk_that_fails_is_no_missing_image(folder, monkeypatch):
 
   monkeypatch.setattr('pathlib.Path.read_bytes', fail)
   with pytest.raises(OSError, match='Input/output'):
-    records.of_llava(FIELDS, 'x/0', folder, '')
+    llava.parse(FIELDS, 'x/0', folder, '')
 
 
 def test_a_bad_record_survives_the_way_from_a_worker():

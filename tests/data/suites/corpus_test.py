@@ -9,9 +9,9 @@ from tests import desk
 from tests import llava_files
 from visor_jax import config as config_lib
 from visor_jax.data.prepare import writer
-from visor_jax.data.processing import chat
 from visor_jax.data.processing import text
 from visor_jax.data.sources import readers
+from visor_jax.data.sources import records
 from visor_jax.data.suites import corpus
 from visor_jax.spec import batch as batch_lib
 
@@ -155,7 +155,7 @@ def test_where_nothing_can_be_used_the_last_reason_is_told(make):
 
 def test_answers_are_read_to_their_end(make, folder):
   suite, tokenizer = make(), text.Tokenizer(folder)
-  talk = tokenizer.conversation([chat.Turn('Is it?', 'A sign.', '')], 0)
+  talk = tokenizer.conversation([records.Turn('Is it?', 'A sign.', '')], 0)
   said = talk.tokens[talk.answer].tolist()
   assert said[-1] in suite.ends and suite.answer_tokens == 6
   assert suite.decode(said + said) == 'A sign.'

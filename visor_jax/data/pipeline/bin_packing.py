@@ -14,6 +14,9 @@ to it: two pages of LLaVA-OneVision (7353) leave a hole in 16384, not in 18432.
 
 import bisect
 import collections
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Sequence
 import copy
 import dataclasses
 import functools
@@ -24,19 +27,23 @@ from typing import NamedTuple
 import numpy as np
 
 from visor_jax.data.pipeline import order as order_lib
-from visor_jax.data.processing import packing
+from visor_jax.spec import batch as batch_lib
 
-SLOTS = ('text', 'visual', 'tiles', 'prompts')  # of packing.Shape
+SLOTS = ('text', 'visual', 'tiles', 'prompts')  # of batch.RowShape
 COUNTED = ('cut', 'long', 'bad', 'late', 'lost')  # of Window
+
+# (number of the source, index in it) -> int [turns, 4]: the `SLOTS` that the
+# record takes if cut to its first 1, 2, ... turns; [0, 4] for a bad record.
+Lengths = Callable[[int, int], np.ndarray]
 
 
 class Piece(NamedTuple):
   """A conversation in a row.
 
   Attributes:
-    number: of the draw.
+    number: number of the draw.
     draw: the record.
-    turns: it is cut to so many, from the first on.
+    turns: how many of its turns are in the row, from the first on.
     need: slots that it takes, see `SLOTS`.
   """
 
@@ -56,13 +63,13 @@ class Window:
   Attributes:
     rows: the Pieces of each row, in order of their draws.
     padding: share of each of `SLOTS` that stays empty.
-    placed: numbers of this window's draws that found a row in it.
-    left: those that did not, and are offered to the next window.
+    placed: numbers of this window's draws that have a row in it.
+    left: those that have none, and are offered to the next window.
     long: those whose first turn alone is more than a row holds.
     bad: those of which no length is known.
     cut: those that were cut at the end of a turn, to fit.
-    late: draws of the window before that found a row in this one.
-    lost: those that did not find one here either.
+    late: draws of the window before that have a row in this one.
+    lost: those that have none here either.
   """
 
   rows: tuple[tuple[Piece, ...], ...]
@@ -80,13 +87,12 @@ class Windows:
   """The rows of a run.
 
   Args:
-    order: the run's order.Order.
-    lengths: (source, index) -> int [turns, 4], `SLOTS` that the record takes
-      if cut to its first 1, 2, ... turns; [0, 4] for a record that is bad. A
-      pure function, and a fast one: it is asked for every draw by every host.
-    shape: packing.Shape of a row.
-    draws: of a window.
-    rows: that a window makes, see `rows_for`.
+    order: which record each draw of the run is.
+    lengths: slots that each record takes. A pure function, and a fast one: it
+      is asked for every draw by every host.
+    shape: slots of a row.
+    draws: how many make a window.
+    rows: how many a window makes, see `rows_for`.
 
   Attributes:
     counts: Counter of the draws that are cut, long, bad, late or lost in the
@@ -97,19 +103,25 @@ class Windows:
   """
 
   def __init__(
-    self, order, lengths, shape: packing.Shape, draws: int, rows: int
+    self,
+    order: order_lib.Order,
+    lengths: Lengths,
+    shape: batch_lib.RowShape,
+    draws: int,
+    rows: int,
   ):
     if draws < 1 or rows < 1:
       raise ValueError(
-        f'windows of {draws} draws and {rows} rows; expected some of both'
+        f'windows of {draws} draws and {rows} rows; expected one of each at '
+        'least'
       )
     self.order, self.lengths, self.shape = order, lengths, shape
     self.draws, self.rows = draws, rows
+    self.counts: collections.Counter[str] = collections.Counter()
     # Threads ask for rows of one window; the first plans it, the rest wait.
-    self.counts = collections.Counter()
     self._lock = threading.RLock()
-    self._alone = functools.lru_cache(maxsize=4)(self._alone)
-    self._window = functools.lru_cache(maxsize=4)(self._window)
+    self._alone = functools.lru_cache(maxsize=4)(self._pack_alone)
+    self._window = functools.lru_cache(maxsize=4)(self._pack)
 
   def row(self, number: int) -> tuple[Piece, ...]:
     """The Pieces of row `number` of the run, from 0 on."""
@@ -121,98 +133,110 @@ class Windows:
     with self._lock:
       return self._window(number)
 
-  def _window(self, number):
-    asked, rows, left = self._alone(number)
-    rows = copy.deepcopy(rows)  # that of the cache stays as it is
+  def _pack(self, number: int) -> Window:
+    measured, bins, left = self._alone(number)
+    bins = copy.deepcopy(bins)  # that of the cache stays as it is
     before = self._alone(number - 1)[2] if number else []
-    lost = rows.place(before)
-    # Rows were begun by the largest first; a step should see all sizes.
-    at = lambda i: order_lib.shuffled(
-      i, self.rows, f'window/{self.order.seed}/{number}'
-    )
-    padding = rows.free.sum(1) / (self.rows * np.maximum(rows.slots, 1))
-    made = Window(
-      rows=tuple(tuple(sorted(rows.pieces[at(i)])) for i in range(self.rows)),
-      padding=dict(zip(SLOTS, padding.tolist())),
-      placed=_numbers(set(asked.pieces) - set(left)),
+    lost = bins.pack(before)
+    # Bins were begun by the largest first; a step should see all sizes.
+    key = f'window/{self.order.seed}/{number}'
+    rows = [
+      bins.pieces[order_lib.shuffled(i, self.rows, key)]
+      for i in range(self.rows)
+    ]
+    window = Window(
+      rows=tuple(tuple(sorted(row)) for row in rows),
+      padding=dict(zip(SLOTS, bins.padding())),
+      placed=_numbers(set(measured.pieces) - set(left)),
       left=_numbers(left),
-      cut=_numbers(asked.cut),
-      long=tuple(asked.long),
-      bad=tuple(asked.bad),
+      cut=_numbers(measured.cut),
+      long=tuple(measured.long),
+      bad=tuple(measured.bad),
       late=_numbers(set(before) - set(lost)),
       lost=_numbers(lost),
     )
-    self.counts.update({name: len(getattr(made, name)) for name in COUNTED})
-    return made
+    self.counts.update({name: len(getattr(window, name)) for name in COUNTED})
+    return window
 
-  def _alone(self, number):
+  def _pack_alone(self, number: int) -> tuple['_Draws', '_Bins', list[Piece]]:
     """A window before it takes in what the one in front has left."""
-    asked = _ask(self.order, self.lengths, self.shape, self.draws, number)
-    rows = _Rows(self.rows, self.shape)
-    return asked, rows, rows.place(asked.pieces)
+    measured = _measure(
+      self.order, self.lengths, self.shape, self.draws, number
+    )
+    bins = _Bins(self.rows, self.shape)
+    return measured, bins, bins.pack(measured.pieces)
 
 
 def rows_for(
-  order, lengths, shape: packing.Shape, draws: int, windows: int = 4
+  order: order_lib.Order,
+  lengths: Lengths,
+  shape: batch_lib.RowShape,
+  draws: int,
+  windows: int = 4,
 ) -> int:
   """How many rows hold a window of so many draws.
 
   Args:
-    order: as for `Windows`.
-    lengths: likewise.
-    shape: likewise.
-    draws: likewise.
-    windows: measured, the first of the run.
+    order: which record each draw of the run is.
+    lengths: slots that each record takes.
+    shape: slots of a row.
+    draws: how many make a window.
+    windows: how many are measured, from the run's first on.
 
   Returns:
     Mean and two standard deviations of the rows that the measured windows need.
   """
   needed = []
   for number in range(windows):
-    pieces = _ask(order, lengths, shape, draws, number).pieces
+    pieces = _measure(order, lengths, shape, draws, number).pieces
     total = np.sum([p.need for p in pieces], axis=0)
     least = math.ceil((total / np.maximum(_slots(shape), 1)).max())
-    tries = range(max(1, least), draws + 1)
-    needed.append(
-      tries[
-        bisect.bisect_left(
-          tries, True, key=lambda n: not _Rows(n, shape).place(pieces)
-        )
-      ]
-    )
+    counts = range(max(1, least), draws + 1)
+
+    def suffice(count: int, pieces: list[Piece] = pieces) -> bool:
+      return not _Bins(count, shape).pack(pieces)
+
+    needed.append(counts[bisect.bisect_left(counts, True, key=suffice)])
   return math.ceil(np.mean(needed) + 2 * np.std(needed))
 
 
 @dataclasses.dataclass(frozen=True)
-class _Asked:
-  """The draws of a window, before they are placed; see `Window`."""
+class _Draws:
+  """The draws of a window, before they are packed; see `Window`."""
 
-  pieces: list = dataclasses.field(default_factory=list)
-  cut: list = dataclasses.field(default_factory=list)
-  long: list = dataclasses.field(default_factory=list)
-  bad: list = dataclasses.field(default_factory=list)
+  pieces: list[Piece] = dataclasses.field(default_factory=list)
+  cut: list[Piece] = dataclasses.field(default_factory=list)
+  long: list[int] = dataclasses.field(default_factory=list)
+  bad: list[int] = dataclasses.field(default_factory=list)
 
 
-def _ask(order, lengths, shape, draws, window):
-  asked, slots = _Asked(), _slots(shape)
+def _measure(
+  order: order_lib.Order,
+  lengths: Lengths,
+  shape: batch_lib.RowShape,
+  draws: int,
+  window: int,
+) -> _Draws:
+  """What the draws of a window need, each cut to what a row can hold."""
+  measured, slots = _Draws(), _slots(shape)
   for number in range(window * draws, (window + 1) * draws):
     draw = order.draw(number)
     needs = lengths(draw.source, draw.index)
     fits = np.flatnonzero((needs <= slots).all(1))
     if not len(needs):
-      asked.bad.append(number)
+      measured.bad.append(number)
     elif not len(fits):
-      asked.long.append(number)
+      measured.long.append(number)
     else:
       turns = int(fits[-1]) + 1
       piece = Piece(number, draw, turns, tuple(needs[turns - 1].tolist()))
-      asked.pieces.append(piece)
+      measured.pieces.append(piece)
       if turns < len(needs):
-        asked.cut.append(piece)
-  return asked
+        measured.cut.append(piece)
+  return measured
 
 
-class _Rows:
+class _Bins:
   """Rows that are being filled.
 
   Attributes:
@@ -222,34 +246,38 @@ class _Rows:
     pieces: a list for each row.
   """
 
-  def __init__(self, count, shape):
+  def __init__(self, count: int, shape: batch_lib.RowShape):
     self.slots = _slots(shape)
     self.free = np.repeat(self.slots[:, None], count, axis=1)
     self.load = np.zeros(count, np.int64)
-    self.pieces = [[] for _ in range(count)]
+    self.pieces: list[list[Piece]] = [[] for _ in range(count)]
 
-  def place(self, pieces):
+  def pack(self, pieces: Sequence[Piece]) -> list[Piece]:
     """Places what fits, the largest first, and returns the rest."""
     rest = []
     needs = np.array([p.need for p in pieces], np.int64).reshape(-1, len(SLOTS))
     # In millionths, because whole numbers sort alike on every machine.
     shares = needs * 1_000_000 // np.maximum(self.slots, 1)
     for i in np.argsort(-shares.max(1), kind='stable'):
-      need = needs[i][:, None]
-      room = np.flatnonzero((self.free >= need).all(0))
-      if not len(room):
+      roomy = np.flatnonzero((self.free >= needs[i][:, None]).all(0))
+      if not len(roomy):
         rest.append(pieces[i])
         continue
-      row = room[self.load[room].argmin()]
-      self.free[:, row] -= needs[i]
-      self.load[row] += shares[i].sum()
-      self.pieces[row].append(pieces[i])
+      emptiest = roomy[self.load[roomy].argmin()]
+      self.free[:, emptiest] -= needs[i]
+      self.load[emptiest] += shares[i].sum()
+      self.pieces[emptiest].append(pieces[i])
     return rest
 
+  def padding(self) -> list[float]:
+    """Share of each of `SLOTS` that is empty."""
+    total = len(self.pieces) * np.maximum(self.slots, 1)
+    return (self.free.sum(1) / total).tolist()
 
-def _slots(shape):
+
+def _slots(shape: batch_lib.RowShape) -> np.ndarray:
   return np.array([getattr(shape, name) for name in SLOTS])
 
 
-def _numbers(pieces):
+def _numbers(pieces: Iterable[Piece]) -> tuple[int, ...]:
   return tuple(sorted(p.number for p in pieces))

@@ -4,81 +4,84 @@
 a global batch of n takes rows i * n .. (i + 1) * n, and each process those of
 them that its devices hold. There is no state to save.
 
-Rows come from a suite, digits.Suite or corpus.Corpus, which has
-  training(stream) -> load of rows to learn from;
-  prompt(stream, index) -> (fields of a row with one question, its record);
-  decode(tokens), ends, answer_tokens: how answers are read and end;
-  group(family) -> 'coarse' or 'fine';
-  packed: training rows may hold several conversations;
-  fingerprints: {source: what changes when its data does};
-  counts: {'bad': n, ...}, the records that were not used as they are.
+Rows come from a protocols.Suite.
 """
+
+from collections.abc import Iterator
+from collections.abc import Sequence
 
 import grain
 import numpy as np
 
+from visor_jax.data import protocols
 from visor_jax.data.pipeline import order
 from visor_jax.data.processing import packing
+from visor_jax.spec import batch as batch_lib
 
 
 def batches(
-  load,
-  rows: int,
+  load: protocols.Load,
+  batch_size: int,
   start: int,
   stop: int,
   *,
-  own=None,
+  local_rows: Sequence[int] | None = None,
   threads: int = 1,
-  ahead: int = 4,
-):
+  prefetch: int = 4,
+) -> Iterator[tuple[batch_lib.Batch, np.ndarray | None]]:
   """The batches of steps start..stop, prepared ahead, in order.
 
   Args:
-    load: index -> (fields of a Batch's row, extra array or None).
-    rows: of the global batch.
+    load: number of a row -> its fields, and an extra array or None.
+    batch_size: rows of the global batch.
     start: first step.
     stop: one past the last.
-    own: of 0 .. rows, those that this process holds; None for all.
-    threads: that prepare batches.
-    ahead: batches prepared ahead.
+    local_rows: those of 0 .. batch_size that this process holds; None for all.
+    threads: how many prepare batches.
+    prefetch: batches prepared ahead.
 
   Yields:
     (Batch, extra), this process's rows; extra is stacked or None.
   """
-  own = range(rows) if own is None else own
+  local_rows = range(batch_size) if local_rows is None else local_rows
 
-  def one(step):
-    parts = [load(step * rows + i) for i in own]
-    extra = [e for _, e in parts]
-    return (
-      packing.stack([r for r, _ in parts]),
-      None if extra[0] is None else np.stack(extra),
-    )
+  def load_batch(
+    step: int,
+  ) -> tuple[batch_lib.Batch, np.ndarray | None]:
+    loaded = [load(step * batch_size + i) for i in local_rows]
+    batch = packing.stack([row for row, _ in loaded])
+    extra = [array for _, array in loaded if array is not None]
+    return batch, np.stack(extra) if extra else None
 
-  steps = grain.MapDataset.range(start, stop).map(one)
+  steps = grain.MapDataset.range(start, stop).map(load_batch)
   return iter(
     steps.to_iter_dataset(
-      grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
+      grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)
     )
   )
 
 
-def labelled(suite, stream: str, labels, seed: int):
+def labelled(
+  suite: protocols.Suite,
+  stream: str,
+  labels: Sequence[tuple[int, int]],
+  seed: int,
+) -> protocols.Load:
   """A `load` of questions with the label of their plan, reshuffled each epoch.
 
   Args:
-    suite: whose questions they are.
-    stream: of them.
+    suite: where the questions come from.
+    stream: which of its streams.
     labels: [(index of the question, label), ...].
-    seed: of the order.
+    seed: decides the order.
   """
 
-  def load(index):
-    epoch, at = divmod(index, len(labels))
-    number, label = labels[
+  def load(number: int) -> tuple[batch_lib.Row, np.ndarray]:
+    epoch, at = divmod(number, len(labels))
+    index, label = labels[
       order.shuffled(at, len(labels), f'labels/{seed}/{epoch}')
     ]
-    row, _ = suite.prompt(stream, number)
+    row, _ = suite.prompt(stream, index)
     return row, np.array([label], np.int32)
 
   return load

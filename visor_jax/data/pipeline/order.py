@@ -2,10 +2,11 @@
 
 Sources take turns in proportion to their weights, evenly rather than by chance:
 among the first k draws a source has its share of k, give or take a few. So its
-number of earlier draws is a formula, and with it the epoch and the place in it.
+number of earlier draws is a formula, and with it the epoch and how far it is.
 Nothing is carried from one draw to the next, and there is no shuffle buffer.
 """
 
+from collections.abc import Iterable
 import functools
 import hashlib
 import itertools
@@ -20,29 +21,36 @@ class Draw(NamedTuple):
 
   Attributes:
     source: number of the source.
-    index: of the record in it.
+    index: index of the record in it.
     epoch: how often the source was gone through before.
   """
 
   source: int
-  index: int
+  index: int  # type: ignore[assignment]  # hides a method of tuple
   epoch: int
 
 
 class Order:
   """Which record each draw is.
 
-  Args:
-    seed: of the run, and of the stream if there are several.
+  Attributes:
+    seed: the one that was given.
     sizes: records of each source.
-    weights: of each source, in any unit; a share is weight / sum of weights.
+
+  Args:
+    seed: names the run, and the stream if there are several.
+    sizes: records of each source.
+    weights: weight of each source, in any unit; a share is weight / sum of
+      weights.
 
   Raises:
     ValueError: sizes and weights are not as many, there are none, a source has
       no record or a weight is not positive and finite.
   """
 
-  def __init__(self, seed: int | str, sizes, weights):
+  def __init__(
+    self, seed: int | str, sizes: Iterable[int], weights: Iterable[float]
+  ):
     self.seed, self.sizes = seed, tuple(sizes)
     weights = tuple(weights)
     if not weights or len(self.sizes) != len(weights):
@@ -52,7 +60,9 @@ class Order:
       )
     for i, (size, weight) in enumerate(zip(self.sizes, weights)):
       if size < 1:
-        raise ValueError(f'source {i} has {size} records; expected some')
+        raise ValueError(
+          f'source {i} has {size} records; expected one at least'
+        )
       if not 0 < weight < float('inf'):
         raise ValueError(
           f'source {i} has weight {weight}; expected a positive number'
@@ -74,8 +84,8 @@ class Order:
     index = shuffled(at, size, f'epoch/{self.seed}/{source}/{epoch}')
     return Draw(source, index, epoch)
 
-  def _turn(self, k):
-    """The source of draw k and how many of the draws before were its own.
+  def _turn(self, k: int) -> tuple[int, int]:
+    """The source of draw k, and how many of the draws before were that one's.
 
     The first source has its beat among all draws, the second among those that
     the first left, and so on; the last takes what no other did.
@@ -91,26 +101,32 @@ class Order:
 
 
 def shuffled(at: int, size: int, key: str) -> int:
-  """The number at place `at` of 0 .. size-1 in an order that `key` names."""
+  """Number `at` of 0 .. size-1 in an order that `key` names."""
   # grain shuffles 2**16 numbers at least and skips those that are too large,
   # which takes 8 ms where there are four.
   if size <= 2**16:
     return int(_permutation(size, key)[at])
-  # 4 rounds, as in grain itself, leave neighbours among a million correlated
-  # by 0.4. Its last number is lost where it is a power of 4 (0.2.18), so one
-  # more is shuffled, and what lands on that goes where that lands.
-  go = lambda i: grain.experimental.index_shuffle(
-    i, max_index=size, seed=_hash(key) % 2**32, rounds=12
+  number = _index_shuffle(at, size, key)
+  return number if number < size else _index_shuffle(size, size, key)
+
+
+def _index_shuffle(at: int, size: int, key: str) -> int:
+  """The same by grain's formula, without a table, for one number more.
+
+  4 rounds, as in grain itself, leave neighbours among a million correlated by
+  0.4. Its last number is lost where it is a power of 4 (0.2.18), so one more is
+  shuffled, and what lands on that goes where that lands.
+  """
+  return grain.experimental.index_shuffle(
+    at, max_index=size, seed=_hash(key) % 2**32, rounds=12
   )
-  found = go(at)
-  return found if found < size else go(size)
 
 
 @functools.lru_cache(maxsize=64)
-def _permutation(size, key):
+def _permutation(size: int, key: str) -> np.ndarray:
   noise = hashlib.shake_128(key.encode()).digest(8 * size)
   return np.argsort(np.frombuffer(noise, '<u8'), kind='stable')
 
 
-def _hash(text):
+def _hash(text: str) -> int:
   return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], 'big')

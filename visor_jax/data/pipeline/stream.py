@@ -1,9 +1,11 @@
 """Rows of conversations from sources, for `loader.batches`.
 
   order = order_lib.Order(seed, map(len, sources), weights)
-  needs = stream.lengths(sources, tokenizer, recipe, stream.Tally())
-  packed = windows.Windows(order, needs, shape, draws=1024, rows=233)
-  load = stream.training(packed, sources, tokenizer, recipe, stream.Tally())
+  lengths = stream.lengths(sources, processor, stream.BadRecordCounter())
+  windows = bin_packing.Windows(order, lengths, shape, draws=1024, rows=233)
+  load = stream.training(
+    windows, sources, processor, stream.BadRecordCounter()
+  )
   for batch, _ in loader.batches(load, ...)
 
 A record that cannot be used becomes padding: its row loses a segment and the
@@ -11,15 +13,19 @@ rest of the run stays as it is. Which rows there are never depends on it.
 """
 
 import collections
+from collections.abc import Sequence
 import threading
 
 import numpy as np
+import PIL.Image
 
-from visor_jax.data.pipeline import bin_packing as windows_lib
-from visor_jax.data.processing import chat
-from visor_jax.data.processing import images
+from visor_jax.data import protocols
+from visor_jax.data.pipeline import bin_packing
 from visor_jax.data.processing import packing
+from visor_jax.data.processing import processed
+from visor_jax.data.sources import image_files
 from visor_jax.data.sources import records
+from visor_jax.spec import batch as batch_lib
 
 
 class BadRecordCounter:
@@ -31,16 +37,18 @@ class BadRecordCounter:
   Attributes:
     seen: how many records were asked for.
     bad: Counter of (source, reason).
-    first: what the first few bad ones said.
+    first: messages of the first few bad ones.
 
   Args:
-    share: of records that may be bad.
+    share: share of records that may be bad.
     least: no share is taken of fewer records.
   """
 
   def __init__(self, share: float = 0.01, least: int = 1000):
     self.share, self.least = share, least
-    self.seen, self.bad, self.first = 0, collections.Counter(), []
+    self.seen = 0
+    self.bad: collections.Counter[tuple[str, str]] = collections.Counter()
+    self.first: list[str] = []
     self._lock = threading.Lock()
 
   def count(self, source: str, error: ValueError | None = None) -> None:
@@ -71,145 +79,182 @@ class BadRecordCounter:
         )
 
 
-def lengths(sources, tokenizer, recipe: images.Recipe, tally: BadRecordCounter):
-  """`lengths` for `windows.Windows`, from the text and the images' sizes.
+def lengths(
+  sources: Sequence[protocols.Source],
+  processor: protocols.Processor,
+  counter: BadRecordCounter,
+) -> bin_packing.Lengths:
+  """`lengths` for `bin_packing.Windows`, from the text and the images' sizes.
 
   Every host asks for those of all records, so no image is read for them.
 
   Args:
-    sources: sequences of records.Raw, each with a `name`.
-    tokenizer: text.Tokenizer.
-    recipe: of the images.
-    tally: counts the records that are planned.
+    sources: where records come from, as the draws number them.
+    processor: what the checkpoint makes of them.
+    counter: counts the records that are planned.
   """
 
-  def needs(source, index):
+  def slots(source: int, index: int) -> np.ndarray:
+    name = sources[source].name
     try:
-      found = _needs(sources[source].outline(index), tokenizer, recipe)
+      slots = _slots(sources[source].outline(index), processor)
     except ValueError as e:
-      tally.count(sources[source].name, e)
-      return np.zeros((0, len(windows_lib.SLOTS)), int)
-    tally.count(sources[source].name)
-    return found
+      counter.count(name, e)
+      return np.zeros((0, len(bin_packing.SLOTS)), int)
+    counter.count(name)
+    return slots
 
-  return needs
+  return slots
 
 
 def training(
-  windows: windows_lib.Windows,
-  sources,
-  tokenizer,
-  recipe: images.Recipe,
-  tally: BadRecordCounter,
-):
+  windows: bin_packing.Windows,
+  sources: Sequence[protocols.Source],
+  processor: protocols.Processor,
+  counter: BadRecordCounter,
+) -> protocols.Load:
   """A `load` of packed rows for `loader.batches`.
 
   Args:
-    windows: the run's.
-    sources: as for `lengths`.
-    tokenizer: text.Tokenizer.
-    recipe: of the images.
-    tally: counts the records that are loaded.
+    windows: which records share a row.
+    sources: where records come from, as the draws number them.
+    processor: what the checkpoint makes of them.
+    counter: counts the records that are loaded.
   """
 
-  def load(number):
+  def load(number: int) -> tuple[batch_lib.Row, None]:
     segments = []
     for piece in windows.row(number):
       source = sources[piece.draw.source]
       try:
         segments.append(
-          segment(source[piece.draw.index], piece.turns, tokenizer, recipe)
+          segment(source[piece.draw.index], piece.turns, processor)
         )
       except ValueError as e:
-        tally.count(source.name, e)
+        counter.count(source.name, e)
       else:
-        tally.count(source.name)
+        counter.count(source.name)
     return packing.row(segments, windows.shape), None
 
   return load
 
 
 def segment(
-  raw: records.Raw, turns: int, tokenizer, recipe: images.Recipe
+  record: records.Record, turns: int, processor: protocols.Processor
 ) -> packing.Segment:
   """A record's first turns, with their images decoded and cut to tiles.
 
   Args:
-    raw: the record.
+    record: one of a source.
     turns: how many.
-    tokenizer: text.Tokenizer.
-    recipe: of the images.
+    processor: what the checkpoint makes of it.
 
   Raises:
     records.BadRecord: an image cannot be decoded or is of another size than the
       record says.
     ValueError: the record is one that the tokenizer refuses.
   """
-  return _pictured(raw, _first(_talk(raw, tokenizer), turns), recipe)
+  conversation = _first_turns(_conversation(record, processor), turns)
+  return _with_images(record, conversation, processor)
 
 
 def prompt(
-  raw: records.Raw, tokenizer, recipe: images.Recipe
+  record: records.Record, processor: protocols.Processor
 ) -> packing.Segment:
   """A record's first question alone, with the images before it.
 
   Args:
-    raw: the record.
-    tokenizer: text.Tokenizer.
-    recipe: of the images.
+    record: one of a source.
+    processor: what the checkpoint makes of it.
 
   Raises:
-    as `segment` does.
+    As `segment` does.
   """
-  talk = _talk(raw, tokenizer)
-  return _pictured(raw, _cut(talk, talk.prompts[0] + 1, 1), recipe)
+  conversation = _conversation(record, processor)
+  question = _cut(conversation, conversation.prompts[0] + 1, turns=1)
+  return _with_images(record, question, processor)
 
 
-def _pictured(raw, talk, recipe):
-  plans = images.plans(recipe, raw.sizes[: len(talk.image_at)])
+def segment_of_images(
+  conversation: processed.Conversation,
+  opened: Sequence[PIL.Image.Image],
+  sizes: Sequence[tuple[int, int]],
+  processor: protocols.Processor,
+) -> packing.Segment:
+  """A conversation with the images that it is about, cut to tiles.
+
+  Args:
+    conversation: the text, with a place for each image.
+    opened: images in RGB, see image_files.open_image.
+    sizes: (height, width) that each should have.
+    processor: what the checkpoint makes of them.
+
+  Raises:
+    ValueError: an image is of another size.
+  """
+  return packing.segment_of_images(
+    conversation,
+    processor.tiles(opened, sizes),
+    processor.plans(sizes),
+    processor.patches,
+  )
+
+
+def _with_images(
+  record: records.Record,
+  conversation: processed.Conversation,
+  processor: protocols.Processor,
+) -> packing.Segment:
+  """The conversation, which may be a part of the record's, with its images."""
+  sizes = record.sizes[: len(conversation.image_at)]
+  files = record.images[: len(sizes)]
   try:
-    opened = [images.open_image(i) for i, _ in zip(raw.images, plans)]
-    return packing.pictured(talk, opened, plans)
+    opened = [image_files.open_image(file) for file in files]
+    return segment_of_images(conversation, opened, sizes, processor)
   except ValueError as e:
-    raise records.BadRecord('broken image', str(e), raw.id) from e
+    raise records.BadRecord('broken image', str(e), record.id) from e
 
 
-def _needs(raw, tokenizer, recipe):
-  """int [turns, 4], see `windows.Windows`."""
-  talk, found = _talk(raw, tokenizer), []
-  for turns in range(1, len(raw.turns) + 1):
-    part = _first(talk, turns)
-    plans = images.plans(recipe, raw.sizes[: len(part.image_at)])
-    found.append(
-      (
-        len(part.tokens),
-        sum(p.tokens for p in plans),
-        sum(p.tiles for p in plans),
-        len(part.prompts),
-      )
-    )
-  return np.array(found)
+def _slots(
+  record: records.Record, processor: protocols.Processor
+) -> np.ndarray:
+  """int [turns, 4], see `bin_packing.Lengths`."""
+  conversation, slots = _conversation(record, processor), []
+  for turns in range(1, len(record.turns) + 1):
+    part = _first_turns(conversation, turns)
+    plans = processor.plans(record.sizes[: len(part.image_at)])
+    visual = sum(plan.tokens for plan in plans)
+    tiles = sum(plan.tiles for plan in plans)
+    slots.append((len(part.tokens), visual, tiles, len(part.prompts)))
+  return np.array(slots)
 
 
-def _talk(raw, tokenizer):
-  """The whole conversation."""
-  records.check(raw)
-  return tokenizer.conversation(raw.turns, len(raw.sizes))
+def _conversation(
+  record: records.Record, processor: protocols.Processor
+) -> processed.Conversation:
+  """All turns of a record in tokens."""
+  records.check(record)
+  return processor.tokenizer.conversation(record.turns, len(record.sizes))
 
 
-def _first(talk, turns):
-  """The first turns of a chat.Conversation, and the images before their end."""
-  if turns == len(talk.prompts):
-    return talk
-  over = talk.answer & ~np.append(talk.answer[1:], False)
-  return _cut(talk, np.flatnonzero(over)[turns - 1] + 1, turns)
+def _first_turns(
+  conversation: processed.Conversation, turns: int
+) -> processed.Conversation:
+  """The first turns, and the images before their end."""
+  if turns == len(conversation.prompts):
+    return conversation
+  answer = conversation.answer
+  ends = np.flatnonzero(answer & ~np.append(answer[1:], False))
+  return _cut(conversation, ends[turns - 1] + 1, turns)
 
 
-def _cut(talk, end, turns):
+def _cut(
+  conversation: processed.Conversation, end: int, turns: int
+) -> processed.Conversation:
   """What stands before token `end`."""
-  return chat.Conversation(
-    talk.tokens[:end],
-    talk.answer[:end],
-    tuple(at for at in talk.image_at if at < end),
-    talk.prompts[:turns],
+  return processed.Conversation(
+    conversation.tokens[:end],
+    conversation.answer[:end],
+    tuple(at for at in conversation.image_at if at < end),
+    conversation.prompts[:turns],
   )

@@ -7,7 +7,8 @@ import pathlib
 from array_record.python import array_record_module
 
 from visor_jax.data.prepare import pool
-from visor_jax.data.processing import images
+from visor_jax.data.sources import encoding
+from visor_jax.data.sources import image_files
 from visor_jax.data.sources import records
 from visor_jax.data.sources import shards as shards_lib
 
@@ -66,7 +67,7 @@ def _shard(job, _):
     wrong += [
       f'{shard["name"]}: record {number}: {fault}' for fault in _record(data)
     ]
-    if outline != records.outline(data):
+    if outline != encoding.outline(data):
       wrong.append(
         f'{shard["outline"]["name"]}: record {number}: is not the '
         f"outline of {shard['name']}'s"
@@ -92,14 +93,14 @@ def _bytes(out, part):
 def _record(data):
   """What is wrong with an encoded record."""
   try:
-    raw = records.decode(data)
+    raw = encoding.decode(data)
     records.check(raw)
   except records.BadRecord as e:
     return [str(e)]
   wrong = []
   for size, file in zip(raw.sizes, raw.images):
     try:
-      image = images.open_image(file)
+      image = image_files.open_image(file)
       if size != (image.height, image.width):
         raise ValueError(f'is {image.height} x {image.width}, not {size}')
     except ValueError as e:

@@ -11,6 +11,7 @@ from array_record.python import array_record_module
 import numpy as np
 
 from visor_jax.data.prepare import pool
+from visor_jax.data.sources import encoding
 from visor_jax.data.sources import records
 from visor_jax.data.sources import shards as shards_lib
 from visor_jax.runtime import console
@@ -129,7 +130,7 @@ def _records_per_shard(source, shard_mb):
   sample = np.unique(np.linspace(0, len(source) - 1, SAMPLE).astype(int))
   for i in sample:
     try:
-      sizes.append(len(records.encode(source[i])))
+      sizes.append(len(encoding.encode(source[i])))
     except records.BadRecord as e:
       _count(bad, e.reason, 1, [e.id])
   if bad:
@@ -206,9 +207,9 @@ def _write(job, source):
     except records.BadRecord as e:
       _count(bad, e.reason, 1, [e.id])
     else:
-      data = records.encode(raw)
+      data = encoding.encode(raw)
       whole.write(data)
-      outline.write(records.outline(data))
+      outline.write(encoding.outline(data))
       written += 1
   whole.close()
   outline.close()

@@ -9,15 +9,12 @@ decide all of it, so it is planned before an image is opened.
 
 import dataclasses
 import functools
-import io
 import json
 import math
 import pathlib
-import warnings
 
 import numpy as np
 import PIL.Image
-import PIL.ImageOps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,39 +193,6 @@ def recipe(preprocessor: dict, config: dict) -> Recipe:
   )
 
 
-def open_image(source) -> PIL.Image.Image:
-  """An image in RGB, as `transformers.image_utils.load_image` makes it.
-
-  Upright by its EXIF tag; the first frame; what is transparent shows the colour
-  that the file holds there. More than 8 bits (modes I;16, I and F) are clipped,
-  not scaled, so such an image is mostly white, and warned of.
-
-  Args:
-    source: path, bytes of a file, or PIL image.
-
-  Raises:
-    OSError: there is no such file, or it cannot be read.
-    ValueError: it is not an image, is cut short, or is larger than Pillow's
-      limit against decompression bombs.
-  """
-  name, image = 'image', source
-  # Read whole, so that what fails below is the image and not the disk.
-  if not isinstance(source, (bytes, PIL.Image.Image)):
-    name, image = source, pathlib.Path(source).read_bytes()
-  try:
-    if isinstance(image, bytes):
-      image = PIL.Image.open(io.BytesIO(image))
-    if image.mode[0] in 'IF':
-      warnings.warn(
-        f'{name}: mode {image.mode} is clipped to 0..255', stacklevel=2
-      )
-    return PIL.ImageOps.exif_transpose(image).convert('RGB')
-  except PIL.UnidentifiedImageError:
-    raise ValueError(f'{name}: not an image') from None
-  except Exception as e:  # decoders raise OSError, SyntaxError, EOFError, ...
-    raise ValueError(f'{name}: the image cannot be opened: {e}') from e
-
-
 @functools.lru_cache(maxsize=512)
 def plan(recipe: Recipe, height: int, width: int, alone: bool = True) -> Plan:
   """The plan of an image, from its size alone; plans are cached.
@@ -318,7 +282,7 @@ def tiles(image: PIL.Image.Image, plan: Plan) -> np.ndarray:
   """Cuts an image to tiles, the base view first.
 
   Args:
-    image: RGB, see `open_image`.
+    image: RGB, see `image_files.open_image`.
     plan: made for its size.
 
   Returns:

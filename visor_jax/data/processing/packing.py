@@ -1,62 +1,55 @@
 """Conversations to rows: the arrays of a Batch, in fixed shapes."""
 
+from collections.abc import Sequence
 import dataclasses
 
 import numpy as np
 
-from visor_jax.data.processing import chat
-from visor_jax.data.processing import images
+from visor_jax.data.processing import processed
 from visor_jax.spec import batch as batch_lib
 
 HALVINGS = 3
 
 
 @dataclasses.dataclass(frozen=True)
-class Shape:
-  """Slots of a row.
-
-  Attributes:
-    text: T.
-    visual: V.
-    tiles: I.
-    prompts: R.
-    tile: height and width of a tile in pixels.
-    patches: P.
-    taps: K, the patches summed into a visual token.
-  """
-
-  text: int
-  visual: int
-  tiles: int
-  prompts: int
-  tile: tuple[int, int]
-  patches: int
-  taps: int = 1
-
-
-@dataclasses.dataclass(frozen=True)
 class Segment:
-  """A conversation with its image, ready to take its place in a row.
+  """A conversation with its images, ready to take its slots in a row.
 
   Attributes:
     conversation: the text.
     tiles: uint8 [i, height, width, 3].
     gather_index: int32 [v, K], patches of these tiles; i * P is the newline.
     gather_weight: float32 [v, K].
-    before: int32 [v], ascending; a visual token stands before this token.
+    before: int [v], ascending; the index of the token that a visual token
+      stands before.
   """
 
-  conversation: chat.Conversation
+  conversation: processed.Conversation
   tiles: np.ndarray
   gather_index: np.ndarray
   gather_weight: np.ndarray
   before: np.ndarray
 
+  def slots(self) -> dict[str, int]:
+    """How many it takes of each kind that a RowShape counts."""
+    return dict(
+      text=len(self.conversation.tokens),
+      visual=len(self.gather_index),
+      tiles=len(self.tiles),
+      prompts=len(self.conversation.prompts),
+    )
 
-def segment(
-  conversation: chat.Conversation, tiles: np.ndarray, patches: int
+
+def segment_of_tiles(
+  conversation: processed.Conversation, tiles: np.ndarray, patches: int
 ) -> Segment:
-  """One image, of which every patch of every tile is a visual token."""
+  """One image, of which every patch of every tile is a visual token.
+
+  Args:
+    conversation: the text, with one place for an image.
+    tiles: uint8 [i, height, width, 3].
+    patches: P of a tile.
+  """
   count = len(tiles) * patches
   return Segment(
     conversation,
@@ -67,51 +60,50 @@ def segment(
   )
 
 
-def pictured(conversation: chat.Conversation, opened, plans) -> Segment:
+def segment_of_images(
+  conversation: processed.Conversation,
+  tiles: Sequence[np.ndarray],
+  plans: Sequence[processed.ImagePlan],
+  patches: int,
+) -> Segment:
   """A conversation about images that are cut by their plans.
 
   Args:
-    conversation: with as many places for images.
-    opened: RGB images, see images.open_image.
-    plans: of images.plans.
-
-  Raises:
-    ValueError: an image is of another size than its plan.
+    conversation: the text, with a place for each image.
+    tiles: of each image, uint8 [i, height, width, 3].
+    plans: how each becomes visual tokens.
+    patches: P of a tile.
   """
-  total, first = sum(p.tiles for p in plans), 0
-  gather_index = [np.zeros((0, 4), np.int32)]  # there may be no image at all
-  for p in plans:
-    newline, patches = p.tiles * p.recipe.patches, p.recipe.patches
-    gather_index.append(
-      np.where(
-        p.gather_index == newline,
-        total * patches,
-        p.gather_index + first * patches,
-      )
-    )
-    first += p.tiles
-  gather_index = np.concatenate(gather_index)
-  gather_weight = [
-    np.zeros((0, 4), np.float32),
-    *(p.gather_weight for p in plans),
-  ]
-  tiles = [images.tiles(i, p) for i, p in zip(opened, plans, strict=True)]
-  none = np.zeros((0, 1, 1, 3), np.uint8)  # goes with tiles of any size
+  # There may be no image at all; no tiles go with those of any size.
+  stacked = np.concatenate(tiles) if tiles else np.zeros((0, 1, 1, 3), np.uint8)
+  newline, first = len(stacked) * patches, 0
+  indices = [np.zeros((0, 4), np.int32)]
+  weights = [np.zeros((0, 4), np.float32)]
+  for plan in plans:
+    is_newline = plan.gather_index == plan.tiles * patches
+    indices.append(np.where(is_newline, newline, plan.gather_index + first))
+    weights.append(plan.gather_weight)
+    first += plan.tiles * patches
+  before = np.repeat(
+    np.array(conversation.image_at, int), [plan.tokens for plan in plans]
+  )
   return Segment(
     conversation,
-    np.concatenate(tiles) if tiles else none,
-    gather_index,
-    np.concatenate(gather_weight),
-    np.repeat(np.array(conversation.image_at, int), [p.tokens for p in plans]),
+    stacked,
+    np.concatenate(indices),
+    np.concatenate(weights),
+    before,
   )
 
 
-def row(segments, shape: Shape) -> dict[str, np.ndarray]:
+def row(
+  segments: Sequence[Segment], shape: batch_lib.RowShape
+) -> batch_lib.Row:
   """Lays segments one behind the other.
 
   Args:
-    segments: the Segments of one row.
-    shape: slots there are.
+    segments: the segments of one row.
+    shape: slots of the row.
 
   Returns:
     The fields of a Batch for one row, without the batch axis.
@@ -120,67 +112,86 @@ def row(segments, shape: Shape) -> dict[str, np.ndarray]:
     ValueError: they need more slots than there are.
   """
   out = _empty(shape)
-  text = visual = tiles = prompts = place = 0
-  newline = shape.tiles * shape.patches
-  for number, s in enumerate(segments, start=1):
-    talk, v = s.conversation, len(s.gather_index)
-    n, i, r = len(talk.tokens), len(s.tiles), len(talk.prompts)
-    need = dict(
-      text=text + n, visual=visual + v, tiles=tiles + i, prompts=prompts + r
+  taken = dict(text=0, visual=0, tiles=0, prompts=0)
+  place = 0  # of the next token, text or visual, in the row's own sequence
+  for number, segment in enumerate(segments, start=1):
+    start, taken = taken, _add(taken, segment.slots(), shape)
+    text, visual, tiles, prompts = (
+      slice(start[name], taken[name]) for name in taken
     )
-    for name, count in need.items():
-      if count > getattr(shape, name):
-        raise ValueError(
-          f'a row has {getattr(shape, name)} {name} slots; its '
-          f'conversations need {count}'
-        )
-    places = np.arange(n)
-    places += place + np.searchsorted(s.before, places, side='right')
-    out['tokens'][text : text + n] = talk.tokens
-    out['answer'][text : text + n] = talk.answer
-    out['text_segment'][text : text + n] = number
-    out['text_place'][text : text + n] = places
-    out['visual_segment'][visual : visual + v] = number
-    out['visual_place'][visual : visual + v] = place + s.before + np.arange(v)
-    out['tiles'][tiles : tiles + i] = s.tiles
-    own_newline = s.gather_index == i * shape.patches
-    out['gather_index'][visual : visual + v] = np.where(
-      own_newline, newline, s.gather_index + tiles * shape.patches
+    talk, tokens = segment.conversation, len(segment.conversation.tokens)
+    visual_tokens = len(segment.gather_index)
+    text_place = np.arange(tokens)
+    text_place += place + np.searchsorted(
+      segment.before, text_place, side='right'
     )
-    out['gather_weight'][visual : visual + v] = s.gather_weight
-    out['prompt_segment'][prompts : prompts + r] = number
-    out['prompt_place'][prompts : prompts + r] = places[talk.prompts]
-    text, visual, tiles, prompts = need.values()
-    place += n + v
+    visual_place = place + segment.before + np.arange(visual_tokens)
+
+    out['tokens'][text] = talk.tokens
+    out['answer'][text] = talk.answer
+    out['text_segment'][text] = number
+    out['text_place'][text] = text_place
+    out['visual_segment'][visual] = number
+    out['visual_place'][visual] = visual_place
+    out['tiles'][tiles] = segment.tiles
+    out['gather_index'][visual] = np.where(
+      segment.gather_index == len(segment.tiles) * shape.patches,
+      shape.tiles * shape.patches,  # the newline
+      segment.gather_index + tiles.start * shape.patches,
+    )
+    out['gather_weight'][visual] = segment.gather_weight
+    out['prompt_segment'][prompts] = number
+    out['prompt_place'][prompts] = text_place[talk.prompts]
+    place += tokens + visual_tokens
   # Padding takes the places that are left, so that places are a permutation.
-  out['text_place'][text:] = place + np.arange(shape.text - text)
-  out['visual_place'][visual:] = np.arange(
-    place + shape.text - text, shape.text + shape.visual
+  text_padding = shape.text - taken['text']
+  out['text_place'][taken['text'] :] = place + np.arange(text_padding)
+  out['visual_place'][taken['visual'] :] = np.arange(
+    place + text_padding, shape.text + shape.visual
   )
   return out
 
 
-def _empty(shape):
-  ints = lambda *dims: np.zeros(dims, np.int32)
+def _add(
+  taken: dict[str, int], more: dict[str, int], shape: batch_lib.RowShape
+) -> dict[str, int]:
+  """Slots that are taken with those of another segment.
+
+  Raises:
+    ValueError: they are more than a row has.
+  """
+  both = {name: taken[name] + more[name] for name in taken}
+  for name, count in both.items():
+    if count > getattr(shape, name):
+      raise ValueError(
+        f'a row has {getattr(shape, name)} {name} slots; its '
+        f'conversations need {count}'
+      )
+  return both
+
+
+def _empty(shape: batch_lib.RowShape) -> batch_lib.Row:
+  """A row of padding, in which no place is given yet."""
+  text, visual, prompts = shape.text, shape.visual, shape.prompts
   return dict(
-    tokens=ints(shape.text),
-    text_segment=ints(shape.text),
-    text_place=ints(shape.text),
-    answer=np.zeros(shape.text, bool),
-    visual_segment=ints(shape.visual),
-    visual_place=ints(shape.visual),
+    tokens=np.zeros(text, np.int32),
+    text_segment=np.zeros(text, np.int32),
+    text_place=np.zeros(text, np.int32),
+    answer=np.zeros(text, bool),
+    visual_segment=np.zeros(visual, np.int32),
+    visual_place=np.zeros(visual, np.int32),
     tiles=np.zeros((shape.tiles, *shape.tile, 3), np.uint8),
-    gather_index=ints(shape.visual, shape.taps),
-    gather_weight=np.zeros((shape.visual, shape.taps), np.float32),
-    prompt_segment=ints(shape.prompts),
-    prompt_place=ints(shape.prompts),
+    gather_index=np.zeros((visual, shape.taps), np.int32),
+    gather_weight=np.zeros((visual, shape.taps), np.float32),
+    prompt_segment=np.zeros(prompts, np.int32),
+    prompt_place=np.zeros(prompts, np.int32),
   )
 
 
-def stack(rows) -> batch_lib.Batch:
+def stack(rows: Sequence[batch_lib.Row]) -> batch_lib.Batch:
   """Rows of equal shape to a Batch."""
   return batch_lib.Batch(
-    **{k: np.stack([r[k] for r in rows]) for k in batch_lib.NAMES}
+    **{name: np.stack([row[name] for row in rows]) for name in batch_lib.NAMES}
   )
 
 
@@ -190,64 +201,57 @@ def halvings(batch: batch_lib.Batch, patches: int) -> int:
   At most HALVINGS times: few shapes are few programs.
 
   Args:
-    batch: of numpy arrays.
-    patches: of a tile.
+    batch: numpy arrays.
+    patches: P of a tile.
   """
-  need = [
-    int(n.max()) for n in (batch.text(), batch.visual(), batch.used(patches))
-  ]
-  return max(
-    times
-    for times in range(HALVINGS + 1)
-    if all(n <= have for n, have in zip(need, _slots(batch, times)))
-  )
+  counts = batch.text(), batch.visual(), batch.used(patches)
+  needed = [int(count.max()) for count in counts]
+
+  def fits(times: int) -> bool:
+    return all(n <= have for n, have in zip(needed, _slots(batch, times)))
+
+  return max(times for times in range(HALVINGS + 1) if fits(times))
 
 
 def halved(batch: batch_lib.Batch, times: int, patches: int) -> batch_lib.Batch:
   """The same rows in 1 / 2**times of the slots.
 
   Args:
-    batch: of numpy arrays.
+    batch: numpy arrays.
     times: at most its `halvings`.
-    patches: of a tile.
+    patches: P of a tile.
   """
   text, visual, tiles = _slots(batch, times)
-  slots = dict.fromkeys(
+  lengths = {'tiles': tiles}
+  lengths |= dict.fromkeys(
     ('tokens', 'answer', 'text_segment', 'text_place'), text
   )
-  slots |= dict.fromkeys(
+  lengths |= dict.fromkeys(
     ('visual_segment', 'visual_place', 'gather_index', 'gather_weight'), visual
   )
-  slots['tiles'] = tiles
-  cut = {name: getattr(batch, name)[:, :n] for name, n in slots.items()}
+  cut = {name: getattr(batch, name)[:, :n] for name, n in lengths.items()}
 
-  def place(kind, padding):
-    return np.where(
-      cut[f'{kind}_segment'] > 0, cut[f'{kind}_place'], padding
-    ).astype(np.int32)
+  # What is left of the padding has the last places, text before visual.
+  cut['text_place'] = np.where(
+    cut['text_segment'] > 0,
+    cut['text_place'],
+    batch.visual()[:, None] + np.arange(text),
+  ).astype(np.int32)
+  cut['visual_place'] = np.where(
+    cut['visual_segment'] > 0, cut['visual_place'], text + np.arange(visual)
+  ).astype(np.int32)
 
   newline = cut['gather_index'] == batch.tiles.shape[1] * patches
-  return dataclasses.replace(
-    batch,
-    **cut
-    | dict(
-      # What is left of the padding has the last places, text before visual.
-      text_place=place('text', batch.visual()[:, None] + np.arange(text)),
-      visual_place=place('visual', text + np.arange(visual)),
-      gather_index=np.where(
-        newline, np.int32(tiles * patches), cut['gather_index']
-      ),
-    ),
+  cut['gather_index'] = np.where(
+    newline, np.int32(tiles * patches), cut['gather_index']
   )
+  return dataclasses.replace(batch, **cut)
 
 
-def _slots(batch, times):
-  """Of text, image and tiles, halved so often."""
-  return [
-    max(1, have >> times)
-    for have in (
-      batch.tokens.shape[1],
-      batch.gather_index.shape[1],
-      batch.tiles.shape[1],
-    )
-  ]
+def _slots(batch: batch_lib.Batch, times: int) -> tuple[int, int, int]:
+  """Slots for text, visual tokens and tiles, halved so often."""
+  text, visual, tiles = (
+    max(1, array.shape[1] >> times)
+    for array in (batch.tokens, batch.gather_index, batch.tiles)
+  )
+  return text, visual, tiles

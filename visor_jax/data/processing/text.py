@@ -15,9 +15,8 @@ import jinja2.sandbox
 import numpy as np
 import tokenizers
 
-from visor_jax.data.processing import chat
-
-IMAGE = '<image>'
+from visor_jax.data.processing import processed
+from visor_jax.data.sources import records
 
 
 class Tokenizer:
@@ -55,7 +54,7 @@ class Tokenizer:
     # A template for text alone takes a string where others take a list.
     self._lists = True
     try:
-      self._lists = IMAGE in self._render(self._message('user', '?', 1))
+      self._lists = records.IMAGE in self._render(self._message('user', '?', 1))
     except (TypeError, ValueError):
       self._lists = False
     id_of = self._tokenizer.token_to_id
@@ -83,7 +82,7 @@ class Tokenizer:
     if self.pad is None:
       self.pad = self.end
 
-  def conversation(self, turns, images: int) -> chat.Conversation:
+  def conversation(self, turns, images: int) -> processed.Conversation:
     """Questions with their answers, for training.
 
     Every prompt is written as `prompt` writes it, so that the model is trained
@@ -91,7 +90,7 @@ class Tokenizer:
     two ways. White space around an answer is left out.
 
     Args:
-      turns: chat.Turn, or others with a `question` and an `answer`. Either
+      turns: records.Turn, or others with a `question` and an `answer`. Either
         every image has its marker somewhere, or all stand before the first
         question.
       images: how many there are.
@@ -101,7 +100,7 @@ class Tokenizer:
         empty, or the template rewrites earlier turns.
     """
     end = self._tokenizer.id_to_token(self.end)
-    marked = any(IMAGE in t.question + t.answer for t in turns)
+    marked = any(records.IMAGE in t.question + t.answer for t in turns)
     messages, pieces, past = [], [], ''
     for turn in turns:
       answer = turn.answer.strip()
@@ -119,7 +118,7 @@ class Tokenizer:
       past = past[: past.rindex(end) + len(end)]
     return self._talk(pieces, images)
 
-  def prompt(self, question: str, images: int) -> chat.Conversation:
+  def prompt(self, question: str, images: int) -> processed.Conversation:
     """A question alone, up to where the answer begins.
 
     Args:
@@ -129,7 +128,7 @@ class Tokenizer:
     Raises:
       ValueError: the markers are not one per image, or there is no question.
     """
-    message = self._ask(question, 0 if IMAGE in question else images)
+    message = self._ask(question, 0 if records.IMAGE in question else images)
     return self._talk(
       [(self._render(message, add_generation_prompt=True), False)], images
     )
@@ -145,18 +144,18 @@ class Tokenizer:
 
     So '<image>\\nWhy?' in training data is the prompt that 'Why?' becomes.
     """
-    if not question.replace(IMAGE, '').strip():
+    if not question.replace(records.IMAGE, '').strip():
       raise ValueError(f'the question "{question}" is empty')
     front, rest = re.fullmatch(
-      rf'((?:{IMAGE}\s*)*)(.*)', question, re.DOTALL
+      rf'((?:{records.IMAGE}\s*)*)(.*)', question, re.DOTALL
     ).groups()
-    if front and IMAGE not in rest:
-      images, question = front.count(IMAGE), rest
+    if front and records.IMAGE not in rest:
+      images, question = front.count(records.IMAGE), rest
     return self._message('user', question, images)
 
   def _message(self, role, text, images=0):
     if not self._lists:
-      return dict(role=role, content=f'{IMAGE}\n' * images + text)
+      return dict(role=role, content=f'{records.IMAGE}\n' * images + text)
     return dict(
       role=role,
       content=[{'type': 'image'}] * images + [{'type': 'text', 'text': text}],
@@ -178,7 +177,7 @@ class Tokenizer:
     """Tokens of [(text, whether the model says it), ...]."""
     tokens, answer, image_at, prompts = [], [], [], []
     for text, said in pieces:
-      for k, part in enumerate(text.split(IMAGE)):
+      for k, part in enumerate(text.split(records.IMAGE)):
         if k:
           image_at.append(len(tokens))
         tokens += self._encode(part)
@@ -187,9 +186,9 @@ class Tokenizer:
         prompts.append(len(tokens) - 1)
     if len(image_at) != images:
       raise ValueError(
-        f'the text has {len(image_at)} {IMAGE} for {images} images'
+        f'the text has {len(image_at)} {records.IMAGE} for {images} images'
       )
-    return chat.Conversation(
+    return processed.Conversation(
       np.array(tokens, np.int32),
       np.array(answer, bool),
       tuple(image_at),

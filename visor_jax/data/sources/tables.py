@@ -1,21 +1,24 @@
 """Rows of parquet files by their number, as the hub serves them."""
 
+from collections.abc import Sequence
 import functools
+import pathlib
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet
 
-from visor_jax.data.sources import shards
+from visor_jax.data.sources import fingerprints
 
 
 class Table:
-  """The rows of some files, one file behind the other.
+  """The rows of several files, one file behind the other.
 
-  A row group is read as a whole and kept for the next row. What is kept by the
-  table itself is small, so that it can be pickled for a worker.
+  A row group is read at once and cached for the next row. What the table itself
+  holds is small, so that it can be pickled for a worker.
 
   Args:
-    files: in order.
+    files: paths, in order.
     needed: columns that each file must have.
     wanted: columns that are read where they are there.
 
@@ -26,8 +29,14 @@ class Table:
     ValueError: a file is not parquet or lacks a column, or there are no rows.
   """
 
-  def __init__(self, files, needed, wanted=()):
-    self._groups, rows = [], [0]
+  def __init__(
+    self,
+    files: Sequence[pathlib.Path],
+    needed: Sequence[str],
+    wanted: Sequence[str] = (),
+  ):
+    self._groups: list[tuple[pathlib.Path, int, tuple[str, ...]]] = []
+    lengths = [0]
     for path in files:
       try:
         with pyarrow.parquet.ParquetFile(path) as file:
@@ -37,39 +46,44 @@ class Table:
       for name in needed:
         if name not in names:
           raise ValueError(f'{path}: no column {name}, only {", ".join(names)}')
-      columns = [n for n in (*needed, *wanted) if n in names]
+      columns = tuple(n for n in (*needed, *wanted) if n in names)
       for group in range(meta.num_row_groups):
-        self._groups.append((path, group, tuple(columns)))
-        rows.append(meta.row_group(group).num_rows)
-    self._starts = np.cumsum(rows)
-    self.fingerprint = shards.digest(len(self), *shards.traces(files))
+        self._groups.append((path, group, columns))
+        lengths.append(meta.row_group(group).num_rows)
+    self._starts = np.cumsum(lengths)
+    traces = fingerprints.traces(files)
+    self.fingerprint = fingerprints.digest(len(self), *traces)
     if not len(self):
       raise ValueError(f'{files[0]}: no records')
 
-  def __len__(self):
+  def __len__(self) -> int:
     return int(self._starts[-1])
 
-  def __getitem__(self, index: int) -> dict:
+  def __getitem__(self, index: int) -> dict[str, Any]:
     """{column: value} of a row.
 
     Raises:
       UnicodeDecodeError: a text is none.
     """
-    group = np.searchsorted(self._starts, index, 'right') - 1
-    table, row = _group(*self._groups[group]), int(index - self._starts[group])
-    return {c: table[c][row].as_py() for c in table.column_names}
+    group = int(np.searchsorted(self._starts, index, 'right')) - 1
+    table = _read_cached(*self._groups[group])
+    row = int(index - self._starts[group])
+    return {name: table[name][row].as_py() for name in table.column_names}
 
-  def column(self, name: str) -> list:
+  def column(self, name: str) -> list[Any]:
     """All values of a column."""
-    out = []
+    values: list[Any] = []
     for path, group, _ in self._groups:
-      with pyarrow.parquet.ParquetFile(path) as file:
-        out += file.read_row_group(group, (name,))[name].to_pylist()
-    return out
+      values += _read(path, group, (name,))[name].to_pylist()
+    return values
 
 
-@functools.lru_cache(maxsize=2)
-def _group(path, group, columns):
-  """Not kept by the table, which would have to pickle it."""
+def _read(
+  path: pathlib.Path, group: int, columns: tuple[str, ...]
+) -> pyarrow.Table:
   with pyarrow.parquet.ParquetFile(path) as file:
     return file.read_row_group(group, columns)
+
+
+# Not cached by the table, which would have to pickle it.
+_read_cached = functools.lru_cache(maxsize=2)(_read)

@@ -8,19 +8,27 @@
 SPLIT is what tfds takes for one, like validation or train[:80%]; train if none
 is given. The dataset is prepared with file_format='array_record'. Its features
 are `conversations`, a Sequence of {from, value}, and maybe `id` and `image` or
-`images`, an Image or a Sequence of them: see `records.of_llava`.
+`images`, an Image or a Sequence of them: see `llava.parse`.
 
 The library is slow to import and optional, so it is opened with a dataset.
 """
 
+from collections.abc import Iterable
 import pathlib
 import re
+import types
+import typing
+from typing import Any
 
 from array_record.python import array_record_data_source
 import numpy as np
 
+from visor_jax.data.sources import fingerprints
+from visor_jax.data.sources import llava
 from visor_jax.data.sources import records
-from visor_jax.data.sources import shards
+
+if typing.TYPE_CHECKING:
+  import tensorflow_datasets as tfds_types
 
 FORMAT = 'array_record'
 
@@ -31,7 +39,7 @@ _PATH = re.compile(
 )
 
 
-def library():
+def library() -> types.ModuleType:
   """The module tensorflow_datasets.
 
   Raises:
@@ -50,27 +58,29 @@ def library():
 class Tfds:
   """A split of a prepared dataset.
 
-  Its name is the dataset's, with /CONFIG if there is one.
+  Attributes:
+    name: the dataset's, with /CONFIG if there is one.
+    fingerprint: changes when the data does.
 
   Args:
     path: 'tfds:...', see above.
-    data_dir: where names are looked for instead.
+    data_dir: folder in which names are searched for instead.
 
   Raises:
     ValueError: the path is none, tfds is not installed, or the dataset is not
-      found, not whole, not in ArrayRecord files, or not of conversations.
+      there, not complete, not in ArrayRecord files, or not of conversations.
   """
 
-  def __init__(self, path: str, data_dir=None):
-    found = _PATH.fullmatch(path)
-    if not found:
+  def __init__(self, path: str, data_dir: pathlib.Path | str | None = None):
+    match = _PATH.fullmatch(path)
+    if not match:
       raise ValueError(
         f'{path}: expected tfds:NAME[/CONFIG][:VERSION][@SPLIT] '
         'or tfds:/FOLDER/OF/A/VERSION[@SPLIT]'
       )
     tfds = library()
-    builder = _builder(tfds, path, found['what'], data_dir)
-    info, split = builder.info, found['split'] or 'train'
+    builder = _builder(tfds, path, match['what'], data_dir)
+    info, split = builder.info, match['split'] or 'train'
     _check_split(tfds, path, info, split)
     self.name = '/'.join(filter(None, (info.name, info.config_name)))
     self._parser = _parser(path, info.features)
@@ -83,17 +93,17 @@ class Tfds:
     )
     # Only now, because of several formats as_data_source sets the one to read.
     files = info.splits[split].file_instructions
-    self.fingerprint = shards.digest(
+    self.fingerprint = fingerprints.digest(
       self.name,
       str(info.version),
       [(pathlib.Path(f.filename).name, f.skip, f.take) for f in files],
       *_traces(path, files),
     )
 
-  def __len__(self):
+  def __len__(self) -> int:
     return len(self._records)
 
-  def __getitem__(self, index: int) -> records.Raw:
+  def __getitem__(self, index: int) -> records.Record:
     data, name = self._records[index], f'{self.name}/{index}'
     try:
       fields = _fields(self._parser.parse_example(data))
@@ -101,14 +111,19 @@ class Tfds:
       raise records.BadRecord('bad text', str(e), name) from None
     except Exception as e:  # the file was read, so it is not the disk
       raise records.BadRecord('bad bytes', str(e), name) from None
-    return records.of_llava(fields, name, None, self.name)
+    return llava.parse(fields, name, None, self.name)
 
-  def outline(self, index: int) -> records.Raw:
+  def outline(self, index: int) -> records.Record:
     """The record itself: sizes are known by the images alone."""
     return self[index]
 
 
-def _builder(tfds, path, what, data_dir):
+def _builder(
+  tfds: types.ModuleType,
+  path: str,
+  what: str,
+  data_dir: pathlib.Path | str | None,
+) -> 'tfds_types.core.DatasetBuilder':
   """The builder of a dataset's files; its code, if tfds has some, stays shut.
 
   That could want TensorFlow or the network.
@@ -133,7 +148,12 @@ def _builder(tfds, path, what, data_dir):
     ) from None
 
 
-def _check_split(tfds, path, info, split):
+def _check_split(
+  tfds: types.ModuleType,
+  path: str,
+  info: 'tfds_types.core.DatasetInfo',
+  split: str,
+) -> None:
   """The split is there, has records, and can be read one by one."""
   formats = info.available_file_formats()
   if tfds.core.FileFormat(FORMAT) not in formats:
@@ -149,7 +169,7 @@ def _check_split(tfds, path, info, split):
     raise ValueError(f'{path}: no records in {split}')
 
 
-def _parser(path, features):
+def _parser(path: str, features: 'tfds_types.features.FeaturesDict') -> Any:
   """Takes an example's bytes apart, those fields that records have."""
   from tensorflow_datasets.core import example_parser
 
@@ -161,17 +181,19 @@ def _parser(path, features):
     raise ValueError(
       f'{path}: no feature conversations, only {", ".join(sorted(every))}'
     )
-  talk = every['conversations']
-  if not isinstance(talk, dict) or not all(
-    _is_bytes(talk.get(name), 1) for name in ('from', 'value')
+  conversations = every['conversations']
+  if not isinstance(conversations, dict) or not all(
+    _is_bytes(conversations.get(name), (1,)) for name in ('from', 'value')
   ):
     raise ValueError(
       f'{path}: conversations are {features["conversations"]}; '
       'expected a Sequence of {from, value}, both Text'
     )
-  specs['conversations'] = {name: talk[name] for name in ('from', 'value')}
+  specs['conversations'] = {
+    name: conversations[name] for name in ('from', 'value')
+  }
   for name in ('image', 'images'):
-    if name in specs and not _is_bytes(specs[name], 0, 1):
+    if name in specs and not _is_bytes(specs[name], (0, 1)):
       raise ValueError(
         f'{path}: {name} is {features[name]}; expected an Image '
         'or a Sequence of them'
@@ -181,7 +203,7 @@ def _parser(path, features):
   return example_parser.ExampleParserNp(specs)
 
 
-def _is_bytes(spec, *ranks):
+def _is_bytes(spec: Any, ranks: tuple[int, ...]) -> bool:
   """A field is stored as byte strings, of one of these ranks."""
   return (
     hasattr(spec, 'np_dtype')
@@ -190,43 +212,48 @@ def _is_bytes(spec, *ranks):
   )
 
 
-def _traces(path, files):
-  """Those of `shards.traces`, of files that hold what tfds says."""
-  said = {pathlib.Path(f.filename): f.examples_in_shard for f in files}
+def _traces(
+  path: str,
+  files: 'Iterable[tfds_types.core.utils.shard_utils.FileInstruction]',
+) -> list[tuple[str, int, str]]:
+  """`fingerprints.traces` of files that have the records that tfds says."""
+  lengths = {pathlib.Path(f.filename): f.examples_in_shard for f in files}
   try:
-    traces = shards.traces(said)
-    count = len(array_record_data_source.ArrayRecordDataSource(list(said)))
+    traces = fingerprints.traces(lengths)
+    count = len(array_record_data_source.ArrayRecordDataSource(list(lengths)))
   except FileNotFoundError as e:
     raise ValueError(
       f'{path}: {e.filename} is missing; prepare it again'
     ) from None
   except RuntimeError as e:
     raise ValueError(f'{path}: not ArrayRecord files: {e}') from None
-  if count != sum(said.values()):
+  expected = sum(lengths.values())
+  if count != expected:
     raise ValueError(
       f'{path}: has {count} records, but by its '
-      f'dataset_info.json {sum(said.values())}; prepare it '
-      'again'
+      f'dataset_info.json {expected}; prepare it again'
     )
   return traces
 
 
-def _fields(parsed):
-  """What `records.of_llava` takes, of what the parser gives."""
-  talk = parsed['conversations']
-  found = dict(
+def _fields(parsed: dict[str, Any]) -> dict[str, Any]:
+  """What `llava.parse` takes, of what the parser gives."""
+  conversations = parsed['conversations']
+  fields: dict[str, Any] = dict(
     conversations=[
-      {'from': who.decode(), 'value': value.decode()}
-      for who, value in zip(talk['from'], talk['value'], strict=True)
+      {'from': speaker.decode(), 'value': value.decode()}
+      for speaker, value in zip(
+        conversations['from'], conversations['value'], strict=True
+      )
     ]
   )
   # What is not in a Sequence cannot be left out: who has none writes b''.
   for name in ('id', 'image', 'images'):
     value = parsed.get(name)
     if isinstance(value, np.ndarray):
-      found[name] = value.tolist()
+      fields[name] = value.tolist()
     elif value != b'':
-      found[name] = value
-  if isinstance(found.get('id'), bytes):
-    found['id'] = found['id'].decode()
-  return found
+      fields[name] = value
+  if isinstance(fields.get('id'), bytes):
+    fields['id'] = fields['id'].decode()
+  return fields

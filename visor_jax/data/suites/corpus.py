@@ -6,39 +6,99 @@ number), see `order`.
 """
 
 import collections
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
 import dataclasses
 import functools
-import pathlib
 
-from visor_jax.data.pipeline import bin_packing as windows_lib
+from visor_jax.data import protocols
+from visor_jax.data.pipeline import bin_packing
 from visor_jax.data.pipeline import order as order_lib
 from visor_jax.data.pipeline import stream as stream_lib
-from visor_jax.data.processing import chat
-from visor_jax.data.processing import images
 from visor_jax.data.processing import packing
-from visor_jax.data.processing import text
-from visor_jax.data.sources import readers as sources_lib
+from visor_jax.data.sources import records
+from visor_jax.spec import batch as batch_lib
 
-TRIES = 100  # records looked at for a question, where one after another is bad
+TRIES = 100  # records tried for a question, where one after another is bad
+
+
+@dataclasses.dataclass(frozen=True)
+class NamedSource:
+  """A source under the name that the config gives it.
+
+  Attributes:
+    source: the records.
+    name: the name, which becomes the family of their turns.
+  """
+
+  source: protocols.Source
+  name: str
+
+  def __len__(self) -> int:
+    return len(self.source)
+
+  @property
+  def fingerprint(self) -> str:
+    return self.source.fingerprint
+
+  def __getitem__(self, index: int) -> records.Record:
+    return self._named(self.source[index])
+
+  def outline(self, index: int) -> records.Record:
+    """The source's own, under the name."""
+    return self._named(self.source.outline(index))
+
+  def _named(self, record: records.Record) -> records.Record:
+    turns = tuple(
+      records.Turn(turn.question, turn.answer, self.name)
+      for turn in record.turns
+    )
+    return dataclasses.replace(record, turns=turns)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixture:
+  """Sources that a stream draws from.
+
+  Attributes:
+    sources: in order; their names are the families of their turns.
+    weights: share of the draws of each, in any unit.
+  """
+
+  sources: tuple[protocols.Source, ...]
+  weights: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """What decides the rows of a corpus beside its records.
+
+  Attributes:
+    packed: {text, visual, tiles, prompts}, slots that conversations share.
+    prompt: {text, visual, tiles}, slots of a question asked alone.
+    window: conversations that are packed together.
+    max_bad_fraction: share of bad records at which a run stops.
+    answer_tokens: the most tokens of an answer.
+    coarse: names of the sources that are coarse.
+  """
+
+  packed: Mapping[str, int]
+  prompt: Mapping[str, int]
+  window: int
+  max_bad_fraction: float
+  answer_tokens: int
+  coarse: Sequence[str] = ()
 
 
 class Corpus:
-  """What loaders and evaluation ask for.
+  """Rows and questions out of sources; a protocols.Suite.
 
   Args:
-    seed: of the run.
-    mixtures: {stream: ((name, path, weight), ...)}; paths as open_source takes
-      them.
-    folder: with the checkpoint's tokenizer and its recipe of images.
-    row: slots that conversations share, {text, visual, tiles, prompts}.
-    prompt: those of a question asked alone, {text, visual, tiles}.
-    window: conversations that are packed together.
-    bad: share of bad records at which a run stops.
-    tokens: of an answer at most.
-    coarse: names of the sources that are coarse.
-
-  Raises:
-    ValueError: a source is not there or is not one, or the folder lacks a file.
+    seed: decides the draws of every stream.
+    mixtures: {stream: what it draws from}.
+    processor: what the checkpoint makes of words and images.
+    settings: what else decides the rows.
   """
 
   packed = True
@@ -46,199 +106,98 @@ class Corpus:
   def __init__(
     self,
     seed: int,
-    mixtures,
-    folder,
-    *,
-    row,
-    prompt,
-    window: int,
-    bad: float,
-    tokens: int,
-    coarse=(),
+    mixtures: Mapping[str, Mixture],
+    processor: protocols.Processor,
+    settings: Settings,
   ):
-    self._seed, self._mixtures, self._window = seed, mixtures, window
-    self._text, self._recipe = text.Tokenizer(folder), images.read(folder)
-    slots = dict(
-      tile=(self._recipe.tile,) * 2, patches=self._recipe.patches, taps=4
-    )
-    self._row = packing.Shape(**row, **slots)
-    self._prompt = packing.Shape(**prompt, prompts=1, **slots)
-    self._bad, self._coarse = bad, tuple(coarse)
-    self._tallies, self._packed = [], []
-    self._asked = self._tally()
-    self._order = functools.cache(self._order)
-    self.answer_tokens = tokens
-    self.ends = (self._text.end, *sorted(self._text.stops))
-    opened = functools.cache(_open)
-    self._sources = {
-      stream: [Named(opened(name, path), name) for name, path, _ in mixture]
-      for stream, mixture in mixtures.items()
-    }
+    self._seed, self._mixtures = seed, mixtures
+    self._processor, self._settings = processor, settings
+    self._shape = processor.row_shape(**settings.packed)
+    self._prompt_shape = processor.row_shape(**settings.prompt)
+    self._counters: list[stream_lib.BadRecordCounter] = []
+    self._windows: list[bin_packing.Windows] = []
+    self._asked = self._counter()
+    self._order = functools.cache(self._new_order)
+    tokenizer = processor.tokenizer
+    self.answer_tokens = settings.answer_tokens
+    self.ends = (tokenizer.end, *sorted(tokenizer.stops))
 
   @property
   def fingerprints(self) -> dict[str, str]:
     """{stream/source: what changes when its data does}."""
     return {
-      f'{stream}/{s.name}': s.fingerprint
-      for stream, some in self._sources.items()
-      for s in some
+      f'{stream}/{source.name}': source.fingerprint
+      for stream, mixture in self._mixtures.items()
+      for source in mixture.sources
     }
 
   @property
   def counts(self) -> dict[str, int]:
-    """How many records were not used as they are, and why; none that are 0."""
-    found = collections.Counter()
-    for packed in self._packed:
-      found.update(packed.counts)
+    """{reason: records that were not used as they are}; none that are 0."""
+    counts: collections.Counter[str] = collections.Counter()
+    for windows in self._windows:
+      counts.update(windows.counts)
     # What is planned is counted by its window.
-    found['bad'] += sum(t.bad.total() for t in self._tallies)
-    return {name: n for name, n in found.items() if n}
+    counts['bad'] += sum(counter.bad.total() for counter in self._counters)
+    return {reason: count for reason, count in counts.items() if count}
 
-  def training(self, stream: str):
+  def training(self, stream: str) -> protocols.Load:
     """A `load` of packed rows, see `loader`."""
-    order, sources = self._order(stream), self._sources[stream]
-    planned = stream_lib.BadRecordCounter(self._bad)
-    needs = stream_lib.lengths(sources, self._text, self._recipe, planned)
-    rows = windows_lib.rows_for(order, needs, self._row, self._window)
-    packed = windows_lib.Windows(order, needs, self._row, self._window, rows)
-    self._packed.append(packed)
+    order, sources = self._order(stream), self._mixtures[stream].sources
+    planned = stream_lib.BadRecordCounter(self._settings.max_bad_fraction)
+    lengths = stream_lib.lengths(sources, self._processor, planned)
+    draws = self._settings.window
+    rows = bin_packing.rows_for(order, lengths, self._shape, draws)
+    windows = bin_packing.Windows(order, lengths, self._shape, draws, rows)
+    self._windows.append(windows)
     return stream_lib.training(
-      packed, sources, self._text, self._recipe, self._tally()
+      windows, sources, self._processor, self._counter()
     )
 
-  def prompt(self, stream: str, index: int):
+  def prompt(
+    self, stream: str, index: int
+  ) -> tuple[batch_lib.Row, records.Record]:
     """A question alone; where its record is bad, another one's.
 
     Returns:
-      (fields of a Batch's row, its records.Raw).
+      (fields of a Batch's row, its record).
 
     Raises:
       ValueError: one record after another is bad.
     """
     for attempt in range(TRIES):
       draw = self._order(stream, attempt).draw(index)
-      source = self._sources[stream][draw.source]
+      source = self._mixtures[stream].sources[draw.source]
       try:
-        raw = source[draw.index]
-        row = packing.row(
-          [stream_lib.prompt(raw, self._text, self._recipe)], self._prompt
-        )
+        record = source[draw.index]
+        segment = stream_lib.prompt(record, self._processor)
+        row = packing.row([segment], self._prompt_shape)
       except ValueError as e:
         self._asked.count(source.name, e)
         last = e
       else:
         self._asked.count(source.name)
-        return row, raw
+        return row, record
     raise ValueError(
       f'{stream}: {TRIES} records drawn for question {index} '
       f'cannot be used, the last: {last}'
     )
 
-  def decode(self, ids) -> str:
+  def decode(self, ids: Iterable[int]) -> str:
     """An answer's text."""
-    return self._text.decode(ids)
+    return self._processor.tokenizer.decode(ids)
 
   def group(self, family: str) -> str:
     """'coarse' or 'fine'."""
-    return 'coarse' if family in self._coarse else 'fine'
+    return 'coarse' if family in self._settings.coarse else 'fine'
 
-  def _order(self, stream, attempt=0):
+  def _new_order(self, stream: str, attempt: int = 0) -> order_lib.Order:
     mixture = self._mixtures[stream]
     key = f'{self._seed}/{stream}' + f'/{attempt}' * (attempt > 0)
-    return order_lib.Order(
-      key,
-      [len(s) for s in self._sources[stream]],
-      [weight for _, _, weight in mixture],
-    )
+    return order_lib.Order(key, map(len, mixture.sources), mixture.weights)
 
-  def _tally(self):
-    self._tallies.append(stream_lib.BadRecordCounter(self._bad))
-    return self._tallies[-1]
-
-
-@dataclasses.dataclass(frozen=True)
-class Named:
-  """A source under the name that the config gives it."""
-
-  source: object
-  name: str
-
-  def __len__(self):
-    return len(self.source)
-
-  @property
-  def fingerprint(self):
-    return self.source.fingerprint
-
-  def __getitem__(self, index):
-    return self._named(self.source[index])
-
-  def outline(self, index):
-    return self._named(self.source.outline(index))
-
-  def _named(self, raw):
-    return dataclasses.replace(
-      raw,
-      turns=tuple(
-        chat.Turn(t.question, t.answer, self.name) for t in raw.turns
-      ),
-    )
-
-
-def _open(name, path):
-  try:
-    return sources_lib.open_source(path)
-  except (OSError, ValueError) as e:
-    raise ValueError(f'source "{name}": {e}') from e
-
-
-def open_corpus(config, jobs) -> Corpus:
-  """The corpus of a config, with the sources that some jobs need.
-
-  Args:
-    config: the whole config.
-    jobs: names of them.
-
-  Raises:
-    ValueError: naming the key that is missing or the source that is wrong.
-  """
-  data = config.data
-  folder = pathlib.Path(config.model.init_from) / 'hf'
-  if not config.model.init_from or not folder.exists():
-    raise ValueError(
-      'data.sources need the tokenizer of a checkpoint, but model.init_from is '
-      f'"{config.model.init_from}"; set it to what python -m visor_jax.convert '
-      'import has written'
-    )
-  mixtures = {}
-  for job in jobs:
-    if job in ('search', 'label', 'policy'):
-      mixtures['search' if job == 'search' else 'label'] = data.sources
-    elif job == 'eval':
-      if config.eval.benchmarks:
-        continue
-      if not config.eval.sources:
-        raise ValueError(
-          'eval.sources is empty: which questions are the test? '
-          'Name sources or eval.benchmarks, or leave out the '
-          'eval stage'
-        )
-      mixtures['test'] = config.eval.sources
-    elif job != 'report':
-      mixtures[job] = config[job].sources or data.sources
-  for stream, mixture in mixtures.items():
-    if not mixture:
-      raise ValueError(
-        f'{stream} has no data: set data.sources to ((name, path, weight), ...)'
-      )
-  return Corpus(
-    config.seed,
-    mixtures,
-    folder,
-    row=data.packed,
-    prompt=data.prompt,
-    window=data.window,
-    bad=data.max_bad_fraction,
-    tokens=config.eval.max_new_tokens,
-    coarse=config.eval.coarse,
-  )
+  def _counter(self) -> stream_lib.BadRecordCounter:
+    """A counter that `counts` sums up."""
+    counter = stream_lib.BadRecordCounter(self._settings.max_bad_fraction)
+    self._counters.append(counter)
+    return counter

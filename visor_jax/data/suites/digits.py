@@ -2,21 +2,27 @@
 
 A scene is five rows of two digits, out of the 1,797 handwritten ones that
 scikit-learn ships, 8 x 8 pixels and one visual token each. It is filmed: a
-clip of some frames in flickering light. Coarse families ask what is seen at a
+clip of a few frames in flickering light. Coarse families ask what is seen at a
 glance: paper, ink, light, a mark. Fine families ask what single cells hold and
 in which rows both digits are the same, of all rows at once.
 
 Every scene is a pure function of (seed, stream, index).
 """
 
+from collections.abc import Iterable
+from collections.abc import Mapping
 import dataclasses
 import functools
 import hashlib
 
 import numpy as np
 
-from visor_jax.data.processing import chat
+from visor_jax.data import protocols
 from visor_jax.data.processing import packing
+from visor_jax.data.processing import processed
+from visor_jax.data.sources import records
+from visor_jax.data.suites import vocabulary
+from visor_jax.spec import batch as batch_lib
 
 CELL = 8  # pixels
 ROWS = 'vwxyz'  # names of the rows, of two digits each
@@ -33,27 +39,29 @@ COARSE = ('paper', 'ink', 'dim', 'mark')
 FINE = ('read', 'same', 'where', 'match')
 TURNS = 8  # questions per scene in training
 
+_TURN_WORDS = 5  # the longest turn: user, family, argument, answer, end
+
 
 def group(family: str) -> str:
   """'coarse' or 'fine'."""
   return 'coarse' if family in COARSE else 'fine'
 
 
-@functools.cache
-def _handwriting():
-  """Digits by split and class: {test: [uint8 [n, 8, 8]] * 10}.
+def row_shape(frames: int, turns: int) -> batch_lib.RowShape:
+  """Slots of a scene: a frame is a tile, and a cell a patch of it.
 
-  Every fifth image is a test digit, never seen in training.
+  Args:
+    frames: frames of the clip.
+    turns: questions about it.
   """
-  from sklearn import datasets  # slow to import, needed here alone
-
-  images, labels = datasets.load_digits(return_X_y=True)
-  images = (images.reshape(-1, CELL, CELL) * (255 / 16)).astype(np.uint8)
-  test = np.arange(len(labels)) % 5 == 0
-  return {
-    split: [images[(labels == c) & (test == split)] for c in range(10)]
-    for split in (False, True)
-  }
+  return batch_lib.RowShape(
+    text=_TURN_WORDS * turns,
+    visual=frames * len(CELLS),
+    tiles=frames,
+    prompts=turns,
+    tile=(len(ROWS) * CELL, 2 * CELL),
+    patches=len(CELLS),
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,37 +87,75 @@ class Scene:
   def answer(self, question: str) -> str:
     """The right answer to 'family' or 'family argument'."""
     family, _, argument = question.partition(' ')
-    same = self.digits[:, 0] == self.digits[:, 1]
-    yes_no = lambda yes: 'yes' if yes else 'no'
-    return {
-      'paper': lambda: self.paper,
-      'ink': lambda: self.ink,
-      'dim': lambda: yes_no(self.dim),
-      'mark': lambda: yes_no(self.mark),
-      'read': lambda: str(self.digits.flat[CELLS.index(argument)]),
-      'same': lambda: yes_no(same[ROWS.index(argument)]),
-      'where': lambda: ROWS[same.argmax()] if same.any() else 'no',
-      'match': lambda: str(same[: int(argument)].sum()),
-    }[family]()
+    return _ANSWERS[family](self, argument)
+
+  @property
+  def same(self) -> np.ndarray:
+    """bool [rows]; both digits are the same."""
+    return self.digits[:, 0] == self.digits[:, 1]
+
+
+def _yes_no(yes: bool) -> str:
+  return 'yes' if yes else 'no'
+
+
+# {family: (scene, argument) -> the right answer}
+_ANSWERS = {
+  'paper': lambda scene, _: scene.paper,
+  'ink': lambda scene, _: scene.ink,
+  'dim': lambda scene, _: _yes_no(scene.dim),
+  'mark': lambda scene, _: _yes_no(scene.mark),
+  'read': lambda scene, cell: str(scene.digits.flat[CELLS.index(cell)]),
+  'same': lambda scene, row: _yes_no(scene.same[ROWS.index(row)]),
+  'where': lambda scene, _: (
+    ROWS[scene.same.argmax()] if scene.same.any() else 'no'
+  ),
+  'match': lambda scene, rows: str(scene.same[: int(rows)].sum()),
+}
+
+# {family: its arguments}, of those that have one.
+_ARGUMENTS = {'read': CELLS, 'same': ROWS, 'match': '2345'}
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+  """Frames and a conversation about them.
+
+  Attributes:
+    id: names it in errors and result rows.
+    images: uint8 [frames, height, width, 3].
+    turns: the conversation.
+  """
+
+  id: str
+  images: np.ndarray
+  turns: tuple[records.Turn, ...]
 
 
 class Suite:
-  """Scenes and questions; what loaders and evaluation ask for.
+  """Scenes and questions about them; a protocols.Suite.
+
+  Attributes:
+    words: the vocabulary of all questions and answers.
 
   Args:
-    seed: of the run.
-    frames: of a clip, ten visual tokens each.
+    seed: decides every scene.
+    frames: frames of a clip, ten visual tokens each.
     primers: {stream: scenes that come first}: how many are only read out, then
       how many also ask whether the digits of single rows are the same.
   """
 
-  answer_tokens = 2  # a word and `end`
   packed = False  # one scene a row
-  fingerprints, counts = {}, {}  # nothing can change, nothing is left out
+  answer_tokens = 2  # a word and `end`
 
-  def __init__(self, seed: int, frames: int = 1, primers=None):
-    self.seed, self.frames, self.primers = seed, frames, primers or {}
-    self.words = chat.Words(
+  def __init__(
+    self,
+    seed: int,
+    frames: int = 1,
+    primers: Mapping[str, tuple[int, int]] | None = None,
+  ):
+    self._seed, self._frames, self._primers = seed, frames, primers or {}
+    self.words = vocabulary.Vocabulary(
       (
         *COARSE,
         *FINE,
@@ -124,25 +170,35 @@ class Suite:
     )
     self.ends = (self.words.end,)
 
-  def training(self, stream: str):
-    """A `load` of whole conversations, see `loader`."""
+  @property
+  def fingerprints(self) -> dict[str, str]:
+    """Empty: nothing can change."""
+    return {}
 
-    def load(index):
-      record = self.conversation(stream, index)
-      return self._row(record, chat.conversation(record, self.words)), None
+  @property
+  def counts(self) -> dict[str, int]:
+    """Empty: nothing is left out."""
+    return {}
+
+  def training(self, stream: str) -> protocols.Load:
+    """A `load` of conversations of TURNS turns, see `loader`."""
+
+    def load(index: int) -> tuple[batch_lib.Row, None]:
+      clip = self.conversation(stream, index)
+      return self._row(clip, self.words.conversation(clip.turns)), None
 
     return load
 
-  def prompt(self, stream: str, index: int):
+  def prompt(self, stream: str, index: int) -> tuple[batch_lib.Row, Clip]:
     """A question alone.
 
     Returns:
-      (fields of a Batch's row, its chat.Record).
+      (fields of a Batch's row, its clip).
     """
-    record = self.question(stream, index)
-    return self._row(record, chat.prompt(record, self.words)), record
+    clip = self.question(stream, index)
+    return self._row(clip, self.words.prompt(clip.turns[0].question)), clip
 
-  def decode(self, ids) -> str:
+  def decode(self, ids: Iterable[int]) -> str:
     """Words of an answer."""
     return self.words.decode(ids)
 
@@ -150,7 +206,7 @@ class Suite:
     """'coarse' or 'fine'."""
     return group(family)
 
-  def conversation(self, stream: str, index: int) -> chat.Record:
+  def conversation(self, stream: str, index: int) -> Clip:
     """A scene and different questions about it.
 
     A stage may begin with primers: a model that cannot read learns no relation,
@@ -158,86 +214,117 @@ class Suite:
     learned many times faster when little else is asked.
     """
     rng, scene = self._scene(stream, index)
-    reads = [f'read {c}' for c in rng.permutation(list(CELLS))]
-    same = [f'same {r}' for r in rng.permutation(list(ROWS))]
+    read = [f'read {cell}' for cell in rng.permutation(list(CELLS))]
+    same = [f'same {row}' for row in rng.permutation(list(ROWS))]
     match = [f'match {n}' for n in rng.permutation(range(2, len(ROWS) + 1))]
     coarse = ['mark', rng.choice(COARSE[:-1])]  # a mark is learned last
-    read, single = self.primers.get(stream, (0, 0))
-    if index < read:
-      questions = reads[:TURNS]
-    elif index < read + single:
-      questions = reads[:3] + same[:3] + coarse
+    reading, comparing = self._primers.get(stream, (0, 0))
+    if index < reading:
+      questions = read[:TURNS]
+    elif index < reading + comparing:
+      questions = read[:3] + same[:3] + coarse
     else:
-      questions = reads[:2] + same[:1] + match[:2] + ['where'] + coarse
-    return self._record(stream, index, scene, rng.permutation(questions))
+      questions = read[:2] + same[:1] + match[:2] + ['where'] + coarse
+    return _clip(stream, index, scene, rng.permutation(questions))
 
-  def question(self, stream: str, index: int) -> chat.Record:
+  def question(self, stream: str, index: int) -> Clip:
     """A scene with one question: even numbers coarse, odd ones fine."""
     rng, scene = self._scene(stream, index)
     families = FINE if index % 2 else COARSE
     family = families[index // 2 % len(families)]
-    arguments = {'read': CELLS, 'same': ROWS, 'match': '2345'}.get(family)
-    asked = (
-      family
-      if arguments is None
-      else (f'{family} {rng.choice(list(arguments))}')
-    )
-    return self._record(stream, index, scene, [asked])
+    question = family
+    if family in _ARGUMENTS:
+      question = f'{family} {rng.choice(list(_ARGUMENTS[family]))}'
+    return _clip(stream, index, scene, [question])
 
-  def _row(self, record, talk):
-    """A frame is a tile, and a cell a patch of it."""
-    turns = len(record.turns)
-    shape = packing.Shape(
-      text=5 * turns,
-      visual=self.frames * len(CELLS),
-      tiles=self.frames,
-      prompts=turns,
-      tile=record.images.shape[1:3],
-      patches=len(CELLS),
-    )
-    return packing.row(
-      [packing.segment(talk, record.images, len(CELLS))], shape
-    )
+  def _row(
+    self, clip: Clip, conversation: processed.Conversation
+  ) -> batch_lib.Row:
+    shape = row_shape(self._frames, len(clip.turns))
+    segment = packing.segment_of_tiles(conversation, clip.images, shape.patches)
+    return packing.row([segment], shape)
 
-  def _record(self, stream, index, scene, questions):
-    turns = tuple(
-      chat.Turn(q, scene.answer(q), q.split()[0]) for q in map(str, questions)
-    )
-    return chat.Record(f'{stream}/{index}', scene.frames, turns)
-
-  def _scene(self, stream, index):
+  def _scene(
+    self, stream: str, index: int
+  ) -> tuple[np.random.Generator, Scene]:
     """A scene and the generator that goes on to draw its questions."""
-    key = hashlib.sha256(f'{self.seed}/{stream}/{index}'.encode()).digest()
+    key = hashlib.sha256(f'{self._seed}/{stream}/{index}'.encode()).digest()
     rng = np.random.default_rng(list(np.frombuffer(key[:16], np.uint32)))
     left = rng.permutation(10)[: len(ROWS)]
     other = (left + rng.integers(1, 10, size=len(ROWS))) % 10
     # Every number of equal rows is equally likely.
     equal = rng.permutation(len(ROWS)) < rng.integers(len(ROWS) + 1)
     digits = np.stack([left, np.where(equal, left, other)], axis=1)
-    paper, ink = rng.choice(list(PAPERS)), rng.choice(list(INKS))
+    paper, ink = str(rng.choice(list(PAPERS))), str(rng.choice(list(INKS)))
     dim, mark = rng.random(2) < 0.5
-    frames = self._film(
-      rng,
-      digits,
-      PAPERS[paper],
-      INKS[ink],
-      dim,
-      mark,
-      _handwriting()[stream == 'test'],
-    )
-    return rng, Scene(digits, str(paper), str(ink), dim, mark, frames)
-
-  def _film(self, rng, digits, paper, ink, dim, mark, pool):
-    """uint8 [frames, rows * CELL, 2 * CELL, 3]."""
-    cells = (
-      np.stack([pool[d][rng.integers(len(pool[d]))] for d in digits.flat]) / 255
-    )
-    cells = cells[..., None] * (0.5 if dim else 1.0) * np.array(ink)
-    cells = np.maximum(cells, np.array(paper))  # [10, CELL, CELL, 3]
+    cells = _write(rng, digits, test=stream == 'test')
+    cells = _colour(cells, PAPERS[paper], INKS[ink], dim)
     if mark:
-      marked = rng.integers(len(cells))
-      cells[marked, :: CELL - 1] = cells[marked, :, :: CELL - 1] = 255
-    scene = cells.reshape(len(ROWS), 2, CELL, CELL, 3).swapaxes(1, 2)
-    scene = scene.reshape(len(ROWS) * CELL, 2 * CELL, 3)
-    light = rng.uniform(0.85, 1.0, (self.frames, 1, 1, 1))
-    return (scene * light).astype(np.uint8)
+      _mark(cells[rng.integers(len(cells))])
+    frames = _film(rng, cells, self._frames)
+    return rng, Scene(digits, paper, ink, dim, mark, frames)
+
+
+def _clip(
+  stream: str, index: int, scene: Scene, questions: Iterable[str]
+) -> Clip:
+  turns = tuple(
+    records.Turn(question, scene.answer(question), question.split()[0])
+    for question in map(str, questions)
+  )
+  return Clip(f'{stream}/{index}', scene.frames, turns)
+
+
+# From digits to pixels -------------------------------------------------------
+
+
+@functools.cache
+def _handwriting() -> dict[bool, list[np.ndarray]]:
+  """Images by split and digit: {test: [uint8 [n, 8, 8]] * 10}.
+
+  Every fifth image is one of the test split, never seen in training.
+  """
+  from sklearn import datasets  # slow to import, needed here alone
+
+  images, labels = datasets.load_digits(return_X_y=True)
+  images = (images.reshape(-1, CELL, CELL) * (255 / 16)).astype(np.uint8)
+  test = np.arange(len(labels)) % 5 == 0
+  return {
+    split: [images[(labels == c) & (test == split)] for c in range(10)]
+    for split in (False, True)
+  }
+
+
+def _write(
+  rng: np.random.Generator, digits: np.ndarray, test: bool
+) -> np.ndarray:
+  """Handwriting of 0 to 1, [cells, CELL, CELL], out of a split."""
+  pools = [_handwriting()[test][digit] for digit in digits.flat]
+  return np.stack([pool[rng.integers(len(pool))] for pool in pools]) / 255
+
+
+def _colour(
+  cells: np.ndarray,
+  paper: tuple[int, int, int],
+  ink: tuple[int, int, int],
+  dim: bool,
+) -> np.ndarray:
+  """Ink on paper, [cells, CELL, CELL, 3]."""
+  cells = cells[..., None] * (0.5 if dim else 1.0) * np.array(ink)
+  return np.maximum(cells, np.array(paper))
+
+
+def _mark(cell: np.ndarray) -> None:
+  """Draws a white frame around a cell, in place."""
+  cell[:: CELL - 1] = 255
+  cell[:, :: CELL - 1] = 255
+
+
+def _film(
+  rng: np.random.Generator, cells: np.ndarray, frames: int
+) -> np.ndarray:
+  """uint8 [frames, rows * CELL, 2 * CELL, 3]."""
+  scene = cells.reshape(len(ROWS), 2, CELL, CELL, 3).swapaxes(1, 2)
+  scene = scene.reshape(len(ROWS) * CELL, 2 * CELL, 3)
+  light = rng.uniform(0.85, 1.0, (frames, 1, 1, 1))
+  return (scene * light).astype(np.uint8)

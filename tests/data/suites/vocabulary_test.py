@@ -3,27 +3,27 @@
 import numpy as np
 import pytest
 
-from visor_jax.data.processing import chat
+from visor_jax.data.sources import records
+from visor_jax.data.suites import vocabulary
 
-WORDS = chat.Words(('a', 'b', 'x', 'yes', 'no'))
-NOTHING = np.zeros((1, 2, 2, 3), np.uint8)
+WORDS = vocabulary.Vocabulary(('a', 'b', 'x', 'yes', 'no'))
 
 
-def record(*turns):
-  return chat.Record(
-    'r', NOTHING, tuple(chat.Turn(q, a, q.split()[0]) for q, a in turns)
-  )
+def turns(*pairs):
+  return [records.Turn(q, a, q.split()[0]) for q, a in pairs]
 
 
 def read(talk):
   """Tokens as words; those that the model should say in capitals."""
   words = [WORDS.words[i] for i in talk.tokens]
-  return ' '.join(w.upper() if own else w for w, own in zip(words, talk.answer))
+  return ' '.join(
+    w.upper() if answer else w for w, answer in zip(words, talk.answer)
+  )
 
 
 def test_the_model_learns_answers_and_their_end_and_nothing_else():
   """Learning the questions too would spend the model on guessing them."""
-  talk = chat.conversation(record(('a x', 'yes'), ('b', 'no no')), WORDS)
+  talk = WORDS.conversation(turns(('a x', 'yes'), ('b', 'no no')))
   assert read(talk) == 'user a x YES END user b NO NO END'
   assert talk.image_at == (1,)  # user <image> a x
   assert [WORDS.words[talk.tokens[p]] for p in talk.prompts] == ['x', 'b']
@@ -33,10 +33,10 @@ def test_the_model_learns_answers_and_their_end_and_nothing_else():
 
 def test_a_prompt_is_the_first_question_alone():
   """The second question may tell the first answer."""
-  talk = chat.prompt(record(('a x', 'yes'), ('b', 'no')), WORDS)
+  talk = WORDS.prompt('a x')
   assert read(talk) == 'user a x'
   assert talk.prompts.tolist() == [2] and talk.image_at == (1,)
-  trained = chat.conversation(record(('a x', 'yes'), ('b', 'no')), WORDS)
+  trained = WORDS.conversation(turns(('a x', 'yes'), ('b', 'no')))
   np.testing.assert_array_equal(talk.tokens, trained.tokens[:3])
 
 
@@ -76,6 +76,6 @@ def test_a_token_without_a_word_is_a_wrong_answer():
 
 def test_a_word_twice_is_an_error():
   with pytest.raises(ValueError, match='twice'):
-    chat.Words(('a', 'b', 'a'))
+    vocabulary.Vocabulary(('a', 'b', 'a'))
   with pytest.raises(ValueError, match='twice'):
-    chat.Words(('end',))
+    vocabulary.Vocabulary(('end',))

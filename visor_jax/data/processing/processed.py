@@ -1,0 +1,48 @@
+"""What a record is between a checkpoint's processor and a row of a batch."""
+
+import dataclasses
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Conversation:
+  """A record's text in tokens.
+
+  Attributes:
+    tokens: int32 [n].
+    answer: bool [n]; tokens that the model should produce.
+    image_at: for each image the index of the token that its visual tokens stand
+      before.
+    prompts: int32 [turns]; index of the last token of each prompt.
+  """
+
+  tokens: np.ndarray
+  answer: np.ndarray
+  image_at: tuple[int, ...]
+  prompts: np.ndarray
+
+
+class ImagePlan(Protocol):
+  """How an image of one size becomes visual tokens.
+
+  Attributes:
+    tiles: how many it is cut to.
+    tokens: visual tokens, V.
+    gather_index: int32 [V, K]; the patches, in order of tiles, that are summed
+      into a token; tiles * P is the newline.
+    gather_weight: float32 [V, K].
+  """
+
+  @property
+  def tiles(self) -> int: ...
+
+  @property
+  def tokens(self) -> int: ...
+
+  @property
+  def gather_index(self) -> np.ndarray: ...
+
+  @property
+  def gather_weight(self) -> np.ndarray: ...

@@ -1,0 +1,80 @@
+"""A checkpoint's processor: its words, its chat template and its tiles.
+
+It is a protocols.Processor.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+import pathlib
+
+import numpy as np
+import PIL.Image
+
+from visor_jax.data.processing import images
+from visor_jax.data.processing import text
+from visor_jax.spec import batch as batch_lib
+
+TAPS = 4  # patches that are summed into a visual token: bilinear
+
+
+@dataclasses.dataclass(frozen=True)
+class Processor:
+  """What a checkpoint makes of words and images.
+
+  Attributes:
+    tokenizer: its words and chat template.
+    recipe: its tiles and the canvases that images are cut from.
+  """
+
+  tokenizer: text.Tokenizer
+  recipe: images.Recipe
+
+  @property
+  def patches(self) -> int:
+    """P of a tile."""
+    return self.recipe.patches
+
+  def row_shape(
+    self, *, text: int, visual: int, tiles: int, prompts: int = 1
+  ) -> batch_lib.RowShape:
+    """Slots of a row, with tiles as this checkpoint has them."""
+    return batch_lib.RowShape(
+      text=text,
+      visual=visual,
+      tiles=tiles,
+      prompts=prompts,
+      tile=(self.recipe.tile, self.recipe.tile),
+      patches=self.patches,
+      taps=TAPS,
+    )
+
+  def plans(self, sizes: Sequence[tuple[int, int]]) -> list[images.Plan]:
+    """How the images of a sample, each (height, width), become tokens."""
+    return images.plans(self.recipe, sizes)
+
+  def tiles(
+    self,
+    opened: Sequence[PIL.Image.Image],
+    sizes: Sequence[tuple[int, int]],
+  ) -> list[np.ndarray]:
+    """The tiles of each image of a sample, uint8 [tiles, height, width, 3].
+
+    Args:
+      opened: images in RGB, see image_files.open_image.
+      sizes: (height, width) that each should have.
+
+    Raises:
+      ValueError: an image is of another size.
+    """
+    plans = self.plans(sizes)
+    return [images.tiles(i, p) for i, p in zip(opened, plans, strict=True)]
+
+
+def read(folder: pathlib.Path | str) -> Processor:
+  """The processor in a checkpoint's folder.
+
+  Raises:
+    FileNotFoundError: naming the file that is missing.
+    ValueError: naming what is wrong with one.
+  """
+  return Processor(text.Tokenizer(folder), images.read(folder))

@@ -1,0 +1,186 @@
+"""The suites that a config can name in data.suite, and how each is opened."""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import dataclasses
+import functools
+import pathlib
+
+import ml_collections
+
+from visor_jax import config as config_lib
+from visor_jax.data import protocols
+from visor_jax.data.processing import processor as processor_lib
+from visor_jax.data.sources import readers
+from visor_jax.data.suites import corpus
+from visor_jax.data.suites import digits
+from visor_jax.spec import batch as batch_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+  """A suite before it is opened.
+
+  Attributes:
+    packed: training rows may hold several conversations.
+    open: (whole config, names of jobs) -> the suite with what they need.
+    training_shape: whole config -> slots of a training row.
+    prompt_shape: whole config -> slots of a question's row.
+  """
+
+  packed: bool
+  open: Callable[[ml_collections.ConfigDict, Sequence[str]], protocols.Suite]
+  training_shape: Callable[[ml_collections.ConfigDict], batch_lib.RowShape]
+  prompt_shape: Callable[[ml_collections.ConfigDict], batch_lib.RowShape]
+
+
+def entry(config: ml_collections.ConfigDict) -> Entry:
+  """The suite that a config names.
+
+  Raises:
+    ValueError: there is none of that name.
+  """
+  name = config.data.suite
+  if name not in SUITES:
+    names = ', '.join(f'"{name}"' for name in SUITES)
+    raise ValueError(f'data.suite is "{name}"; expected one of {names}')
+  return SUITES[name]
+
+
+def open_suite(
+  config: ml_collections.ConfigDict, jobs: Sequence[str]
+) -> protocols.Suite:
+  """Where the records of some jobs come from.
+
+  Args:
+    config: the whole config.
+    jobs: names of the jobs that ask for records.
+
+  Raises:
+    ValueError: naming the key that is missing or the source that is wrong.
+  """
+  return entry(config).open(config, jobs)
+
+
+# The built-in suite ----------------------------------------------------------
+
+
+def _open_digits(
+  config: ml_collections.ConfigDict, jobs: Sequence[str]
+) -> digits.Suite:
+  return digits.Suite(config.seed, **config.data.digits)
+
+
+def _digits_training(config: ml_collections.ConfigDict) -> batch_lib.RowShape:
+  return digits.row_shape(config.data.digits.frames, digits.TURNS)
+
+
+def _digits_prompt(config: ml_collections.ConfigDict) -> batch_lib.RowShape:
+  return digits.row_shape(config.data.digits.frames, 1)
+
+
+# Sources of conversations ----------------------------------------------------
+
+
+def open_corpus(
+  config: ml_collections.ConfigDict, jobs: Sequence[str]
+) -> corpus.Corpus:
+  """The corpus of a config, with the sources that some jobs need.
+
+  Args:
+    config: the whole config.
+    jobs: names of them.
+
+  Raises:
+    ValueError: naming the key that is missing or the source that is wrong.
+  """
+  data = config.data
+  folder = pathlib.Path(config.model.init_from) / 'hf'
+  if not config.model.init_from or not folder.exists():
+    raise ValueError(
+      'data.sources need the tokenizer of a checkpoint, but model.init_from is '
+      f'"{config.model.init_from}"; set it to what python -m visor_jax.convert '
+      'import has written'
+    )
+  opened = functools.cache(_open_source)
+  mixtures = {}
+  for stream, parts in _streams(config, jobs).items():
+    if not parts:
+      raise ValueError(
+        f'{stream} has no data: set data.sources to ((name, path, weight), ...)'
+      )
+    mixtures[stream] = corpus.Mixture(
+      tuple(opened(name, path) for name, path, _ in parts),
+      tuple(weight for _, _, weight in parts),
+    )
+  settings = corpus.Settings(
+    packed=data.packed,
+    prompt=data.prompt,
+    window=data.window,
+    max_bad_fraction=data.max_bad_fraction,
+    answer_tokens=config.eval.max_new_tokens,
+    coarse=tuple(config.eval.coarse),
+  )
+  return corpus.Corpus(
+    config.seed, mixtures, processor_lib.read(folder), settings
+  )
+
+
+def _streams(
+  config: ml_collections.ConfigDict, jobs: Sequence[str]
+) -> dict[str, Sequence[tuple[str, str, float]]]:
+  """{stream: ((name, path, weight), ...)} of the jobs that ask for records."""
+  streams = {}
+  for job in jobs:
+    if job in _QUESTIONS:
+      streams[_QUESTIONS[job]] = config.data.sources
+    elif job == 'eval':
+      if config.eval.benchmarks:
+        continue
+      if not config.eval.sources:
+        raise ValueError(
+          'eval.sources is empty: which questions are the test? '
+          'Name sources or eval.benchmarks, or leave out the '
+          'eval stage'
+        )
+      streams['test'] = config.eval.sources
+    elif job != 'report':
+      streams[job] = config[job].sources or config.data.sources
+  return streams
+
+
+# Jobs that ask questions of the training data, and the stream they ask.
+_QUESTIONS = {'search': 'search', 'label': 'label', 'policy': 'label'}
+
+
+def _open_source(name: str, path: str) -> corpus.NamedSource:
+  try:
+    return corpus.NamedSource(readers.open_source(path), name)
+  except (OSError, ValueError) as e:
+    raise ValueError(f'source "{name}": {e}') from e
+
+
+def _corpus_training(config: ml_collections.ConfigDict) -> batch_lib.RowShape:
+  return _corpus_shape(config, **config.data.packed)
+
+
+def _corpus_prompt(config: ml_collections.ConfigDict) -> batch_lib.RowShape:
+  return _corpus_shape(config, **config.data.prompt, prompts=1)
+
+
+def _corpus_shape(
+  config: ml_collections.ConfigDict, **slots: int
+) -> batch_lib.RowShape:
+  vision = config_lib.size(config).vision
+  return batch_lib.RowShape(
+    **slots,
+    tile=vision.tile,
+    patches=vision.patches,
+    taps=processor_lib.TAPS,
+  )
+
+
+SUITES = {
+  'digits': Entry(False, _open_digits, _digits_training, _digits_prompt),
+  '': Entry(True, open_corpus, _corpus_training, _corpus_prompt),
+}
