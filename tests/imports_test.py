@@ -251,7 +251,7 @@ def test_what_a_laptop_reads_needs_no_jax_at_any_distance(who):
     ),
     (
       'models.visor',
-      'from visor_jax.data.processing import chat',
+      'from visor_jax.data.processing import packing',
       'never data',
     ),
     (

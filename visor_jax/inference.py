@@ -285,12 +285,12 @@ class Model:
       own = own if isinstance(own, (list, tuple)) else [own]
       talk = self.text.prompt(prompt, len(own))
       opened = [image_files.open_image(i) for i in own]
+      image_plans = images_lib.plans(
+        self.recipe, [(i.height, i.width) for i in opened]
+      )
+      tiles = [images_lib.tiles(i, p) for i, p in zip(opened, image_plans)]
       segments.append(
-        packing.segment_of_images(
-          talk,
-          opened,
-          images_lib.plans(self.recipe, [(i.height, i.width) for i in opened]),
-        )
+        packing.segment_of_images(talk, tiles, image_plans, self.recipe.patches)
       )
     sizes = [
       (len(s.gather_index), len(s.conversation.tokens)) for s in segments

@@ -30,8 +30,7 @@ import jax
 from ml_collections import config_flags
 
 from visor_jax import config as config_lib
-from visor_jax.data.suites import corpus
-from visor_jax.data.suites import digits
+from visor_jax.data.suites import table as suites
 from visor_jax.eval import run as run_lib
 from visor_jax.jobs import calibrate
 from visor_jax.jobs import evaluate
@@ -101,7 +100,7 @@ def run(config, workdir) -> None:
     _check_batches(config, mesh)
     jobs = config_lib.jobs(config)
     suite = cluster.all_or_raise(
-      'opening the data', lambda: open_suite(config, jobs)
+      'opening the data', lambda: suites.open_suite(config, jobs)
     )
     tests = cluster.all_or_raise(
       'opening the tests',
@@ -126,17 +125,6 @@ def run(config, workdir) -> None:
         cluster.exchange(f'end of {job}')  # what it left is there for all
       console.log(f'{job}: took {console.duration(time.monotonic() - start)}')
     console.log(f'all done in {console.duration(time.monotonic() - began)}')
-
-
-def open_suite(config, jobs):
-  """Where the records of some jobs come from.
-
-  Raises:
-    ValueError: naming the key that is missing or the source that is wrong.
-  """
-  if config.data.suite == 'digits':
-    return digits.Suite(config.seed, **config.data.digits)
-  return corpus.open_corpus(config, jobs)
 
 
 def _check_batches(config, mesh):

@@ -13,7 +13,7 @@ from visor_jax.benchmarks import __main__ as command
 from visor_jax.benchmarks import scores
 from visor_jax.benchmarks import suite as benchmarks_data
 from visor_jax.benchmarks import table
-from visor_jax.data.processing import images
+from visor_jax.data.processing import processor
 from visor_jax.data.processing import text
 
 ORACLE = json.loads(
@@ -94,8 +94,7 @@ def test_a_question_is_the_prompt_alone(data, checkpoint):
   suite = benchmarks_data.Suite(
     record,
     read(data, 'mmmu'),
-    tokenizer,
-    images.read(checkpoint),
+    processor.read(checkpoint),
     prompt=PROMPT,
     max_new_tokens=99,
   )
@@ -116,8 +115,7 @@ def test_a_question_that_is_too_long_is_an_error(data, checkpoint):
   suite = benchmarks_data.Suite(
     table.BENCHMARKS['mmstar'],
     read(data, 'mmstar'),
-    text.Tokenizer(checkpoint),
-    images.read(checkpoint),
+    processor.read(checkpoint),
     prompt=PROMPT | dict(text=20),
     max_new_tokens=99,
   )

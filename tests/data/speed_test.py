@@ -17,7 +17,7 @@ from tests import llava_files
 from visor_jax.data.pipeline import loader
 from visor_jax.data.pipeline import stream
 from visor_jax.data.prepare import writer
-from visor_jax.data.processing import text
+from visor_jax.data.processing import processor
 from visor_jax.data.sources import readers
 from visor_jax.data.suites import corpus
 
@@ -59,13 +59,17 @@ def ours(folder, images):
   """Packed rows of uint8 tiles; two threads."""
   suite = corpus.Corpus(
     0,
-    dict(full=(('photos', str(folder / 'shards'), 1.0),)),
-    folder,
-    row=dict(text=1024, visual=18432, tiles=64, prompts=32),
-    prompt=dict(text=256, visual=7424, tiles=37),
-    window=256,
-    bad=0.01,
-    tokens=8,
+    dict(
+      full=corpus.Mixture((readers.open_source(folder / 'shards'),), (1.0,))
+    ),
+    processor.read(folder),
+    corpus.Settings(
+      packed=dict(text=1024, visual=18432, tiles=64, prompts=32),
+      prompt=dict(text=256, visual=7424, tiles=37),
+      window=256,
+      max_bad_fraction=0.01,
+      answer_tokens=8,
+    ),
   )
   found = loader.batches(suite.training('full'), 2, 0, images, threads=2)
   next(found)  # both are timed when they run
@@ -82,7 +86,7 @@ class Photos(torch.utils.data.Dataset):
 
   def __init__(self, folder):
     self.records = readers.open_source(folder / 'shards')
-    self.text = text.Tokenizer(folder)
+    self.processor = processor.read(folder)
     self.pixels = image_processing.LlavaOnevisionImageProcessorPil(
       **llava_files.preprocessor(TILE)
     )
@@ -94,7 +98,7 @@ class Photos(torch.utils.data.Dataset):
     torch.set_num_threads(1)
     raw = self.records[index % len(self.records)]
     image = PIL.Image.open(io.BytesIO(raw.images[0])).convert('RGB')
-    talk = stream._talk(raw, self.text)
+    talk = stream._conversation(raw, self.processor)
     pixels = self.pixels([[image]], return_tensors='pt')['pixel_values'][0]
     return torch.from_numpy(talk.tokens), pixels
 

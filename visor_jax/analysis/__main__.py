@@ -26,12 +26,12 @@ import sys
 import time
 
 from visor_jax import config as config_lib
-from visor_jax import main as main_lib
 from visor_jax.analysis import attention
 from visor_jax.analysis import cka
 from visor_jax.analysis import drop
 from visor_jax.analysis import lengths
 from visor_jax.analysis import unseen
+from visor_jax.data.suites import table as suites
 from visor_jax.eval import run
 from visor_jax.flops import cost as flops
 from visor_jax.jobs import search
@@ -317,7 +317,7 @@ def main(argv=None) -> int:
     jobs = _jobs(config, args)
     with claim.claim(args.workdir, config):
       mesh = mesh_lib.make(**config.mesh)
-      suite = main_lib.open_suite(config, jobs) if jobs else None
+      suite = suites.open_suite(config, jobs) if jobs else None
       if suite:
         claim.check_same_data(args.workdir, suite.fingerprints)
       desk = AnalysisRun(args, config, suite, mesh)

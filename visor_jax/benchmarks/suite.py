@@ -14,16 +14,17 @@ import pathlib
 import re
 from typing import Any
 
-import numpy as np
-
 from visor_jax.benchmarks import record as record_lib
-from visor_jax.data.processing import chat
-from visor_jax.data.processing import images
+from visor_jax.data import protocols
+from visor_jax.data.pipeline import stream as stream_lib
 from visor_jax.data.processing import packing
-from visor_jax.data.processing import text
+from visor_jax.data.sources import fingerprints as fingerprints_lib
+from visor_jax.data.sources import image_files
+from visor_jax.data.sources import llava
 from visor_jax.data.sources import records
 from visor_jax.data.sources import shards as shards_lib
 from visor_jax.data.sources import tables
+from visor_jax.spec import batch as batch_lib
 
 
 class Questions:
@@ -68,25 +69,27 @@ class Questions:
       ids = self._images.column('id')
       self._row_of_image = {id_: row for row, id_ in enumerate(ids)}
       fingerprints.append(self._images.fingerprint)
-    self.fingerprint = shards_lib.digest(self.stamp, *fingerprints)
+    self.fingerprint = fingerprints_lib.digest(self.stamp, *fingerprints)
 
   def __len__(self) -> int:
     return len(self._table)
 
-  def __getitem__(self, index: int) -> records.Raw:
+  def __getitem__(self, index: int) -> records.Record:
     fields, name = self._table[index], f'{self.name}/{index}'
-    pictures = self._pictures(fields, name)
     try:
-      files = tuple(records.picture(picture) for picture in pictures)
-      sizes = tuple(records.size(file) for file in files)
+      files, sizes = llava.encoded_images(self._images_of(fields, name))
     except records.BadRecord as e:
-      raise records.BadRecord(e.reason, e.detail, name) from None
-    turn = chat.Turn(
+      raise e.named(name) from None
+    turn = records.Turn(
       self._benchmark.ask(fields), self._benchmark.key(fields), self.stamp
     )
-    return records.Raw(name, files, sizes, (turn,))
+    return records.Record(name, files, sizes, (turn,))
 
-  def _pictures(self, fields: Mapping[str, Any], name: str) -> list[Any]:
+  def outline(self, index: int) -> records.Record:
+    """The record itself: sizes are known by the images alone."""
+    return self[index]
+
+  def _images_of(self, fields: Mapping[str, Any], name: str) -> list[Any]:
     """The images of a question, as the tables hold them."""
     if self._images is None:
       return self._benchmark.images(fields)
@@ -136,8 +139,8 @@ def _files(
 
 def open_questions(
   benchmark: record_lib.Benchmark, rules: str, folder: pathlib.Path | str
-) -> Questions | shards_lib.Shards:
-  """The questions of a benchmark, from shards if there are some.
+) -> protocols.Source:
+  """The questions of a benchmark, from shards if there are any.
 
   Args:
     benchmark: the record of the benchmark.
@@ -165,11 +168,12 @@ def open_questions(
 class Suite:
   """Questions of one benchmark, as evaluation asks for them.
 
+  It is a protocols.Suite that has nothing to learn from.
+
   Args:
     benchmark: the record of the benchmark.
     source: its questions, see `open_questions`.
-    tokenizer: tokenizer of the checkpoint.
-    recipe: how the checkpoint cuts images into tiles.
+    processor: what the checkpoint makes of words and images.
     prompt: slots of a question, {text, visual, tiles}.
     max_new_tokens: tokens of an answer at most, whatever the benchmark allows.
 
@@ -178,26 +182,22 @@ class Suite:
     ends: ids of the tokens that end an answer.
   """
 
+  packed = False  # a question a row
+
   def __init__(
     self,
     benchmark: record_lib.Benchmark,
-    source: Questions | shards_lib.Shards,
-    tokenizer: text.Tokenizer,
-    recipe: images.Recipe,
+    source: protocols.Source,
+    processor: protocols.Processor,
     *,
     prompt: Mapping[str, int],
     max_new_tokens: int,
   ):
     self._benchmark, self._source = benchmark, source
-    self._tokenizer, self._recipe = tokenizer, recipe
-    self._shape = packing.Shape(
-      **prompt,
-      prompts=1,
-      tile=(recipe.tile, recipe.tile),
-      taps=4,
-      patches=recipe.patches,
-    )
+    self._processor = processor
+    self._shape = processor.row_shape(**prompt)
     self.answer_tokens = min(benchmark.max_new_tokens, max_new_tokens)
+    tokenizer = processor.tokenizer
     self.ends: tuple[int, ...] = (tokenizer.end, *sorted(tokenizer.stops))
 
   def __len__(self) -> int:
@@ -208,9 +208,25 @@ class Suite:
     """{name of the data: its fingerprint}."""
     return {f'eval/{self._benchmark.name}': self._source.fingerprint}
 
+  @property
+  def counts(self) -> dict[str, int]:
+    """Empty: a question that cannot be asked is an error."""
+    return {}
+
+  def training(self, stream: str) -> protocols.Load:
+    """A benchmark is not learned from.
+
+    Raises:
+      ValueError: always.
+    """
+    raise ValueError(
+      f'{stream} cannot train on benchmark {self._benchmark.name}: its '
+      'questions are the test; set data.sources to training data'
+    )
+
   def prompt(
     self, stream: str, index: int
-  ) -> tuple[dict[str, np.ndarray], records.Raw]:
+  ) -> tuple[batch_lib.Row, records.Record]:
     """A question alone, whatever the name of the stream.
 
     Returns:
@@ -220,23 +236,26 @@ class Suite:
       ValueError: the question is broken or too long. None is left out, because
         the number would be of another benchmark.
     """
-    raw, name = self._source[index], self._benchmark.name
-    turn = dataclasses.replace(raw.turns[0], family=name)
+    record, name = self._source[index], self._benchmark.name
+    turn = dataclasses.replace(record.turns[0], family=name)
     try:
-      conversation = self._tokenizer.prompt(turn.question, len(raw.images))
-      plans = images.plans(self._recipe, raw.sizes)
-      pixels = [images.open_image(file) for file in raw.images]
-      segment = packing.pictured(conversation, pixels, plans)
+      conversation = self._processor.tokenizer.prompt(
+        turn.question, len(record.images)
+      )
+      opened = [image_files.open_image(file) for file in record.images]
+      segment = stream_lib.segment_of_images(
+        conversation, opened, record.sizes, self._processor
+      )
       row = packing.row([segment], self._shape)
     except ValueError as e:
       raise ValueError(
         f'question {index} of {name}: {e}; slots are set by data.prompt'
       ) from e
-    return row, dataclasses.replace(raw, turns=(turn,))
+    return row, dataclasses.replace(record, turns=(turn,))
 
   def decode(self, ids: Iterable[int]) -> str:
     """An answer's text."""
-    return self._tokenizer.decode(ids)
+    return self._processor.tokenizer.decode(ids)
 
   def group(self, family: str) -> str:
     """'coarse' or 'fine', of whatever family: the benchmark has one."""

@@ -17,8 +17,7 @@ from visor_jax.benchmarks import scores
 from visor_jax.benchmarks import suite as benchmarks_data
 from visor_jax.benchmarks import table
 from visor_jax.checkpoint import folder as folder_lib
-from visor_jax.data.processing import images
-from visor_jax.data.processing import text
+from visor_jax.data.processing import processor as processor_lib
 from visor_jax.eval import measure
 from visor_jax.eval import results
 from visor_jax.eval import run
@@ -190,7 +189,7 @@ def tests(config, suite=None) -> list[Test]:
       'eval.benchmarks need the tokenizer of a checkpoint, but model.init_from '
       f'is "{config.model.init_from}"; give a --checkpoint'
     )
-  found, tokenizer = [], text.Tokenizer(folder)
+  found, processor = [], processor_lib.read(folder)
   for record in table.named(config.eval.benchmarks):
     try:
       source = benchmarks_data.open_questions(
@@ -201,8 +200,7 @@ def tests(config, suite=None) -> list[Test]:
     made = benchmarks_data.Suite(
       record,
       source,
-      tokenizer,
-      images.read(folder),
+      processor,
       prompt=config.data.prompt,
       max_new_tokens=config.eval.max_new_tokens,
     )

@@ -15,12 +15,11 @@ import jax.numpy as jnp
 from visor_jax import config as config_lib
 from visor_jax.checkpoint import store
 from visor_jax.data.processing import packing
-from visor_jax.data.suites import digits
+from visor_jax.data.suites import table as suites
 from visor_jax.preflight import hlo
 from visor_jax.preflight import machine as machine_lib
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
-from visor_jax.spec import batch as batch_lib
 from visor_jax.training import loop
 from visor_jax.training import optim
 from visor_jax.training import stages
@@ -120,7 +119,7 @@ def abstract_step(
     # `auto` asks for the backend, which here is the CPU that compiles.
     config = config.copy_and_resolve_references()
     config.model.attention = 'splash'
-  packed = config.data.suite != 'digits'
+  packed = suites.entry(config).packed
   model = step_lib.model(config, packed and stage.loss == 'answer')
   shapes, shardings, _ = loop._parameters(config, model, mesh)
   tx = optim.make(config.optim, options)
@@ -175,26 +174,11 @@ def most_expensive(config, stage, batch) -> tuple:
 
 
 def row(config, stage) -> dict:
-  """An empty row of the stage, as its gather_index makes them."""
-  if config.data.suite == 'digits':
-    suite = digits.Suite(config.seed, **config.data.digits)
-    return (
-      suite.prompt('label', 0)
-      if stage.loss == 'policy'
-      else suite.training(stage.name)(0)
-    )[0]
-  slots = (
-    dict(config.data.prompt, prompts=1)
-    if stage.loss == 'policy'
-    else config.data.packed
-  )
-  vision = config_lib.size(config).vision
-  return packing.row(
-    [],
-    batch_lib.RowShape(
-      **slots, tile=vision.tile, patches=vision.patches, taps=4
-    ),
-  )
+  """An empty row of the stage, in the shape that its suite makes them."""
+  suite = suites.entry(config)
+  if stage.loss == 'policy':
+    return packing.row([], suite.prompt_shape(config))
+  return packing.row([], suite.training_shape(config))
 
 
 def compile_step(paper: AbstractStep, machine: machine_lib.Machine) -> Compiled:

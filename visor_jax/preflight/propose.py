@@ -9,6 +9,7 @@ import dataclasses
 import itertools
 import math
 
+from visor_jax.data.suites import table as suites
 from visor_jax.preflight import abstract_step as paper_lib
 from visor_jax.preflight import machine as machine_lib
 from visor_jax.runtime import mesh as mesh_lib
@@ -160,7 +161,7 @@ def near(config, name: str, count: int, weights: Weights) -> list[Settings]:
     for share in (1.0, 0.5, 0.25)
     if share == 1
     or (
-      config.data.suite != 'digits'
+      suites.entry(config).packed
       and stages.STAGES[name].loss == 'answer'
       and all(_slots(config, s, share) >= config.data.prompt[s] for s in _SLOTS)
     )

@@ -190,9 +190,9 @@ def _feed(config, stage, suite, labels, mesh, start):
     options.batch,
     start,
     options.steps,
-    own=mesh_lib.local_rows(options.batch, mesh),
+    local_rows=mesh_lib.local_rows(options.batch, mesh),
     threads=config.data.threads,
-    ahead=config.data.prefetch,
+    prefetch=config.data.prefetch,
   )
 
 

@@ -4,7 +4,6 @@ The oracle: its image processor for pixels, its processor for counts, its
 model's `pack_image_features` for what a token is made of.
 """
 
-import io
 import json
 import time
 import types
@@ -13,7 +12,6 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from transformers import image_utils
 from transformers.models.llava_onevision import (
   image_processing_pil_llava_onevision as image_processing,
 )
@@ -22,7 +20,6 @@ from transformers.models.llava_onevision import processing_llava_onevision
 
 from tests import llava_files
 from visor_jax.data.processing import images
-from visor_jax.data.sources import image_files
 
 # Tile, patch: as published; with a rest that no patch covers; with an even
 # number of patches, where a thin image may keep no row at all.
@@ -285,106 +282,6 @@ def test_tiles_of_another_image_are_an_error():
     images.tiles(picture(60, 50), plan)
   with pytest.raises(ValueError, match='in L; the plan'):
     images.tiles(picture(50, 60).convert('L'), plan)
-
-
-def encoded(image, form, **options):
-  file = io.BytesIO()
-  image.save(file, form, **options)
-  return file.getvalue()
-
-
-def _exif(orientation):
-  exif = PIL.Image.Exif()
-  exif[0x0112] = orientation
-  return exif
-
-
-def _transparent():
-  alpha = PIL.Image.fromarray(np.arange(600, dtype=np.uint8).reshape(20, 30))
-  image = picture(20, 30)
-  image.putalpha(alpha)
-  return image
-
-
-@pytest.mark.parametrize(
-  'data',
-  [
-    encoded(picture(20, 30), 'PNG'),
-    encoded(picture(20, 30), 'JPEG'),
-    encoded(picture(20, 30).convert('CMYK'), 'JPEG'),
-    encoded(picture(20, 30).convert('L'), 'PNG'),
-    encoded(picture(20, 30).convert('1'), 'PNG'),
-    encoded(picture(20, 30).convert('P'), 'PNG'),
-    encoded(picture(20, 30).convert('P'), 'PNG', transparency=3),
-    encoded(
-      picture(20, 30).convert('P'),
-      'GIF',
-      save_all=True,
-      append_images=[picture(20, 30, 1)],
-    ),
-    encoded(_transparent(), 'PNG'),
-    encoded(_transparent().convert('LA'), 'PNG'),
-    *(encoded(picture(20, 30), 'JPEG', exif=_exif(i)) for i in range(1, 9)),
-  ],
-)
-def test_opens_as_transformers_does(data, tmp_path):
-  (tmp_path / 'x').write_bytes(data)
-  want = np.asarray(image_utils.load_image(str(tmp_path / 'x')))
-  for source in (
-    data,
-    tmp_path / 'x',
-    str(tmp_path / 'x'),
-    PIL.Image.open(io.BytesIO(data)),
-  ):
-    got = image_files.open_image(source)
-    assert got.mode == 'RGB'
-    np.testing.assert_array_equal(np.asarray(got), want)
-
-
-@pytest.mark.parametrize('dtype', [np.uint16, np.int32, np.float32])
-def test_more_than_8_bits_turn_white_but_not_in_silence(dtype, tmp_path):
-  """As in transformers, whose numbers ours are compared with."""
-  PIL.Image.fromarray(np.arange(0, 6000, 10, dtype).reshape(20, 30)).save(
-    tmp_path / 'x.tiff'
-  )
-  with pytest.warns(UserWarning, match='x.tiff: mode .* is clipped to 0..255'):
-    got = np.asarray(image_files.open_image(tmp_path / 'x.tiff'))
-  np.testing.assert_array_equal(
-    got, np.asarray(image_utils.load_image(str(tmp_path / 'x.tiff')))
-  )
-  assert (got[2:] == 255).all() and got[0, 5, 0] == 50
-
-
-def test_what_is_no_image_is_named(tmp_path):
-  file = tmp_path / 'bad.png'
-  with pytest.raises(FileNotFoundError, match='bad.png'):
-    image_files.open_image(file)
-  file.write_bytes(b'<html>404</html>')
-  with pytest.raises(ValueError, match='bad.png: not an image'):
-    image_files.open_image(file)
-  with pytest.raises(ValueError, match='^image: not an image'):
-    image_files.open_image(b'')
-
-
-@pytest.mark.filterwarnings('ignore:Corrupt EXIF')
-@pytest.mark.parametrize('form', ['PNG', 'JPEG', 'GIF', 'TIFF', 'WEBP', 'BMP'])
-@pytest.mark.parametrize('share', [0.01, 0.5, 0.9])
-def test_half_an_image_is_named(form, share, tmp_path):
-  """Training on a picture that is grey from the middle on helps nobody."""
-  data = encoded(picture(200, 300), form)
-  (tmp_path / 'half').write_bytes(data[: int(len(data) * share)])
-  with pytest.raises(ValueError, match='half: '):
-    image_files.open_image(tmp_path / 'half')
-
-
-def test_a_decompression_bomb_is_named(tmp_path, monkeypatch):
-  file = tmp_path / 'bomb.png'
-  file.write_bytes(encoded(picture(200, 300), 'PNG'))
-  monkeypatch.setattr(PIL.Image, 'MAX_IMAGE_PIXELS', 29_999)
-  with pytest.raises(ValueError, match='bomb.png.* exceeds limit of 59998'):
-    image_files.open_image(file)
-  monkeypatch.setattr(PIL.Image, 'MAX_IMAGE_PIXELS', 60_000)
-  assert image_files.open_image(file).size == (300, 200)
 
 
 def write(folder, name, fields):

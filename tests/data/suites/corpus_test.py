@@ -7,8 +7,8 @@ import pytest
 
 from tests import desk
 from tests import llava_files
-from visor_jax import config as config_lib
 from visor_jax.data.prepare import writer
+from visor_jax.data.processing import processor
 from visor_jax.data.processing import text
 from visor_jax.data.sources import readers
 from visor_jax.data.sources import records
@@ -66,19 +66,33 @@ def words(tmp_path_factory):
 def make(folder, shards, words):
   def make(seed=3, bad=0.5, prompt=PROMPT, **mixtures):
     both = (('desk', shards, 3.0), ('words', words, 1.0))
-    return corpus.Corpus(
-      seed,
-      mixtures or dict(full=both, cross=both, test=both),
-      folder,
-      row=ROW,
+    settings = corpus.Settings(
+      packed=ROW,
       prompt=prompt,
       window=32,
-      bad=bad,
-      tokens=6,
+      max_bad_fraction=bad,
+      answer_tokens=6,
       coarse=('words',),
+    )
+    mixtures = mixtures or dict(full=both, cross=both, test=both)
+    return corpus.Corpus(
+      seed,
+      {stream: mixture(*parts) for stream, parts in mixtures.items()},
+      processor.read(folder),
+      settings,
     )
 
   return make
+
+
+def mixture(*parts):
+  return corpus.Mixture(
+    tuple(
+      corpus.NamedSource(readers.open_source(path), name)
+      for name, path, _ in parts
+    ),
+    tuple(weight for *_, weight in parts),
+  )
 
 
 def rows(suite, stream, count=12):
@@ -103,7 +117,7 @@ def test_what_is_not_used_is_counted(make, words):
   suite = make()
   assert suite.counts == {}
   load = suite.training('full')
-  (packed,) = suite._packed
+  (packed,) = suite._windows
   for window in range(3):
     load(window * packed.rows)
   longs = [k for k in range(96) if packed.order.draw(k)[:2] == (1, 2)]
@@ -167,48 +181,3 @@ def test_fingerprints_are_by_stream_and_source(make, shards, words):
     'full/a': readers.open_source(shards).fingerprint,
     'test/b': readers.open_source(words).fingerprint,
   }
-
-
-# From a config ---------------------------------------------------------------
-
-
-@pytest.fixture
-def config(folder, shards, words, tmp_path):
-  (tmp_path / 'hf').symlink_to(folder)
-  c = config_lib.default()
-  c.model.init_from, c.data.suite = str(tmp_path), ''
-  c.data.sources = (('desk', shards, 1.0),)
-  c.cross.sources = (('words', words, 1.0),)
-  return c
-
-
-def test_jobs_open_their_own_sources(config):
-  names = lambda *jobs: set(corpus.open_corpus(config, jobs).fingerprints)
-  assert names('cross', 'full') == {'cross/words', 'full/desk'}
-  assert names('search', 'label', 'policy', 'report') == {
-    'search/desk',
-    'label/desk',
-  }
-
-
-@pytest.mark.parametrize(
-  'change,jobs,match',
-  [
-    (lambda c: c.eval, ('eval',), 'eval.sources is empty'),
-    (lambda c: c.data.update(sources=()), ('full',), 'full has no data'),
-    (
-      lambda c: c.data.update(sources=(('x', '/no', 1.0),)),
-      ('full',),
-      'source "x": /no: no such file',
-    ),
-    (
-      lambda c: c.model.update(init_from=''),
-      ('full',),
-      'model.init_from is ""',
-    ),
-  ],
-)
-def test_what_is_missing_is_named(config, change, jobs, match):
-  change(config)
-  with pytest.raises(ValueError, match=match):
-    corpus.open_corpus(config, jobs)

@@ -1,0 +1,112 @@
+"""The suite that a config names, opened with what its jobs ask for."""
+
+import json
+
+import pytest
+
+from tests import desk
+from tests import llava_files
+from visor_jax import config as config_lib
+from visor_jax.data.prepare import writer
+from visor_jax.data.sources import readers
+from visor_jax.data.suites import table as suites
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  """A checkpoint's tokenizer and recipe of images."""
+  folder = tmp_path_factory.mktemp('hf')
+  llava_files.write_processor(folder)
+  (folder / 'config.json').write_text(json.dumps(llava_files.config()))
+  return folder
+
+
+@pytest.fixture(scope='module')
+def shards(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('desk')
+  desk.write(folder, 40)
+  writer.prepare(
+    readers.open_source(folder / 'train.json', folder), folder / 'shards', 1
+  )
+  return str(folder / 'shards')
+
+
+@pytest.fixture(scope='module')
+def words(tmp_path_factory):
+  """Text alone; its third question is longer than any row."""
+  path = tmp_path_factory.mktemp('words') / 'words.jsonl'
+  say = lambda *said: [
+    {'from': who, 'value': what} for who, what in zip(('human', 'gpt'), said)
+  ]
+  path.write_text(
+    ''.join(
+      json.dumps(
+        dict(
+          id=f'w{i}',
+          conversations=say(
+            f'Is sign {i} red? ' * (40 * (i == 2) + 1), f'Sign {i}.'
+          ),
+        )
+      )
+      + '\n'
+      for i in range(9)
+    )
+  )
+  return str(path)
+
+
+@pytest.fixture
+def config(folder, shards, words, tmp_path):
+  (tmp_path / 'hf').symlink_to(folder)
+  c = config_lib.default()
+  c.model.init_from, c.data.suite = str(tmp_path), ''
+  c.data.sources = (('desk', shards, 1.0),)
+  c.cross.sources = (('words', words, 1.0),)
+  return c
+
+
+def test_jobs_open_their_own_sources(config):
+  names = lambda *jobs: set(suites.open_suite(config, jobs).fingerprints)
+  assert names('cross', 'full') == {'cross/words', 'full/desk'}
+  assert names('search', 'label', 'policy', 'report') == {
+    'search/desk',
+    'label/desk',
+  }
+
+
+@pytest.mark.parametrize(
+  'change,jobs,match',
+  [
+    (lambda c: c.eval, ('eval',), 'eval.sources is empty'),
+    (lambda c: c.data.update(sources=()), ('full',), 'full has no data'),
+    (
+      lambda c: c.data.update(sources=(('x', '/no', 1.0),)),
+      ('full',),
+      'source "x": /no: no such file',
+    ),
+    (
+      lambda c: c.model.update(init_from=''),
+      ('full',),
+      'model.init_from is ""',
+    ),
+  ],
+)
+def test_what_is_missing_is_named(config, change, jobs, match):
+  change(config)
+  with pytest.raises(ValueError, match=match):
+    suites.open_suite(config, jobs)
+
+
+def test_a_suite_that_is_not_there_is_named_with_those_that_are(config):
+  config.data.suite = 'letters'
+  with pytest.raises(ValueError, match='data.suite is "letters".*"digits", ""'):
+    suites.open_suite(config, ())
+
+
+@pytest.mark.parametrize('name', ['digits', ''])
+def test_shapes_are_known_before_a_suite_is_opened(name, config):
+  """By preflight, on a machine that has no data."""
+  config.data.suite, config.data.packed.visual = name, 256
+  config.model.size = 'digits' if name == 'digits' else 'tiny'
+  entry, suite = suites.entry(config), suites.open_suite(config, ('full',))
+  assert entry.packed == suite.packed
