@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from visor_jax.data.suites import digits
+from visor_jax.data.suites import handwriting as handwriting_lib
 
 SEED = 3
 SUITE = digits.Suite(SEED)
@@ -119,7 +120,7 @@ def test_a_scene_is_a_function_of_seed_stream_and_index():
 
 def test_no_image_is_in_both_splits():
   """A test digit seen in training would make reading a matter of memory."""
-  pools = digits._handwriting()
+  pools = handwriting_lib.pools()
   pixels = {
     split: {image.tobytes() for images in pools[split] for image in images}
     for split in pools
@@ -143,7 +144,7 @@ def test_no_image_is_in_both_splits():
 def test_a_stream_draws_from_its_split_alone(stream, test):
   """Seen in the frames themselves, whatever the code believes it drew."""
   images, _ = handwriting()
-  pools = digits._handwriting()[test]
+  pools = handwriting_lib.pools()[test]
   allowed = {i.tobytes() for pool in pools for i in pool}
   as_stored = (images * 255).astype(np.uint8)
   for index in range(3):

@@ -12,7 +12,6 @@ Every scene is a pure function of (seed, stream, index).
 from collections.abc import Iterable
 from collections.abc import Mapping
 import dataclasses
-import functools
 import hashlib
 
 import numpy as np
@@ -21,10 +20,10 @@ from visor_jax.data import protocols
 from visor_jax.data.processing import packing
 from visor_jax.data.processing import processed
 from visor_jax.data.sources import records
+from visor_jax.data.suites import handwriting
 from visor_jax.data.suites import vocabulary
 from visor_jax.spec import batch as batch_lib
 
-CELL = 8  # pixels
 ROWS = 'vwxyz'  # names of the rows, of two digits each
 CELLS = 'abcdefghij'  # names of the digits, row by row
 PAPERS = {
@@ -59,7 +58,7 @@ def row_shape(frames: int, turns: int) -> batch_lib.RowShape:
     visual=frames * len(CELLS),
     tiles=frames,
     prompts=turns,
-    tile=(len(ROWS) * CELL, 2 * CELL),
+    tile=(len(ROWS) * handwriting.CELL, 2 * handwriting.CELL),
     patches=len(CELLS),
   )
 
@@ -74,7 +73,7 @@ class Scene:
     ink: its colour.
     dim: the ink is dim.
     mark: a digit has a white frame.
-    frames: uint8 [frames, rows * CELL, 2 * CELL, 3].
+    frames: uint8 [frames, height, width, 3], rows of two cells.
   """
 
   digits: np.ndarray
@@ -257,11 +256,12 @@ class Suite:
     digits = np.stack([left, np.where(equal, left, other)], axis=1)
     paper, ink = str(rng.choice(list(PAPERS))), str(rng.choice(list(INKS)))
     dim, mark = rng.random(2) < 0.5
-    cells = _write(rng, digits, test=stream == 'test')
-    cells = _colour(cells, PAPERS[paper], INKS[ink], dim)
+    cells = handwriting.write(rng, digits, test=stream == 'test')
+    cells = handwriting.colour(cells, PAPERS[paper], INKS[ink], dim)
     if mark:
-      _mark(cells[rng.integers(len(cells))])
-    frames = _film(rng, cells, self._frames)
+      handwriting.mark(cells[rng.integers(len(cells))])
+    image = handwriting.arrange(cells, len(ROWS))
+    frames = handwriting.film(rng, image, self._frames)
     return rng, Scene(digits, paper, ink, dim, mark, frames)
 
 
@@ -273,58 +273,3 @@ def _clip(
     for question in map(str, questions)
   )
   return Clip(f'{stream}/{index}', scene.frames, turns)
-
-
-# From digits to pixels -------------------------------------------------------
-
-
-@functools.cache
-def _handwriting() -> dict[bool, list[np.ndarray]]:
-  """Images by split and digit: {test: [uint8 [n, 8, 8]] * 10}.
-
-  Every fifth image is one of the test split, never seen in training.
-  """
-  from sklearn import datasets  # slow to import, needed here alone
-
-  images, labels = datasets.load_digits(return_X_y=True)
-  images = (images.reshape(-1, CELL, CELL) * (255 / 16)).astype(np.uint8)
-  test = np.arange(len(labels)) % 5 == 0
-  return {
-    split: [images[(labels == c) & (test == split)] for c in range(10)]
-    for split in (False, True)
-  }
-
-
-def _write(
-  rng: np.random.Generator, digits: np.ndarray, test: bool
-) -> np.ndarray:
-  """Handwriting of 0 to 1, [cells, CELL, CELL], out of a split."""
-  pools = [_handwriting()[test][digit] for digit in digits.flat]
-  return np.stack([pool[rng.integers(len(pool))] for pool in pools]) / 255
-
-
-def _colour(
-  cells: np.ndarray,
-  paper: tuple[int, int, int],
-  ink: tuple[int, int, int],
-  dim: bool,
-) -> np.ndarray:
-  """Ink on paper, [cells, CELL, CELL, 3]."""
-  cells = cells[..., None] * (0.5 if dim else 1.0) * np.array(ink)
-  return np.maximum(cells, np.array(paper))
-
-
-def _mark(cell: np.ndarray) -> None:
-  """Draws a white frame around a cell, in place."""
-  cell[:: CELL - 1] = 255
-  cell[:, :: CELL - 1] = 255
-
-
-def _film(
-  rng: np.random.Generator, cells: np.ndarray, frames: int
-) -> np.ndarray:
-  """uint8 [frames, rows * CELL, 2 * CELL, 3]."""
-  scene = cells.reshape(len(ROWS), 2, CELL, CELL, 3).swapaxes(1, 2)
-  scene = scene.reshape(len(ROWS) * CELL, 2 * CELL, 3)
-  light = rng.uniform(0.85, 1.0, (frames, 1, 1, 1))
-  return (scene * light).astype(np.uint8)
