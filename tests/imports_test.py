@@ -87,8 +87,6 @@ DOORS = {
   'flax.linen': ('models', 'runtime.mesh', 'training.step'),
   'absl': ('main', 'preflight'),
   'absl.flags': ('main', 'preflight'),
-  # main and preflight define the flag
-  'ml_collections': ('config', 'main', 'preflight', 'runtime'),
   'matplotlib': ('report',),
   'huggingface_hub': ('convert.hub',),
   'tensorboardX': ('training.metrics',),
