@@ -39,10 +39,12 @@ sys.path.insert(0, str(ROOT))  # run from anywhere, installed or not
 
 from launch import together  # noqa: E402
 from visor_jax import config as config_lib  # noqa: E402
-from visor_jax import main as main_lib  # noqa: E402
+from visor_jax.checkpoint import resolve  # noqa: E402
+from visor_jax.data.suites import table as suites  # noqa: E402
 from visor_jax.eval import generate  # noqa: E402
 from visor_jax.eval import run as run_lib  # noqa: E402
 from visor_jax.jobs import search  # noqa: E402
+from visor_jax.jobs import validate  # noqa: E402
 from visor_jax.runtime import console  # noqa: E402
 from visor_jax.runtime import files  # noqa: E402
 from visor_jax.spec import plan as plans  # noqa: E402
@@ -72,7 +74,10 @@ OWN = {
 
 def costs(config, some=()) -> dict[plans.Plan, float]:
   """Plans, by default all, with their shares of max's LLM prefill FLOPs."""
-  model, suite = step_lib.model(config), main_lib.open_suite(config, ('eval',))
+  model, suite = (
+    step_lib.model(config),
+    suites.open_suite(config, ('eval',), resolve.origin(config)),
+  )
   lengths = run_lib.lengths(suite, 'test', config.eval.examples)
   of = lambda plan: generate.prefill_flops(model, plan, *lengths)
   return {p: of(p) / of(model.layout.max) for p in some or model.layout.plans}
@@ -176,7 +181,7 @@ def link(folder, shared, names) -> None:
 def sweep(config, out, given, running) -> bool:
   """Runs what is not done yet, then writes the page; whether all is done."""
   do, common = _DO.value, SHARED[_DO.value]
-  layout = config_lib.layout(config)
+  layout = resolve.architecture(config).layout
   least = costs(config, (layout.min, layout.max))
   for budget in _BUDGETS.value:
     choose(float(budget), least)  # now, not after the shared job
@@ -238,7 +243,7 @@ def _main(argv):
   out = pathlib.Path(flags.FLAGS.workdir).absolute()
   together.pass_on(running)
   try:
-    config_lib.validate(config)
+    validate.validate(config)
     sys.exit(0 if sweep(config, out, given, running) else 1)
   except (OSError, ValueError) as e:
     print(f'error: {e}', file=sys.stderr)

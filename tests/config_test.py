@@ -5,6 +5,8 @@ import re
 import pytest
 
 from visor_jax import config as config_lib
+from visor_jax.checkpoint import resolve
+from visor_jax.jobs import validate
 
 
 def put(config, key, value):
@@ -23,7 +25,7 @@ def make(**values):
 
 
 def test_the_defaults_are_valid():
-  config_lib.validate(config_lib.default())
+  validate.validate(config_lib.default())
 
 
 @pytest.mark.parametrize(
@@ -75,7 +77,7 @@ def test_a_choice_that_does_not_exist_names_key_and_choices(key):
   with pytest.raises(
     ValueError, match=f"{re.escape(key)}.*'nonsense'.*not one"
   ) as e:
-    config_lib.validate(c)
+    validate.validate(c)
   for choice in config_lib._CHOICES[key]:
     assert repr(choice) in str(e.value)
 
@@ -86,7 +88,7 @@ def test_a_share_lies_between_0_and_1(key, value):
   c = make()
   put(c, key, value)
   with pytest.raises(ValueError, match=rf'{re.escape(key)} is .*0 and 1'):
-    config_lib.validate(c)
+    validate.validate(c)
 
 
 @pytest.mark.parametrize('key', config_lib._POSITIVE)
@@ -95,7 +97,7 @@ def test_a_count_is_at_least_1(key, value):
   c = make()
   put(c, key, value)
   with pytest.raises(ValueError, match=rf'{re.escape(key)} is {value}'):
-    config_lib.validate(c)
+    validate.validate(c)
 
 
 @pytest.mark.parametrize(
@@ -129,14 +131,14 @@ def test_a_count_is_at_least_1(key, value):
 def test_what_cannot_be_is_said_in_a_sentence(values, words):
   """The words a reader needs: the key, what was given, what is expected."""
   with pytest.raises(ValueError) as e:
-    config_lib.validate(make(**values))
+    validate.validate(make(**values))
   for word in words:
     assert word in str(e.value)
 
 
 def test_layout_is_the_one_asked_for():
   c = make(model__cross_layers=(0, 5), model__self_layers=(7, 3))
-  shape = config_lib.layout(c)
+  shape = resolve.architecture(c).layout
   assert shape.optional == (3, 7) and shape.indices('cross') == (0, 5)
   assert len(shape.kinds) == 24
 
@@ -231,4 +233,4 @@ def test_a_job_that_cannot_be_is_an_error(jobs):
 )
 def test_a_source_is_a_name_a_path_and_a_weight(key, sources, match):
   with pytest.raises(ValueError, match=f'{key}.sources.*{match}'):
-    config_lib.validate(make(**{f'{key}__sources': sources}))
+    validate.validate(make(**{f'{key}__sources': sources}))

@@ -12,6 +12,7 @@ from jax import numpy as jnp
 import pytest
 
 from visor_jax import config as config_lib
+from visor_jax.jobs import validate
 from visor_jax.runtime import identity as identity_lib
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
@@ -38,7 +39,7 @@ def load(name, arg=None):
 def test_an_experiment_is_valid_and_locked(name):
   """It runs for hours; a typo must cost a second."""
   config = load(name)
-  config_lib.validate(config)
+  validate.validate(config)
   assert config.is_locked
   assert set(identity_lib.identity(config)) == set(
     identity_lib.identity(config_lib.default())
@@ -58,7 +59,7 @@ def test_an_experiment_opens_with_its_command(name):
 def test_every_stage_of_an_experiment_can_be_asked_for(name):
   for job in config_lib.jobs(load(name)):
     config = load(name, f'jobs={job}')
-    config_lib.validate(config)
+    validate.validate(config)
     assert config_lib.jobs(config) == (job,)
     # The workdir is one for all of them.
     assert identity_lib.fingerprint(config) == identity_lib.fingerprint(
@@ -74,7 +75,7 @@ def test_an_unknown_argument_is_an_error(name):
 
 def test_the_control_of_digits_trains_the_same_steps_without_self_layers():
   whole, control = load('digits.py'), load('digits.py', 'control=True')
-  config_lib.validate(control)
+  validate.validate(control)
   for stage in ('base', 'cross', 'full', 'universal'):
     assert control[stage].steps == whole[stage].steps
     assert control[stage].learning_rate == whole[stage].learning_rate
@@ -84,7 +85,7 @@ def test_the_control_of_digits_trains_the_same_steps_without_self_layers():
 
 def test_benchmarks_and_plans_are_arguments():
   config = load('eval.py', 'benchmarks=hard,plans=all+router')
-  config_lib.validate(config)
+  validate.validate(config)
   assert config.eval.benchmarks == 'hard' and config.eval.plans == 'all+router'
   assert config_lib.jobs(config) == ('eval', 'report')
 
@@ -94,7 +95,7 @@ def test_rivals_take_the_steps_of_visor():
   steps = {}
   for run in ('visor', 'dense', 'm3', 'tr2', 'tr4'):
     c = load('rivals.py', f'run={run}')
-    config_lib.validate(c)
+    validate.validate(c)
     steps[run] = sum(c[s].steps for s in config_lib.STAGES if s != 'policy')
   assert set(steps.values()) == {2190}
   quick, visor = load('quickstart.py'), load('rivals.py')

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from visor_jax.flops import __main__ as command
+from visor_jax.flops import accounting
 from visor_jax.flops import cost as flops
 from visor_jax.reduction import grammar
 from visor_jax.spec import plan as plans
@@ -43,7 +44,7 @@ def test_rows_are_the_formulas(capsys, name):
   for row, plan in zip(
     found, (None, layout.max, bits(0, 2), bits()), strict=True
   ):
-    want = flops.cost(size, layout, plan, 700, 33, flops.ACCOUNTINGS[name])
+    want = flops.cost(size, layout, plan, 700, 33, accounting.ACCOUNTINGS[name])
     assert (row['llm_prefill'], row['total']) == (want.llm_prefill, want.total)
     assert row['vision'] == 0  # of tokens alone nobody knows the tiles
     assert row['plan'] == (plan and [int(on) for on in plan])
@@ -88,7 +89,7 @@ def test_all_accountings_side_by_side(capsys):
   """The formula alone moves 91x to 38x; with the tower it is 1.4x."""
   found = rows(capsys, *PAGE, '--plans=base+min', '--accounting=all')
   assert set(found[0]['saved'].values()) == {1.0}
-  assert {*found[1]['saved']} == {*flops.ACCOUNTINGS}
+  assert {*found[1]['saved']} == {*accounting.ACCOUNTINGS}
   assert found[1]['saved']['nominal'] == found[1]['flops_saved']
   assert found[1]['saved']['macs'] == pytest.approx(91, abs=0.05)
   assert round(found[1]['saved']['fastv']) == 38
@@ -98,7 +99,7 @@ def test_all_accountings_side_by_side(capsys):
   assert command.main([*PAGE, '--accounting=all']) == 0
   said = capsys.readouterr().out
   assert 'sparsevlm' in said and '42.04x' in said
-  assert all(a.describe() in said for a in flops.ACCOUNTINGS.values())
+  assert all(a.describe() in said for a in accounting.ACCOUNTINGS.values())
 
 
 def test_the_image_takes_what_the_prompt_alone_does_not(capsys):

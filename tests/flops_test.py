@@ -10,12 +10,13 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from visor_jax.flops import accounting as accounting_lib
 from visor_jax.flops import cost as flops
-from visor_jax.models import cross_attention
+from visor_jax.models import compute as compute_lib
 from visor_jax.models import decoder
-from visor_jax.models import router
 from visor_jax.models import token_layout
 from visor_jax.models import visor
+from visor_jax.spec import architecture
 from visor_jax.spec import batch as batch_lib
 from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
@@ -117,13 +118,14 @@ class Case:
       12, self.depth, 4, 2, 6, 20, vocabulary=33, tied=self.tied
     )
     return visor.Visor(
-      sizes.Size(vision, language),
-      plans.visor(self.depth),
-      cross_attention.Options(key_heads=self.key_heads),
-      router.Options(token=self.token, hidden=5, plans=4),
-      decoder.Compute(
-        chunk=self.chunk, scan=self.scan, last_visual=self.last_visual
+      architecture.Architecture(
+        sizes.Size(vision, language),
+        plans.visor(self.depth),
+        architecture.CrossOptions(key_heads=self.key_heads),
+        architecture.RouterOptions(token=self.token, hidden=5, plans=4),
+        last_visual=self.last_visual,
       ),
+      compute_lib.Compute(chunk=self.chunk, scan=self.scan),
     )
 
   @functools.cached_property
@@ -166,29 +168,19 @@ class Case:
     return jax.make_jaxpr(run)(*self.inputs, *more)
 
   def cost(self, plan, **more):
-    accounting = dataclasses.replace(flops.EXECUTED, chunk=self.chunk)
+    accounting = dataclasses.replace(accounting_lib.EXECUTED, chunk=self.chunk)
     return flops.cost(
-      self.model.size,
-      self.model.layout,
+      self.model.architecture,
       plan,
       self.visual,
       self.text,
       accounting,
       tiles=self.tiles,
-      cross_key_heads=self.key_heads,
-      last_visual=self.last_visual,
       **more,
     )
 
   def routed(self, plan):
-    options = self.model.router_options
-    return self.cost(
-      plan,
-      routing=self.routing,
-      router_token=options.token,
-      router_hidden=options.hidden,
-      router_plans=options.plans,
-    )
+    return self.cost(plan, routing=self.routing)
 
 
 CASES = {
@@ -246,7 +238,7 @@ def test_executed_decoding_is_the_program(name):
   """One new token of each row, with room for six."""
   case = CASES[name]
   model, (params, batch) = case.model, case.inputs
-  accounting = dataclasses.replace(flops.EXECUTED, chunk=case.chunk)
+  accounting = dataclasses.replace(accounting_lib.EXECUTED, chunk=case.chunk)
   of = lambda f: functools.partial(model.apply, method=f)
   alone = batch_lib.Batch(
     **batch.fields()
@@ -313,7 +305,7 @@ def test_parts_are_the_modules():
 
 
 def test_defaults_are_those_of_the_models():
-  options = router.Options()
+  options = architecture.RouterOptions()
   size, layout = sizes.get('0.5b'), plans.visor(24)
   assert flops.cost(size, layout, layout.min, 9, 9, routing=2) == flops.cost(
     size,
@@ -325,15 +317,17 @@ def test_defaults_are_those_of_the_models():
     router_token=options.token,
     router_hidden=options.hidden,
     router_plans=options.plans,
-    cross_key_heads=cross_attention.Options().key_heads,
+    cross_key_heads=architecture.CrossOptions().key_heads,
   )
-  assert flops.EXECUTED.chunk == decoder.Compute().chunk
+  assert accounting_lib.EXECUTED.chunk == decoder.Compute().chunk
 
 
 def test_formula_alone_moves_91x_to_42x():
   size, layout = sizes.get('0.5b'), plans.visor(24)
-  mha = dataclasses.replace(flops.NOMINAL, grouped=False, causal='full')
-  for accounting, want in ((flops.NOMINAL, 91), (mha, 42)):
+  mha = dataclasses.replace(
+    accounting_lib.NOMINAL, grouped=False, causal='full'
+  )
+  for accounting, want in ((accounting_lib.NOMINAL, 91), (mha, 42)):
     base, least = (
       flops.cost(size, layout, plan, 7371, 60, accounting).llm_prefill
       for plan in (None, layout.min)
@@ -349,7 +343,13 @@ def test_published_counts_of_one_model():
     sizes.Language(4096, 32, 32, 32, 128, 11008, 32_000, tied=False),
   )
   of = lambda name: flops.cost(
-    size, plans.base(32), None, 576, 36, flops.ACCOUNTINGS[name], tiles=1
+    size,
+    plans.base(32),
+    None,
+    576,
+    36,
+    accounting_lib.ACCOUNTINGS[name],
+    tiles=1,
   )
   assert of('fastv').total / 32 == pytest.approx(99.3e9, rel=1e-3)
   assert of('fastv').total == pytest.approx(3.23e12, rel=0.02)
@@ -379,7 +379,7 @@ def test_torchtitan_counts_parameters():
     None,
     0,
     tokens,
-    flops.ACCOUNTINGS['torchtitan'],
+    accounting_lib.ACCOUNTINGS['torchtitan'],
   ).total
   assert got == tokens * (2 * weights + 4 * 28 * n * h * tokens)
 
@@ -389,7 +389,9 @@ def test_macs_are_half_of_nominal():
   of = lambda accounting: (
     flops.cost(size, layout, layout.min, 100, 10, accounting, tiles=2).total
   )
-  assert 2 * of(flops.ACCOUNTINGS['macs']) == of(flops.NOMINAL)
+  assert 2 * of(accounting_lib.ACCOUNTINGS['macs']) == of(
+    accounting_lib.NOMINAL
+  )
 
 
 def test_switches():
@@ -400,7 +402,7 @@ def test_switches():
     plan,
     100,
     10,
-    dataclasses.replace(flops.NOMINAL, **switches),
+    dataclasses.replace(accounting_lib.NOMINAL, **switches),
     tiles=2,
   )
   d, n, k, h, f = 896, 14, 2, 64, 4864
@@ -428,11 +430,11 @@ def test_accountings_say_what_they_count():
     vision=(True, False),
   )
   said = {
-    flops.Accounting('x', **dict(zip(switches, values))).describe()
+    accounting_lib.Accounting('x', **dict(zip(switches, values))).describe()
     for values in itertools.product(*switches.values())
   }
   assert len(said) == 2**5
-  for text in said | {flops.EXECUTED.describe()}:
+  for text in said | {accounting_lib.EXECUTED.describe()}:
     assert text.endswith('.') and 'vision tower' in text
 
 
@@ -455,4 +457,4 @@ def test_errors(given, message):
   with pytest.raises(ValueError, match=message):
     flops.cost(sizes.get('0.5b'), **given)
   with pytest.raises(ValueError, match='causal'):
-    flops.Accounting('x', causal='third')
+    accounting_lib.Accounting('x', causal='third')

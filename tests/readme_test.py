@@ -11,10 +11,10 @@ import pytest
 
 from tests import llava
 import visor_jax
-from visor_jax import config as config_lib
 from visor_jax import inference
 from visor_jax.data.pipeline import loader
 from visor_jax.data.suites import digits
+from visor_jax.jobs import validate
 from visor_jax.models import cross_attention
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
@@ -39,7 +39,7 @@ def test_the_cross_attention_of_the_readme_trains(monkeypatch):
 
   c = tiny.get_config()
   c.model.cross.module = 'mean'
-  config_lib.validate(c)
+  validate.validate(c)
   c.cross.learning_rate = 1e-2
   mesh = mesh_lib.make(devices=jax.devices()[:1])
   suite = digits.Suite(0)

@@ -20,10 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from visor_jax.models import cross_attention
-from visor_jax.models import decoder
-from visor_jax.models import router
+from visor_jax.models import compute as compute_lib
 from visor_jax.models import visor
+from visor_jax.spec import architecture
 from visor_jax.spec import batch as batch_lib
 from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
@@ -43,7 +42,7 @@ LANGUAGE = sizes.Language(
   vocabulary=40,
   rope_theta=100.0,
 )
-ROUTER = router.Options(hidden=8, plans=3)
+ROUTER = architecture.RouterOptions(hidden=8, plans=3)
 # Compiles a tiny model five times as fast, to a slower program.
 FAST = {
   'xla_backend_optimization_level': 0,
@@ -173,21 +172,34 @@ def jit(f):
 
 def tiny(
   layout: plans.Layout,
-  cross_options=cross_attention.Options(),
+  cross_options=architecture.CrossOptions(),
   router_options=ROUTER,
   tied=True,
   vision_depth=0,
+  last_visual=True,
+  reduction='',
   **compute,
 ) -> visor.Visor:
   """A model with that layout; most tests need no depth in the vision tower."""
   language = dataclasses.replace(LANGUAGE, depth=len(layout.kinds), tied=tied)
   vision = dataclasses.replace(VISION, depth=vision_depth)
   return visor.Visor(
-    sizes.Size(vision, language),
-    layout,
-    cross_options,
-    router_options,
-    decoder.Compute(**compute),
+    architecture.Architecture(
+      sizes.Size(vision, language),
+      layout,
+      cross_options,
+      router_options,
+      last_visual,
+      reduction,
+    ),
+    compute_lib.Compute(**compute),
+  )
+
+
+def change(model: visor.Visor, **fields) -> visor.Visor:
+  """The model with other fields of its architecture."""
+  return model.clone(
+    architecture=dataclasses.replace(model.architecture, **fields)
   )
 
 
@@ -197,7 +209,9 @@ def params(model: visor.Visor, seed=0):
   A leaf depends on its path and shape alone, so models that share a path share
   its weights.
   """
-  return _params(model.clone(compute=decoder.Compute(), reduction=None), seed)
+  return _params(
+    model.with_reduction('').clone(compute=compute_lib.Compute()), seed
+  )
 
 
 @functools.cache

@@ -15,6 +15,7 @@ import pytest
 
 from visor_jax.data.processing import packing
 from visor_jax.data.processing import processed
+from visor_jax.flops import accounting
 from visor_jax.flops import cost as flops
 from visor_jax.models import decoder
 from visor_jax.models import visor
@@ -82,7 +83,7 @@ def test_time_follows_flops():
   rows = []
   for plan in chosen:
     cost = flops.cost(
-      SIZE, model.layout, plan, VISUAL, TEXT, flops.EXECUTED, tiles=1
+      SIZE, model.layout, plan, VISUAL, TEXT, accounting.EXECUTED, tiles=1
     )
     rows.append(
       (

@@ -4,14 +4,8 @@ An experiment is a file with `get_config(arg)`: it takes `default()`, sets
 values and opens with its command, hardware, hours and expected number.
 """
 
-import json
-import pathlib
-
 import ml_collections
-
-from visor_jax.reduction import grammar
-from visor_jax.spec import plan as plans
-from visor_jax.spec import sizes
+from ml_collections.config_dict import placeholder
 
 STAGES = ('base', 'cross', 'full', 'universal', 'policy')  # these train
 JOBS = (
@@ -52,29 +46,28 @@ def default() -> ml_collections.ConfigDict:
   c.jobs = 'all'  # which jobs to run: all, or names joined by '+'
 
   c.model = m = ml_collections.ConfigDict()
-  m.init_from = (
-    ''  # folder of an imported checkpoint to start from; '' for none
-  )
-  m.size = '0.5b'  # a name in sizes.SIZES, where no checkpoint says it
-  m.cross_layers = None  # CROSS layers; None: every third from layer 1
-  m.self_layers = None  # optional SELF layers; None: every third from layer 2
+  m.init_from = ''  # a checkpoint or finished run to start from; '' for none
+  # What the model is (see spec/architecture.py). A key that is None is the
+  # checkpoint's own word, or what its comment names first.
+  m.size = ''  # a name in sizes.SIZES; '' for the checkpoint's, or 0.5b
+  m.cross_layers = None  # CROSS layers: every third from layer 1
+  m.self_layers = None  # optional SELF layers: every third from layer 2
   m.cross = ml_collections.ConfigDict()
-  m.cross.module = 'attention'  # a name in models.cross.CROSS
-  m.cross.key_heads = 'base'  # as the base's, or full: one per query head
-  m.cross.norm = True  # RMSNorm on text and on visual tokens going in
-  m.cross.rope = False  # rotary positions in cross attention
-  m.cross.conv = True  # positional convolution on what becomes keys, values
+  m.cross.module = placeholder(str)  # attention; names in cross_attention.CROSS
+  m.cross.key_heads = placeholder(str)  # base: as many as it has; or full
+  m.cross.norm = placeholder(bool)  # True: RMSNorm on text and visual tokens
+  m.cross.rope = placeholder(bool)  # False: rotary positions
+  m.cross.conv = placeholder(bool)  # True: positional convolution for keys
   m.cross.init = 'zero'  # output at zero, or copy: the layer's own q, k, v, o
-  m.last_visual = True  # the last SELF layer refines an image nobody reads on
-  m.reduce = ''  # of visual tokens, trained with: see reduction.py; '' for none
+  m.last_visual = placeholder(bool)  # True: refine an image nobody reads on
+  m.reduce = placeholder(str)  # '': all visual tokens; see reduction/grammar.py
   m.router = ml_collections.ConfigDict()
-  m.router.token = 'learned'  # or last (of the prompt), visual (mean)
-  m.router.hidden = 128  # width of the router's MLP
+  m.router.token = placeholder(str)  # learned; or last (of prompt), visual
+  m.router.hidden = placeholder(int)  # 128: width of the router's MLP
+  # How it is computed.
   m.dtype = 'float32'  # computed in; parameters are float32
   m.remat = True  # recompute layers in the backward pass
-  m.remat_policy = (
-    'input'  # of a layer by remat; or dots: products with weights too
-  )
+  m.remat_policy = 'input'  # kept of a layer; or dots: products too
   m.scan = True  # scan layers that repeat
   m.attention = 'auto'  # by backend; or chunked, cudnn, splash
   m.attention_chunk = 512  # queries scored at a time by chunked
@@ -194,32 +187,6 @@ def jobs(config) -> tuple[str, ...]:
   return tuple(j for j in JOBS if j in asked)
 
 
-def size(config) -> sizes.Size:
-  """The size of the configured model.
-
-  Raises:
-    ValueError: its name is unknown, or the checkpoint to start from not there.
-  """
-  if not config.model.init_from:
-    return sizes.get(config.model.size)
-  path = pathlib.Path(config.model.init_from) / 'visor.json'
-  if not path.exists():
-    raise ValueError(
-      f'model.init_from is {config.model.init_from}, where there is no '
-      f'{path.name}; '
-      'make one with python -m visor_jax.convert import'
-    )
-  return sizes.from_json(json.loads(path.read_text())['size'])
-
-
-def layout(config) -> plans.Layout:
-  """The VISOR layout of the configured model."""
-  size_ = size(config)
-  return plans.visor(
-    size_.language.depth, config.model.cross_layers, config.model.self_layers
-  )
-
-
 _BOOLS = {'true': True, '1': True, 'false': False, '0': False}
 
 
@@ -252,189 +219,3 @@ def parse_arg(arg: str | None, **defaults):
         f'config argument "{pair}": {key} is a {kind.__name__}'
       ) from None
   return found
-
-
-_CHOICES = {
-  'model.cross.key_heads': ('base', 'full'),
-  'model.cross.init': ('zero', 'copy'),
-  'model.router.token': ('learned', 'last', 'visual'),
-  'model.dtype': ('float32', 'bfloat16'),
-  'model.remat_policy': ('input', 'dots'),
-  'model.attention': ('auto', 'chunked', 'cudnn', 'splash'),
-  'data.suite': ('', 'digits'),
-  'label.score': ('exact', 'anls', 'token'),
-  'label.all_wrong': ('skip', 'cheapest'),
-  'policy.select': ('confidence', 'argmax'),
-  'eval.score': ('exact', 'anls', 'token'),
-}
-
-_SHARES = (
-  'label.threshold',
-  'label.held_out',
-  'policy.keep',
-  'data.max_bad_fraction',
-) + tuple(
-  f'{s}.{key}'
-  for s in STAGES
-  for key in ('warmup', 'end_lr_fraction', 'max_share', 'full_token_fraction')
-)
-
-_POSITIVE = (
-  'model.attention_chunk',
-  'model.loss_chunk',
-  'model.router.hidden',
-  'search.examples',
-  'label.examples',
-  'eval.examples',
-  'eval.batch',
-  'eval.chunk',
-  'eval.max_new_tokens',
-  'checkpoint.every',
-  'checkpoint.keep',
-  'log.every',
-  'data.threads',
-  'data.prefetch',
-  'data.digits.frames',
-  'data.window',
-  'data.packed.text',
-  'data.packed.tiles',
-  'data.packed.prompts',
-  'data.prompt.text',
-  'data.prompt.tiles',
-  'optim.max_nonfinite_steps',
-) + tuple(f'{s}.{key}' for s in STAGES for key in ('batch', 'accumulate'))
-
-
-def validate(config) -> None:
-  """Checks what can be checked before anything is built.
-
-  Raises:
-    ValueError: naming the key, what was given and what is expected.
-  """
-
-  def value(key):
-    node = config
-    for part in key.split('.'):
-      node = node[part]
-    return node
-
-  for key, choices in _CHOICES.items():
-    if value(key) not in choices:
-      raise ValueError(f'{key} is {value(key)!r}, not one of {choices}')
-  for key in _SHARES:
-    if not 0 <= value(key) <= 1:
-      raise ValueError(f'{key} is {value(key)}, not between 0 and 1')
-  for key in _POSITIVE:
-    if value(key) < 1:
-      raise ValueError(f'{key} is {value(key)}, not at least 1')
-  for stage in STAGES:
-    for key in ('steps', 'learning_rate'):
-      if config[stage][key] < 0:
-        raise ValueError(f'{stage}.{key} is {config[stage][key]}, less than 0')
-  for stage in STAGES:
-    if config[stage].batch % config[stage].accumulate:
-      raise ValueError(
-        f'{stage}.accumulate is {config[stage].accumulate}, which does not '
-        f'divide {stage}.batch, {config[stage].batch}'
-      )
-  if config.log.trace and not (
-    len(config.log.trace) == 2
-    and 0 <= config.log.trace[0] <= config.log.trace[1]
-  ):
-    raise ValueError(
-      f'log.trace is {config.log.trace}; expected (first, last) '
-      'of the steps to trace, or ()'
-    )
-  for key in ('data.sources', 'eval.sources') + tuple(
-    f'{s}.sources' for s in STAGES
-  ):
-    _validate_sources(key, value(key))
-  shape = layout(config)
-  if not shape.optional or min(shape.optional) == 0:
-    raise ValueError(
-      f'model.self_layers is {shape.optional}: a VISOR model needs optional '
-      'SELF layers, and the router a layer before the first'
-    )
-  if not shape.indices(plans.CROSS):
-    raise ValueError('model.cross_layers is empty: text would not see images')
-  if config.model.cross.init == 'copy' and (
-    config.model.cross.module != 'attention'
-  ):
-    raise ValueError(
-      'model.cross.init is "copy", which only the module '
-      '"attention" can do; set it to "zero"'
-    )
-  if config.search.max_plans < 2:
-    raise ValueError(
-      'search.max_plans is less than 2: the smallest and the '
-      'largest plan are always viable'
-    )
-  if config.search.budget and config.search.budget < 2:
-    raise ValueError(
-      f'search.budget is {config.search.budget}: expected 0 for '
-      'no limit, or at least 2, the smallest and largest plan'
-    )
-  if not 0 < config.label.held_out < 1:
-    raise ValueError(
-      f'label.held_out is {config.label.held_out}: some labels '
-      'must be learned from, and some kept to calibrate with'
-    )
-  for stage in STAGES:
-    if config[stage].plan != 'viable':
-      found = plans.parse(config[stage].plan, shape)
-      if len(found) > 1 or found[0].selector == 'router':
-        raise ValueError(
-          f'{stage}.plan is {config[stage].plan!r}; steps run '
-          'one plan, as "0,2", or "viable" ones'
-        )
-  for stage in ('cross', 'full'):
-    if config[stage].plan == 'viable':
-      raise ValueError(
-        f'{stage}.plan is "viable", but the search for viable '
-        'plans comes after it; set it to max'
-      )
-  if config.base.plan != 'base':
-    raise ValueError(
-      f'base.plan is {config.base.plan!r}: the base stage '
-      'trains the dense model; use the full stage'
-    )
-  asked = plans.parse(config.eval.plans, shape, viable=(shape.min, shape.max))
-  _validate_reduction(config, {s.selector for s in asked} == {'base'})
-  jobs(config)
-
-
-def _validate_reduction(config, base):
-  """Token reduction inside the decoder goes with the dense base alone."""
-  base_only = {
-    'model.reduce': base
-    and not any(config[s].steps for s in STAGES if s != 'base'),
-    'eval.reduce': base,
-  }
-  for key, fine in base_only.items():
-    for one in grammar.parse(config[key.split('.')[0]].reduce):
-      one.cuts(size(config).language.depth)
-      if not (one.early or fine):
-        raise ValueError(
-          f'{key} has "{one}", which splits the dense decoder: it goes with '
-          'eval.plans "base" and, trained with, the base stage alone'
-        )
-
-
-def _validate_sources(key, sources):
-  """They are ((name, path, weight), ...)."""
-  for one in sources:
-    if not (
-      isinstance(one, (tuple, list))
-      and len(one) == 3
-      and isinstance(one[0], str)
-      and isinstance(one[1], str)
-      and isinstance(one[2], (int, float))
-      and one[2] > 0
-    ):
-      raise ValueError(
-        f'{key} has {one!r}; expected (name, path, weight) with '
-        'a weight above 0'
-      )
-  names = [name for name, _, _ in sources]
-  if len(set(names)) < len(names):
-    raise ValueError(f'{key} has a name twice: {", ".join(names)}')

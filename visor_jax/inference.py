@@ -21,7 +21,7 @@ from visor_jax.data.processing import text as text_lib
 from visor_jax.data.sources import image_files
 from visor_jax.eval import generate
 from visor_jax.flops import cost as flops
-from visor_jax.models import decoder
+from visor_jax.models import compute as compute_lib
 from visor_jax.models import visor
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
@@ -44,7 +44,7 @@ class Answer:
     text_tokens: of the templated prompt.
     llm_prefill_flops: nominal, routing included, see flops.NOMINAL.
     flops_saved: the base's over these.
-    cache_bytes: that the prompt's slots took while tokens came.
+    cache_bytes: that the prompt keeps while tokens come.
     seconds: for the whole call, compiling included where a plan or a bucket
       was new.
   """
@@ -195,8 +195,16 @@ class Model:
 
   def _answer(self, plan, tokens, selection, batch, visual, text, seconds):
     routing = int(selection.selector == 'router')
-    of = functools.partial(generate.prefill_flops, self.model)
-    cost = of(plan, visual, text, routing)
+    architecture = self.model.architecture
+    cost = generate.prefill_flops(architecture, plan, visual, text, routing)
+    base = generate.prefill_flops(architecture.base, None, visual, text)
+    cache = flops.cache(
+      architecture,
+      plan,
+      visual,
+      text,
+      jnp.dtype(self.model.compute.dtype).itemsize,
+    )
     return Answer(
       self.text.decode(tokens.tolist()),
       selection.selector,
@@ -205,18 +213,8 @@ class Model:
       visual,
       text,
       cost,
-      of(None, visual, text) / cost,
-      sum(
-        flops.cache(
-          self.model.size,
-          self.model.layout,
-          plan,
-          batch.visual_segment.shape[1],
-          batch.tokens.shape[1],
-          jnp.dtype(self.model.compute.dtype).itemsize,
-          cross_key_heads=self.model.cross_options.key_heads,
-        )
-      ),
+      base / cost,
+      sum(cache),
       seconds,
     )
 
@@ -262,7 +260,9 @@ class Model:
     self._selection('max')  # is VISOR trained?
     visual, text = max(sizes)
     layout = self.model.layout
-    of = lambda p: generate.prefill_flops(self.model, p, visual, text)
+    of = lambda p: generate.prefill_flops(
+      self.model.architecture, p, visual, text
+    )
     share = {
       p: of(p) / of(layout.max) for p in self.viable or (layout.min, layout.max)
     }
@@ -331,15 +331,14 @@ def load(
   """
   found = reader.read(folder, dtype=dtype)
   facts, params = found.facts, found.params
-  model = visor.Visor(
-    facts.size,
-    facts.layout,
-    facts.cross,
-    facts.router,
-    decoder.Compute(dtype=dtype, remat=False, packed=False),
-  )
-  if not facts.layout.optional and allow_untrained:
-    model = model.clone(layout=plans.visor(facts.size.language.depth))
+  architecture = facts.architecture
+  compute = compute_lib.Compute(dtype=dtype, remat=False, packed=False)
+  model = visor.Visor(architecture, compute)
+  if not architecture.layout.optional and allow_untrained:
+    layout = plans.visor(architecture.depth)
+    model = visor.Visor(
+      dataclasses.replace(architecture, layout=layout), compute
+    )
     params = _filled(model, params, dtype)
   if found.sidecar is None:
     raise ValueError(

@@ -30,12 +30,14 @@ import jax
 from ml_collections import config_flags
 
 from visor_jax import config as config_lib
+from visor_jax.checkpoint import resolve
 from visor_jax.data.suites import table as suites
 from visor_jax.eval import run as run_lib
 from visor_jax.jobs import calibrate
 from visor_jax.jobs import evaluate
 from visor_jax.jobs import labels as labels_lib
 from visor_jax.jobs import search
+from visor_jax.jobs import validate
 from visor_jax.report import page
 from visor_jax.report import tables
 from visor_jax.runtime import claim
@@ -90,17 +92,20 @@ def run(config, workdir) -> None:
   Raises:
     ValueError: naming what is wrong with config or workdir, and the remedy.
   """
+  validate.validate(config)
   if config.eval.checkpoint:
-    evaluate.adopt(config)
-  config_lib.validate(config)
+    evaluate.check_checkpoint(config)
   patience = 120 * (jax.process_count() > 1)
   with claim.claim(workdir, config, patience) as claimed:
     folder = claimed.path
+    if cluster.is_primary():
+      resolve.keep(claimed, resolve.architecture(config))
     mesh = mesh_lib.make(**config.mesh)
     _check_batches(config, mesh)
     jobs = config_lib.jobs(config)
     suite = cluster.all_or_raise(
-      'opening the data', lambda: suites.open_suite(config, jobs)
+      'opening the data',
+      lambda: suites.open_suite(config, jobs, resolve.origin(config)),
     )
     tests = cluster.all_or_raise(
       'opening the tests',
@@ -141,12 +146,12 @@ def _job(job, config, folder, mesh, suite, tests):
     lambda stage: loop.restore(config, stage, folder, mesh)
   )
 
-  def subject(stage, viable=(), confidence=None, reduced=None):
+  def subject(stage, viable=(), confidence=None, reduction=None):
     if config.eval.checkpoint and stage != 'base':
       stage = 'universal'  # its weights are those of the router, too
     model = step_lib.model(config)
-    if reduced:
-      model = model.clone(reduction=reduced)
+    if reduction is not None:
+      model = model.with_reduction(reduction)
     return run_lib.ModelUnderTest(
       model, restore(stage), mesh, suite, viable, confidence
     )

@@ -15,6 +15,7 @@ from visor_jax.checkpoint import store
 from visor_jax.convert import hf
 from visor_jax.convert import reader
 from visor_jax.data.processing import packing
+from visor_jax.jobs import validate
 from visor_jax.runtime import identity as identity_lib
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
@@ -158,4 +159,4 @@ def test_a_start_that_is_not_there_is_named(config):
   other = config.copy_and_resolve_references()
   other.model.start = '/no/such'
   with pytest.raises(ValueError, match='model.init_from is /no/such.*convert'):
-    config_lib.validate(other)
+    validate.validate(other)

@@ -25,11 +25,10 @@ from visor_jax.convert import names
 from visor_jax.convert import reader
 from visor_jax.convert import safetensors
 from visor_jax.convert import visor_tensors
-from visor_jax.models import cross_attention
-from visor_jax.models import router
 from visor_jax.models import visor
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
+from visor_jax.spec import architecture
 from visor_jax.spec import batch as batch_lib
 from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
@@ -556,8 +555,8 @@ def with_visor(found):
   facts = facts_lib.Facts(
     size,
     plans.visor(3, cross=(0, 1), self_=(2,)),
-    cross_attention.Options(conv=True),
-    router.Options(hidden=6, plans=2),
+    architecture.CrossOptions(conv=True),
+    architecture.RouterOptions(hidden=6, plans=2),
     ((False,), (True,)),
     0.75,
     ('cross', 'router'),

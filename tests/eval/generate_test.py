@@ -13,6 +13,7 @@ from visor_jax.eval import generate
 from visor_jax.flops import cost as flops
 from visor_jax.models import attention
 from visor_jax.models import cross_attention
+from visor_jax.spec import architecture
 from visor_jax.spec import plan as plans
 
 TOKENS = 5
@@ -110,7 +111,7 @@ def test_a_plug_in_keeps_what_it_likes():
   cross_attention.CROSS['mean'] = Mean
   try:
     layout = plans.visor(3)
-    model = tiny(layout, cross_options=cross_attention.Options(module='mean'))
+    model = tiny(layout, cross_options=architecture.CrossOptions(module='mean'))
     params = rows.params(model)
     made = generate.decode(
       model,
@@ -197,7 +198,7 @@ def memory_of(model, plan):
 @pytest.mark.parametrize('key_heads', ['base', 'full'])
 def test_the_cache_is_the_closed_form(key_heads):
   model = tiny(
-    LAYOUT, cross_options=cross_attention.Options(key_heads=key_heads)
+    LAYOUT, cross_options=architecture.CrossOptions(key_heads=key_heads)
   )
   for plan in (None, *LAYOUT.plans):
     _, memory = memory_of(model, plan)

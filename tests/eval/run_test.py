@@ -16,9 +16,9 @@ from visor_jax.data.suites import digits
 from visor_jax.eval import run
 from visor_jax.flops import cost as flops
 from visor_jax.models import decoder
-from visor_jax.models import router
 from visor_jax.models import visor
 from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.spec import architecture
 from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
 from visor_jax.training import step
@@ -34,7 +34,7 @@ SIZE = sizes.Size(
 MODEL = visor.Visor(
   SIZE,
   plans.visor(4, (1,), (2, 3)),
-  router_options=router.Options(hidden=8, plans=5),
+  router_options=architecture.RouterOptions(hidden=8, plans=5),
   compute=decoder.Compute(remat=False),
 )
 VIABLE = ((False, False), (True, False), (True, True))

@@ -12,10 +12,12 @@ from tests.benchmarks import suite_test
 from visor_jax import config as config_lib
 from visor_jax import main
 from visor_jax.checkpoint import folder as folder_lib
+from visor_jax.checkpoint import resolve
 from visor_jax.checkpoint import store
 from visor_jax.convert import hf
 from visor_jax.data.processing import packing
 from visor_jax.jobs import evaluate
+from visor_jax.jobs import validate
 from visor_jax.runtime import files
 from visor_jax.runtime import identity as identity_lib
 from visor_jax.runtime import mesh as mesh_lib
@@ -171,8 +173,8 @@ def test_other_weights_or_questions_are_refused(
 def test_a_config_becomes_that_of_the_checkpoint(config, workdir, imported):
   config.eval.checkpoint, config.eval.plans = str(workdir), 'base+all+router'
   evaluate.adopt(config)
-  config_lib.validate(config)
-  layout = config_lib.layout(config)
+  validate.validate(config)
+  layout = resolve.architecture(config).layout
   assert layout.kinds == ('cross', 'self', 'text') and layout.optional == (1,)
   assert (
     config.model.init_from == str(imported) and config.search.max_plans == 3

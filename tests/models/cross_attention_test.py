@@ -10,6 +10,7 @@ from tests import rows
 from visor_jax.models import attention
 from visor_jax.models import cross_attention
 from visor_jax.models import token_layout
+from visor_jax.spec import architecture
 from visor_jax.spec import plan as plans
 
 SIZE = rows.LANGUAGE
@@ -111,7 +112,7 @@ def test_conv_is_a_depthwise_convolution():
 
 def test_text_between_two_images_does_not_see_the_second():
   """In CROSS, as in SELF: an answer must not depend on a later turn's image."""
-  figure, options = 'tvvvvtpavvtp', cross_attention.Options()
+  figure, options = 'tvvvvtpavvtp', architecture.CrossOptions()
   at = token_layout.from_batch(
     rows.batch((figure,), shape=rows.Shape(7, 6, 2, 2))
   )
@@ -137,8 +138,8 @@ def test_text_without_an_image_reads_exactly_zero():
   #          ttp  tpa            tpatp  tt
   assert figure == ['xx..xxxxxxxx', '.....x.xxxxx']
   for options in (
-    cross_attention.Options(),
-    cross_attention.Options(rope=True, norm=False),
+    architecture.CrossOptions(),
+    architecture.CrossOptions(rope=True, norm=False),
   ):
     out = np.asarray(read(options, params(options)))
     assert not out[blind()].any()
@@ -148,7 +149,7 @@ def test_text_without_an_image_reads_exactly_zero():
 def test_keys_may_be_kept():
   """Generation computes `keys` once: they do not depend on the text, and a
   text slot's result does not depend on which others are asked with it."""
-  options = cross_attention.Options()
+  options = architecture.CrossOptions()
   weights = params(options)
   some = AT._replace(
     text=attention.Slots(*(x[:, 3:5] for x in AT.text)),
@@ -166,8 +167,8 @@ def test_keys_may_be_kept():
 def test_full_key_heads():
   """As many as query heads; with the base's repeated, it is the base's."""
   base, full = (
-    cross_attention.Options(),
-    cross_attention.Options(key_heads='full'),
+    architecture.CrossOptions(),
+    architecture.CrossOptions(key_heads='full'),
   )
   few = params(base)
   many = {
@@ -182,25 +183,25 @@ def test_full_key_heads():
 
 def test_without_norm():
   """No such weights, and the size of the text matters."""
-  options = cross_attention.Options(norm=False)
+  options = architecture.CrossOptions(norm=False)
   weights = params(options)
   assert {'text_norm', 'visual_norm'} == set(
-    params(cross_attention.Options())
+    params(architecture.CrossOptions())
   ) - set(weights)
   assert (
     np.abs(read(options, weights, 2 * TEXT) - read(options, weights)).max()
     > 1e-2
   )
-  with_norm = params(cross_attention.Options())
+  with_norm = params(architecture.CrossOptions())
   rows.close(
-    read(cross_attention.Options(), with_norm, 2 * TEXT),
-    read(cross_attention.Options(), with_norm),
+    read(architecture.CrossOptions(), with_norm, 2 * TEXT),
+    read(architecture.CrossOptions(), with_norm),
   )
 
 
 def test_without_conv():
   """No such weight; a kernel of zeros (the start) is the same."""
-  off, on = cross_attention.Options(conv=False), cross_attention.Options()
+  off, on = architecture.CrossOptions(conv=False), architecture.CrossOptions()
   weights = params(on)
   assert set(params(off)) == set(weights) - {'conv'}
   want = read(on, weights | {'conv': np.zeros_like(weights['conv'])})
@@ -213,7 +214,7 @@ def test_rope():
   """Distances matter, where the segment starts does not; without rope neither
   does."""
   for rope in (False, True):
-    options = cross_attention.Options(rope=rope)
+    options = architecture.CrossOptions(rope=rope)
     weights = params(options)
     rows.close(read(options, weights, shift=5), read(options, weights))
     far = AT._replace(text_position=AT.text_position + 3)
@@ -248,7 +249,7 @@ def test_your_own_cross_attention(monkeypatch):
   """Named in CROSS it has its weights in the tree, starts as nothing, and a
   step of gradient descent lowers the loss; the router runs with it too."""
   monkeypatch.setitem(cross_attention.CROSS, 'gated', Gated)
-  model = rows.tiny(plans.visor(6), cross_attention.Options(module='gated'))
+  model = rows.tiny(plans.visor(6), architecture.CrossOptions(module='gated'))
   params = dict(rows.params(model))
   assert jax.tree.map(np.shape, params['llm']['cross']) == {'gate': (2, 16)}
   plan = np.array([True, False])

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tests import rows
-from visor_jax.models import cross_attention
 from visor_jax.models import visor
+from visor_jax.spec import architecture
 from visor_jax.spec import plan as plans
 
 # Mixed rows: text, image, text; text alone; an image first; padding in both
@@ -18,7 +18,7 @@ from visor_jax.spec import plan as plans
 MIXED = (('ttvvvvtpaa', 'tpa'), ('vvtpa',), ())
 
 
-def plain(params, batch, kinds, size, options=cross_attention.Options()):
+def plain(params, batch, kinds, size, options=architecture.CrossOptions()):
   """The paper in the plainest words: one segment at a time, nothing packed.
 
   Written from the descriptions of SigLIP, Qwen2 and VISOR, with no module of
@@ -199,7 +199,7 @@ def test_a_plan_is_what_the_paper_says():
 
 def test_options_of_cross_attention_are_what_they_say():
   """Every switch the other way, but conv, see cross_test.py."""
-  options = cross_attention.Options(key_heads='full', norm=False, rope=True)
+  options = architecture.CrossOptions(key_heads='full', norm=False, rope=True)
   compare(rows.tiny(plans.visor(2, (0,), (1,)), options), 'CS', (True,))
 
 
@@ -327,6 +327,6 @@ def test_copy_cross():
 
 
 def test_copy_cross_needs_the_layers_own_shape():
-  model = rows.tiny(plans.visor(6), cross_attention.Options(key_heads='full'))
+  model = rows.tiny(plans.visor(6), architecture.CrossOptions(key_heads='full'))
   with pytest.raises(ValueError, match=r'cross/key\b.*key_heads to "base"'):
     visor.copy_cross(rows.params(model), model.layout)

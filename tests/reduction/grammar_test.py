@@ -7,8 +7,8 @@ import pytest
 
 from tests import config_test
 from tests import flops_test
-from visor_jax import config as config_lib
 from visor_jax.flops import cost as flops
+from visor_jax.jobs import validate
 from visor_jax.reduction import grammar
 from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
@@ -83,16 +83,16 @@ def test_what_cannot_be_read_is_said(text, words):
 )
 def test_what_cannot_go_together_is_said(values, words):
   with pytest.raises(ValueError, match=words):
-    config_lib.validate(config_test.make(**values))
+    validate.validate(config_test.make(**values))
 
 
 def test_what_goes_together():
-  config_lib.validate(
+  validate.validate(
     config_test.make(
       model__reduce='m3:1+m3:2', eval__reduce='fastv+pack:2', eval__plans='base'
     )
   )
-  config_lib.validate(config_test.make(model__reduce='pack:2'))
+  validate.validate(config_test.make(model__reduce='pack:2'))
 
 
 # Cost -------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from tests import rows
+from visor_jax.flops import accounting
 from visor_jax.flops import cost as flops
 from visor_jax.models import visor
 from visor_jax.spec import chips
@@ -64,7 +65,7 @@ def test_utilisation_is_by_the_formula(clock, plan, sees, says):
     plan,
     v,
     t,
-    flops.Accounting('', head='all'),
+    accounting.Accounting('', head='all'),
     tiles=1,
   )
   tile = cost(0, 1).vision + cost(0, 1).connector

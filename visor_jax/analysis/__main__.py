@@ -31,9 +31,9 @@ from visor_jax.analysis import cka
 from visor_jax.analysis import drop
 from visor_jax.analysis import lengths
 from visor_jax.analysis import unseen
+from visor_jax.checkpoint import resolve
 from visor_jax.data.suites import table as suites
 from visor_jax.eval import run
-from visor_jax.flops import cost as flops
 from visor_jax.jobs import search
 from visor_jax.reduction import grammar
 from visor_jax.runtime import claim
@@ -83,7 +83,7 @@ class AnalysisRun:
   def selections(self, text) -> tuple[plans.Selection, ...]:
     """Of the grammar, each of one plan or the base."""
     viable = search.load(self.args.workdir) if 'all' in text else None
-    found = plans.parse(text, config_lib.layout(self.config), viable)
+    found = plans.parse(text, resolve.architecture(self.config).layout, viable)
     if any(s.selector == 'router' for s in found):
       raise ValueError(
         '--plans router: an analysis is of one plan, and the '
@@ -135,20 +135,11 @@ class AnalysisRun:
     )
 
   def length(self, args):
-    model = step_lib.model(self.config)
-    options = model.router_options
-    curves = lengths.curves(
-      model.size,
-      model.layout,
+    return lengths.measure(
+      resolve.architecture(self.config),
       self.selections('base+all'),
       grammar.parse(args.reduce),
       args.text,
-      cross_key_heads=model.cross_options.key_heads,
-      router_token=options.token,
-      last_visual=model.compute.last_visual,
-    )
-    return lengths.measure(
-      curves, text=args.text, accounting=flops.NOMINAL.describe()
     )
 
 
@@ -317,7 +308,11 @@ def main(argv=None) -> int:
     jobs = _jobs(config, args)
     with claim.claim(args.workdir, config):
       mesh = mesh_lib.make(**config.mesh)
-      suite = suites.open_suite(config, jobs) if jobs else None
+      suite = (
+        suites.open_suite(config, jobs, resolve.origin(config))
+        if jobs
+        else None
+      )
       if suite:
         claim.check_same_data(args.workdir, suite.fingerprints)
       desk = AnalysisRun(args, config, suite, mesh)

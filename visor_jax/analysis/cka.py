@@ -72,7 +72,7 @@ def measure(
 
 def changing(model: visor.Visor, kinds: plans.Layout) -> list[int | None]:
   """The layers that change the image, after None."""
-  last = -1 if model.compute.last_visual else kinds.last_self
+  last = -1 if model.architecture.last_visual else kinds.last_self
   return [None, *(i for i in kinds.indices(plans.SELF) if i != last)]
 
 

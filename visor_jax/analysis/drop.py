@@ -115,9 +115,10 @@ def blind(
       plans.TEXT if i in layers else kind for i, kind in enumerate(kinds.kinds)
     )
   )
-  return dataclasses.replace(
-    subject, model=subject.model.clone(layout=layout), params=params
+  model = subject.model.clone(
+    architecture=dataclasses.replace(subject.model.architecture, layout=layout)
   )
+  return dataclasses.replace(subject, model=model, params=params)
 
 
 def named(layers) -> str:

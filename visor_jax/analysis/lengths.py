@@ -1,62 +1,56 @@
 """What methods cost by the number of visual tokens."""
 
-import functools
+from collections.abc import Sequence
+import dataclasses
 
+from visor_jax.flops import accounting as accounting_lib
 from visor_jax.flops import cost as flops
+from visor_jax.reduction import grammar
+from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import plan as plans
-from visor_jax.spec import sizes
 
 LENGTHS = tuple(2**i for i in range(4, 15))  # 16 tokens to 16,384
 
 
-def measure(curves, lengths=LENGTHS, **facts) -> dict:
-  """Evaluates curves.
+def measure(
+  architecture: architecture_lib.Architecture,
+  selections: Sequence[plans.Selection],
+  reductions: Sequence[grammar.Reduction],
+  text: int,
+  accounting: accounting_lib.Accounting = accounting_lib.NOMINAL,
+  lengths: Sequence[int] = LENGTHS,
+) -> dict:
+  """LLM prefill FLOPs of plans, and of the base with fewer tokens.
 
   Args:
-    curves: of (name, function of visual tokens), in the order of a legend.
-    lengths: visual tokens.
-    **facts: to keep beside them: text tokens, the accounting.
+    architecture: the model's.
+    selections: each of one plan or the base.
+    reductions: token reductions of the base.
+    text: text tokens.
+    accounting: what is counted, and how.
+    lengths: numbers of visual tokens.
 
   Returns:
-    lengths; curves {name: a number for each length}; the facts.
-  """
-  curves = {name: [float(cost(n)) for n in lengths] for name, cost in curves}
-  return dict(lengths=list(lengths), curves=curves, **facts)
-
-
-def curves(
-  size: sizes.Size,
-  layout: plans.Layout,
-  selections,
-  reductions,
-  text: int,
-  accounting: flops.Accounting = flops.NOMINAL,
-  **options,
-):
-  """LLM prefill of plans, and of the base with fewer tokens, for `measure`.
-
-  Args:
-    size: of the model.
-    layout: the VISOR layout.
-    selections: plan.Selection, each of one plan or the base.
-    reductions: reduction.Reduction, of the base's visual tokens.
-    text: text tokens.
-    accounting: see flops.Accounting.
-    **options: of flops.cost.
+    lengths; curves {plan or reduction: a number for each length}, in the order
+    of a legend; text; the accounting in words.
   """
 
-  def curve(plan, reduction, visual):
-    return flops.cost(
-      size,
-      layout,
-      plan,
-      visual,
-      text,
-      accounting,
-      reduction=reduction,
-      **options,
-    ).llm_prefill
+  def curve(
+    model: architecture_lib.Architecture, plan: plans.Plan | None
+  ) -> list[float]:
+    return [
+      float(flops.cost(model, plan, visual, text, accounting).llm_prefill)
+      for visual in lengths
+    ]
 
-  return [
-    (str(s), functools.partial(curve, s.plan, None)) for s in selections
-  ] + [(str(r), functools.partial(curve, None, r)) for r in reductions]
+  whole = dataclasses.replace(architecture, reduction='')
+  curves = {str(s): curve(whole, s.plan) for s in selections}
+  for reduction in reductions:
+    name = str(reduction)
+    curves[name] = curve(dataclasses.replace(whole, reduction=name), None)
+  return dict(
+    lengths=list(lengths),
+    curves=curves,
+    text=text,
+    accounting=accounting.describe(),
+  )

@@ -33,7 +33,8 @@ class Imported:
 
   @property
   def size(self) -> sizes.Size:
-    return self.facts.size
+    """Widths and depths of the base model."""
+    return self.facts.architecture.size
 
 
 def load(src, shardings=None, dtype=None) -> Imported:
@@ -61,18 +62,15 @@ def load(src, shardings=None, dtype=None) -> Imported:
 
 
 def read_run(src, shardings=None, dtype=None) -> Imported:
-  """Reads what the workdir of a run has come to; arguments as of `read`."""
-  params, facts, start = run.read(src, placement(shardings), dtype)
-  hf = pathlib.Path(start) / 'hf' if start else None
-  return Imported(params, facts, sidecar_lib.read(hf) if hf else None)
+  """Reads what the workdir of a run has come to; arguments as of `load`."""
+  params, location = run.read(src, placement(shardings), dtype)
+  origin = location.origin
+  sidecar = sidecar_lib.read(pathlib.Path(origin) / 'hf') if origin else None
+  return Imported(params, location.facts, sidecar)
 
 
-def read_facts(src):
+def read_facts(src: pathlib.Path | str) -> facts_lib.Location:
   """What is known of a checkpoint folder or a workdir, without its weights.
-
-  Returns:
-    (facts_lib.Facts, the checkpoint folder with hf/, or '' for a run that
-    started from none, folder that the weights are in).
 
   Raises:
     ValueError: it is neither.
@@ -85,11 +83,11 @@ def read_facts(src):
       f'{src} is neither a workdir nor a folder that `python -m '
       'visor_jax.convert import` wrote to the end'
     )
-  found = json.loads((src / FACTS).read_text())
-  return (
-    facts_lib.from_json(found, src / FACTS),
-    str(src),
-    src / 'checkpoints' / '0',
+  values = json.loads((src / FACTS).read_text())
+  return facts_lib.Location(
+    facts=facts_lib.from_json(values, src / FACTS),
+    origin=str(src),
+    weights=src / 'checkpoints' / '0',
   )
 
 

@@ -1,5 +1,6 @@
 """The workdir of a run, read as the checkpoint that it has come to."""
 
+from collections.abc import Callable
 import json
 import pathlib
 
@@ -8,97 +9,94 @@ import jax
 from visor_jax import config as config_lib
 from visor_jax.checkpoint import facts as facts_lib
 from visor_jax.checkpoint import store
-from visor_jax.models import cross_attention
-from visor_jax.models import router
-from visor_jax.runtime import identity as identity_lib
+from visor_jax.runtime import identity
 from visor_jax.runtime import param_paths
+from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import budget
+from visor_jax.spec import workdir as workdir_lib
 
-FILE = 'config.json'
 
-
-def is_run(folder) -> bool:
+def is_run(path: pathlib.Path | str) -> bool:
   """Is it a workdir?"""
-  path = pathlib.Path(folder) / FILE
-  return path.exists() and 'model.size' in json.loads(path.read_text())
+  config = workdir_lib.Workdir(pathlib.Path(path)).config
+  return config.exists() and 'model.size' in json.loads(config.read_text())
 
 
-def read_facts(folder):
+def read_facts(path: pathlib.Path | str) -> facts_lib.Location:
   """What is known of the last training stage that is finished.
 
   Args:
-    folder: the workdir.
-
-  Returns:
-    (facts_lib.Facts, folder of the checkpoint it started from or '', folder of
-    the checkpoint that it made).
+    path: the workdir.
 
   Raises:
     ValueError: no stage is finished.
   """
-  folder = pathlib.Path(folder)
-  config = identity_lib.from_identity(json.loads((folder / FILE).read_text()))
-  done = [
-    s
-    for s in config_lib.STAGES
-    if config[s].steps
-    and (folder / s / 'checkpoints' / str(config[s].steps)).exists()
+  folder = workdir_lib.Workdir(pathlib.Path(path))
+  config = identity.from_identity(json.loads(folder.config.read_text()))
+  finished = [
+    stage
+    for stage in config_lib.STAGES
+    if config[stage].steps
+    and (folder.checkpoints(stage) / str(config[stage].steps)).exists()
   ]
-  if not done:
-    raise ValueError(f'{folder}: no training stage is finished yet')
-  viable, confidence, curve = (), None, ()
-  if (folder / 'search/plans.json').exists():
-    viable = json.loads((folder / 'search/plans.json').read_text())['viable']
-  calibration = folder / 'policy/calibration.json'
-  trained = ('cross',) if done[-1] != 'base' else ()
-  if done[-1] == 'policy' and calibration.exists():
-    found = json.loads(calibration.read_text())
-    confidence = found['confidence']
+  if not finished:
+    raise ValueError(f'{path}: no training stage is finished yet')
+  stage = finished[-1]
+  viable: tuple = ()
+  if folder.plans.exists():
+    viable = json.loads(folder.plans.read_text())['viable']
+  trained = () if stage == 'base' else ('cross',)
+  confidence, curve = None, ()
+  if stage == 'policy' and folder.calibration.exists():
+    calibration = json.loads(folder.calibration.read_text())
+    confidence = calibration['confidence']
     curve = tuple(
-      budget.Point(p['confidence'], p['share'], p['accuracy'])
-      for p in found.get('curve', ())
-      if 'share' in p
+      budget.Point(point['confidence'], point['share'], point['accuracy'])
+      for point in calibration['curve']
     )
     trained += ('router',)
   facts = facts_lib.Facts(
-    config_lib.size(config),
-    config_lib.layout(config),
-    cross_attention.Options(**config.model.cross),
-    router.Options(**config.model.router, plans=config.search.max_plans),
-    tuple(tuple(map(bool, p)) for p in viable),
-    confidence,
-    trained,
-    curve,
+    architecture=architecture_lib.from_json(
+      json.loads(folder.architecture.read_text())
+    ),
+    viable=tuple(tuple(map(bool, plan)) for plan in viable),
+    confidence=confidence,
+    trained=trained,
+    curve=curve,
   )
-  return (
-    facts,
-    config.model.init_from,
-    (folder / done[-1] / 'checkpoints' / str(config[done[-1]].steps)),
+  return facts_lib.Location(
+    facts=facts,
+    origin=config.model.init_from,
+    weights=folder.checkpoints(stage) / str(config[stage].steps),
   )
 
 
-def read(folder, place, dtype=None):
+def read(
+  path: pathlib.Path | str,
+  sharding_of: Callable[[str], jax.sharding.Sharding],
+  dtype: str | None = None,
+) -> tuple[dict, facts_lib.Location]:
   """The parameters that the last finished training stage made.
 
   Args:
-    folder: the workdir.
-    place: path of a parameter -> its sharding.
+    path: the workdir.
+    sharding_of: path of a parameter -> where it shall lie.
     dtype: of the parameters; None for float32, that of training.
 
   Returns:
-    (params, facts_lib.Facts, folder of the checkpoint it started from or '').
+    Nested parameters, and what is known of them.
 
   Raises:
     ValueError: no stage is finished.
   """
-  facts, start, made = read_facts(folder)
-  step = int(made.name)
-  with store.Checkpoints(made.parent) as saved:
+  location = read_facts(path)
+  step = int(location.weights.name)
+  with store.Checkpoints(location.weights.parent) as checkpoints:
     shapes = {
-      path: jax.ShapeDtypeStruct(
-        x.shape, dtype or x.dtype, sharding=place(path)
+      name: jax.ShapeDtypeStruct(
+        x.shape, dtype or x.dtype, sharding=sharding_of(name)
       )
-      for path, x in param_paths.flatten(saved.shapes(step)).items()
+      for name, x in param_paths.flatten(checkpoints.shapes(step)).items()
     }
-    params, _ = saved.restore(step, param_paths.unflatten(shapes))
-  return params, facts, start
+    params, _ = checkpoints.restore(step, param_paths.unflatten(shapes))
+  return params, location

@@ -25,6 +25,7 @@ from visor_jax.convert import visor_tensors
 from visor_jax.convert import weights
 from visor_jax.runtime import console
 from visor_jax.runtime import param_paths
+from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import plan as plans
 
 
@@ -53,11 +54,14 @@ def read(src, shardings=None, dtype=None) -> folder.Imported:
   }
   base = {name: t for name, t in tensors.items() if name not in unused}
   weights.match(size, base, src)
-  facts = facts_lib.Facts(size, plans.base(size.language.depth))
+  facts = facts_lib.Facts(
+    architecture_lib.Architecture(size, plans.base(size.language.depth))
+  )
   ours = {}
   if 'visor' in known.config:
+    facts = facts_lib.from_json(known.config['visor'], src)
     facts = dataclasses.replace(
-      facts_lib.from_json(known.config['visor'], src), size=size
+      facts, architecture=dataclasses.replace(facts.architecture, size=size)
     )
     ours = safetensors.file(src / visor_tensors.FILE)
   elif (src / visor_tensors.FILE).exists():
@@ -66,7 +70,7 @@ def read(src, shardings=None, dtype=None) -> folder.Imported:
       '"visor" that says what it is; export it again'
     )
   parts = weights.parts(size, base) | visor_tensors.to_parts(
-    ours, facts.layout.indices(plans.CROSS)
+    ours, facts.architecture.layout.indices(plans.CROSS)
   )
   place, tick = folder.placement(shardings), _ticker('import', parts.values())
   flat = {}
@@ -107,8 +111,10 @@ def write(out, params, facts: facts_lib.Facts, sidecar) -> None:
       'a Hugging Face folder: no tokenizer would go with it'
     )
   flat = param_paths.flatten(params)
-  base = weights.tensors(facts.size, flat, sidecar.dtypes)
-  ours = visor_tensors.to_tensors(flat, facts.layout.indices(plans.CROSS))
+  base = weights.tensors(facts.architecture.size, flat, sidecar.dtypes)
+  ours = visor_tensors.to_tensors(
+    flat, facts.architecture.layout.indices(plans.CROSS)
+  )
   tick = _ticker('export', [base.values(), ours.values()])
 
   def ticking(tensor):
@@ -121,7 +127,7 @@ def write(out, params, facts: facts_lib.Facts, sidecar) -> None:
   out.mkdir(parents=True, exist_ok=True)
   sidecar.copy_files(out)
   config = config_lib.with_vocabulary(
-    sidecar.config, facts.size.language.vocabulary
+    sidecar.config, facts.architecture.size.language.vocabulary
   )
   config = {k: v for k, v in config.items() if k != 'visor'}
   if ours:

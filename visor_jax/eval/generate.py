@@ -15,6 +15,8 @@ import numpy as np
 from visor_jax.flops import cost as flops
 from visor_jax.models import decoder
 from visor_jax.models import router
+from visor_jax.models import visor
+from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import budget
 from visor_jax.spec import plan as plans
 
@@ -218,81 +220,72 @@ def _pick(held, came, index):
 
 
 @functools.lru_cache(maxsize=None)
-def prefill_flops(model, plan, visual: int, text: int, routing: int = 0) -> int:
+def prefill_flops(
+  architecture: architecture_lib.Architecture,
+  plan: plans.Plan | None,
+  visual: int,
+  text: int,
+  routing: int = 0,
+) -> int:
   """Nominal LLM prefill FLOPs of a prompt.
 
   Args:
-    model: a models.visor.Visor.
-    plan: a tuple, or None for the dense base.
+    architecture: the model's.
+    plan: the plan that ran, None for the dense base.
     visual: visual tokens.
     text: text tokens.
     routing: 1 where the router chose the plan.
   """
-  options = model.router_options
   return flops.cost(
-    model.size,
-    model.layout,
-    plan,
-    visual,
-    text,
-    routing=routing,
-    cross_key_heads=model.cross_options.key_heads,
-    router_token=options.token,
-    router_hidden=options.hidden,
-    router_plans=options.plans,
-    last_visual=model.compute.last_visual,
-    reduction=model.reduction,
+    architecture, plan, visual, text, routing=routing
   ).llm_prefill
 
 
 @functools.lru_cache(maxsize=None)
 def costs(
-  model, plan, visual: int, text: int, tiles: int, tokens: int, routing: int = 0
-) -> dict:
+  model: visor.Visor,
+  plan: plans.Plan | None,
+  visual: int,
+  text: int,
+  tiles: int,
+  tokens: int,
+  routing: int = 0,
+) -> dict[str, int]:
   """What a question took, in nominal FLOPs; see eval.results.rows.
 
   Args:
-    model: a models.visor.Visor.
-    plan: a tuple, or None for the dense base.
+    model: the network that answered.
+    plan: the plan that ran, None for the dense base.
     visual: visual tokens.
     text: text tokens of the prompt.
-    tiles: that the vision tower saw.
-    tokens: of the answer, its end included.
+    tiles: tiles that the vision tower read.
+    tokens: tokens of the answer, its end included.
     routing: 1 where the router chose the plan.
   """
-  whole = model.clone(reduction=None)
+  asked = model.architecture
+  all_tokens = dataclasses.replace(asked, reduction='')
   # Inside of the dense decoder tokens are dropped where no plan is.
-  most = model if plan is not None else whole
-  of = lambda p, v=visual, r=0, m=model: prefill_flops(m, p, v, text, r)
-  keys = dict(cross_key_heads=model.cross_options.key_heads)
-  fewer = keys | dict(reduction=model.reduction, tiles=tiles)
-  seen = flops.cost(model.size, model.layout, None, visual, text, tiles=tiles)
-  vision = seen.vision + seen.connector
-  new = lambda p, keys: flops.decode(
-    model.size, model.layout, p, visual, text, tokens, **keys
-  )
-  llm = of(plan, r=routing)
+  largest = asked if plan is not None else all_tokens
+  tower = flops.cost(all_tokens, None, visual, text, tiles=tiles)
+  vision = tower.vision + tower.connector
+  llm = prefill_flops(asked, plan, visual, text, routing)
+  base_llm = prefill_flops(all_tokens, None, visual, text)
+  decode = flops.decode(asked, plan, visual, text, tokens, tiles=tiles)
+  base_decode = flops.decode(all_tokens, None, visual, text, tokens)
+  itemsize = jnp.dtype(model.compute.dtype).itemsize
   return dict(
     llm_prefill_flops=llm,
-    visual_flops=llm - of(plan, 0, routing),
+    visual_flops=llm - prefill_flops(asked, plan, 0, text, routing),
     vision_flops=vision,
-    decode_flops=new(plan, fewer),
-    total_flops=vision + llm + new(plan, fewer),
+    decode_flops=decode,
+    total_flops=vision + llm + decode,
     tokens=tokens,
     cache_bytes=sum(
-      flops.cache(
-        model.size,
-        model.layout,
-        plan,
-        visual,
-        text,
-        jnp.dtype(model.compute.dtype).itemsize,
-        **fewer,
-      )
+      flops.cache(asked, plan, visual, text, itemsize, tiles=tiles)
     ),
-    max_prefill_flops=of(model.layout.max, m=most),
-    base_prefill_flops=of(None, m=whole),
-    base_total_flops=vision + of(None, m=whole) + new(None, keys),
+    max_prefill_flops=prefill_flops(largest, asked.layout.max, visual, text),
+    base_prefill_flops=base_llm,
+    base_total_flops=vision + base_llm + base_decode,
   )
 
 

@@ -2,7 +2,7 @@
 
 import collections
 
-from visor_jax.flops import cost as flops
+from visor_jax.flops import accounting
 from visor_jax.spec import plan as plans
 
 MEANS = (
@@ -61,7 +61,7 @@ def rows(
         **{key: _mean(some, key) for key in MEANS},
         flops_saved=_mean(some, 'base_prefill_flops') / cost,
         total_saved=_mean(some, 'base_total_flops') / total,
-        accounting=flops.NOMINAL.describe(),
+        accounting=accounting.NOMINAL.describe(),
         measured=(measured or {}).get(selection),
         **extra,
         **stamp,

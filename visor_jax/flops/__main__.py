@@ -18,8 +18,10 @@ import re
 import sys
 
 from visor_jax.data.processing import images
-from visor_jax.flops import cost as flops
+from visor_jax.flops import accounting as accounting_lib
+from visor_jax.flops import table as table_lib
 from visor_jax.reduction import grammar
+from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
 
@@ -31,92 +33,6 @@ RECIPE = images.Recipe(
   (0.5,) * 3,
   (0.5,) * 3,
 )
-
-
-def table(
-  size: sizes.Size,
-  layout: plans.Layout,
-  selections,
-  visual: int,
-  text: int,
-  tiles: int,
-  accounting: flops.Accounting,
-  reductions=(),
-) -> list[dict]:
-  """A row for each plan, then one for each token reduction, of the base.
-
-  Args:
-    size: of the model.
-    layout: the VISOR layout.
-    selections: plan.Selection, each of one plan or the base.
-    visual: visual tokens.
-    text: text tokens.
-    tiles: that the vision tower sees.
-    accounting: see flops.Accounting.
-    reductions: of the base's visual tokens.
-
-  Returns:
-    method (the token reduction, '' for none), plan (list of 0/1 over the
-    optional SELF layers, None for the base), self_layers (how many of them
-    run), llm_prefill, visual (of it, what the
-    image takes: the prompt alone takes so much less), routing (what the router
-    adds where it chooses), vision (tower and connector), total (end to end,
-    without routing), flops_saved (LLM prefill), total_saved, cache_bytes (of a
-    prompt in bfloat16), saved ({accounting: LLM prefill as it counts that}),
-    whole_saved (end to end, of those that count vision).
-  """
-  of = lambda plan, reduced=None, routing=0, visual=visual, by=accounting: (
-    flops.cost(
-      size,
-      layout,
-      plan,
-      visual,
-      text,
-      by,
-      tiles=tiles,
-      routing=routing,
-      reduction=reduced,
-    )
-  )
-  each = lambda ratio: {
-    name: ratio(by) for name, by in flops.ACCOUNTINGS.items() if ratio(by)
-  }
-  base, rows = of(None), []
-  for plan, reduced in (
-    *((s.plan, None) for s in selections),
-    *((None, r) for r in reductions),
-  ):
-    cost = of(plan, reduced=reduced)
-    rows.append(
-      dict(
-        method=str(reduced or ''),
-        plan=None if plan is None else [int(on) for on in plan],
-        self_layers=size.language.depth if plan is None else sum(plan),
-        llm_prefill=cost.llm_prefill,
-        visual=cost.llm_prefill - of(plan, reduced, visual=0).llm_prefill,
-        routing=0 if plan is None else of(plan, routing=1).routing,
-        vision=cost.vision + cost.connector,
-        total=cost.total,
-        flops_saved=base.llm_prefill / cost.llm_prefill,
-        total_saved=base.total / cost.total,
-        cache_bytes=sum(
-          flops.cache(
-            size, layout, plan, visual, text, 2, tiles=tiles, reduction=reduced
-          )
-        ),
-        saved=each(
-          lambda by: (
-            of(None, by=by).llm_prefill / of(plan, reduced, by=by).llm_prefill
-          )
-        ),
-        whole_saved=each(
-          lambda by: (
-            by.vision and of(None, by=by).total / of(plan, reduced, by=by).total
-          )
-        ),
-      )
-    )
-  return rows
 
 
 def pixels(text: str) -> tuple[int, int]:
@@ -183,7 +99,7 @@ def _parser():
   add(
     '--accounting',
     default='nominal',
-    choices=(*flops.ACCOUNTINGS, 'all'),
+    choices=(*accounting_lib.ACCOUNTINGS, 'all'),
     help='who counts; all: the savings of each side by side; default: '
     '%(default)s',
   )
@@ -231,7 +147,7 @@ def _print_all(rows):
         + ' '.join(f'{ratio:>10.2f}x' for ratio in row[key].values())
       )
     print()
-  for accounting in flops.ACCOUNTINGS.values():
+  for accounting in accounting_lib.ACCOUNTINGS.values():
     print(accounting.describe())
 
 
@@ -252,11 +168,12 @@ def main(argv=None) -> int:
       visual, tiles = plan.tokens, plan.tiles
     together = args.accounting == 'all'
     accounting = (
-      flops.NOMINAL if together else flops.ACCOUNTINGS[args.accounting]
+      accounting_lib.NOMINAL
+      if together
+      else accounting_lib.ACCOUNTINGS[args.accounting]
     )
-    rows = table(
-      size,
-      layout,
+    rows = table_lib.table(
+      architecture_lib.Architecture(size, layout),
       _selections(args.plans, layout),
       visual,
       args.text,

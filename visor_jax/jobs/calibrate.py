@@ -141,7 +141,7 @@ def _route(subject, rows, size):
   return generate.to_host(scores)[: len(rows)], np.array(
     [
       [
-        generate.prefill_flops(subject.model, plan, *counts, 1)
+        generate.prefill_flops(subject.model.architecture, plan, *counts, 1)
         for plan in subject.viable
       ]
       for counts in zip(*tokens)

@@ -17,6 +17,7 @@ from visor_jax.benchmarks import scores
 from visor_jax.benchmarks import suite as benchmarks_data
 from visor_jax.benchmarks import table
 from visor_jax.checkpoint import folder as folder_lib
+from visor_jax.checkpoint import resolve
 from visor_jax.data.processing import processor as processor_lib
 from visor_jax.eval import measure
 from visor_jax.eval import results
@@ -27,6 +28,7 @@ from visor_jax.reduction import grammar
 from visor_jax.runtime import claim
 from visor_jax.spec import budget
 from visor_jax.spec import plan as plans
+from visor_jax.spec import workdir as workdir_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,10 +63,11 @@ def evaluate(config, folder, subject, tests, stamp) -> None:
     tests: of `tests`.
     stamp: what every row of results carries.
   """
+  workdir = workdir_lib.Workdir(pathlib.Path(folder))
   viable = functools.cache(lambda: _viable(config, folder))
   selections = plans.parse(
     config.eval.plans,
-    config_lib.layout(config),
+    resolve.architecture(config).layout,
     viable() if 'all' in config.eval.plans else None,
   )
   # Now, before anything is asked: a budget may be out of reach.
@@ -73,20 +76,20 @@ def evaluate(config, folder, subject, tests, stamp) -> None:
     for s in selections
     if s.selector == 'router'
   }
-  own = grammar.parse(config.model.reduce)[:1] or (None,)
-  every = dict.fromkeys(own + grammar.parse(config.eval.reduce))
+  model = resolve.architecture(config)
+  reductions = grammar.parse(config.eval.reduce)
+  methods = dict.fromkeys([model.reduction, *map(str, reductions)])
   rows = []
-  for test, reduced in itertools.product(tests, every):
-    answers, measured, method = {}, {}, str(reduced or '')
-    # A share may be written with a slash, which no folder has in its name.
-    at = folder / 'eval' / test.folder / method.replace('/', '-of-')
+  for test, method in itertools.product(tests, methods):
+    answers, measured = {}, {}
+    at = workdir.answers('eval', test.folder, method)
     for selection in selections:
       if selection.selector == 'base':
-        who = subject('base', reduced=reduced)
+        who = subject('base', reduction=method)
       elif selection.selector == 'router':
-        who = subject('policy', viable(), sure[selection], reduced)
+        who = subject('policy', viable(), sure[selection], method)
       else:
-        who = subject('universal', reduced=reduced)
+        who = subject('universal', reduction=method)
       who = dataclasses.replace(who, suite=test.suite)
       answers[selection] = run.answers(
         who, test.stream, test.count, selection, at, config.eval, test.score
@@ -99,35 +102,36 @@ def evaluate(config, folder, subject, tests, stamp) -> None:
       answers, test.suite.group, measured, test.result, method=method, **stamp
     )
   claim.write_shared(
-    folder / 'results.jsonl', ''.join(json.dumps(r) + '\n' for r in rows)
+    workdir.results, ''.join(json.dumps(r) + '\n' for r in rows)
   )
 
 
 def _viable(config, folder):
   """Plans by cost; of the checkpoint that is given, or of the run."""
   if config.eval.checkpoint:
-    return folder_lib.read_facts(config.eval.checkpoint)[0].viable
+    return folder_lib.read_facts(config.eval.checkpoint).facts.viable
   return search.load(folder)
 
 
 def _confidence(config, folder, selection):
   """What the router asks for, as calibrated there or here."""
   if config.eval.checkpoint:
-    facts, *_ = folder_lib.read_facts(config.eval.checkpoint)
+    facts = folder_lib.read_facts(config.eval.checkpoint).facts
     return budget.confidence(selection, facts.curve, facts.confidence)
   return calibrate.load(folder, selection)
 
 
-def adopt(config) -> None:
-  """Makes the model of a config that of the checkpoint it is to evaluate.
+def check_checkpoint(config) -> None:
+  """Whether the checkpoint that a config evaluates can answer what is asked.
 
   Raises:
     ValueError: the checkpoint is none, does not come from a LLaVA-OneVision
       checkpoint, or cannot answer under the plans that are asked for.
   """
   path = config.eval.checkpoint
-  facts, start, _ = folder_lib.read_facts(path)
-  if not start:
+  location = folder_lib.read_facts(path)
+  facts = location.facts
+  if not location.origin:
     raise ValueError(
       f'eval.checkpoint {path} has no tokenizer and no chat template: it '
       'does not come from a LLaVA-OneVision checkpoint'
@@ -149,22 +153,13 @@ def adopt(config) -> None:
       f'trained: {", ".join(sorted(need - set(facts.trained)))}; set it to '
       + ('plans without router' if 'cross' in facts.trained else 'base')
     )
-  with config.unlocked(), config.ignore_type():
-    config.model.init_from = start
-    if facts.layout.optional:
-      config.model.cross_layers = facts.layout.indices(plans.CROSS)
-      config.model.self_layers = facts.layout.optional
-    config.model.cross.update(dataclasses.asdict(facts.cross))
-    config.model.router.token = facts.router.token
-    config.model.router.hidden = facts.router.hidden
-    config.search.max_plans = facts.router.plans
 
 
 def fingerprints(config, tests) -> dict[str, str]:
   """What changes when the questions or the weights that are asked do."""
   found = {k: v for test in tests for k, v in test.suite.fingerprints.items()}
   if config.eval.checkpoint:
-    *_, folder = folder_lib.read_facts(config.eval.checkpoint)
+    folder = folder_lib.read_facts(config.eval.checkpoint).weights
     said = [f.read_text() for f in sorted(folder.glob('process_*.sha256'))]
     found['checkpoint'] = hashlib.sha256(''.join(said).encode()).hexdigest()
   return found
@@ -183,8 +178,9 @@ def tests(config, suite=None) -> list[Test]:
   """
   if not config.eval.benchmarks:
     return [Test(suite, 'test', config.eval.examples, '', config.eval.score)]
-  folder = pathlib.Path(config.model.init_from) / 'hf'
-  if not config.model.init_from or not folder.exists():
+  origin = resolve.origin(config)
+  folder = pathlib.Path(origin) / 'hf'
+  if not origin or not folder.exists():
     raise ValueError(
       'eval.benchmarks need the tokenizer of a checkpoint, but model.init_from '
       f'is "{config.model.init_from}"; give a --checkpoint'

@@ -125,7 +125,7 @@ def prices(subject: run.ModelUnderTest, examples: int) -> list[int]:
   return [
     examples
     * generate.prefill_flops(
-      subject.model, (True,) * n + (False,) * (count - n), *lengths
+      subject.model.architecture, (True,) * n + (False,) * (count - n), *lengths
     )
     for n in range(count + 1)
   ]

@@ -3,7 +3,7 @@
 from flax import linen as nn
 import jax.numpy as jnp
 
-from visor_jax.models import decoder
+from visor_jax.models import compute as compute_lib
 from visor_jax.models import layers
 from visor_jax.spec import sizes
 
@@ -12,7 +12,7 @@ class Connector(nn.Module):
   """LLaVA-OneVision's projector and learned newline."""
 
   size: sizes.Size
-  compute: decoder.Compute = decoder.Compute()
+  compute: compute_lib.Compute = compute_lib.Compute()
 
   @nn.compact
   def __call__(self, patches, gather_index, gather_weight):

@@ -4,26 +4,13 @@ To plug in your own, write a linen module with the two methods of
 `CrossAttention`, add it to `CROSS` and name it in `model.cross.module`.
 """
 
-import dataclasses
-
 from flax import linen as nn
 import jax.numpy as jnp
 
 from visor_jax.models import attention
 from visor_jax.models import layers
+from visor_jax.spec import architecture
 from visor_jax.spec import sizes
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-  """Open questions of the paper; the keys under `model.cross`."""
-
-  module: str = 'attention'
-  key_heads: str = 'base'  # or 'full': as many as query heads
-  norm: bool = True
-  rope: bool = False
-  conv: bool = True
-  init: str = 'zero'  # or 'copy': of the layer's own q, k, v, o
 
 
 def stretches(slots: attention.Slots):
@@ -69,7 +56,7 @@ class CrossAttention(nn.Module):
   """Text queries over visual keys (paper, section on the CROSS layer)."""
 
   size: sizes.Language
-  options: Options
+  options: architecture.CrossOptions
 
   def setup(self):
     size, options = self.size, self.options
@@ -133,3 +120,17 @@ class CrossAttention(nn.Module):
 
 
 CROSS = {'attention': CrossAttention}
+
+
+def named(module: str) -> type[nn.Module]:
+  """The cross attention of that name.
+
+  Raises:
+    ValueError: there is none; lists those there are.
+  """
+  if module not in CROSS:
+    raise ValueError(
+      f'model.cross.module is "{module}"; models.cross_attention.CROSS has '
+      f'{sorted(CROSS)}'
+    )
+  return CROSS[module]

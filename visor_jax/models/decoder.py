@@ -8,7 +8,6 @@ off is not computed.
 Legend: B batch, T text, R routing tokens, V visual, S = T + V, D width.
 """
 
-import dataclasses
 import functools
 from typing import Any
 from typing import NamedTuple
@@ -18,25 +17,13 @@ import jax
 import jax.numpy as jnp
 
 from visor_jax.models import attention
+from visor_jax.models import compute as compute_lib
 from visor_jax.models import cross_attention
 from visor_jax.models import layers
 from visor_jax.models import token_layout
+from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
-
-
-@dataclasses.dataclass(frozen=True)
-class Compute:
-  """How to compute, not what: none of these changes a result but rounding."""
-
-  dtype: str = 'float32'
-  remat: bool = True
-  remat_policy: str = 'input'
-  scan: bool = True
-  attention: str = 'auto'
-  chunk: int = 512
-  packed: bool = True
-  last_visual: bool = True
 
 
 class Cache(NamedTuple):
@@ -67,13 +54,21 @@ class HiddenStates(NamedTuple):
 class Decoder(nn.Module):
   """A Qwen2-shaped decoder with CROSS layers beside its own."""
 
-  size: sizes.Language
-  layout: plans.Layout
-  cross_options: cross_attention.Options = cross_attention.Options()
-  compute: Compute = Compute()
+  architecture: architecture_lib.Architecture
+  compute: compute_lib.Compute = compute_lib.Compute()
+
+  @property
+  def size(self) -> sizes.Language:
+    """Widths and depth."""
+    return self.architecture.size.language
+
+  @property
+  def layout(self) -> plans.Layout:
+    """The kinds that the parameters were made for."""
+    return self.architecture.layout
 
   def setup(self):
-    size = self.size
+    size, cross = self.size, self.architecture.cross
     self.embedding = layers.param(
       self,
       'embedding',
@@ -95,8 +90,8 @@ class Decoder(nn.Module):
         size.depth,
       ),
     )
-    self.cross_layer = cross_attention.CROSS[self.cross_options.module](
-      size, self.cross_options, parent=None
+    self.cross_layer = cross_attention.named(cross.module)(
+      size, cross, parent=None
     )
     if self.layout.indices(plans.CROSS):
       self.cross = self.param(
@@ -185,7 +180,7 @@ class Decoder(nn.Module):
 
   def _last(self, layout):
     """The SELF layer that leaves the image as it was; -1 for none."""
-    return -1 if self.compute.last_visual else layout.last_self
+    return -1 if self.architecture.last_visual else layout.last_self
 
   def _weights(self, layout, part):
     """Weights of a Repeat, [count, per period, ...] each, and its kinds."""

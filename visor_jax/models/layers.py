@@ -71,7 +71,7 @@ def remat(body, compute, prevent_cse: bool):
 
   Args:
     body: of `jax.lax.scan`.
-    compute: a models.llm.Compute.
+    compute: a models.compute.Compute.
     prevent_cse: see jax.checkpoint; a scan does not need it.
   """
   if not compute.remat:

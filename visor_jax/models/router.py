@@ -3,33 +3,21 @@
 It knows nothing of tasks: it reads one vector per prompt.
 """
 
-import dataclasses
-
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
 from visor_jax.models import layers
+from visor_jax.spec import architecture
 from visor_jax.spec import budget
 from visor_jax.spec import sizes
-
-TOKENS = ('learned', 'last', 'visual')
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-  """Open questions of the paper; the keys under `model.router`."""
-
-  token: str = 'learned'  # or 'last' text token of the prompt, mean of 'visual'
-  hidden: int = 128
-  plans: int = 9  # width of the output: the most plans that can be viable
 
 
 class Router(nn.Module):
   """A small MLP before the first optional SELF layer."""
 
   size: sizes.Language
-  options: Options
+  options: architecture.RouterOptions
 
   def setup(self):
     d, f = self.size.width, self.options.hidden

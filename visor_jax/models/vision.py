@@ -7,7 +7,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from visor_jax.models import decoder
+from visor_jax.models import compute as compute_lib
 from visor_jax.models import layers
 from visor_jax.reduction import gather
 from visor_jax.spec import sizes
@@ -99,7 +99,7 @@ class Vision(nn.Module):
   """uint8 tiles to patch features."""
 
   size: sizes.Vision
-  compute: decoder.Compute = decoder.Compute()
+  compute: compute_lib.Compute = compute_lib.Compute()
 
   @nn.compact
   def __call__(self, tiles, rate: bool = False):

@@ -5,18 +5,21 @@ llm/cross/... [n_cross, ...], llm/embedding, router/... . Which layers are
 TEXT, CROSS or SELF is an argument, not a property of the tree.
 """
 
+import dataclasses
+
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from visor_jax.models import compute as compute_lib
 from visor_jax.models import connector
-from visor_jax.models import cross_attention
 from visor_jax.models import decoder
 from visor_jax.models import router
 from visor_jax.models import token_layout
 from visor_jax.models import vision
 from visor_jax.reduction import gather
 from visor_jax.reduction import grammar as reductions
+from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import batch as batch_lib
 from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
@@ -38,25 +41,44 @@ class Visor(nn.Module):
   the dense base model.
   """
 
-  size: sizes.Size
-  layout: plans.Layout
-  cross_options: cross_attention.Options = cross_attention.Options()
-  router_options: router.Options = router.Options()
-  compute: decoder.Compute = decoder.Compute()
-  reduction: reductions.Reduction | None = None
+  architecture: architecture_lib.Architecture
+  compute: compute_lib.Compute = compute_lib.Compute()
 
   def setup(self):
     self.vision = vision.Vision(self.size.vision, self.compute)
     self.connector = connector.Connector(self.size, self.compute)
-    self.llm = decoder.Decoder(
-      self.size.language, self.layout, self.cross_options, self.compute
-    )
-    self.router = router.Router(self.size.language, self.router_options)
+    self.llm = decoder.Decoder(self.architecture, self.compute)
+    self.router = router.Router(self.size.language, self.architecture.router)
+
+  @property
+  def size(self) -> sizes.Size:
+    """Widths and depths of the base model."""
+    return self.architecture.size
+
+  @property
+  def layout(self) -> plans.Layout:
+    """The kind of every decoder layer."""
+    return self.architecture.layout
+
+  @property
+  def reduction(self) -> reductions.Reduction | None:
+    """What becomes of visual tokens, if they become fewer."""
+    return reductions.single(self.architecture.reduction)
 
   @property
   def before_self(self) -> int:
     """How many layers stand before the first optional SELF layer."""
-    return min(self.layout.optional, default=self.size.language.depth)
+    return self.architecture.before_self
+
+  def with_reduction(self, reduction: str) -> 'Visor':
+    """The same model on fewer visual tokens.
+
+    Args:
+      reduction: in the grammar of reduction/grammar.py; '' for all tokens.
+    """
+    return self.clone(
+      architecture=dataclasses.replace(self.architecture, reduction=reduction)
+    )
 
   def __call__(self, batch: batch_lib.Batch, plan) -> jax.Array:
     """Logits, float32 [B, T, C], one row for every text slot."""
@@ -235,7 +257,7 @@ class Visor(nn.Module):
     self._cuts(self.layout.max)
     stream, rows = self.prepare_inputs(batch)
     t = batch.tokens.shape[1]
-    learned = self.router_options.token == 'learned'
+    learned = self.architecture.router.token == 'learned'
     if learned:
       stream = self._with_routing(stream, rows)
     stream, caches = self.llm.prefill(
@@ -243,7 +265,7 @@ class Visor(nn.Module):
     )
     if learned:
       read = stream.text[:, t:]
-    elif self.router_options.token == 'last':
+    elif self.architecture.router.token == 'last':
       here = rows.prompt.place[:, :, None] == rows.text.place[:, None]
       read = jnp.einsum(
         'BRT,BTD->BRD', here.astype(stream.text.dtype), stream.text

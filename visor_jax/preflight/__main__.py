@@ -20,7 +20,10 @@ from absl import flags
 from ml_collections import config_flags
 
 from visor_jax import config as config_lib
+from visor_jax.checkpoint import resolve
+from visor_jax.flops import accounting as accounting_lib
 from visor_jax.flops import cost as flops
+from visor_jax.jobs import validate
 from visor_jax.preflight import abstract_step as paper_lib
 from visor_jax.preflight import machine as machine_lib
 from visor_jax.preflight import propose as propose_lib
@@ -101,26 +104,27 @@ def examine(
 
 def prefill(config, name: str, paper) -> dict:
   """{plan: {nominal, executed}}: FLOPs of one full row, forward only."""
-  batch, layout = paper.batch, config_lib.layout(config)
+  batch, architecture = paper.batch, resolve.architecture(config)
   executed = dataclasses.replace(
-    flops.EXECUTED, chunk=config.model.attention_chunk
+    accounting_lib.EXECUTED, chunk=config.model.attention_chunk
   )
-  cost = lambda bits, accounting: (
-    flops.cost(
-      config_lib.size(config),
-      layout,
+
+  def cost(bits, accounting):
+    return flops.cost(
+      dataclasses.replace(architecture, reduction=''),
       bits,
       batch.gather_index.shape[1],
       batch.tokens.shape[1],
       accounting,
       tiles=batch.tiles.shape[1],
-      cross_key_heads=config.model.cross.key_heads,
-      last_visual=config.model.last_visual,
     ).total
-  )
+
+  layout = architecture.layout
   each = {'base': None, 'max': layout.max, 'min': layout.min}
   return {
-    plan: dict(nominal=cost(bits, flops.NOMINAL), executed=cost(bits, executed))
+    plan: dict(
+      nominal=cost(bits, accounting_lib.NOMINAL), executed=cost(bits, executed)
+    )
     for plan, bits in each.items()
   }
 
@@ -271,7 +275,7 @@ def main(argv=None) -> int:
     where = topology.value or (devices.value and f'cpu:{devices.value}')
     if not where:
       raise ValueError('which devices? --topology=v5e:16x16, or cpu:N')
-    config_lib.validate(config.value)
+    validate.validate(config.value)
     machine_lib.prepare(where)
     machine = machine_lib.describe(where, memory.value, slices.value)
     reports = []

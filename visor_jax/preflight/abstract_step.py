@@ -12,12 +12,13 @@ import time
 import jax
 import jax.numpy as jnp
 
-from visor_jax import config as config_lib
+from visor_jax.checkpoint import resolve
 from visor_jax.checkpoint import store
 from visor_jax.data.processing import packing
 from visor_jax.data.suites import table as suites
 from visor_jax.preflight import hlo
 from visor_jax.preflight import machine as machine_lib
+from visor_jax.reduction import grammar
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
 from visor_jax.training import loop
@@ -161,13 +162,14 @@ def abstract_step(
 def most_expensive(config, stage, batch) -> tuple:
   """The token reductions of that step whose visual tokens are most."""
   at, steps = loop._reduced_at(config, stage), config[stage.name].steps
-  grid = config_lib.size(config).vision.grid
+  grid = resolve.architecture(config).size.vision.grid
   count, tiles = batch.gather_index.shape[1], batch.tiles.shape[1]
 
-  def visual(reduced):
+  def visual(texts):
+    reductions = [grammar.single(text) for text in texts]
     return sum(
       one.slots(count, tiles, grid) if one and one.early else count
-      for one in reduced
+      for one in reductions
     )
 
   return max(at(0), at(max(steps - 1, 0)), key=visual)
@@ -176,9 +178,10 @@ def most_expensive(config, stage, batch) -> tuple:
 def row(config, stage) -> dict:
   """An empty row of the stage, in the shape that its suite makes them."""
   suite = suites.entry(config)
+  vision = resolve.architecture(config).size.vision
   if stage.loss == 'policy':
-    return packing.row([], suite.prompt_shape(config))
-  return packing.row([], suite.training_shape(config))
+    return packing.row([], suite.prompt_shape(config, vision))
+  return packing.row([], suite.training_shape(config, vision))
 
 
 def compile_step(paper: AbstractStep, machine: machine_lib.Machine) -> Compiled:

@@ -21,6 +21,7 @@ Plain Python: config, model and accounting all speak of it.
 
 import dataclasses
 import fractions
+import functools
 
 EARLY, LATE = ('visionzip', 'vispruner', 'pack', 'm3'), ('fastv', 'pyramiddrop')
 METHODS = EARLY + LATE
@@ -134,6 +135,21 @@ def parse(text: str) -> tuple[Reduction, ...]:
   """
   words = filter(None, (word.strip() for word in text.split('+')))
   return tuple(dict.fromkeys(map(_one, words)))
+
+
+@functools.lru_cache(maxsize=None)
+def single(text: str) -> Reduction | None:
+  """The one reduction that a text names; None for ''.
+
+  Raises:
+    ValueError: it names several, or what `parse` raises.
+  """
+  reductions = parse(text)
+  if len(reductions) > 1:
+    raise ValueError(
+      f'token reduction "{text}" names {len(reductions)}; a model has one'
+    )
+  return reductions[0] if reductions else None
 
 
 def _one(word: str) -> Reduction:

@@ -13,6 +13,14 @@ from typing import Any
 from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
 
+KEY_HEADS = ('base', 'full')
+ROUTER_TOKENS = ('learned', 'last', 'visual')
+
+
+def _one_of(key: str, value: str, known: tuple[str, ...]) -> None:
+  if value not in known:
+    raise ValueError(f'{key} is {value!r}, not one of {known}')
+
 
 @dataclasses.dataclass(frozen=True)
 class CrossOptions:
@@ -32,6 +40,9 @@ class CrossOptions:
   rope: bool = False
   conv: bool = True
 
+  def __post_init__(self):
+    _one_of('model.cross.key_heads', self.key_heads, KEY_HEADS)
+
 
 @dataclasses.dataclass(frozen=True)
 class RouterOptions:
@@ -47,6 +58,9 @@ class RouterOptions:
   token: str = 'learned'
   hidden: int = 128
   plans: int = 9
+
+  def __post_init__(self):
+    _one_of('model.router.token', self.token, ROUTER_TOKENS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,9 +114,26 @@ class Architecture:
     """The layers that run under a plan, None for the base; none optional."""
     return plans.base(self.depth) if plan is None else self.layout.fix(plan)
 
+  def differences(self, other: 'Architecture') -> list[tuple[str, Any, Any]]:
+    """(field, here, there) wherever two architectures are not the same."""
+    here, there = (_flat(dataclasses.asdict(a)) for a in (self, other))
+    return [
+      (key, here[key], there[key]) for key in here if here[key] != there[key]
+    ]
+
   def to_json(self) -> dict[str, Any]:
     """Plain values, for a file beside the weights."""
     return dataclasses.asdict(self)
+
+
+def _flat(values: dict[str, Any], prefix: str = '') -> dict[str, Any]:
+  flat = {}
+  for key, value in values.items():
+    if isinstance(value, dict):
+      flat |= _flat(value, f'{prefix}{key}.')
+    else:
+      flat[prefix + key] = value
+  return flat
 
 
 def from_json(values: dict[str, Any]) -> Architecture:

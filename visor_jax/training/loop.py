@@ -8,12 +8,13 @@ import time
 import jax
 import jax.numpy as jnp
 
+from visor_jax.checkpoint import resolve
 from visor_jax.checkpoint import store
 from visor_jax.convert import reader
 from visor_jax.data.pipeline import loader
 from visor_jax.data.processing import packing
 from visor_jax.models import visor
-from visor_jax.reduction import grammar as reductions
+from visor_jax.reduction import grammar
 from visor_jax.runtime import console
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
@@ -170,8 +171,9 @@ def restore(config, name: str, workdir, mesh):
   """
   model = step_lib.model(config)
   shapes, shardings, make = _parameters(config, model, mesh)
-  if name == 'base' and not config.base.steps and config.model.init_from:
-    return _imported(config, shapes, shardings, make)
+  origin = resolve.origin(config)
+  if name == 'base' and not config.base.steps and origin:
+    return _imported(config, shapes, shardings, make, origin)
   if config.eval.checkpoint:
     return _imported(config, shapes, shardings, make, config.eval.checkpoint)
   found = _finished(config, (name, *stages.STAGES[name].starts_from), workdir)
@@ -305,7 +307,7 @@ def _loss(config, model, stage, viable, reduced):
       model, params, rows, plan, config.model.loss_chunk
     )
 
-  each = [model.clone(reduction=one) for one in reduced]
+  each = [model.with_reduction(one) for one in reduced]
   return lambda *args: jax.tree.map(
     lambda *x: sum(x) / len(x), *(of(one, *args) for one in each)
   )
@@ -323,11 +325,13 @@ def _plan_at(config, stage, layout: plans.Layout, viable):
 
 
 def _reduced_at(config, stage):
-  """step -> the token reductions that it trains with; None for none."""
+  """step -> the token reductions that it trains with; '' is all tokens."""
   options = config[stage.name]
-  reduced = reductions.parse(config.model.reduce) or (None,)
+  # The checkpoint's word, where the config has none.
+  first = resolve.architecture(config).reduction
+  reduced = tuple(map(str, grammar.parse(config.model.reduce or first)))
   return lambda i: (
-    reduced
+    reduced or ('',)
     if i >= round(options.full_token_fraction * options.steps)
-    else (None,)
+    else ('',)
   )

@@ -6,14 +6,12 @@ from typing import NamedTuple
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
+import ml_collections
 import optax
 
-from visor_jax import config as config_lib
-from visor_jax.models import cross_attention
-from visor_jax.models import decoder
-from visor_jax.models import router
+from visor_jax.checkpoint import resolve
+from visor_jax.models import compute as compute_lib
 from visor_jax.models import visor
-from visor_jax.reduction import grammar as reductions
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
 
@@ -30,34 +28,30 @@ class State(NamedTuple):
     return param_paths.unflatten(self.trained | self.frozen)
 
 
-def model(config, packed: bool = False) -> visor.Visor:
-  """The configured model, with the first of the token reductions it names.
+def model(
+  config: ml_collections.ConfigDict, packed: bool = False
+) -> visor.Visor:
+  """The configured model.
+
+  Args:
+    config: the whole config.
+    packed: a row may hold several segments.
 
   Raises:
-    ValueError: a cross attention that is in no dict.
+    ValueError: the config and its checkpoint differ, see resolve.architecture.
   """
   m = config.model
-  if m.cross.module not in cross_attention.CROSS:
-    raise ValueError(
-      f'model.cross.module is "{m.cross.module}"; models.cross.'
-      f'CROSS has {sorted(cross_attention.CROSS)}'
-    )
   return visor.Visor(
-    config_lib.size(config),
-    config_lib.layout(config),
-    cross_attention.Options(**m.cross),
-    router.Options(**m.router, plans=config.search.max_plans),
-    decoder.Compute(
+    resolve.architecture(config),
+    compute_lib.Compute(
       dtype=m.dtype,
       remat=m.remat,
       remat_policy=m.remat_policy,
       scan=m.scan,
-      packed=packed,
       attention=m.attention,
       chunk=m.attention_chunk,
-      last_visual=m.last_visual,
+      packed=packed,
     ),
-    next(iter(reductions.parse(m.reduce)), None),
   )
 
 
@@ -74,7 +68,7 @@ def init(model: visor.Visor, seed: int, batch, mesh):
     (make, shapes, shardings): a function that makes nested parameters, all but
     those whose paths it is given; their abstract tree; their NamedShardings.
   """
-  model = model.clone(reduction=None)  # which has no parameters
+  model = model.with_reduction('')  # which has no parameters
 
   def start():
     with nn.logical_axis_rules(()):  # where it lies is said by out_shardings

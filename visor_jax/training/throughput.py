@@ -22,10 +22,11 @@ import time
 import jax
 import numpy as np
 
+from visor_jax.flops import accounting
 from visor_jax.flops import cost as flops
 from visor_jax.spec import chips
 
-_ACCOUNTING = dataclasses.replace(flops.NOMINAL, name='model', head='all')
+_ACCOUNTING = dataclasses.replace(accounting.NOMINAL, name='model', head='all')
 
 
 class Throughput:
@@ -47,25 +48,16 @@ class Throughput:
     self._peak = peak or chips.peak(jax.devices()[0].device_kind)
     self._patches = model.size.vision.patches
     self._counts, self._since = collections.Counter(), None
-    self._cost = functools.lru_cache(maxsize=2**16)(
-      functools.partial(
-        flops.cost,
-        model.size,
-        model.layout,
-        accounting=_ACCOUNTING,
-        cross_key_heads=model.cross_options.key_heads,
-        last_visual=model.compute.last_visual,
-      )
-    )
+    self._architecture = model.architecture
 
-  def add(self, batch, plan, reduced=(None,)) -> None:
+  def add(self, batch, plan, reductions=('',)) -> None:
     """Counts a step.
 
     Args:
       batch: a Batch of numpy arrays, the rows of this process.
       plan: a tuple, or None for the base model.
-      reduced: reductions of the visual tokens; with each of them the step goes
-        through the model.
+      reductions: of the visual tokens, '' for none; with each of them the
+        step goes through the model.
     """
     sizes = [
       (visual[segment], text[segment])
@@ -83,15 +75,14 @@ class Throughput:
     )
     if self._peak and self._passes:
       sees, says = self._passes
-      tile = self._cost(plan, 0, 1, tiles=1)
+      tile = _cost(self._architecture.base, None, 0, 1, 1)
       tiles = int(batch.used(self._patches).sum())
-      seen = len(reduced) * tiles * (tile.vision + tile.connector)
-      said = sum(
-        self._cost(plan, *size, reduction=one).llm_prefill
-        for one in reduced
-        for size in sizes
-      )
-      self._counts['flops'] += sees * seen + says * said
+      vision = len(reductions) * tiles * (tile.vision + tile.connector)
+      language = 0
+      for reduction in reductions:
+        model = dataclasses.replace(self._architecture, reduction=reduction)
+        language += sum(_cost(model, plan, *size).llm_prefill for size in sizes)
+      self._counts['flops'] += sees * vision + says * language
 
   def take(self) -> tuple[dict[str, float], dict[str, float]]:
     """Of the steps since this was last asked.
@@ -120,6 +111,11 @@ class Throughput:
         )
     self._counts, self._since = collections.Counter(), now
     return padding, rates | {'memory_gb': _short(memory() / 1e9)}
+
+
+@functools.lru_cache(maxsize=2**16)
+def _cost(architecture, plan, visual, text, tiles=0):
+  return flops.cost(architecture, plan, visual, text, _ACCOUNTING, tiles=tiles)
 
 
 def _short(x):

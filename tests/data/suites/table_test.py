@@ -66,7 +66,9 @@ def config(folder, shards, words, tmp_path):
 
 
 def test_jobs_open_their_own_sources(config):
-  names = lambda *jobs: set(suites.open_suite(config, jobs).fingerprints)
+  names = lambda *jobs: set(
+    suites.open_suite(config, jobs, config.model.init_from).fingerprints
+  )
   assert names('cross', 'full') == {'cross/words', 'full/desk'}
   assert names('search', 'label', 'policy', 'report') == {
     'search/desk',
@@ -94,13 +96,13 @@ def test_jobs_open_their_own_sources(config):
 def test_what_is_missing_is_named(config, change, jobs, match):
   change(config)
   with pytest.raises(ValueError, match=match):
-    suites.open_suite(config, jobs)
+    suites.open_suite(config, jobs, config.model.init_from)
 
 
 def test_a_suite_that_is_not_there_is_named_with_those_that_are(config):
   config.data.suite = 'letters'
   with pytest.raises(ValueError, match='data.suite is "letters".*"digits", ""'):
-    suites.open_suite(config, ())
+    suites.open_suite(config, (), '')
 
 
 @pytest.mark.parametrize('name', ['digits', ''])
@@ -108,5 +110,8 @@ def test_shapes_are_known_before_a_suite_is_opened(name, config):
   """By preflight, on a machine that has no data."""
   config.data.suite, config.data.packed.visual = name, 256
   config.model.size = 'digits' if name == 'digits' else 'tiny'
-  entry, suite = suites.entry(config), suites.open_suite(config, ('full',))
+  entry, suite = (
+    suites.entry(config),
+    suites.open_suite(config, ('full',), config.model.init_from),
+  )
   assert entry.packed == suite.packed

@@ -8,13 +8,17 @@ import pathlib
 
 import ml_collections
 
-from visor_jax import config as config_lib
 from visor_jax.data import protocols
 from visor_jax.data.processing import processor as processor_lib
 from visor_jax.data.sources import readers
 from visor_jax.data.suites import corpus
 from visor_jax.data.suites import digits
 from visor_jax.spec import batch as batch_lib
+from visor_jax.spec import sizes
+
+ShapeOf = Callable[
+  [ml_collections.ConfigDict, sizes.Vision], batch_lib.RowShape
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,15 +27,18 @@ class Entry:
 
   Attributes:
     packed: training rows may hold several conversations.
-    open: (whole config, names of jobs) -> the suite with what they need.
-    training_shape: whole config -> slots of a training row.
-    prompt_shape: whole config -> slots of a question's row.
+    open: (whole config, names of jobs, checkpoint folder with the tokenizer) ->
+      the suite with what they need.
+    training_shape: (whole config, vision tower) -> slots of a training row.
+    prompt_shape: (whole config, vision tower) -> slots of a question's row.
   """
 
   packed: bool
-  open: Callable[[ml_collections.ConfigDict, Sequence[str]], protocols.Suite]
-  training_shape: Callable[[ml_collections.ConfigDict], batch_lib.RowShape]
-  prompt_shape: Callable[[ml_collections.ConfigDict], batch_lib.RowShape]
+  open: Callable[
+    [ml_collections.ConfigDict, Sequence[str], str], protocols.Suite
+  ]
+  training_shape: ShapeOf
+  prompt_shape: ShapeOf
 
 
 def entry(config: ml_collections.ConfigDict) -> Entry:
@@ -48,34 +55,39 @@ def entry(config: ml_collections.ConfigDict) -> Entry:
 
 
 def open_suite(
-  config: ml_collections.ConfigDict, jobs: Sequence[str]
+  config: ml_collections.ConfigDict, jobs: Sequence[str], origin: str
 ) -> protocols.Suite:
   """Where the records of some jobs come from.
 
   Args:
     config: the whole config.
     jobs: names of the jobs that ask for records.
+    origin: checkpoint folder with the tokenizer (hf/); '' for none.
 
   Raises:
     ValueError: naming the key that is missing or the source that is wrong.
   """
-  return entry(config).open(config, jobs)
+  return entry(config).open(config, jobs, origin)
 
 
 # The built-in suite ----------------------------------------------------------
 
 
 def _open_digits(
-  config: ml_collections.ConfigDict, jobs: Sequence[str]
+  config: ml_collections.ConfigDict, jobs: Sequence[str], origin: str
 ) -> digits.Suite:
   return digits.Suite(config.seed, **config.data.digits)
 
 
-def _digits_training(config: ml_collections.ConfigDict) -> batch_lib.RowShape:
+def _digits_training(
+  config: ml_collections.ConfigDict, vision: sizes.Vision
+) -> batch_lib.RowShape:
   return digits.row_shape(config.data.digits.frames, digits.TURNS)
 
 
-def _digits_prompt(config: ml_collections.ConfigDict) -> batch_lib.RowShape:
+def _digits_prompt(
+  config: ml_collections.ConfigDict, vision: sizes.Vision
+) -> batch_lib.RowShape:
   return digits.row_shape(config.data.digits.frames, 1)
 
 
@@ -83,20 +95,20 @@ def _digits_prompt(config: ml_collections.ConfigDict) -> batch_lib.RowShape:
 
 
 def open_corpus(
-  config: ml_collections.ConfigDict, jobs: Sequence[str]
+  config: ml_collections.ConfigDict, jobs: Sequence[str], origin: str
 ) -> corpus.Corpus:
   """The corpus of a config, with the sources that some jobs need.
 
   Args:
     config: the whole config.
     jobs: names of them.
+    origin: checkpoint folder with the tokenizer (hf/); '' for none.
 
   Raises:
     ValueError: naming the key that is missing or the source that is wrong.
   """
-  data = config.data
-  folder = pathlib.Path(config.model.init_from) / 'hf'
-  if not config.model.init_from or not folder.exists():
+  data, folder = config.data, pathlib.Path(origin) / 'hf'
+  if not origin or not folder.exists():
     raise ValueError(
       'data.sources need the tokenizer of a checkpoint, but model.init_from is '
       f'"{config.model.init_from}"; set it to what python -m visor_jax.convert '
@@ -160,18 +172,19 @@ def _open_source(name: str, path: str) -> corpus.NamedSource:
     raise ValueError(f'source "{name}": {e}') from e
 
 
-def _corpus_training(config: ml_collections.ConfigDict) -> batch_lib.RowShape:
-  return _corpus_shape(config, **config.data.packed)
-
-
-def _corpus_prompt(config: ml_collections.ConfigDict) -> batch_lib.RowShape:
-  return _corpus_shape(config, **config.data.prompt, prompts=1)
-
-
-def _corpus_shape(
-  config: ml_collections.ConfigDict, **slots: int
+def _corpus_training(
+  config: ml_collections.ConfigDict, vision: sizes.Vision
 ) -> batch_lib.RowShape:
-  vision = config_lib.size(config).vision
+  return _corpus_shape(vision, **config.data.packed)
+
+
+def _corpus_prompt(
+  config: ml_collections.ConfigDict, vision: sizes.Vision
+) -> batch_lib.RowShape:
+  return _corpus_shape(vision, **config.data.prompt, prompts=1)
+
+
+def _corpus_shape(vision: sizes.Vision, **slots: int) -> batch_lib.RowShape:
   return batch_lib.RowShape(
     **slots,
     tile=vision.tile,

@@ -1,0 +1,111 @@
+"""What is counted, and how: every number of FLOPs comes with an Accounting.
+
+Published savings differ by the formula alone (91x with grouped keys and the
+causal half is 42x with neither).
+"""
+
+import dataclasses
+
+
+def _one_of(what, given, known):
+  if given not in known:
+    raise ValueError(f'{what} is {given!r}, not one of {known}')
+
+
+@dataclasses.dataclass(frozen=True)
+class Accounting:
+  """The switches by which published numbers differ, and what reality adds.
+
+  Attributes:
+    name: how reports call it.
+    per_mac: 2 counts FLOPs, 1 counts multiply-adds.
+    mlp_matrices: of the decoder's MLP; Qwen2 has 3, some papers count 2.
+    grouped: keys and values have the model's key heads; False counts as many
+      as query heads, in CROSS layers too.
+    causal: tokens that attend to one another form a 'half' or 'full' square.
+      What text and routing tokens read of the image, and patches of one
+      another, is always counted in full.
+    vision: the vision tower and the connector are counted (in `Cost.total`).
+    patches: so is the tower's patch embedding, 0.15 % of it.
+    head: the output head is applied to 'none', the 'last' or 'all' text slots.
+    chunk: queries beyond that many are padded to a multiple of it, as
+      `models/attention.py` does; 0 for no padding.
+  """
+
+  name: str
+  per_mac: int = 2
+  mlp_matrices: int = 3
+  grouped: bool = True
+  causal: str = 'half'
+  vision: bool = True
+  patches: bool = False
+  head: str = 'none'
+  chunk: int = 0
+
+  def __post_init__(self):
+    for field, known in (
+      ('per_mac', (1, 2)),
+      ('mlp_matrices', (2, 3)),
+      ('causal', ('half', 'full')),
+      ('head', ('none', 'last', 'all')),
+    ):
+      _one_of(f'Accounting.{field}', getattr(self, field), known)
+
+  def describe(self) -> str:
+    """One sentence to print beside every number."""
+    unit = {1: 'multiply-adds', 2: 'FLOPs (2 per multiply-add)'}[self.per_mac]
+    keys = 'grouped keys' if self.grouped else 'full key heads (as in MHA)'
+    square = {'half': 'causal half', 'full': 'full square'}[self.causal]
+    patches = '' if self.patches else ' (without patch embedding)'
+    vision = (
+      f'vision tower{patches} and connector in the total only'
+      if self.vision
+      else 'without vision tower and connector'
+    )
+    head = {
+      'none': 'without output head',
+      'last': 'one row of logits',
+      'all': 'logits for every text slot',
+    }[self.head]
+    chunk = f', queries padded to chunks of {self.chunk}' if self.chunk else ''
+    return (
+      f'{self.name}: {unit} of the matrix products of one prefill, '
+      f'{self.mlp_matrices} MLP matrices, {keys}, {square}, {vision}, '
+      f'{head}, without decoding{chunk}.'
+    )
+
+
+# What every number of this project is in, unless it says otherwise.
+NOMINAL = Accounting('nominal')
+
+# The `dot_general`s of the traced program with 'chunked' attention; kernels
+# (cuDNN, splash) do about half the square. `chunk` is that of
+# `models.compute.Compute`.
+EXECUTED = Accounting(
+  'executed', causal='full', patches=True, head='all', chunk=512
+)
+
+# How others count, so that their ratios can be set beside ours: per layer of
+# width d and MLP width m on n tokens. Multiply-adds are what they call FLOPs.
+_OTHERS = Accounting('', per_mac=1, grouped=False, causal='full', vision=False)
+ACCOUNTINGS = {
+  a.name: a
+  for a in (
+    NOMINAL,
+    EXECUTED,
+    # The table in the reference's paper.md; ratios are those of nominal.
+    Accounting('macs', per_mac=1),
+    # 4nd^2 + 2n^2d + 2ndm: FastV's paper, and the preliminaries of VisionZip's.
+    dataclasses.replace(_OTHERS, name='fastv', mlp_matrices=2),
+    dataclasses.replace(_OTHERS, name='visionzip', mlp_matrices=2),
+    # 4nd^2 + 2n^2d + 3ndm: SparseVLM's code, without what its rating takes.
+    # PyramidDrop counts stage by stage with this or the one above: sources
+    # differ, so compare with both.
+    dataclasses.replace(_OTHERS, name='sparsevlm'),
+    # Hooks on every linear layer and product of the whole model, as VTW used.
+    Accounting('calflops', causal='full', patches=True, head='all'),
+    # 2 FLOPs for each parameter of the decoder but the embedding, and the full
+    # square: the forward third of torchtitan's 6N + 12LHQT.
+    Accounting('torchtitan', causal='full', vision=False, head='all'),
+  )
+}
