@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 from visor_jax.report import page
+from visor_jax.report import sentences
 from visor_jax.report import tables
 from visor_jax.runtime import console
 from visor_jax.runtime import files as files_lib
@@ -67,6 +68,6 @@ def report(out: pathlib.Path, folders) -> None:
   if text:
     files_lib.write_atomic(out / 'results.jsonl', text)
     rows = files_lib.read_jsonl(out / 'results.jsonl')
-    said = tables.summary(rows), tables.rivals(rows)
+    said = tables.summary(rows), sentences.rivals(rows)
     print('\n\n'.join(filter(None, said)))
     console.log(f'report: {page.write(out, out / "report")}')

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from visor_jax.report import __main__ as door
-from visor_jax.report import canvas
+from visor_jax.report import colours
 from visor_jax.report import page
 
 _EVIL = '<b>&"$x$'
@@ -105,6 +105,10 @@ def _fill_all(workdir):
   (workdir / 'config.json').write_text('{"note": "</pre><script>"}')
 
 
+def _drawings(text):
+  return re.findall(r'<svg .*?</svg>', text, flags=re.DOTALL)
+
+
 @pytest.fixture(name='full', scope='module')
 def _full(tmp_path_factory):
   workdir = tmp_path_factory.mktemp('full')
@@ -159,22 +163,22 @@ def test_tags_are_closed_and_drawings_are_xml(full):
   parser = _Nesting()
   parser.feed(full)
   assert parser.open == []
-  for drawing in re.findall(r'<svg .*?</svg>', full, flags=re.DOTALL):
+  for drawing in _drawings(full):
     ElementTree.fromstring(drawing)
 
 
 def test_drawings_take_their_colours_from_the_page(full):
-  for stand_in in (canvas.INK, canvas.SOFT, canvas.LINE, canvas.PAPER):
+  for stand_in in (colours.INK, colours.SOFT, colours.LINE, colours.PAPER):
     assert stand_in not in full
   assert 'var(--ink)' in full and 'prefers-color-scheme: dark' in full
 
 
 def test_a_plan_has_one_colour(full):
   chips = re.findall(r'<i style="background:([^"]*)"></i>([\w,]+)', full)
-  colours = {name: {c for c, n in chips if n == name} for _, name in chips}
-  assert set(colours) == {'base', 'router', *_PLANS}
-  assert all(len(found) == 1 for found in colours.values())
-  assert len(set.union(*colours.values())) == len(colours)
+  colours_of = {name: {c for c, n in chips if n == name} for _, name in chips}
+  assert set(colours_of) == {'base', 'router', *_PLANS}
+  assert all(len(of_name) == 1 for of_name in colours_of.values())
+  assert len(set.union(*colours_of.values())) == len(colours_of)
 
 
 def test_a_number_is_not_taken_for_a_plan(tmp_path):
@@ -186,9 +190,8 @@ def test_a_number_is_not_taken_for_a_plan(tmp_path):
 
 def test_writing_again_changes_nothing(full, tmp_path):
   _fill_all(tmp_path)
-  strip = lambda text: re.findall(r'<svg .*?</svg>', text, flags=re.DOTALL)
   again = page.write(tmp_path, tmp_path).read_text('utf-8')
-  assert strip(again) == strip(full)
+  assert _drawings(again) == _drawings(full)
 
 
 def test_optional_files_may_be_missing(tmp_path):
@@ -197,6 +200,22 @@ def test_optional_files_may_be_missing(tmp_path):
   assert 'Accuracy against cost' in text and 'What the router chose' in text
   for heading in ('How sure', 'What the search', 'Training', '<details>'):
     assert heading not in text
+
+
+def test_a_stage_that_the_config_does_not_know_is_shown_behind_the_others(
+  tmp_path,
+):
+  _fill_all(tmp_path)
+  (tmp_path / 'annealing').mkdir()
+  (tmp_path / 'annealing' / 'metrics.jsonl').write_text(
+    '{"step": 1, "loss": 2.5}'
+  )
+  text = page.write(tmp_path, tmp_path).read_text('utf-8')
+  assert re.findall(r'aria-label="loss of the (\w+) stage"', text) == [
+    'full',
+    'policy',
+    'annealing',
+  ]
 
 
 def test_costs_and_promises_are_shown(tmp_path):
@@ -215,7 +234,7 @@ def test_costs_and_promises_are_shown(tmp_path):
     r'<i style="background:([^"]*)"></i>(router[@\-\d.]*)<', text
   )
   assert {n for _, n in chips} == {'router', 'router@0.5', 'router-0.01'}
-  assert {c for c, _ in chips} == {canvas.ROUTER}
+  assert {c for c, _ in chips} == {colours.ROUTER}
 
 
 def test_a_router_with_targets_alone(tmp_path):
@@ -261,7 +280,7 @@ def test_rivals_stand_beside_the_plans(tmp_path):
   text = page.write(tmp_path, tmp_path / 'out').read_text('utf-8')
   for name in ('fastv:2:0.25', 'min pack:2', 'VISOR + pack:2'):
     assert name in text
-  assert canvas.METHODS['fastv'] in text and canvas.METHODS['pack'] in text
+  assert colours.METHODS['fastv'] in text and colours.METHODS['pack'] in text
   legend = re.search(r'<p class="legend">.*?</p>', text, re.DOTALL)[0]
   assert 'fastv' not in legend and 'pack' not in legend
 
@@ -269,17 +288,17 @@ def test_rivals_stand_beside_the_plans(tmp_path):
 def test_command(tmp_path, capsys):
   _fill(tmp_path)
   assert door.main([str(tmp_path)]) == 0
-  said = capsys.readouterr().out
-  assert '| router |' in said and 'The router keeps 98.6 %' in said
-  assert str(tmp_path / 'report' / 'index.html') in said
+  printed = capsys.readouterr().out
+  assert '| router |' in printed and 'The router keeps 98.6 %' in printed
+  assert str(tmp_path / 'report' / 'index.html') in printed
   assert door.main([str(tmp_path), f'--out={tmp_path / "there"}']) == 0
   assert (tmp_path / 'there' / 'index.html').exists()
 
 
 def test_command_says_what_is_missing(tmp_path, capsys):
   assert door.main([str(tmp_path)]) == 1
-  said = capsys.readouterr().err
-  assert 'results.jsonl' in said and 'visor_jax.main' in said
+  printed = capsys.readouterr().err
+  assert 'results.jsonl' in printed and 'visor_jax.main' in printed
 
 
 def test_knows_nothing_of_jax(tmp_path):
@@ -289,13 +308,13 @@ def test_knows_nothing_of_jax(tmp_path):
     'door.main(sys.argv[1:]); print(sorted({m.split(".")[0] for m in '
     'sys.modules} & {"jax", "jaxlib", "flax", "optax", "tensorflow"}))'
   )
-  done = subprocess.run(
+  command = subprocess.run(
     [sys.executable, '-c', code, str(tmp_path)],
     capture_output=True,
     text=True,
     check=True,
   )
-  assert done.stdout.splitlines()[-1] == '[]'
+  assert command.stdout.splitlines()[-1] == '[]'
 
 
 class _Nesting(html.parser.HTMLParser):

@@ -24,7 +24,7 @@ def _write(workdir, *lines):
 
 def test_no_results_names_the_file_and_the_command(tmp_path):
   with pytest.raises(FileNotFoundError) as e:
-    read.workdir(tmp_path)
+    read.contents(tmp_path)
   assert str(tmp_path / 'results.jsonl') in str(e.value)
   assert 'python -m visor_jax.main' in str(e.value)
 
@@ -37,9 +37,10 @@ def test_empty_results(tmp_path):
 
 def test_all_but_the_results_may_be_missing(tmp_path):
   _write(tmp_path, json.dumps(_ROW), '', json.dumps(_ROW))
-  found = read.workdir(tmp_path)
-  assert len(found.rows) == 2
-  assert found.metrics == {} and found.search is None and not found.config
+  contents = read.contents(tmp_path)
+  assert len(contents.rows) == 2
+  assert contents.metrics == {} and contents.search is None
+  assert not contents.config
 
 
 @pytest.mark.parametrize('line', ('{"family": "co', '[1]', 'nan'))
@@ -75,10 +76,23 @@ def test_metrics_keep_rows_with_a_loss(tmp_path):
   (tmp_path / 'full').mkdir()
   log = tmp_path / 'full' / 'metrics.jsonl'
   log.write_text('{"step": 1, "loss": 2.5}\n{"step": 2, "accuracy": 0.5}\n')
-  assert read.workdir(tmp_path).metrics == {'full': [{'step': 1, 'loss': 2.5}]}
+  assert read.contents(tmp_path).metrics == {'full': [{'step': 1, 'loss': 2.5}]}
   log.write_text('{"step": 1, "loss": 2.5}\n{"step')
   with pytest.raises(ValueError, match=r'metrics\.jsonl, line 2: not JSON'):
-    read.workdir(tmp_path)
+    read.contents(tmp_path)
+
+
+def test_stages_come_in_the_order_of_the_config_then_unknown_ones(tmp_path):
+  _write(tmp_path, json.dumps(_ROW))
+  for stage in ('zoo', 'policy', 'annealing', 'base'):
+    (tmp_path / stage).mkdir()
+    (tmp_path / stage / 'metrics.jsonl').write_text('{"step": 1, "loss": 2.5}')
+  assert [*read.contents(tmp_path).metrics] == [
+    'base',
+    'policy',
+    'annealing',
+    'zoo',
+  ]
 
 
 def test_a_file_that_lacks_a_key(tmp_path):
@@ -86,7 +100,7 @@ def test_a_file_that_lacks_a_key(tmp_path):
   (tmp_path / 'search').mkdir()
   (tmp_path / 'search' / 'plans.json').write_text('{"viable": []}')
   with pytest.raises(ValueError, match='plans.json lacks "evaluated"'):
-    read.workdir(tmp_path)
+    read.contents(tmp_path)
 
 
 def test_several_workdirs_are_read_as_one(tmp_path):
@@ -96,8 +110,9 @@ def test_several_workdirs_are_read_as_one(tmp_path):
     path.mkdir()
   _write(one, json.dumps(_ROW))
   _write(two, json.dumps(_ROW | dict(plan=[0])))
-  found = read.joined(one, two)
-  assert [r['plan'] for r in found.rows] == [[1], [0]] and found.path == one
+  contents = read.joined(one, two)
+  assert [row['plan'] for row in contents.rows] == [[1], [0]]
+  assert contents.path == one
   _write(two, json.dumps(_ROW))
   with pytest.raises(ValueError, match='one and .*two both have .*"max" on co'):
     read.joined(one, two)

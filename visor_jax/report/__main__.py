@@ -10,15 +10,18 @@ the first.
 """
 
 import argparse
+from collections.abc import Sequence
 import pathlib
 import sys
 
 from visor_jax.report import page
 from visor_jax.report import read
+from visor_jax.report import sentences
 from visor_jax.report import tables
+from visor_jax.spec import workdir
 
 
-def main(argv=None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
   """Writes the page; returns the exit code."""
   parser = argparse.ArgumentParser(
     prog='python -m visor_jax.report',
@@ -42,13 +45,15 @@ def main(argv=None) -> int:
   try:
     first, *more = args.workdirs
     rows = read.joined(first, *more).rows
-    path = page.write(first, args.out or first / 'report', *more)
+    out = args.out or workdir.Workdir(first).report
+    path = page.write(first, out, *more)
   except (OSError, ValueError) as e:
     print(f'error: {e}', file=sys.stderr)
     return 1
   print(tables.summary(rows))
-  said = f'{tables.verdict(rows)} {tables.rivals(rows)}'.replace('**', '')
-  print(f'\n{said}\n\n{path}')
+  text = f'{sentences.verdict(rows)} {sentences.rivals(rows)}'
+  print('\n' + text.replace('**', ''))
+  print(f'\n{path}')
   return 0
 
 

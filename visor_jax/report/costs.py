@@ -1,5 +1,8 @@
 """What answers cost, and whether budgets were kept, as tables."""
 
+from collections.abc import Iterable
+from collections.abc import Sequence
+
 from visor_jax.report import average
 from visor_jax.report import tables
 
@@ -10,54 +13,42 @@ _COUNTED = (
   'decode_flops',
   'total_flops',
 )
-_NONE = '-'
+_MEASURED_COLUMNS = 3
 
 
-def table(rows) -> tables.Table | None:
+def table(rows: Iterable[average.Row]) -> tables.Table | None:
   """A line per selection, questions weighed as everywhere; None without costs.
 
   Counted columns are means per question, measured ones of the whole batch.
   """
-  found = [
-    (
-      s.name,
-      [
-        r
-        for r in average.latest(rows)
-        if average.name(r) == s.name and 'total_flops' in r
-      ],
-    )
-    for s in average.scores(rows)
-  ]
-  found = [(name, some) for name, some in found if some]
-  if not found:
+  rows_of = _rows_with_costs(rows)
+  if not rows_of:
     return None
-  of = lambda some, key: average.over(some, lambda row: row[key])
-  scale, unit = tables.flops_unit(of(some, 'total_flops') for _, some in found)
-  lines, taken = [], {}
-  for name, some in found:
-    saved = average.over(some, lambda r: r['total_flops'] * r['total_saved'])
-    line = [
-      name,
-      *(tables.number(of(some, key) / scale) for key in _COUNTED),
-      tables.number(saved / of(some, 'total_flops')) + 'x',
-      tables.number(of(some, 'cache_bytes') / 1e3),
-    ]
-    time = some[0].get('measured')
-    if time:
-      taken.setdefault((time['device'], time['devices'], time['batch']), [])
-      line += [
-        tables.number(1e3 * time['first_token_s']),
-        tables.number(time['tokens_per_s']),
-        tables.number(time['peak_bytes'] / 1e6),
-      ]
-    lines.append((*line, *(_NONE,) * (11 - len(line))))
-  notes = [
-    f'Measured on {n} {device} device(s), batches of {batch} questions, '
+  scale, unit = tables.flops_unit(
+    _mean(costly, 'total_flops') for costly in rows_of.values()
+  )
+  lines: list[tuple[str, ...]] = []
+  settings: dict[tuple[int, str, int], None] = {}  # in order, each once
+  for name, costly in rows_of.items():
+    measured = costly[0].get('measured')
+    if measured:
+      settings[measured['devices'], measured['device'], measured['batch']] = (
+        None
+      )
+      times = (
+        tables.number(1e3 * measured['first_token_s']),
+        tables.number(measured['tokens_per_s']),
+        tables.number(measured['peak_bytes'] / 1e6),
+      )
+    else:
+      times = (tables.NONE,) * _MEASURED_COLUMNS
+    lines.append((name, *_counted(costly, scale), *times))
+  notes = tuple(
+    f'Measured on {count} {device} device(s), batches of {batch} questions, '
     'compiled, warmed and blocked; memory is that of the program that '
     'needs most, parameters included.'
-    for device, n, batch in taken
-  ]
+    for count, device, batch in settings
+  )
   return tables.Table(
     (
       'plan',
@@ -73,25 +64,60 @@ def table(rows) -> tables.Table | None:
       'memory, MB',
     ),
     tuple(lines),
-    tuple(notes),
+    notes,
   )
 
 
-def promises(rows) -> list[dict]:
-  """Of every selection with a target one row, those with a budget last."""
-  some = {
-    average.name(r): r
-    for r in average.latest(rows)
-    if r.get('delivered') is not None
+def _rows_with_costs(
+  rows: Iterable[average.Row],
+) -> dict[str, list[average.Row]]:
+  """{selection: its rows with costs}, those that have some."""
+  latest = average.latest(rows)
+  costly = {
+    s.name: [
+      row
+      for row in latest
+      if average.name(row) == s.name and 'total_flops' in row
+    ]
+    for s in average.summaries(latest)
   }
-  return sorted(some.values(), key=lambda r: ('budget' in r, r['promised']))
+  return {name: of_name for name, of_name in costly.items() if of_name}
 
 
-def promises_table(rows) -> tables.Table:
+def _mean(rows: Sequence[average.Row], key: str) -> float:
+  return average.per_question(rows, lambda row: row[key])
+
+
+def _counted(rows: Sequence[average.Row], scale: float) -> tuple[str, ...]:
+  """FLOPs by part in units of `scale`, what is saved, and the cache."""
+  base_flops = average.per_question(
+    rows, lambda row: row['total_flops'] * row['total_saved']
+  )
+  return (
+    *(tables.number(_mean(rows, key) / scale) for key in _COUNTED),
+    tables.number(base_flops / _mean(rows, 'total_flops')) + 'x',
+    tables.number(_mean(rows, 'cache_bytes') / 1e3),
+  )
+
+
+def promises(rows: Iterable[average.Row]) -> list[average.Row]:
+  """Of every selection with a target one row, those with a budget last."""
+  delivered = {
+    average.name(row): row
+    for row in average.latest(rows)
+    if row.get('delivered') is not None
+  }
+  return sorted(
+    delivered.values(), key=lambda row: ('budget' in row, row['promised'])
+  )
+
+
+def promises_table(rows: Sequence[average.Row]) -> tables.Table:
   """A line for each of `promises`."""
-  scores, lines = {s.name: s.all for s in average.scores(rows)}, []
+  means = {s.name: s.all for s in average.summaries(rows)}
+  lines = []
   for row in promises(rows):
-    mean, name = scores[average.name(row)], average.name(row)
+    name = average.name(row)
     lines.append(
       (
         name,
@@ -99,8 +125,8 @@ def promises_table(rows) -> tables.Table:
         f'{row["promised"]:.3f}',
         f'{row["delivered"]:.3f}',
         f'{100 * (row["delivered"] / row["promised"] - 1):+.1f}',
-        tables.percent(mean.accuracy),
-        tables.percent(mean.error),
+        tables.percent(means[name].accuracy),
+        tables.percent(means[name].error),
       )
     )
   return tables.Table(

@@ -1,21 +1,27 @@
 """Writes one self-contained page: no script, no network, light and dark."""
 
+from collections.abc import Iterator
+from collections.abc import Sequence
 import datetime
 import html
 import json
-import os
 import pathlib
-import re
 
-from visor_jax.report import analyses
 from visor_jax.report import average
-from visor_jax.report import canvas
+from visor_jax.report import colours
 from visor_jax.report import costs
-from visor_jax.report import plots
+from visor_jax.report import markup
 from visor_jax.report import read
+from visor_jax.report import sentences
 from visor_jax.report import style
 from visor_jax.report import tables
+from visor_jax.report.analyses import table as analyses
+from visor_jax.report.plots import choosing
+from visor_jax.report.plots import cost
+from visor_jax.report.plots import families
+from visor_jax.report.plots import training
 from visor_jax.spec import plan as plans
+from visor_jax.spec import workdir
 
 _READ_SUMMARY = (
   '<p class="how">A plan is named by the optional SELF layers that run; max '
@@ -34,85 +40,94 @@ _READ_COSTS = (
 
 
 def write(
-  workdir: str | os.PathLike, out: str | os.PathLike, *more: str | os.PathLike
+  folder: pathlib.Path | str,
+  out: pathlib.Path | str,
+  *more: pathlib.Path | str,
 ) -> pathlib.Path:
-  """Writes the report of a workdir.
+  """Writes the report of a run.
 
   Args:
-    workdir: what to read; see `read`.
-    out: the folder to write into, made where it does not exist.
-    *more: workdirs whose results are shown with them.
+    folder: folder of the run; see `read`.
+    out: folder to write into, made where it does not exist.
+    *more: folders of runs whose results are shown with its own.
 
   Returns:
     The path of index.html.
 
   Raises:
     FileNotFoundError: there are no results.
-    ValueError: a file is broken; names the file and the line. Or two workdirs
+    ValueError: a file is broken; names the file and the line. Or two folders
       have results of the same.
   """
-  text = render(read.joined(workdir, *more))
+  text = render(read.joined(folder, *more))
   path = pathlib.Path(out) / 'index.html'
   path.parent.mkdir(parents=True, exist_ok=True)
   path.write_text(text, encoding='utf-8')
   return path
 
 
-def render(found: read.Workdir) -> str:
+def render(contents: read.Contents) -> str:
   """The page as text."""
-  rows = average.latest(found.rows)
-  scores = average.scores(rows)
-  colours = canvas.palette(_plans(found, scores)) | canvas.reduced(scores)
-  title = html.escape(f'VISOR report: {found.path.resolve().name}')
-  parts = [
+  rows = average.latest(contents.rows)
+  summaries = average.summaries(rows)
+  palette = colours.palette(_plan_names(contents, summaries), summaries)
+  title = html.escape(f'VISOR report: {contents.path.resolve().name}')
+  body = [
     f'<h1>{title}</h1>',
-    f'<p class="verdict">{_bold(tables.verdict(rows))}</p>',
-    f'<p>{_bold(tables.rivals(rows))}</p>',
+    f'<p class="verdict">{markup.bold(sentences.verdict(rows))}</p>',
+    f'<p>{markup.bold(sentences.rivals(rows))}</p>',
     *_doubts(rows),
-    _table(tables.summary_table(rows), colours),
+    markup.table(tables.summary_table(rows), palette),
     _READ_SUMMARY,
-    *_plots(found, rows, scores, colours),
-    *_costs(rows, colours),
-    *_analyses(found, rows, colours),
+    *_accuracy(rows, summaries, palette),
+    markup.pair(_losses(rows, summaries, palette), _choices(rows, palette)),
+    markup.pair(_calibration(contents), _search(contents, palette)),
+    *_training(contents),
+    *_costs(rows, palette),
+    *_analyses(contents, rows, palette),
     '<h2>Every family</h2>',
-    _table(tables.families_table(rows), colours),
-    *_origin(found),
+    markup.table(tables.families_table(rows), palette),
+    *_origin(contents),
   ]
-  return style.PAGE.format(title=title, css=style.CSS, body='\n'.join(parts))
+  return style.PAGE.format(title=title, css=style.CSS, body='\n'.join(body))
 
 
-def _plans(found, scores) -> list[str]:
+def _plan_names(
+  contents: read.Contents, summaries: Sequence[average.Summary]
+) -> list[str]:
   """The names of all plans that the page shows, from cheap to costly."""
-  names = {score.name for score in scores if score.fixed}
-  names.update(n for row in found.rows for n in row.get('chosen') or ())
-  if found.search:
-    names.update(plans.name(plan) for plan in found.search['viable'])
-  return sorted(names, key=average.order)
+  names = {summary.name for summary in summaries if summary.is_fixed}
+  for row in contents.rows:
+    names.update(row.get('chosen') or ())
+  if contents.search:
+    names.update(plans.name(plan) for plan in contents.search['viable'])
+  return sorted(names, key=average.plan_order)
 
 
-def _doubts(rows):
+def _doubts(rows: Sequence[average.Row]) -> Iterator[str]:
   """The accounting, and what makes rows that stand side by side unequal."""
-  for sentence in _distinct(rows, 'accounting'):
-    yield f'<p class="how">Cost: {html.escape(sentence)}</p>'
+  for accounting in _distinct(rows, 'accounting'):
+    yield markup.how(f'Cost: {accounting}')
   for key in ('accounting', 'config', 'seed'):
     if len(_distinct(rows, key)) > 1:
-      yield (
-        f'<p class="doubt">These results differ in {key}: compare with '
-        'care.</p>'
-      )
+      yield markup.doubt(f'These results differ in {key}: compare with care.')
 
 
-def _distinct(rows, key) -> list[str]:
+def _distinct(rows: Sequence[average.Row], key: str) -> list[str]:
   return list(
     dict.fromkeys(str(row[key]) for row in rows if row.get(key) is not None)
   )
 
 
-def _plots(found, rows, scores, colours):
+def _accuracy(
+  rows: Sequence[average.Row],
+  summaries: Sequence[average.Summary],
+  palette: colours.Palette,
+) -> Iterator[str]:
   groups = dict.fromkeys(average.families(rows).values())
-  yield _section(
+  yield markup.section(
     'Accuracy against cost',
-    [plots.cost(scores, group, colours) for group in groups],
+    [cost.cost(summaries, group, palette) for group in groups],
     'Up and left is better: the line joins the fixed plans that no cheaper '
     'plan beats, and a router above the line gains from choosing per '
     'question; small stars are the router with other targets, bars are one '
@@ -120,173 +135,141 @@ def _plots(found, rows, scores, colours):
     'a plan or the router with fewer; a line joins the settings of one '
     'method.',
   )
-  losses = _section(
+
+
+def _losses(
+  rows: Sequence[average.Row],
+  summaries: Sequence[average.Summary],
+  palette: colours.Palette,
+) -> str:
+  return markup.section(
     'What each family loses',
-    [plots.heat(rows, scores, colours)],
+    [families.heat(rows, summaries, palette)],
     'Accuracy in %; the deeper the tint of a cell, the more the plan loses '
     'against the best of its row.',
   )
-  choices = any(
+
+
+def _choices(
+  rows: Sequence[average.Row], palette: colours.Palette
+) -> str | None:
+  if not any(
     row.get('chosen') and average.name(row) == 'router' for row in rows
-  ) and _section(
+  ):
+    return None
+  return markup.section(
     'What the router chose',
-    [plots.choices(rows, colours)],
+    [families.choices(rows, palette)],
     'Each bar splits the questions of a family by the plan that the router '
     'gave them, from cheap (light) to costly (dark); a router that works '
     'spends more on fine families.',
-    _legend(colours),
+    markup.legend(palette),
   )
-  yield _pair(losses, choices)
-  curve = (
-    found.calibration
-    and (found.calibration['confidence'] is not None)
-    and _section(
-      'How sure the router must be',
-      [plots.calibration(found.calibration)],
-      'The more confidence is asked for, the more often a costly plan is '
-      'taken; the dashed line is the value in use, and beyond the point where '
-      'accuracy is flat it only costs.',
-    )
+
+
+def _calibration(contents: read.Contents) -> str | None:
+  record = contents.calibration
+  if not record or record['confidence'] is None:
+    return None
+  return markup.section(
+    'How sure the router must be',
+    [choosing.calibration(record)],
+    'The more confidence is asked for, the more often a costly plan is '
+    'taken; the dashed line is the value in use, and beyond the point where '
+    'accuracy is flat it only costs.',
   )
-  search = (
-    found.search
-    and found.search['evaluated']
-    and _section(
-      'What the search found',
-      [plots.search(found.search, colours)],
-      'Every dot is a plan that the search evaluated; the coloured ones were '
-      'kept as viable, the grey ones are not used.',
-    )
+
+
+def _search(contents: read.Contents, palette: colours.Palette) -> str | None:
+  record = contents.search
+  if not record or not record['evaluated']:
+    return None
+  return markup.section(
+    'What the search found',
+    [choosing.search(record, palette)],
+    'Every dot is a plan that the search evaluated; the coloured ones were '
+    'kept as viable, the grey ones are not used.',
   )
-  yield _pair(curve, search)
-  if found.metrics:
-    yield _section(
+
+
+def _training(contents: read.Contents) -> Iterator[str]:
+  if contents.metrics:
+    yield markup.section(
       'Training',
-      [plots.loss(*item) for item in found.metrics.items()],
+      [training.loss(*item) for item in contents.metrics.items()],
       'Loss by step: the line is the mean of neighbouring steps (its last '
       'value is in the title), the band their range; stages minimise '
       'different losses, so compare shapes and not heights.',
     )
 
 
-def _costs(rows, colours):
+def _costs(
+  rows: Sequence[average.Row], palette: colours.Palette
+) -> Iterator[str]:
   """What it costs, and the promises of budgets."""
-  table = costs.table(rows)
-  if table:
+  costs_table = costs.table(rows)
+  if costs_table:
     yield '<h2>What it costs</h2>'
-    yield _table(table, colours)
+    yield markup.table(costs_table, palette)
     yield _READ_COSTS
   promised = costs.promises(rows)
   if promised:
-    yield _section(
+    yield markup.section(
       'Budgets: promised and delivered',
-      [plots.promises(promised)],
+      [choosing.promises(promised)],
       'A router was asked to spend a share of what max costs (stars), or to '
       'keep a share of its accuracy (dots), on average; thresholds come from '
       'held-out labels, these are test questions. The band is 10 %.',
     )
-    yield _table(costs.promises_table(rows), colours)
+    yield markup.table(costs.promises_table(rows), palette)
 
 
-def _analyses(found, rows, colours):
-  """What the analyses found; and whether it is of the run above."""
-  for section in analyses.sections(found.analyses, colours):
-    yield _section(
+def _analyses(
+  contents: read.Contents,
+  rows: Sequence[average.Row],
+  palette: colours.Palette,
+) -> Iterator[str]:
+  """A section for each analysis; and whether it is of the run above."""
+  for section in analyses.sections(contents.analyses, palette):
+    yield markup.section(
       section.title,
       section.drawings,
-      section.how,
-      _legend(section.legend) if section.legend else '',
+      section.caption,
+      markup.legend(section.legend) if section.legend else '',
     )
-  other = [
+  configs = _distinct(rows, 'config')
+  others = [
     name
-    for name, one in found.analyses.items()
-    if one['config'] not in _distinct(rows, 'config')
+    for name, analysis in contents.analyses.items()
+    if analysis['config'] not in configs
   ]
-  if other:
-    yield (
-      f'<p class="doubt">Of another config than the results: '
-      f'{html.escape(", ".join(other))}.</p>'
+  if others:
+    yield markup.doubt(
+      f'Of another config than the results: {", ".join(others)}.'
     )
 
 
-def _origin(found):
-  versions = {
-    k: v for row in found.rows for k, v in (row.get('versions') or {}).items()
-  }
+def _origin(contents: read.Contents) -> Iterator[str]:
+  """Seed, config and versions; when the results were written."""
   facts = {
-    key: ', '.join(_distinct(found.rows, key)) for key in ('seed', 'config')
-  } | versions
+    key: ', '.join(_distinct(contents.rows, key)) for key in ('seed', 'config')
+  }
+  for row in contents.rows:
+    facts |= row.get('versions') or {}
+  results = workdir.Workdir(contents.path).results
   written = datetime.datetime.fromtimestamp(
-    (found.path / 'results.jsonl').stat().st_mtime, datetime.timezone.utc
+    results.stat().st_mtime, datetime.timezone.utc
   )
   yield '<h2>Where this comes from</h2><dl>'
   yield '\n'.join(
-    f'<dt>{html.escape(str(k))}</dt><dd>{html.escape(str(v))}</dd>'
-    for k, v in facts.items()
-    if v
+    f'<dt>{html.escape(str(key))}</dt><dd>{html.escape(str(value))}</dd>'
+    for key, value in facts.items()
+    if value
   )
   yield (
-    f'<dt>results</dt><dd>{html.escape(str(found.path))}/results.jsonl, '
+    f'<dt>results</dt><dd>{html.escape(str(results))}, '
     f'written {written:%Y-%m-%d %H:%M} UTC</dd></dl>'
   )
-  if found.config:
-    values = html.escape(json.dumps(found.config, indent=2))
+  if contents.config:
+    values = html.escape(json.dumps(contents.config, indent=2))
     yield f'<details><summary>config</summary><pre>{values}</pre></details>'
-
-
-def _section(title: str, drawings, how: str, legend: str = '') -> str:
-  inner = '\n'.join(f'<div class="scroll">{d}</div>' for d in drawings)
-  return (
-    f'<section><h2>{title}</h2>{legend}<div class="drawings">{inner}'
-    f'</div><p class="how">{html.escape(how)}</p></section>'
-  )
-
-
-def _pair(*sections) -> str:
-  """Sections side by side where the screen is wide enough."""
-  return f'<div class="pair">{"".join(s for s in sections if s)}</div>'
-
-
-def _table(table: tables.Table, colours) -> str:
-  """The table as HTML, with a chip in its colour before every plan."""
-
-  def line(tag, cells):
-    yield '<tr>'
-    for i, text in enumerate(cells):
-      kind = ' class="word"' if i < table.words else ''
-      # A number may read like the name of a plan: one question, plan 1.
-      plan = tag == 'th' or table.header[i] == 'plan'
-      text = _chip(text, colours) if plan else html.escape(text)
-      yield f'<{tag}{kind}>{text}</{tag}>'
-    yield '</tr>\n'
-
-  head = ''.join(line('th', table.header))
-  body = ''.join(''.join(line('td', cells)) for cells in table.lines)
-  notes = ''.join(f'<p class="how">{html.escape(n)}</p>' for n in table.notes)
-  return (
-    f'<div class="scroll"><table><thead>{head}</thead>\n'
-    f'<tbody>{body}</tbody></table></div>{notes}'
-  )
-
-
-def _chip(text: str, colours) -> str:
-  name = text.rstrip('*')
-  colour = colours.get(
-    'router' if name.startswith(('router@', 'router-')) else name
-  )
-  chip = f'<i style="background:{canvas.css(colour)}"></i>' if colour else ''
-  return chip + html.escape(text)
-
-
-def _legend(colours) -> str:
-  names = (n for n in colours if n not in ('base', 'router') and ':' not in n)
-  return (
-    '<p class="legend">'
-    + ' '.join(f'<span>{_chip(name, colours)}</span>' for name in names)
-    + '</p>'
-  )
-
-
-def _bold(text: str) -> str:
-  text = html.escape(text).replace(' %', '&nbsp;%')
-  return re.sub(r'\*\*(.+?)\*\*', r'<strong>\1</strong>', text)

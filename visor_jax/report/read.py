@@ -1,30 +1,33 @@
 """Reads what a report is made of; every error names the file and the line.
 
-In a workdir, all but the first may be missing:
+In the folder of a run (spec/workdir.py has the names), all but the first may be
+missing:
 
   results.jsonl            one row per family, selector and plan
-  <stage>/metrics.jsonl    one row per logged training step
+  STAGE/metrics.jsonl      one row per logged training step
   search/plans.json        the plans evaluated and those found viable
   policy/calibration.json  the router's accuracy and cost by confidence
   config.json              the values of the run
-  analysis/<name>.json     what python -m visor_jax.analysis has found
+  analysis/NAME.json       what python -m visor_jax.analysis measured
 """
 
+from collections.abc import Iterator
 import dataclasses
 import json
 import numbers
-import os
 import pathlib
+from typing import Any
 
+from visor_jax import config as config_lib
 from visor_jax.report import average
+from visor_jax.spec import workdir
 
-STAGES = ('base', 'cross', 'full', 'universal', 'policy')
 SELECTORS = ('base', 'fixed', 'router')
 EVALUATE = (
   'python -m visor_jax.main --config=FILE:jobs=eval --workdir={workdir}'
 )
 
-_NEEDED = {
+_NEEDED: dict[str, type] = {
   'family': str,
   'group': str,
   'selector': str,
@@ -36,87 +39,93 @@ _NEEDED = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Workdir:
-  """The contents of a workdir; None or empty stands for a missing file.
+class Contents:
+  """What a folder holds for a report; None or empty for a missing file.
 
-  `metrics` holds, by stage, the rows with a step and a loss.
+  Attributes:
+    path: the folder.
+    rows: rows of results, checked.
+    metrics: {training stage: its rows with a step and a loss}, in order.
+    search: the plans that were evaluated and those that are viable.
+    calibration: confidence in use and the curve that it was chosen from.
+    config: the keys that decide the results.
+    analyses: {name: what its file holds}.
   """
 
   path: pathlib.Path
-  rows: list[dict]
-  metrics: dict[str, list[dict]]
-  search: dict | None
-  calibration: dict | None
-  config: dict | None
-  analyses: dict[str, dict] = dataclasses.field(default_factory=dict)
+  rows: list[average.Row]
+  metrics: dict[str, list[average.Row]]
+  search: dict[str, Any] | None
+  calibration: dict[str, Any] | None
+  config: dict[str, Any] | None
+  analyses: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
 
 
-def workdir(path: str | os.PathLike) -> Workdir:
+def contents(path: pathlib.Path | str) -> Contents:
   """Reads all that a report needs.
 
   Raises:
     FileNotFoundError: there are no results; says which command makes them.
     ValueError: a line is broken or lacks a key.
   """
-  path = pathlib.Path(path)
-  logs = {stage: _losses(path / stage / 'metrics.jsonl') for stage in STAGES}
-  return Workdir(
-    path=path,
-    rows=results(path),
-    metrics={stage: log for stage, log in logs.items() if log},
-    search=_whole(path / 'search' / 'plans.json', 'viable', 'evaluated'),
-    calibration=_whole(
-      path / 'policy' / 'calibration.json', 'confidence', 'curve'
-    ),
-    config=_whole(path / 'config.json'),
-    analyses={
-      file.stem: _whole(file, 'numbers', 'options', 'config')
-      for file in sorted(path.glob('analysis/*.json'))
-    },
+  folder = workdir.Workdir(pathlib.Path(path))
+  analyses = {}
+  for file in sorted(folder.analysis.glob('*.json')):
+    analysis = _read_object(file, 'numbers', 'options', 'config')
+    if analysis is not None:
+      analyses[file.stem] = analysis
+  return Contents(
+    path=folder.path,
+    rows=results(folder.path),
+    metrics=_metrics(folder),
+    search=_read_object(folder.plans, 'viable', 'evaluated'),
+    calibration=_read_object(folder.calibration, 'confidence', 'curve'),
+    config=_read_object(folder.config),
+    analyses=analyses,
   )
 
 
-def joined(first: str | os.PathLike, *more: str | os.PathLike) -> Workdir:
-  """The first workdir with the results of others beside its own.
+def joined(first: pathlib.Path | str, *more: pathlib.Path | str) -> Contents:
+  """The contents of the first folder, with the results of others beside.
 
   Raises:
     ValueError: two of them answered the same questions under the same plan;
-      or as `workdir`.
+      or as `contents`.
   """
-  found = workdir(first)
-  rows = list(found.rows)
-  whose = {(r['family'], average.name(r)): found.path for r in rows}
+  base = contents(first)
+  rows = list(base.rows)
+  folder_of = {(r['family'], average.name(r)): base.path for r in rows}
   for path in map(pathlib.Path, more):
     new = results(path)
     for row in new:
-      key = row['family'], average.name(row)
-      if whose.setdefault(key, path) != path:
+      family, selection = key = row['family'], average.name(row)
+      if folder_of.setdefault(key, path) != path:
         raise ValueError(
-          f'{whose[key]} and {path} both have results of "{key[1]}" on '
-          f'{key[0]}: a page shows them once; give one of the two'
+          f'{folder_of[key]} and {path} both have results of "{selection}" on '
+          f'{family}: a page shows them once; give one of the two'
         )
     rows += new
-  return dataclasses.replace(found, rows=rows)
+  return dataclasses.replace(base, rows=rows)
 
 
-def results(path: str | os.PathLike) -> list[dict]:
-  """The checked rows of `path`/results.jsonl; raises as `workdir` does."""
-  file = pathlib.Path(path) / 'results.jsonl'
+def results(path: pathlib.Path | str) -> list[average.Row]:
+  """The checked rows of results in a folder; raises as `contents` does."""
+  file = workdir.Workdir(pathlib.Path(path)).results
   command = EVALUATE.format(workdir=path)
   if not file.exists():
     raise FileNotFoundError(f'there is no {file}; it is made by\n  {command}')
-  rows = []
-  for place, row in _lines(file):
-    wrong = _wrong(row)
-    if wrong:
-      raise ValueError(f'{place}: {wrong}')
+  rows: list[average.Row] = []
+  for location, row in _lines(file):
+    complaint = _complaint(row)
+    if complaint:
+      raise ValueError(f'{location}: {complaint}')
     rows.append(row)
   if not rows:
     raise ValueError(f'{file} is empty; it is filled by\n  {command}')
   return rows
 
 
-def _wrong(row: dict) -> str | None:
+def _complaint(row: average.Row) -> str | None:
   """What is wrong with a row of results, None where all is well."""
   for key, kind in _NEEDED.items():
     if not isinstance(row.get(key), kind):
@@ -134,10 +143,27 @@ def _wrong(row: dict) -> str | None:
   return None
 
 
-def _losses(file: pathlib.Path) -> list[dict]:
+def _metrics(folder: workdir.Workdir) -> dict[str, list[average.Row]]:
+  """Logged losses of every training stage that has some.
+
+  A stage is whatever has metrics. Those of the config come first, in its order;
+  behind them those that it does not know.
+  """
+  if not folder.path.is_dir():
+    return {}
+  logged = sorted(
+    child.name
+    for child in folder.path.iterdir()
+    if folder.metrics(child.name).exists()
+  )
+  known = [stage for stage in config_lib.STAGES if stage in logged]
+  unknown = [stage for stage in logged if stage not in known]
+  losses = {stage: _losses(folder.metrics(stage)) for stage in known + unknown}
+  return {stage: rows for stage, rows in losses.items() if rows}
+
+
+def _losses(file: pathlib.Path) -> list[average.Row]:
   """The logged rows that carry a loss."""
-  if not file.exists():
-    return []
   return [
     row
     for _, row in _lines(file)
@@ -145,30 +171,31 @@ def _losses(file: pathlib.Path) -> list[dict]:
   ]
 
 
-def _lines(file: pathlib.Path):
+def _lines(file: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:
   """Yields ('file, line 3', row) for the lines of a JSON-lines file."""
   with file.open(encoding='utf-8') as lines:
     for number, line in enumerate(lines, start=1):
       if line.strip():
-        yield (place := f'{file}, line {number}'), _object(line, place)
+        location = f'{file}, line {number}'
+        yield location, _parse_object(line, location)
 
 
-def _whole(file: pathlib.Path, *needed: str) -> dict | None:
+def _read_object(file: pathlib.Path, *needed: str) -> dict[str, Any] | None:
   """A file that is one JSON object; None where there is no file."""
   if not file.exists():
     return None
-  value = _object(file.read_text(encoding='utf-8'), str(file))
+  value = _parse_object(file.read_text(encoding='utf-8'), str(file))
   for key in needed:
     if key not in value:
       raise ValueError(f'{file} lacks "{key}"; it has {sorted(value)}')
   return value
 
 
-def _object(text: str, place: str) -> dict:
+def _parse_object(text: str, location: str) -> dict[str, Any]:
   try:
     value = json.loads(text)
   except json.JSONDecodeError as e:
-    raise ValueError(f'{place}: not JSON ({e.msg}): {text[:60]!r}') from None
+    raise ValueError(f'{location}: not JSON ({e.msg}): {text[:60]!r}') from None
   if not isinstance(value, dict):
-    raise ValueError(f'{place}: expected a JSON object, not {text[:60]!r}')
+    raise ValueError(f'{location}: expected a JSON object, not {text[:60]!r}')
   return value

@@ -1,86 +1,89 @@
 """Tables of results, as aligned markdown: readable in a console as well."""
 
+from collections.abc import Iterable
+from collections.abc import Sequence
 import dataclasses
 import math
 
 from visor_jax.report import average
 
+# fmt: off
 _UNITS = ((1e12, 'TFLOPs'), (1e9, 'GFLOPs'), (1e6, 'MFLOPs'), (1e3, 'kFLOPs'))
-_NONE = '-'
+# fmt: on
+NONE = '-'
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-  """Cells as text: the first `words` columns are words, the rest numbers."""
+  """Cells as text; as a string, aligned markdown.
+
+  Attributes:
+    header: names of the columns.
+    lines: cells of each line.
+    notes: sentences below.
+    words: so many columns, the first, are words, the rest numbers.
+  """
 
   header: tuple[str, ...]
   lines: tuple[tuple[str, ...], ...]
   notes: tuple[str, ...] = ()
   words: int = 1
 
-  def __str__(self):
-    cells = [
-      [c.replace('|', '\\|') for c in line]
+  def __str__(self) -> str:
+    escaped = [
+      [cell.replace('|', '\\|') for cell in line]
       for line in (self.header, *self.lines)
     ]
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    write = lambda line: (
-      '| '
-      + ' | '.join(
-        c.ljust(w) if i < self.words else c.rjust(w)
-        for i, (c, w) in enumerate(zip(line, widths))
-      )
-      + ' |'
-    )
+    widths = [max(map(len, column)) for column in zip(*escaped)]
     rule = [
-      '-' * w if i < self.words else '-' * (w - 1) + ':'
-      for i, w in enumerate(widths)
+      '-' * width if i < self.words else '-' * (width - 1) + ':'
+      for i, width in enumerate(widths)
     ]
-    text = '\n'.join(map(write, (cells[0], rule, *cells[1:])))
+    header, *lines = escaped
+    text = '\n'.join(self._line(c, widths) for c in (header, rule, *lines))
     return '\n'.join((text, *(f'\n{note}' for note in self.notes)))
 
+  def _line(self, cells: Sequence[str], widths: Sequence[int]) -> str:
+    aligned = (
+      cell.ljust(width) if i < self.words else cell.rjust(width)
+      for i, (cell, width) in enumerate(zip(cells, widths))
+    )
+    return f'| {" | ".join(aligned)} |'
 
-def summary(rows) -> str:
+
+def summary(rows: Iterable[average.Row]) -> str:
   """One line per selector or plan: accuracy in %, cost, share of max."""
   return str(summary_table(rows))
 
 
-def families(rows) -> str:
+def families(rows: Iterable[average.Row]) -> str:
   """One line per family: accuracy in % of every selector and plan."""
   return str(families_table(rows))
 
 
-def summary_table(rows) -> Table:
+def summary_table(rows: Iterable[average.Row]) -> Table:
   """`summary` before it becomes text."""
-  scores = average.scores(rows)
-  by_name = {score.name: score for score in scores}
-  widest = max(scores, key=lambda s: sum(s.questions.values()))
-  scale, unit = flops_unit(s.all.flops for s in scores)
-  lines, odd = [], False
-  for score in scores:
-    star = '' if average.comparable(score, widest) else '*'
-    odd = odd or bool(star)
-    largest = by_name.get('max')
-    of_max = (_NONE, _NONE)
-    if largest and average.comparable(score, largest):
-      of_max = (
-        percent(score.all.accuracy / largest.all.accuracy)
-        if largest.all.accuracy
-        else _NONE,
-        percent(score.all.flops / largest.all.flops),
-      )
-    parts = [
-      percent(score.means[g].accuracy) if g in score.means else _NONE
-      for g in ('coarse', 'fine', 'all')
+  summaries = average.summaries(rows)
+  largest = next((s for s in summaries if s.name == 'max'), None)
+  widest = max(summaries, key=lambda s: sum(s.questions.values()))
+  scale, unit = flops_unit(s.all.flops for s in summaries)
+  lines = []
+  all_comparable = True
+  for s in summaries:
+    comparable = average.comparable(s, widest)
+    all_comparable = all_comparable and comparable
+    accuracies = [
+      percent(s.means[group].accuracy) if group in s.means else NONE
+      for group in (*average.GROUPS, 'all')
     ]
     lines.append(
       (
-        score.name + star,
-        *parts,
-        percent(score.all.error),
-        number(score.all.flops / scale),
-        number(score.all.saved) + 'x',
-        *of_max,
+        s.name if comparable else f'{s.name}*',
+        *accuracies,
+        percent(s.all.error),
+        number(s.all.flops / scale),
+        number(s.all.saved) + 'x',
+        *_shares_of_max(s, largest),
       )
     )
   note = (
@@ -99,143 +102,65 @@ def summary_table(rows) -> Table:
       '% of max cost',
     ),
     tuple(lines),
-    (note,) if odd else (),
+    () if all_comparable else (note,),
   )
 
 
-def families_table(rows) -> Table:
+def _shares_of_max(
+  s: average.Summary, largest: average.Summary | None
+) -> tuple[str, str]:
+  """Accuracy and cost in % of plan max."""
+  if not largest or not average.comparable(s, largest):
+    return NONE, NONE
+  cost = percent(s.all.flops / largest.all.flops)
+  if not largest.all.accuracy:
+    return NONE, cost
+  return percent(s.all.accuracy / largest.all.accuracy), cost
+
+
+def families_table(rows: Iterable[average.Row]) -> Table:
   """`families` before it becomes text."""
   rows = average.latest(rows)
-  names = [score.name for score in average.scores(rows)]
-  cell = {(row['family'], average.name(row)): row for row in rows}
-  routed = [r for r in rows if average.name(r) == 'router']
-  scale, unit = flops_unit(r['llm_prefill_flops'] for r in routed or rows)
-  lines, unjudged = [], False
+  names = [s.name for s in average.summaries(rows)]
+  row_of = {(row['family'], average.name(row)): row for row in rows}
+  routed = [row for row in rows if average.name(row) == 'router']
+  scale, unit = flops_unit(row['llm_prefill_flops'] for row in routed or rows)
+  lines = []
+  all_judged = True
   for family, group in average.families(rows).items():
-    here = {n: cell.get((family, n)) for n in names}
-    judge = any(r and r.get('judged') is False for r in here.values())
-    unjudged = unjudged or judge
+    results = {name: row_of.get((family, name)) for name in names}
+    present = [row for row in results.values() if row]
+    judged = not any(row.get('judged') is False for row in present)
+    all_judged = all_judged and judged
     line = [
-      family + '†' * judge,
+      family if judged else f'{family}†',
       group,
-      f'{max(r["n"] for r in here.values() if r):,}',
+      f'{max(row["n"] for row in present):,}',
+      *(percent(row['accuracy']) if row else NONE for row in results.values()),
     ]
-    line += [percent(r['accuracy']) if r else _NONE for r in here.values()]
     if routed:
-      r = here['router']
-      line += [
-        number(r['llm_prefill_flops'] / scale) if r else _NONE,
-        number(r['flops_saved']) + 'x' if r else _NONE,
-      ]
+      line += _routing(results['router'], scale)
     lines.append(tuple(line))
   header = ['family', 'group', 'questions', *names]
-  header += [f'router {unit}', 'router saved'] if routed else []
+  if routed:
+    header += [f'router {unit}', 'router saved']
   note = (
     '† scored by its letters; the official number asks a judge model '
     'where there is none.'
   )
-  return Table(tuple(header), tuple(lines), (note,) if unjudged else (), 2)
-
-
-def verdict(rows) -> str:
-  """What the results say in one sentence; **the numbers that matter**."""
-  by_name = {score.name: score for score in average.scores(rows)}
-  largest, router = by_name.get('max'), by_name.get('router')
-  if (
-    router
-    and largest
-    and largest.all.accuracy
-    and (average.comparable(router, largest))
-  ):
-    mine, its = router.all, largest.all
-    return (
-      f'The router keeps **{percent(mine.accuracy / its.accuracy)} %** of '
-      f"the largest plan's accuracy ({percent(mine.accuracy)} against "
-      f'{percent(its.accuracy)} %) at **{percent(mine.flops / its.flops)} '
-      f'%** of its LLM prefill FLOPs; against the base model it saves '
-      f'**{number(mine.saved)}x**.'
-    )
-  best = router or largest
-  if not best:
-    return 'Neither the router nor the largest plan was evaluated yet.'
-  missing = (
-    'no router was evaluated yet'
-    if not router
-    else 'the largest plan was not evaluated'
-    if not largest
-    else 'the largest plan answered other questions or none rightly'
-  )
-  return (
-    f'The {"router" if router else "largest plan"} reaches '
-    f'**{percent(best.all.accuracy)} %** and saves '
-    f'**{number(best.all.saved)}x** in LLM prefill FLOPs against the base '
-    f'model; {missing}.'
+  return Table(
+    tuple(header), tuple(lines), () if all_judged else (note,), words=2
   )
 
 
-def rivals(rows) -> str:
-  """What the verdict must be held against; empty where there is nothing.
-
-  Does looking at the question beat plans drawn blindly at the same cost? What
-  does the base model itself reach, and what with fewer visual tokens?
-  """
-  scores = average.scores(rows)
-  by_name = {score.name: score for score in scores}
-  base, router = by_name.get('base'), by_name.get('router')
-  said = []
-  blind = router and average.blind(
-    (s for s in by_name.values() if average.comparable(s, router)),
-    router.all.flops,
-  )
-  if blind:
-    gain = router.all.accuracy - blind.accuracy
-    error = math.hypot(router.all.error, blind.error)
-    said.append(
-      f'Fixed plans drawn blindly at the same mean cost would reach '
-      f'{percent(blind.accuracy)} %, so choosing per question '
-      f'{"gains" if gain >= 0 else "loses"} {percent(abs(gain))} points '
-      f'(standard error at most {percent(error)}).'
-    )
-  if base:
-    said.append(
-      f'The base model itself reaches {percent(base.all.accuracy)} %.'
-    )
-  said += [
-    _against(scores, group)
-    for group in average.GROUPS
-    if average.against(scores, group)
+def _routing(row: average.Row | None, scale: float) -> list[str]:
+  """What the router needs for a family, and saves."""
+  if not row:
+    return [NONE, NONE]
+  return [
+    number(row['llm_prefill_flops'] / scale),
+    number(row['flops_saved']) + 'x',
   ]
-  return ' '.join(said)
-
-
-def _against(scores, group: str) -> str:
-  """How the best plan or router at no more FLOPs does against each rival."""
-  met, above, level, below, cheaper = 0, 0, 0, [], 0
-  for rival, best in average.against(scores, group):
-    if best is None:
-      cheaper += 1
-      continue
-    met += 1
-    mine, its = best.means[group], rival.means[group]
-    gap = mine.accuracy - its.accuracy
-    if abs(gap) <= 2 * math.hypot(mine.error, its.error):
-      level += 1
-    elif gap > 0:
-      above += 1
-    else:
-      below.append(
-        f'{rival.name} ({percent(its.accuracy)} against '
-        f'{percent(mine.accuracy)} % of {best.name}, at '
-        f'{number(its.flops / mine.flops)} times its FLOPs)'
-      )
-  said = (
-    f'On the {group} group VISOR lies above **{above} of {met}** '
-    'settings of other methods, at no more FLOPs than theirs, '
-    f'level (within two standard errors) with {level}'
-  )
-  said += f', and below {len(below)}: {"; ".join(below)}' if below else ''
-  said += (f'. {cheaper} cost less than every plan' if cheaper else '') + '.'
-  return said
 
 
 def percent(share: float) -> str:
@@ -249,9 +174,9 @@ def number(value: float) -> str:
   return f'{value:,.{digits}f}'
 
 
-def flops_unit(values) -> tuple[float, str]:
-  """The unit in which the middle of these FLOPs is a number of 1 to 999."""
-  values = list(values)
+def flops_unit(flops: Iterable[float]) -> tuple[float, str]:
+  """(FLOPs, name) of the unit in which the middle of these is 1 to 999."""
+  values = list(flops)
   middle = math.sqrt(min(values) * max(values))
   for scale, unit in _UNITS:
     if middle >= scale:

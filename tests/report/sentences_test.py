@@ -1,0 +1,80 @@
+"""The verdict and what it must be held against."""
+
+import pytest
+
+from tests.report import result_rows
+from visor_jax.report import average
+from visor_jax.report import sentences
+
+
+def test_verdict_is_honest():
+  assert sentences.verdict(result_rows.rows()) == (
+    "The router keeps **96.5 %** of the largest plan's accuracy (55.5 "
+    'against 57.5 %) at **55.0 %** of its LLM prefill FLOPs; against the '
+    'base model it saves **3.64x**.'
+  )
+  assert 'would reach 45.5 %' in sentences.rivals(result_rows.rows())
+  assert 'gains 10.0 points' in sentences.rivals(result_rows.rows())
+
+
+def test_a_router_that_loses_is_reported_to_lose():
+  rows = [
+    r | {'accuracy': 0.1} if r['selector'] == 'router' else r
+    for r in result_rows.rows()
+  ]
+  assert 'loses 35.5 points' in sentences.rivals(rows)
+
+
+@pytest.mark.parametrize(
+  'selector, part',
+  (
+    ('fixed', 'no router was evaluated yet'),
+    ('router', 'the largest plan was not evaluated'),
+    ('base', 'Neither the router nor the largest plan'),
+  ),
+)
+def test_verdict_without_other_selectors(selector, part):
+  rows = result_rows.rows() + [
+    result_rows.make('count', 'coarse', None, 0.8, 9, 8e9, 1.0, 'base')
+  ]
+  left = [row for row in rows if row['selector'] == selector]
+  assert part in sentences.verdict(left)
+
+
+def test_routers_with_targets_are_not_the_router():
+  rows = [*result_rows.rows(), *result_rows.promised()]
+  names = [s.name for s in average.summaries(rows)]
+  assert names == [
+    'max',
+    'min',
+    'router-0.01',
+    'router',
+    'router@0.5',
+    'router-0.5',
+    'router@0.3',
+  ]
+  assert not any(s.is_fixed for s in average.summaries(rows)[2:])
+  assert sentences.verdict(rows) == sentences.verdict(result_rows.rows())
+  assert sentences.rivals(rows) == sentences.rivals(result_rows.rows())
+
+
+def test_rivals_change_nothing_of_visors_own():
+  alone = result_rows.rows()
+  beside = [*alone, *result_rows.rivals()]
+  summaries = result_rows.by_name(alone)
+  summaries_beside = result_rows.by_name(beside)
+  assert {name: summaries_beside[name] for name in summaries} == summaries
+  assert sentences.verdict(beside) == sentences.verdict(alone)
+  assert sentences.rivals(beside).startswith(sentences.rivals(alone))
+
+
+def test_the_page_says_where_visor_lies_below():
+  text = sentences.rivals([*result_rows.rows(), *result_rows.rivals()])
+  assert 'On the fine group VISOR lies above **0 of 2** settings' in text
+  assert 'below 1: fastv:2:0.5 (90.0 against 50.0 % of max, at ' in text
+  assert '1 cost less than every plan' in text
+  assert 'coarse group VISOR lies above **0 of 2**' in text
+
+
+def test_rivals_alone_say_nothing_of_visor():
+  assert sentences.rivals(result_rows.rivals()) == ''

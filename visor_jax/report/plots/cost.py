@@ -1,0 +1,160 @@
+"""Accuracy against cost: plans, routers, base, and rivals with fewer tokens."""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+
+from matplotlib import axes
+
+from visor_jax.report import average
+from visor_jax.report import canvas
+from visor_jax.report import colours
+from visor_jax.report import compare
+from visor_jax.report import marks
+from visor_jax.report import tables
+
+
+def cost(
+  summaries: Sequence[average.Summary], group: str, palette: colours.Palette
+) -> str:
+  """An <svg>: accuracy against LLM prefill FLOPs in one group of families.
+
+  The y-axis covers all groups, so that the plots of two groups compare.
+  """
+  means = [mean for s in summaries for mean in s.means.values()]
+  scale, unit = tables.flops_unit(mean.flops for mean in means)
+  evaluated = [s for s in summaries if group in s.means]
+  without_method = [s for s in evaluated if not s.method]
+  sweeps = _sweeps(evaluated)
+  front = compare.front([s for s in evaluated if s.is_fixed], group)
+
+  def draw(ax: axes.Axes) -> None:
+    ax.plot(
+      *_points(front, group, scale), color=colours.SOFT, linewidth=1, zorder=2
+    )
+    routers = [s for s in without_method if s.name.startswith('router')]
+    x, y = _points(routers, group, scale)
+    # A line to the right: by cost, and by accuracy where that is the same.
+    points = sorted(zip(x, y))
+    ax.plot(*zip(*points), color=colours.ROUTER, linewidth=1, zorder=2)
+    for label, sweep in sweeps.items():
+      _draw_sweep(ax, label, sweep, group, scale, palette)
+    for summary in without_method:
+      _draw_summary(ax, summary, group, scale, palette)
+      if summary in front or summary.name in ('base', 'router'):
+        _label(ax, summary, group, scale)
+    low = min(100 * (mean.accuracy - mean.error) for mean in means)
+    high = max(100 * (mean.accuracy + mean.error) for mean in means)
+    ax.set(
+      title=f'{group} families',
+      ylabel='accuracy, %',
+      xlabel=f'LLM prefill, {unit} per question (log)',
+      ylim=(low - 0.12 * (high - low) - 1, high + 0.08 * (high - low) + 1),
+    )
+    marks.log_x(ax, (mean.flops / scale for mean in means))
+    if sweeps:
+      ax.figure.legend(
+        loc='outside lower center', ncols=3, frameon=False, fontsize=7.5
+      )
+
+  return canvas.svg(
+    f'accuracy against cost, {group}', 4.5, 3.4 + 0.06 * len(sweeps), draw
+  )
+
+
+def _sweeps(
+  summaries: Sequence[average.Summary],
+) -> dict[str, list[average.Summary]]:
+  """{label: settings of a method}; on plans and routers one setting each."""
+  sweeps: dict[str, list[average.Summary]] = {}
+  for summary in summaries:
+    if summary.method:
+      label = (
+        summary.method.partition(':')[0]
+        if summary.is_rival
+        else f'VISOR + {summary.method}'
+      )
+      sweeps.setdefault(label, []).append(summary)
+  return sweeps
+
+
+def _points(
+  summaries: Sequence[average.Summary], group: str, scale: float
+) -> tuple[list[float], list[float]]:
+  """Cost in units of `scale` FLOPs, and accuracy in %."""
+  means = [summary.means[group] for summary in summaries]
+  return (
+    [mean.flops / scale for mean in means],
+    [100 * mean.accuracy for mean in means],
+  )
+
+
+def _draw_sweep(
+  ax: axes.Axes,
+  label: str,
+  sweep: Sequence[average.Summary],
+  group: str,
+  scale: float,
+  palette: colours.Palette,
+) -> None:
+  """A line for the settings of a method."""
+  sweep = sorted(sweep, key=lambda summary: summary.means[group].flops)
+  ax.plot(
+    *_points(sweep, group, scale),
+    'D-' if sweep[0].is_rival else 'P:',
+    color=palette[sweep[0].name],
+    markersize=5,
+    linewidth=0.9,
+    markeredgecolor=colours.PAPER,
+    markeredgewidth=0.6,
+    zorder=2,
+    label=label,
+  )
+
+
+_MARKERS: Mapping[str, tuple[str, float]] = {
+  'base': ('s', 7),
+  'router': ('*', 14),
+}
+
+
+def _draw_summary(
+  ax: axes.Axes,
+  summary: average.Summary,
+  group: str,
+  scale: float,
+  palette: colours.Palette,
+) -> None:
+  """A mark with a bar of one standard error."""
+  mean = summary.means[group]
+  x, y = mean.flops / scale, 100 * mean.accuracy
+  other = ('o' if summary.is_fixed else '*', 8)
+  marker, size = _MARKERS.get(summary.name, other)
+  ax.errorbar(
+    x, y, 100 * mean.error, color=colours.SOFT, linewidth=0.8, zorder=1
+  )
+  ax.plot(
+    x,
+    y,
+    marker,
+    markersize=size,
+    color=colours.of_selection(palette, summary.name),
+    markeredgecolor=colours.PAPER,
+    markeredgewidth=0.8,
+    zorder=4 if summary.name == 'router' else 3,
+  )
+
+
+def _label(
+  ax: axes.Axes, summary: average.Summary, group: str, scale: float
+) -> None:
+  """The name beside its mark."""
+  mean = summary.means[group]
+  above = summary.name == 'router'  # it aims for the space above the front
+  ax.annotate(
+    summary.name,
+    (mean.flops / scale, 100 * mean.accuracy),
+    (-7, 7) if above else (6, -11),
+    textcoords='offset points',
+    ha='right' if above else 'left',
+    fontsize=8.5,
+  )

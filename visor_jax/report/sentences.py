@@ -1,0 +1,126 @@
+"""What the results say, in sentences; **the numbers that matter**."""
+
+from collections.abc import Iterable
+from collections.abc import Sequence
+import math
+
+from visor_jax.report import average
+from visor_jax.report import compare
+from visor_jax.report import tables
+
+
+def verdict(rows: Iterable[average.Row]) -> str:
+  """The router against the largest plan and the base, in one sentence."""
+  summaries = {s.name: s for s in average.summaries(rows)}
+  largest, router = summaries.get('max'), summaries.get('router')
+  if (
+    router
+    and largest
+    and largest.all.accuracy
+    and average.comparable(router, largest)
+  ):
+    return _router_against_max(router.all, largest.all)
+  best = router or largest
+  if not best:
+    return 'Neither the router nor the largest plan was evaluated yet.'
+  if not router:
+    missing = 'no router was evaluated yet'
+  elif not largest:
+    missing = 'the largest plan was not evaluated'
+  else:
+    missing = 'the largest plan answered other questions or none rightly'
+  return (
+    f'The {"router" if router else "largest plan"} reaches '
+    f'**{tables.percent(best.all.accuracy)} %** and saves '
+    f'**{tables.number(best.all.saved)}x** in LLM prefill FLOPs against the '
+    f'base model; {missing}.'
+  )
+
+
+def _router_against_max(router: average.Mean, largest: average.Mean) -> str:
+  return (
+    f'The router keeps '
+    f'**{tables.percent(router.accuracy / largest.accuracy)} %** of the '
+    f"largest plan's accuracy ({tables.percent(router.accuracy)} against "
+    f'{tables.percent(largest.accuracy)} %) at '
+    f'**{tables.percent(router.flops / largest.flops)} %** of its LLM prefill '
+    'FLOPs; against the base model it saves '
+    f'**{tables.number(router.saved)}x**.'
+  )
+
+
+def rivals(rows: Iterable[average.Row]) -> str:
+  """What the verdict must be held against; empty where there is nothing.
+
+  Does seeing the question beat plans drawn blindly at the same cost? What does
+  the base model itself reach, and what with fewer visual tokens?
+  """
+  summaries = average.summaries(rows)
+  by_name = {s.name: s for s in summaries}
+  sentences = []
+  if 'router' in by_name:
+    sentences.append(_router_against_chance(by_name['router'], summaries))
+  if 'base' in by_name:
+    accuracy = by_name['base'].all.accuracy
+    sentences.append(
+      f'The base model itself reaches {tables.percent(accuracy)} %.'
+    )
+  sentences += [
+    _visor_against_rivals(summaries, group) for group in average.GROUPS
+  ]
+  return ' '.join(sentence for sentence in sentences if sentence)
+
+
+def _router_against_chance(
+  router: average.Summary, summaries: Sequence[average.Summary]
+) -> str:
+  blind = compare.blind_mix(
+    (s for s in summaries if average.comparable(s, router)), router.all.flops
+  )
+  if not blind:
+    return ''
+  gain = router.all.accuracy - blind.accuracy
+  error = math.hypot(router.all.error, blind.error)
+  return (
+    f'Fixed plans drawn blindly at the same mean cost would reach '
+    f'{tables.percent(blind.accuracy)} %, so choosing per question '
+    f'{"gains" if gain >= 0 else "loses"} {tables.percent(abs(gain))} points '
+    f'(standard error at most {tables.percent(error)}).'
+  )
+
+
+def _visor_against_rivals(
+  summaries: Sequence[average.Summary], group: str
+) -> str:
+  """How the best plan or router at no more FLOPs does against each rival."""
+  pairs = compare.visor_at_cost(summaries, group)
+  if not pairs:
+    return ''
+  above, level, below, cheaper = 0, 0, [], 0
+  for rival, best in pairs:
+    if best is None:
+      cheaper += 1
+      continue
+    ours, theirs = best.means[group], rival.means[group]
+    gap = ours.accuracy - theirs.accuracy
+    if abs(gap) <= 2 * math.hypot(ours.error, theirs.error):
+      level += 1
+    elif gap > 0:
+      above += 1
+    else:
+      below.append(
+        f'{rival.name} ({tables.percent(theirs.accuracy)} against '
+        f'{tables.percent(ours.accuracy)} % of {best.name}, at '
+        f'{tables.number(theirs.flops / ours.flops)} times its FLOPs)'
+      )
+  sentence = (
+    f'On the {group} group VISOR lies above '
+    f'**{above} of {len(pairs) - cheaper}** settings of other methods, at no '
+    'more FLOPs than theirs, '
+    f'level (within two standard errors) with {level}'
+  )
+  if below:
+    sentence += f', and below {len(below)}: {"; ".join(below)}'
+  if cheaper:
+    sentence += f'. {cheaper} cost less than every plan'
+  return sentence + '.'
