@@ -27,6 +27,10 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+# Processes find the package from anywhere, installed or not.
+SEARCH = os.pathsep.join(
+  filter(None, (str(ROOT), os.environ.get('PYTHONPATH')))
+)
 COMMAND = [sys.executable, '-m', 'visor_jax.main']
 GRACE = 10  # seconds in which the others may end by themselves
 
@@ -131,11 +135,10 @@ def _attempt(args, command, logs, attempt, asked):
       # A session of its own: its workers can be ended with it.
       running[index] = subprocess.Popen(
         command,
-        env=os.environ | _env(args, index, port),
+        env=os.environ | {'PYTHONPATH': SEARCH} | _env(args, index, port),
         stdout=out,
         stderr=out and subprocess.STDOUT,
         start_new_session=True,
-        cwd=ROOT,
       )
       if out:
         out.close()

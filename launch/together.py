@@ -17,6 +17,10 @@ from visor_jax.runtime import files as files_lib
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Large pages: less time on CPU, see docs/performance.md.
 ENV = {'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=1'}
+# Jobs find the package from anywhere, installed or not.
+SEARCH = os.pathsep.join(
+  filter(None, (str(ROOT), os.environ.get('PYTHONPATH')))
+)
 
 
 def run(
@@ -33,7 +37,10 @@ def run(
   console.log(f'{what}: {shlex.join(line)}')
   with output.open('a') if output else contextlib.nullcontext() as to:
     process = subprocess.Popen(
-      line, cwd=ROOT, stdout=to, stderr=to, env=ENV | os.environ
+      line,
+      stdout=to,
+      stderr=to,
+      env=ENV | os.environ | {'PYTHONPATH': SEARCH},
     )
     running.append(process)
     code = process.wait()

@@ -160,6 +160,24 @@ time.sleep(1000)
   assert ends(job)[0] == 128 + signal.SIGKILL
 
 
+def test_paths_are_those_of_where_it_was_started(tmp_path):
+  """And the package is found there, installed or not."""
+  code = (
+    f'import sys; sys.path.insert(0, {str(ROOT)!r}); from launch import local; '
+    'local.COMMAND = [sys.executable, "-c", '
+    '"import os, visor_jax; print(os.getcwd(), visor_jax.__file__)"]; '
+    'sys.exit(local.main())'
+  )
+  done = subprocess.run(
+    [sys.executable, '-c', code, '--processes=1', '--', '--workdir=run'],
+    cwd=tmp_path,
+    text=True,
+    stdout=subprocess.PIPE,
+  )
+  assert done.returncode == 0
+  assert f'{tmp_path} {ROOT}/visor_jax/__init__.py' in done.stdout
+
+
 def test_a_dry_run_says_what_would_run():
   done = subprocess.run(
     [
