@@ -48,17 +48,17 @@ def restored(folder, step):
 
 
 @pytest.fixture(scope='module')
-def made(tmp_path_factory):
+def workdir(tmp_path_factory):
   """A workdir with one stage."""
-  workdir = tmp_path_factory.mktemp('run')
-  write(workdir / 'base' / 'checkpoints', 2, 4, 8)
-  return workdir
+  path = tmp_path_factory.mktemp('run')
+  write(path / 'base' / 'checkpoints', 2, 4, 8)
+  return path
 
 
 @pytest.fixture
-def stage(made, tmp_path):
+def stage(workdir, tmp_path):
   """Its checkpoints, a copy to harm."""
-  return pathlib.Path(shutil.copytree(made, tmp_path / 'run')) / (
+  return pathlib.Path(shutil.copytree(workdir, tmp_path / 'run')) / (
     'base/checkpoints'
   )
 
@@ -95,10 +95,9 @@ def test_harm_to_any_file_of_the_newest_is_seen(harm, stage, capsys):
     data = file.read_bytes()
     harm(file)
     assert resume(stage) == 4, file
-    said = capsys.readouterr().out
-    assert str(stage / '8') in said and (
-      str(file.relative_to(stage / '8')) in said
-    ), said
+    printed = capsys.readouterr().out
+    assert str(stage / '8') in printed
+    assert str(file.relative_to(stage / '8')) in printed
     file.write_bytes(data)
   assert resume(stage) == 8 and not capsys.readouterr().out
 
@@ -124,12 +123,15 @@ def test_no_byte_of_a_manifest_can_change_unseen(stage):
 
 def test_sha256sum_says_the_same(stage):
   """A checkpoint can be checked where there is no visor_jax."""
-  check = lambda: subprocess.run(
-    ['sha256sum', '--check', '--quiet', manifest.name(0)],
-    cwd=stage / '8',
-    capture_output=True,
-    text=True,
-  )
+
+  def check():
+    return subprocess.run(
+      ['sha256sum', '--check', '--quiet', manifest.name(0)],
+      cwd=stage / '8',
+      capture_output=True,
+      text=True,
+    )
+
   assert check().returncode == 0 and not check().stderr
   flip(stage / '8/params/_METADATA')
   assert 'params/_METADATA: FAILED' in check().stdout
@@ -231,19 +233,18 @@ def test_parameters_alone(tmp_path):
   'what', ['', 'base', 'base/checkpoints', 'base/checkpoints/8']
 )
 def test_the_command_checks_all_that_lies_beneath(what, stage, capsys):
-  workdir = stage.parents[1]
-  verify = lambda: __main__.main(['verify', str(workdir / what)])
-  assert verify() == 0
+  command = ['verify', str(stage.parents[1] / what)]
+  assert __main__.main(command) == 0
   assert f'{stage}/8: good' in capsys.readouterr().out
   flip(stage / '8/params/_METADATA')
-  assert verify() == 1
-  said = capsys.readouterr().out
-  assert 'params/_METADATA' in said and (
-    (f'{stage}/4: good' in said) == (what != 'base/checkpoints/8')
+  assert __main__.main(command) == 1
+  printed = capsys.readouterr().out
+  assert 'params/_METADATA' in printed and (
+    (f'{stage}/4: good' in printed) == (what != 'base/checkpoints/8')
   )
   shutil.rmtree(stage / '8')
   shutil.rmtree(stage / '4')
-  assert verify() == 1  # nothing is not good
+  assert __main__.main(command) == 1  # nothing is not good
   assert 'no checkpoint' in capsys.readouterr().out
 
 
@@ -263,10 +264,8 @@ def test_two_processes_save_as_one(tmp_path):
 
   Harm to what one wrote is known to both, and so is a signal to one.
   """
-  script, folder = (
-    pathlib.Path(__file__).with_name('two_checkpoints.py'),
-    (tmp_path / 'checkpoints'),
-  )
+  script = pathlib.Path(__file__).with_name('two_checkpoints.py')
+  folder = tmp_path / 'checkpoints'
   with socket.create_server(('127.0.0.1', 0)) as free:
     address = f'127.0.0.1:{free.getsockname()[1]}'
   running = [
@@ -292,8 +291,8 @@ def test_two_processes_save_as_one(tmp_path):
   out = [process.communicate(timeout=120)[0] for process in running]
   assert [process.returncode for process in running] == [preempt.EXIT_CODE] * 2
   first, second = (json.loads(text.splitlines()[-1]) for text in out)
-  assert first == second and first['told'] > 4
+  assert first == second and first['last'] > 4
   assert first['same'] and first['resumed'] == [4, 2, 2]
   # What was not finished is not kept, and the new one has both manifests.
-  assert {p.name for p in folder.iterdir()} == {'2', str(first['told'])}
+  assert {p.name for p in folder.iterdir()} == {'2', str(first['last'])}
   assert __main__.main(['verify', str(folder)]) == 0

@@ -1,6 +1,6 @@
 """One of two processes that save together; see store_test.py.
 
-Prints what it found as JSON, and leaves when either is told to.
+Prints its answers as JSON, and leaves when either gets a signal.
 """
 
 import json
@@ -24,24 +24,24 @@ from visor_jax.runtime import preempt
 def main(folder):
   cluster.join(environment.find_process(os.environ), {}, timeout=120)
   preempt.install_handler()
-  second, found = not cluster.is_primary(), {}
+  second, answers = not cluster.is_primary(), {}
   mesh = mesh_lib.make(data=2, fsdp=-1)
-  place = {'w': mesh_lib.batch_sharding(mesh)}
+  shardings = {'w': mesh_lib.batch_sharding(mesh)}
   params = jax.jit(
-    lambda: {'w': jnp.arange(4000.0).reshape(8, 500)}, out_shardings=place
+    lambda: {'w': jnp.arange(4000.0).reshape(8, 500)}, out_shardings=shardings
   )()
 
   def saved(act):
     with store.Checkpoints(folder) as checkpoints:
-      found = act(checkpoints)
+      result = act(checkpoints)
     cluster.exchange('done')
-    return found
+    return result
 
   with mesh_lib.use_mesh(mesh):
     saved(lambda c: [c.save(step, params, (params,)) for step in (2, 4)])
-    found['resumed'] = [saved(lambda c: c.resume())]
-    back, _ = saved(lambda c: c.restore(4, store.abstract(params, place)))
-    found['same'] = all(
+    answers['resumed'] = [saved(lambda c: c.resume())]
+    back, _ = saved(lambda c: c.restore(4, store.abstract(params, shardings)))
+    answers['same'] = all(
       np.array_equal(a.data, b.data)
       for a, b in zip(
         back['w'].addressable_shards, params['w'].addressable_shards
@@ -58,15 +58,15 @@ def main(folder):
       if second:
         harm()
       cluster.exchange('harm is done')
-      found['resumed'].append(saved(lambda c: c.resume()))
+      answers['resumed'].append(saved(lambda c: c.resume()))
     step = 4
     while not preempt.requested():
       step += 1
       (folder.parent / f'ready{second:d}').touch()
       time.sleep(0.01 + 0.02 * second)  # they are not at the same step
     saved(lambda c: c.save(step, params, (params,)))
-    found['told'] = step
-  print(json.dumps(found), flush=True)
+    answers['last'] = step
+  print(json.dumps(answers), flush=True)
   sys.exit(preempt.EXIT_CODE)
 
 

@@ -1,4 +1,4 @@
-"""Spreading the model over devices changes where it lies, not what it says."""
+"""What lies where: the sizes of a mesh, parameters and batches on it."""
 
 import dataclasses
 
@@ -10,7 +10,6 @@ import pytest
 
 from tests import rows
 from visor_jax import config as config_lib
-from visor_jax.models import attention
 from visor_jax.models import decoder
 from visor_jax.models import visor
 from visor_jax.runtime import mesh as mesh_lib
@@ -110,9 +109,9 @@ def numbers(mesh):
 def test_only_data_crosses_slices(monkeypatch):
   """Devices of a slice are neighbours in fsdp and tensor, in any order."""
   monkeypatch.setattr(mesh_lib, '_slice', lambda d: d.id % 2)
-  found = numbers(mesh_lib.make(4, 2, 1))
-  assert found.shape == (4, 2, 1) and sorted(found.flat) == list(range(8))
-  assert (found % 2 == np.array([0, 0, 1, 1])[:, None, None]).all()
+  ids = numbers(mesh_lib.make(4, 2, 1))
+  assert ids.shape == (4, 2, 1) and sorted(ids.flat) == list(range(8))
+  assert (ids % 2 == np.array([0, 0, 1, 1])[:, None, None]).all()
   # Devices that are not TPUs may be as fast between hosts as within.
   assert numbers(mesh_lib.make(1, 8, 1)).shape == (1, 8, 1)
 
@@ -197,16 +196,16 @@ def test_an_axis_may_be_split_over_several_mesh_axes(monkeypatch):
 def test_parameters_are_really_spread():
   """A rule that matched nothing would leave a copy on every device."""
   shapes, where = shardings(MODEL, mesh_of((2, 2, 2)))
-  held = lambda tree: sum(jax.tree.leaves(tree))
-  whole = held(jax.tree.map(lambda x: x.size, shapes['llm']))
-  part = held(
-    jax.tree.map(
-      lambda x, s: int(np.prod(s.shard_shape(x.shape))),
-      shapes['llm'],
-      where['llm'],
-    )
+  sizes_of_all = jax.tree.map(lambda x: x.size, shapes['llm'])
+  sizes_of_part = jax.tree.map(
+    lambda x, s: int(np.prod(s.shard_shape(x.shape))),
+    shapes['llm'],
+    where['llm'],
   )
-  assert part < 0.3 * whole  # a quarter, and the norms
+  total, part = (
+    sum(jax.tree.leaves(tree)) for tree in (sizes_of_all, sizes_of_part)
+  )
+  assert part < 0.3 * total  # a quarter, and the norms
 
 
 def test_every_logical_axis_of_the_model_has_a_rule():
@@ -214,103 +213,14 @@ def test_every_logical_axis_of_the_model_has_a_rule():
   boxed = jax.eval_shape(
     lambda: MODEL.init(jax.random.key(0), BATCH, method='init_all')['params']
   )
-  is_box = lambda x: isinstance(x, nn.meta.AxisMetadata)
+
+  def is_box(leaf):
+    return isinstance(leaf, nn.meta.AxisMetadata)
+
   for path, leaf in jax.tree_util.tree_leaves_with_path(boxed, is_leaf=is_box):
     assert is_box(leaf), mesh_lib.path_name(path)
     assert len(leaf.names) == leaf.value.ndim, mesh_lib.path_name(path)
     assert all(n is None or n in mesh_lib.RULES for n in leaf.names)
-
-
-# The same loss and gradients --------------------------------------------------
-
-
-def run(params, batch, mesh):
-  """Loss and gradients of base, max and min: one program for all three."""
-
-  def one(params, batch, plan):
-    return jax.value_and_grad(
-      lambda p: step.answer_loss(MODEL, p, batch, plan)[0]
-    )(params)
-
-  both = rows.jit(
-    lambda params, batch, bits: (
-      one(params, batch, None),
-      one(params, batch, bits),
-    )
-  )
-  with mesh_lib.use_mesh(mesh):
-    base, largest = both(params, batch, jnp.asarray(MODEL.layout.max))
-    _, smallest = both(params, batch, jnp.asarray(MODEL.layout.min))
-  return dict(base=base, max=largest, min=smallest)
-
-
-@pytest.fixture(scope='module')
-def alone():
-  params = rows.params(MODEL)
-  found = run(params, BATCH, mesh_of((1, 1, 1)))
-  assert len({round(float(loss), 6) for loss, _ in found.values()}) == 3
-  return params, found
-
-
-@pytest.mark.parametrize('shape', MESHES, ids=str)
-def test_a_mesh_changes_neither_loss_nor_gradients(shape, alone):
-  """A wrong rule, or a sum over half the rows, shows here and nowhere else."""
-  params, want = alone
-  mesh = mesh_of(shape)
-  _, where = shardings(MODEL, mesh)
-  found = run(
-    jax.device_put(params, where), mesh_lib.shard_batch(BATCH, mesh), mesh
-  )
-  for plan in want:
-    rows.close(found[plan], want[plan], 1e-5)
-
-
-@pytest.mark.parametrize('shape', [(2, 2, 2), (1, 1, 1)], ids=str)
-def test_a_kernel_runs_on_each_device_by_itself(shape):
-  """On its rows and heads, as no compiler can part it; gradients too."""
-  rng = np.random.default_rng(0)
-  make = lambda *shape: jnp.asarray(rng.standard_normal(shape), jnp.float32)
-  qkv = make(4, 8, 4, 6), make(4, 8, 2, 6), make(4, 8, 2, 6)
-  at = attention.Slots(
-    jnp.asarray(rng.integers(1, 3, (4, 8))).sort(axis=1),
-    jnp.tile(jnp.arange(8), (4, 1)),
-  )
-  seen = []
-
-  def kernel(query, key, value, at):
-    seen.append((query.shape, key.shape, at.place.shape))
-    return attention.attend(query, key, value, at, at)
-
-  def value(f):
-    loss = lambda qkv: (f(*qkv, at) ** 2).sum()
-    return rows.jit(jax.value_and_grad(loss))(qkv)
-
-  want = value(kernel)
-  data, fsdp, tensor = shape
-  with mesh_lib.use_mesh(mesh_of(shape)):
-    got = value(lambda *args: attention._apart(kernel)(*args))
-  rows.close(got, want)
-  b, n, k = 4 // data // fsdp, 4 // tensor, 2 // tensor
-  assert seen[-1] == ((b, 8, n, 6), (b, 8, k, 6), (b, 8))
-
-
-def test_fresh_parameters_do_not_depend_on_the_mesh():
-  """A run moved to another pod starts from the same weights."""
-  found = []
-  small = MODEL.clone(
-    size=sizes.Size(VISION, dataclasses.replace(LANGUAGE, depth=3)),
-    layout=plans.visor(3),
-  )
-  for shape in ((1, 1, 1), (1, 2, 2)):
-    make, _, where = step.init(small, 3, BATCH, mesh_of(shape))
-    params = make()
-    assert jax.tree.all(
-      jax.tree.map(
-        lambda x, s: x.sharding.is_equivalent_to(s, x.ndim), params, where
-      )
-    )
-    found.append(jax.device_get(params))
-  rows.close(found[1], found[0], 1e-6)
 
 
 # Batches ----------------------------------------------------------------------
