@@ -11,7 +11,7 @@ from tests import hub
 from tests import llava_files
 from visor_jax.benchmarks import __main__ as command
 from visor_jax.benchmarks import scores
-from visor_jax.benchmarks import suite as benchmarks_data
+from visor_jax.benchmarks import suite as suite_lib
 from visor_jax.benchmarks import table
 from visor_jax.data.processing import processor
 from visor_jax.data.processing import text
@@ -47,15 +47,15 @@ def checkpoint(tmp_path_factory):
 
 
 def read(data, name, rules='rules'):
-  return benchmarks_data.open_questions(table.BENCHMARKS[name], rules, data)
+  return suite_lib.open_questions(table.BENCHMARKS[name], rules, data)
 
 
 @pytest.mark.parametrize('name', list(hub.FILES))
 def test_questions_are_read_as_the_hub_serves_them(data, name):
-  record, found = table.BENCHMARKS[name], read(data, name)
-  assert len(found) == COUNT
+  record, questions = table.BENCHMARKS[name], read(data, name)
+  assert len(questions) == COUNT
   for number, fields in enumerate(asked(name)):
-    raw = found[number]
+    raw = questions[number]
     (turn,) = raw.turns
     assert turn.question == ORACLE[name]['prompts'][number]
     assert json.loads(turn.answer) == {c: fields[c] for c in record.gold}
@@ -83,15 +83,17 @@ def test_shards_hold_the_same_questions(data, tmp_path, capsys):
   )
   assert 'docvqa: 8 of 5349 questions' in capsys.readouterr().out
   for name in hub.FILES:
-    made, was = (read(d, name, scores.RULES) for d in (tmp_path, data))
-    assert [made[i] for i in range(COUNT)] == [was[i] for i in range(COUNT)]
+    shards = read(tmp_path, name, scores.RULES)
+    tables = read(data, name, scores.RULES)
+    for number in range(COUNT):
+      assert shards[number] == tables[number]
   with pytest.raises(ValueError, match='shards are of mme by lmms.*not of mme'):
     read(tmp_path, 'mme', 'other rules')
 
 
 def test_a_question_is_the_prompt_alone(data, checkpoint):
   record, tokenizer = table.BENCHMARKS['mmmu'], text.Tokenizer(checkpoint)
-  suite = benchmarks_data.Suite(
+  suite = suite_lib.Suite(
     record,
     read(data, 'mmmu'),
     processor.read(checkpoint),
@@ -112,7 +114,7 @@ def test_a_question_is_the_prompt_alone(data, checkpoint):
 
 def test_a_question_that_is_too_long_is_an_error(data, checkpoint):
   """The number would be another benchmark's without it."""
-  suite = benchmarks_data.Suite(
+  suite = suite_lib.Suite(
     table.BENCHMARKS['mmstar'],
     read(data, 'mmstar'),
     processor.read(checkpoint),
@@ -139,10 +141,10 @@ def test_what_is_missing_is_named(data, tmp_path):
     tmp_path / 'gqa/testdev_balanced_images/testdev-00000-of-00001.parquet',
     [dict(id='n0', image=hub.image(0))],
   )
-  found = read(tmp_path, 'gqa')
-  assert found[0].images
+  questions = read(tmp_path, 'gqa')
+  assert questions[0].images
   with pytest.raises(ValueError, match='gqa/1: missing image: imageId n1'):
-    found[1]
+    questions[1]
   # Of a data set with two configurations the other one does not do.
   wrong = tmp_path / 'docvqa/InfographicVQA/validation-00000-of-00001.parquet'
   hub.table(wrong, [dict(question='?', answers=['a'], image=hub.image(0))])

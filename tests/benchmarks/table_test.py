@@ -1,7 +1,7 @@
 """Benchmarks, word for word and number for number as the harness has them.
 
-oracle.json.gz holds what lmms-eval said of the pairs of pairs.py; oracle.py
-made it.
+oracle.json.gz holds what lmms-eval makes of the pairs of pairs.py; oracle.py
+wrote it.
 """
 
 import gzip
@@ -15,7 +15,7 @@ from visor_jax.benchmarks import scores
 from visor_jax.benchmarks import table
 
 FILE = pathlib.Path(__file__).parent / 'oracle.json.gz'
-SAID = json.loads(gzip.decompress(FILE.read_bytes()))
+ORACLE = json.loads(gzip.decompress(FILE.read_bytes()))
 NAMES = list(table.BENCHMARKS)
 # (ours, the harness's), scale: parts of a detail that it gives as metrics.
 METRICS = {
@@ -54,24 +54,23 @@ HEADLINE = {
 
 def rows(name, number):
   """Rows of eval.run.answers: the answer of that number to each question."""
-  record, out = table.BENCHMARKS[name], []
-  for fields, answers in SAID[name]['asked']:
-    key = record.key(fields)
-    out.append(
-      dict(
-        gold=key,
-        answer=answers[number],
-        score=record.score(answers[number], key),
-      )
+  record = table.BENCHMARKS[name]
+  graded = []
+  for fields, answers in ORACLE[name]['asked']:
+    key, answer = record.key(fields), answers[number]
+    graded.append(
+      dict(gold=key, answer=answer, score=record.score(answer, key))
     )
-  return out
+  return graded
 
 
 @pytest.mark.parametrize('name', NAMES)
 def test_scores_are_the_harness_s(name):
   """Every pair, the odd ones too."""
   record, wrong, count = table.BENCHMARKS[name], [], 0
-  for (fields, answers), want in zip(SAID[name]['asked'], SAID[name]['scores']):
+  for (fields, answers), want in zip(
+    ORACLE[name]['asked'], ORACLE[name]['scores']
+  ):
     for answer, score in zip(answers, want, strict=True):
       got, count = record.score(answer, record.key(fields)), count + 1
       if abs(got - score) > 1e-9:
@@ -83,14 +82,14 @@ def test_scores_are_the_harness_s(name):
 @pytest.mark.parametrize('name', NAMES)
 def test_prompts_are_the_harness_s(name):
   record = table.BENCHMARKS[name]
-  for (fields, _), want in zip(SAID[name]['asked'], SAID[name]['prompts']):
+  for (fields, _), want in zip(ORACLE[name]['asked'], ORACLE[name]['prompts']):
     assert record.ask(fields) == want
 
 
 @pytest.mark.parametrize('name', NAMES)
 def test_totals_are_the_harness_s(name):
   metric, scale = HEADLINE.get(name, ('exact_match', 1))
-  for number, want in enumerate(SAID[name]['totals']):
+  for number, want in enumerate(ORACLE[name]['totals']):
     got = table.BENCHMARKS[name].result(rows(name, number))
     if name == 'ocrbench':
       assert got['detail']['points'] == 1000 * want['ocrbench_accuracy']
@@ -105,38 +104,38 @@ def test_totals_are_the_harness_s(name):
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_records_say_what_the_harness_says(name):
-  record, said = table.BENCHMARKS[name], SAID[name]
-  assert record.task == said['task']
+def test_records_hold_what_the_harness_holds(name):
+  record, oracle = table.BENCHMARKS[name], ORACLE[name]
+  assert record.task == oracle['task']
   # Where it names none, its LLaVA-OneVision takes 1024.
-  assert record.max_new_tokens == (said['tokens'] or 1024)
-  fields, _ = said['asked'][0]
+  assert record.max_new_tokens == (oracle['tokens'] or 1024)
+  fields, _ = oracle['asked'][0]
   assert set(record.columns) <= set(fields) | {'imageId'}
   assert set(record.gold) <= set(record.columns)
 
 
 def test_the_oracle_was_asked_these_pairs():
   """A pair that is new must be judged before it counts."""
-  assert pairs.MAKE.keys() == SAID.keys() == table.BENCHMARKS.keys()
+  assert pairs.MAKE.keys() == ORACLE.keys() == table.BENCHMARKS.keys()
   for name in NAMES:
-    assert json.loads(json.dumps(pairs.make(name))) == SAID[name]['asked']
+    assert json.loads(json.dumps(pairs.make(name))) == ORACLE[name]['asked']
 
 
-def test_the_oracle_says_something():
+def test_the_oracle_tells_right_from_wrong():
   """Neither all right nor all wrong."""
   for name in NAMES:
-    mean = sum(map(sum, SAID[name]['scores'])) / 2400
+    mean = sum(map(sum, ORACLE[name]['scores'])) / 2400
     assert 0.15 < mean < 0.85, (name, mean)
 
 
-def test_rows_say_by_which_rules_and_whether_a_judge_was_asked():
-  found = {n: table.BENCHMARKS[n].result(rows(n, 0)) for n in NAMES}
-  for row in found.values():
+def test_results_name_their_rules_and_whether_a_judge_was_asked():
+  results = {n: table.BENCHMARKS[n].result(rows(n, 0)) for n in NAMES}
+  for row in results.values():
     assert row['scoring'].startswith(scores.RULES)
     assert 0 <= row['accuracy'] <= 1
     json.dumps(row)
-  assert [n for n in NAMES if 'judged' in found[n]] == ['mmbench']
-  assert found['mmbench']['judged'] is False
+  assert [n for n in NAMES if 'judged' in results[n]] == ['mmbench']
+  assert results['mmbench']['judged'] is False
 
 
 def test_an_answer_of_mmmu_without_a_letter_is_drawn_for_its_question():
@@ -156,13 +155,13 @@ def test_an_answer_of_mmmu_without_a_letter_is_drawn_for_its_question():
   assert 8 < sum(drawn) < 32
 
 
-def test_pairs_of_mme_that_are_not_whole_are_left_out_and_counted():
-  some = rows('mme', 0)
-  whole = table.BENCHMARKS['mme'].result(some[:100])
-  cut = table.BENCHMARKS['mme'].result(some[:101])
-  assert whole['detail'].pop('unpaired') == 0
+def test_images_of_mme_without_both_questions_are_left_out_and_counted():
+  answers = rows('mme', 0)
+  paired = table.BENCHMARKS['mme'].result(answers[:100])
+  cut = table.BENCHMARKS['mme'].result(answers[:101])
+  assert paired['detail'].pop('unpaired') == 0
   assert cut['detail'].pop('unpaired') == 1
-  assert whole['detail'] == cut['detail']
+  assert paired['detail'] == cut['detail']
 
 
 @pytest.mark.parametrize(
