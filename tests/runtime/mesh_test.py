@@ -193,6 +193,12 @@ def test_an_axis_may_be_split_over_several_mesh_axes(monkeypatch):
     mesh_lib.shardings(boxed, mesh_of((1, 4, 2)))
 
 
+def test_a_logical_axis_without_a_rule_is_named():
+  boxed = {'up': nn.LogicallyPartitioned(jnp.zeros(3), ('experts',))}
+  with pytest.raises(ValueError, match='"experts"; mesh.RULES has batch, emb'):
+    mesh_lib.shardings(boxed, mesh_of((1, 1, 1)))
+
+
 def test_parameters_are_really_spread():
   """A rule that matched nothing would leave a copy on every device."""
   shapes, where = shardings(MODEL, mesh_of((2, 2, 2)))

@@ -124,23 +124,36 @@ def shardings(boxed: Mapping[str, Any], mesh: Mesh) -> Mapping[str, Any]:
     A tree of NamedSharding like the unboxed parameters.
 
   Raises:
-    ValueError: an axis does not divide, with parameter and axes named.
+    ValueError: an axis does not divide, with parameter and axes named, or has
+      no rule.
   """
 
   def sharding(path, leaf) -> NamedSharding:
     if not _is_boxed(leaf):
       return replicated(mesh)
-    axes = [RULES[name] if name else () for name in leaf.names]
-    for name, over, length in zip(leaf.names, axes, leaf.value.shape):
-      if length % _size(over, mesh):
+    spec = [_mesh_axes(name) for name in leaf.names]
+    for name, axes, length in zip(leaf.names, spec, leaf.value.shape):
+      if length % _size(axes, mesh):
         raise ValueError(
           f'{path_name(path)} {leaf.value.shape}: its axis "{name}" of '
           f'{length} does not divide by '
-          + ' * '.join(f'mesh.{axis}={mesh.shape[axis]}' for axis in over)
+          + ' * '.join(f'mesh.{axis}={mesh.shape[axis]}' for axis in axes)
         )
-    return NamedSharding(mesh, PartitionSpec(*axes))
+    return NamedSharding(mesh, PartitionSpec(*spec))
 
   return jax.tree_util.tree_map_with_path(sharding, boxed, is_leaf=_is_boxed)
+
+
+def _mesh_axes(name: str | None) -> tuple[str, ...]:
+  """Mesh axes that a logical axis is split over; none for one without name."""
+  if name is None:
+    return ()
+  if name not in RULES:
+    raise ValueError(
+      f'there is no rule for the logical axis "{name}"; mesh.RULES has '
+      + ', '.join(RULES)
+    )
+  return RULES[name]
 
 
 def _is_boxed(leaf: object) -> bool:
