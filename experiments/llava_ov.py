@@ -26,7 +26,6 @@ def get_config(arg=None):
   arg = config.parse_arg(arg, size='0.5b', jobs='all')
   c = config.default()
   c.jobs = arg.jobs
-  c.model.size = arg.size
   c.data.suite = ''
   c.data.threads = 8
   c.optim.lr_scales = (('vision/.*', 0.2), ('.*', 1.0))
@@ -46,6 +45,7 @@ def get_config(arg=None):
   if arg.size == 'tiny':
     _tiny(c)
   else:
+    c.model.size = arg.size  # a checkpoint of another size is refused
     c.model.dtype = 'bfloat16'
   return c
 
