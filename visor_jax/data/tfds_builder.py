@@ -10,21 +10,31 @@ value}. A dataset has one name: the families of a mixture's turns are not kept.
 """
 
 import argparse
+from collections.abc import Sequence
 import itertools
 import json
 import pathlib
 import re
 import shutil
 import sys
+import types
+from typing import Any
 
 from array_record.python import array_record_module
 
+from visor_jax.data import protocols
 from visor_jax.data.sources import readers
+from visor_jax.data.sources import records
 from visor_jax.data.sources import shards as shards_lib
 from visor_jax.data.sources import tfds as tfds_lib
 
 
-def build(shards, data_dir, name: str, version: str = '1.0.0') -> pathlib.Path:
+def build(
+  shards: pathlib.Path | str,
+  data_dir: pathlib.Path | str,
+  name: str,
+  version: str = '1.0.0',
+) -> pathlib.Path:
   """Writes DATA_DIR/NAME/VERSION with a file for each shard, in order.
 
   The folder has its name when all is written. `download_and_prepare` is not
@@ -32,9 +42,9 @@ def build(shards, data_dir, name: str, version: str = '1.0.0') -> pathlib.Path:
 
   Args:
     shards: folder that `prepare` wrote.
-    data_dir: of datasets.
-    name: of this one: lower case, as tfds looks for it.
-    version: like '1.0.0'.
+    data_dir: folder of datasets.
+    name: name of this one: lower case, as tfds searches for it.
+    version: its version, like '1.0.0'.
 
   Returns:
     The folder.
@@ -86,7 +96,14 @@ def build(shards, data_dir, name: str, version: str = '1.0.0') -> pathlib.Path:
   return folder
 
 
-def _write(tfds, source, lengths, folder, name, version):
+def _write(
+  tfds: types.ModuleType,
+  source: protocols.Source,
+  lengths: Sequence[int],
+  folder: pathlib.Path,
+  name: str,
+  version: str,
+) -> None:
   """Files of as many records each, then what tfds says of them."""
   text = tfds.features.Text()
   features = tfds.features.FeaturesDict(
@@ -141,20 +158,20 @@ def _write(tfds, source, lengths, folder, name, version):
   info.write_to_directory(folder)
 
 
-def _example(raw):
+def _example(record: records.Record) -> dict[str, Any]:
   """A record as tfds takes it."""
   return dict(
-    id=raw.id,
-    images=list(raw.images),
+    id=record.id,
+    images=list(record.images),
     conversations=[
-      {'from': who, 'value': value}
-      for turn in raw.turns
-      for who, value in (('human', turn.question), ('gpt', turn.answer))
+      {'from': speaker, 'value': value}
+      for turn in record.turns
+      for speaker, value in (('human', turn.question), ('gpt', turn.answer))
     ],
   )
 
 
-def main(argv=None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
   """Builds; returns the exit code."""
   parser = argparse.ArgumentParser(
     prog='python -m visor_jax.data.tfds_builder',

@@ -5,7 +5,7 @@
 
 --src is LLaVA's .json or .jsonl, a .yaml mixture, or a folder or pattern of
 .parquet or .array_record files. Bad records are left out and counted. A run
-that is killed is started again with the same words: shards that are finished
+that is killed is started again with the same flags: shards that are finished
 stay. The bytes written depend on the data and --shard-size alone.
 
 Beside each shard lies its outline, the same records without the bytes of their
@@ -14,16 +14,18 @@ read all images of a run for their sizes.
 """
 
 import argparse
+from collections.abc import Sequence
 import os
 import sys
 
+from visor_jax.data.prepare import bad_records
 from visor_jax.data.prepare import check
 from visor_jax.data.prepare import writer
-from visor_jax.data.sources import readers as sources_lib
+from visor_jax.data.sources import readers
 from visor_jax.runtime import console
 
 
-def main(argv=None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
   """Prepares or checks; returns the exit code."""
   parser = argparse.ArgumentParser(
     prog='python -m visor_jax.data.prepare',
@@ -75,26 +77,27 @@ def main(argv=None) -> int:
     parser.error(f'--shard-size is {args.shard_size}; expected more than 0')
   try:
     if args.check:
-      wrong = check.check(args.out, args.workers)
-      for line in wrong:
-        print(line, file=sys.stderr)
+      faults = check.check(args.out, args.workers)
+      for fault in faults:
+        print(fault, file=sys.stderr)
       console.log(
-        f'{args.out}: {len(wrong)} faults'
-        if wrong
+        f'{args.out}: {len(faults)} faults'
+        if faults
         else f'{args.out}: every shard is as it was written'
       )
-      return 1 if wrong else 0
-    source = sources_lib.open_source(args.src, args.images, args.seed)
-    found = writer.prepare(
+      return 1 if faults else 0
+    source = readers.open_source(args.src, args.images, args.seed)
+    index = writer.prepare(
       source, args.out, args.shard_size, args.workers, args.max_bad
     )
   # RuntimeError: ArrayRecord's of a full disk, a pool's of a killed worker.
   except (OSError, ValueError, RuntimeError) as e:
     print('error:', ' '.join(str(e).split()), file=sys.stderr)
     return 1
+  bad = f'; {bad_records.describe(index["bad"])}' if index['bad'] else ''
   console.log(
-    f'{found["records"]} records in {len(found["shards"])} shards in '
-    f'{args.out}' + (f'; {writer.told(found["bad"])}' if found['bad'] else '')
+    f'{index["records"]} records in {len(index["shards"])} shards in '
+    f'{args.out}{bad}'
   )
   return 0
 

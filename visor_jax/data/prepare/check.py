@@ -6,6 +6,7 @@ import pathlib
 
 from array_record.python import array_record_module
 
+from visor_jax.data.prepare import journal as journal_lib
 from visor_jax.data.prepare import pool
 from visor_jax.data.sources import encoding
 from visor_jax.data.sources import image_files
@@ -13,11 +14,11 @@ from visor_jax.data.sources import records
 from visor_jax.data.sources import shards as shards_lib
 
 
-def check(out, workers: int = 1) -> list[str]:
+def check(out: pathlib.Path | str, workers: int = 1) -> list[str]:
   """What is wrong with shards, [] if nothing is; decodes every image.
 
   Args:
-    out: folder.
+    out: folder of the shards.
     workers: processes.
 
   Raises:
@@ -33,76 +34,84 @@ def check(out, workers: int = 1) -> list[str]:
       f'{path.name}: format {index.get("format")}, not {shards_lib.FORMAT}'
     ]
   shards = index['shards']
-  names = {part['name'] for s in shards for part in (s, s['outline'])}
-  wrong = [
-    f'{p.name}: not in {path.name}'
-    for p in sorted(out.iterdir())
-    if p.suffix in ('.array_record', shards_lib.OUTLINE) and p.name not in names
+  faults = _strangers(out, shards)
+  for of_shard in pool.results(_shard, shards, workers, out):
+    faults += of_shard
+  if sum(shard['records'] for shard in shards) != index['records']:
+    faults.append(f'{path.name}: shards do not add up to its records')
+  return sorted(faults)
+
+
+def _strangers(
+  out: pathlib.Path, shards: list[journal_lib.ListedShard]
+) -> list[str]:
+  """Files that shards.json does not name, though readers would take them."""
+  names = {shard['name'] for shard in shards}
+  names |= {shard['outline']['name'] for shard in shards}
+  suffixes = ('.array_record', shards_lib.OUTLINE)
+  return [
+    f'{path.name}: not in {shards_lib.INDEX}'
+    for path in sorted(out.iterdir())
+    if path.suffix in suffixes and path.name not in names
   ]
-  for found in pool.results(_shard, [(out, s) for s in shards], workers, None):
-    wrong += found
-  if sum(s['records'] for s in shards) != index['records']:
-    wrong.append(f'{path.name}: shards do not add up to its records')
-  return sorted(wrong)
 
 
-def _shard(job, _):
+def _shard(shard: journal_lib.ListedShard, out: pathlib.Path) -> list[str]:
   """What is wrong with one shard and its outline."""
-  out, shard = job
-  parts = shard, shard['outline']
-  wrong = [fault for part in parts for fault in _bytes(out, part)]
-  if wrong:
-    return wrong
+  files: tuple[journal_lib.File, ...] = (shard, shard['outline'])
+  faults = [fault for file in files for fault in _file(out, file)]
+  if faults:
+    return faults
   readers = [
-    array_record_module.ArrayRecordReader(str(out / part['name']))
-    for part in parts
+    array_record_module.ArrayRecordReader(str(out / file['name']))
+    for file in files
   ]
   counts = [reader.num_records() for reader in readers]
-  due = shard['records'], counts[0]
-  for part, count, expected in zip(parts, counts, due):
-    if count != expected:
-      wrong.append(f'{part["name"]}: {count} records, not {expected}')
+  expected = shard['records'], counts[0]
+  for file, count, want in zip(files, counts, expected):
+    if count != want:
+      faults.append(f'{file["name"]}: {count} records, not {want}')
   for number in range(min(counts)):
     data, outline = (reader.read() for reader in readers)
-    wrong += [
+    faults += [
       f'{shard["name"]}: record {number}: {fault}' for fault in _record(data)
     ]
     if outline != encoding.outline(data):
-      wrong.append(
+      faults.append(
         f'{shard["outline"]["name"]}: record {number}: is not the '
         f"outline of {shard['name']}'s"
       )
   for reader in readers:
     reader.close()
-  return wrong
+  return faults
 
 
-def _bytes(out, part):
+def _file(out: pathlib.Path, file: journal_lib.File) -> list[str]:
   """What is wrong with a file as such."""
   try:
-    with open(out / part['name'], 'rb') as file:
-      sha256 = hashlib.file_digest(file, 'sha256').hexdigest()
-      length = file.seek(0, 2)
+    with open(out / file['name'], 'rb') as opened:
+      sha256 = hashlib.file_digest(opened, 'sha256').hexdigest()
+      length = opened.seek(0, 2)
   except FileNotFoundError:
-    return [f'{part["name"]}: missing']
-  if (length, sha256) != (part['bytes'], part['sha256']):
-    return [f'{part["name"]}: its bytes are not those that were written']
+    return [f'{file["name"]}: missing']
+  if (length, sha256) != (file['bytes'], file['sha256']):
+    return [f'{file["name"]}: its bytes are not those that were written']
   return []
 
 
-def _record(data):
+def _record(data: bytes) -> list[str]:
   """What is wrong with an encoded record."""
   try:
-    raw = encoding.decode(data)
-    records.check(raw)
+    record = encoding.decode(data)
+    records.check(record)
   except records.BadRecord as e:
     return [str(e)]
-  wrong = []
-  for size, file in zip(raw.sizes, raw.images):
+  faults = []
+  for size, file in zip(record.sizes, record.images):
     try:
       image = image_files.open_image(file)
       if size != (image.height, image.width):
         raise ValueError(f'is {image.height} x {image.width}, not {size}')
     except ValueError as e:
-      wrong.append(f'{raw.id}: broken image: {e}')
-  return wrong
+      faults.append(f'{record.id}: broken image: {e}')
+  return faults

@@ -1,15 +1,21 @@
-"""Writes ArrayRecord shards, each whole or not at all."""
+"""Writes ArrayRecord shards, each complete or not at all."""
 
+import dataclasses
 import fcntl
 import hashlib
 import json
 import os
 import pathlib
 import time
+from typing import Any
+from typing import TextIO
 
 from array_record.python import array_record_module
 import numpy as np
 
+from visor_jax.data import protocols
+from visor_jax.data.prepare import bad_records
+from visor_jax.data.prepare import journal as journal_lib
 from visor_jax.data.prepare import pool
 from visor_jax.data.sources import encoding
 from visor_jax.data.sources import records
@@ -17,27 +23,30 @@ from visor_jax.data.sources import shards as shards_lib
 from visor_jax.runtime import console
 from visor_jax.runtime import files
 
-SAMPLE = 256  # records looked at before all others
-NAMED = 10  # ids kept for each reason
+SAMPLE = 256  # records that are read before all others
 PATIENCE = 10  # seconds between lines of progress
 
 
 def prepare(
-  source, out, shard_mb: float, workers: int = 1, max_bad: float = 0.01
-) -> dict:
+  source: protocols.Source,
+  out: pathlib.Path | str,
+  shard_mb: float,
+  workers: int = 1,
+  max_bad: float = 0.01,
+) -> dict[str, Any]:
   """Writes the shards that are not there yet, then shards.json.
 
   A shard is a range of the source's records, as many as would fill `shard_mb`
   if all were like a sample. So workers share nothing, any number of them makes
-  the same files, and what a killed run has left is either whole or redone:
-  shards.journal has a line for every shard that is whole.
+  the same files, and what a killed run has left is either complete or redone:
+  shards.journal has a line for every shard that is complete.
 
   Args:
-    source: see `sources`.
-    out: folder.
-    shard_mb: aimed at, in 1e6 bytes.
+    source: the records.
+    out: folder of the shards.
+    shard_mb: size of a shard that is aimed at, in 1e6 bytes.
     workers: processes.
-    max_bad: share of the source's records.
+    max_bad: share of the source's records that may be bad.
 
   Returns:
     What shards.json says: format, fingerprint of the source, shard_mb,
@@ -53,206 +62,194 @@ def prepare(
   """
   out = pathlib.Path(out)
   out.mkdir(parents=True, exist_ok=True)
-  index = out / shards_lib.INDEX
-  job = dict(
+  index_path = out / shards_lib.INDEX
+  job: journal_lib.Job = dict(
     format=shards_lib.FORMAT,
     fingerprint=source.fingerprint,
     shard_mb=shard_mb,
     source_records=len(source),
   )
-  path = index.with_suffix('.journal')
-  with open(path, 'a+', encoding='utf-8') as journal:
+  journal_path = index_path.with_suffix('.journal')
+  with open(journal_path, 'a+', encoding='utf-8') as journal:
     try:
       fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
       raise ValueError(f'{out}: another prepare is writing here') from None
     for part in out.glob('shard*.part'):
       part.unlink()
-    if index.exists():
-      found = json.loads(index.read_text('utf-8'))
-      _same(out, job, found)
+    if index_path.exists():
+      index = json.loads(index_path.read_text('utf-8'))
+      journal_lib.check_same(out, job, index)
     else:
-      plan, done = _resume(journal, out, job)
+      plan, done = journal_lib.resume(journal, out, job)
       if plan is None:
         plan = job | dict(each=_records_per_shard(source, shard_mb))
-        _note(journal, plan)
-      found = job | _write_all(
-        source, out, plan, done, journal, workers, max_bad
-      )
-      files.write_atomic(
-        index, json.dumps(found, indent=1, sort_keys=True) + '\n'
-      )
-    path.unlink(missing_ok=True)
-  return found
+        journal_lib.note(journal, plan)
+      ranges = _ranges(out, len(source), plan['each'])
+      _write_missing(source, ranges, done, journal, workers, max_bad)
+      index = job | _summary([done[number] for number in sorted(done)])
+      text = json.dumps(index, indent=1, sort_keys=True) + '\n'
+      files.write_atomic(index_path, text)
+    journal_path.unlink(missing_ok=True)
+  return index
 
 
-def _same(out, job, found):
-  """What is in a folder is of this job."""
-  for key, value in job.items():
-    if found.get(key) != value:
-      raise ValueError(
-        f'{out} has shards with {key} {found.get(key)}; this '
-        f'would be {value}: give another --out'
-      )
-
-
-def _resume(journal, out, job):
-  """(plan, {shard's number: facts}) of the run before; (None, {}) of none."""
-  journal.seek(0)
-  # A last line without end was cut off.
-  lines = journal.read().rpartition('\n')[0]
-  journal.truncate(len((lines + '\n').encode()) if lines else 0)
-  plan, *done = map(json.loads, lines.splitlines()) if lines else [None]
-  if plan:
-    _same(out, job, plan)
-  there = {p.name: p.stat().st_size for p in out.glob('shard*')}
-  # A file may have gone since.
-  return plan, {
-    facts['number']: facts
-    for facts in done
-    if all(
-      there.get(part['name']) == part['bytes']
-      for part in (facts, facts['outline'])
-    )
-  }
-
-
-def _note(journal, line):
-  """Adds a line that outlives the machine."""
-  journal.write(json.dumps(line) + '\n')
-  journal.flush()
-  os.fsync(journal.fileno())
-
-
-def _records_per_shard(source, shard_mb):
+def _records_per_shard(source: protocols.Source, shard_mb: float) -> int:
   """From a sample all over the source, whose bad records are told at once."""
-  sizes, bad = [], {}
+  sizes: list[int] = []
+  bad: bad_records.Reasons = {}
   sample = np.unique(np.linspace(0, len(source) - 1, SAMPLE).astype(int))
   for i in sample:
     try:
       sizes.append(len(encoding.encode(source[i])))
     except records.BadRecord as e:
-      _count(bad, e.reason, 1, [e.id])
+      bad_records.add(bad, e.reason, 1, [e.id])
   if bad:
-    console.log(f'of a sample of {len(sample)} records {told(bad)}')
+    console.log(
+      f'of a sample of {len(sample)} records {bad_records.describe(bad)}'
+    )
   if not sizes:
     raise records.TooManyBad(
       f'of {len(sample)} records all over the source '
-      f'not one is good: {told(bad)}'
+      f'not one is good: {bad_records.describe(bad)}'
     )
   return max(1, int(shard_mb * 1e6 / np.mean(sizes)))
 
 
-def _write_all(source, out, plan, done, journal, workers, max_bad):
-  """Shards, then what shards.json says of them."""
-  total, each = len(source), plan['each']
+@dataclasses.dataclass(frozen=True)
+class _Range:
+  """The records of one shard.
+
+  Attributes:
+    number: number of the shard.
+    start: first record.
+    stop: one past the last.
+    path: file of the shard.
+  """
+
+  number: int
+  start: int
+  stop: int
+  path: pathlib.Path
+
+
+def _ranges(out: pathlib.Path, total: int, each: int) -> list[_Range]:
+  """All shards of a source, of so many records each."""
   count = -(-total // each)
-  jobs = [
-    (out, number, count, number * each, min(total, (number + 1) * each))
+  return [
+    _Range(
+      number,
+      number * each,
+      min(total, (number + 1) * each),
+      out / f'shard-{number:05d}-of-{count:05d}.array_record',
+    )
     for number in range(count)
-    if number not in done
   ]
+
+
+def _write_missing(
+  source: protocols.Source,
+  ranges: list[_Range],
+  done: dict[int, journal_lib.Shard],
+  journal: TextIO,
+  workers: int,
+  max_bad: float,
+) -> None:
+  """Writes the shards that are not among those `done`, and adds them there.
+
+  Raises:
+    records.TooManyBad: more records are bad than a share of `max_bad`.
+  """
   if done:
-    console.log(f'{len(done)} of {count} shards are there already')
-  seen = sum(facts['seen'] for facts in done.values())
-  bad = sum(_number(facts['bad']) for facts in done.values())
-  progress, said = console.Progress('records', total), time.monotonic()
+    console.log(f'{len(done)} of {len(ranges)} shards are there already')
+  total = len(source)
+  seen = sum(shard['seen'] for shard in done.values())
+  bad = sum(bad_records.total(shard['bad']) for shard in done.values())
+  progress, last_line = console.Progress('records', total), time.monotonic()
   progress.line(seen)
-  for facts in pool.results(_write, jobs, workers, source):
-    _note(journal, facts)
-    done[facts['number']] = facts
-    seen, bad = seen + facts['seen'], bad + _number(facts['bad'])
-    if time.monotonic() - said > PATIENCE or seen == total:
-      said = time.monotonic()
+  missing = [one for one in ranges if one.number not in done]
+  for shard in pool.results(_write, missing, workers, source):
+    journal_lib.note(journal, shard)
+    done[shard['number']] = shard
+    seen, bad = seen + shard['seen'], bad + bad_records.total(shard['bad'])
+    if time.monotonic() - last_line > PATIENCE or seen == total:
+      last_line = time.monotonic()
       progress.line(seen)
     if bad > max_bad * total:
       break
-  reasons = {}
-  shards = [done[n] for n in sorted(done)]  # not in the order of finishing
-  for facts in shards:
-    for reason, found in facts['bad'].items():
-      _count(reasons, reason, found['count'], found['first'])
   if bad > max_bad * total:
+    reasons = bad_records.merge(done[number]['bad'] for number in sorted(done))
     raise records.TooManyBad(
-      f'of {seen} records {told(reasons)}; more than --max-bad {max_bad:g} '
-      f'of all {total}'
+      f'of {seen} records {bad_records.describe(reasons)}; more than --max-bad '
+      f'{max_bad:g} of all {total}'
     )
+
+
+def _summary(shards: list[journal_lib.Shard]) -> dict[str, Any]:
+  """What shards.json says of shards, beside the job."""
   return dict(
-    records=sum(s['records'] for s in shards),
-    bad=reasons,
+    records=sum(shard['records'] for shard in shards),
+    bad=bad_records.merge(shard['bad'] for shard in shards),
     shards=[
-      {k: s[k] for k in ('name', 'records', 'bytes', 'sha256', 'outline')}
-      for s in shards
+      journal_lib.ListedShard(
+        name=shard['name'],
+        records=shard['records'],
+        bytes=shard['bytes'],
+        sha256=shard['sha256'],
+        outline=shard['outline'],
+      )
+      for shard in shards
     ],
   )
 
 
-def _write(job, source):
-  """Writes one shard and its outline; returns its facts."""
-  out, number, count, start, stop = job
-  path = out / f'shard-{number:05d}-of-{count:05d}.array_record'
-  beside = path.with_suffix(shards_lib.OUTLINE)
-  written, bad = 0, {}
+def _write(shard: _Range, source: protocols.Source) -> journal_lib.Shard:
+  """Writes one shard and its outline."""
+  outline_path = shard.path.with_suffix(shards_lib.OUTLINE)
+  bad: bad_records.Reasons = {}
+  written = 0
+  writer, outline_writer = _open(shard.path), _open(outline_path)
+  for i in range(shard.start, shard.stop):
+    try:
+      record = source[i]
+    except records.BadRecord as e:
+      bad_records.add(bad, e.reason, 1, [e.id])
+    else:
+      data = encoding.encode(record)
+      writer.write(data)
+      outline_writer.write(encoding.outline(data))
+      written += 1
+  writer.close()
+  outline_writer.close()
+  return journal_lib.Shard(
+    **_finish(shard.path),
+    number=shard.number,
+    records=written,
+    seen=shard.stop - shard.start,
+    bad=bad,
+    outline=_finish(outline_path),
+  )
+
+
+def _open(path: pathlib.Path) -> array_record_module.ArrayRecordWriter:
+  """A writer of a file that has its name when it is complete."""
   # Images are compressed already, and what a compressor makes of text may be
   # something else in its next version.
-  whole, outline = (
-    array_record_module.ArrayRecordWriter(
-      str(_part(p)), 'group_size:1,uncompressed'
-    )
-    for p in (path, beside)
-  )
-  for i in range(start, stop):
-    try:
-      raw = source[i]
-    except records.BadRecord as e:
-      _count(bad, e.reason, 1, [e.id])
-    else:
-      data = encoding.encode(raw)
-      whole.write(data)
-      outline.write(encoding.outline(data))
-      written += 1
-  whole.close()
-  outline.close()
-  return dict(
-    _finish(path),
-    number=number,
-    records=written,
-    seen=stop - start,
-    bad=bad,
-    outline=_finish(beside),
+  return array_record_module.ArrayRecordWriter(
+    str(_part(path)), 'group_size:1,uncompressed'
   )
 
 
-def _part(path):
-  """What a file is called until it is whole."""
+def _part(path: pathlib.Path) -> pathlib.Path:
+  """What a file is called until it is complete."""
   return path.with_name(path.name + '.part')
 
 
-def _finish(path):
+def _finish(path: pathlib.Path) -> journal_lib.File:
   """Gives a file its name; returns what shards.json says of it."""
   with open(_part(path), 'rb') as file:
     sha256 = hashlib.file_digest(file, 'sha256').hexdigest()
     length = file.seek(0, 2)
     os.fsync(file.fileno())
   os.replace(_part(path), path)
-  return dict(name=path.name, bytes=length, sha256=sha256)
-
-
-def _count(bad, reason, count, ids):
-  """Adds to {reason: {count, first: ids}}."""
-  facts = bad.setdefault(reason, dict(count=0, first=[]))
-  facts['count'] += count
-  facts['first'] = (facts['first'] + ids)[:NAMED]
-
-
-def _number(bad):
-  return sum(facts['count'] for facts in bad.values())
-
-
-def told(bad):
-  """'3 are bad: 2 missing image (a, b), 1 no turns (c)'."""
-  return f'{_number(bad)} are bad: ' + ', '.join(
-    f'{facts["count"]} {reason} ({", ".join(facts["first"])}'
-    f'{", ..." * (facts["count"] > len(facts["first"]))})'
-    for reason, facts in sorted(bad.items())
-  )
+  return journal_lib.File(name=path.name, bytes=length, sha256=sha256)
