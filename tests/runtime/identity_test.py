@@ -4,10 +4,24 @@ import json
 
 import pytest
 
-from tests import config_test
+from visor_jax import config as config_lib
 from visor_jax.runtime import identity as identity_lib
 
-make, put = config_test.make, config_test.put
+
+def put(config, key, value):
+  *groups, name = key.split('.')
+  for group in groups:
+    config = config[group]
+  config[name] = value
+
+
+def make(**values):
+  """The defaults with some keys changed; '__' stands for the dot."""
+  config = config_lib.default()
+  for key, value in values.items():
+    put(config, key.replace('__', '.'), value)
+  return config
+
 
 HOW = (
   ('jobs', 'eval'),

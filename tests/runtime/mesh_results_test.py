@@ -96,7 +96,8 @@ def test_a_kernel_runs_on_each_device_by_itself(shape):
 def test_fresh_parameters_do_not_depend_on_the_mesh():
   """A run moved to another pod starts from the same weights."""
   fresh = []
-  small = mesh_test.MODEL.clone(
+  small = rows.change(
+    mesh_test.MODEL,
     size=sizes.Size(
       mesh_test.VISION, dataclasses.replace(mesh_test.LANGUAGE, depth=3)
     ),

@@ -10,9 +10,10 @@ import pytest
 
 from tests import rows
 from visor_jax import config as config_lib
-from visor_jax.models import decoder
+from visor_jax.models import compute as compute_lib
 from visor_jax.models import visor
 from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.spec import architecture
 from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
 from visor_jax.training import step
@@ -31,9 +32,8 @@ LANGUAGE = sizes.Language(
 )
 VISION = dataclasses.replace(rows.VISION, depth=0)
 MODEL = visor.Visor(
-  sizes.Size(VISION, LANGUAGE),
-  plans.visor(6),
-  compute=decoder.Compute(remat=False),
+  architecture.Architecture(sizes.Size(VISION, LANGUAGE), plans.visor(6)),
+  compute_lib.Compute(remat=False),
 )
 # Eight rows of different lengths, two of them with two conversations.
 BATCH = rows.batch(
@@ -170,7 +170,7 @@ def shardings(model, mesh):
 def test_an_axis_that_does_not_divide_is_named(shape, values, words):
   """Which of a hundred parameters, and which number to change."""
   language = dataclasses.replace(LANGUAGE, **values)
-  model = MODEL.clone(size=sizes.Size(VISION, language))
+  model = rows.change(MODEL, size=sizes.Size(VISION, language))
   with pytest.raises(ValueError) as e:
     shardings(model, mesh_of(shape))
   for word in words:
