@@ -4,12 +4,12 @@
   launch/sweep.py --config=FILE --workdir=OUT --budgets=0.1,0.2,0.4 --on=local
 
 A budget is a share of the LLM prefill FLOPs of plan `max`, and stands for the
-dearest plan within it, at the lengths of the first test questions; among plans
-that cost the same, the one that spreads its SELF layers most evenly.
+most expensive plan within it, at the lengths of the first test questions; among
+plans that cost the same, the one that spreads its SELF layers most evenly.
 
   --do=eval    The network is trained once, in OUT/shared or, with
-               --trained=WORKDIR, before. Of its viable plans the dearest within
-               each budget answers the test questions.
+               --trained=WORKDIR, before. Of its viable plans the most
+               expensive within each budget answers the test questions.
   --do=train   base and cross are trained once, in OUT/shared. For each budget
                a network of its own is trained from there, whose every step
                runs that one plan, of all that the layout allows; then it is
@@ -24,6 +24,7 @@ sweep that is stopped leaves the jobs running, and finds them when it is started
 again. Exit code: 0 when all budgets are done.
 """
 
+from collections.abc import Sequence
 import concurrent.futures
 import hashlib
 import os
@@ -33,6 +34,7 @@ import sys
 
 from absl import app
 from absl import flags
+import ml_collections
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run from anywhere, installed or not
@@ -47,8 +49,8 @@ from visor_jax.jobs import search  # noqa: E402
 from visor_jax.jobs import validate  # noqa: E402
 from visor_jax.runtime import console  # noqa: E402
 from visor_jax.runtime import files  # noqa: E402
+from visor_jax.spec import budget as budgets  # noqa: E402
 from visor_jax.spec import plan as plans  # noqa: E402
-from visor_jax.training import step as step_lib  # noqa: E402
 
 _BUDGETS = flags.DEFINE_list('budgets', None, 'Shares of the FLOPs of max.')
 _ON = flags.DEFINE_enum('on', 'local', ('local', 'slurm', 'gke'), 'Where.')
@@ -72,41 +74,23 @@ OWN = {
 }
 
 
-def costs(config, some=()) -> dict[plans.Plan, float]:
-  """Plans, by default all, with their shares of max's LLM prefill FLOPs."""
-  model, suite = (
-    step_lib.model(config),
-    suites.open_suite(config, ('eval',), resolve.origin(config)),
-  )
-  lengths = run_lib.lengths(suite, 'test', config.eval.examples)
-  of = lambda plan: generate.prefill_flops(model, plan, *lengths)
-  return {p: of(p) / of(model.layout.max) for p in some or model.layout.plans}
-
-
-def choose(budget: float, share: dict[plans.Plan, float]) -> plans.Plan:
-  """The dearest plan within a budget.
+def costs(
+  config: ml_collections.ConfigDict, among: Sequence[plans.Plan] = ()
+) -> dict[plans.Plan, float]:
+  """Plans with their shares of max's LLM prefill FLOPs.
 
   Args:
-    budget: share of max's LLM prefill FLOPs.
-    share: of each plan that may be chosen.
-
-  Raises:
-    ValueError: there is none.
+    config: the whole config; lengths are those of its test questions.
+    among: the plans; by default all that the layout allows.
   """
-  fits = [p for p in share if share[p] <= budget]
-  if not fits:
-    raise ValueError(
-      f'budget {budget}: the cheapest plan takes '
-      f"{min(share.values()):.3f} of max's LLM prefill FLOPs"
-    )
-
-  def uneven(plan):
-    on = [i for i, yes in enumerate(plan) if yes]
-    return sum(
-      abs(i - ((j + 0.5) * len(plan) / len(on) - 0.5)) for j, i in enumerate(on)
-    )
-
-  return min(fits, key=lambda p: (-share[p], uneven(p)))
+  model = resolve.architecture(config)
+  suite = suites.open_suite(config, ('eval',), resolve.origin(config))
+  lengths = run_lib.lengths(suite, 'test', config.eval.examples)
+  largest = generate.prefill_flops(model, model.layout.max, *lengths)
+  return {
+    plan: generate.prefill_flops(model, plan, *lengths) / largest
+    for plan in among or model.layout.plans
+  }
 
 
 def command(name: str, workdir, given) -> list[str]:
@@ -184,7 +168,9 @@ def sweep(config, out, given, running) -> bool:
   layout = resolve.architecture(config).layout
   least = costs(config, (layout.min, layout.max))
   for budget in _BUDGETS.value:
-    choose(float(budget), least)  # now, not after the shared job
+    budgets.most_expensive(
+      least, float(budget)
+    )  # now, not after the shared job
   shared = pathlib.Path(_TRAINED.value or out / 'shared')
   done = out / 'shared.done'
   if not (_TRAINED.value or done.exists()):
@@ -197,7 +183,7 @@ def sweep(config, out, given, running) -> bool:
   share = costs(config, search.load(shared) if searched else ())
   chosen = {}
   for budget in _BUDGETS.value:
-    plan = choose(float(budget), share)
+    plan = budgets.most_expensive(share, float(budget))
     console.log(
       f'budget {budget}: plan {plans.name(plan)}, '
       f"{share[plan]:.3f} of max's LLM prefill FLOPs"

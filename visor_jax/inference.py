@@ -256,23 +256,17 @@ class Model:
     return self._within(budget, sizes)
 
   def _within(self, budget, sizes):
-    """The dearest viable plan within the budget."""
+    """The most expensive viable plan within the budget."""
     self._selection('max')  # is VISOR trained?
     visual, text = max(sizes)
     layout = self.model.layout
-    of = lambda p: generate.prefill_flops(
-      self.model.architecture, p, visual, text
-    )
-    share = {
-      p: of(p) / of(layout.max) for p in self.viable or (layout.min, layout.max)
+    architecture = self.model.architecture
+    largest = generate.prefill_flops(architecture, layout.max, visual, text)
+    shares = {
+      plan: generate.prefill_flops(architecture, plan, visual, text) / largest
+      for plan in self.viable or (layout.min, layout.max)
     }
-    fits = [p for p in share if share[p] <= budget]
-    if not fits:
-      raise ValueError(
-        f'budget {budget}: the cheapest plan takes {min(share.values()):.3f} '
-        "of max's LLM prefill FLOPs for this prompt"
-      )
-    return plans.Selection('fixed', max(fits, key=share.get))
+    return plans.Selection('fixed', budget_lib.most_expensive(shares, budget))
 
   def _batch(self, images, prompts, new_tokens):
     """One Batch of all prompts, and (visual, text) tokens of each."""

@@ -4,7 +4,6 @@ import numpy as np
 
 from tests import rows
 from visor_jax.analysis import cka
-from visor_jax.models import decoder
 from visor_jax.spec import plan as plans
 
 ALL = np.ones(64, bool)
@@ -77,7 +76,7 @@ def test_only_self_layers_change_the_image():
   kinds = model.layout.fix((True,))
   assert cka.changing(model, kinds) == [None, 1]
   assert cka.changing(model, plans.base(3)) == [None, 0, 1, 2]
-  kept = model.clone(compute=decoder.Compute(last_visual=False))
+  kept = rows.change(model, last_visual=False)
   assert cka.changing(kept, plans.base(3)) == [None, 0, 1]
   batch = rows.batch(('tvvvvvvvtp',), ('tvvp',))
   found = np.asarray(

@@ -21,7 +21,7 @@ SUBJECT = run.ModelUnderTest(MODEL, rows.params(MODEL), None, None)
 
 @functools.cache
 def program(layout):
-  model = MODEL.clone(layout=layout)
+  model = rows.change(MODEL, layout=layout)
   return rows.jit(
     lambda params, batch: model.apply({'params': params}, batch, ())[0, :4]
   )

@@ -12,6 +12,7 @@ from visor_jax.analysis import __main__ as door
 from visor_jax.analysis import layerwise
 from visor_jax.analysis import lengths
 from visor_jax.analysis import unseen
+from visor_jax.checkpoint import resolve
 from visor_jax.data.suites import digits
 from visor_jax.eval import run
 from visor_jax.flops import cost as flops
@@ -19,8 +20,10 @@ from visor_jax.jobs import calibrate
 from visor_jax.reduction import grammar
 from visor_jax.runtime import identity as identity_lib
 from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.spec import architecture
 from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
+from visor_jax.spec import workdir as workdir_lib
 
 PLANS = ((False, False), (True, True))
 
@@ -31,6 +34,7 @@ def workdir(tmp_path):
   config = config_lib.default()
   config.model.size = 'digits'
   config.model.cross_layers, config.model.self_layers = (4,), (2, 3)
+  resolve.keep(workdir_lib.Workdir(tmp_path), resolve.architecture(config))
   (tmp_path / 'config.json').write_text(
     json.dumps(identity_lib.identity(config))
   )
@@ -42,20 +46,17 @@ def workdir(tmp_path):
 def test_curves_are_the_cost_of_plans():
   size, layout = sizes.get('0.5b'), plans.visor(24)
   selections = plans.parse('base+max+min', layout)
-  curves = lengths.curves(
-    size, layout, selections, grammar.parse('fastv+m3:2'), 60
+  model = architecture.Architecture(size, layout)
+  found = lengths.measure(
+    model,
+    selections,
+    grammar.parse('fastv+m3:2'),
+    60,
+    lengths=(1485, 7371),
   )
-  found = lengths.measure([*curves, ('half', lambda n: n / 2)], (1485, 7371))
-  assert list(found['curves']) == [
-    'base',
-    'max',
-    'min',
-    'fastv:2:0.5',
-    'm3:2',
-    'half',
-  ]
-  assert found['curves']['half'] == [742.5, 3685.5]
-  want = flops.cost(size, layout, layout.min, 7371, 60).llm_prefill
+  assert list(found['curves']) == ['base', 'max', 'min', 'fastv:2:0.5', 'm3:2']
+  assert found['lengths'] == [1485, 7371] and found['text'] == 60
+  want = flops.cost(model, layout.min, 7371, 60).llm_prefill
   assert found['curves']['min'][1] == want
   base, most, least = (found['curves'][n] for n in ('base', 'max', 'min'))
   # The table of the paper's accounting: 2.7x and 23x, 2.9x and 91x.
@@ -159,7 +160,7 @@ def test_both_routers_answer_the_same_questions(tmp_path, monkeypatch):
       for f in 'abab'
     ]
 
-  monkeypatch.setattr(unseen.train, 'train', train)
+  monkeypatch.setattr(unseen.loop, 'train', train)
   monkeypatch.setattr(calibrate, 'calibrate', calibrated_)
   monkeypatch.setattr(run, 'answers', answers)
   suite = types.SimpleNamespace(group={'a': 'coarse', 'b': 'fine'}.get)

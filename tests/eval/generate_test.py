@@ -202,15 +202,7 @@ def test_the_cache_is_the_closed_form(key_heads):
   )
   for plan in (None, *LAYOUT.plans):
     _, memory = memory_of(model, plan)
-    one = flops.cache(
-      model.size,
-      LAYOUT,
-      plan,
-      SHAPE.visual,
-      SHAPE.text,
-      4,
-      cross_key_heads=key_heads,
-    )
+    one = flops.cache(model.architecture, plan, SHAPE.visual, SHAPE.text, 4)
     b = len(FIGURES)
     assert generate.cache_bytes(memory) == (b * one[0], b * one[1])
 

@@ -15,7 +15,7 @@ from visor_jax.data.processing import packing
 from visor_jax.data.suites import digits
 from visor_jax.eval import run
 from visor_jax.flops import cost as flops
-from visor_jax.models import decoder
+from visor_jax.models import compute as compute_lib
 from visor_jax.models import visor
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.spec import architecture
@@ -32,10 +32,12 @@ SIZE = sizes.Size(
   ),
 )
 MODEL = visor.Visor(
-  SIZE,
-  plans.visor(4, (1,), (2, 3)),
-  router_options=architecture.RouterOptions(hidden=8, plans=5),
-  compute=decoder.Compute(remat=False),
+  architecture.Architecture(
+    SIZE,
+    plans.visor(4, (1,), (2, 3)),
+    router=architecture.RouterOptions(hidden=8, plans=5),
+  ),
+  compute_lib.Compute(remat=False),
 )
 VIABLE = ((False, False), (True, False), (True, True))
 ROUTER = plans.Selection('router')
@@ -160,20 +162,11 @@ def test_costs_are_of_real_tokens_and_the_router_pays_for_itself(routed, fixed):
   for i, row in enumerate(routed):
     plan = tuple(map(bool, row['plan']))
     text = 1 + len(row['question'].split())  # `user` and the question
-    own = flops.cost(SIZE, MODEL.layout, plan, 10, text)
-    both = flops.cost(
-      SIZE,
-      MODEL.layout,
-      plan,
-      10,
-      text,
-      routing=1,
-      router_hidden=8,
-      router_plans=5,
-    )
-    assert fixed[plan][i]['llm_prefill_flops'] == own.llm_prefill
-    assert row['llm_prefill_flops'] == own.llm_prefill + both.routing
-    assert both.routing > 0
+    unrouted = flops.cost(MODEL.architecture, plan, 10, text)
+    routed_ = flops.cost(MODEL.architecture, plan, 10, text, routing=1)
+    assert fixed[plan][i]['llm_prefill_flops'] == unrouted.llm_prefill
+    assert row['llm_prefill_flops'] == unrouted.llm_prefill + routed_.routing
+    assert routed_.routing > 0
 
 
 def test_what_was_answered_is_not_asked_again(ask, tmp_path, monkeypatch):

@@ -69,12 +69,13 @@ def leave(folder, imported, params):
     saved.save(4, params(c), {'count': np.zeros(())})
     saved.wait()
   (folder / 'search').mkdir()
-  for name, found in (
+  for name, values in (
     ('config.json', identity_lib.identity(c)),
+    ('architecture.json', resolve.architecture(c).to_json()),
     ('search/plans.json', dict(viable=[[0], [1]])),
-    ('policy/calibration.json', dict(confidence=0.6)),
+    ('policy/calibration.json', dict(confidence=0.6, curve=[])),
   ):
-    (folder / name).write_text(json.dumps(found))
+    (folder / name).write_text(json.dumps(values))
   return folder
 
 
@@ -160,7 +161,6 @@ def test_other_weights_or_questions_are_refused(
   config, imported, folder, workdir
 ):
   config.eval.checkpoint, config.eval.plans = str(imported), 'base'
-  evaluate.adopt(config)
   tests = evaluate.tests(config)
   found = evaluate.fingerprints(config, tests)
   assert set(found) == {'eval/docvqa', 'eval/mme', 'eval/mmbench', 'checkpoint'}
@@ -170,15 +170,24 @@ def test_other_weights_or_questions_are_refused(
   assert other.pop('checkpoint') != found.pop('checkpoint') and other == found
 
 
-def test_a_config_becomes_that_of_the_checkpoint(config, workdir, imported):
+def test_a_checkpoint_is_evaluated_as_what_it_says_of_itself(
+  config, workdir, imported
+):
+  """The config has other layers by default, and more plans."""
   config.eval.checkpoint, config.eval.plans = str(workdir), 'base+all+router'
-  evaluate.adopt(config)
   validate.validate(config)
-  layout = resolve.architecture(config).layout
+  evaluate.check_checkpoint(config)
+  model = resolve.architecture(config)
+  layout = model.layout
   assert layout.kinds == ('cross', 'self', 'text') and layout.optional == (1,)
-  assert (
-    config.model.init_from == str(imported) and config.search.max_plans == 3
-  )
+  assert resolve.origin(config) == str(imported) and model.router.plans == 3
+
+
+def test_a_config_that_says_something_else_is_refused(config, workdir):
+  config.eval.checkpoint, config.eval.plans = str(workdir), 'base'
+  config.model.self_layers = (2,)
+  with pytest.raises(ValueError, match=r'optional: here \(2,\), there \(1,\)'):
+    validate.validate(config)
 
 
 @pytest.mark.parametrize(

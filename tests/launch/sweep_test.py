@@ -13,43 +13,6 @@ from tests import tiny
 from visor_jax.runtime import files
 
 ROOT = pathlib.Path(__file__).parents[2]
-FOUR = {
-  (False, False): 0.25,
-  (True, False): 0.6,
-  (False, True): 0.6,
-  (True, True): 1.0,
-}
-
-
-@pytest.mark.parametrize(
-  'budget,plan',
-  [
-    (0.25, (False, False)),
-    (0.59, (False, False)),
-    (0.6, (True, False)),
-    (0.99, (True, False)),
-    (1.0, (True, True)),
-    (7.0, (True, True)),
-  ],
-)
-def test_the_dearest_plan_within_the_budget(budget, plan):
-  assert sweep.choose(budget, FOUR) == plan
-
-
-def test_a_budget_that_nothing_fits_says_what_would():
-  with pytest.raises(ValueError, match='budget 0.2: .* 0.250 of max'):
-    sweep.choose(0.2, FOUR)
-
-
-@pytest.mark.parametrize(
-  'on,want', [(1, [4]), (2, [2, 6]), (3, [1, 4, 7]), (4, [1, 3, 5, 7]), (0, [])]
-)
-def test_of_plans_that_cost_the_same_the_most_even_one(on, want):
-  """Where the search has not looked, nothing else speaks for one of them."""
-  layout = sweep.plans.visor(27)
-  share = {p: sum(p) / 9 for p in layout.plans}
-  found = sweep.choose(on / 9 + 0.01, share)
-  assert [i for i, yes in enumerate(found) if yes] == want
 
 
 @pytest.fixture

@@ -185,3 +185,44 @@ def test_luck_is_even():
   assert 0 <= found.min() and found.max() < 1
   counts, _ = np.histogram(found, 10, (0, 1))
   assert np.abs(counts - 200).max() < 60  # 4.5 standard deviations
+
+
+# Plans within a budget -------------------------------------------------------
+
+FOUR = {
+  (False, False): 0.25,
+  (True, False): 0.6,
+  (False, True): 0.6,
+  (True, True): 1.0,
+}
+
+
+@pytest.mark.parametrize(
+  'spend,plan',
+  [
+    (0.25, (False, False)),
+    (0.59, (False, False)),
+    (0.6, (True, False)),
+    (0.99, (True, False)),
+    (1.0, (True, True)),
+    (7.0, (True, True)),
+  ],
+)
+def test_the_most_expensive_plan_within_the_budget(spend, plan):
+  assert budget.most_expensive(FOUR, spend) == plan
+
+
+def test_a_budget_that_nothing_fits_says_what_would():
+  with pytest.raises(ValueError, match='budget 0.2: .* 0.250 of max'):
+    budget.most_expensive(FOUR, 0.2)
+
+
+@pytest.mark.parametrize(
+  'on,want', [(1, [4]), (2, [2, 6]), (3, [1, 4, 7]), (4, [1, 3, 5, 7]), (0, [])]
+)
+def test_of_plans_that_cost_the_same_the_most_even_one(on, want):
+  """Where the search has not looked, nothing else speaks for one of them."""
+  layout = plans.visor(27)
+  share = {p: sum(p) / 9 for p in layout.plans}
+  chosen = budget.most_expensive(share, on / 9 + 0.01)
+  assert [i for i, yes in enumerate(chosen) if yes] == want

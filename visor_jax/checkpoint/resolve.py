@@ -50,7 +50,8 @@ def architecture(
   known = folder_lib.read_facts(path).facts.architecture
   if known.layout.optional:
     _require_same(_stated(config, known), known, path)
-    _require_room_for_plans(config, known, path)
+    if not config.eval.checkpoint:  # nothing is searched there
+      _require_room_for_plans(config, known, path)
     return known
   model = dataclasses.replace(
     _configured(config, known.size), family=known.family

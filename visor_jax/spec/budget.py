@@ -8,6 +8,7 @@ steps, so a budget is met by a mix of the two confidences around it.
 Plain Python: a budget is asked for by commands, configs and the report.
 """
 
+from collections.abc import Mapping
 import dataclasses
 from typing import NamedTuple
 
@@ -35,6 +36,39 @@ class Mix:
   low: float
   high: float
   share: float
+
+
+def most_expensive(
+  shares: Mapping[plans.Plan, float], budget: float
+) -> plans.Plan:
+  """The most expensive plan within a budget.
+
+  Of plans that cost the same, the one whose SELF layers are spread most evenly:
+  where nobody has evaluated them, nothing else speaks for one of them.
+
+  Args:
+    shares: what each plan takes of the LLM prefill FLOPs of `max`.
+    budget: the share that may be taken.
+
+  Raises:
+    ValueError: every plan takes more.
+  """
+  affordable = [plan for plan in shares if shares[plan] <= budget]
+  if not affordable:
+    raise ValueError(
+      f'budget {budget}: the cheapest plan takes {min(shares.values()):.3f} '
+      "of max's LLM prefill FLOPs"
+    )
+  return min(affordable, key=lambda plan: (-shares[plan], _unevenness(plan)))
+
+
+def _unevenness(plan: plans.Plan) -> float:
+  """How far the layers that run are from places that divide the plan evenly."""
+  running = [i for i, on in enumerate(plan) if on]
+  return sum(
+    abs(i - ((j + 0.5) * len(plan) / len(running) - 0.5))
+    for j, i in enumerate(running)
+  )
 
 
 def mix_within(curve: tuple[Point, ...], budget: float) -> Mix:
