@@ -98,8 +98,15 @@ def _parse(argv):
     parser.error(
       f'--name={args.name}: give at most 40 small letters, digits and dashes'
     )
-  if args.tpu and not re.fullmatch(r'\d+(x\d+)+', args.topology or ''):
+  if args.tpu and not re.fullmatch(
+    r'[1-9]\d*(x[1-9]\d*)+', args.topology or ''
+  ):
     parser.error('--topology is missing or not like 16x16')
+  for name in ('chips', 'slices', 'hosts'):
+    if getattr(args, name) is not None and getattr(args, name) < 1:
+      parser.error(f'--{name}={getattr(args, name)}: expected at least 1')
+  if args.restarts < 0:
+    parser.error(f'--restarts={args.restarts}: expected 0 or more')
   args.chips = args.chips or (4 if args.tpu else 8)
   if args.tpu:
     total = math.prod(map(int, args.topology.split('x')))

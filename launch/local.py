@@ -98,7 +98,11 @@ def _parse(argv):
     help='of processes but the first; default WORKDIR/logs',
   )
   add('--dry-run', action='store_true', help='print what would run')
-  return parser.parse_args(argv)
+  args = parser.parse_args(argv)
+  for name, least in (('processes', 1), ('devices', 1), ('restarts', 0)):
+    if getattr(args, name) < least:
+      parser.error(f'--{name}={getattr(args, name)}: expected at least {least}')
+  return args
 
 
 def _workdir(flags):

@@ -17,7 +17,7 @@
 # Run it in the environment in which visor_jax is installed, and on a workdir
 # that all nodes share.
 #
-# VISOR_RESTARTS=N   how often to start again, default 10
+# VISOR_RESTARTS=N   how often to start again what died, default 10
 #
 # Five minutes before its time is up, and when it is preempted, SLURM tells the
 # processes, which save and leave with code 75; the job then queues again. A
@@ -51,18 +51,21 @@ if [[ ! ${SLURM_JOB_ID-} ]]; then
 fi
 
 restarts=${VISOR_RESTARTS:-10}
-for ((start = ${SLURM_RESTART_COUNT:-0}; start <= restarts; start++)); do
+if [[ ! $restarts =~ ^[0-9]+$ ]]; then
+  echo "error: VISOR_RESTARTS is '$restarts'; expected a whole number" >&2
+  exit 2
+fi
+# What SLURM takes away (75) is no death: it may do so as often as it likes.
+for ((deaths = 0; deaths <= restarts; deaths++)); do
   code=0
   "${command[@]}" || code=$?
   case $code in
     0 | 1) exit "$code" ;;
     75)
-      if ((start < restarts)); then
-        echo 'told to stop: saved, and queueing again'
-        scontrol requeue "$SLURM_JOB_ID"
-      fi
+      echo 'told to stop: saved, and queueing again'
+      scontrol requeue "$SLURM_JOB_ID"
       exit 75 ;;
   esac
-  echo "the job died with code $code; start $((start + 2)) of $((restarts + 1))"
+  echo "the job died with code $code; start $((deaths + 2)) of $((restarts + 1))"
 done
 exit "$code"

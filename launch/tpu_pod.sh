@@ -44,6 +44,8 @@ while (($#)); do
   esac
   shift
 done
+[[ $restarts =~ ^[0-9]+$ ]] ||
+  die "--restarts=$restarts: expected 0 or more"
 for key in name zone; do [[ ${!key} ]] || die "--$key is missing"; done
 if [[ ! $stop ]]; then
   for key in type image; do [[ ${!key} ]] || die "--$key is missing"; done

@@ -24,6 +24,7 @@ FLOORS = {
   # Rooms, and the files and console that all of them may use.
   'runtime.files': 1,
   'runtime.console': 1,
+  'runtime.command': 1,
   'runtime.roll_call': 1,
   'runtime.param_paths': 1,
   'runtime.identity': 1,

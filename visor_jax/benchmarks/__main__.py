@@ -17,16 +17,13 @@ from visor_jax.benchmarks import scores
 from visor_jax.benchmarks import suite
 from visor_jax.benchmarks import table
 from visor_jax.data.prepare import writer
+from visor_jax.runtime import command
 from visor_jax.runtime import console
 
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Prints what there is, question counts first; returns the exit code."""
-  parser = argparse.ArgumentParser(
-    prog='python -m visor_jax.benchmarks',
-    description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
+  parser = command.parser('python -m visor_jax.benchmarks', __doc__)
   add = parser.add_argument
   add('--data', required=True, help='folder with one for each benchmark')
   add(
@@ -43,25 +40,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     help='aimed at; default %(default)s',
   )
   args = parser.parse_args(argv)
-  try:
-    for benchmark in table.named(args.benchmarks):
-      questions = suite.open_questions(benchmark, scores.RULES, args.data)
-      (turn,) = questions[0].turns
-      console.log(
-        f'{benchmark.name}: {len(questions)} of {benchmark.size} questions of '
-        f'{benchmark.hub}, {benchmark.group}; the first: '
-        f'{turn.question!r}, right is {turn.answer}'
+  # RuntimeError: ArrayRecord's of a full disk.
+  return command.run(lambda: _show(args), (*command.MISTAKES, RuntimeError))
+
+
+def _show(args: argparse.Namespace) -> int:
+  for benchmark in table.named(args.benchmarks):
+    questions = suite.open_questions(benchmark, scores.RULES, args.data)
+    (turn,) = questions[0].turns
+    console.log(
+      f'{benchmark.name}: {len(questions)} of {benchmark.size} questions of '
+      f'{benchmark.hub}, {benchmark.group}; the first: '
+      f'{turn.question!r}, right is {turn.answer}'
+    )
+    if args.out:
+      writer.prepare(
+        questions,
+        pathlib.Path(args.out) / benchmark.name,
+        args.shard_size,
+        max_bad=0,
       )
-      if args.out:
-        writer.prepare(
-          questions,
-          pathlib.Path(args.out) / benchmark.name,
-          args.shard_size,
-          max_bad=0,
-        )
-  except (OSError, ValueError, RuntimeError) as e:
-    print('error:', ' '.join(str(e).split()), file=sys.stderr)
-    return 1
   return 0
 
 

@@ -1,15 +1,16 @@
 """Checks that checkpoints are what was written.
 
-python -m visor_jax.checkpoint verify DIR
+python -m visor_jax.checkpoint verify --workdir=WORKDIR
+python -m visor_jax.checkpoint verify --checkpoint=CKPT
 """
 
-import argparse
 from collections.abc import Sequence
 import pathlib
 import sys
 
 from visor_jax.checkpoint import manifest
 from visor_jax.checkpoint import store
+from visor_jax.runtime import command
 from visor_jax.spec import workdir
 
 
@@ -52,12 +53,9 @@ def _beneath(folder: pathlib.Path) -> list[pathlib.Path]:
 
 def main(argv: Sequence[str] | None = None) -> int:
   """The command; returns the exit code."""
-  parser = argparse.ArgumentParser(
-    prog='python -m visor_jax.checkpoint',
-    description='Checks that checkpoints are what was written.',
-  )
-  commands = parser.add_subparsers(dest='command', required=True)
-  command = commands.add_parser(
+  parser = command.parser('python -m visor_jax.checkpoint', __doc__)
+  acts = parser.add_subparsers(dest='command', required=True)
+  act = acts.add_parser(
     'verify',
     help='hash every file again and compare',
     description='Prints each checkpoint, and each file of it that is '
@@ -65,12 +63,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     'and all are good, else with 1. One that is unfinished was being saved '
     'when its run was killed, or is being saved now; a run passes over it.',
   )
-  command.add_argument(
-    'dir',
-    help='a checkpoint ({stage}/checkpoints/{step}), a stage, a '
-    'workdir, or an imported checkpoint folder',
+  where = act.add_mutually_exclusive_group(required=True)
+  where.add_argument(
+    '--workdir', metavar='DIR', help='of a run: all its stages'
   )
-  return 0 if verify(parser.parse_args(argv).dir) else 1
+  where.add_argument(
+    '--checkpoint',
+    metavar='DIR',
+    help='an imported checkpoint, or one of a stage '
+    '(STAGE/checkpoints/STEP in a workdir)',
+  )
+  args = parser.parse_args(argv)
+  return command.run(
+    lambda: 0 if verify(args.workdir or args.checkpoint) else 1
+  )
 
 
 if __name__ == '__main__':

@@ -13,22 +13,20 @@ accelerator, and host memory for one and a half times the weights.
 """
 
 import argparse
+from collections.abc import Callable
 import sys
 import time
 
 import jax
 
 from visor_jax.convert import hf
+from visor_jax.runtime import command as command_lib
 from visor_jax.runtime import console
 
 
 def main(argv=None) -> int:
   """Converts; returns the exit code."""
-  parser = argparse.ArgumentParser(
-    prog='python -m visor_jax.convert',
-    description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
+  parser = command_lib.parser('python -m visor_jax.convert', __doc__)
   commands = parser.add_subparsers(dest='command', required=True)
   for name, src, out in (
     (
@@ -49,14 +47,14 @@ def main(argv=None) -> int:
   args = parser.parse_args(argv)
   jax.config.update('jax_platforms', 'cpu')
   act = hf.import_ if args.command == 'import' else hf.export
+  return command_lib.run(lambda: _convert(act, args))
+
+
+def _convert(act: Callable[[str, str], None], args: argparse.Namespace) -> int:
   start = time.monotonic()
-  try:
-    act(args.src, args.out)
-  except (OSError, ValueError) as e:
-    print('error:', ' '.join(str(e).split()), file=sys.stderr)
-    return 1
-  took = console.duration(time.monotonic() - start)
-  console.log(f'{args.command}: wrote {args.out} in {took}')
+  act(args.src, args.out)
+  seconds = console.duration(time.monotonic() - start)
+  console.log(f'{args.command}: wrote {args.out} in {seconds}')
   return 0
 
 

@@ -27,6 +27,7 @@ from visor_jax.data.sources import readers
 from visor_jax.data.sources import records
 from visor_jax.data.sources import shards as shards_lib
 from visor_jax.data.sources import tfds as tfds_lib
+from visor_jax.runtime import command
 
 
 def build(
@@ -173,23 +174,19 @@ def _example(record: records.Record) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Builds; returns the exit code."""
-  parser = argparse.ArgumentParser(
-    prog='python -m visor_jax.data.tfds_builder',
-    description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
+  parser = command.parser('python -m visor_jax.data.tfds_builder', __doc__)
   add = parser.add_argument
   add('--shards', required=True, help='folder that prepare has written')
   add('--data-dir', required=True, help='folder of datasets, TFDS_DATA_DIR')
   add('--name', required=True, help='of the dataset, like my_chart_set')
   add('--version', default='1.0.0', help='default %(default)s')
   args = parser.parse_args(argv)
-  try:
-    folder = build(args.shards, args.data_dir, args.name, args.version)
   # RuntimeError: ArrayRecord's of a full disk.
-  except (OSError, ValueError, RuntimeError) as e:
-    print('error:', ' '.join(str(e).split()), file=sys.stderr)
-    return 1
+  return command.run(lambda: _build(args), (*command.MISTAKES, RuntimeError))
+
+
+def _build(args: argparse.Namespace) -> int:
+  folder = build(args.shards, args.data_dir, args.name, args.version)
   print(f'wrote {folder}; a source named tfds:{folder.resolve()}')
   return 0
 

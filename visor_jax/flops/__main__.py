@@ -13,6 +13,7 @@ torchtitan would count them, for ratios that others have published.
 """
 
 import argparse
+from collections.abc import Sequence
 import json
 import re
 import sys
@@ -21,6 +22,7 @@ from visor_jax.data.processing import images
 from visor_jax.flops import accounting as accounting_lib
 from visor_jax.flops import table as table_lib
 from visor_jax.reduction import grammar
+from visor_jax.runtime import command
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
@@ -61,11 +63,7 @@ def _selections(text, layout):
 
 
 def _parser():
-  parser = argparse.ArgumentParser(
-    prog='python -m visor_jax.flops',
-    description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
+  parser = command.parser('python -m visor_jax.flops', __doc__)
   add = parser.add_argument
   add('--size', default='0.5b', help=', '.join(sorted(sizes.SIZES)))
   what = parser.add_mutually_exclusive_group(required=True)
@@ -151,44 +149,47 @@ def _print_all(rows):
     print(accounting.describe())
 
 
-def main(argv=None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
   """Prints the table; returns the exit code."""
   args = _parser().parse_args(argv)
-  try:
-    if args.text < 1 or (args.visual or 0) < 0:
-      raise ValueError(
-        f'--text {args.text}, --visual {args.visual}: expected '
-        'some text, and no less than no image'
-      )
-    size = sizes.get(args.size)
-    layout = plans.visor(size.language.depth)
-    visual, tiles = args.visual, 0
-    if args.image:
-      plan = images.plan(RECIPE, *pixels(args.image))
-      visual, tiles = plan.tokens, plan.tiles
-    together = args.accounting == 'all'
-    accounting = (
-      accounting_lib.NOMINAL
-      if together
-      else accounting_lib.ACCOUNTINGS[args.accounting]
+  return command.run(lambda: _show(args))
+
+
+def _show(args: argparse.Namespace) -> int:
+  if args.text < 1 or (args.visual or 0) < 0:
+    raise ValueError(
+      f'--text {args.text}, --visual {args.visual}: expected '
+      'some text, and no less than no image'
     )
-    rows = table_lib.table(
-      architecture_lib.Architecture(size, layout),
-      _selections(args.plans, layout),
-      visual,
-      args.text,
-      tiles,
-      accounting,
-      grammar.parse(args.reduce),
-    )
-  except ValueError as e:
-    print(f'error: {e}', file=sys.stderr)
-    return 1
+  size = sizes.get(args.size)
+  layout = plans.visor(size.language.depth)
+  visual, tiles = args.visual, 0
+  if args.image:
+    plan = images.plan(RECIPE, *pixels(args.image))
+    visual, tiles = plan.tokens, plan.tiles
+  side_by_side = args.accounting == 'all'
+  accounting = (
+    accounting_lib.NOMINAL
+    if side_by_side
+    else accounting_lib.ACCOUNTINGS[args.accounting]
+  )
+  rows = table_lib.table(
+    architecture_lib.Architecture(size, layout),
+    _selections(args.plans, layout),
+    visual,
+    args.text,
+    tiles,
+    accounting,
+    grammar.parse(args.reduce),
+  )
   print(
     f'{args.size}: {visual} visual tokens of {tiles} tiles, {args.text} '
     f'text tokens'
   )
-  _print_all(rows) if together else _print(rows, accounting)
+  if side_by_side:
+    _print_all(rows)
+  else:
+    _print(rows, accounting)
   if args.json:
     print(json.dumps(rows))
   return 0

@@ -1,6 +1,6 @@
 """A page of what runs reached: tables, costs, plots.
 
-  python -m visor_jax.report WORKDIR ...
+  python -m visor_jax.report --workdir=WORKDIR [--workdir=ANOTHER ...]
 
 Needs WORKDIR/results.jsonl; shows the search, the calibration of the router
 and the losses of the stages as well where WORKDIR has them. Prints the
@@ -9,7 +9,6 @@ Several workdirs give one page of all their results, and what else there is of
 the first.
 """
 
-import argparse
 from collections.abc import Sequence
 import pathlib
 import sys
@@ -18,38 +17,30 @@ from visor_jax.report import page
 from visor_jax.report import read
 from visor_jax.report import sentences
 from visor_jax.report import tables
+from visor_jax.runtime import command
 from visor_jax.spec import workdir
 
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Writes the page; returns the exit code."""
-  parser = argparse.ArgumentParser(
-    prog='python -m visor_jax.report',
-    description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
-  parser.add_argument(
-    'workdirs',
-    type=pathlib.Path,
-    metavar='WORKDIR',
-    nargs='+',
-    help='the folder of a run, with results.jsonl in it',
+  parser = command.parser('python -m visor_jax.report', __doc__)
+  command.add_workdir(
+    parser, 'of a run, with results.jsonl in it; again for more', several=True
   )
   parser.add_argument(
     '--out',
     type=pathlib.Path,
     metavar='DIR',
-    help='where to write; by default in the first WORKDIR',
+    help='where to write; by default in the first workdir',
   )
   args = parser.parse_args(argv)
-  try:
-    first, *more = args.workdirs
-    rows = read.joined(first, *more).rows
-    out = args.out or workdir.Workdir(first).report
-    path = page.write(first, out, *more)
-  except (OSError, ValueError) as e:
-    print(f'error: {e}', file=sys.stderr)
-    return 1
+  return command.run(lambda: _report(args.workdir, args.out))
+
+
+def _report(workdirs: Sequence[pathlib.Path], out: pathlib.Path | None) -> int:
+  first, *more = workdirs
+  rows = read.joined(first, *more).rows
+  path = page.write(first, out or workdir.Workdir(first).report, *more)
   print(tables.summary(rows))
   text = f'{sentences.verdict(rows)} {sentences.rivals(rows)}'
   print('\n' + text.replace('**', ''))

@@ -22,16 +22,13 @@ from visor_jax.data.prepare import bad_records
 from visor_jax.data.prepare import check
 from visor_jax.data.prepare import writer
 from visor_jax.data.sources import readers
+from visor_jax.runtime import command
 from visor_jax.runtime import console
 
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Prepares or checks; returns the exit code."""
-  parser = argparse.ArgumentParser(
-    prog='python -m visor_jax.data.prepare',
-    description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
+  parser = command.parser('python -m visor_jax.data.prepare', __doc__)
   add = parser.add_argument
   add('--src', help='the data; see above')
   add('--images', help='folder that image paths in it start from')
@@ -75,25 +72,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.error('--src is missing')
   if args.shard_size <= 0:
     parser.error(f'--shard-size is {args.shard_size}; expected more than 0')
-  try:
-    if args.check:
-      faults = check.check(args.out, args.workers)
-      for fault in faults:
-        print(fault, file=sys.stderr)
-      console.log(
-        f'{args.out}: {len(faults)} faults'
-        if faults
-        else f'{args.out}: every shard is as it was written'
-      )
-      return 1 if faults else 0
-    source = readers.open_source(args.src, args.images, args.seed)
-    index = writer.prepare(
-      source, args.out, args.shard_size, args.workers, args.max_bad
-    )
+  act = _check if args.check else _prepare
   # RuntimeError: ArrayRecord's of a full disk, a pool's of a killed worker.
-  except (OSError, ValueError, RuntimeError) as e:
-    print('error:', ' '.join(str(e).split()), file=sys.stderr)
-    return 1
+  return command.run(lambda: act(args), (*command.MISTAKES, RuntimeError))
+
+
+def _check(args: argparse.Namespace) -> int:
+  faults = check.check(args.out, args.workers)
+  for fault in faults:
+    print(fault, file=sys.stderr)
+  console.log(
+    f'{args.out}: {len(faults)} faults'
+    if faults
+    else f'{args.out}: every shard is as it was written'
+  )
+  return 1 if faults else 0
+
+
+def _prepare(args: argparse.Namespace) -> int:
+  source = readers.open_source(args.src, args.images, args.seed)
+  index = writer.prepare(
+    source, args.out, args.shard_size, args.workers, args.max_bad
+  )
   bad = f'; {bad_records.describe(index["bad"])}' if index['bad'] else ''
   console.log(
     f'{index["records"]} records in {len(index["shards"])} shards in '

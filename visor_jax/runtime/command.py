@@ -1,0 +1,82 @@
+"""What all commands do alike: `--help`, `--dry-run`, one line for a mistake."""
+
+import argparse
+from collections.abc import Callable
+from collections.abc import Sequence
+import pathlib
+import sys
+
+REFUSED = 1  # nothing would change by trying again
+USAGE = 2  # the command's words are off; as argparse and shells have it
+
+Errors = tuple[type[BaseException], ...]
+MISTAKES: Errors = (OSError, ValueError)
+
+
+def parser(
+  name: str, doc: str | None, usage: str | None = None
+) -> argparse.ArgumentParser:
+  """A parser whose help is the command's own docstring.
+
+  Args:
+    name: what is typed, as 'python -m visor_jax.ask'.
+    doc: the docstring of its module.
+    usage: the first line of the help, where argparse's would not do.
+  """
+  return argparse.ArgumentParser(
+    prog=name,
+    usage=usage,
+    description=doc,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+    allow_abbrev=False,
+  )
+
+
+def add_workdir(
+  to: argparse.ArgumentParser, text: str, *, several: bool = False
+) -> None:
+  """Adds --workdir, which every command takes alike.
+
+  Args:
+    to: the command's parser.
+    text: which workdir it is.
+    several: it may be given more than once.
+  """
+  to.add_argument(
+    '--workdir',
+    required=True,
+    type=pathlib.Path,
+    metavar='DIR',
+    action='append' if several else 'store',
+    help=text,
+  )
+
+
+def add_dry_run(to: argparse.ArgumentParser) -> None:
+  """Adds --dry-run, which every launcher takes alike."""
+  to.add_argument('--dry-run', action='store_true', help='print what would run')
+
+
+def run(act: Callable[[], int], mistakes: Errors = MISTAKES) -> int:
+  """The exit code of a command: its own, or that of a mistake.
+
+  Args:
+    act: the command, its arguments read.
+    mistakes: what is told in a line; all else is a bug, with its traceback.
+  """
+  try:
+    return act()
+  except mistakes as e:
+    tell(e)
+    return REFUSED
+
+
+def tell(mistake: BaseException | str) -> None:
+  """Prints a mistake as `error: ...`."""
+  print(f'error: {str(mistake).strip()}', file=sys.stderr)
+
+
+def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+  """A launcher's own arguments, and those behind `--` for what it starts."""
+  at = list(argv).index('--') if '--' in argv else len(argv)
+  return list(argv[:at]), list(argv[at + 1 :])
