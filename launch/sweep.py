@@ -35,6 +35,7 @@ import sys
 from absl import app
 from absl import flags
 import ml_collections
+from ml_collections import config_flags
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run from anywhere, installed or not
@@ -52,6 +53,10 @@ from visor_jax.runtime import files  # noqa: E402
 from visor_jax.spec import budget as budgets  # noqa: E402
 from visor_jax.spec import plan as plans  # noqa: E402
 
+_CONFIG = config_flags.DEFINE_config_file(
+  'config', None, 'The experiment, a file with get_config.', lock_config=True
+)
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the sweep.')
 _BUDGETS = flags.DEFINE_list('budgets', None, 'Shares of the FLOPs of max.')
 _ON = flags.DEFINE_enum('on', 'local', ('local', 'slurm', 'gke'), 'Where.')
 _DO = flags.DEFINE_enum('do', 'eval', ('eval', 'train'), 'What.')
@@ -224,9 +229,9 @@ def sweep(config, out, given, running) -> bool:
 def _main(argv):
   if len(argv) > 1:
     raise app.UsageError(f'unknown arguments: {argv[1:]}')
-  config, running = flags.FLAGS.config, []
+  config, running = _CONFIG.value, []
   given = [a for a in sys.argv[1:] if a.lstrip('-').startswith('config')]
-  out = pathlib.Path(flags.FLAGS.workdir).absolute()
+  out = pathlib.Path(_WORKDIR.value).absolute()
   together.pass_on(running)
   try:
     validate.validate(config)
