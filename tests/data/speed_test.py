@@ -33,11 +33,11 @@ def folder(tmp_path_factory):
   (folder / 'config.json').write_text(
     json.dumps(llava_files.config(TILE, PATCH))
   )
-  rng, found = np.random.default_rng(0), []
+  rng, rows = np.random.default_rng(0), []
   for i in range(COUNT):
     image, turns = desk.photo(rng, 480, 640)
     image.save(folder / f'{i}.jpg', quality=88)
-    found.append(
+    rows.append(
       dict(
         id=str(i),
         image=f'{i}.jpg',
@@ -48,7 +48,7 @@ def folder(tmp_path_factory):
         ],
       )
     )
-  (folder / 'train.json').write_text(json.dumps(found))
+  (folder / 'train.json').write_text(json.dumps(rows))
   writer.prepare(
     readers.open_source(folder / 'train.json', folder), folder / 'shards', 16
   )
@@ -71,10 +71,10 @@ def ours(folder, images):
       answer_tokens=8,
     ),
   )
-  found = loader.batches(suite.training('full'), 2, 0, images, threads=2)
-  next(found)  # both are timed when they run
+  batches = loader.batches(suite.training('full'), 2, 0, images, threads=2)
+  next(batches)  # both are timed when they run
   seen, start = 0, time.monotonic()
-  for batch, _ in found:
+  for batch, _ in batches:
     # One image a conversation.
     seen += int(batch.visual_segment.max(1).sum())
     if seen >= images:
@@ -103,8 +103,8 @@ class Photos(torch.utils.data.Dataset):
     return torch.from_numpy(talk.tokens), pixels
 
 
-def pad(some):
-  words, pixels = zip(*some)
+def pad(samples):
+  words, pixels = zip(*samples)
   return (
     torch.nn.utils.rnn.pad_sequence(words, batch_first=True),
     torch.nn.utils.rnn.pad_sequence(pixels, batch_first=True),
@@ -113,7 +113,7 @@ def pad(some):
 
 def theirs(folder, images):
   """A DataLoader with two workers."""
-  found = iter(
+  batches = iter(
     torch.utils.data.DataLoader(
       Photos(folder),
       batch_size=8,
@@ -122,9 +122,9 @@ def theirs(folder, images):
       multiprocessing_context='fork',
     )
   )
-  next(found)
+  next(batches)
   seen, start = 0, time.monotonic()
-  for words, _ in found:
+  for words, _ in batches:
     seen += len(words)
     if seen >= images:
       return seen / (time.monotonic() - start)

@@ -23,9 +23,9 @@ def test_what_was_prepared_comes_back(prepared):
   """Equal records; the turns' family is the name of the dataset."""
   before = datasets.read(readers.open_source(prepared / 'shards'))
   source = readers.open_source(f'tfds:{prepared}/data/{NAME}/1.0.0')
-  found = datasets.read(source)
-  assert [r.id for r in found] == [f'r{i}' for i in range(COUNT)]
-  for i, (raw, old) in enumerate(zip(found, before, strict=True)):
+  built = datasets.read(source)
+  assert [r.id for r in built] == [f'r{i}' for i in range(COUNT)]
+  for i, (raw, old) in enumerate(zip(built, before, strict=True)):
     assert raw.images == tuple(datasets.picture(i + k) for k in range(i % 3))
     assert (raw.id, raw.images, raw.sizes) == (old.id, old.images, old.sizes)
     assert [(t.question, t.answer) for t in raw.turns] == [

@@ -1,6 +1,6 @@
 """What a window packs is a function of its number, and every draw is told of.
 
-`DESK` is a mixture as a run has it; its sizes are drawn here and its visual
+`MIXTURE` is a mixture as a run has it; its sizes are drawn here and its visual
 tokens and tiles come from LLaVA-OneVision's own recipe.
 """
 
@@ -24,7 +24,7 @@ RECIPE = images.Recipe(
   (0.5,) * 3,
   (0.5,) * 3,
 )
-DESK = (10**7, 10**6, 10**6, 10**5)  # documents, charts, photos, text alone
+MIXTURE = (10**7, 10**6, 10**6, 10**5)  # documents, charts, photos, text alone
 SHARES = (0.3, 0.25, 0.3, 0.15)
 
 
@@ -41,14 +41,17 @@ def _image(height, width):
   return plan.tokens, plan.tiles
 
 
-def desk(source, index):
+def slots_of(source, index):
   """1..6 turns about a page, a chart, a photo or nothing.
 
   Pages are A4 scans of 200 and 120 dpi, cut a little differently each; sides
   are multiples of 20 pixels, because a plan of a new size takes a millisecond.
   """
   rng = random.Random(f'{source}/{index}')
-  vary = lambda side, low, high: round(side * rng.uniform(low, high) / 20) * 20
+
+  def vary(side, low, high):
+    return round(side * rng.uniform(low, high) / 20) * 20
+
   if source == 0:
     page = rng.choice([(2200, 1700), (1310, 1000)])
     picture = _image(*(vary(side, 0.95, 1.05) for side in page))
@@ -68,11 +71,11 @@ def desk(source, index):
 
 
 def packed(
-  lengths=desk,
+  lengths=slots_of,
   rows=75,
   draws=256,
   shape=SHAPE,
-  sizes=DESK,
+  sizes=MIXTURE,
   weights=SHARES,
   seed=0,
 ):
@@ -83,11 +86,11 @@ def packed(
 
 def test_a_row_does_not_depend_on_what_was_asked_before():
   """Resume, threads and hosts: any of them asks for any row first."""
-  made, again = packed(draws=64, rows=18), packed(draws=64, rows=18)
-  whole = [made.row(r) for r in range(18 * 8)]
+  first, again = packed(draws=64, rows=18), packed(draws=64, rows=18)
+  rows = [first.row(r) for r in range(18 * 8)]
   for r in random.Random(0).sample(range(18 * 8), 30):
-    assert again.row(r) == whole[r]
-  assert packed(draws=64, rows=18, seed=1).row(0) != whole[0]
+    assert again.row(r) == rows[r]
+  assert packed(draws=64, rows=18, seed=1).row(0) != rows[0]
 
 
 @pytest.mark.parametrize('rows', [60, 80])
@@ -95,14 +98,14 @@ def test_every_draw_is_in_one_row_or_told_of(rows):
   """With too few rows and with too many."""
 
   def lengths(source, index):
-    found = desk(source, index)
+    slots = slots_of(source, index)
     if index % 17 == 0:
-      return found[:0]
-    return found * 60 if index % 19 == 0 else found
+      return slots[:0]
+    return slots * 60 if index % 19 == 0 else slots
 
-  made, left = packed(lengths, rows=rows), ()
+  windows, left = packed(lengths, rows=rows), ()
   for number in range(4):
-    w = made.window(number)
+    w = windows.window(number)
     first = number * 256
     assert sorted(w.placed + w.left + w.long + w.bad) == list(
       range(first, first + 256)
@@ -112,7 +115,9 @@ def test_every_draw_is_in_one_row_or_told_of(rows):
     assert inside == sorted(w.placed + w.late)
     assert len(w.rows) == rows
     assert all(row == tuple(sorted(row)) for row in w.rows)
-    assert all(p.draw == made.order.draw(p.number) for r in w.rows for p in r)
+    assert all(
+      p.draw == windows.order.draw(p.number) for r in w.rows for p in r
+    )
     assert w.bad and w.long
     left = w.left
   assert bool(w.lost) == bool(w.left) == (rows == 60)
@@ -140,15 +145,18 @@ def test_no_row_holds_more_than_it_can_and_padding_is_the_rest(slots):
 @pytest.mark.parametrize('second,late,lost', [(0, 2, 0), (3, 1, 1), (4, 0, 2)])
 def test_what_is_left_comes_a_window_later(second, late, lost):
   """Six long draws for four rows, then `second` more, then none."""
-  made = order.Order(0, (24,), (1,))
-  long = {made.draw(k).index for k in (*range(6), *range(8, 8 + second))}
-  need = lambda source, index: np.array([[5 if index in long else 1, 0, 0, 1]])
-  run = bin_packing.Windows(made, need, shape(9, 0, 0, 9), 8, 4)
+  draws = order.Order(0, (24,), (1,))
+  long = {draws.draw(k).index for k in (*range(6), *range(8, 8 + second))}
+
+  def lengths(source, index):
+    return np.array([[5 if index in long else 1, 0, 0, 1]])
+
+  run = bin_packing.Windows(draws, lengths, shape(9, 0, 0, 9), 8, 4)
   one, two, three = map(run.window, range(3))
   assert one.left == (4, 5) and not one.late + one.lost
   assert two.late == (4, 5)[:late] and two.lost == (4, 5)[late:]
   assert not two.left + three.left + three.late + three.lost
-  run._window.cache_clear()  # what it is made of is still there, and untouched
+  run._window.cache_clear()  # what it consists of is still there, and untouched
   assert run.window(1) == two
 
 
@@ -160,7 +168,7 @@ def test_the_over_long_are_cut_at_a_turn_or_left_out():
     [[3, 4, 1, 1], [9, 15, 2, 2]],  # the second image is too large
     np.zeros((0, 4), int),
   ]  # bad
-  made = packed(
+  windows = packed(
     lambda source, index: np.array(talks[index]),
     draws=5,
     rows=3,
@@ -168,8 +176,8 @@ def test_the_over_long_are_cut_at_a_turn_or_left_out():
     sizes=(5,),
     weights=(1,),
   )
-  w = made.window(0)
-  at = {made.order.draw(k).index: k for k in range(5)}
+  w = windows.window(0)
+  at = {windows.order.draw(k).index: k for k in range(5)}
   turns = {p.draw.index: p.turns for row in w.rows for p in row}
   needs = {p.draw.index: p.need for row in w.rows for p in row}
   assert turns == {0: 1, 1: 2, 3: 1}
@@ -181,44 +189,56 @@ def test_the_over_long_are_cut_at_a_turn_or_left_out():
 @pytest.mark.parametrize(
   'slots,draws', [((4096, 18432, 64, 48), 512), ((8192, 32768, 128, 96), 512)]
 )
-def test_padding_of_a_desk_is_at_most_a_tenth(slots, draws):
+def test_padding_of_a_mixture_is_at_most_a_tenth(slots, draws):
   """With the rows that `rows_for` says, in windows that it did not measure."""
-  made = order.Order(5, DESK, SHARES)
-  rows = bin_packing.rows_for(made, desk, shape(*slots), draws, windows=3)
-  run = bin_packing.Windows(made, desk, shape(*slots), draws, rows)
-  found = [run.window(100 + i) for i in range(3)]
-  assert not any(w.lost or w.long or w.bad for w in found)
-  assert np.mean([w.padding['visual'] for w in found]) <= 0.1
+  stream = order.Order(5, MIXTURE, SHARES)
+  rows = bin_packing.rows_for(stream, slots_of, shape(*slots), draws, windows=3)
+  run = bin_packing.Windows(stream, slots_of, shape(*slots), draws, rows)
+  packed_windows = [run.window(100 + i) for i in range(3)]
+  assert not any(w.lost or w.long or w.bad for w in packed_windows)
+  assert np.mean([w.padding['visual'] for w in packed_windows]) <= 0.1
   # And no row is filled last.
-  least = min(sum(p.need[1] for p in row) for w in found for row in w.rows)
-  assert least > 0.6 * slots[1]
+  emptiest = min(
+    sum(p.need[1] for p in row) for w in packed_windows for row in w.rows
+  )
+  assert emptiest > 0.6 * slots[1]
 
 
 def test_rows_for_is_as_few_as_hold_a_window():
   """Each draw takes 3 of 9 slots, so three share a row."""
-  lengths = lambda source, index: np.array([[3, 1, 1, 1]])
-  made = order.Order(0, (50,), (1,))
-  assert bin_packing.rows_for(made, lengths, shape(9, 9, 9, 9), 10) == 4
-  assert bin_packing.rows_for(made, lengths, shape(9, 9, 9, 2), 10) == 5
-  nothing = lambda source, index: np.zeros((0, 4), int)
-  assert bin_packing.rows_for(made, nothing, shape(9, 0, 0, 9), 10) == 1
+
+  def lengths(source, index):
+    return np.array([[3, 1, 1, 1]])
+
+  def nothing(source, index):
+    return np.zeros((0, 4), int)
+
+  draws = order.Order(0, (50,), (1,))
+  assert bin_packing.rows_for(draws, lengths, shape(9, 9, 9, 9), 10) == 4
+  assert bin_packing.rows_for(draws, lengths, shape(9, 9, 9, 2), 10) == 5
+  assert bin_packing.rows_for(draws, nothing, shape(9, 0, 0, 9), 10) == 1
 
 
 def test_rows_of_a_window_are_shuffled():
   """The largest were placed first; steps should not go from large to small."""
-  need = lambda source, index: np.array([[60 + index, 0, 0, 1]])
-  made = packed(
-    need,
+
+  def lengths(source, index):
+    return np.array([[60 + index, 0, 0, 1]])
+
+  windows = packed(
+    lengths,
     draws=40,
     rows=40,
     shape=shape(100, 0, 0, 9),
     sizes=(40,),
     weights=(1,),
   )
-  found = [[row[0].need[0] for row in made.window(w).rows] for w in range(2)]
-  assert sorted(found[0]) == sorted(found[1]) == list(range(60, 100))
-  assert found[0] != found[1]
-  for sizes in found:
+  orders = [
+    [row[0].need[0] for row in windows.window(w).rows] for w in range(2)
+  ]
+  assert sorted(orders[0]) == sorted(orders[1]) == list(range(60, 100))
+  assert orders[0] != orders[1]
+  for sizes in orders:
     assert sum(a > b for a, b in zip(sizes, sizes[1:])) < 30
 
 
@@ -228,19 +248,19 @@ def test_any_row_of_ten_million_records_is_found_within_a_second():
 
   def lengths(source, index):
     asked.append(index)
-    return desk(source, index)
+    return slots_of(source, index)
 
   for source in range(3):
     for index in range(200):
-      desk(source, index)  # plans of images are cached, as they are in a run
+      slots_of(source, index)  # caches the plans of images, as in a run
   begin = time.process_time()
-  made = packed(lengths, rows=150, draws=512)
-  assert made.row(10**9)
+  windows = packed(lengths, rows=150, draws=512)
+  assert windows.row(10**9)
   assert time.process_time() - begin < 1
   assert len(asked) == 2 * 512
-  made.row(10**9 + 1)
+  windows.row(10**9 + 1)
   assert len(asked) == 2 * 512
-  made.row(10**9 + 150)  # the next window, which knows what this one has left
+  windows.row(10**9 + 150)  # the next window, which knows what this one left
   assert len(asked) == 3 * 512
 
 

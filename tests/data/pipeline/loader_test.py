@@ -23,7 +23,7 @@ def stream(load=number, rows=8, start=0, stop=6, **kwargs):
   ]
 
 
-WHOLE = [list(range(8 * i, 8 * i + 8)) for i in range(6)]
+ALL_STEPS = [list(range(8 * i, 8 * i + 8)) for i in range(6)]
 
 
 @pytest.mark.parametrize('processes', [1, 2, 4])
@@ -37,13 +37,13 @@ def test_the_stream_does_not_know_the_number_of_hosts(
     stream(local_rows=range(p, p + each), threads=threads, prefetch=prefetch)
     for p in range(0, 8, each)
   ]
-  assert [sum(step, []) for step in zip(*parts)] == WHOLE
+  assert [sum(step, []) for step in zip(*parts)] == ALL_STEPS
 
 
 @pytest.mark.parametrize('start', [0, 1, 5, 6])
 def test_starting_later_is_skipping(start):
   """Resume has nothing to restore."""
-  assert stream(start=start) == WHOLE[start:]
+  assert stream(start=start) == ALL_STEPS[start:]
 
 
 def test_a_host_may_hold_rows_that_are_no_neighbours():
@@ -64,7 +64,7 @@ def test_an_error_in_a_record_is_not_swallowed():
 def test_training_rows_are_the_same_on_every_number_of_hosts():
   """The same with the real suite, in all fields."""
   load = SUITE.training('full')
-  ((whole, extra),) = loader.batches(load, 4, 3, 4)
+  ((batch, extra),) = loader.batches(load, 4, 3, 4)
   halves = [
     next(loader.batches(load, 4, 3, 4, local_rows=rows))[0]
     for rows in ((0, 1), (2, 3))
@@ -72,11 +72,11 @@ def test_training_rows_are_the_same_on_every_number_of_hosts():
   assert extra is None
   for name in batch_lib.NAMES:
     np.testing.assert_array_equal(
-      getattr(whole, name),
+      getattr(batch, name),
       np.concatenate([getattr(h, name) for h in halves]),
       name,
     )
-  assert whole.answer.any(1).all() and whole.tiles.any((1, 2, 3, 4)).all()
+  assert batch.answer.any(1).all() and batch.tiles.any((1, 2, 3, 4)).all()
 
 
 def test_a_question_gives_no_answer_away():
@@ -102,11 +102,11 @@ def epochs(count, seed=0, labels=LABELS):
 
 def test_an_epoch_asks_every_question_once_in_an_order_of_its_own():
   """A question left out, or asked twice, would weigh plans wrongly."""
-  found = epochs(4)
-  assert all(sorted(e) == list(range(7)) for e in found)
-  assert len({tuple(e) for e in found}) == 4
-  assert found == epochs(4)
-  assert found[0] != epochs(1, seed=1)[0]
+  orders = epochs(4)
+  assert all(sorted(e) == list(range(7)) for e in orders)
+  assert len({tuple(e) for e in orders}) == 4
+  assert orders == epochs(4)
+  assert orders[0] != epochs(1, seed=1)[0]
 
 
 def test_a_label_stays_with_its_question():

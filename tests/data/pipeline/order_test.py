@@ -13,25 +13,25 @@ SIZES, WEIGHTS = (300, 12, 40), (0.5, 0.1, 0.4)
 
 
 def draws(count=2500, seed=3, sizes=SIZES, weights=WEIGHTS):
-  made = order.Order(seed, sizes, weights)
-  return [made.draw(k) for k in range(count)]
+  stream = order.Order(seed, sizes, weights)
+  return [stream.draw(k) for k in range(count)]
 
 
-WHOLE = draws()
+DRAWS = draws()
 
 
 def test_draws_do_not_depend_on_what_was_asked_before():
   """A resumed run begins anywhere, threads ask in any order."""
-  numbers = random.Random(0).sample(range(len(WHOLE)), 200)
-  made = order.Order(3, SIZES, WEIGHTS)
-  assert [made.draw(k) for k in numbers] == [WHOLE[k] for k in numbers]
+  numbers = random.Random(0).sample(range(len(DRAWS)), 200)
+  stream = order.Order(3, SIZES, WEIGHTS)
+  assert [stream.draw(k) for k in numbers] == [DRAWS[k] for k in numbers]
 
 
 @pytest.mark.parametrize('source', range(3))
 def test_an_epoch_has_every_record_once_in_an_order_of_its_own(source):
   """Exactly: an epoch ends before the next one begins."""
   size = SIZES[source]
-  mine = [d for d in WHOLE if d.source == source]
+  mine = [d for d in DRAWS if d.source == source]
   epochs = [mine[i : i + size] for i in range(0, len(mine) - size + 1, size)]
   assert len(epochs) > 2
   for number, epoch in enumerate(epochs):
@@ -44,12 +44,12 @@ def test_an_epoch_has_every_record_once_in_an_order_of_its_own(source):
 def test_shares_hold_from_the_first_draws_on():
   """To a few draws, not to a percent: a rare source is never forgotten."""
   weights = 3, 1, 0.002, 5, 0.998
-  count, made = [0] * 5, order.Order(0, [10**7] * 5, weights)
+  count, stream = [0] * 5, order.Order(0, [10**7] * 5, weights)
   for k in range(100_000):
-    count[made.draw(k).source] += 1
+    count[stream.draw(k).source] += 1
     if k + 1 in (10, 1000, 12_345, 100_000):
-      for found, weight in zip(count, weights):
-        assert abs(found - weight / 10 * (k + 1)) < 3
+      for number, weight in zip(count, weights):
+        assert abs(number - weight / 10 * (k + 1)) < 3
 
 
 def test_a_seed_changes_who_begins_and_the_order_of_records():
@@ -69,9 +69,9 @@ def test_sources_of_one_size_have_orders_of_their_own():
 @pytest.mark.parametrize('size', [1, 2, 2**16, 2**16 + 1, 70_000])
 def test_any_number_of_records_is_shuffled(size):
   """A table gives the order of few, grain that of many, 4**8 + 1 among them."""
-  found = [d.index for d in draws(2 * size, 0, (size,), (1,))]
-  assert sorted(found[:size]) == sorted(found[size:]) == list(range(size))
-  assert size < 3 or found[:size] != found[size:]
+  indices = [d.index for d in draws(2 * size, 0, (size,), (1,))]
+  assert sorted(indices[:size]) == sorted(indices[size:]) == list(range(size))
+  assert size < 3 or indices[:size] != indices[size:]
 
 
 @pytest.mark.parametrize('size', [1000, 10**6, 10**7])
@@ -86,13 +86,13 @@ def test_neighbours_in_the_stream_are_no_neighbours_in_the_data(size):
 def test_ten_million_records_cost_nothing():
   tracemalloc.start()
   begin = time.perf_counter()
-  made = order.Order(0, (10**7, 10**6), (0.9, 0.1))
-  found = made.draw(10**12)
+  stream = order.Order(0, (10**7, 10**6), (0.9, 0.1))
+  draw = stream.draw(10**12)
   assert time.perf_counter() - begin < 1
   assert tracemalloc.get_traced_memory()[1] < 100_000
   tracemalloc.stop()
   # Shares are whole 2**-32ths, so after 10**12 draws some hundreds are astray.
-  assert abs(found.epoch - (90_000, 100_000)[found.source]) <= 1
+  assert abs(draw.epoch - (90_000, 100_000)[draw.source]) <= 1
 
 
 @pytest.mark.parametrize(

@@ -33,10 +33,10 @@ def outlines(out, change):
   """Writes the first shard's outlines again, as if they had been so."""
   path = out / OUTLINE
   reader = array_record_module.ArrayRecordReader(str(path))
-  found = reader.read_all()
+  existing = reader.read_all()
   reader.close()
   writer = array_record_module.ArrayRecordWriter(str(path), 'group_size:1')
-  for data in change(found):
+  for data in change(existing):
     writer.write(data)
   writer.close()
   data, index = path.read_bytes(), json.loads((out / 'shards.json').read_text())
@@ -66,11 +66,11 @@ OUTLINE = 'shard-00000-of-00002.outline'
     (lambda out: (out / OUTLINE).unlink(), f'{OUTLINE}: missing'),
     (lambda out: (out / 'x.outline').touch(), 'x.outline: not in'),
     (
-      lambda out: outlines(out, lambda found: found[:-1]),
+      lambda out: outlines(out, lambda data: data[:-1]),
       f'{OUTLINE}: 23 records, not 24',
     ),
     (
-      lambda out: outlines(out, lambda found: [found[1], *found[1:]]),
+      lambda out: outlines(out, lambda data: [data[1], *data[1:]]),
       f'{OUTLINE}: record 0: is not the outline',
     ),
     (lambda out: less(out / 'shards.json'), f'{FIRST}: 24 records, not 25'),
@@ -86,9 +86,9 @@ def test_check_names_what_is_wrong(spoil, message, folder, capsys):
   assert command.run(folder) == 0
   assert command.check(folder, capsys) == (0, '')
   spoil(folder / 'out')
-  code, said = command.check(folder, capsys)
-  assert code == 1 and message in said
-  assert len(said.splitlines()) == 1, said
+  code, errors = command.check(folder, capsys)
+  assert code == 1 and message in errors
+  assert len(errors.splitlines()) == 1, errors
 
 
 def test_check_decodes_every_image(folder, capsys):
@@ -107,6 +107,6 @@ def test_check_decodes_every_image(folder, capsys):
   data[7]['image'] = 'wrong.png'
   command.write(folder, data)
   assert command.run(folder) == 0
-  code, said = command.check(folder, capsys)
-  assert code == 1 and len(said.splitlines()) == 1
-  assert 'record 7: r7: broken image: ' in said
+  code, errors = command.check(folder, capsys)
+  assert code == 1 and len(errors.splitlines()) == 1
+  assert 'record 7: r7: broken image: ' in errors

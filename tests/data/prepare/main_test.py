@@ -20,6 +20,6 @@ def test_wrong_words_are_told(folder, capsys):
       __main__.main(wrong)
   with pytest.raises(SystemExit, match='0'):
     __main__.main(['--help'])
-  said = capsys.readouterr().out
+  usage = capsys.readouterr().out
   for word in ('--src', '--images', '--shard-size MB', '--max-bad', '--check'):
-    assert word in said
+    assert word in usage

@@ -21,10 +21,10 @@ def folder(tmp_path):
 def test_shards_hold_the_records_in_order(folder, capsys):
   command.write(folder, command.rows(45))
   assert command.run(folder) == 0
-  found = readers.open_source(folder / 'out')
+  written = readers.open_source(folder / 'out')
   source = readers.open_source(folder / 'train.json', folder)
-  assert len(found) == len(source) == 45
-  assert [found[i] for i in range(45)] == [source[i] for i in range(45)]
+  assert len(written) == len(source) == 45
+  assert [written[i] for i in range(45)] == [source[i] for i in range(45)]
   index = json.loads((folder / 'out' / 'shards.json').read_text())
   names = [s['name'] for s in index['shards']]
   outlines = [s['outline']['name'] for s in index['shards']]
@@ -48,8 +48,8 @@ def test_outlines_hold_the_records_without_images(folder):
   command.write(folder, data)
   assert command.run(folder, max_bad=1) == 0
   out = folder / 'out'
-  found = readers.open_source(out)
-  expected = [dataclasses.replace(found[i], images=()) for i in range(44)]
+  written = readers.open_source(out)
+  expected = [dataclasses.replace(written[i], images=()) for i in range(44)]
   for shard in json.loads((out / 'shards.json').read_text())['shards']:
     facts = shard['outline']
     data = (out / facts['name']).read_bytes()
@@ -60,7 +60,7 @@ def test_outlines_hold_the_records_without_images(folder):
     )
     assert command.GOOD[-100:] not in data
     (out / shard['name']).unlink()
-  assert [found.outline(i) for i in range(44)] == expected
+  assert [written.outline(i) for i in range(44)] == expected
 
 
 def test_any_number_of_workers_writes_the_same_bytes(folder):
@@ -102,8 +102,8 @@ def test_every_bad_record_is_left_out_counted_and_named(folder, capsys):
   ]
   command.write(folder, [*good[:10], *bad, *good[10:]])
   assert command.run(folder, max_bad=0.5) == 0
-  found = readers.open_source(folder / 'out')
-  assert [found[i].id for i in range(len(found))] == [r['id'] for r in good]
+  written = readers.open_source(folder / 'out')
+  assert [written[i].id for i in range(len(written))] == [r['id'] for r in good]
   expected = {}
   for i, (reason, _) in enumerate(BAD):
     expected.setdefault(reason, []).append(f'bad{i}')
@@ -128,11 +128,11 @@ def test_too_many_bad_records_stop_the_run(folder, capsys):
     row['image'] = 'gone.jpg'
   command.write(folder, data)
   assert command.run(folder, max_bad=0.05) == 1
-  said = capsys.readouterr()
+  console = capsys.readouterr()
   assert 'missing image (r0, r1, r2, r3, r4, r5, r6, r7, r8, r9, ...)' in (
-    said.err
+    console.err
   )
-  assert 'more than --max-bad 0.05 of all 400' in said.err
+  assert 'more than --max-bad 0.05 of all 400' in console.err
   left = command.tree(folder / 'out')
   assert 'shards.json' not in left and 'shards.journal' in left
   assert len(left) < 6, 'it stopped late'

@@ -24,17 +24,17 @@ def segment(*questions, tiles=1, gather_index=None, first=1):
     else (np.zeros((0, 2, 4, 3), np.uint8))
   )
   talk = WORDS.conversation(records.Turn(q, 'yes', q) for q in questions)
-  made = packing.segment_of_tiles(talk, images, SHAPE.patches)
+  packed = packing.segment_of_tiles(talk, images, SHAPE.patches)
   if gather_index is not None:
-    made = dataclasses.replace(
-      made,
+    packed = dataclasses.replace(
+      packed,
       gather_index=np.array(gather_index, np.int32)[:, None],
       gather_weight=np.arange(1.0, len(gather_index) + 1, dtype=np.float32)[
         :, None
       ],
       before=np.ones(len(gather_index), int),
     )
-  return made
+  return packed
 
 
 def draw(row):
@@ -65,9 +65,9 @@ def test_a_row_of_one_conversation():
 
 def test_images_stand_where_they_belong():
   """Two of them side by side, one later, one behind everything."""
-  made = segment('a', 'b', gather_index=range(7))
-  made = dataclasses.replace(made, before=np.array([1, 1, 1, 4, 4, 8, 8]))
-  row = packing.row([made], SHAPE)
+  packed = segment('a', 'b', gather_index=range(7))
+  packed = dataclasses.replace(packed, before=np.array([1, 1, 1, 4, 4, 8, 8]))
+  row = packing.row([packed], SHAPE)
   assert draw(row) == (
     'user1 v1 v1 v1 a1 YES1 END1 v1 v1 user1 b1 YES1 END1 v1 v1'
     + ' .' * 6
@@ -186,13 +186,15 @@ def test_a_halved_row_is_one_that_was_packed_into_fewer_slots(talks):
   few = dataclasses.replace(SHAPE, text=14, visual=9, tiles=2)
   many = dataclasses.replace(SHAPE, text=2 * 14, visual=2 * 9 + 1, tiles=5)
   wide, narrow = (
-    packing.stack([packing.row(some, shape) for some in (talks, SEGMENTS[:1])])
+    packing.stack(
+      [packing.row(segments, shape) for segments in (talks, SEGMENTS[:1])]
+    )
     for shape in (many, few)
   )
   assert packing.halvings(wide, SHAPE.patches) >= 1
-  found = packing.halved(wide, 1, SHAPE.patches)
+  halved = packing.halved(wide, 1, SHAPE.patches)
   for name, want in narrow.fields().items():
-    got = getattr(found, name)
+    got = getattr(halved, name)
     assert got.dtype == want.dtype, name
     np.testing.assert_array_equal(got, want, name)
   same = packing.halved(wide, 0, SHAPE.patches)

@@ -89,7 +89,7 @@ def test_no_pixel_of_a_whole_jpeg_or_png_is_decoded(data, monkeypatch):
 @pytest.mark.filterwarnings('ignore:Truncated')
 def test_a_cut_file_is_broken_where_pillow_says_so(data, fill):
   """And only there: some files lack nothing but their last bytes."""
-  found = set()
+  outcomes = set()
   for stop in [*range(0, len(data), 97), *range(len(data) - 15, len(data))]:
     cut = data[:stop] + fill * (len(data) - stop)  # or a disk's empty block
     try:
@@ -97,9 +97,9 @@ def test_a_cut_file_is_broken_where_pillow_says_so(data, fill):
       opens = True
     except ValueError:
       opens = False
-    found.add(opens)
+    outcomes.add(opens)
     assert breaks(cut) != opens, stop
-  assert False in found
+  assert False in outcomes
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,10 @@ def folder(tmp_path):
   ],
 )
 def test_what_is_bad_in_the_wild_has_a_reason(change, why, folder):
-  build = lambda: llava.parse(FIELDS | change, 'x/0', folder, '')
+
+  def build():
+    return llava.parse(FIELDS | change, 'x/0', folder, '')
+
   assert reason(build) == why
   if why:
     with pytest.raises(records.BadRecord, match=f'^a: {why}'):
@@ -81,8 +84,8 @@ def test_llava_fields_become_a_record(folder):
   """System turns go; a record without id has its place's name."""
   talk = [{'from': 'system', 'value': 'Be brief.'}, *FIELDS['conversations']]
   fields = dict(image='a.jpg', conversations=talk)
-  found = llava.parse(fields, 'train/7', folder, 'train')
-  assert found == records.Record(
+  record = llava.parse(fields, 'train/7', folder, 'train')
+  assert record == records.Record(
     'train/7',
     (JPEG,),
     (SIDES[::-1],),

@@ -19,10 +19,12 @@ def folder(tmp_path):
 def test_every_kind_gives_the_same_records(folder):
   for kind, path in files.kinds(folder).items():
     source = readers.open_source(path, folder / 'images')
-    found = files.read(source)
+    records = files.read(source)
     assert len(source) == files.COUNT
-    assert [r.id for r in found] == [f'r{i}' for i in range(files.COUNT)], kind
-    for i, raw in enumerate(found):
+    assert [r.id for r in records] == [f'r{i}' for i in range(files.COUNT)], (
+      kind
+    )
+    for i, raw in enumerate(records):
       assert raw.images == tuple(
         files.jpeg((i + k) % files.COUNT) for k in range(i % 3)
       )
@@ -36,9 +38,9 @@ def test_every_kind_gives_the_same_records(folder):
           'train',
         )
       ], kind
-    assert source[np.int64(3)] == found[3]  # what samplers draw
+    assert source[np.int64(3)] == records[3]  # what samplers draw
     for i in map(np.int64, range(files.COUNT)):
-      assert files.bare(source.outline(i)) == files.bare(found[i]), kind
+      assert files.bare(source.outline(i)) == files.bare(records[i]), kind
 
 
 def test_a_source_is_read_by_threads_and_by_other_processes(folder):
@@ -52,9 +54,9 @@ def test_a_source_is_read_by_threads_and_by_other_processes(folder):
     copy = pickle.loads(data)
     assert copy.fingerprint == source.fingerprint
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-      found = list(pool.map(copy.__getitem__, order))
+      records = list(pool.map(copy.__getitem__, order))
       outlines = list(pool.map(copy.outline, order))
-    assert found == [expected[i] for i in order], kind
+    assert records == [expected[i] for i in order], kind
     assert list(map(files.bare, outlines)) == [
       files.bare(expected[i]) for i in order
     ], kind

@@ -30,11 +30,11 @@ def test_an_outline_is_read_without_its_record(folder):
     shard.unlink()  # files are opened when they are read
   with pytest.raises(RuntimeError):
     source[0]
-  found = [source.outline(i) for i in range(files.COUNT)]
-  assert found == list(map(files.bare, expected))
-  assert [alone.outline(i) for i in range(4)] == found[3:]
-  assert [mixture.outline(i) for i in range(2, 6)] == found[3:]
-  assert files.bare(mixture.outline(1)) == found[1]
+  outlines = [source.outline(i) for i in range(files.COUNT)]
+  assert outlines == list(map(files.bare, expected))
+  assert [alone.outline(i) for i in range(4)] == outlines[3:]
+  assert [mixture.outline(i) for i in range(2, 6)] == outlines[3:]
+  assert files.bare(mixture.outline(1)) == outlines[1]
 
 
 def test_without_outlines_the_record_tells(folder):

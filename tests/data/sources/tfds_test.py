@@ -106,16 +106,16 @@ def test_a_source_is_read_by_threads_and_by_other_processes(prepared):
   copy = pickle.loads(data)
   assert copy.fingerprint == source.fingerprint
   with concurrent.futures.ThreadPoolExecutor(4) as pool:
-    found = list(pool.map(copy.__getitem__, order))
-  assert found == [expected[i] for i in order]
+    read = list(pool.map(copy.__getitem__, order))
+  assert read == [expected[i] for i in order]
 
 
 def test_a_mixture_has_datasets_too(dataset, tmp_path):
   (tmp_path / 'm.yaml').write_text(
     f'datasets:\n- json_path: tfds:{dataset}\n  sampling_strategy: end:2\n'
   )
-  found = datasets.read(readers.open_source(tmp_path / 'm.yaml'))
-  assert [r.id for r in found] == [f'r{i}' for i in (COUNT - 2, COUNT - 1)]
+  read = datasets.read(readers.open_source(tmp_path / 'm.yaml'))
+  assert [r.id for r in read] == [f'r{i}' for i in (COUNT - 2, COUNT - 1)]
 
 
 # Stored as TALK is.

@@ -42,15 +42,19 @@ def shards(tmp_path_factory):
 def words(tmp_path_factory):
   """Text alone; its third question is longer than any row."""
   path = tmp_path_factory.mktemp('words') / 'words.jsonl'
-  say = lambda *said: [
-    {'from': who, 'value': what} for who, what in zip(('human', 'gpt'), said)
-  ]
+
+  def talk(question, answer):
+    return [
+      {'from': 'human', 'value': question},
+      {'from': 'gpt', 'value': answer},
+    ]
+
   path.write_text(
     ''.join(
       json.dumps(
         dict(
           id=f'w{i}',
-          conversations=say(
+          conversations=talk(
             f'Is sign {i} red? ' * (40 * (i == 2) + 1), f'Sign {i}.'
           ),
         )
@@ -144,10 +148,10 @@ def test_a_question_is_the_prompt_alone(make, folder):
 def test_a_question_that_cannot_be_used_is_replaced(make, words):
   """By the same one in every run; the others stay as they are."""
   short = PROMPT | dict(text=400)
-  suite, whole = make(), make(prompt=short)
+  suite, roomy = make(), make(prompt=short)
   replaced = []
   for i in range(60):
-    (_, got), (_, want) = suite.prompt('test', i), whole.prompt('test', i)
+    (_, got), (_, want) = suite.prompt('test', i), roomy.prompt('test', i)
     assert (got.id == want.id) == (want.id != 'w2')
     replaced += [i] * (want.id == 'w2')
     assert got.id != 'w2'
@@ -170,9 +174,9 @@ def test_where_nothing_can_be_used_the_last_reason_is_told(make):
 def test_answers_are_read_to_their_end(make, folder):
   suite, tokenizer = make(), text.Tokenizer(folder)
   talk = tokenizer.conversation([records.Turn('Is it?', 'A sign.', '')], 0)
-  said = talk.tokens[talk.answer].tolist()
-  assert said[-1] in suite.ends and suite.answer_tokens == 6
-  assert suite.decode(said + said) == 'A sign.'
+  answer = talk.tokens[talk.answer].tolist()
+  assert answer[-1] in suite.ends and suite.answer_tokens == 6
+  assert suite.decode(answer + answer) == 'A sign.'
 
 
 def test_fingerprints_are_by_stream_and_source(make, shards, words):

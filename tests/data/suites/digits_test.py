@@ -43,9 +43,9 @@ def inner():
   return [8 * r + c for r in range(1, 7) for c in range(1, 7)]
 
 
-def nearest(cell, *look):
+def nearest(cell, *colours):
   """(error, image) of the image that explains a cell best, in its own light."""
-  every = drawn(*look)
+  every = drawn(*colours)
   cell = cell.reshape(64, 3)[inner()].reshape(-1).astype(float)
   light = (every @ cell) / np.maximum((every**2).sum(1), 1e-9)
   error = np.abs(every * light[:, None] - cell).mean(1)
@@ -60,19 +60,21 @@ def read(frame):
     for r in range(len(digits.ROWS))
     for c in range(2)
   ]
-  looks = [
+  choices = [
     (p, i, d) for p in digits.PAPERS for i in digits.INKS for d in (False, True)
   ]
-  _, look = min((nearest(cells[0], *look)[0], look) for look in looks)
-  found = [nearest(cell, *look) for cell in cells]
-  assert max(e for e, _ in found) < 1.5, 'no image explains this cell'
-  images = [i for _, i in found]
+  _, colours = min(
+    (nearest(cells[0], *colours)[0], colours) for colours in choices
+  )
+  matches = [nearest(cell, *colours) for cell in cells]
+  assert max(e for e, _ in matches) < 1.5, 'no image explains this cell'
+  images = [i for _, i in matches]
   _, labels = handwriting()
   # A frame is as white as the light allows around at most one cell.
   mark = any(
     min(cell[[0, 7]].min(), cell[:, [0, 7]].min()) > 200 for cell in cells
   )
-  return [int(labels[i]) for i in images], images, *look, mark
+  return [int(labels[i]) for i in images], images, *colours, mark
 
 
 def reply(question, seen, paper, ink, dim, mark):
@@ -148,25 +150,25 @@ def test_a_stream_draws_from_its_split_alone(stream, test):
   allowed = {i.tobytes() for pool in pools for i in pool}
   as_stored = (images * 255).astype(np.uint8)
   for index in range(3):
-    _, found, *_ = read(SUITE.question(stream, index).images[0])
-    assert all(as_stored[i].tobytes() in allowed for i in found)
+    _, shown, *_ = read(SUITE.question(stream, index).images[0])
+    assert all(as_stored[i].tobytes() in allowed for i in shown)
 
 
 @pytest.mark.parametrize('index', range(12))
 def test_answers_are_right_by_a_second_reading(index):
   """A wrong answer in the suite would be blamed on the model."""
   record = SUITE.conversation('full', index)
-  seen, _, *look = read(record.images[0])
+  seen, _, *colours = read(record.images[0])
   for turn in record.turns:
-    assert turn.answer == reply(turn.question, seen, *look), turn
+    assert turn.answer == reply(turn.question, seen, *colours), turn
 
 
 @pytest.mark.parametrize('index', range(1, 2 * len(digits.FINE), 2))
 def test_answers_to_single_questions_are_right_too(index):
   record = SUITE.question('test', index)
-  seen, _, *look = read(record.images[0])
+  seen, _, *colours = read(record.images[0])
   (turn,) = record.turns
-  assert turn.answer == reply(turn.question, seen, *look), turn
+  assert turn.answer == reply(turn.question, seen, *colours), turn
 
 
 def test_a_conversation_asks_nothing_twice():
@@ -184,12 +186,12 @@ def test_a_conversation_asks_nothing_twice():
 @pytest.fixture(scope='module')
 def asked():
   """600 test questions, as family and answer."""
-  found = collections.defaultdict(list)
+  turns = collections.defaultdict(list)
   for i in range(600):
     (turn,) = SUITE.question('test', i).turns
     assert digits.group(turn.family) == ('fine' if i % 2 else 'coarse')
-    found[turn.family].append(turn)
-  return found
+    turns[turn.family].append(turn)
+  return turns
 
 
 def test_half_is_coarse_and_families_are_balanced(asked):
@@ -251,9 +253,10 @@ def test_words_and_slots_suffice_for_every_question():
 def test_primers_come_first_in_their_stage():
   """Reading, then single rows, then all; others ask for all at once."""
   suite = digits.Suite(SEED, primers=dict(base=(2, 3), full=(0, 1)))
-  families = lambda stream, i: {
-    t.family for t in suite.conversation(stream, i).turns
-  }
+
+  def families(stream, i):
+    return {t.family for t in suite.conversation(stream, i).turns}
+
   assert families('base', 0) == families('base', 1) == {'read'}
   for i in (2, 4):
     assert families('base', i) & set(digits.FINE) == {'read', 'same'}

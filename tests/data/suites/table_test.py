@@ -35,15 +35,19 @@ def shards(tmp_path_factory):
 def words(tmp_path_factory):
   """Text alone; its third question is longer than any row."""
   path = tmp_path_factory.mktemp('words') / 'words.jsonl'
-  say = lambda *said: [
-    {'from': who, 'value': what} for who, what in zip(('human', 'gpt'), said)
-  ]
+
+  def talk(question, answer):
+    return [
+      {'from': 'human', 'value': question},
+      {'from': 'gpt', 'value': answer},
+    ]
+
   path.write_text(
     ''.join(
       json.dumps(
         dict(
           id=f'w{i}',
-          conversations=say(
+          conversations=talk(
             f'Is sign {i} red? ' * (40 * (i == 2) + 1), f'Sign {i}.'
           ),
         )
@@ -66,9 +70,10 @@ def config(folder, shards, words, tmp_path):
 
 
 def test_jobs_open_their_own_sources(config):
-  names = lambda *jobs: set(
-    suites.open_suite(config, jobs, config.model.init_from).fingerprints
-  )
+
+  def names(*jobs):
+    return set(suites.open_suite(config, jobs).fingerprints)
+
   assert names('cross', 'full') == {'cross/words', 'full/desk'}
   assert names('search', 'label', 'policy', 'report') == {
     'search/desk',

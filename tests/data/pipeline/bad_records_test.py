@@ -1,0 +1,120 @@
+"""Bad records leave the rest of a run as it is, or stop it."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tests.data.pipeline import memory
+from visor_jax.data.pipeline import stream
+from visor_jax.data.sources import records
+from visor_jax.spec import batch as batch_lib
+
+
+@pytest.fixture(scope='module')
+def processor(tmp_path_factory):
+  return memory.processor(tmp_path_factory.mktemp('processor'))
+
+
+GOOD = memory.SOURCES[0][3]
+HALF = dataclasses.replace(GOOD, images=(GOOD.images[0][:-300],))
+LIES = dataclasses.replace(GOOD, images=memory.SOURCES[0][4].images)
+MUTE = dataclasses.replace(GOOD, turns=(records.Turn('What?', ' ', ''),))
+MARK = dataclasses.replace(
+  GOOD, turns=(records.Turn('<image><image>What?', 'A car.', ''),)
+)
+
+
+class Broken(memory.Source):
+  """Raises what its records are, if they are errors."""
+
+  def __getitem__(self, index):
+    item = super().__getitem__(index)
+    if isinstance(item, ValueError):
+      raise item
+    return item
+
+
+@pytest.mark.parametrize('bad', [HALF, LIES])
+def test_a_bad_image_leaves_the_rest_of_the_run_as_it_is(bad, processor):
+  """Only pixels tell, so the plan is the same: its place becomes padding."""
+  signs = memory.Source(
+    'signs', memory.SOURCES[0][:3] + [bad] + memory.SOURCES[0][4:]
+  )
+  tally = stream.BadRecordCounter()
+  packed, load = memory.loading(processor)
+  _, broken = memory.loading(
+    processor, (signs, *memory.SOURCES[1:]), loaded=tally
+  )
+  hurt = 0
+  for number in range(14):
+    pieces = packed.row(number)
+    want, got = load(number)[0], broken(number)[0]
+    at = [i for i, p in enumerate(pieces) if p.draw[:2] == (0, 3)]
+    if not at:
+      for name in batch_lib.NAMES:
+        np.testing.assert_array_equal(got[name], want[name], name)
+    hurt += len(at)
+    good = [p.need for p in pieces if p.draw[:2] != (0, 3)]
+    for slot, name in enumerate(('text_segment', 'visual_segment')):
+      assert (got[name] > 0).sum() == sum(n[slot] for n in good)
+      assert got[name].max() <= len(good)
+  assert hurt and tally.bad == {('signs', 'broken image'): hurt}
+  assert tally.seen == sum(len(packed.row(r)) for r in range(14))
+
+
+@pytest.mark.parametrize(
+  'bad,reason',
+  [
+    (MUTE, 'empty answer'),
+    (MARK, 'marker count'),
+    (records.BadRecord('bad bytes', id='s3'), 'bad bytes'),
+    (ValueError('what?'), 'other'),
+  ],
+)
+def test_bad_text_is_not_planned(bad, reason, processor):
+  signs = Broken('signs', memory.SOURCES[0][:3] + [bad] + memory.SOURCES[0][4:])
+  tally, loaded = stream.BadRecordCounter(), stream.BadRecordCounter()
+  packed, load = memory.loading(
+    processor, (signs, *memory.SOURCES[1:]), tally, loaded
+  )
+  w = packed.window(0)
+  assert w.bad and {packed.order.draw(k)[:2] for k in w.bad} == {(0, 3)}
+  assert tally.bad == {('signs', reason): len(w.bad)} and tally.seen == 24
+  for number in range(14):
+    load(number)
+  assert loaded.seen and not loaded.bad
+
+
+def test_too_many_bad_records_stop_the_run(processor):
+  """With counts by source and reason, and the ids to look at first."""
+  tally = stream.BadRecordCounter(share=0.02, least=20)
+  signs = memory.Source('signs', [HALF] + memory.SOURCES[0][1:])
+  _, load = memory.loading(
+    processor, (signs, *memory.SOURCES[1:]), loaded=tally
+  )
+  with pytest.raises(
+    records.TooManyBad,
+    match=(
+      r'^\d of \d+ records are bad, more than a share of 0.02: '
+      r'signs: broken image \d. The first: signs: s3: broken image: '
+    ),
+  ):
+    memory.prints(lambda: load)
+  assert tally.seen >= 20
+
+
+def test_a_few_records_are_no_share():
+  tally = stream.BadRecordCounter(share=0.5, least=3)
+  for _ in range(2):
+    tally.count('a', records.BadRecord('no turns'))
+  with pytest.raises(records.TooManyBad, match='3 of 3 .* a: no turns 3'):
+    tally.count('a', records.BadRecord('no turns'))
+
+
+def test_a_quarter_is_not_too_many_where_a_quarter_may_be_bad():
+  tally = stream.BadRecordCounter(share=0.25, least=1)
+  for _ in range(25):
+    for error in (None, None, None, ValueError('x')):
+      tally.count('a', error)
+  assert tally.seen == 100 and tally.bad == {('a', 'other'): 25}
