@@ -3,106 +3,13 @@
 import html.parser
 import json
 import re
-import subprocess
-import sys
 from xml.etree import ElementTree
 
 import pytest
 
-from visor_jax.report import __main__ as door
+from tests.report import workdirs
 from visor_jax.report import colours
 from visor_jax.report import page
-
-_EVIL = '<b>&"$x$'
-_PLANS = {'min': [0, 0], '1': [0, 1], 'max': [1, 1]}
-
-
-def _rows():
-  for family, group in (('count', 'coarse'), (_EVIL, 'fine')):
-    common = dict(
-      family=family,
-      group=group,
-      n=200,
-      seed=7,
-      config='3fa9c1',
-      accounting='FLOPs, not MACs & prefill only.',
-      versions={'jax': '0.10.2'},
-    )
-    yield common | dict(
-      selector='base',
-      plan=None,
-      accuracy=0.7,
-      llm_prefill_flops=8e6,
-      flops_saved=1.0,
-    )
-    for layers, plan in enumerate(_PLANS.values()):
-      yield common | dict(
-        selector='fixed',
-        plan=plan,
-        accuracy=0.3 + 0.2 * layers,
-        llm_prefill_flops=(1 + layers) * 1e6,
-        flops_saved=8 / (1 + layers),
-      )
-    yield common | dict(
-      selector='router',
-      plan=None,
-      accuracy=0.69,
-      llm_prefill_flops=1.5e6,
-      flops_saved=8 / 1.5,
-      chosen={'min': 120, 'max': 80},
-    )
-
-
-def _targets():
-  """A router with targets, and what everything costs."""
-  for row in _rows():
-    yield row | dict(
-      visual_flops=1e5,
-      vision_flops=3e6,
-      decode_flops=1e4,
-      total_flops=5e6,
-      total_saved=1.2,
-      cache_bytes=1e4,
-    )
-    if row['selector'] == 'router':
-      yield row | dict(budget=0.5, promised=0.5, delivered=0.52)
-      yield row | dict(drop=0.01, promised=0.99, delivered=0.97)
-
-
-def _fill(workdir):
-  """Only what a report needs."""
-  (workdir / 'results.jsonl').write_text(
-    '\n'.join(json.dumps(row) for row in _rows())
-  )
-
-
-def _fill_all(workdir):
-  """Every file that a report can show."""
-  _fill(workdir)
-  for folder in ('search', 'policy', 'full'):
-    (workdir / folder).mkdir()
-  evaluated = [
-    {'plan': [a, b], 'accuracy': 0.5 + 0.1 * a, 'flops': 1e6 + a + b}
-    for a in (0, 1)
-    for b in (0, 1)
-  ]
-  (workdir / 'search' / 'plans.json').write_text(
-    json.dumps({'viable': list(_PLANS.values()), 'evaluated': evaluated})
-  )
-  curve = [
-    {'confidence': c, 'accuracy': c / 2, 'flops': c * 1e6}
-    for c in (0.5, 0.9, 0.99)
-  ]
-  (workdir / 'policy' / 'calibration.json').write_text(
-    json.dumps({'confidence': 0.9, 'curve': curve})
-  )
-  for stage in ('full', 'policy'):
-    (workdir / stage / 'metrics.jsonl').write_text(
-      '\n'.join(
-        json.dumps({'step': i, 'loss': 3 / (1 + i)}) for i in range(300)
-      )
-    )
-  (workdir / 'config.json').write_text('{"note": "</pre><script>"}')
 
 
 def _drawings(text):
@@ -112,7 +19,7 @@ def _drawings(text):
 @pytest.fixture(name='full', scope='module')
 def _full(tmp_path_factory):
   workdir = tmp_path_factory.mktemp('full')
-  _fill_all(workdir)
+  workdirs.fill_all(workdir)
   return page.write(workdir, workdir / 'out' / 'deep').read_text('utf-8')
 
 
@@ -154,7 +61,7 @@ def test_is_self_contained(full):
 
 
 def test_what_others_wrote_is_escaped(full):
-  assert _EVIL not in full and '<b>' not in full
+  assert workdirs.EVIL not in full and '<b>' not in full
   assert '&lt;b&gt;&amp;&quot;$x$' in full
   assert '</pre><script>' not in full and '&lt;/pre&gt;' in full
 
@@ -176,26 +83,26 @@ def test_drawings_take_their_colours_from_the_page(full):
 def test_a_plan_has_one_colour(full):
   chips = re.findall(r'<i style="background:([^"]*)"></i>([\w,]+)', full)
   colours_of = {name: {c for c, n in chips if n == name} for _, name in chips}
-  assert set(colours_of) == {'base', 'router', *_PLANS}
+  assert set(colours_of) == {'base', 'router', *workdirs.PLANS}
   assert all(len(of_name) == 1 for of_name in colours_of.values())
   assert len(set.union(*colours_of.values())) == len(colours_of)
 
 
 def test_a_number_is_not_taken_for_a_plan(tmp_path):
-  rows = [row | {'n': 1} for row in _rows()]
+  rows = [row | {'n': 1} for row in workdirs.rows()]
   (tmp_path / 'results.jsonl').write_text('\n'.join(map(json.dumps, rows)))
   text = page.write(tmp_path, tmp_path).read_text('utf-8')
   assert '<td>1</td>' in text
 
 
 def test_writing_again_changes_nothing(full, tmp_path):
-  _fill_all(tmp_path)
+  workdirs.fill_all(tmp_path)
   again = page.write(tmp_path, tmp_path).read_text('utf-8')
   assert _drawings(again) == _drawings(full)
 
 
 def test_optional_files_may_be_missing(tmp_path):
-  _fill(tmp_path)
+  workdirs.fill(tmp_path)
   text = page.write(tmp_path, tmp_path).read_text('utf-8')
   assert 'Accuracy against cost' in text and 'What the router chose' in text
   for heading in ('How sure', 'What the search', 'Training', '<details>'):
@@ -205,7 +112,7 @@ def test_optional_files_may_be_missing(tmp_path):
 def test_a_stage_that_the_config_does_not_know_is_shown_behind_the_others(
   tmp_path,
 ):
-  _fill_all(tmp_path)
+  workdirs.fill_all(tmp_path)
   (tmp_path / 'annealing').mkdir()
   (tmp_path / 'annealing' / 'metrics.jsonl').write_text(
     '{"step": 1, "loss": 2.5}'
@@ -220,7 +127,7 @@ def test_a_stage_that_the_config_does_not_know_is_shown_behind_the_others(
 
 def test_costs_and_promises_are_shown(tmp_path):
   (tmp_path / 'results.jsonl').write_text(
-    '\n'.join(map(json.dumps, _targets()))
+    '\n'.join(map(json.dumps, workdirs.targets()))
   )
   text = page.write(tmp_path, tmp_path).read_text('utf-8')
   for heading in (
@@ -238,7 +145,7 @@ def test_costs_and_promises_are_shown(tmp_path):
 
 
 def test_a_router_with_targets_alone(tmp_path):
-  rows = [r for r in _targets() if 'promised' in r]
+  rows = [r for r in workdirs.targets() if 'promised' in r]
   (tmp_path / 'results.jsonl').write_text('\n'.join(map(json.dumps, rows)))
   text = page.write(tmp_path, tmp_path).read_text('utf-8')
   assert 'promised and delivered' in text
@@ -246,13 +153,13 @@ def test_a_router_with_targets_alone(tmp_path):
 
 
 def test_one_row_is_enough(tmp_path):
-  row = next(r for r in _rows() if r['selector'] == 'fixed')
+  row = next(r for r in workdirs.rows() if r['selector'] == 'fixed')
   (tmp_path / 'results.jsonl').write_text(json.dumps(row))
   assert 'Neither the router' in page.write(tmp_path, tmp_path).read_text()
 
 
 def test_rows_of_different_runs_are_doubted(tmp_path):
-  rows = list(_rows())
+  rows = list(workdirs.rows())
   rows[0]['config'] = 'other'
   (tmp_path / 'results.jsonl').write_text('\n'.join(map(json.dumps, rows)))
   assert 'differ in config' in page.write(tmp_path, tmp_path).read_text()
@@ -260,7 +167,7 @@ def test_rows_of_different_runs_are_doubted(tmp_path):
 
 def test_rivals_stand_beside_the_plans(tmp_path):
   """A line for the settings of a method, in its own colour."""
-  rows = list(_rows())
+  rows = list(workdirs.rows())
   for method, plan in (
     ('fastv:2:0.5', None),
     ('fastv:2:0.25', None),
@@ -283,38 +190,6 @@ def test_rivals_stand_beside_the_plans(tmp_path):
   assert colours.METHODS['fastv'] in text and colours.METHODS['pack'] in text
   legend = re.search(r'<p class="legend">.*?</p>', text, re.DOTALL)[0]
   assert 'fastv' not in legend and 'pack' not in legend
-
-
-def test_command(tmp_path, capsys):
-  _fill(tmp_path)
-  assert door.main([str(tmp_path)]) == 0
-  printed = capsys.readouterr().out
-  assert '| router |' in printed and 'The router keeps 98.6 %' in printed
-  assert str(tmp_path / 'report' / 'index.html') in printed
-  assert door.main([str(tmp_path), f'--out={tmp_path / "there"}']) == 0
-  assert (tmp_path / 'there' / 'index.html').exists()
-
-
-def test_command_says_what_is_missing(tmp_path, capsys):
-  assert door.main([str(tmp_path)]) == 1
-  printed = capsys.readouterr().err
-  assert 'results.jsonl' in printed and 'visor_jax.main' in printed
-
-
-def test_knows_nothing_of_jax(tmp_path):
-  _fill(tmp_path)
-  code = (
-    'import sys; from visor_jax.report import __main__ as door; '
-    'door.main(sys.argv[1:]); print(sorted({m.split(".")[0] for m in '
-    'sys.modules} & {"jax", "jaxlib", "flax", "optax", "tensorflow"}))'
-  )
-  command = subprocess.run(
-    [sys.executable, '-c', code, str(tmp_path)],
-    capture_output=True,
-    text=True,
-    check=True,
-  )
-  assert command.stdout.splitlines()[-1] == '[]'
 
 
 class _Nesting(html.parser.HTMLParser):
