@@ -24,10 +24,11 @@ from visor_jax.data.processing import packing
 from visor_jax.data.processing import processed
 from visor_jax.eval import generate
 from visor_jax.flops import cost as flops
-from visor_jax.models import decoder
+from visor_jax.models import compute as compute_lib
 from visor_jax.models import token_layout
 from visor_jax.models import visor
 from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.spec import architecture
 from visor_jax.spec import batch as batch_lib
 from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
@@ -79,9 +80,8 @@ def ours(size, rows, times):
   batch = packing.stack([row] * rows).map(jnp.asarray)
   layout = plans.visor(size.language.depth)
   model = visor.Visor(
-    size,
-    layout,
-    compute=decoder.Compute(dtype='bfloat16', remat=False, packed=False),
+    architecture.Architecture(size, layout),
+    compute_lib.Compute(dtype='bfloat16', remat=False, packed=False),
   )
   make, _, _ = step_lib.init(
     model, 0, batch, mesh_lib.make(devices=jax.devices()[:1])
@@ -96,8 +96,8 @@ def ours(size, rows, times):
   language = sum(x.nbytes for x in jax.tree.leaves(params['llm']))
   sampling = generate.Sampling(NEW, (-1,))  # no end: all tokens are made
   for plan in (None, layout.max, two, layout.min):
-    cost = flops.cost(size, layout, plan, cut.tokens, TEXT, tiles=cut.tiles)
-    cache = sum(flops.cache(size, layout, plan, cut.tokens, TEXT, 2))
+    cost = flops.cost(model.architecture, plan, cut.tokens, TEXT, tiles=cut.tiles)
+    cache = sum(flops.cache(model.architecture, plan, cut.tokens, TEXT, 2))
     read = jax.jit(
       lambda p, s, b, plan=plan: model.apply(
         {'params': p},

@@ -10,6 +10,7 @@ from tests import llava
 import visor_jax
 from visor_jax import config as config_lib
 from visor_jax.checkpoint import folder as folder_lib
+from visor_jax.checkpoint import resolve
 from visor_jax.checkpoint import run
 from visor_jax.checkpoint import store
 from visor_jax.convert import hf
@@ -74,6 +75,7 @@ def workdir(config, start, tmp_path_factory):
   }
   write = lambda name, found: (folder / name).write_text(json.dumps(found))
   write('config.json', identity_lib.identity(config))
+  write('architecture.json', resolve.architecture(config).to_json())
   for stage in ('cross', 'policy'):
     with store.Checkpoints(folder / stage / 'checkpoints') as saved:
       saved.save(4, param_paths.unflatten(flat), {'count': np.zeros(())})
@@ -157,6 +159,6 @@ def test_a_run_without_a_result_says_so(config, tmp_path):
 
 def test_a_start_that_is_not_there_is_named(config):
   other = config.copy_and_resolve_references()
-  other.model.start = '/no/such'
+  other.model.init_from = '/no/such'
   with pytest.raises(ValueError, match='model.init_from is /no/such.*convert'):
     validate.validate(other)

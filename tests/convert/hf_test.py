@@ -519,7 +519,7 @@ def test_the_base_is_their_model(tmp_path, layer, text, tied):
       x for r in range(3) for x in (9 + 3 * r, 10 + 3 * r, 11 + 3 * r, newline)
     ),
   ]
-  model = visor.Visor(found.size, found.facts.layout)
+  model = visor.Visor(found.facts.architecture)
   ask = jax.jit(
     lambda tiles: model.apply(
       {'params': found.params},
@@ -551,17 +551,18 @@ def test_the_base_is_their_model(tmp_path, layer, text, tied):
 
 def with_visor(found):
   """The checkpoint with trained VISOR weights, all random."""
-  size = found.size
   facts = facts_lib.Facts(
-    size,
-    plans.visor(3, cross=(0, 1), self_=(2,)),
-    architecture.CrossOptions(conv=True),
-    architecture.RouterOptions(hidden=6, plans=2),
+    architecture.Architecture(
+      found.size,
+      plans.visor(3, cross=(0, 1), self_=(2,)),
+      architecture.CrossOptions(conv=True),
+      architecture.RouterOptions(hidden=6, plans=2),
+    ),
     ((False,), (True,)),
     0.75,
     ('cross', 'router'),
   )
-  model = visor.Visor(size, facts.layout, facts.cross, facts.router)
+  model = visor.Visor(facts.architecture)
   batch = row([1, 2, 3], 1, np.zeros((1, 20, 20, 3), np.uint8), [0, 1])
   generator = np.random.default_rng(0)
   made = jax.tree.map(
@@ -619,7 +620,7 @@ def test_layers_of_visor_are_those_of_the_network(tmp_path, checkpoint):
   hf.write(tmp_path / 'a', found.params, found.facts, found.sidecar)
   config = json.loads((tmp_path / 'a' / 'config.json').read_text())
   layout = plans.visor(3, cross=(1,), self_=(2,))
-  config['visor']['layout']['kinds'] = layout.kinds
+  config['visor']['architecture']['layout']['kinds'] = layout.kinds
   (tmp_path / 'a' / 'config.json').write_text(json.dumps(config))
   with pytest.raises(ValueError, match=r'of layers \[0, 1\]; CROSS .* \[1\]'):
     hf.read(tmp_path / 'a')

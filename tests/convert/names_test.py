@@ -9,6 +9,7 @@ from visor_jax.convert import names
 from visor_jax.models import visor
 from visor_jax.runtime import param_paths
 from visor_jax.spec import batch as batch_lib
+from visor_jax.spec import architecture
 from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
 
@@ -41,7 +42,9 @@ def test_the_table_is_the_model(size):
     int32(1, 1),
     int32(1, 1),
   )
-  model = visor.Visor(size, plans.base(size.language.depth))
+  model = visor.Visor(
+    architecture.Architecture(size, plans.base(size.language.depth))
+  )
   tree = jax.eval_shape(lambda: model.init(jax.random.key(0), batch, None))
   flat = param_paths.flatten(tree['params'])
   assert names.shapes(size) == {

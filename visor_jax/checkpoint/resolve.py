@@ -9,6 +9,7 @@ import json
 
 import ml_collections
 
+from visor_jax.checkpoint import facts as facts_lib
 from visor_jax.checkpoint import folder as folder_lib
 from visor_jax.reduction import grammar
 from visor_jax.runtime import files
@@ -31,8 +32,7 @@ def origin(config: ml_collections.ConfigDict) -> str:
   Raises:
     ValueError: the checkpoint that the config names is none.
   """
-  path = checkpoint_of(config)
-  return folder_lib.read_facts(path).origin if path else ''
+  return _location(config).origin if checkpoint_of(config) else ''
 
 
 def architecture(
@@ -47,7 +47,7 @@ def architecture(
   path = checkpoint_of(config)
   if not path:
     return _configured(config, sizes.get(config.model.size or DEFAULT_SIZE))
-  known = folder_lib.read_facts(path).facts.architecture
+  known = _location(config).facts.architecture
   if known.layout.optional:
     _require_same(_stated(config, known), known, path)
     if not config.eval.checkpoint:  # nothing is searched there
@@ -78,6 +78,16 @@ def keep(
     _require_same(model, known, str(folder.path))
   else:
     files.write_atomic(path, json.dumps(model.to_json(), indent=1))
+
+
+def _location(config: ml_collections.ConfigDict) -> facts_lib.Location:
+  """The checkpoint that a config names."""
+  key = 'eval.checkpoint' if config.eval.checkpoint else 'model.init_from'
+  path = checkpoint_of(config)
+  try:
+    return folder_lib.read_facts(path)
+  except ValueError as e:
+    raise ValueError(f'{key} is {path}: {e}') from e
 
 
 def _configured(
