@@ -96,7 +96,9 @@ def ours(size, rows, times):
   language = sum(x.nbytes for x in jax.tree.leaves(params['llm']))
   sampling = generate.Sampling(NEW, (-1,))  # no end: all tokens are made
   for plan in (None, layout.max, two, layout.min):
-    cost = flops.cost(model.architecture, plan, cut.tokens, TEXT, tiles=cut.tiles)
+    cost = flops.cost(
+      model.architecture, plan, cut.tokens, TEXT, tiles=cut.tiles
+    )
     cache = sum(flops.cache(model.architecture, plan, cut.tokens, TEXT, 2))
     read = jax.jit(
       lambda p, s, b, plan=plan: model.apply(

@@ -8,8 +8,8 @@ from tests import llava_weights
 from visor_jax.convert import names
 from visor_jax.models import visor
 from visor_jax.runtime import param_paths
-from visor_jax.spec import batch as batch_lib
 from visor_jax.spec import architecture
+from visor_jax.spec import batch as batch_lib
 from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
 
