@@ -306,7 +306,7 @@ def test_every_analysis_of_a_run_is_on_its_page(alone, tmp_path):
   (workdir / 'analysis/cka.json').unlink()
   said = command('analysis', *flags)
   assert said.count('done before') == 4 and 'cka, plan max 16/16' in said
-  command('report', workdir)
+  command('report', f'--workdir={workdir}')
   page = (workdir / 'report/index.html').read_text()
   for title in (
     'Where text looks',

@@ -226,14 +226,14 @@ def test_parameters_alone(tmp_path):
     params, opt = saved.restore(0, like(PARAMS))
   assert opt is None
   jax.tree.map(np.testing.assert_array_equal, params, PARAMS)
-  assert __main__.main(['verify', str(tmp_path)]) == 0
+  assert __main__.main(['verify', f'--workdir={tmp_path}']) == 0
 
 
 @pytest.mark.parametrize(
   'what', ['', 'base', 'base/checkpoints', 'base/checkpoints/8']
 )
 def test_the_command_checks_all_that_lies_beneath(what, stage, capsys):
-  command = ['verify', str(stage.parents[1] / what)]
+  command = ['verify', f'--checkpoint={stage.parents[1] / what}']
   assert __main__.main(command) == 0
   assert f'{stage}/8: good' in capsys.readouterr().out
   flip(stage / '8/params/_METADATA')
@@ -295,4 +295,4 @@ def test_two_processes_save_as_one(tmp_path):
   assert first['same'] and first['resumed'] == [4, 2, 2]
   # What was not finished is not kept, and the new one has both manifests.
   assert {p.name for p in folder.iterdir()} == {'2', str(first['last'])}
-  assert __main__.main(['verify', str(folder)]) == 0
+  assert __main__.main(['verify', f'--checkpoint={folder}']) == 0

@@ -93,10 +93,20 @@ def test_slurm_starts_again_what_died(slurm, codes, want):
   ]
 
 
-def test_slurm_queues_again_what_was_told_to_stop(slurm):
-  code, _, calls = slurm(75)
+@pytest.mark.parametrize('before', ['0', '10', '11', '400'])
+def test_slurm_queues_again_what_was_told_to_stop(slurm, before):
+  """However often: time limits and preemptions are no deaths."""
+  code, _, calls = slurm(75, SLURM_RESTART_COUNT=before)
   assert code == 75 and calls[-1] == ['scontrol', 'requeue', '7']
-  assert slurm(75, SLURM_RESTART_COUNT='10')[2][len(calls) :] == [calls[0]]
+
+
+def test_slurm_starts_what_died_again_whatever_was_taken_away_before(slurm):
+  code, _, calls = slurm(9, 9, 9, SLURM_RESTART_COUNT='11', VISOR_RESTARTS='2')
+  assert code == 9 and len(calls) == 3
+  code, out = run(
+    LAUNCH / 'slurm.sh', *JOB, SLURM_JOB_ID='7', VISOR_RESTARTS='-1'
+  )
+  assert code == 2 and "VISOR_RESTARTS is '-1'" in out
 
 
 def test_slurm_says_what_would_run_or_is_missing():
@@ -418,3 +428,27 @@ def test_an_image_copies_what_is_there(kind):
   assert all((LAUNCH.parent / name).exists() for name in copied)
   assert f"'{kind}': [" in (LAUNCH.parent / 'setup.py').read_text()
   assert 'ENTRYPOINT ["python", "-m", "visor_jax.main"]' in text
+
+
+@pytest.mark.parametrize(
+  'flags',
+  [
+    ['--gpu=h100', '--hosts=-3'],
+    ['--gpu=h100', '--chips=0'],
+    ['--gpu=h100', '--restarts=-1'],
+    ['--tpu=v5e', '--topology=0x4'],
+    ['--tpu=v5e', '--topology=4x4', '--slices=0'],
+  ],
+)
+def test_gke_refuses_numbers_that_are_none(flags):
+  code, out = run(
+    LAUNCH / 'gke.py',
+    '--name=a',
+    '--image=b',
+    '--claim=c',
+    '--dry-run',
+    *flags,
+    '--',
+    *JOB,
+  )
+  assert code == 2 and flags[-1].partition('=')[0] in out

@@ -196,3 +196,15 @@ def test_a_dry_run_says_what_would_run():
   for index, line in enumerate(lines):
     assert f'JAX_PROCESS_ID={index}' in line and line[-1] == '--config=a b'
     assert line[-3:-1] == ['-m', 'visor_jax.main']
+
+
+@pytest.mark.parametrize(
+  'flag', ['--processes=0', '--processes=-1', '--devices=0', '--restarts=-1']
+)
+def test_numbers_that_start_nothing_are_refused(flag):
+  done = subprocess.run(
+    [sys.executable, ROOT / 'launch/local.py', flag, '--', '--config=x'],
+    text=True,
+    capture_output=True,
+  )
+  assert done.returncode == 2 and flag in done.stderr
