@@ -13,7 +13,9 @@ def test_command(tmp_path, capsys):
   printed = capsys.readouterr().out
   assert '| router |' in printed and 'The router keeps 98.6 %' in printed
   assert str(tmp_path / 'report' / 'index.html') in printed
-  assert door.main([f'--workdir={tmp_path}', f'--out={tmp_path / "there"}']) == 0
+  assert (
+    door.main([f'--workdir={tmp_path}', f'--out={tmp_path / "there"}']) == 0
+  )
   assert (tmp_path / 'there' / 'index.html').exists()
 
 
