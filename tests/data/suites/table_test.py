@@ -70,9 +70,9 @@ def config(folder, shards, words, tmp_path):
 
 
 def test_jobs_open_their_own_sources(config):
-
   def names(*jobs):
-    return set(suites.open_suite(config, jobs).fingerprints)
+    suite = suites.open_suite(config, jobs, config.model.init_from)
+    return set(suite.fingerprints)
 
   assert names('cross', 'full') == {'cross/words', 'full/desk'}
   assert names('search', 'label', 'policy', 'report') == {
