@@ -70,7 +70,7 @@ def test_a_value_of_another_type_is_an_error(key, value):
     put(config_lib.default(), key, value)
 
 
-@pytest.mark.parametrize('key', list(config_lib._CHOICES))
+@pytest.mark.parametrize('key', list(validate.CHOICES))
 def test_a_choice_that_does_not_exist_names_key_and_choices(key):
   c = make()
   put(c, key, 'nonsense')
@@ -78,11 +78,11 @@ def test_a_choice_that_does_not_exist_names_key_and_choices(key):
     ValueError, match=f"{re.escape(key)}.*'nonsense'.*not one"
   ) as e:
     validate.validate(c)
-  for choice in config_lib._CHOICES[key]:
+  for choice in validate.CHOICES[key]:
     assert repr(choice) in str(e.value)
 
 
-@pytest.mark.parametrize('key', config_lib._SHARES)
+@pytest.mark.parametrize('key', validate.SHARES)
 @pytest.mark.parametrize('value', [-0.01, 1.01, float('nan')])
 def test_a_share_lies_between_0_and_1(key, value):
   c = make()
@@ -91,7 +91,9 @@ def test_a_share_lies_between_0_and_1(key, value):
     validate.validate(c)
 
 
-@pytest.mark.parametrize('key', config_lib._POSITIVE)
+@pytest.mark.parametrize(
+  'key', (*validate.AT_LEAST_ONE, 'model.router.hidden')
+)
 @pytest.mark.parametrize('value', [0, -1])
 def test_a_count_is_at_least_1(key, value):
   c = make()

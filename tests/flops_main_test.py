@@ -4,12 +4,10 @@ import json
 
 import pytest
 
+from tests import flops_test
 from visor_jax.flops import __main__ as command
 from visor_jax.flops import accounting
 from visor_jax.flops import cost as flops
-from visor_jax.reduction import grammar
-from visor_jax.spec import plan as plans
-from visor_jax.spec import sizes
 
 # LLaVA-OneVision makes 7353 tokens of 31 tiles of a page at 200 dpi.
 PAGE = ('--size=0.5b', '--image=2200x1700', '--text=60')
@@ -30,8 +28,8 @@ def test_the_published_ratio_of_a_page(capsys):
 
 @pytest.mark.parametrize('name', ['nominal', 'executed'])
 def test_rows_are_the_formulas(capsys, name):
-  size = sizes.get('1.5b')
-  layout = plans.visor(size.language.depth)
+  model = flops_test.released('1.5b')
+  layout = model.layout
   found = rows(
     capsys,
     '--size=1.5b',
@@ -44,13 +42,11 @@ def test_rows_are_the_formulas(capsys, name):
   for row, plan in zip(
     found, (None, layout.max, bits(0, 2), bits()), strict=True
   ):
-    want = flops.cost(size, layout, plan, 700, 33, accounting.ACCOUNTINGS[name])
+    want = flops.cost(model, plan, 700, 33, accounting.ACCOUNTINGS[name])
     assert (row['llm_prefill'], row['total']) == (want.llm_prefill, want.total)
     assert row['vision'] == 0  # of tokens alone nobody knows the tiles
     assert row['plan'] == (plan and [int(on) for on in plan])
-    assert row['cache_bytes'] == sum(
-      flops.cache(size, layout, plan, 700, 33, 2)
-    )
+    assert row['cache_bytes'] == sum(flops.cache(model, plan, 700, 33, 2))
 
 
 def test_token_reduction_is_of_the_base(capsys):
@@ -67,11 +63,9 @@ def test_token_reduction_is_of_the_base(capsys):
     'visionzip:1/9',
     'fastv:2:0.5',
   ]
-  size, layout = sizes.get('0.5b'), plans.visor(24)
   for row in found[2:]:
-    want = flops.cost(
-      size, layout, None, 576, 60, reduction=grammar.parse(row['method'])[0]
-    )
+    model = flops_test.released('0.5b', reduction=row['method'])
+    want = flops.cost(model, None, 576, 60)
     assert row['llm_prefill'] == want.llm_prefill > want.rating > 0
     assert row['flops_saved'] == found[0]['llm_prefill'] / want.llm_prefill
     assert row['cache_bytes'] < found[0]['cache_bytes']

@@ -13,7 +13,6 @@ import pytest
 from visor_jax.flops import accounting as accounting_lib
 from visor_jax.flops import cost as flops
 from visor_jax.models import compute as compute_lib
-from visor_jax.models import decoder
 from visor_jax.models import token_layout
 from visor_jax.models import visor
 from visor_jax.spec import architecture
@@ -33,6 +32,13 @@ TABLE = [
 OFF_BY_A_DIGIT = {(7353, '10.6'), (7353, '90')}
 
 
+def released(name, layout=None, **fields):
+  """The architecture of a published size; by default the VISOR layout."""
+  size = sizes.get(name)
+  layout = layout or plans.visor(size.language.depth)
+  return architecture.Architecture(size, layout, **fields)
+
+
 def printed(text, unit=1.0):
   """A printed number, and half a unit of its last digit."""
   digits = len(text.partition('.')[2])
@@ -42,9 +48,8 @@ def printed(text, unit=1.0):
 @pytest.mark.parametrize('row', TABLE, ids=lambda row: str(row[0]))
 def test_nominal_is_the_table(row):
   visual, tiles, base_text, vision_text, ratios, end_to_end = row
-  size = sizes.get('0.5b')
-  layout = plans.visor(size.language.depth)
-  of = lambda plan: flops.cost(size, layout, plan, visual, 60, tiles=tiles)
+  model = released('0.5b')
+  of = lambda plan: flops.cost(model, plan, visual, 60, tiles=tiles)
   base = of(None)
   for text, got in ((base_text, base.llm_prefill), (vision_text, base.vision)):
     number, unit = text.split()
@@ -57,7 +62,7 @@ def test_nominal_is_the_table(row):
     plan = (True,) * on + (False,) * (8 - on)
     assert abs(base.llm_prefill / of(plan).llm_prefill - want) <= half
   want, half = printed(end_to_end)
-  assert abs(base.total / of(layout.min).total - want) <= half
+  assert abs(base.total / of(model.layout.min).total - want) <= half
 
 
 def macs(jaxpr, on=None):
@@ -256,25 +261,19 @@ def test_executed_decoding_is_the_program(name):
       lambda *args: of('decode')(args[0], args[1], args[2], plan, args[3], 0)
     )(params, jax.ShapeDtypeStruct((B,), jnp.int32), memory, fresh)
     want = flops.decode(
-      model.size,
-      model.layout,
-      plan,
-      case.visual,
-      case.text,
-      6,
-      accounting,
-      cross_key_heads=case.key_heads,
+      model.architecture, plan, case.visual, case.text, 6, accounting
     )
     assert 2 * macs(program) * 5 == B * want, plan  # five steps make six tokens
 
 
 def test_nominal_decoding_reads_what_is_there():
   """By hand: 24 layers of a token, and pairs of it with all before it."""
-  size, layout = sizes.get('0.5b'), plans.visor(24)
+  model = released('0.5b')
+  layout = model.layout
   d, n, k, h, f = 896, 14, 2, 64, 4864
   token = d * (2 * (n + k) * h + 3 * f)
   text = 24 * (2 * token + 2 * n * h * (61 + 62))  # two steps, three tokens
-  of = lambda plan, tokens=3: flops.decode(size, layout, plan, 700, 60, tokens)
+  of = lambda plan, tokens=3: flops.decode(model, plan, 700, 60, tokens)
   assert of(None) == 2 * (text + 24 * 2 * n * h * 2 * 700)
   assert of(layout.min) == 2 * (
     text + 8 * 2 * (2 * n * h * 700 + 2 * d * n * h)
@@ -306,31 +305,32 @@ def test_parts_are_the_modules():
 
 def test_defaults_are_those_of_the_models():
   options = architecture.RouterOptions()
-  size, layout = sizes.get('0.5b'), plans.visor(24)
-  assert flops.cost(size, layout, layout.min, 9, 9, routing=2) == flops.cost(
-    size,
-    layout,
-    layout.min,
-    9,
-    9,
-    routing=2,
-    router_token=options.token,
-    router_hidden=options.hidden,
-    router_plans=options.plans,
-    cross_key_heads=architecture.CrossOptions().key_heads,
+  model = released('0.5b')
+  told = released(
+    '0.5b',
+    cross=architecture.CrossOptions(
+      key_heads=architecture.CrossOptions().key_heads
+    ),
+    router=architecture.RouterOptions(
+      options.token, options.hidden, options.plans
+    ),
   )
-  assert accounting_lib.EXECUTED.chunk == decoder.Compute().chunk
+  least = model.layout.min
+  assert flops.cost(model, least, 9, 9, routing=2) == flops.cost(
+    told, least, 9, 9, routing=2
+  )
+  assert accounting_lib.EXECUTED.chunk == compute_lib.Compute().chunk
 
 
 def test_formula_alone_moves_91x_to_42x():
-  size, layout = sizes.get('0.5b'), plans.visor(24)
+  model = released('0.5b')
   mha = dataclasses.replace(
     accounting_lib.NOMINAL, grouped=False, causal='full'
   )
   for accounting, want in ((accounting_lib.NOMINAL, 91), (mha, 42)):
     base, least = (
-      flops.cost(size, layout, plan, 7371, 60, accounting).llm_prefill
-      for plan in (None, layout.min)
+      flops.cost(model, plan, 7371, 60, accounting).llm_prefill
+      for plan in (None, model.layout.min)
     )
     assert round(base / least) == want
 
@@ -343,8 +343,7 @@ def test_published_counts_of_one_model():
     sizes.Language(4096, 32, 32, 32, 128, 11008, 32_000, tied=False),
   )
   of = lambda name: flops.cost(
-    size,
-    plans.base(32),
+    architecture.Architecture(size, plans.base(32)),
     None,
     576,
     36,
@@ -374,8 +373,7 @@ def test_torchtitan_counts_parameters():
   weights = 28 * layer + d * language.vocabulary
   tokens = 500
   got = flops.cost(
-    sizes.get('7b'),
-    plans.base(28),
+    released('7b', plans.base(28)),
     None,
     0,
     tokens,
@@ -385,9 +383,9 @@ def test_torchtitan_counts_parameters():
 
 
 def test_macs_are_half_of_nominal():
-  size, layout = sizes.get('0.5b'), plans.visor(24)
+  model = released('0.5b')
   of = lambda accounting: (
-    flops.cost(size, layout, layout.min, 100, 10, accounting, tiles=2).total
+    flops.cost(model, model.layout.min, 100, 10, accounting, tiles=2).total
   )
   assert 2 * of(accounting_lib.ACCOUNTINGS['macs']) == of(
     accounting_lib.NOMINAL
@@ -395,10 +393,10 @@ def test_macs_are_half_of_nominal():
 
 
 def test_switches():
-  size, layout = sizes.get('0.5b'), plans.visor(24)
+  model = released('0.5b')
+  layout = model.layout
   of = lambda plan=None, **switches: flops.cost(
-    size,
-    layout,
+    model,
     plan,
     100,
     10,
@@ -442,9 +440,15 @@ def test_accountings_say_what_they_count():
   'given, message',
   [
     (dict(plan=(True,)), '8'),
-    (dict(layout=plans.visor(6), plan=(True, True)), 'the size has 24'),
-    (dict(cross_key_heads='half'), 'model.cross.key_heads'),
-    (dict(router_token='first'), 'model.router.token'),
+    (dict(layout=plans.visor(6), plan=(True, True)), '6 layers, the size 24'),
+    (
+      dict(cross=lambda: architecture.CrossOptions(key_heads='half')),
+      'model.cross.key_heads',
+    ),
+    (
+      dict(router=lambda: architecture.RouterOptions(token='first')),
+      'model.router.token',
+    ),
     (dict(routing=1), 'router chooses'),
     (
       dict(layout=plans.Layout(('self',) * 24, (3,)), plan=(True,), routing=1),
@@ -453,8 +457,11 @@ def test_accountings_say_what_they_count():
   ],
 )
 def test_errors(given, message):
-  given = dict(layout=plans.visor(24), plan=None, visual=9, text=9) | given
+  call = dict(plan=None, visual=9, text=9, routing=0)
+  call |= {key: given[key] for key in call if key in given}
+  made = {key: given[key] for key in given if key not in call}
   with pytest.raises(ValueError, match=message):
-    flops.cost(sizes.get('0.5b'), **given)
+    fields = {k: v() if callable(v) else v for k, v in made.items()}
+    flops.cost(released('0.5b', **fields), **call)
   with pytest.raises(ValueError, match='causal'):
     accounting_lib.Accounting('x', causal='third')

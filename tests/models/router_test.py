@@ -10,9 +10,10 @@ import pytest
 
 from tests import rows
 from visor_jax.models import router
+from visor_jax.spec import architecture
 from visor_jax.spec import plan as plans
 
-TOKENS = pytest.mark.parametrize('token', router.TOKENS)
+TOKENS = pytest.mark.parametrize('token', architecture.ROUTER_TOKENS)
 PLANS = [np.array(plan) for plan in plans.visor(6).plans]
 SHAPE = rows.Shape(text=16, visual=8, tiles=2, prompts=4)
 batch = functools.partial(rows.batch, shape=SHAPE)
@@ -97,7 +98,7 @@ def test_the_learned_token_is_read_where_it_is_the_routers():
   """The test above moves all weights at once; the token alone does something,
   and does nothing where another token is read."""
   changed = {}
-  for token in router.TOKENS:
+  for token in architecture.ROUTER_TOKENS:
     params = rows.params(tiny(token))
     other = params | {
       'router': params['router'] | {'token': -params['router']['token']}

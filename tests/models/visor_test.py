@@ -165,7 +165,7 @@ def compare(model, kinds, plan, bits=None, rows_=MIXED):
   there = (batch.text_segment > 0)[..., None]
 
   def both(params):
-    logits = plain(params, batch, kinds, model.size, model.cross_options)
+    logits = plain(params, batch, kinds, model.size, model.architecture.cross)
     return rows.answer_loss(logits, batch), logits
 
   (_, want), want_grads = rows.jit(jax.value_and_grad(both, has_aux=True))(

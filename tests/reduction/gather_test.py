@@ -167,9 +167,7 @@ BASE_ONLY = ('fastv:2:1/2', 'pyramiddrop:1/2')
 
 
 def model(text, **kwargs):
-  return rows.tiny(LAYOUT, **kwargs).clone(
-    reduction=one(text) if text else None
-  )
+  return rows.tiny(LAYOUT, reduction=text, **kwargs)
 
 
 def logits(text, plan, batch, **kwargs):
@@ -278,7 +276,7 @@ def test_tokens_from_a_cache_are_those_of_the_whole(text):
     found, fresh = decode(params, whole.tokens[:, 3 + i], memory, fresh, i)
     np.testing.assert_allclose(found[0], want[3 + i], atol=1e-4)
   assert generate.cache_bytes(memory) == flops.cache(
-    m.size, m.layout, None, SHAPE.visual, SHAPE.text, 4, reduction=m.reduction
+    m.architecture, None, SHAPE.visual, SHAPE.text, 4
   )
 
 

@@ -11,7 +11,6 @@ from visor_jax.flops import cost as flops
 from visor_jax.jobs import validate
 from visor_jax.reduction import grammar
 from visor_jax.spec import plan as plans
-from visor_jax.spec import sizes
 
 one = lambda text: grammar.parse(text)[0]
 
@@ -111,7 +110,7 @@ def reduced(case, text):
   made = dataclasses.replace(case)
   # Parameters are those of a model without; both are cached on the case.
   made.__dict__['inputs'] = case.inputs
-  made.__dict__['model'] = case.model.clone(reduction=one(text))
+  made.__dict__['model'] = case.model.with_reduction(text)
   return made
 
 
@@ -141,14 +140,13 @@ def test_executed_is_the_program(case, text):
   plans_ = (None, case.model.layout.max) if chosen.early else (None,)
   for plan in plans_:
     program = case.trace(lambda module, batch: module(batch, plan))
-    cost = case.cost(plan, reduction=chosen, raters=case.routing)
+    cost = case.cost(plan, raters=case.routing)
     assert 2 * flops_test.macs(program) == flops_test.B * cost.total, plan
     assert (cost.rating > 0) == (chosen.method not in ('pack', 'm3'))
 
 
 def test_executed_is_the_router_mode():
   case = reduced(CASES['chunks'], 'visionzip:1/2')
-  options = case.model.router_options
   program = case.trace(
     lambda module, batch: flops_test.route_and_finish(
       module, batch, case.model.layout.max
@@ -157,22 +155,14 @@ def test_executed_is_the_router_mode():
   assert (
     2 * flops_test.macs(program)
     == flops_test.B
-    * case.cost(
-      case.model.layout.max,
-      routing=case.routing,
-      router_token=options.token,
-      router_hidden=options.hidden,
-      router_plans=options.plans,
-      reduction=case.model.reduction,
-    ).total
+    * case.cost(case.model.layout.max, routing=case.routing).total
   )
 
 
 def test_nominal_by_hand():
   """LLaVA-OneVision 0.5B, one tile: FastV sees half from layer 2 on."""
-  size, layout = sizes.get('0.5b'), plans.visor(24)
   of = lambda text, visual=729: flops.cost(
-    size, layout, None, visual, 60, reduction=one(text) if text else None
+    flops_test.released('0.5b', reduction=text), None, visual, 60
   )
   layer = lambda visual: of('', visual).layers // 24
   fastv = of('fastv')
@@ -190,9 +180,9 @@ def test_nominal_by_hand():
 
 
 def test_what_is_dropped_is_not_kept():
-  size, layout = sizes.get('0.5b'), plans.visor(24)
-  of = lambda *args: flops.cache(
-    size, layout, *args[:1], 800, 60, 2, reduction=one(args[1])
+  layout = plans.visor(24)
+  of = lambda plan, text: flops.cache(
+    flops_test.released('0.5b', reduction=text), plan, 800, 60, 2
   )
   each = 2 * 64 * 2 * 2
   assert of(None, 'fastv')[1] == each * (2 * 800 + 22 * 400)
@@ -202,6 +192,4 @@ def test_what_is_dropped_is_not_kept():
 def test_inside_goes_with_the_base_alone():
   layout = plans.visor(24)
   with pytest.raises(ValueError, match='plan base alone'):
-    flops.cost(
-      sizes.get('0.5b'), layout, layout.max, 9, 9, reduction=one('fastv')
-    )
+    flops.cost(flops_test.released('0.5b', reduction='fastv'), layout.max, 9, 9)

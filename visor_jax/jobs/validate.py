@@ -167,12 +167,12 @@ def _check_model(
     raise ValueError(
       f'model.router.hidden is {model.router.hidden}, not at least 1'
     )
-  cross_attention.named(model.cross.module)
   if config.model.cross.init == 'copy' and model.cross.module != 'attention':
     raise ValueError(
       'model.cross.init is "copy", which only the module '
       '"attention" can do; set it to "zero"'
     )
+  cross_attention.named(model.cross.module)
 
 
 def _check_jobs(config: ml_collections.ConfigDict) -> None:
