@@ -91,9 +91,7 @@ def test_a_share_lies_between_0_and_1(key, value):
     validate.validate(c)
 
 
-@pytest.mark.parametrize(
-  'key', (*validate.AT_LEAST_ONE, 'model.router.hidden')
-)
+@pytest.mark.parametrize('key', (*validate.AT_LEAST_ONE, 'model.router.hidden'))
 @pytest.mark.parametrize('value', [0, -1])
 def test_a_count_is_at_least_1(key, value):
   c = make()
