@@ -80,11 +80,11 @@ def default() -> ml_collections.ConfigDict:
 
   c.data = d = ml_collections.ConfigDict()
   d.suite = 'digits'  # the built-in suite; '' for sources
-  # (name, path, weight) of each source of conversations, see data/sources.py.
+  # (name, path, weight) of each source of conversations, see readers.py.
   d.sources = ()
   d.packed = ml_collections.ConfigDict()  # slots that conversations share
   d.packed.text = 2048
-  d.packed.visual = 18432  # images leave few holes in it, see data/windows.py
+  d.packed.visual = 18432  # images leave few holes in it, see bin_packing
   d.packed.tiles = 64
   d.packed.prompts = 32
   d.prompt = ml_collections.ConfigDict()  # slots of a question asked alone

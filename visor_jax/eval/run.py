@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from visor_jax.benchmarks import scores
+from visor_jax.data import protocols
 from visor_jax.data.processing import packing
 from visor_jax.eval import generate
 from visor_jax.runtime import claim
@@ -43,7 +44,7 @@ class ModelUnderTest:
   model: Any
   params: Any
   mesh: Any
-  suite: Any
+  suite: protocols.Suite
   viable: tuple[plans.Plan, ...] = ()
   confidence: float | budget.Mix | None = None
 

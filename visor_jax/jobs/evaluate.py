@@ -18,6 +18,7 @@ from visor_jax.benchmarks import suite as benchmarks_data
 from visor_jax.benchmarks import table
 from visor_jax.checkpoint import folder as folder_lib
 from visor_jax.checkpoint import resolve
+from visor_jax.data import protocols
 from visor_jax.data.processing import processor as processor_lib
 from visor_jax.eval import measure
 from visor_jax.eval import results
@@ -44,7 +45,7 @@ class Test:
     result: rows of answers -> what the row of results has beside or instead.
   """
 
-  suite: Any
+  suite: protocols.Suite
   stream: str
   count: int
   folder: str

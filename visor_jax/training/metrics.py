@@ -70,7 +70,7 @@ class NonFiniteSteps:
   """nonfinite.jsonl of a stage: the steps that were not applied.
 
   Batches do not carry the ids of their records, but a batch is a function of
-  the numbers of its rows in the stage's stream (see data/loader.py), and those
+  the numbers of its rows in the stage's stream (see loader.py), and those
   are written: {"step": s, "rows": [first, one past the last]}.
 
   Args:
