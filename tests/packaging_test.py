@@ -153,6 +153,6 @@ def test_a_wheel_runs_in_an_empty_environment(wheel, tmp_path):
   assert (tmp_path / 'runs/tiny/report/index.html').exists()
   # And as several processes.
   local = (share / 'launch' / 'local.py', '--processes=2', '--devices=1', '--')
-  tiny[1] = '--workdir=runs/two'
-  run('python', *local, *tiny)
-  assert (tmp_path / 'runs/two/report/index.html').exists()
+  two = [f'{tiny[0]}:jobs=base', '--workdir=runs/two', *tiny[2:]]
+  run('python', *local, *two)
+  assert list((tmp_path / 'runs/two/base/checkpoints').iterdir())
