@@ -185,3 +185,9 @@ def test_fingerprints_are_by_stream_and_source(make, shards, words):
     'full/a': readers.open_source(shards).fingerprint,
     'test/b': readers.open_source(words).fingerprint,
   }
+
+
+def test_a_stream_that_was_not_opened_is_named_with_those_that_were(make):
+  for ask in (make().training, lambda stream: make().prompt(stream, 0)):
+    with pytest.raises(ValueError, match='"base".*opened were full, cross'):
+      ask('base')

@@ -218,6 +218,11 @@ def test_a_guess_is_no_better_than_chance(asked, family):
   assert max(counts.values()) / 75 < 1 / len(want) + 0.2
 
 
+def test_a_family_that_is_not_asked_has_no_group():
+  with pytest.raises(ValueError, match='"colour": expected one of paper, ink'):
+    SUITE.group('colour')
+
+
 def test_every_number_of_equal_rows_is_equally_likely():
   """Of independent digits nine in ten clips would have at most one."""
   counts = collections.Counter()

@@ -143,7 +143,7 @@ class Corpus:
 
   def training(self, stream: str) -> protocols.Load:
     """A `load` of packed rows, see `loader`."""
-    order, sources = self._order(stream), self._mixtures[stream].sources
+    order, sources = self._order(stream), self._mixture(stream).sources
     planned = stream_lib.BadRecordCounter(self._settings.max_bad_fraction)
     lengths = stream_lib.lengths(sources, self._processor, planned)
     draws = self._settings.window
@@ -167,7 +167,7 @@ class Corpus:
     """
     for attempt in range(TRIES):
       draw = self._order(stream, attempt).draw(index)
-      source = self._mixtures[stream].sources[draw.source]
+      source = self._mixture(stream).sources[draw.source]
       try:
         record = source[draw.index]
         segment = stream_lib.prompt(record, self._processor)
@@ -191,8 +191,16 @@ class Corpus:
     """'coarse' or 'fine'."""
     return 'coarse' if family in self._settings.coarse else 'fine'
 
+  def _mixture(self, stream: str) -> Mixture:
+    if stream not in self._mixtures:
+      raise ValueError(
+        f'stream "{stream}" has no sources; opened were '
+        f'{", ".join(self._mixtures)}'
+      )
+    return self._mixtures[stream]
+
   def _new_order(self, stream: str, attempt: int = 0) -> order_lib.Order:
-    mixture = self._mixtures[stream]
+    mixture = self._mixture(stream)
     key = f'{self._seed}/{stream}' + f'/{attempt}' * (attempt > 0)
     return order_lib.Order(key, map(len, mixture.sources), mixture.weights)
 

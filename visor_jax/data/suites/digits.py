@@ -42,8 +42,18 @@ _TURN_WORDS = 5  # the longest turn: user, family, argument, answer, end
 
 
 def group(family: str) -> str:
-  """'coarse' or 'fine'."""
-  return 'coarse' if family in COARSE else 'fine'
+  """'coarse' or 'fine'.
+
+  Raises:
+    ValueError: there is no such family.
+  """
+  if family in COARSE:
+    return 'coarse'
+  if family in FINE:
+    return 'fine'
+  raise ValueError(
+    f'family "{family}": expected one of {", ".join(COARSE + FINE)}'
+  )
 
 
 def row_shape(frames: int, turns: int) -> batch_lib.RowShape:
