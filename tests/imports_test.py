@@ -45,6 +45,7 @@ FLOORS = {
   'eval': 6,
   # Acts.
   'training.loop': 6,
+  'training.weights': 6,
   'inference': 7,
   'preflight': 9,
   'jobs': 8,
@@ -83,9 +84,9 @@ DOORS = {
   'scipy': ('analysis',),
   'orbax': ('checkpoint',),
   'jax._src': ('runtime.jax_private',),
-  'optax': ('training.optim', 'training.step'),
-  # mesh and step only unbox the metadata that linen puts around parameters.
-  'flax.linen': ('models', 'runtime.mesh', 'training.step'),
+  'optax': ('training.optim', 'training.step', 'training.losses'),
+  # They only unbox the metadata that linen puts around parameters.
+  'flax.linen': ('models', 'runtime.mesh', 'training.model'),
   'absl': ('main', 'preflight'),
   'absl.flags': ('main', 'preflight'),
   'matplotlib': ('report',),

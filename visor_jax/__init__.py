@@ -13,3 +13,10 @@ def load(folder, **kwargs):
   from visor_jax import inference  # jax and all: only who asks pays for it
 
   return inference.load(folder, **kwargs)
+
+
+def train_program(config, stage):
+  """A stage's train step; see `training.program.from_config`."""
+  from visor_jax.training import program  # jax and all, likewise
+
+  return program.from_config(config, stage)

@@ -28,7 +28,7 @@ from visor_jax.runtime import param_paths
 from visor_jax.spec import batch as batch_lib
 from visor_jax.spec import budget as budget_lib
 from visor_jax.spec import plan as plans
-from visor_jax.training import step as step_lib
+from visor_jax.training import model as model_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -357,20 +357,12 @@ def load(
 
 def _filled(model, params, dtype):
   """The parameters, and fresh ones where there are none."""
-  one = packing.stack(
-    [
-      packing.row(
-        [],
-        batch_lib.RowShape(
-          1, 1, 1, 1, model.size.vision.tile, model.size.vision.patches
-        ),
-      )
-    ]
-  )
   mesh = mesh_lib.make(devices=jax.devices()[:1])
-  make, _, _ = step_lib.init(model, 0, one, mesh)
   flat = param_paths.flatten(params)
-  fresh = jax.tree.map(lambda x: x.astype(dtype), make(known=flat.keys()))
+  fresh = jax.tree.map(
+    lambda x: x.astype(dtype),
+    model_lib.init_params(model, 0, mesh, known=flat.keys()),
+  )
   return param_paths.unflatten(flat | param_paths.flatten(fresh))
 
 

@@ -12,6 +12,7 @@ answers written. Jobs: base, cross, full, search, universal, label, policy,
 eval, report.
 """
 
+import dataclasses
 import functools
 import hashlib
 import os
@@ -50,8 +51,11 @@ from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import preempt
 from visor_jax.runtime import provenance
 from visor_jax.runtime import xla_flags
+from visor_jax.spec import workdir as workdir_lib
+from visor_jax.training import inputs as inputs_lib
 from visor_jax.training import loop
-from visor_jax.training import step as step_lib
+from visor_jax.training import model as model_lib
+from visor_jax.training import weights
 
 # Exit codes that launchers know, beside preempt.EXIT: nothing would change by
 # trying again; it may go better next time.
@@ -142,14 +146,15 @@ def _check_batches(config, mesh):
 
 def _job(job, config, folder, mesh, suite, tests):
   """One job."""
-  restore = functools.cache(
-    lambda stage: loop.restore(config, stage, folder, mesh)
+  inputs = inputs_lib.Inputs(
+    config, workdir_lib.Workdir(pathlib.Path(folder)), mesh, suite
   )
+  restore = functools.cache(lambda stage: weights.restore(stage, inputs))
 
   def subject(stage, viable=(), confidence=None, reduction=None):
     if config.eval.checkpoint and stage != 'base':
       stage = 'universal'  # its weights are those of the router, too
-    model = step_lib.model(config)
+    model = model_lib.build(config)
     if reduction is not None:
       model = model.with_reduction(reduction)
     return run_lib.ModelUnderTest(
@@ -163,7 +168,7 @@ def _job(job, config, folder, mesh, suite, tests):
   elif job == 'policy':
     viable = search.load(folder)
     labels, held_out = labels_lib.to_learn(labels_lib.load(folder), config)
-    loop.train(config, job, folder, mesh, suite, viable, labels)
+    loop.train(job, dataclasses.replace(inputs, viable=viable, labels=labels))
     calibrate.calibrate(subject(job, viable), held_out, folder, config)
   elif job == 'eval':
     evaluate.evaluate(
@@ -183,9 +188,9 @@ def _job(job, config, folder, mesh, suite, tests):
       console.log(f'report: {page.write(folder, folder / "report")}')
       print(tables.summary(rows))
   elif config[job].plan == 'viable':
-    loop.train(config, job, folder, mesh, suite, search.load(folder))
+    loop.train(job, dataclasses.replace(inputs, viable=search.load(folder)))
   else:
-    loop.train(config, job, folder, mesh, suite)
+    loop.train(job, inputs)
 
 
 def _start(config):

@@ -43,8 +43,10 @@ from visor_jax.runtime import identity as identity_lib
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import provenance
 from visor_jax.spec import plan as plans
-from visor_jax.training import loop
-from visor_jax.training import step as step_lib
+from visor_jax.spec import workdir as workdir_lib
+from visor_jax.training import inputs as inputs_lib
+from visor_jax.training import model as model_lib
+from visor_jax.training import weights
 
 
 class AnalysisRun:
@@ -68,8 +70,16 @@ class AnalysisRun:
     """What a stage has left."""
     config = config or self.config
     return run.ModelUnderTest(
-      step_lib.model(config),
-      loop.restore(config, stage, workdir or self.args.workdir, self.mesh),
+      model_lib.build(config),
+      weights.restore(
+        stage,
+        inputs_lib.Inputs(
+          config,
+          workdir_lib.Workdir(pathlib.Path(workdir or self.args.workdir)),
+          self.mesh,
+          self.suite,
+        ),
+      ),
       self.mesh,
       self.suite,
       viable,

@@ -16,6 +16,8 @@ from visor_jax.jobs import calibrate
 from visor_jax.jobs import labels as labels_lib
 from visor_jax.jobs import search
 from visor_jax.spec import plan as plans
+from visor_jax.spec import workdir as workdir_lib
+from visor_jax.training import inputs as inputs_lib
 from visor_jax.training import loop
 
 
@@ -103,9 +105,16 @@ def _router(subject, suite, mesh, config, workdir, folder, without):
   made = lambda confidence: subject(
     'policy', config, folder, viable, confidence
   )
-  loop.train(
-    config, 'policy', folder, mesh, suite, viable, labels, before=workdir
+  inputs = inputs_lib.Inputs(
+    config,
+    workdir_lib.Workdir(pathlib.Path(folder)),
+    mesh,
+    suite,
+    viable,
+    labels,
+    before=workdir_lib.Workdir(pathlib.Path(workdir)),
   )
+  loop.train('policy', inputs)
   calibrate.calibrate(made(None), held_out, folder, config)
   return made(calibrate.load(folder))
 

@@ -20,14 +20,14 @@ from absl import flags
 from ml_collections import config_flags
 
 from visor_jax import config as config_lib
-from visor_jax.checkpoint import resolve
 from visor_jax.flops import accounting as accounting_lib
 from visor_jax.flops import cost as flops
 from visor_jax.jobs import validate
-from visor_jax.preflight import abstract_step as paper_lib
+from visor_jax.preflight import compiler
 from visor_jax.preflight import machine as machine_lib
 from visor_jax.preflight import propose as propose_lib
 from visor_jax.runtime import console
+from visor_jax.training import program as program_lib
 from visor_jax.training import stages
 
 GIB = machine_lib.GIB
@@ -61,11 +61,11 @@ def examine(
   )
   temporaries = None
   try:
-    paper = paper_lib.abstract_step(config, name, machine)
-    report |= dict(held=paper.held(), prefill=prefill(config, name, paper))
+    program = compiler.train_program(config, name, machine)
+    report |= dict(held=compiler.held(program), prefill=prefill(program))
     console.log(f'{name}: compiling for {machine.name}')
-    compiled = paper_lib.compile_step(paper, machine)
-  except paper_lib.TooBig as e:
+    compiled = compiler.compile_step(program, machine)
+  except compiler.TooBig as e:
     temporaries = (
       e.needed if e.temporaries else (e.needed - sum(report['held'].values()))
     )
@@ -102,11 +102,12 @@ def examine(
   return report
 
 
-def prefill(config, name: str, paper) -> dict:
+def prefill(program: program_lib.TrainProgram) -> dict:
   """{plan: {nominal, executed}}: FLOPs of one full row, forward only."""
-  batch, architecture = paper.batch, resolve.architecture(config)
+  _, (batch, _), _ = program.arguments()
+  architecture = program.model.architecture
   executed = dataclasses.replace(
-    accounting_lib.EXECUTED, chunk=config.model.attention_chunk
+    accounting_lib.EXECUTED, chunk=program.model.compute.chunk
   )
 
   def cost(bits, accounting):

@@ -10,13 +10,13 @@ import itertools
 import math
 
 from visor_jax.data.suites import table as suites
-from visor_jax.preflight import abstract_step as paper_lib
+from visor_jax.preflight import compiler
 from visor_jax.preflight import machine as machine_lib
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
-from visor_jax.training import loop
+from visor_jax.training import model as model_lib
+from visor_jax.training import program as program_lib
 from visor_jax.training import stages
-from visor_jax.training import step as step_lib
 
 _SLOTS = ('text', 'visual', 'tiles')
 
@@ -85,14 +85,13 @@ class Weights:
 
   def __init__(self, config, name: str, devices):
     mesh = mesh_lib.make(1, 1, 1, devices=devices[:1])
-    shapes, where, _ = loop._parameters(config, step_lib.model(config), mesh)
+    params = model_lib.abstract_params(model_lib.build(config), mesh)
     self._leaves, self._lengths = [], {axis: 0 for axis in mesh_lib.AXES}
-    flat = param_paths.flatten(where)
     for trains, tree in zip(
-      (True, False), param_paths.split(shapes, stages.STAGES[name].trains)
+      (True, False), param_paths.split(params, stages.named(name).trains)
     ):
-      for path, leaf in tree.items():
-        axes = list(map(mesh_lib.spec_axes, flat[path].spec))
+      for leaf in tree.values():
+        axes = list(map(mesh_lib.spec_axes, leaf.sharding.spec))
         self._leaves.append(
           (trains, leaf.size * leaf.dtype.itemsize, [*itertools.chain(*axes)])
         )
@@ -162,7 +161,7 @@ def near(config, name: str, count: int, weights: Weights) -> list[Settings]:
     if share == 1
     or (
       suites.entry(config).packed
-      and stages.STAGES[name].loss == 'answer'
+      and stages.named(name).feed.packed
       and all(_slots(config, s, share) >= config.data.prompt[s] for s in _SLOTS)
     )
   ]
@@ -234,10 +233,10 @@ def propose(
     options.remove(s)
     changes = s.changes(config, name)
     try:
-      paper = paper_lib.abstract_step(s.apply(config, name), name, machine)
+      program = compiler.train_program(s.apply(config, name), name, machine)
       say(f'trying {flags(changes)}')
       tried.append(changes)
-      total, temporaries = measure(paper, machine)
+      total, temporaries = measure(program, machine)
     except ValueError as e:
       say(str(e))
       continue
@@ -247,12 +246,14 @@ def propose(
   return dict(changes=None, bytes=None, tried=tried)
 
 
-def measure(paper: paper_lib.AbstractStep, machine) -> tuple[float, float]:
+def measure(
+  program: program_lib.TrainProgram, machine: machine_lib.Machine
+) -> tuple[float, float]:
   """Bytes that a step takes in all, and its temporaries."""
-  held = sum(paper.held().values())
+  held = sum(compiler.held(program).values())
   try:
-    compiled = paper_lib.compile_step(paper, machine)
-  except paper_lib.TooBig as e:
+    compiled = compiler.compile_step(program, machine)
+  except compiler.TooBig as e:
     temporaries = e.needed if e.temporaries else e.needed - held
     return math.inf, temporaries
   total = compiled.peak + compiled.code

@@ -1,12 +1,26 @@
-"""Optimiser and schedule, and what parameter paths have to do with them."""
+"""Optimizer and schedule, and what parameter paths have to do with them."""
 
+from collections.abc import Callable
+from typing import TypeAlias
+
+import jax
+import ml_collections
 import optax
 
 from visor_jax.runtime import param_paths
 
+Optimizer: TypeAlias = optax.GradientTransformation
+OptState: TypeAlias = optax.OptState
 
-def schedule(stage):
-  """Linear warm-up, then cosine; step -> learning rate."""
+
+def schedule(
+  stage: ml_collections.ConfigDict,
+) -> Callable[[int | jax.Array], jax.Array]:
+  """Linear warm-up, then cosine: applied steps -> learning rate.
+
+  Args:
+    stage: the config of the stage.
+  """
   warmup = max(1, round(stage.warmup * stage.steps))
   return optax.warmup_cosine_decay_schedule(
     stage.learning_rate / (warmup + 1),
@@ -17,7 +31,9 @@ def schedule(stage):
   )
 
 
-def make(optim, stage) -> optax.GradientTransformation:
+def make(
+  optim: ml_collections.ConfigDict, stage: ml_collections.ConfigDict
+) -> Optimizer:
   """AdamW on a flat dict of parameters.
 
   Args:
@@ -25,12 +41,12 @@ def make(optim, stage) -> optax.GradientTransformation:
     stage: the config of the stage.
   """
 
-  def scale(updates, _):
-    rates = param_paths.by_path(optim.lr_scales, updates)
-    return {path: u * rates[path] for path, u in updates.items()}
+  def scale(updates: dict[str, jax.Array], _: object) -> dict[str, jax.Array]:
+    scales = param_paths.by_path(optim.lr_scales, updates)
+    return {path: u * scales[path] for path, u in updates.items()}
 
   clip = (
-    optax.clip_by_global_norm(optim.clip) if optim.clip else (optax.identity())
+    optax.clip_by_global_norm(optim.clip) if optim.clip else optax.identity()
   )
   return optax.chain(
     clip,
@@ -39,3 +55,30 @@ def make(optim, stage) -> optax.GradientTransformation:
     ),
     optax.stateless(scale),
   )
+
+
+def learning_rate(
+  stage: ml_collections.ConfigDict, opt: OptState, skipped: bool
+) -> float:
+  """The learning rate of the step that left an optimizer in this state.
+
+  The schedule goes by the steps that were applied, and those that were skipped
+  are not: they had the rate that the next one has.
+
+  Args:
+    stage: the config of the stage.
+    opt: state of an optimizer of `make`.
+    skipped: whether that step was not applied.
+  """
+  (state,) = (
+    node
+    for node in jax.tree.leaves(opt, is_leaf=_is_schedule)
+    if _is_schedule(node)
+  )
+  return float(
+    schedule(stage)(int(jax.device_get(state.count)) - (not skipped))
+  )
+
+
+def _is_schedule(node: object) -> bool:
+  return isinstance(node, optax.ScaleByScheduleState)

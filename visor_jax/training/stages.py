@@ -1,62 +1,76 @@
-"""The training stages: records that one loop reads.
+"""The training stages, in the order of the recipe.
 
 base, cross, full, universal and policy differ in what trains, what the loss
 is and what they start from; which plan runs at a step is a key of the config.
+A stage of one's own is a record more in `STAGES`.
 """
 
-import dataclasses
+from visor_jax.training import feeds
+from visor_jax.training import losses
+from visor_jax.training import stage as stage_lib
 
-
-@dataclasses.dataclass(frozen=True)
-class Stage:
-  """What a training stage is.
-
-  Attributes:
-    name: also its folder in the workdir and its keys in the config.
-    trains: ((pattern of parameter paths, bool), ...), first match counts.
-    loss: 'answer', cross-entropy of answer tokens, or 'policy', of the labels.
-    starts_from: the stages whose result it starts from: the first that was
-      trained; empty for a fresh start.
-    grafts: CROSS weights start here (see `model.cross.init`).
-    passes: that a step makes through vision and connector, and through the
-      decoder: 3 with all gradients, 2 where they only pass through, 1 forward
-      only. None where no formula says what a pass costs.
-  """
-
-  name: str
-  trains: tuple[tuple[str, bool], ...]
-  loss: str = 'answer'
-  starts_from: tuple[str, ...] = ()
-  grafts: bool = False
-  passes: tuple[int, int] | None = (3, 3)
-
-
-_ROUTER = ('router/.*', False)
 _CROSS = 'llm/cross/.*'
+_ROUTER = 'router/.*'
 
-STAGES = {
-  s.name: s
-  for s in (
-    Stage('base', ((_CROSS, False), _ROUTER, ('.*', True))),
-    Stage(
-      'cross',
-      ((_CROSS, True), ('.*', False)),
-      grafts=True,
-      starts_from=('base',),
-      passes=(1, 2),
-    ),
-    Stage('full', (_ROUTER, ('.*', True)), starts_from=('cross', 'base')),
-    Stage(
-      'universal',
-      (_ROUTER, ('.*', True)),
-      starts_from=('full', 'cross', 'base'),
-    ),
-    Stage(
-      'policy',
-      (('router/.*', True), ('.*', False)),
-      loss='policy',
-      starts_from=('universal', 'full'),
-      passes=None,
-    ),
-  )
-}
+# The dense model from scratch.
+BASE = stage_lib.Stage(
+  'base',
+  trains=((_CROSS, False), (_ROUTER, False), ('.*', True)),
+  plan='base',
+)
+
+# The base frozen, only CROSS weights learn.
+CROSS = stage_lib.Stage(
+  'cross',
+  trains=((_CROSS, True), ('.*', False)),
+  starts_from=('base',),
+  grafts=True,
+  passes=(1, 2),
+)
+
+# All weights.
+FULL = stage_lib.Stage(
+  'full',
+  trains=((_ROUTER, False), ('.*', True)),
+  starts_from=('cross', 'base'),
+)
+
+# All weights, one viable plan a step.
+UNIVERSAL = stage_lib.Stage(
+  'universal',
+  trains=((_ROUTER, False), ('.*', True)),
+  starts_from=('full', 'cross', 'base'),
+  needs=('search',),
+  plan='viable',
+  keys=dict(max_share=0.5),
+)
+
+# The router alone; no layer past it runs.
+POLICY = stage_lib.Stage(
+  'policy',
+  trains=((_ROUTER, True), ('.*', False)),
+  loss=losses.policy,
+  feed=feeds.LABELLED_PROMPTS,
+  starts_from=('universal', 'full'),
+  needs=('label',),
+  passes=None,
+  keys=dict(
+    select='confidence',  # or argmax: how scores become a plan
+    confidence=None,  # None: calibrated on the held-out labels
+    keep=0.99,  # calibrate to this share of the largest's accuracy
+    without=(),  # families that the router never sees
+  ),
+)
+
+STAGES = {stage.name: stage for stage in (BASE, CROSS, FULL, UNIVERSAL, POLICY)}
+
+
+def named(name: str) -> stage_lib.Stage:
+  """The stage of that name.
+
+  Raises:
+    ValueError: there is none.
+  """
+  if name not in STAGES:
+    raise ValueError(f'stage "{name}" is not one of {", ".join(STAGES)}')
+  return STAGES[name]

@@ -1,0 +1,95 @@
+"""Where the rows of a stage come from, and in which shape."""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import dataclasses
+
+import jax
+from jax.sharding import Mesh
+import ml_collections
+import numpy as np
+
+from visor_jax.data import protocols
+from visor_jax.data.pipeline import loader
+from visor_jax.data.processing import packing
+from visor_jax.data.suites import table as suites
+from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.spec import batch as batch_lib
+from visor_jax.spec import sizes
+from visor_jax.training import inputs as inputs_lib
+from visor_jax.training import losses
+
+RowShapeOf = Callable[
+  [suites.Entry, ml_collections.ConfigDict, sizes.Vision], batch_lib.RowShape
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Feed:
+  """Rows to learn from.
+
+  Attributes:
+    load: (name of the stage, its inputs) -> number of a row -> the row.
+    row_shape: (suite, whole config, vision tower) -> slots of a row.
+    packed: a row may hold several conversations, where the suite packs them.
+    labels: so many labels go beside a row; 0 for none.
+  """
+
+  load: Callable[[str, inputs_lib.Inputs], protocols.Load]
+  row_shape: RowShapeOf
+  packed: bool = False
+  labels: int = 0
+
+  def abstract_examples(
+    self,
+    config: ml_collections.ConfigDict,
+    vision: sizes.Vision,
+    batch_size: int,
+    mesh: Mesh,
+  ) -> losses.Examples:
+    """Shapes of a global batch with its labels, and how they lie on a mesh."""
+    row_shape = self.row_shape(suites.entry(config), config, vision)
+
+    def rows(shape: Sequence[int], dtype: np.dtype) -> jax.ShapeDtypeStruct:
+      return jax.ShapeDtypeStruct(
+        (batch_size, *shape), dtype, sharding=mesh_lib.batch_sharding(mesh)
+      )
+
+    empty = packing.stack([packing.row([], row_shape)])
+    return losses.Examples(
+      empty.map(lambda x: rows(x.shape[1:], x.dtype)),
+      rows((self.labels,), np.dtype(np.int32)) if self.labels else None,
+    )
+
+
+def _conversations(stage: str, inputs: inputs_lib.Inputs) -> protocols.Load:
+  return inputs.suite.training(stage)
+
+
+def _conversation_shape(
+  suite: suites.Entry,
+  config: ml_collections.ConfigDict,
+  vision: sizes.Vision,
+) -> batch_lib.RowShape:
+  return suite.training_shape(config, vision)
+
+
+def _labelled_prompts(stage: str, inputs: inputs_lib.Inputs) -> protocols.Load:
+  return loader.labelled(
+    inputs.suite, 'label', inputs.labels, inputs.config.seed
+  )
+
+
+def _prompt_shape(
+  suite: suites.Entry,
+  config: ml_collections.ConfigDict,
+  vision: sizes.Vision,
+) -> batch_lib.RowShape:
+  return suite.prompt_shape(config, vision)
+
+
+# The stage's own stream of conversations with answers.
+CONVERSATIONS = Feed(_conversations, _conversation_shape, packed=True)
+
+# Questions that the label job has asked, each with the label of its plan.
+LABELLED_PROMPTS = Feed(_labelled_prompts, _prompt_shape, labels=1)

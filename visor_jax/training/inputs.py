@@ -1,0 +1,35 @@
+"""What a stage is given: everything but its name."""
+
+from collections.abc import Sequence
+import dataclasses
+
+from jax.sharding import Mesh
+import ml_collections
+
+from visor_jax.data import protocols
+from visor_jax.spec import plan as plans
+from visor_jax.spec import workdir as workdir_lib
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Inputs:
+  """What a stage is given.
+
+  Attributes:
+    config: the whole config.
+    workdir: where it leaves its checkpoints and metrics.
+    mesh: devices that it runs on.
+    suite: where its rows come from; None to restore only.
+    viable: plans by cost, for a stage that draws from them or learns to choose.
+    labels: (index of a question, index of its plan among the viable), for a
+      stage that learns to choose.
+    before: the workdir of the stages before it; None for the same.
+  """
+
+  config: ml_collections.ConfigDict
+  workdir: workdir_lib.Workdir
+  mesh: Mesh
+  suite: protocols.Suite | None
+  viable: tuple[plans.Plan, ...] = ()
+  labels: Sequence[tuple[int, int]] = ()
+  before: workdir_lib.Workdir | None = None

@@ -1,0 +1,189 @@
+"""What stages minimize: losses of a model on examples.
+
+A loss is a mean over its targets. How one is made for a run, of its config and
+the plans that are viable, is what a stage has in its record.
+"""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import functools
+from typing import NamedTuple
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+from visor_jax.models import visor
+from visor_jax.spec import batch as batch_lib
+from visor_jax.spec import plan as plans
+from visor_jax.training import model as model_lib
+
+Metrics = dict[str, jax.Array]
+
+
+class Examples(NamedTuple):
+  """What one step learns from.
+
+  Attributes:
+    batch: the rows.
+    labels: int32 [B, R], an index of a viable plan by cost for each prompt,
+      below 0 for none; None for a loss that needs no labels.
+  """
+
+  batch: batch_lib.Batch
+  labels: jax.Array | None = None
+
+
+class Loss(Protocol):
+  """(model, nested parameters, examples, plan) -> loss and metrics.
+
+  The metric `targets` counts what the loss is the mean of.
+  """
+
+  def __call__(
+    self,
+    model: visor.Visor,
+    params: model_lib.Params,
+    examples: Examples,
+    plan: jax.Array | None,
+  ) -> tuple[jax.Array, Metrics]: ...
+
+
+# (the whole config, viable plans) -> the loss of a stage.
+MakeLoss = Callable[[ml_collections.ConfigDict, Sequence[plans.Plan]], Loss]
+
+
+def answer(
+  config: ml_collections.ConfigDict, viable: Sequence[plans.Plan]
+) -> Loss:
+  """Cross-entropy of answer tokens."""
+  return functools.partial(answer_loss, chunk=config.model.loss_chunk)
+
+
+def policy(
+  config: ml_collections.ConfigDict, viable: Sequence[plans.Plan]
+) -> Loss:
+  """Cross-entropy of the router's scores on the labels."""
+  return functools.partial(policy_loss, num_plans=len(viable))
+
+
+def mean_over_reductions(loss: Loss, reductions: Sequence[str]) -> Loss:
+  """The mean of a loss over token reductions, as M3 trains all its scales.
+
+  Args:
+    loss: of a model with one of them.
+    reductions: in the grammar of reduction/grammar.py; '' for all tokens.
+  """
+
+  def mean(
+    model: visor.Visor,
+    params: model_lib.Params,
+    examples: Examples,
+    plan: jax.Array | None,
+  ) -> tuple[jax.Array, Metrics]:
+    each = [
+      loss(model.with_reduction(reduction), params, examples, plan)
+      for reduction in reductions
+    ]
+    return jax.tree.map(lambda *values: sum(values) / len(values), *each)
+
+  return mean
+
+
+def answer_loss(
+  model: visor.Visor,
+  params: model_lib.Params,
+  examples: Examples,
+  plan: jax.Array | plans.Plan | None,
+  chunk: int = 512,
+) -> tuple[jax.Array, Metrics]:
+  """Mean cross-entropy of answer tokens, each predicted one slot before.
+
+  Args:
+    model: that predicts.
+    params: its parameters, nested.
+    examples: rows with answers.
+    plan: see models.visor.Visor.
+    chunk: text slots whose logits are held at a time. A row of 4096 over a
+      vocabulary of 152,000 would take 2.5 GB, and as much for its gradient.
+
+  Returns:
+    loss and metrics: `accuracy` of single tokens, `targets` counted.
+  """
+  batch = examples.batch
+  apply = functools.partial(model.apply, {'params': params})
+  hidden = apply(batch, plan, method='hidden')[:, :-1]
+  target, weight = batch.tokens[:, 1:], batch.answer[:, 1:]
+
+  def sums(part: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
+    hidden, target, weight = part
+    logits = apply(hidden, method='logits')
+    loss = optax.softmax_cross_entropy_with_integer_labels(logits, target)
+    right = (logits.argmax(-1) == target) & weight
+    return jnp.sum(loss * weight), right.sum()
+
+  parts = hidden, target, weight
+  if target.shape[1] <= chunk:
+    loss, right = sums(parts)
+  else:
+    loss, right = jax.tree.map(
+      jnp.sum,
+      jax.lax.map(
+        jax.checkpoint(sums), jax.tree.map(lambda x: _chunks(x, chunk), parts)
+      ),
+    )
+  return means(loss, right, weight)
+
+
+def _chunks(x: jax.Array, size: int) -> jax.Array:
+  """[B, T, ...] to [chunks, B, size, ...]; the rest is filled with zeros."""
+  x = jnp.pad(x, [(0, 0), (0, -x.shape[1] % size)] + [(0, 0)] * (x.ndim - 2))
+  x = x.reshape(x.shape[0], -1, size, *x.shape[2:])
+  return x.swapaxes(0, 1)
+
+
+def policy_loss(
+  model: visor.Visor,
+  params: model_lib.Params,
+  examples: Examples,
+  plan: jax.Array | plans.Plan | None,
+  num_plans: int,
+) -> tuple[jax.Array, Metrics]:
+  """Mean cross-entropy of the router's scores on the labels.
+
+  Args:
+    model: with the router.
+    params: its parameters, nested.
+    examples: prompts with labels.
+    plan: of layers that no router runs; unused.
+    num_plans: how many are viable; the router may have more outputs.
+
+  Returns:
+    loss and metrics: `accuracy` of the likeliest plan, `targets` counted.
+  """
+  batch, labels = examples
+  scores, _ = model.apply({'params': params}, batch, method='route')
+  scores = scores[..., :num_plans]
+  weight = labels >= 0
+  loss = optax.softmax_cross_entropy_with_integer_labels(
+    scores, jnp.maximum(labels, 0)
+  )
+  right = (scores.argmax(-1) == labels) & weight
+  return means(jnp.sum(loss * weight), right.sum(), weight)
+
+
+def means(
+  loss: jax.Array, right: jax.Array, weight: jax.Array
+) -> tuple[jax.Array, Metrics]:
+  """From sums to a loss and metrics; without targets they are 0.
+
+  Args:
+    loss: summed over targets, a scalar.
+    right: how many targets the model hits, a scalar.
+    weight: bool, which slots are targets.
+  """
+  targets = weight.sum()
+  total = jnp.maximum(targets, 1)
+  return loss / total, {'accuracy': right / total, 'targets': targets}

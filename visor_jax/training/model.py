@@ -1,0 +1,108 @@
+"""The configured model, and its parameters before any of them has learned."""
+
+from collections.abc import Collection
+from collections.abc import Mapping
+from typing import Any
+
+from flax import linen as nn
+import jax
+from jax.sharding import Mesh
+import ml_collections
+
+from visor_jax.checkpoint import resolve
+from visor_jax.data.processing import packing
+from visor_jax.models import compute as compute_lib
+from visor_jax.models import visor
+from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.runtime import param_paths
+from visor_jax.spec import batch as batch_lib
+
+# Nested dicts of arrays, or of what stands for them: shapes, shardings.
+Params = Mapping[str, Any]
+
+
+def build(
+  config: ml_collections.ConfigDict, packed: bool = False
+) -> visor.Visor:
+  """The configured model.
+
+  Args:
+    config: the whole config.
+    packed: a row may hold several segments.
+
+  Raises:
+    ValueError: the config and its checkpoint differ, see resolve.architecture.
+  """
+  m = config.model
+  return visor.Visor(
+    resolve.architecture(config),
+    compute_lib.Compute(
+      dtype=m.dtype,
+      remat=m.remat,
+      remat_policy=m.remat_policy,
+      scan=m.scan,
+      attention=m.attention,
+      chunk=m.attention_chunk,
+      packed=packed,
+    ),
+  )
+
+
+def abstract_params(model: visor.Visor, mesh: Mesh) -> Params:
+  """Shapes and dtypes of the parameters, with how they lie on a mesh.
+
+  Raises:
+    ValueError: a parameter does not divide by the mesh.
+  """
+  boxed = _boxed(model, mesh)
+  return jax.tree.map(
+    lambda x, sharding: jax.ShapeDtypeStruct(
+      x.shape, x.dtype, sharding=sharding
+    ),
+    _unboxed(boxed),
+    mesh_lib.shardings(boxed, mesh),
+  )
+
+
+def init_params(
+  model: visor.Visor, seed: int, mesh: Mesh, known: Collection[str] = ()
+) -> Params:
+  """Fresh parameters, made where they will lie.
+
+  Args:
+    model: whose parameters.
+    seed: of the run.
+    mesh: devices to spread them over.
+    known: paths of parameters that there are already; they are left out.
+  """
+  shardings = param_paths.flatten(mesh_lib.shardings(_boxed(model, mesh), mesh))
+  missing = [path for path in shardings if path not in known]
+
+  def init() -> dict[str, jax.Array]:
+    params = param_paths.flatten(_unboxed(_init(model, seed, mesh)))
+    return {path: params[path] for path in missing}
+
+  return param_paths.unflatten(
+    jax.jit(init, out_shardings={path: shardings[path] for path in missing})()
+  )
+
+
+def _init(model: visor.Visor, seed: int, mesh: Mesh) -> Params:
+  """Parameters in the boxes that linen puts around them."""
+  model = model.with_reduction('')  # which has no parameters
+  vision = model.size.vision
+  shape = batch_lib.RowShape(1, 1, 1, 1, vision.tile, vision.patches)
+  rows = [packing.row([], shape)] * mesh_lib.num_batch_shards(mesh)
+  with nn.logical_axis_rules(()):  # where they lie is said by out_shardings
+    return model.init(
+      jax.random.key(seed), packing.stack(rows), method='init_all'
+    )['params']
+
+
+def _boxed(model: visor.Visor, mesh: Mesh) -> Params:
+  return jax.eval_shape(lambda: _init(model, 0, mesh))
+
+
+def _unboxed(params: Params) -> Params:
+  with nn.logical_axis_rules(()):
+    return nn.unbox(params)

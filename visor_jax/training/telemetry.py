@@ -1,0 +1,145 @@
+"""What is printed and written of a stage's steps, beside its checkpoints."""
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+import contextlib
+import functools
+import time
+from typing import Self
+
+import jax
+import numpy as np
+
+from visor_jax.runtime import console
+from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.spec import batch as batch_lib
+from visor_jax.training import inputs as inputs_lib
+from visor_jax.training import losses
+from visor_jax.training import metrics as metrics_lib
+from visor_jax.training import optim
+from visor_jax.training import program as program_lib
+from visor_jax.training import step as step_lib
+from visor_jax.training import throughput as throughput_lib
+
+# Batches as the loader yields them: rows of this process, and their labels.
+HostBatch = tuple[batch_lib.Batch, np.ndarray | None]
+
+INPUT_BOUND = 0.1  # share of the time at which waiting for input is named so
+
+
+class Telemetry:
+  """Follows the steps of a stage without holding them up.
+
+  Args:
+    program: whose steps.
+    inputs: of the stage.
+    start: the first step.
+  """
+
+  def __init__(
+    self,
+    program: program_lib.TrainProgram,
+    inputs: inputs_lib.Inputs,
+    start: int,
+  ):
+    config, name = inputs.config, program.stage.name
+    options, workdir = program.options, inputs.workdir
+    self._program, self._suite = program, inputs.suite
+    self._start, self._every = start, config.log.every
+    local_rows = mesh_lib.local_rows(options.batch, inputs.mesh)
+    self._throughput = throughput_lib.Throughput(
+      program.model, program.stage.passes, len(local_rows) / options.batch
+    )
+    self._progress = console.Progress(name, options.steps)
+    self._metrics = metrics_lib.Metrics(
+      workdir.metrics(name),
+      start,
+      workdir.tensorboard(name) if config.log.tensorboard else None,
+    )
+    self._trace = throughput_lib.Trace(workdir.trace(name), config.log.trace)
+    self._skipped = metrics_lib.NonFiniteSteps(
+      workdir.nonfinite(name),
+      start,
+      options.batch,
+      config.optim.max_nonfinite_steps,
+    )
+    self._wait = metrics_lib.InputWaitMeter()
+    self._numbers: losses.Metrics = {}  # of the newest step
+    self._began = time.monotonic()
+    self._open = contextlib.ExitStack()
+
+  def __enter__(self) -> Self:
+    for part in (self._metrics, self._trace, self._skipped, self._wait):
+      self._open.enter_context(part)
+    self._began = time.monotonic()
+    return self
+
+  def __exit__(self, *exc: object) -> None:
+    self._open.__exit__(*exc)
+
+  def batches(self, batches: Iterable[HostBatch]) -> Iterator[HostBatch]:
+    """Passes batches on, and notes how long the device waits for them."""
+    return self._wait.batches(batches)
+
+  def before(self, step: int, batch: batch_lib.Batch) -> None:
+    """Before a step is run on these rows of this process."""
+    program = self._program
+    self._throughput.add(batch, program.plan(step), program.reductions(step))
+    self._trace.step(
+      step, functools.partial(jax.block_until_ready, self._numbers)
+    )
+
+  def after(
+    self, step: int, state: step_lib.State, numbers: losses.Metrics
+  ) -> None:
+    """After a step is started; returns when the one before it is done.
+
+    Raises:
+      ValueError: as `check`.
+    """
+    self._wait.busy(functools.partial(jax.block_until_ready, numbers))
+    # Or batches would pile up on the device.
+    jax.block_until_ready(self._numbers)
+    self._numbers, done = numbers, step + 1
+    self._skipped.add(done, numbers['skipped'])
+    if done % self._every == 0 or done in (
+      self._start + 1,
+      self._program.options.steps,
+    ):
+      self._write(done, state)
+      self.check()
+
+  def check(self) -> None:
+    """Stops a run that goes nowhere.
+
+    Raises:
+      ValueError: too many steps in a row were not finite.
+    """
+    self._skipped.check()
+
+  def _write(self, done: int, state: step_lib.State) -> None:
+    """A line on the console and a row of metrics."""
+    row = {k: float(v) for k, v in jax.device_get(self._numbers).items()}
+    learning_rate = optim.learning_rate(
+      self._program.options, state.opt, bool(row['skipped'])
+    )
+    row['skipped'] = self._skipped.take()  # of all steps since the last row
+    waited = self._wait.share()
+    input_ = 'input-bound' if waited > INPUT_BOUND else 'input'
+    padding, rates = self._throughput.take()
+    counts = self._suite.counts
+    self._progress.line(
+      done, **row, **rates, **counts, **{input_: f'{waited:.0%}'}
+    )
+    self._metrics.write(
+      dict(
+        step=done,
+        **row,
+        **rates,
+        **padding,
+        **counts,
+        input_wait=round(waited, 4),
+        learning_rate=learning_rate,
+        seconds=round(time.monotonic() - self._began, 3),
+      )
+    )

@@ -1,0 +1,172 @@
+"""What a stage starts from, and what it has left."""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+
+import jax
+import ml_collections
+
+from visor_jax.checkpoint import folder as folder_lib
+from visor_jax.checkpoint import resolve
+from visor_jax.checkpoint import store
+from visor_jax.convert import reader
+from visor_jax.models import visor
+from visor_jax.runtime import console
+from visor_jax.runtime import param_paths
+from visor_jax.spec import plan as plans
+from visor_jax.spec import workdir as workdir_lib
+from visor_jax.training import inputs as inputs_lib
+from visor_jax.training import model as model_lib
+from visor_jax.training import program as program_lib
+from visor_jax.training import stages
+
+_CROSS = 'llm/cross/'
+
+# How CROSS weights start that have not learned: values of model.cross.init.
+GRAFTS: dict[
+  str, Callable[[model_lib.Params, plans.Layout], model_lib.Params]
+] = {
+  'zero': lambda params, layout: params,  # as `init_params` makes them
+  'copy': visor.copy_cross,
+}
+
+
+def first(
+  program: program_lib.TrainProgram, inputs: inputs_lib.Inputs
+) -> model_lib.Params:
+  """Parameters that a stage starts from.
+
+  Raises:
+    ValueError: the stage before it is not finished, or the checkpoint does not
+      fit.
+  """
+  stage, config = program.stage, inputs.config
+  trained, origin = _trained(stage.starts_from, config), config.model.init_from
+  if trained:
+    console.log(f'{stage.name}: starts from {trained[0]}')
+    workdir = inputs.before or inputs.workdir
+    params = _result(trained[0], workdir, config, program.params)
+  elif origin:
+    console.log(f'{stage.name}: starts from {origin}')
+    params = imported(program, origin)
+  else:
+    console.log(f'{stage.name}: starts fresh')
+    params = program.init_params()
+  if stage.grafts and not _cross_has_learned(program, stage.starts_from):
+    params = GRAFTS[config.model.cross.init](params, program.model.layout)
+  return params
+
+
+def restore(stage: str, inputs: inputs_lib.Inputs) -> model_lib.Params:
+  """Parameters of the first stage with steps, among this one and its forebears.
+
+  The base that is not trained here is the checkpoint's that a run starts from;
+  all else is that of the checkpoint which is given to evaluate, if one is.
+
+  Raises:
+    ValueError: that stage is not finished, or none of them has steps.
+  """
+  config = inputs.config
+  program = program_lib.build(config, stage, inputs.mesh, packed=False)
+  untrained_root = not program.stage.starts_from and not config[stage].steps
+  origin = resolve.origin(config)
+  if untrained_root and origin:
+    return imported(program, origin)
+  if config.eval.checkpoint:
+    return imported(program, config.eval.checkpoint)
+  candidates = (stage, *program.stage.starts_from)
+  trained = _trained(candidates, config)
+  if not trained:
+    raise ValueError(
+      f'none of the stages {candidates} has steps in this config'
+    )
+  return _result(trained[0], inputs.workdir, config, program.params)
+
+
+def imported(program: program_lib.TrainProgram, path: str) -> model_lib.Params:
+  """Parameters of a checkpoint, and fresh ones that it lacks.
+
+  Args:
+    program: whose shapes they must have.
+    path: a checkpoint folder, a workdir or a Hugging Face folder.
+
+  Raises:
+    ValueError: a parameter has another shape, or the model lacks it.
+  """
+  shardings = jax.tree.map(lambda x: x.sharding, program.params)
+  params = param_paths.flatten(reader.read(path, shardings, 'float32').params)
+  _require_shapes(params, program, path)
+  missing = param_paths.flatten(program.init_params(known=params.keys()))
+  return param_paths.unflatten(params | missing)
+
+
+def _require_shapes(
+  params: Mapping[str, jax.Array], program: program_lib.TrainProgram, path: str
+) -> None:
+  expected = param_paths.flatten(program.params)
+  wrong = [
+    f'{name} is {value.shape}, expected {expected[name].shape}'
+    for name, value in params.items()
+    if value.shape != expected[name].shape
+  ]
+  if wrong:
+    raise ValueError(
+      f'checkpoint {path} does not fit model.size '
+      f'{program.config.model.size}: ' + '; '.join(wrong)
+    )
+
+
+def _trained(
+  names: Sequence[str], config: ml_collections.ConfigDict
+) -> list[str]:
+  """Those of some stages that this config trains."""
+  return [name for name in names if config[name].steps]
+
+
+def _result(
+  stage: str,
+  workdir: workdir_lib.Workdir,
+  config: ml_collections.ConfigDict,
+  params: model_lib.Params,
+) -> model_lib.Params:
+  """Parameters that a stage of this config ended with.
+
+  Args:
+    stage: its name.
+    workdir: where it ran.
+    config: the whole config.
+    params: their shapes and shardings.
+
+  Raises:
+    ValueError: it is not finished.
+  """
+  folder, last = workdir.checkpoints(stage), config[stage].steps
+  if not (folder / str(last)).exists():
+    raise ValueError(
+      f'the {stage} stage is not finished ({folder} has no step {last}); run '
+      f'it first: --config=...:jobs={stage}'
+    )
+  with store.Checkpoints(folder) as checkpoints:
+    restored, _ = checkpoints.restore(last, params)
+  return restored
+
+
+def _cross_has_learned(
+  program: program_lib.TrainProgram, earlier: Sequence[str]
+) -> bool:
+  """Whether CROSS weights have been trained before a stage.
+
+  Args:
+    program: of the stage.
+    earlier: the stages that it may start from, the first of them first.
+  """
+  trained = _trained(earlier, program.config)
+  if trained:
+    source = stages.named(trained[0])
+    learned, _ = param_paths.split(program.params, source.trains)
+    return any(path.startswith(_CROSS) for path in learned) or (
+      _cross_has_learned(program, source.starts_from)
+    )
+  origin = program.config.model.init_from
+  return bool(origin) and 'cross' in folder_lib.read_facts(origin).facts.trained
