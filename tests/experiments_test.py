@@ -3,6 +3,7 @@
 `eval_shape` builds a model of billions of parameters without a byte of them.
 """
 
+import functools
 import math
 import pathlib
 import runpy
@@ -17,6 +18,8 @@ from visor_jax.runtime import identity as identity_lib
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
 from visor_jax.spec import batch as batch_lib
+from visor_jax.training import losses
+from visor_jax.training import model as model_lib
 from visor_jax.training import optim
 from visor_jax.training import stages
 from visor_jax.training import step
@@ -131,13 +134,10 @@ def paper_batch(model, rows=2, text=64, tiles=2, prompts=3):
 
 
 def paper_model(size):
-  """The configured model, its abstract parameters and shardings, a batch."""
-  model = step.model(load('llava_ov.py', f'size={size}'), packed=True)
-  batch = paper_batch(model)
-  zeros = batch.map(lambda x: jnp.zeros(x.shape, x.dtype))
-  mesh = mesh_lib.make(2, 2, 2)
-  _, shapes, where = step.init(model, 0, zeros, mesh)
-  return model, shapes, where, batch
+  """The configured model, its abstract parameters on a mesh, a batch."""
+  model = model_lib.build(load('llava_ov.py', f'size={size}'), packed=True)
+  shapes = model_lib.abstract_params(model, mesh_lib.make(2, 2, 2))
+  return model, shapes, paper_batch(model)
 
 
 @pytest.fixture(scope='module', params=list(QWEN2))
@@ -151,7 +151,7 @@ def count(tree):
 
 def test_parameters_are_as_many_as_published(paper):
   """A width or a bias that is wrong would show only with real weights."""
-  size, model, shapes, _, _ = paper
+  size, model, shapes, _ = paper
   published, vocabulary = QWEN2[size]
   language = model.size.language
   rest = language.vocabulary - vocabulary  # ours is padded
@@ -167,13 +167,11 @@ def test_parameters_are_as_many_as_published(paper):
 
 def test_parameters_are_spread_over_fsdp_and_tensor(paper):
   """On 2 x 2 x 2 devices the decoder is in quarters, or it would not fit."""
-  _, _, shapes, where, _ = paper
+  _, _, shapes, _ = paper
   held = sum(
     jax.tree.leaves(
       jax.tree.map(
-        lambda x, s: math.prod(s.shard_shape(x.shape)),
-        shapes['llm'],
-        where['llm'],
+        lambda x: math.prod(x.sharding.shard_shape(x.shape)), shapes['llm']
       )
     )
   )
@@ -183,16 +181,14 @@ def test_parameters_are_spread_over_fsdp_and_tensor(paper):
 @pytest.mark.parametrize('plan', ['base', 'max'])
 def test_a_train_step_fits_together(paper, plan):
   """Shapes and dtypes of the whole step, gradients and optimizer included."""
-  size, model, shapes, _, batch = paper
+  size, model, shapes, batch = paper
   config = load('llava_ov.py', f'size={size}')
   bits = None if plan == 'base' else jnp.asarray(model.layout.max)
   tx = optim.make(config.optim, config.full)
   trained, frozen = param_paths.split(shapes, stages.STAGES['full'].trains)
   state = step.State(trained, frozen, jax.eval_shape(tx.init, trained))
-  act = step.train_step(
-    lambda params, batch, bits: step.answer_loss(model, params, batch, bits), tx
-  )
-  new, metrics = jax.eval_shape(act, state, batch, bits)
+  act = step.train_step(functools.partial(losses.answer_loss, model), tx)
+  new, metrics = jax.eval_shape(act, state, losses.Examples(batch), bits)
   like = lambda x: (x.shape, x.dtype)
   assert jax.tree.map(like, new) == jax.tree.map(like, state)
   assert like(metrics['loss']) == ((), jnp.float32)

@@ -32,7 +32,7 @@ from visor_jax.spec import architecture
 from visor_jax.spec import batch as batch_lib
 from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
-from visor_jax.training import step as step_lib
+from visor_jax.training import model as model_lib
 
 TEXT, NEW = 60, 64
 PAGE = 2200, 1700
@@ -83,10 +83,10 @@ def ours(size, rows, times):
     architecture.Architecture(size, layout),
     compute_lib.Compute(dtype='bfloat16', remat=False, packed=False),
   )
-  make, _, _ = step_lib.init(
-    model, 0, batch, mesh_lib.make(devices=jax.devices()[:1])
+  params = jax.tree.map(
+    lambda x: x.astype(jnp.bfloat16),
+    model_lib.init_params(model, 0, mesh_lib.make(devices=jax.devices()[:1])),
   )
-  params = jax.tree.map(lambda x: x.astype(jnp.bfloat16), make())
   peak, bandwidth = ceilings()
   two = tuple(
     i in (0, len(layout.optional) // 2) for i in range(len(layout.optional))

@@ -1,6 +1,7 @@
 """README.md is true to the word."""
 
 import dataclasses
+import functools
 import pathlib
 import re
 import sys
@@ -18,6 +19,8 @@ from visor_jax.jobs import validate
 from visor_jax.models import cross_attention
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
+from visor_jax.training import losses
+from visor_jax.training import model as model_lib
 from visor_jax.training import optim
 from visor_jax.training import stages
 from visor_jax.training import step
@@ -44,20 +47,21 @@ def test_the_cross_attention_of_the_readme_trains(monkeypatch):
   mesh = mesh_lib.make(devices=jax.devices()[:1])
   suite = digits.Suite(0)
   batch, _ = next(loader.batches(suite.training('cross'), 8, 0, 1))
-  model, batch = step.model(c), mesh_lib.shard_batch(batch, mesh)
-  params = step.init(model, 0, batch, mesh)[0]()
+  model = model_lib.build(c)
+  examples = losses.Examples(mesh_lib.shard_batch(batch, mesh))
+  params = model_lib.init_params(model, 0, mesh)
   trained, frozen = param_paths.split(params, stages.STAGES['cross'].trains)
   assert list(trained) == ['llm/cross/out']
   tx = optim.make(c.optim, c.cross)
   state = step.State(trained, frozen, tx.init(trained))
   run = jax.jit(
-    step.train_step(lambda p, b, plan: step.answer_loss(model, p, b, plan), tx)
+    step.train_step(functools.partial(losses.answer_loss, model), tx)
   )
-  losses = []
+  values = []
   for _ in range(6):
-    state, metrics = run(state, batch, jnp.asarray(model.layout.max))
-    losses.append(float(metrics['loss']))
-  assert losses[-1] < losses[0]
+    state, metrics = run(state, examples, jnp.asarray(model.layout.max))
+    values.append(float(metrics['loss']))
+  assert values[-1] < values[0]
   sys.modules.pop('tiny')
 
 

@@ -1,5 +1,6 @@
 """A run that trains with token reduction, and answers with more of it."""
 
+import functools
 import json
 
 import chex
@@ -7,49 +8,49 @@ import jax
 import pytest
 
 from tests import tiny
+import visor_jax
 from visor_jax import main
 from visor_jax.data.processing import packing
 from visor_jax.data.suites import digits
-from visor_jax.reduction import grammar
 from visor_jax.runtime import mesh as mesh_lib
-from visor_jax.training import loop
-from visor_jax.training import stages
-from visor_jax.training import step as step_lib
+from visor_jax.training import losses
+from visor_jax.training import model as model_lib
 
 
 def test_a_step_trains_with_all_reductions():
   """Its loss is the mean of theirs."""
   c = tiny.get_config()
-  model = step_lib.model(c)
+  model = model_lib.build(c)
   load = digits.Suite(c.seed, **c.data.digits).training('base')
   batch = packing.stack([load(i)[0] for i in range(4)])
-  make, _, _ = step_lib.init(model, c.seed, batch, mesh_lib.make())
-  params = make()
+  params = model_lib.init_params(model, c.seed, mesh_lib.make())
 
-  def value(reduce):
-    reductions = tuple(map(str, grammar.parse(reduce)))
-    loss = loop._loss(c, model, stages.STAGES['base'], (), reductions)
-    return jax.jit(loss)(params, batch, None)
+  def value(*reductions):
+    loss = losses.mean_over_reductions(losses.answer(c, ()), reductions)
+    loss = functools.partial(loss, model)
+    return jax.jit(loss)(params, losses.Examples(batch), None)
 
-  whole, fewer, both = map(value, ('m3:1', 'm3:5', 'm3:1+m3:5'))
-  assert abs(whole[0] - fewer[0]) > 1e-3
+  all_tokens, fewer, both = value('m3:1'), value('m3:5'), value('m3:1', 'm3:5')
+  assert abs(all_tokens[0] - fewer[0]) > 1e-3
   chex.assert_trees_all_close(
-    both, jax.tree.map(lambda a, b: (a + b) / 2, whole, fewer), rtol=1e-5
+    both, jax.tree.map(lambda a, b: (a + b) / 2, all_tokens, fewer), rtol=1e-5
   )
 
 
 def test_the_first_steps_may_see_all_tokens():
   c = tiny.get_config()
   c.model.reduce, c.base.full_token_fraction = 'm3:2+pack:2', 0.25
-  at = loop._reduced_at(c, stages.STAGES['base'])
-  assert [at(i) == ('',) for i in range(12)] == [True] * 3 + [False] * 9
-  assert list(at(3)) == ['m3:2', 'pack:2']
+  program = visor_jax.train_program(c, 'base')
+  assert [program.reductions(i) for i in range(12)] == (
+    [('',)] * 3 + [('m3:2', 'pack:2')] * 9
+  )
+  assert program.steps.keys() == {('',), ('m3:2', 'pack:2')}
 
 
 @pytest.mark.drill
 def test_a_run_with_token_reduction(tmp_path):
   """A step has all scales; results name their method and what it saves."""
-  c = tiny.get_config('jobs=base+eval+report')
+  c = tiny.get_config('stage=base+eval+report')
   c.model.reduce, c.base.full_token_fraction = 'm3:1+m3:2', 0.5
   c.eval.reduce = 'm3:2+fastv:1:0.5+visionzip:1/2'
   c.eval.plans = 'base'

@@ -22,7 +22,7 @@ from visor_jax.models import visor
 from visor_jax.spec import batch as batch_lib
 from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
-from visor_jax.training import step
+from visor_jax.training import losses
 
 # Large enough that matrix products dominate on a CPU.
 SIZE = sizes.Size(
@@ -75,7 +75,11 @@ def test_time_follows_flops():
   model, params, batch = setting()
   prefill = jax.jit(lambda p, b, bits: model.apply({'params': p}, b, bits))
   train = jax.jit(
-    jax.grad(lambda p, b, bits: step.answer_loss(model, p, b, bits)[0])
+    jax.grad(
+      lambda p, b, bits: losses.answer_loss(model, p, losses.Examples(b), bits)[
+        0
+      ]
+    )
   )
   chosen = [
     p for p in model.layout.plans if p == tuple(sorted(p, reverse=True))
@@ -129,7 +133,9 @@ def test_compiling_for_all_plans_costs_little_more_than_for_one(gradient):
     ).compile()
     return time.perf_counter() - start
 
-  loss = lambda p, b, plan: step.answer_loss(model, p, b, plan)[0]
+  loss = lambda p, b, plan: losses.answer_loss(
+    model, p, losses.Examples(b), plan
+  )[0]
   every = compiled(loss, jnp.asarray(model.layout.max))
   one = compiled(lambda p, b: loss(p, b, model.layout.max))
   print(

@@ -1,5 +1,6 @@
 """A run that started from LLaVA-OneVision can be asked, and taken back."""
 
+import dataclasses
 import json
 
 import jax
@@ -15,14 +16,12 @@ from visor_jax.checkpoint import run
 from visor_jax.checkpoint import store
 from visor_jax.convert import hf
 from visor_jax.convert import reader
-from visor_jax.data.processing import packing
 from visor_jax.jobs import validate
 from visor_jax.runtime import identity as identity_lib
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
-from visor_jax.spec import batch as batch_lib
-from visor_jax.training import loop
-from visor_jax.training import step as step_lib
+from visor_jax.training import program as train_program
+from visor_jax.training import weights
 
 
 @pytest.fixture(scope='module')
@@ -44,22 +43,17 @@ def config(imported):
   return c
 
 
+def program(config):
+  devices = jax.devices()[:1]
+  return train_program.build(
+    config, 'cross', mesh_lib.make(devices=devices), packed=False
+  )
+
+
 @pytest.fixture(scope='module')
 def start(config):
   """Parameters as a run that starts from the checkpoint has them."""
-  model = step_lib.model(config)
-  vision = model.size.vision
-  one = packing.stack(
-    [
-      packing.row(
-        [], batch_lib.RowShape(4, 9, 1, 1, vision.tile, vision.patches)
-      )
-    ]
-  )
-  make, shapes, shardings = step_lib.init(
-    model, 0, one, mesh_lib.make(devices=jax.devices()[:1])
-  )
-  return loop._imported(config, shapes, shardings, make)
+  return weights.imported(program(config), config.model.init_from)
 
 
 @pytest.fixture(scope='module')
@@ -110,11 +104,15 @@ def test_training_starts_from_the_checkpoint(start, imported):
   assert not flat['llm/cross/out'].any() and flat['llm/cross/query'].any()
 
 
-def test_a_checkpoint_that_does_not_fit_is_named(config, imported, start):
-  shapes = {'llm': {'embedding': jax.ShapeDtypeStruct((3, 2), 'float32')}}
-  one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+def test_a_checkpoint_that_does_not_fit_is_named(config):
+  fits = program(config)
+  params = param_paths.flatten(fits.params)
+  params['llm/embedding'] = jax.ShapeDtypeStruct(
+    (3, 2), 'float32', sharding=params['llm/embedding'].sharding
+  )
+  other = dataclasses.replace(fits, params=param_paths.unflatten(params))
   with pytest.raises(ValueError, match=r'llm/embedding is \(.*expected \(3, 2'):
-    loop._imported(config, shapes, jax.tree.map(lambda _: one, start), None)
+    weights.imported(other, config.model.init_from)
 
 
 def test_a_run_is_asked_with_its_router(workdir):

@@ -11,7 +11,6 @@ import jax
 import numpy as np
 import pytest
 
-from visor_jax.data.processing import packing
 from visor_jax.data.suites import digits
 from visor_jax.eval import run
 from visor_jax.flops import cost as flops
@@ -21,7 +20,7 @@ from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.spec import architecture
 from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
-from visor_jax.training import step
+from visor_jax.training import model as model_lib
 
 COUNT = 16
 SUITE = digits.Suite(4)
@@ -51,10 +50,7 @@ def subject():
 
 def make(mesh):
   """A random model; pair_test has it on two processes."""
-  row, _ = SUITE.prompt('test', 0)
-  _, shapes, _ = step.init(
-    MODEL, 0, packing.stack([row] * mesh_lib.num_batch_shards(mesh)), mesh
-  )
+  shapes = model_lib.abstract_params(MODEL, mesh)
 
   def fill(path, leaf):
     name = mesh_lib.path_name(path)

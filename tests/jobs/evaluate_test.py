@@ -15,15 +15,13 @@ from visor_jax.checkpoint import folder as folder_lib
 from visor_jax.checkpoint import resolve
 from visor_jax.checkpoint import store
 from visor_jax.convert import hf
-from visor_jax.data.processing import packing
 from visor_jax.jobs import evaluate
 from visor_jax.jobs import validate
 from visor_jax.runtime import files
 from visor_jax.runtime import identity as identity_lib
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
-from visor_jax.spec import batch as batch_lib
-from visor_jax.training import step as step_lib
+from visor_jax.training import model as model_lib
 
 NAMES = 'docvqa+mme+mmbench'
 
@@ -81,20 +79,12 @@ def leave(folder, imported, params):
 
 def noise(config):
   """The checkpoint's weights; CROSS and router are noise."""
-  model, rng = step_lib.model(config), np.random.default_rng(0)
+  model, rng = model_lib.build(config), np.random.default_rng(0)
   flat = param_paths.flatten(folder_lib.load(config.model.init_from).params)
-  vision = model.size.vision
-  one = packing.stack(
-    [
-      packing.row(
-        [], batch_lib.RowShape(4, 9, 1, 1, vision.tile, vision.patches)
-      )
-    ]
-  )
-  make, _, _ = step_lib.init(model, 0, one, mesh_lib.make())
+  fresh = model_lib.init_params(model, 0, mesh_lib.make(), known=flat.keys())
   flat |= {
     path: x + 0.1 * rng.standard_normal(x.shape).astype('float32')
-    for path, x in param_paths.flatten(make(known=flat.keys())).items()
+    for path, x in param_paths.flatten(fresh).items()
   }
   return param_paths.unflatten(flat)
 

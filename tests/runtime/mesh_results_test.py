@@ -13,7 +13,8 @@ from visor_jax.models import attention
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
-from visor_jax.training import step
+from visor_jax.training import losses
+from visor_jax.training import model as model_lib
 
 
 def run(params, batch, mesh):
@@ -21,7 +22,9 @@ def run(params, batch, mesh):
 
   def one(params, batch, plan):
     return jax.value_and_grad(
-      lambda p: step.answer_loss(mesh_test.MODEL, p, batch, plan)[0]
+      lambda p: losses.answer_loss(
+        mesh_test.MODEL, p, losses.Examples(batch), plan
+      )[0]
     )(params)
 
   both = rows.jit(
@@ -104,13 +107,13 @@ def test_fresh_parameters_do_not_depend_on_the_mesh():
     layout=plans.visor(3),
   )
   for shape in ((1, 1, 1), (1, 2, 2)):
-    make, _, where = step.init(
-      small, 3, mesh_test.BATCH, mesh_test.mesh_of(shape)
-    )
-    params = make()
+    mesh = mesh_test.mesh_of(shape)
+    params = model_lib.init_params(small, 3, mesh)
     assert jax.tree.all(
       jax.tree.map(
-        lambda x, s: x.sharding.is_equivalent_to(s, x.ndim), params, where
+        lambda x, want: x.sharding.is_equivalent_to(want.sharding, x.ndim),
+        params,
+        model_lib.abstract_params(small, mesh),
       )
     )
     fresh.append(jax.device_get(params))

@@ -16,7 +16,7 @@ from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.spec import architecture
 from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
-from visor_jax.training import step
+from visor_jax.training import model as model_lib
 
 # Every axis divides by 4 over fsdp and by 2 over tensor. Two repeats of three
 # layers, so that scans and conds are spread too.
@@ -143,7 +143,8 @@ def test_a_batch_that_does_not_spread_names_its_keys():
 
 
 def shardings(model, mesh):
-  return step.init(model, 0, BATCH, mesh)[1:]
+  params = model_lib.abstract_params(model, mesh)
+  return params, jax.tree.map(lambda x: x.sharding, params)
 
 
 @pytest.mark.parametrize(

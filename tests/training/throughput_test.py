@@ -8,12 +8,17 @@ from tests import rows
 from visor_jax.flops import accounting
 from visor_jax.flops import cost as flops
 from visor_jax.models import visor
+from visor_jax.spec import architecture
 from visor_jax.spec import chips
 from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
 from visor_jax.training import throughput as throughput_lib
 
-MODEL = visor.Visor(sizes.Size(rows.VISION, rows.LANGUAGE), plans.visor(6))
+MODEL = visor.Visor(
+  architecture.Architecture(
+    sizes.Size(rows.VISION, rows.LANGUAGE), plans.visor(6)
+  )
+)
 # (visual, text): (4, 5), (0, 3) and (2, 3); the last row is padding.
 BATCH = rows.batch(('tvvvvtpaa', 'tpa'), ('vvtpa',), ())
 # Two tiles and one; what padding says of more is noise.
@@ -60,8 +65,7 @@ def test_utilisation_is_by_the_formula(clock, plan, sees, says):
   """Padding, and what remat does again, is no use."""
   _, found = rates(clock, (sees, says), plan=plan)
   cost = lambda v, t: flops.cost(
-    MODEL.size,
-    MODEL.layout,
+    MODEL.architecture,
     plan,
     v,
     t,
