@@ -1,0 +1,162 @@
+"""What is counted in a program is true: by hand."""
+
+import jax
+from jax import numpy as jnp
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+import pytest
+
+from visor_jax.preflight import hlo
+from visor_jax.runtime import mesh as mesh_lib
+
+MESH = {'data': 2, 'fsdp': 4, 'tensor': 1}
+KB = 1024
+
+
+def counted(f, *shapes, dearer=True):
+  """Counts a program on 2 x 4 devices; shapes are ((lengths), spec)."""
+  mesh = mesh_lib.make(2, 4, 1)
+  args = [
+    jax.ShapeDtypeStruct(s, jnp.float32, sharding=NamedSharding(mesh, p))
+    for s, p in shapes
+  ]
+  with mesh_lib.use_mesh(mesh):
+    text = jax.jit(f).lower(*args).compile().as_text()
+  return hlo.count(text, MESH, dearer)
+
+
+def mapped(f, spec=P('fsdp'), out=P()):
+  return jax.shard_map(f, in_specs=spec, out_specs=out, check_vma=False)
+
+
+@pytest.mark.parametrize(
+  'f,out,kind,axes,sent',
+  [
+    # A device has a quarter of 4 KB, and sends what a ring of four sends.
+    (lambda x: jax.lax.all_gather(x, 'fsdp'), P(), 'all-gather', 'fsdp', 3),
+    (lambda x: jax.lax.psum(x, 'fsdp'), P(), 'all-reduce', 'fsdp', 1.5),
+    (lambda x: jax.lax.psum(x, 'data'), P('fsdp'), 'all-reduce', 'data', 1),
+    (
+      lambda x: jax.lax.psum(x, ('data', 'fsdp')),
+      P(),
+      'all-reduce',
+      'data+fsdp',
+      1.75,
+    ),
+    (
+      lambda x: jax.lax.psum_scatter(x, 'fsdp'),
+      P('fsdp'),
+      'reduce-scatter',
+      'fsdp',
+      0.75,
+    ),
+    (
+      lambda x: jax.lax.all_to_all(x, 'fsdp', 0, 0),
+      P('fsdp'),
+      'all-to-all',
+      'fsdp',
+      0.75,
+    ),
+    (
+      lambda x: jax.lax.ppermute(
+        x, 'fsdp', [(i, (i + 1) % 4) for i in range(4)]
+      ),
+      P('fsdp'),
+      'collective-permute',
+      'fsdp',
+      1,
+    ),
+  ],
+)
+def test_what_a_collective_sends(f, out, kind, axes, sent):
+  got = counted(mapped(f, out=out), ((16, 4, 16), P('fsdp')))
+  assert got.sent == {(kind, axes): sent * KB}
+
+
+def test_a_loop_counts_as_often_as_it_runs():
+  """XLA's own analysis counts its body once."""
+
+  def loop(x):
+    def body(x, _):
+      return jnp.tanh(jax.lax.psum(x @ x, 'data')), None
+
+    return jax.lax.scan(body, x, None, length=5)[0]
+
+  got = counted(mapped(loop, P()), ((16, 16), P()))
+  assert got.flops == 5 * 2 * 16**3
+  assert got.sent == {('all-reduce', 'data'): 5 * KB}
+  assert not got.loops
+
+
+def test_a_conditional_counts_its_dearer_branch_or_its_cheaper_one():
+  def either(x):
+    return jax.lax.cond(x[0, 0] > 0, lambda x: x @ x @ x, lambda x: x @ x, x)
+
+  for dearer, products in ((True, 2), (False, 1)):
+    got = counted(either, ((16, 16), P()), dearer=dearer)
+    assert got.flops == products * 2 * 16**3
+
+
+def test_products_are_those_of_one_device():
+  """Rows over all eight, weights gathered: as FSDP does it."""
+
+  def f(x, w):
+    w = jax.lax.with_sharding_constraint(w, P())
+    return jax.lax.with_sharding_constraint(x @ w, P(('data', 'fsdp')))
+
+  got = counted(f, ((64, 32), P(('data', 'fsdp'))), ((32, 16), P('fsdp')))
+  assert got.flops == 2 * 8 * 32 * 16
+  assert got.sent == {('all-gather', 'fsdp'): 3 * 8 * 16 * 4}
+
+
+LINE = """HloModule m
+ENTRY %main (x: f32[8,4]) -> f32[8,4] {{
+  %x = f32[8,4]{{1,0:T(8,128)}} parameter(0)
+  ROOT %y = (f32[8,4]{{1,0}}, f32[32,4]{{1,0}}) all-gather-start(%x), {}
+}}
+"""
+
+
+@pytest.mark.parametrize(
+  'groups,axes,n',
+  [
+    ('replica_groups={{0,1,2,3},{4,5,6,7}}, dimensions={0}', 'fsdp', 4),
+    ('replica_groups={{0,4},{1,5},{2,6},{3,7}}', 'data', 2),
+    ('replica_groups={}', 'data+fsdp', 8),
+    ('replica_groups=[2,4]<=[8]', 'fsdp', 4),
+    ('replica_groups=[4,2]<=[2,4]T(1,0), dimensions={0}', 'data', 2),
+    ("replica_groups=mesh['a'=2,'b'=4] {'b'}, x=y", 'fsdp', 4),
+    ("replica_groups=mesh['a'=2,'b'=4] {'a'}", 'data', 2),
+    ('replica_groups=mesh[a=2,b=4] {a,b}', 'data+fsdp', 8),
+    # Four of eight as the first or the last part of one axis.
+    ("replica_groups=mesh['a'=8] {'a':(2)4}", 'fsdp', 4),
+    ("replica_groups=mesh['a'=8] {'a':(1)2}", 'data', 2),
+    (
+      "replica_groups=mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'b'}",
+      'data',
+      2,
+    ),
+    (
+      "replica_groups=mesh['a'=2,'b'=4], device_ids=(0,4,1,5,2,6,3,7) {'b'}",
+      'data+fsdp',
+      4,
+    ),
+  ],
+)
+def test_groups_of_devices_in_all_spellings(groups, axes, n):
+  got = hlo.count(LINE.format(groups), MESH)
+  assert got.sent == {('all-gather', axes): (n - 1) * 128}
+
+
+def test_products_as_tpus_write_them():
+  """A convolution; the second is a batch of six products of 8x16 and 16x32."""
+  text = """HloModule m
+ENTRY %main (x: f32[8,16], w: f32[16,32]) -> f32[8,32] {
+  %x = bf16[8,16]{1,0} parameter(0)
+  %w = bf16[16,32]{1,0} parameter(1)
+  %a = bf16[6,8,16]{2,1,0} parameter(2)
+  %b = bf16[6,16,32]{2,1,0} parameter(3)
+  %y = bf16[8,32]{1,0} convolution(%x, %w), dim_labels=bf_io->bf
+  ROOT %c = bf16[6,8,32]{2,1,0} convolution(%a, %b), window={size=6 stride=5 """
+  text += 'pad=0_0 lhs_dilate=6}, dim_labels=0bf_0io->0bf\n}\n'
+  assert hlo.count(text, MESH).flops == 2 * 8 * 16 * 32 * (1 + 6)
