@@ -18,7 +18,7 @@ from tests.jobs import evaluate_test
 import visor_jax
 from visor_jax.benchmarks import suite as benchmarks_data
 from visor_jax.benchmarks import table
-from visor_jax.convert import hf
+from visor_jax.convert import folders
 
 pytestmark = pytest.mark.drill
 PYTHON = os.environ.get('LMMS_EVAL_PYTHON')
@@ -71,7 +71,7 @@ def data(tmp_path_factory):
 def workdir(tmp_path_factory):
   where = tmp_path_factory.mktemp('llava')
   llava.Oracle(where / 'hf', text=dict(num_hidden_layers=3))
-  hf.import_(where / 'hf', where / 'ckpt')
+  folders.import_(where / 'hf', where / 'ckpt')
   return evaluate_test.leave(where / 'run', where / 'ckpt', evaluate_test.noise)
 
 

@@ -14,7 +14,7 @@ from visor_jax.checkpoint import folder as folder_lib
 from visor_jax.checkpoint import resolve
 from visor_jax.checkpoint import run
 from visor_jax.checkpoint import store
-from visor_jax.convert import hf
+from visor_jax.convert import folders
 from visor_jax.convert import reader
 from visor_jax.jobs import validate
 from visor_jax.runtime import identity as identity_lib
@@ -29,7 +29,7 @@ def imported(tmp_path_factory):
   """Folders of a tiny LLaVA-OneVision, in its dtype and as a checkpoint."""
   where = tmp_path_factory.mktemp('llava')
   llava.Oracle(where / 'hf', text=dict(num_hidden_layers=6), dtype='bfloat16')
-  hf.import_(where / 'hf', where / 'ckpt')
+  folders.import_(where / 'hf', where / 'ckpt')
   return where / 'hf', where / 'ckpt'
 
 
@@ -123,7 +123,7 @@ def test_a_run_is_asked_with_its_router(workdir):
   got = model.generate([image], prompt, max_new_tokens=6)
   assert got.selector == 'router' and got.plan in model.viable
   again = workdir / 'hf'
-  hf.export(workdir, again)
+  folders.export(workdir, again)
   back = visor_jax.load(again)
   # bfloat16 is what the export has; a near tie may fall the other way.
   a, b = (m.logits([image], prompt, 'max') for m in (model, back))

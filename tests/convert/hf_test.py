@@ -18,8 +18,10 @@ import transformers
 from tests import llava_weights
 from visor_jax.checkpoint import facts as facts_lib
 from visor_jax.checkpoint import folder as folder_lib
+from visor_jax.checkpoint import load
 from visor_jax.convert import __main__ as door
 from visor_jax.convert import config as config_lib
+from visor_jax.convert import folders
 from visor_jax.convert import hf
 from visor_jax.convert import names
 from visor_jax.convert import reader
@@ -162,9 +164,9 @@ def test_an_export_is_what_was_imported(
   llava_weights.rename(src, lambda n: llava_weights.respell(n, spelling))
   for name, text in FILES.items():
     (src / name).write_bytes(text)
-  hf.import_(src, tmp_path / 'checkpoint')
+  folders.import_(src, tmp_path / 'checkpoint')
   shutil.move(src, tmp_path / 'gone')  # nothing is asked of it any more
-  hf.export(tmp_path / 'checkpoint', tmp_path / 'out')
+  folders.export(tmp_path / 'checkpoint', tmp_path / 'out')
   assert tensors_of(tmp_path / 'out') == expected
   assert any('post_layernorm' in name for name in expected)
   files = {p.name for p in (tmp_path / 'gone').iterdir()}
@@ -181,8 +183,8 @@ def test_an_export_is_what_was_imported(
 @pytest.mark.parametrize('spelling', llava_weights.SPELLINGS)
 def test_transformers_loads_an_export(tmp_path, spelling):
   model = llava_weights.make(tmp_path / 'src', spelling, tied=False)
-  hf.import_(tmp_path / 'src', tmp_path / 'checkpoint')
-  hf.export(tmp_path / 'checkpoint', tmp_path / 'out')
+  folders.import_(tmp_path / 'src', tmp_path / 'checkpoint')
+  folders.export(tmp_path / 'checkpoint', tmp_path / 'out')
   state = loads(tmp_path / 'out').state_dict()
   for name, tensor in model.state_dict().items():
     assert torch.equal(state[name], tensor), name
@@ -197,8 +199,8 @@ def test_old_buffers_do_not_bother_transformers(tmp_path, checkpoint):
 
   src = copy(checkpoint, tmp_path / 'src')
   change(src, old)
-  hf.import_(src, tmp_path / 'checkpoint')
-  hf.export(tmp_path / 'checkpoint', tmp_path / 'out')
+  folders.import_(src, tmp_path / 'checkpoint')
+  folders.export(tmp_path / 'checkpoint', tmp_path / 'out')
   assert tensors_of(tmp_path / 'out') == tensors_of(src)
   loads(tmp_path / 'out')
 
@@ -229,14 +231,14 @@ def test_an_original_with_a_flat_config(tmp_path, monkeypatch):
       )
     )
   )
-  hf.import_(tmp_path / 'src', tmp_path / 'checkpoint')
-  hf.export(tmp_path / 'checkpoint', tmp_path / 'out')
+  folders.import_(tmp_path / 'src', tmp_path / 'checkpoint')
+  folders.export(tmp_path / 'checkpoint', tmp_path / 'out')
   again = loads(tmp_path / 'out')
   ids = torch.tensor([[3, 1, 4, 1, 5]])
   assert torch.equal(again(ids).logits, model(ids).logits)
   assert (
     hf.read(tmp_path / 'out').size
-    == folder_lib.load(tmp_path / 'checkpoint').size
+    == load.load(tmp_path / 'checkpoint').size
   )
 
 
@@ -283,7 +285,7 @@ def test_all_that_does_not_fit_is_one_error(tmp_path, checkpoint):
   src = copy(checkpoint, tmp_path / 'src')
   change(src, lose)
   with pytest.raises(ValueError) as e:
-    hf.import_(src, tmp_path / 'out')
+    folders.import_(src, tmp_path / 'out')
   _, without, homeless, shape = str(e.value).split('; ')
   assert without == (
     'parameters without a tensor: multi_modal_projector.linear_1.bias, '
@@ -368,10 +370,10 @@ def test_the_command(tmp_path, checkpoint, capsys):
 
 
 def test_an_import_that_was_cut_off_is_not_used(tmp_path, checkpoint):
-  hf.import_(checkpoint[0], tmp_path / 'a')
+  folders.import_(checkpoint[0], tmp_path / 'a')
   (tmp_path / 'a' / folder_lib.FACTS).unlink()
   with pytest.raises(ValueError, match='wrote to the end'):
-    folder_lib.load(tmp_path / 'a')
+    load.load(tmp_path / 'a')
 
 
 def test_the_hub(tmp_path, checkpoint, monkeypatch):
@@ -412,8 +414,8 @@ def test_dtypes(tmp_path):
     t[name.format(2)] = t[name.format(2)].float() * 1.0001
 
   change(src, act)
-  hf.import_(src, tmp_path / 'a')
-  equal(folder_lib.load(tmp_path / 'a').params, hf.read(src).params)
+  folders.import_(src, tmp_path / 'a')
+  equal(load.load(tmp_path / 'a').params, hf.read(src).params)
   found = param_paths.flatten(hf.read(src).params)
   assert {p for p, x in found.items() if x.dtype != jnp.bfloat16} == {
     'llm/layers/mlp/up'
@@ -421,7 +423,7 @@ def test_dtypes(tmp_path):
   assert found['llm/layers/mlp/up'].dtype == jnp.float32
   for wide in (
     hf.read(src, dtype='float32'),
-    folder_lib.load(tmp_path / 'a', dtype='float32'),
+    load.load(tmp_path / 'a', dtype='float32'),
   ):
     for path, x in param_paths.flatten(wide.params).items():
       assert x.dtype == jnp.float32
@@ -441,11 +443,11 @@ def test_shardings(tmp_path, checkpoint):
     ),
   )
   where = jax.tree.map(spec, found.params)
-  hf.import_(checkpoint[0], tmp_path / 'a')
+  folders.import_(checkpoint[0], tmp_path / 'a')
   extra = where | {'router': {'token': None}}  # the model has more
   for again in (
     hf.read(checkpoint[0], extra),
-    folder_lib.load(tmp_path / 'a', extra),
+    load.load(tmp_path / 'a', extra),
     reader.read(tmp_path / 'a', extra, 'float32'),
   ):
     equal(again.params, found.params)
@@ -587,10 +589,10 @@ def test_visor_weights_go_out_and_come_back(tmp_path, checkpoint):
   """By way of a checkpoint folder; transformers sees the base alone."""
   found = with_visor(hf.read(checkpoint[0]))
   folder_lib.save(tmp_path / 'a', found.params, found.facts, found.sidecar)
-  loaded = folder_lib.load(tmp_path / 'a')
+  loaded = load.load(tmp_path / 'a')
   equal(loaded.params, found.params)
   assert loaded.facts == found.facts
-  hf.export(tmp_path / 'a', tmp_path / 'b')
+  folders.export(tmp_path / 'a', tmp_path / 'b')
   assert tensors_of(tmp_path / 'b') == tensors_of(checkpoint[0])
   ids = torch.tensor([[3, 1, 4]])
   assert torch.equal(
@@ -605,11 +607,11 @@ def test_visor_weights_go_out_and_come_back(tmp_path, checkpoint):
     written['visor.router.norm.scale'].read(),
     found.params['router']['norm']['scale'],
   )
-  hf.import_(tmp_path / 'b', tmp_path / 'c')
-  again = folder_lib.load(tmp_path / 'c')
+  folders.import_(tmp_path / 'b', tmp_path / 'c')
+  again = load.load(tmp_path / 'c')
   equal(again.params, found.params)
   assert again.facts == found.facts
-  hf.export(tmp_path / 'c', tmp_path / 'd')
+  folders.export(tmp_path / 'c', tmp_path / 'd')
   for path in (tmp_path / 'b').iterdir():
     assert (tmp_path / 'd' / path.name).read_bytes() == path.read_bytes(), path
 
@@ -641,10 +643,10 @@ def test_what_was_trained_goes_out_in_the_tensors_dtype(tmp_path):
   params = jax.tree.map(lambda x: x * 1.01, found.params)
   folder_lib.save(tmp_path / 'a', params, found.facts, found.sidecar)
   assert (
-    folder_lib.load(tmp_path / 'a').params['llm']['embedding'].dtype
+    load.load(tmp_path / 'a').params['llm']['embedding'].dtype
     == jnp.float32
   )
-  hf.export(tmp_path / 'a', tmp_path / 'b')
+  folders.export(tmp_path / 'a', tmp_path / 'b')
   before, after = tensors_of(tmp_path / 'src'), tensors_of(tmp_path / 'b')
   assert before.keys() == after.keys()
   for name, (dtype, shape, bytes_) in before.items():
@@ -666,7 +668,7 @@ def test_parameters_that_cannot_go_out(tmp_path, checkpoint):
     hf.write(tmp_path / 'a', short, found.facts, found.sidecar)
   folder_lib.save(tmp_path / 'b', found.params, found.facts)
   with pytest.raises(ValueError, match='has no hf/'):
-    hf.export(tmp_path / 'b', tmp_path / 'a')
+    folders.export(tmp_path / 'b', tmp_path / 'a')
   assert not (tmp_path / 'a').exists()
 
 

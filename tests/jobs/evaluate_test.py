@@ -14,7 +14,7 @@ from visor_jax import main
 from visor_jax.checkpoint import folder as folder_lib
 from visor_jax.checkpoint import resolve
 from visor_jax.checkpoint import store
-from visor_jax.convert import hf
+from visor_jax.convert import folders
 from visor_jax.jobs import evaluate
 from visor_jax.jobs import validate
 from visor_jax.runtime import files
@@ -54,7 +54,7 @@ def imported(tmp_path_factory):
   """A tiny LLaVA-OneVision as a checkpoint."""
   where = tmp_path_factory.mktemp('llava')
   llava.Oracle(where / 'hf', text=dict(num_hidden_layers=3))
-  hf.import_(where / 'hf', where / 'ckpt')
+  folders.import_(where / 'hf', where / 'ckpt')
   return where / 'ckpt'
 
 

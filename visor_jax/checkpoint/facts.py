@@ -9,6 +9,11 @@ from visor_jax.spec import budget
 from visor_jax.spec import plan as plans
 
 FORMAT = 2
+PROCESSOR = 'hf'  # in a checkpoint folder: tokenizer, template, configs
+
+# What VISOR adds to a base, and what the paths of its parameters begin with.
+CROSS, ROUTER = 'cross', 'router'
+_PREFIXES = {'llm/cross/': CROSS, 'router/': ROUTER}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,10 +22,10 @@ class Facts:
 
   Attributes:
     architecture: the model's; its layout is the base's, every layer SELF,
-      where no CROSS layer has weights.
+      where no CROSS layer has been trained.
     viable: plans, cheapest first; the router's outputs in this order.
     confidence: the router's, see models.router.choose.
-    trained: what has learned beyond the base, of 'cross' and 'router'.
+    trained: what has learned beyond the base, of CROSS and ROUTER.
     curve: of the router's calibration, see spec/budget.py.
   """
 
@@ -29,6 +34,14 @@ class Facts:
   confidence: float | None = None
   trained: tuple[str, ...] = ()
   curve: tuple[budget.Point, ...] = ()
+
+  def holds(self, path: str) -> bool:
+    """Whether a parameter is the base's, or has been trained."""
+    return all(
+      part in self.trained
+      for prefix, part in _PREFIXES.items()
+      if path.startswith(prefix)
+    )
 
   def to_json(self) -> dict[str, Any]:
     """Plain values; plans as lists of 0 and 1."""
@@ -52,9 +65,30 @@ class Location:
   origin: str
   weights: pathlib.Path
 
+  @property
+  def processor(self) -> pathlib.Path | None:
+    """Folder of tokenizer, chat template and configs, if there is one."""
+    folder = pathlib.Path(self.origin) / PROCESSOR
+    return folder if self.origin and folder.exists() else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+  """A checkpoint in memory.
+
+  Attributes:
+    params: nested; `llm/cross` and `router` only where they have been trained.
+    facts: about them.
+    processor: folder of tokenizer, chat template and configs, if there is one.
+  """
+
+  params: dict[str, Any]
+  facts: Facts
+  processor: pathlib.Path | None
+
 
 def from_json(values: dict[str, Any], where: pathlib.Path | str) -> Facts:
-  """The inverse of `to_json`; other keys are left alone.
+  """The inverse of `Facts.to_json`; other keys are left alone.
 
   Args:
     values: as read from a file.

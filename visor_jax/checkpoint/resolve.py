@@ -1,38 +1,37 @@
-"""Which model a config means, and where the words of its checkpoint lie.
+"""Which model a config means: its own word, or that of its checkpoint.
 
 A config that starts from a checkpoint, or evaluates one, leaves open (None)
 what the checkpoint says of itself. What it says all the same must be that.
+What has not been trained, a checkpoint leaves open in turn.
 """
 
+from collections.abc import Callable
 import dataclasses
 import json
+from typing import Any
+from typing import TypeAlias
+from typing import TypeVar
 
 import ml_collections
 
 from visor_jax.checkpoint import facts as facts_lib
-from visor_jax.checkpoint import folder as folder_lib
+from visor_jax.checkpoint import load
 from visor_jax.reduction import grammar
 from visor_jax.runtime import files
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
-from visor_jax.spec import workdir as workdir_lib
+from visor_jax.spec import workdir
 
 DEFAULT_SIZE = '0.5b'
 
+_T = TypeVar('_T')
 
-def checkpoint_of(config: ml_collections.ConfigDict) -> str:
-  """The checkpoint whose model the config is about; '' for none."""
-  return config.eval.checkpoint or config.model.init_from
+# Config keys of what makes a model, and what they say.
+Settings: TypeAlias = dict[str, Any]
 
-
-def origin(config: ml_collections.ConfigDict) -> str:
-  """The checkpoint folder with the tokenizer (hf/) of a config; '' for none.
-
-  Raises:
-    ValueError: the checkpoint that the config names is none.
-  """
-  return _location(config).origin if checkpoint_of(config) else ''
+_SIZE, _REDUCE, _OUTPUTS = 'model.size', 'model.reduce', 'search.max_plans'
+_ROUTER = ('model.router.token', 'model.router.hidden', _OUTPUTS)
 
 
 def architecture(
@@ -44,28 +43,44 @@ def architecture(
     ValueError: the config and its checkpoint differ, with both values; the
       checkpoint is none; a layer or an option cannot be.
   """
-  path = checkpoint_of(config)
-  if not path:
-    return _configured(config, sizes.get(config.model.size or DEFAULT_SIZE))
-  known = _location(config).facts.architecture
-  if known.layout.optional:
-    _require_same(_stated(config, known), known, path)
-    if not config.eval.checkpoint:  # nothing is searched there
-      _require_room_for_plans(config, known, path)
-    return known
-  model = dataclasses.replace(
-    _configured(config, known.size), family=known.family
-  )
-  if config.model.size:
-    named = dataclasses.replace(
-      model, size=_with_vocabulary(sizes.get(config.model.size), known.size)
-    )
-    _require_same(named, model, path)
-  return model
+  if not _checkpoint(config):
+    size = sizes.get(config.model.size or DEFAULT_SIZE)
+    fresh = architecture_lib.Architecture(size, plans.visor(size.language.depth))
+    return _build(_settings(fresh) | _stated(config, size), fresh.family)
+  facts = _located(config, load.locate).facts
+  known = facts.architecture
+  if facts_lib.CROSS not in facts.trained:
+    known = dataclasses.replace(known, layout=plans.visor(known.depth))
+  settings, stated = _settings(known), _stated(config, known.size)
+  settled = {
+    key: value for key, value in settings.items() if _is_settled(key, facts)
+  }
+  if stated[_OUTPUTS] <= settled.get(_OUTPUTS, 0):
+    del stated[_OUTPUTS]  # a router may have outputs to spare
+  _require_same(stated, settled, _checkpoint(config))
+  return _build(settings | stated, known.family)
+
+
+def base(config: ml_collections.ConfigDict) -> facts_lib.Location | None:
+  """The dense model of the checkpoint that a config names, if it names one.
+
+  Raises:
+    ValueError: the checkpoint that the config names is none.
+  """
+  return _located(config, load.locate_base) if _checkpoint(config) else None
+
+
+def origin(config: ml_collections.ConfigDict) -> str:
+  """The checkpoint folder with the tokenizer (hf/) of a config; '' for none.
+
+  Raises:
+    ValueError: the checkpoint that the config names is none.
+  """
+  return _located(config, load.locate).origin if _checkpoint(config) else ''
 
 
 def keep(
-  folder: workdir_lib.Workdir, model: architecture_lib.Architecture
+  folder: workdir.Workdir, model: architecture_lib.Architecture
 ) -> None:
   """Leaves the architecture in a workdir, or compares it with what is there.
 
@@ -73,84 +88,128 @@ def keep(
     ValueError: the workdir is of another model, with both values.
   """
   path = folder.architecture
-  if path.exists():
-    known = architecture_lib.from_json(json.loads(path.read_text()))
-    _require_same(model, known, str(folder.path))
-  else:
+  if not path.exists():
     files.write_atomic(path, json.dumps(model.to_json(), indent=1))
-
-
-def _location(config: ml_collections.ConfigDict) -> facts_lib.Location:
-  """The checkpoint that a config names."""
-  key = 'eval.checkpoint' if config.eval.checkpoint else 'model.init_from'
-  path = checkpoint_of(config)
-  try:
-    return folder_lib.read_facts(path)
-  except ValueError as e:
-    raise ValueError(f'{key} is {path}: {e}') from e
-
-
-def _configured(
-  config: ml_collections.ConfigDict, size: sizes.Size
-) -> architecture_lib.Architecture:
-  """What the config says, and the defaults of what it leaves open."""
-  m = config.model
-  reductions = grammar.parse(m.reduce or '')
-  return architecture_lib.Architecture(
-    size=size,
-    layout=plans.visor(size.language.depth, m.cross_layers, m.self_layers),
-    cross=architecture_lib.CrossOptions(**_stated_cross(config)),
-    router=architecture_lib.RouterOptions(
-      **_not_none(m.router.to_dict()), plans=config.search.max_plans
-    ),
-    last_visual=True if m.last_visual is None else m.last_visual,
-    reduction=str(reductions[0]) if reductions else '',
+    return
+  known = architecture_lib.from_json(json.loads(path.read_text()))
+  _require_same(
+    _settings(model) | {'family': model.family},
+    _settings(known) | {'family': known.family},
+    str(folder.path),
   )
+
+
+def _checkpoint(config: ml_collections.ConfigDict) -> str:
+  """The checkpoint whose model the config is about; '' for none."""
+  return config.eval.checkpoint or config.model.init_from
+
+
+def _located(
+  config: ml_collections.ConfigDict,
+  locate: Callable[[str], _T],
+) -> _T:
+  """What a function of `load` finds at the checkpoint of a config."""
+  key = 'eval.checkpoint' if config.eval.checkpoint else 'model.init_from'
+  try:
+    return locate(_checkpoint(config))
+  except ValueError as e:
+    raise ValueError(f'{key} is {_checkpoint(config)}: {e}') from e
+
+
+def _settings(model: architecture_lib.Architecture) -> Settings:
+  """What a config would say of a model."""
+  return {
+    _SIZE: model.size,
+    'model.cross_layers': model.layout.indices(plans.CROSS),
+    'model.self_layers': model.layout.optional,
+    **{
+      f'model.cross.{key}': value
+      for key, value in dataclasses.asdict(model.cross).items()
+    },
+    'model.last_visual': model.last_visual,
+    _REDUCE: model.reduction,
+    'model.router.token': model.router.token,
+    'model.router.hidden': model.router.hidden,
+    _OUTPUTS: model.router.plans,
+  }
 
 
 def _stated(
-  config: ml_collections.ConfigDict, known: architecture_lib.Architecture
-) -> architecture_lib.Architecture:
-  """The known architecture, where the config leaves it open."""
+  config: ml_collections.ConfigDict, known: sizes.Size
+) -> Settings:
+  """What a config says of its model, without what it leaves open.
+
+  Args:
+    config: the whole config.
+    known: the size whose vocabulary counts, as those of one name differ.
+  """
   m = config.model
-  cross_layers, self_layers = m.cross_layers, m.self_layers
-  if cross_layers is None:
-    cross_layers = known.layout.indices(plans.CROSS)
-  if self_layers is None:
-    self_layers = known.layout.optional
-  size = known.size
-  if m.size:
-    size = _with_vocabulary(sizes.get(m.size), size)
-  reductions = grammar.parse(m.reduce or '')
-  return dataclasses.replace(
-    known,
+  settings: Settings = {
+    _SIZE: _with_vocabulary(sizes.get(m.size), known) if m.size else None,
+    'model.cross_layers': _layers(m.cross_layers),
+    'model.self_layers': _layers(m.self_layers),
+    **{
+      f'model.cross.{key}': value
+      for key, value in m.cross.items()
+      if key != 'init'  # how a stage begins, not what the model is
+    },
+    'model.last_visual': m.last_visual,
+    _REDUCE: None if m.reduce is None else _first_reduction(m.reduce),
+    'model.router.token': m.router.token,
+    'model.router.hidden': m.router.hidden,
+    _OUTPUTS: config.search.max_plans,
+  }
+  return {key: value for key, value in settings.items() if value is not None}
+
+
+def _build(settings: Settings, family: str) -> architecture_lib.Architecture:
+  """The inverse of `_settings`."""
+  size = settings[_SIZE]
+  prefix = 'model.cross.'
+  return architecture_lib.Architecture(
     size=size,
-    layout=plans.visor(size.language.depth, cross_layers, self_layers),
-    cross=dataclasses.replace(known.cross, **_stated_cross(config)),
-    router=dataclasses.replace(known.router, **_not_none(m.router.to_dict())),
-    last_visual=(known.last_visual if m.last_visual is None else m.last_visual),
-    reduction=(
-      known.reduction
-      if m.reduce is None
-      else str(reductions[0])
-      if reductions
-      else ''
+    layout=plans.visor(
+      size.language.depth,
+      settings['model.cross_layers'],
+      settings['model.self_layers'],
     ),
+    cross=architecture_lib.CrossOptions(
+      **{
+        key.removeprefix(prefix): value
+        for key, value in settings.items()
+        if key.startswith(prefix)
+      }
+    ),
+    router=architecture_lib.RouterOptions(
+      settings['model.router.token'],
+      settings['model.router.hidden'],
+      settings[_OUTPUTS],
+    ),
+    last_visual=settings['model.last_visual'],
+    reduction=settings[_REDUCE],
+    family=family,
   )
 
 
-def _stated_cross(config: ml_collections.ConfigDict) -> dict:
-  options = _not_none(config.model.cross.to_dict())
-  del options['init']  # how a stage begins, not what the model is
-  return options
+def _is_settled(key: str, facts: facts_lib.Facts) -> bool:
+  """Whether the weights of a checkpoint go with one value of a key alone."""
+  if key == _SIZE or (key == _REDUCE and facts.architecture.reduction):
+    return True
+  part = facts_lib.ROUTER if key in _ROUTER else facts_lib.CROSS
+  return part in facts.trained
 
 
-def _not_none(options: dict) -> dict:
-  return {key: value for key, value in options.items() if value is not None}
+def _layers(stated: Any) -> tuple[int, ...] | None:
+  return None if stated is None else tuple(sorted(stated))
+
+
+def _first_reduction(text: str) -> str:
+  """The one that a model is asked with; '' for none."""
+  reductions = grammar.parse(text)
+  return str(reductions[0]) if reductions else ''
 
 
 def _with_vocabulary(size: sizes.Size, known: sizes.Size) -> sizes.Size:
-  """A named size with the words of a checkpoint: those of one size differ."""
   return dataclasses.replace(
     size,
     language=dataclasses.replace(
@@ -159,30 +218,35 @@ def _with_vocabulary(size: sizes.Size, known: sizes.Size) -> sizes.Size:
   )
 
 
-def _require_same(
-  here: architecture_lib.Architecture,
-  there: architecture_lib.Architecture,
-  where: str,
-) -> None:
+def _require_same(here: Settings, there: Settings, where: str) -> None:
+  """Raises a ValueError with all keys of both whose values differ."""
   differences = [
-    f'  {key}: here {mine!r}, there {theirs!r}'
-    for key, mine, theirs in here.differences(there)
+    f'  {key}: here {_text(here[key], there[key])}, '
+    f'there {_text(there[key], here[key])}'
+    for key in here.keys() & there.keys()
+    if here[key] != there[key]
   ]
   if differences:
     raise ValueError(
       f'the model of the config is not that of {where}:\n'
-      + '\n'.join(differences)
-      + '\nLeave these keys of config.model open, or start from another one.'
+      + '\n'.join(sorted(differences))
+      + '\nLeave these keys open, or name another folder.'
     )
 
 
-def _require_room_for_plans(
-  config: ml_collections.ConfigDict,
-  known: architecture_lib.Architecture,
-  where: str,
-) -> None:
-  if config.search.max_plans > known.router.plans:
-    raise ValueError(
-      f'search.max_plans is {config.search.max_plans}, but the router of '
-      f'{where} chooses among at most {known.router.plans}'
-    )
+def _text(value: Any, other: Any) -> str:
+  """A value for an error; of a size, what is not as in the other one."""
+  if not isinstance(value, sizes.Size):
+    return repr(value)
+  fields, others = _fields(value), _fields(other)
+  return ' '.join(
+    f'{key}={fields[key]}' for key in fields if fields[key] != others[key]
+  )
+
+
+def _fields(size: sizes.Size) -> dict[str, Any]:
+  return {
+    f'{part}.{key}': value
+    for part, fields in dataclasses.asdict(size).items()
+    for key, value in fields.items()
+  }

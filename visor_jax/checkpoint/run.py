@@ -1,102 +1,113 @@
 """The workdir of a run, read as the checkpoint that it has come to."""
 
-from collections.abc import Callable
+import dataclasses
 import json
 import pathlib
 
-import jax
+import ml_collections
 
 from visor_jax import config as config_lib
 from visor_jax.checkpoint import facts as facts_lib
-from visor_jax.checkpoint import store
 from visor_jax.runtime import identity
-from visor_jax.runtime import param_paths
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import budget
+from visor_jax.spec import plan as plans
 from visor_jax.spec import workdir as workdir_lib
 
 
 def is_run(path: pathlib.Path | str) -> bool:
-  """Is it a workdir?"""
+  """Whether it is a workdir."""
   config = workdir_lib.Workdir(pathlib.Path(path)).config
   return config.exists() and 'model.size' in json.loads(config.read_text())
 
 
-def read_facts(path: pathlib.Path | str) -> facts_lib.Location:
-  """What is known of the last training stage that is finished.
+def start(path: pathlib.Path | str) -> str:
+  """The checkpoint that a run started from; '' for none."""
+  return _config(workdir_lib.Workdir(pathlib.Path(path))).model.init_from
+
+
+def locate(path: pathlib.Path | str) -> facts_lib.Location:
+  """What the last training stage left that is finished.
 
   Args:
     path: the workdir.
+
+  Returns:
+    Its location; the origin is what the run started from, which may be a
+    workdir, too.
 
   Raises:
     ValueError: no stage is finished.
   """
   folder = workdir_lib.Workdir(pathlib.Path(path))
-  config = identity.from_identity(json.loads(folder.config.read_text()))
-  finished = [
-    stage
-    for stage in config_lib.STAGES
-    if config[stage].steps
-    and (folder.checkpoints(stage) / str(config[stage].steps)).exists()
-  ]
+  finished = _finished(folder)
   if not finished:
     raise ValueError(f'{path}: no training stage is finished yet')
-  stage = finished[-1]
-  viable: tuple = ()
-  if folder.plans.exists():
-    viable = json.loads(folder.plans.read_text())['viable']
-  trained = () if stage == 'base' else ('cross',)
-  confidence, curve = None, ()
-  if stage == 'policy' and folder.calibration.exists():
-    calibration = json.loads(folder.calibration.read_text())
-    confidence = calibration['confidence']
-    curve = tuple(
-      budget.Point(point['confidence'], point['share'], point['accuracy'])
-      for point in calibration['curve']
-    )
-    trained += ('router',)
-  facts = facts_lib.Facts(
-    architecture=architecture_lib.from_json(
-      json.loads(folder.architecture.read_text())
-    ),
-    viable=tuple(tuple(map(bool, plan)) for plan in viable),
-    confidence=confidence,
-    trained=trained,
-    curve=curve,
-  )
+  return _location(folder, finished[-1])
+
+
+def locate_base(path: pathlib.Path | str) -> facts_lib.Location | None:
+  """What the base stage of a run left; None where it trained none."""
+  folder = workdir_lib.Workdir(pathlib.Path(path))
+  return _location(folder, 'base') if 'base' in _finished(folder) else None
+
+
+def _location(
+  folder: workdir_lib.Workdir, stage: str
+) -> facts_lib.Location:
+  config = _config(folder)
   return facts_lib.Location(
-    facts=facts,
+    facts=_facts(folder, stage),
     origin=config.model.init_from,
     weights=folder.checkpoints(stage) / str(config[stage].steps),
   )
 
 
-def read(
-  path: pathlib.Path | str,
-  sharding_of: Callable[[str], jax.sharding.Sharding],
-  dtype: str | None = None,
-) -> tuple[dict, facts_lib.Location]:
-  """The parameters that the last finished training stage made.
-
-  Args:
-    path: the workdir.
-    sharding_of: path of a parameter -> where it shall lie.
-    dtype: of the parameters; None for float32, that of training.
-
-  Returns:
-    Nested parameters, and what is known of them.
-
-  Raises:
-    ValueError: no stage is finished.
-  """
-  location = read_facts(path)
-  step = int(location.weights.name)
-  with store.Checkpoints(location.weights.parent) as checkpoints:
-    shapes = {
-      name: jax.ShapeDtypeStruct(
-        x.shape, dtype or x.dtype, sharding=sharding_of(name)
+def _facts(folder: workdir_lib.Workdir, stage: str) -> facts_lib.Facts:
+  """About the weights that a finished stage left."""
+  architecture = architecture_lib.from_json(
+    json.loads(folder.architecture.read_text())
+  )
+  if stage == 'base':
+    return facts_lib.Facts(
+      dataclasses.replace(
+        architecture, layout=plans.base(architecture.depth)
       )
-      for name, x in param_paths.flatten(checkpoints.shapes(step)).items()
-    }
-    params, _ = checkpoints.restore(step, param_paths.unflatten(shapes))
-  return params, location
+    )
+  facts = facts_lib.Facts(
+    architecture, viable=_viable(folder), trained=(facts_lib.CROSS,)
+  )
+  if stage != 'policy' or not folder.calibration.exists():
+    return facts
+  calibration = json.loads(folder.calibration.read_text())
+  return dataclasses.replace(
+    facts,
+    trained=(facts_lib.CROSS, facts_lib.ROUTER),
+    confidence=calibration['confidence'],
+    curve=tuple(
+      budget.Point(point['confidence'], point['share'], point['accuracy'])
+      for point in calibration['curve']
+    ),
+  )
+
+
+def _viable(folder: workdir_lib.Workdir) -> tuple[plans.Plan, ...]:
+  if not folder.plans.exists():
+    return ()
+  viable = json.loads(folder.plans.read_text())['viable']
+  return tuple(tuple(bool(on) for on in plan) for plan in viable)
+
+
+def _finished(folder: workdir_lib.Workdir) -> list[str]:
+  """The training stages that have come to their last step, in order."""
+  config = _config(folder)
+  return [
+    stage
+    for stage in config_lib.STAGES
+    if config[stage].steps
+    and (folder.checkpoints(stage) / str(config[stage].steps)).exists()
+  ]
+
+
+def _config(folder: workdir_lib.Workdir) -> ml_collections.ConfigDict:
+  return identity.from_identity(json.loads(folder.config.read_text()))

@@ -19,7 +19,7 @@ import time
 
 import jax
 
-from visor_jax.convert import hf
+from visor_jax.convert import folders
 from visor_jax.runtime import command as command_lib
 from visor_jax.runtime import console
 
@@ -46,7 +46,7 @@ def main(argv=None) -> int:
     command.add_argument('--out', required=True, help=out)
   args = parser.parse_args(argv)
   jax.config.update('jax_platforms', 'cpu')
-  act = hf.import_ if args.command == 'import' else hf.export
+  act = folders.import_ if args.command == 'import' else folders.export
   return command_lib.run(lambda: _convert(act, args))
 
 

@@ -8,8 +8,10 @@ import dataclasses
 import json
 import pathlib
 import shutil
+from typing import Any
 
 from visor_jax.convert import config as config_lib
+from visor_jax.convert import contents as contents_lib
 from visor_jax.convert import safetensors
 
 DTYPES = 'tensors.json'
@@ -29,11 +31,11 @@ class Sidecar:
   """
 
   folder: pathlib.Path
-  config: dict
+  config: dict[str, Any]
   dtypes: dict[str, str]
   unused: dict[str, safetensors.Tensor]
 
-  def copy_files(self, folder) -> None:
+  def copy_files(self, folder: pathlib.Path) -> None:
     """Copies configs, tokenizer, templates and licence, byte for byte."""
     ours = (DTYPES, safetensors.INDEX)
     for pattern in COPIED:
@@ -41,30 +43,26 @@ class Sidecar:
         if path.name not in ours and path.is_file():
           shutil.copyfile(path, folder / path.name)
 
-  def write(self, folder) -> None:
+  def write(self, folder: pathlib.Path) -> None:
     """Writes what `read` reads, into a new folder."""
-    folder = pathlib.Path(folder)
     folder.mkdir(parents=True)
     self.copy_files(folder)
     (folder / DTYPES).write_text(json.dumps(self.dtypes, indent=1))
     safetensors.write(folder / UNUSED, self.unused)
 
 
-def read(folder) -> Sidecar:
-  """The Sidecar that `write` wrote.
+def read(folder: pathlib.Path) -> Sidecar:
+  """That of a checkpoint's folder hf/, or of a Hugging Face folder itself.
 
   Raises:
     ValueError: a file is missing or not whole.
   """
-  folder = pathlib.Path(folder)
-  if not (folder / DTYPES).exists():
-    raise ValueError(
-      f'{folder / DTYPES} is missing: this checkpoint was not made from a '
-      'Hugging Face folder, or its hf/ has been lost'
+  if (folder / DTYPES).exists():
+    return Sidecar(
+      folder,
+      config_lib.read(folder).config,
+      json.loads((folder / DTYPES).read_text()),
+      safetensors.file(folder / UNUSED),
     )
-  return Sidecar(
-    folder,
-    config_lib.read(folder).config,
-    json.loads((folder / DTYPES).read_text()),
-    safetensors.file(folder / UNUSED),
-  )
+  contents = contents_lib.read(folder)
+  return Sidecar(folder, contents.config, contents.dtypes, contents.unused)

@@ -11,7 +11,7 @@ from visor_jax.convert import safetensors
 from visor_jax.spec import sizes
 
 
-def written(tensors, where) -> dict[str, safetensors.Tensor]:
+def rename(tensors, where) -> dict[str, safetensors.Tensor]:
   """Tensors in any spelling by their names as written today.
 
   Raises:

@@ -114,26 +114,9 @@ class Architecture:
     """The layers that run under a plan, None for the base; none optional."""
     return plans.base(self.depth) if plan is None else self.layout.fix(plan)
 
-  def differences(self, other: 'Architecture') -> list[tuple[str, Any, Any]]:
-    """(field, here, there) wherever two architectures are not the same."""
-    here, there = (_flat(dataclasses.asdict(a)) for a in (self, other))
-    return [
-      (key, here[key], there[key]) for key in here if here[key] != there[key]
-    ]
-
   def to_json(self) -> dict[str, Any]:
     """Plain values, for a file beside the weights."""
     return dataclasses.asdict(self)
-
-
-def _flat(values: dict[str, Any], prefix: str = '') -> dict[str, Any]:
-  flat = {}
-  for key, value in values.items():
-    if isinstance(value, dict):
-      flat |= _flat(value, f'{prefix}{key}.')
-    else:
-      flat[prefix + key] = value
-  return flat
 
 
 def from_json(values: dict[str, Any]) -> Architecture:
