@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from visor_jax.convert import config as config_lib
 from visor_jax.convert import reader
 from visor_jax.data.processing import images as images_lib
 from visor_jax.data.processing import packing
@@ -334,18 +335,19 @@ def load(
       dataclasses.replace(architecture, layout=layout), compute
     )
     params = _filled(model, params, dtype)
-  if found.sidecar is None:
+  if found.processor is None:
     raise ValueError(
       f'{folder} has no tokenizer and no chat template: it does not come '
       'from a LLaVA-OneVision checkpoint'
     )
-  text = found.sidecar.config.get('text_config', {})
+  config = config_lib.read(found.processor).config
+  text = config.get('text_config', {})
   return Model(
     str(folder),
     model,
     params,
-    text_lib.Tokenizer(found.sidecar.folder),
-    images_lib.read(found.sidecar.folder),
+    text_lib.Tokenizer(found.processor),
+    images_lib.read(found.processor),
     text.get('max_position_embeddings', 32_768),
     facts.trained,
     facts.viable,

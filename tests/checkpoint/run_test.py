@@ -10,7 +10,7 @@ import pytest
 from tests import llava
 import visor_jax
 from visor_jax import config as config_lib
-from visor_jax.checkpoint import folder as folder_lib
+from visor_jax.checkpoint import load
 from visor_jax.checkpoint import resolve
 from visor_jax.checkpoint import run
 from visor_jax.checkpoint import store
@@ -92,7 +92,7 @@ def workdir(config, start, tmp_path_factory):
 def test_training_starts_from_the_checkpoint(start, imported):
   """In float32 masters; CROSS and the router, which it lacks, start fresh."""
   flat = param_paths.flatten(start)
-  source = param_paths.flatten(folder_lib.load(imported[1]).params)
+  source = param_paths.flatten(load.load(imported[1]).params)
   assert {str(x.dtype) for x in flat.values()} == {'float32'}
   assert {str(x.dtype) for x in source.values()} == {'bfloat16'}
   for path, x in source.items():

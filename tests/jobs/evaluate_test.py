@@ -11,7 +11,7 @@ from tests import llava
 from tests.benchmarks import suite_test
 from visor_jax import config as config_lib
 from visor_jax import main
-from visor_jax.checkpoint import folder as folder_lib
+from visor_jax.checkpoint import load
 from visor_jax.checkpoint import resolve
 from visor_jax.checkpoint import store
 from visor_jax.convert import folders
@@ -80,7 +80,7 @@ def leave(folder, imported, params):
 def noise(config):
   """The checkpoint's weights; CROSS and router are noise."""
   model, rng = model_lib.build(config), np.random.default_rng(0)
-  flat = param_paths.flatten(folder_lib.load(config.model.init_from).params)
+  flat = param_paths.flatten(load.load(config.model.init_from).params)
   fresh = model_lib.init_params(model, 0, mesh_lib.make(), known=flat.keys())
   flat |= {
     path: x + 0.1 * rng.standard_normal(x.shape).astype('float32')

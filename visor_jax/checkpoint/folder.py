@@ -1,8 +1,8 @@
 """Checkpoint folders, ready to be used or trained further.
 
-  visor.json             Facts, and dtype and shape of every parameter
-  checkpoints/0/params   the parameters, as orbax writes them
-  hf/                    tokenizer, chat template, configs; may be missing
+visor.json             Facts, and dtype and shape of every parameter
+checkpoints/0/params   the parameters, as orbax writes them
+hf/                    tokenizer, chat template, configs; may be missing
 """
 
 from collections.abc import Callable

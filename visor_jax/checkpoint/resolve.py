@@ -45,7 +45,9 @@ def architecture(
   """
   if not _checkpoint(config):
     size = sizes.get(config.model.size or DEFAULT_SIZE)
-    fresh = architecture_lib.Architecture(size, plans.visor(size.language.depth))
+    fresh = architecture_lib.Architecture(
+      size, plans.visor(size.language.depth)
+    )
     return _build(_settings(fresh) | _stated(config, size), fresh.family)
   facts = _located(config, load.locate).facts
   known = facts.architecture
@@ -79,9 +81,7 @@ def origin(config: ml_collections.ConfigDict) -> str:
   return _located(config, load.locate).origin if _checkpoint(config) else ''
 
 
-def keep(
-  folder: workdir.Workdir, model: architecture_lib.Architecture
-) -> None:
+def keep(folder: workdir.Workdir, model: architecture_lib.Architecture) -> None:
   """Leaves the architecture in a workdir, or compares it with what is there.
 
   Raises:
@@ -134,9 +134,7 @@ def _settings(model: architecture_lib.Architecture) -> Settings:
   }
 
 
-def _stated(
-  config: ml_collections.ConfigDict, known: sizes.Size
-) -> Settings:
+def _stated(config: ml_collections.ConfigDict, known: sizes.Size) -> Settings:
   """What a config says of its model, without what it leaves open.
 
   Args:

@@ -52,9 +52,7 @@ def locate_base(path: pathlib.Path | str) -> facts_lib.Location | None:
   return _location(folder, 'base') if 'base' in _finished(folder) else None
 
 
-def _location(
-  folder: workdir_lib.Workdir, stage: str
-) -> facts_lib.Location:
+def _location(folder: workdir_lib.Workdir, stage: str) -> facts_lib.Location:
   config = _config(folder)
   return facts_lib.Location(
     facts=_facts(folder, stage),
@@ -70,9 +68,7 @@ def _facts(folder: workdir_lib.Workdir, stage: str) -> facts_lib.Facts:
   )
   if stage == 'base':
     return facts_lib.Facts(
-      dataclasses.replace(
-        architecture, layout=plans.base(architecture.depth)
-      )
+      dataclasses.replace(architecture, layout=plans.base(architecture.depth))
     )
   facts = facts_lib.Facts(
     architecture, viable=_viable(folder), trained=(facts_lib.CROSS,)

@@ -24,9 +24,7 @@ def import_(src: pathlib.Path | str, out: pathlib.Path | str) -> None:
   src = hub.local(src)
   checkpoint = hf.read(src)
   console.log(f'import: writing {out}')
-  folder.save(
-    out, checkpoint.params, checkpoint.facts, sidecar.read(src).write
-  )
+  folder.save(out, checkpoint.params, checkpoint.facts, sidecar.read(src).write)
 
 
 def export(src: pathlib.Path | str, out: pathlib.Path | str) -> None:

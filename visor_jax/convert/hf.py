@@ -137,9 +137,7 @@ def _visor(
   return dataclasses.replace(facts, architecture=architecture), tensors
 
 
-def _config(
-  config: dict[str, Any], facts: facts_lib.Facts
-) -> dict[str, Any]:
+def _config(config: dict[str, Any], facts: facts_lib.Facts) -> dict[str, Any]:
   """config.json of an export, with what VISOR has to say."""
   size = facts.architecture.size
   config = config_lib.with_vocabulary(config, size.language.vocabulary)

@@ -16,7 +16,7 @@ from visor_jax import config as config_lib
 from visor_jax.benchmarks import scores
 from visor_jax.benchmarks import suite as benchmarks_data
 from visor_jax.benchmarks import table
-from visor_jax.checkpoint import folder as folder_lib
+from visor_jax.checkpoint import load
 from visor_jax.checkpoint import resolve
 from visor_jax.data import protocols
 from visor_jax.data.processing import processor as processor_lib
@@ -110,14 +110,14 @@ def evaluate(config, folder, subject, tests, stamp) -> None:
 def _viable(config, folder):
   """Plans by cost; of the checkpoint that is given, or of the run."""
   if config.eval.checkpoint:
-    return folder_lib.read_facts(config.eval.checkpoint).facts.viable
+    return load.locate(config.eval.checkpoint).facts.viable
   return search.load(folder)
 
 
 def _confidence(config, folder, selection):
   """What the router asks for, as calibrated there or here."""
   if config.eval.checkpoint:
-    facts = folder_lib.read_facts(config.eval.checkpoint).facts
+    facts = load.locate(config.eval.checkpoint).facts
     return budget.confidence(selection, facts.curve, facts.confidence)
   return calibrate.load(folder, selection)
 
@@ -130,7 +130,7 @@ def check_checkpoint(config) -> None:
       checkpoint, or cannot answer under the plans that are asked for.
   """
   path = config.eval.checkpoint
-  location = folder_lib.read_facts(path)
+  location = load.locate(path)
   facts = location.facts
   if not location.origin:
     raise ValueError(
@@ -160,7 +160,7 @@ def fingerprints(config, tests) -> dict[str, str]:
   """What changes when the questions or the weights that are asked do."""
   found = {k: v for test in tests for k, v in test.suite.fingerprints.items()}
   if config.eval.checkpoint:
-    folder = folder_lib.read_facts(config.eval.checkpoint).weights
+    folder = load.locate(config.eval.checkpoint).weights
     said = [f.read_text() for f in sorted(folder.glob('process_*.sha256'))]
     found['checkpoint'] = hashlib.sha256(''.join(said).encode()).hexdigest()
   return found

@@ -1,0 +1,293 @@
+"""Folders made of folders: what comes back is what was imported."""
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+import torch
+
+from tests import llava_weights
+from tests.convert import checkpoints
+from visor_jax.checkpoint import folder as folder_lib
+from visor_jax.checkpoint import load
+from visor_jax.convert import config as config_lib
+from visor_jax.convert import folders
+from visor_jax.convert import hf
+from visor_jax.convert import names
+from visor_jax.convert import safetensors
+from visor_jax.convert import sidecar
+from visor_jax.convert import visor_tensors
+from visor_jax.spec import sizes
+
+FILES = {  # what a folder may have that is nobody's business but transformers'
+  'tokenizer.json': b'{"any":  "bytes\xc3\xa9"}',
+  'merges.txt': b'a b\r\n',
+  'chat_template.jinja': b'{{ x }}',
+  'LICENSE': b'free',
+}
+
+
+@pytest.mark.parametrize('spelling', ['original', 'fourth'])
+@pytest.mark.parametrize(
+  'dtype,tied,shards',
+  [
+    ('bfloat16', True, False),
+    ('float16', False, True),
+    ('float32', True, True),
+    ('mixed', False, False),
+  ],
+)
+def test_an_export_is_what_was_imported(
+  tmp_path, dtype, tied, shards, spelling
+):
+  """Every tensor to the byte, used or not, and every other file."""
+  src = tmp_path / 'src'
+  kind = 'float32' if dtype == 'mixed' else dtype
+  llava_weights.make(src, dtype=kind, tied=tied, shards=shards)
+  if dtype == 'mixed':
+
+    def mix(found):
+      kinds = (torch.bfloat16, torch.float16, torch.float32)
+      for i, name in enumerate(sorted(found)):
+        found[name] = found[name].to(kinds[i % 3])
+      for where in (
+        'vision_tower.embeddings.position_ids',
+        'language_model.model.layers.1.self_attn.rotary_emb.inv_freq',
+      ):  # buffers that older versions wrote
+        found[where] = torch.arange(5)
+
+    checkpoints.change(src, mix)
+  expected = checkpoints.tensors_of(src)
+  llava_weights.rename(src, lambda n: llava_weights.respell(n, spelling))
+  for name, text in FILES.items():
+    (src / name).write_bytes(text)
+  folders.import_(src, tmp_path / 'checkpoint')
+  shutil.move(src, tmp_path / 'gone')  # nothing is asked of it any more
+  folders.export(tmp_path / 'checkpoint', tmp_path / 'out')
+  assert checkpoints.tensors_of(tmp_path / 'out') == expected
+  assert any('post_layernorm' in name for name in expected)
+  files = {p.name for p in (tmp_path / 'gone').iterdir()}
+  weights = {n for n in files if 'safetensors' in n}
+  for name in files - weights:
+    assert (tmp_path / 'out' / name).read_bytes() == (
+      tmp_path / 'gone' / name
+    ).read_bytes(), name
+  assert {p.name for p in (tmp_path / 'out').iterdir()} == (
+    files - weights | {safetensors.SINGLE}
+  )
+
+
+@pytest.mark.parametrize('spelling', llava_weights.SPELLINGS)
+def test_transformers_loads_an_export(tmp_path, spelling):
+  model = llava_weights.make(tmp_path / 'src', spelling, tied=False)
+  folders.import_(tmp_path / 'src', tmp_path / 'checkpoint')
+  folders.export(tmp_path / 'checkpoint', tmp_path / 'out')
+  state = checkpoints.loads(tmp_path / 'out').state_dict()
+  for name, tensor in model.state_dict().items():
+    assert torch.equal(state[name], tensor), name
+
+
+def test_old_buffers_do_not_bother_transformers(tmp_path, checkpoint):
+  def old(found):
+    found['vision_tower.embeddings.position_ids'] = torch.arange(9)[None]
+    found['language_model.model.layers.0.self_attn.rotary_emb.inv_freq'] = (
+      torch.ones(6)
+    )
+
+  src = checkpoints.copy(checkpoint, tmp_path / 'src')
+  checkpoints.change(src, old)
+  folders.import_(src, tmp_path / 'checkpoint')
+  folders.export(tmp_path / 'checkpoint', tmp_path / 'out')
+  assert checkpoints.tensors_of(tmp_path / 'out') == checkpoints.tensors_of(src)
+  checkpoints.loads(tmp_path / 'out')
+
+
+def test_an_original_with_a_flat_config(tmp_path, monkeypatch):
+  """It is exported with a config that transformers knows."""
+  monkeypatch.setitem(
+    config_lib.TOWERS, 'tiny', dict(llava_weights.VISION, vision_use_head=True)
+  )
+  text = dict(llava_weights.TEXT)
+  text.pop('rope_parameters')
+  model = llava_weights.make(tmp_path / 'src', 'original')
+  (tmp_path / 'src' / 'config.json').write_text(
+    json.dumps(
+      dict(
+        text,
+        architectures=['LlavaQwenForCausalLM'],
+        model_type='llava',
+        rope_theta=50000.0,
+        tie_word_embeddings=True,
+        vocab_size=999,
+        image_aspect_ratio='anyres_max_9',
+        image_grid_pinpoints='(1x1),(6x6)',
+        mm_vision_tower='google/tiny',
+        mm_projector_type='mlp2x_gelu',
+        mm_patch_merge_type='spatial_unpad',
+        mm_vision_select_layer=-2,
+      )
+    )
+  )
+  folders.import_(tmp_path / 'src', tmp_path / 'checkpoint')
+  folders.export(tmp_path / 'checkpoint', tmp_path / 'out')
+  again = checkpoints.loads(tmp_path / 'out')
+  ids = torch.tensor([[3, 1, 4, 1, 5]])
+  assert torch.equal(again(ids).logits, model(ids).logits)
+  assert (
+    hf.read(tmp_path / 'out').size == load.load(tmp_path / 'checkpoint').size
+  )
+
+
+def test_an_import_that_was_cut_off_is_not_used(tmp_path, checkpoint):
+  folders.import_(checkpoint[0], tmp_path / 'a')
+  (tmp_path / 'a' / folder_lib.FACTS).unlink()
+  with pytest.raises(ValueError, match='wrote to the end'):
+    load.load(tmp_path / 'a')
+
+
+def test_visor_weights_go_out_and_come_back(tmp_path, checkpoint):
+  """By way of a checkpoint folder; transformers sees the base alone."""
+  found = checkpoints.with_visor(hf.read(checkpoint[0]))
+  checkpoints.save(tmp_path / 'a', found)
+  loaded = load.load(tmp_path / 'a')
+  checkpoints.equal(loaded.params, found.params)
+  assert loaded.facts == found.facts
+  folders.export(tmp_path / 'a', tmp_path / 'b')
+  assert checkpoints.tensors_of(tmp_path / 'b') == checkpoints.tensors_of(
+    checkpoint[0]
+  )
+  ids = torch.tensor([[3, 1, 4]])
+  assert torch.equal(
+    checkpoints.loads(tmp_path / 'b')(ids).logits, checkpoint[1](ids).logits
+  )
+  written = safetensors.file(tmp_path / 'b' / visor_tensors.FILE)
+  np.testing.assert_array_equal(
+    written['visor.cross.1.text_norm.scale'].read(),
+    found.params['llm']['cross']['text_norm']['scale'][1],
+  )
+  np.testing.assert_array_equal(
+    written['visor.router.norm.scale'].read(),
+    found.params['router']['norm']['scale'],
+  )
+  folders.import_(tmp_path / 'b', tmp_path / 'c')
+  again = load.load(tmp_path / 'c')
+  checkpoints.equal(again.params, found.params)
+  assert again.facts == found.facts
+  folders.export(tmp_path / 'c', tmp_path / 'd')
+  for path in (tmp_path / 'b').iterdir():
+    assert (tmp_path / 'd' / path.name).read_bytes() == path.read_bytes(), path
+
+
+def test_what_was_trained_goes_out_in_the_tensors_dtype(tmp_path):
+  """Float32 masters are rounded to the nearest, once."""
+  llava_weights.make(tmp_path / 'src', dtype='bfloat16')
+  found = hf.read(tmp_path / 'src', dtype='float32')
+  params = jax.tree.map(lambda x: x * 1.01, found.params)
+  checkpoints.save(tmp_path / 'a', dataclasses.replace(found, params=params))
+  assert (
+    load.load(tmp_path / 'a').params['llm']['embedding'].dtype == jnp.float32
+  )
+  folders.export(tmp_path / 'a', tmp_path / 'b')
+  before, after = (
+    checkpoints.tensors_of(tmp_path / 'src'),
+    checkpoints.tensors_of(tmp_path / 'b'),
+  )
+  unused = sidecar.read(found.processor).unused
+  assert before.keys() == after.keys()
+  for name, (dtype, shape, bytes_) in before.items():
+    assert after[name][:2] == (dtype, shape)
+    assert (after[name][2] == bytes_) == (name in unused)
+  np.testing.assert_array_equal(
+    np.frombuffer(after['image_newline'][2], ml_dtypes.bfloat16),
+    np.asarray(params['connector']['newline'].astype(jnp.bfloat16)),
+  )
+
+
+def large(folder, size):
+  """A random bf16 checkpoint, one tensor in memory at a time."""
+  block = (
+    np.random.default_rng(0)
+    .standard_normal(2**20, np.float32)
+    .astype(ml_dtypes.bfloat16)
+  )
+  folder.mkdir()
+  language, vision = size.language, size.vision
+  (folder / 'config.json').write_text(
+    json.dumps(
+      dict(
+        model_type='llava_onevision',
+        text_config=dict(
+          model_type='qwen2',
+          hidden_size=language.width,
+          intermediate_size=language.mlp,
+          num_hidden_layers=language.depth,
+          num_attention_heads=language.heads,
+          rope_theta=language.rope_theta,
+          num_key_value_heads=language.key_heads,
+          vocab_size=152000,
+          tie_word_embeddings=language.tied,
+        ),
+      )
+    )
+  )
+  safetensors.write_folder(
+    folder,
+    {
+      name: safetensors.Tensor(
+        home.shape, block.dtype, lambda s=home.shape: np.resize(block, s)
+      )
+      for name, home in names.homes(size).items()
+    },
+  )
+  assert vision == sizes.Vision()
+
+
+@pytest.mark.drill
+def test_half_a_billion_parameters(tmp_path):
+  """In under a minute and one and a half times its bytes, there and back."""
+  large(tmp_path / 'src', sizes.get('0.5b'))
+  size = (tmp_path / 'src' / safetensors.SINGLE).stat().st_size
+  code = (
+    'import resource, sys; from visor_jax.convert import __main__ as m; '
+    'rc = m.main(sys.argv[1:]); print("peak", resource.getrusage('
+    'resource.RUSAGE_SELF).ru_maxrss * 1024); sys.exit(rc)'
+  )
+  for act, src, out in (('import', 'src', 'a'), ('export', 'a', 'b')):
+    start = time.monotonic()
+    done = subprocess.run(
+      [
+        sys.executable,
+        '-c',
+        code,
+        act,
+        '--src',
+        tmp_path / src,
+        '--out',
+        tmp_path / out,
+      ],
+      capture_output=True,
+      text=True,
+    )
+    took = time.monotonic() - start
+    assert done.returncode == 0, done.stderr
+    peak = int(done.stdout.split()[-1])
+    print(
+      f'{act}: {size / 1e9:.2f} GB in {took:.1f} s, peak '
+      f'{peak / size:.2f} times\n{done.stdout}'
+    )
+    assert took < 60
+    assert peak < 1.5 * size
+  before = safetensors.folder(tmp_path / 'src')
+  after = safetensors.folder(tmp_path / 'b')
+  assert before.keys() == after.keys()
+  for name, t in before.items():
+    assert t.read().tobytes() == after[name].read().tobytes(), name
+  shutil.rmtree(tmp_path)
