@@ -142,7 +142,7 @@ def test_an_original_with_a_flat_config(tmp_path, monkeypatch):
   ids = torch.tensor([[3, 1, 4, 1, 5]])
   assert torch.equal(again(ids).logits, model(ids).logits)
   assert (
-    hf.read(tmp_path / 'out').size == load.load(tmp_path / 'checkpoint').size
+    hf.read(tmp_path / 'out').facts == load.load(tmp_path / 'checkpoint').facts
   )
 
 

@@ -116,7 +116,12 @@ class Checkpoints:
     self._sealed.result()
 
   def shapes(self, step: int) -> Tree:
-    """Shapes and dtypes of a step's parameters, as a tree."""
+    """Shapes and dtypes of a step's parameters, as a tree.
+
+    Raises:
+      ValueError: the checkpoint is bad.
+    """
+    self._require_good(step)
     return (
       ocp.PyTreeCheckpointHandler()
       .metadata(self.folder / str(step) / 'params')
@@ -139,13 +144,8 @@ class Checkpoints:
     Raises:
       ValueError: the checkpoint is bad, or does not fit, or cannot be read.
     """
+    self._require_good(step)
     path = self.folder / str(step)
-    faults = self._faults(step)
-    if faults:
-      raise ValueError(
-        f'{message(path, faults)}\nPut a good copy back, or run again what '
-        'wrote it: a stage goes on from the newest checkpoint that is good.'
-      )
     arguments = {
       name: ocp.args.StandardRestore(tree)
       for name, tree in _items(params, opt).items()
@@ -156,6 +156,15 @@ class Checkpoints:
     except Exception as e:  # orbax raises whatever its storage raises
       raise ValueError(f'checkpoint {path} cannot be restored: {e}') from e
     return trees['params'], trees.get('opt')
+
+  def _require_good(self, step: int) -> None:
+    faults = self._faults(step)
+    if faults:
+      raise ValueError(
+        f'{message(self.folder / str(step), faults)}\nPut a good copy back, or '
+        'run again what wrote it: a stage goes on from the newest checkpoint '
+        'that is good.'
+      )
 
   def _faults(self, step: int) -> list[str]:
     """As manifest.faults; processes share the work, and know the same."""
