@@ -53,7 +53,7 @@ def program(config):
 @pytest.fixture(scope='module')
 def start(config):
   """Parameters as a run that starts from the checkpoint has them."""
-  return weights.imported(program(config), config.model.init_from)
+  return weights.imported(program(config), load.locate(config.model.init_from))
 
 
 @pytest.fixture(scope='module')
@@ -112,7 +112,7 @@ def test_a_checkpoint_that_does_not_fit_is_named(config):
   )
   other = dataclasses.replace(fits, params=param_paths.unflatten(params))
   with pytest.raises(ValueError, match=r'llm/embedding is \(.*expected \(3, 2'):
-    weights.imported(other, config.model.init_from)
+    weights.imported(other, load.locate(config.model.init_from))
 
 
 def test_a_run_is_asked_with_its_router(workdir):

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import jax
 import ml_collections
 
-from visor_jax.checkpoint import folder as folder_lib
+from visor_jax.checkpoint import facts as facts_lib
+from visor_jax.checkpoint import load
 from visor_jax.checkpoint import resolve
 from visor_jax.checkpoint import store
-from visor_jax.convert import reader
 from visor_jax.models import visor
 from visor_jax.runtime import console
 from visor_jax.runtime import param_paths
@@ -49,7 +49,7 @@ def first(
     params = _result(trained[0], workdir, config, program.params)
   elif origin:
     console.log(f'{stage.name}: starts from {origin}')
-    params = imported(program, origin)
+    params = imported(program, load.locate(origin))
   else:
     console.log(f'{stage.name}: starts fresh')
     params = program.init_params()
@@ -61,8 +61,9 @@ def first(
 def restore(stage: str, inputs: inputs_lib.Inputs) -> model_lib.Params:
   """Parameters of the first stage with steps, among this one and its forebears.
 
-  The base that is not trained here is the checkpoint's that a run starts from;
-  all else is that of the checkpoint which is given to evaluate, if one is.
+  A base that is not trained here is that of the checkpoint; all else is that of
+  the checkpoint which is given to evaluate, if one is, or that of a trained one
+  which the run starts from.
 
   Raises:
     ValueError: that stage is not finished, or none of them has steps.
@@ -70,33 +71,38 @@ def restore(stage: str, inputs: inputs_lib.Inputs) -> model_lib.Params:
   config = inputs.config
   program = program_lib.build(config, stage, inputs.mesh, packed=False)
   untrained_root = not program.stage.starts_from and not config[stage].steps
-  origin = resolve.origin(config)
-  if untrained_root and origin:
-    return imported(program, origin)
+  base = resolve.base(config)
+  if untrained_root and base:
+    return imported(program, base)
   if config.eval.checkpoint:
-    return imported(program, config.eval.checkpoint)
+    return imported(program, load.locate(config.eval.checkpoint))
   candidates = (stage, *program.stage.starts_from)
   trained = _trained(candidates, config)
   if not trained:
+    if _origin_has_cross(config):
+      return imported(program, load.locate(config.model.init_from))
     raise ValueError(
       f'none of the stages {candidates} has steps in this config'
     )
   return _result(trained[0], inputs.workdir, config, program.params)
 
 
-def imported(program: program_lib.TrainProgram, path: str) -> model_lib.Params:
+def imported(
+  program: program_lib.TrainProgram, location: facts_lib.Location
+) -> model_lib.Params:
   """Parameters of a checkpoint, and fresh ones that it lacks.
 
   Args:
     program: whose shapes they must have.
-    path: a checkpoint folder, a workdir or a Hugging Face folder.
+    location: of a checkpoint folder or of a run.
 
   Raises:
     ValueError: a parameter has another shape, or the model lacks it.
   """
   shardings = jax.tree.map(lambda x: x.sharding, program.params)
-  params = param_paths.flatten(reader.read(path, shardings, 'float32').params)
-  _require_shapes(params, program, path)
+  checkpoint = load.read(location, shardings, 'float32')
+  params = param_paths.flatten(checkpoint.params)
+  _require_shapes(params, program, str(location.weights))
   missing = param_paths.flatten(program.init_params(known=params.keys()))
   return param_paths.unflatten(params | missing)
 
@@ -168,5 +174,10 @@ def _cross_has_learned(
     return any(path.startswith(_CROSS) for path in learned) or (
       _cross_has_learned(program, source.starts_from)
     )
-  origin = program.config.model.init_from
-  return bool(origin) and 'cross' in folder_lib.read_facts(origin).facts.trained
+  return _origin_has_cross(program.config)
+
+
+def _origin_has_cross(config: ml_collections.ConfigDict) -> bool:
+  """Whether a run starts from a checkpoint with trained CROSS weights."""
+  origin = config.model.init_from
+  return bool(origin) and (facts_lib.CROSS in load.locate(origin).facts.trained)
