@@ -76,10 +76,12 @@ setuptools.setup(
       'tensorflow-datasets',
       'torch==2.13.0',
       'transformers==5.23.0',
+      'wandb',
     ],
     'hub': ['huggingface_hub'],
     'tfds': ['tensorflow-datasets'],
     'tensorboard': ['tensorboardX'],
+    'wandb': ['wandb'],
     'cuda': ['jax[cuda13]'],
     'tpu': ['jax[tpu]'],
     # The compiler for TPUs, libtpu, at the version that jax pins.

@@ -93,6 +93,7 @@ DOORS = {
   'matplotlib': ('report',),
   'huggingface_hub': ('convert.hub',),
   'tensorboardX': ('training.metrics',),
+  'wandb': ('training.metrics',),
   'lmms_eval': ('lmms',),
 }
 

@@ -161,7 +161,8 @@ def default() -> ml_collections.ConfigDict:
 
   c.log = ml_collections.ConfigDict()
   c.log.every = 50  # steps
-  c.log.tensorboard = False  # metrics for TensorBoard too, in STAGE/tensorboard
+  c.log.writers = 'jsonl'  # of metrics; joined by +: jsonl, tensorboard, wandb
+  c.log.wandb = 'visor_jax'  # project at Weights & Biases
   c.log.trace = ()  # (first, last) step of a profiler trace, in STAGE/trace
 
   c.compilation_cache = (

@@ -1,122 +1,118 @@
-"""Rows that are there once, skipped steps, and the wait for input."""
+"""Numbers that are there once, whoever keeps them."""
 
+import json
+import struct
 import sys
-import threading
-import time
 
 import pytest
 
+from visor_jax import config as config_lib
+from visor_jax.runtime import console
 from visor_jax.runtime import files
-from visor_jax.training import metrics as metrics_lib
+from visor_jax.spec import workdir as workdir_lib
+from visor_jax.training import metrics
 
 
-def test_metrics_after_the_checkpoint_are_of_a_run_that_is_gone(tmp_path):
+def configured(writers):
+  config = config_lib.default()
+  config.log.writers = writers
+  return config
+
+
+def run_twice(config, folder):
+  """A stage of three steps that was killed after its third, saved after two."""
+  workdir = workdir_lib.Workdir(folder)
+  for start in (0, 2):
+    with metrics.open_log(config, workdir, 'full', start) as log:
+      for step in range(start + 1, 4):
+        log.write(step, {'loss': step / 4})
+  return workdir
+
+
+def test_rows_after_the_checkpoint_are_of_a_run_that_is_gone(tmp_path):
   """A resume writes these steps again; twice would bend every plot."""
   path = tmp_path / 'stage' / 'metrics.jsonl'
-  with metrics_lib.Metrics(path) as metrics:
-    for step in (2, 4, 6):
-      metrics.write({'step': step, 'run': 1})
+
+  def write(start, *steps, run):
+    writer = metrics.JsonLines(path, start)
+    for step in steps:
+      writer.write(step, {'run': run})
+    writer.close()
+
+  write(0, 2, 4, 6, run=1)
   with open(path, 'a') as f:
     f.write('{"step": 8, "ru')  # killed while writing
-  with metrics_lib.Metrics(path, 4) as metrics:
-    metrics.write({'step': 6, 'run': 2})
+  write(4, 6, run=2)
   assert [(r['step'], r['run']) for r in files.read_jsonl(path)] == [
     (2, 1),
     (4, 1),
     (6, 2),
   ]
-  with metrics_lib.Metrics(path):  # a fresh start
-    pass
+  write(0, run=3)  # a fresh start
   assert files.read_jsonl(path) == []
-
-
-def skips(path, *flags, start=0):
-  with metrics_lib.NonFiniteSteps(path, start, batch=8, patience=3) as skipped:
-    for step, flag in enumerate(flags, start + 1):
-      skipped.add(step, flag)
-      skipped.check()
-    return skipped.take()
-
-
-def test_steps_that_were_skipped_are_counted_and_written(tmp_path):
-  """With the numbers of their rows, which is all that a batch comes from."""
-  path = tmp_path / 'nonfinite.jsonl'
-  assert skips(path, 0, 1, 1, 0, 1) == 3
-  assert files.read_jsonl(path) == [
-    {'step': 2, 'rows': [8, 16]},
-    {'step': 3, 'rows': [16, 24]},
-    {'step': 5, 'rows': [32, 40]},
-  ]
-  assert skips(path, 1, 0, start=2) == 1  # a resume
-  assert [r['step'] for r in files.read_jsonl(path)] == [2, 3]
-
-
-def test_a_streak_of_skipped_steps_stops_the_run(tmp_path):
-  skips(tmp_path / 'x', 1, 1, 0, 1, 1)
-  with pytest.raises(
-    ValueError, match='up to step 5.*optim.max_nonfinite_steps'
-  ):
-    skips(tmp_path / 'x', 1, 0, 1, 1, 1)
-  assert [r['step'] for r in files.read_jsonl(tmp_path / 'x')] == [1, 3, 4, 5]
 
 
 def test_a_row_is_on_disk_as_soon_as_it_is_written(tmp_path):
   """Who watches a run reads the file, and a kill loses nothing."""
-  with metrics_lib.Metrics(tmp_path / 'm.jsonl') as metrics:
-    metrics.write({'step': 1})
-    assert files.read_jsonl(tmp_path / 'm.jsonl') == [{'step': 1}]
+  writer = metrics.JsonLines(tmp_path / 'm.jsonl')
+  writer.write(1, {'loss': 0.5})
+  assert files.read_jsonl(tmp_path / 'm.jsonl') == [{'step': 1, 'loss': 0.5}]
+  writer.close()
 
 
-def slow(count, seconds):
-  for i in range(count):
-    time.sleep(seconds)
-    yield i
+def test_the_report_has_its_file_by_default(tmp_path):
+  workdir = run_twice(config_lib.default(), tmp_path)
+  rows = files.read_jsonl(workdir.metrics('full'))
+  assert rows == [dict(step=n, loss=n / 4) for n in (1, 2, 3)]
 
 
-@pytest.mark.parametrize(
-  'work,input_,low,high',
-  [
-    (0.05, 0, 0, 0.05),
-    (0.05, 0.03, 0, 0.1),
-    (0.01, 0.09, 0.6, 0.95),
-    (0.05, 0.1, 0.3, 0.65),
-  ],
-)
-def test_a_device_waits_only_when_its_work_is_done(work, input_, low, high):
-  """Input that comes while the device is busy costs nothing."""
-  with metrics_lib.InputWaitMeter() as wait:
-    busy = None
-    for _ in wait.batches(slow(8, input_)):
-      if busy:
-        busy.join()
-      else:
-        wait.share()  # what came before the first step is no wait
-      busy = threading.Thread(target=time.sleep, args=(work,))
-      busy.start()
-      wait.busy(busy.join)
-    assert low <= wait.share() <= high
-    assert wait.share() < 0.1  # of the time since
+def test_one_process_writes_for_all(tmp_path, monkeypatch):
+  monkeypatch.setattr(console, 'muted', lambda: True)
+  run_twice(configured('jsonl+tensorboard'), tmp_path)
+  assert not list(tmp_path.iterdir())
 
 
-def test_what_fails_on_the_device_is_raised():
-  def fail():
-    raise RuntimeError('out of memory')
+def test_a_writer_that_there_is_not_is_named(tmp_path):
+  with pytest.raises(ValueError, match='log.writers has "csv".*jsonl, tens'):
+    run_twice(configured('jsonl+csv'), tmp_path)
 
-  with (
-    metrics_lib.InputWaitMeter() as wait,
-    pytest.raises(RuntimeError, match='out of memory'),
-  ):
-    for _ in wait.batches(slow(3, 0.01)):
-      wait.busy(fail)
+
+def test_a_writer_of_ones_own_is_one_line(tmp_path, monkeypatch):
+  """A class with `write` and `close`, and a name for it."""
+
+  class Memory:
+    seen = []
+
+    def __init__(self, destination):
+      self.seen.append(('open', destination.job, destination.step))
+
+    def write(self, step, numbers):
+      self.seen.append((step, dict(numbers)))
+
+    def close(self):
+      self.seen.append('closed')
+
+  monkeypatch.setitem(metrics.WRITERS, 'memory', Memory)
+  workdir = run_twice(configured('jsonl+memory'), tmp_path)
+  assert Memory.seen == [
+    ('open', 'full', 0),
+    *((n, {'loss': n / 4}) for n in (1, 2, 3)),
+    'closed',
+    ('open', 'full', 2),
+    (3, {'loss': 0.75}),
+    'closed',
+  ]
+  assert len(files.read_jsonl(workdir.metrics('full'))) == 3
 
 
 def test_tensorboard_shows_what_the_file_has(tmp_path):
   """Rows of steps that are done again are not shown twice."""
   from tensorboardX.proto import event_pb2
-  from tensorboardX.record_writer import struct
+
+  workdir = run_twice(configured('jsonl+tensorboard'), tmp_path)
 
   def shown():
-    for file in sorted((tmp_path / 'board').iterdir()):
+    for file in sorted(workdir.tensorboard('full').iterdir()):
       data = file.read_bytes()
       while data:
         (size,) = struct.unpack('<Q', data[:8])
@@ -128,12 +124,6 @@ def test_tensorboard_shows_what_the_file_has(tmp_path):
           (v.tag, event.step, v.simple_value) for v in event.summary.value
         )
 
-  for start in (0, 2):
-    with metrics_lib.Metrics(
-      tmp_path / 'm.jsonl', start, tmp_path / 'board'
-    ) as metrics:
-      for step in range(start + 1, 4):
-        metrics.write(dict(step=step, loss=step / 4))
   assert list(shown()) == [
     ('start', 1),
     ('loss', 1, 0.25),
@@ -142,14 +132,56 @@ def test_tensorboard_shows_what_the_file_has(tmp_path):
     ('start', 3),
     ('loss', 3, 0.75),
   ]
-  assert [r['step'] for r in files.read_jsonl(tmp_path / 'm.jsonl')] == [
-    1,
-    2,
-    3,
+  rows = files.read_jsonl(workdir.metrics('full'))
+  assert [row['step'] for row in rows] == [1, 2, 3]
+
+
+def logged(file):
+  """(step, numbers) of a run's file, in frames of a LevelDB log."""
+  from wandb.proto import wandb_internal_pb2
+
+  data, at, record = file.read_bytes(), 7, b''  # behind its own header
+  while at + 7 <= len(data):
+    size, kind = struct.unpack('<HB', data[at + 4 : at + 7])
+    record += data[at + 7 : at + 7 + size]
+    at += 7 + size
+    if kind in (1, 4):  # a whole record, or the last part of one
+      parsed = wandb_internal_pb2.Record.FromString(record)
+      record = b''
+      if parsed.WhichOneof('record_type') == 'history':
+        items = {
+          item.key or '/'.join(item.nested_key): json.loads(item.value_json)
+          for item in parsed.history.item
+        }
+        yield (
+          items['_step'],
+          {key: value for key, value in items.items() if key[0] != '_'},
+        )
+
+
+def test_weights_and_biases_goes_on_with_the_run_of_the_job(
+  tmp_path, monkeypatch
+):
+  """Its steps only rise there: what comes again is dropped by the server."""
+  monkeypatch.setenv('WANDB_MODE', 'offline')
+  workdir = run_twice(configured('wandb'), tmp_path)
+  found = sorted(workdir.wandb('full').glob('offline-run-*/run-*.wandb'))
+  assert len(found) == 2 and len({file.name for file in found}) == 1
+  assert [list(logged(file)) for file in found] == [
+    [(n, {'loss': n / 4}) for n in (1, 2, 3)],
+    [(3, {'loss': 0.75})],
   ]
+  run_twice(configured('wandb'), tmp_path)  # from the start: another run
+  found = workdir.wandb('full').glob('offline-run-*/run-*.wandb')
+  assert len({file.name for file in found}) == 2
 
 
-def test_without_tensorboard_the_extra_is_named(tmp_path, monkeypatch):
-  monkeypatch.setitem(sys.modules, 'tensorboardX', None)
-  with pytest.raises(ValueError, match=r"pip install 'visor_jax\[tensorb"):
-    metrics_lib.Metrics(tmp_path / 'm.jsonl', 0, tmp_path / 'board')
+@pytest.mark.parametrize(
+  'writer,module', [('tensorboard', 'tensorboardX'), ('wandb', 'wandb')]
+)
+def test_without_its_library_the_extra_is_named(
+  writer, module, tmp_path, monkeypatch
+):
+  monkeypatch.setitem(sys.modules, module, None)
+  with pytest.raises(ValueError, match=rf"pip install 'visor_jax\[{writer}\]'"):
+    run_twice(configured(writer), tmp_path)

@@ -13,6 +13,7 @@ from visor_jax.models import cross_attention
 from visor_jax.reduction import grammar
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import plan as plans
+from visor_jax.training import metrics
 
 STAGES = config_lib.STAGES
 
@@ -91,6 +92,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
   _check_plans(config, model.layout)
   _check_reductions(config, model)
   config_lib.jobs(config)
+  metrics.names(config)
 
 
 def _check_values(config: ml_collections.ConfigDict) -> None:

@@ -2,7 +2,7 @@
 
   config.json  architecture.json  data.json  lock  results.jsonl
   STAGE/checkpoints/STEP/  STAGE/metrics.jsonl  STAGE/nonfinite.jsonl
-  STAGE/tensorboard/  STAGE/trace/
+  STAGE/tensorboard/  STAGE/wandb/  STAGE/trace/
   search/plans.json  label/labels.jsonl  policy/calibration.json
   search/answers/  label/answers/  eval/TEST/METHOD/PLAN/
   analysis/NAME.json  report/index.html  logs/
@@ -96,6 +96,10 @@ class Workdir:
   def tensorboard(self, stage: str) -> pathlib.Path:
     """Metrics of a stage, for TensorBoard."""
     return self.path / stage / 'tensorboard'
+
+  def wandb(self, stage: str) -> pathlib.Path:
+    """What Weights & Biases keeps here of a stage."""
+    return self.path / stage / 'wandb'
 
   def trace(self, stage: str) -> pathlib.Path:
     """Profiler traces of a stage."""

@@ -1,169 +1,228 @@
-"""What a stage writes down as it trains: metrics, skipped steps, waiting."""
+"""Numbers of a job, step by step, to whoever keeps them.
 
-import concurrent.futures
+`log.writers` of the config names them: jsonl, which the report reads,
+TensorBoard, Weights & Biases, or one of your own in `WRITERS`. A run that was
+cut off does its last steps again; no writer shows them twice.
+"""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
 import json
-import os
 import pathlib
-import time
+from typing import Protocol
+from typing import Self
+import uuid
+
+import ml_collections
 
 from visor_jax.runtime import console
 from visor_jax.runtime import files
+from visor_jax.spec import workdir as workdir_lib
+
+Number = int | float
 
 
-class Metrics:
-  """metrics.jsonl of a stage: a row per logged step, none twice.
+class MetricWriter(Protocol):
+  """Keeps the numbers of a job."""
+
+  def write(self, step: int, numbers: Mapping[str, Number]) -> None:
+    """Takes what a step has to say; steps rise."""
+    ...
+
+  def close(self) -> None:
+    """Everything is kept when it returns."""
+    ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Destination:
+  """Whose numbers, and where they go.
+
+  Attributes:
+    config: the whole config.
+    workdir: of the run.
+    job: its name.
+    step: later steps are of a run that was cut off: they come again.
+  """
+
+  config: ml_collections.ConfigDict
+  workdir: workdir_lib.Workdir
+  job: str
+  step: int = 0
+
+
+class JsonLines:
+  """A row for each step, in a file of its own; later steps go.
 
   Args:
     path: of the file.
-    step: rows after this step are of a run that was cut off; they go.
-    tensorboard: a folder, to write the numbers for TensorBoard too.
+    step: rows after this step are of a run that was cut off.
+  """
+
+  def __init__(self, path: pathlib.Path | str, step: int = 0):
+    path = pathlib.Path(path)
+    rows = [row for row in files.read_jsonl(path) if row['step'] <= step]
+    files.write_atomic(path, ''.join(json.dumps(row) + '\n' for row in rows))
+    self._file = open(path, 'a')
+
+  def write(self, step: int, numbers: Mapping[str, object]) -> None:
+    """A row is on disk when it returns."""
+    self._file.write(json.dumps({'step': step, **numbers}) + '\n')
+    self._file.flush()
+
+  def close(self) -> None:
+    self._file.close()
+
+
+class TensorBoard:
+  """Scalars of a folder of events; later steps are not shown.
 
   Raises:
     ValueError: tensorboardX is not installed.
   """
 
-  def __init__(self, path, step: int = 0, tensorboard=None):
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    self._board = None
-    if console.muted():
-      self._file = open(os.devnull, 'a')
-      return
-    if tensorboard:
-      self._board = _board(tensorboard, step)
-    rows = [r for r in files.read_jsonl(path) if r['step'] <= step]
-    files.write_atomic(path, ''.join(json.dumps(r) + '\n' for r in rows))
-    self._file = open(path, 'a')
+  def __init__(self, destination: Destination):
+    try:
+      import tensorboardX
+    except ImportError:
+      raise _not_installed('tensorboard', 'tensorboardX') from None
+    self._writer = tensorboardX.SummaryWriter(
+      str(destination.workdir.tensorboard(destination.job)),
+      purge_step=destination.step + 1,
+      filename_suffix=f'.{destination.step}',
+    )
 
-  def __enter__(self):
-    return self
+  def write(self, step: int, numbers: Mapping[str, Number]) -> None:
+    for name, value in numbers.items():
+      self._writer.add_scalar(name, value, step)
+    self._writer.flush()
 
-  def __exit__(self, *exc):
-    self._file.close()
-    if self._board:
-      self._board.close()
-
-  def write(self, row: dict) -> None:
-    self._file.write(json.dumps(row) + '\n')
-    self._file.flush()
-    if self._board:
-      for name, value in row.items():
-        if name != 'step':
-          self._board.add_scalar(name, value, row['step'])
-      self._board.flush()
+  def close(self) -> None:
+    self._writer.close()
 
 
-def _board(folder, step):
-  """A writer whose later steps, of a run that was cut off, are not shown."""
-  try:
-    import tensorboardX
-  except ImportError:
-    raise ValueError(
-      "log.tensorboard needs tensorboardX: pip install 'visor_jax[tensorboard]'"
-    ) from None
-  return tensorboardX.SummaryWriter(
-    str(folder), purge_step=step + 1, filename_suffix=f'.{step}'
+class WeightsAndBiases:
+  """A run of Weights & Biases for each job; `log.wandb` names the project.
+
+  A job that goes on goes on with its run there, whose steps only rise: what
+  comes again is dropped. Account, server and offline mode are what wandb's own
+  variables say, as WANDB_MODE=offline.
+
+  Raises:
+    ValueError: wandb is not installed.
+  """
+
+  def __init__(self, destination: Destination):
+    try:
+      import wandb
+    except ImportError:
+      raise _not_installed('wandb', 'wandb') from None
+    workdir, job = destination.workdir, destination.job
+    folder = workdir.wandb(job)
+    self._run = wandb.init(
+      project=destination.config.log.wandb,
+      id=_run_id(folder / 'run_id', fresh=not destination.step),
+      resume='allow',
+      name=f'{workdir.path.name}/{job}',
+      group=workdir.path.name,
+      job_type=job,
+      config=destination.config.to_dict(),
+      dir=str(folder.parent),  # in which it makes the folder wandb itself
+      settings=wandb.Settings(console='off', silent=True),
+    )
+
+  def write(self, step: int, numbers: Mapping[str, Number]) -> None:
+    self._run.log(dict(numbers), step=step)
+
+  def close(self) -> None:
+    self._run.finish()
+
+
+def _run_id(path: pathlib.Path, fresh: bool) -> str:
+  """The name of a job's run at Weights & Biases, kept beside its files."""
+  if fresh or not path.exists():
+    files.write_atomic(path, uuid.uuid4().hex[:12])
+  return path.read_text()
+
+
+def _not_installed(writer: str, package: str) -> ValueError:
+  return ValueError(
+    f'log.writers has {writer}, which needs {package}: '
+    f"pip install 'visor_jax[{writer}]'"
   )
 
 
-class NonFiniteSteps:
-  """nonfinite.jsonl of a stage: the steps that were not applied.
+def _jsonl(destination: Destination) -> JsonLines:
+  path = destination.workdir.metrics(destination.job)
+  return JsonLines(path, destination.step)
 
-  Batches do not carry the ids of their records, but a batch is a function of
-  the numbers of its rows in the stage's stream (see loader.py), and those
-  are written: {"step": s, "rows": [first, one past the last]}.
+
+WRITERS: dict[str, Callable[[Destination], MetricWriter]] = {
+  'jsonl': _jsonl,
+  'tensorboard': TensorBoard,
+  'wandb': WeightsAndBiases,
+}
+
+
+def names(config: ml_collections.ConfigDict) -> tuple[str, ...]:
+  """The writers that `log.writers` names, joined by '+'.
+
+  Raises:
+    ValueError: there is none of that name.
+  """
+  chosen = tuple(name for name in config.log.writers.split('+') if name)
+  for name in chosen:
+    if name not in WRITERS:
+      raise ValueError(
+        f'log.writers has "{name}", which is not one of {", ".join(WRITERS)}'
+      )
+  return chosen
+
+
+class MetricLog:
+  """Hands the numbers of a job on to its writers.
 
   Args:
-    path: of the file.
-    step: what was written of later ones is of a run that was cut off; it goes.
-    batch: rows of a step.
-    patience: so many in a row stop the run.
+    writers: that keep them.
   """
 
-  def __init__(self, path, step: int, batch: int, patience: int):
-    self._path, self._batch, self._patience = path, batch, patience
-    self._file = Metrics(path, step)
-    self._new, self._count, self._streak, self._stop = [], 0, 0, None
+  def __init__(self, writers: Sequence[MetricWriter]):
+    self._writers = tuple(writers)
 
-  def __enter__(self):
+  def __enter__(self) -> Self:
     return self
 
-  def __exit__(self, *exc):
-    self._look()
-    self._file.__exit__(*exc)
+  def __exit__(self, *exc: object) -> None:
+    for writer in self._writers:
+      writer.close()
 
-  def add(self, step: int, skipped) -> None:
-    """Keeps the word of a device on a step, without waiting for it."""
-    self._new.append((step, skipped))
-
-  def take(self) -> int:
-    """How many since this was last asked."""
-    self._look()
-    count, self._count = self._count, 0
-    return count
-
-  def check(self) -> None:
-    """Stops a run that goes nowhere.
-
-    Raises:
-      ValueError: there were `patience` in a row.
-    """
-    self._look()
-    if self._stop:
-      raise ValueError(
-        f'{self._patience} steps in a row up to step {self._stop} had a loss '
-        f'or gradient that is not finite; none was applied. Their rows are '
-        f'in {self._path}: look at them, lower the learning rate, or raise '
-        'optim.max_nonfinite_steps'
-      )
-
-  def _look(self):
-    for step, skipped in self._new:
-      self._streak = self._streak + 1 if skipped else 0
-      if self._streak == self._patience:
-        self._stop = step
-      if skipped:
-        self._count += 1
-        self._file.write(
-          {'step': step, 'rows': [(step - 1) * self._batch, step * self._batch]}
-        )
-    self._new = []
+  def write(self, step: int, numbers: Mapping[str, Number]) -> None:
+    """Numbers of a step; steps rise."""
+    for writer in self._writers:
+      writer.write(step, numbers)
 
 
-class InputWaitMeter:
-  """Share of the time in which a device has nothing to do but wait for input.
+def open_log(
+  config: ml_collections.ConfigDict,
+  workdir: workdir_lib.Workdir,
+  job: str,
+  step: int = 0,
+) -> MetricLog:
+  """Where the numbers of a job go: what one process writes, for all of them.
 
-  Batches are taken while the device is at work, so what the loop waits for
-  them is not what the device waits: that begins when its work is done.
+  Args:
+    config: the whole config.
+    workdir: of the run.
+    job: its name.
+    step: the job goes on from here; what was written of later steps goes.
+
+  Raises:
+    ValueError: a writer is unknown, or its library is not installed.
   """
-
-  def __init__(self):
-    self._pool = concurrent.futures.ThreadPoolExecutor(1)
-    self._done, self._waited, self._since = None, 0.0, time.monotonic()
-
-  def __enter__(self):
-    return self
-
-  def __exit__(self, *exc):
-    self._pool.shutdown()
-
-  def busy(self, block) -> None:
-    """The device is at work until `block()` returns."""
-    self._done = self._pool.submit(lambda: (block(), time.monotonic())[1])
-
-  def batches(self, batches):
-    """Passes batches on."""
-    asked = time.monotonic()
-    for batch in batches:
-      now = time.monotonic()
-      if self._done and self._done.done():
-        self._waited += now - max(asked, self._done.result())
-      yield batch
-      asked = time.monotonic()
-
-  def share(self) -> float:
-    """Of the time since this was last asked."""
-    now = time.monotonic()
-    share = self._waited / max(now - self._since, 1e-9)
-    self._waited, self._since = 0.0, now
-    return share
+  chosen = names(config)
+  if console.muted():
+    return MetricLog(())
+  destination = Destination(config, workdir, job, step)
+  return MetricLog([WRITERS[name](destination) for name in chosen])

@@ -13,13 +13,16 @@ import numpy as np
 from visor_jax.runtime import console
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.spec import batch as batch_lib
+from visor_jax.training import input_wait
 from visor_jax.training import inputs as inputs_lib
 from visor_jax.training import losses
 from visor_jax.training import metrics as metrics_lib
+from visor_jax.training import nonfinite
 from visor_jax.training import optim
 from visor_jax.training import program as program_lib
 from visor_jax.training import step as step_lib
 from visor_jax.training import throughput as throughput_lib
+from visor_jax.training import trace as trace_lib
 
 # Batches as the loader yields them: rows of this process, and their labels.
 HostBatch = tuple[batch_lib.Batch, np.ndarray | None]
@@ -51,19 +54,15 @@ class Telemetry:
       program.model, program.stage.passes, len(local_rows) / options.batch
     )
     self._progress = console.Progress(name, options.steps)
-    self._metrics = metrics_lib.Metrics(
-      workdir.metrics(name),
-      start,
-      workdir.tensorboard(name) if config.log.tensorboard else None,
-    )
-    self._trace = throughput_lib.Trace(workdir.trace(name), config.log.trace)
-    self._skipped = metrics_lib.NonFiniteSteps(
+    self._metrics = metrics_lib.open_log(config, workdir, name, start)
+    self._trace = trace_lib.Trace(workdir.trace(name), config.log.trace)
+    self._skipped = nonfinite.NonFiniteSteps(
       workdir.nonfinite(name),
       start,
       options.batch,
       config.optim.max_nonfinite_steps,
     )
-    self._wait = metrics_lib.InputWaitMeter()
+    self._wait = input_wait.InputWaitMeter()
     self._numbers: losses.Metrics = {}  # of the newest step
     self._began = time.monotonic()
     self._open = contextlib.ExitStack()
@@ -132,8 +131,8 @@ class Telemetry:
       done, **row, **rates, **counts, **{input_: f'{waited:.0%}'}
     )
     self._metrics.write(
+      done,
       dict(
-        step=done,
         **row,
         **rates,
         **padding,
@@ -141,5 +140,5 @@ class Telemetry:
         input_wait=round(waited, 4),
         learning_rate=learning_rate,
         seconds=round(time.monotonic() - self._began, 3),
-      )
+      ),
     )

@@ -1,4 +1,4 @@
-"""What a stage does a second, how much of it is useful, and a look inside.
+"""What a stage does a second, and how much of it is useful.
 
 Model FLOPs utilisation (MFU) is what the model needs, over what its devices
 could do in the same time:
@@ -14,6 +14,7 @@ with all gradients, 2 where gradients only pass through, 1 for forward only.
 """
 
 import collections
+from collections.abc import Sequence
 import dataclasses
 import functools
 import resource
@@ -24,7 +25,11 @@ import numpy as np
 
 from visor_jax.flops import accounting
 from visor_jax.flops import cost as flops
+from visor_jax.models import visor
+from visor_jax.spec import architecture as architecture_lib
+from visor_jax.spec import batch as batch_lib
 from visor_jax.spec import chips
+from visor_jax.spec import plan as plans
 
 _ACCOUNTING = dataclasses.replace(accounting.NOMINAL, name='model', head='all')
 
@@ -35,31 +40,40 @@ class Throughput:
   Rates begin with the second `take`: before the first is compiling.
 
   Args:
-    model: a models.visor.Visor.
+    model: that runs.
     passes: (a, b) above; None leaves MFU out.
     share: of a batch's rows that this process sees; the others' are as full.
     peak: FLOPs a second of a device; None for that of its data sheet.
   """
 
   def __init__(
-    self, model, passes, share: float = 1.0, peak: float | None = None
+    self,
+    model: visor.Visor,
+    passes: tuple[int, int] | None,
+    share: float = 1.0,
+    peak: float | None = None,
   ):
+    self._architecture = model.architecture
     self._passes, self._share = passes, share
     self._peak = peak or chips.peak(jax.devices()[0].device_kind)
-    self._patches = model.size.vision.patches
-    self._counts, self._since = collections.Counter(), None
-    self._architecture = model.architecture
+    self._counts: collections.Counter[str] = collections.Counter()
+    self._since: float | None = None  # when `take` was last called
 
-  def add(self, batch, plan, reductions=('',)) -> None:
+  def add(
+    self,
+    batch: batch_lib.Batch,
+    plan: plans.Plan | None,
+    reductions: Sequence[str] = ('',),
+  ) -> None:
     """Counts a step.
 
     Args:
-      batch: a Batch of numpy arrays, the rows of this process.
-      plan: a tuple, or None for the base model.
+      batch: rows of this process, numpy arrays.
+      plan: that the step runs; None for the base model.
       reductions: of the visual tokens, '' for none; with each of them the
         step goes through the model.
     """
-    sizes = [
+    lengths = [
       (visual[segment], text[segment])
       for text, visual in zip(
         map(_lengths, batch.text_segment), map(_lengths, batch.visual_segment)
@@ -67,22 +81,32 @@ class Throughput:
       for segment in text
     ]
     self._counts.update(
-      examples=len(sizes),
-      visual=sum(v for v, _ in sizes),
-      text=sum(t for _, t in sizes),
+      examples=len(lengths),
+      visual=sum(visual for visual, _ in lengths),
+      text=sum(text for _, text in lengths),
       visual_slots=batch.visual_segment.size,
       text_slots=batch.text_segment.size,
     )
     if self._peak and self._passes:
-      sees, says = self._passes
-      tile = _cost(self._architecture.base, None, 0, 1, 1)
-      tiles = int(batch.used(self._patches).sum())
-      vision = len(reductions) * tiles * (tile.vision + tile.connector)
-      language = 0
-      for reduction in reductions:
-        model = dataclasses.replace(self._architecture, reduction=reduction)
-        language += sum(_cost(model, plan, *size).llm_prefill for size in sizes)
-      self._counts['flops'] += sees * vision + says * language
+      self._counts['flops'] += self._flops(batch, lengths, plan, reductions)
+
+  def _flops(
+    self,
+    batch: batch_lib.Batch,
+    lengths: Sequence[tuple[int, int]],
+    plan: plans.Plan | None,
+    reductions: Sequence[str],
+  ) -> int:
+    """What a step needs; lengths are (visual, text) tokens by conversation."""
+    vision_passes, decoder_passes = self._passes
+    tile = _cost(self._architecture.base, None, 0, 1, 1)
+    tiles = int(batch.used(self._architecture.size.vision.patches).sum())
+    vision = len(reductions) * tiles * (tile.vision + tile.connector)
+    decoder = 0
+    for reduction in reductions:
+      model = dataclasses.replace(self._architecture, reduction=reduction)
+      decoder += sum(_cost(model, plan, *n).llm_prefill for n in lengths)
+    return vision_passes * vision + decoder_passes * decoder
 
   def take(self) -> tuple[dict[str, float], dict[str, float]]:
     """Of the steps since this was last asked.
@@ -103,75 +127,44 @@ class Throughput:
     rates = {}
     if self._since is not None:
       share = self._share * max(now - self._since, 1e-9)
-      rates['examples/s'] = _short(count['examples'] / share)
-      rates['tokens/s'] = _short((count['text'] + count['visual']) / share)
+      rates['examples/s'] = _rounded(count['examples'] / share)
+      rates['tokens/s'] = _rounded((count['text'] + count['visual']) / share)
       if self._peak and self._passes:
-        rates['mfu'] = _short(
+        rates['mfu'] = _rounded(
           count['flops'] / share / self._peak / jax.device_count()
         )
     self._counts, self._since = collections.Counter(), now
-    return padding, rates | {'memory_gb': _short(memory() / 1e9)}
+    return padding, rates | {'memory_gb': _rounded(memory() / 1e9)}
 
 
 @functools.lru_cache(maxsize=2**16)
-def _cost(architecture, plan, visual, text, tiles=0):
+def _cost(
+  architecture: architecture_lib.Architecture,
+  plan: plans.Plan | None,
+  visual: int,
+  text: int,
+  tiles: int = 0,
+) -> flops.Cost:
   return flops.cost(architecture, plan, visual, text, _ACCOUNTING, tiles=tiles)
 
 
-def _short(x):
+def _rounded(x: float) -> float:
+  """To four digits."""
   return float(f'{x:.4g}')
 
 
-def _lengths(segments):
+def _lengths(segments: np.ndarray) -> collections.Counter[int]:
   """{segment: slots} of a row, padding left out; 0 for what is not there."""
-  found = collections.Counter(
-    dict(zip(*map(np.ndarray.tolist, np.unique(segments, return_counts=True))))
-  )
-  del found[0]
-  return found
+  numbers, counts = np.unique(segments, return_counts=True)
+  lengths = collections.Counter(dict(zip(numbers.tolist(), counts.tolist())))
+  del lengths[0]
+  return lengths
 
 
 def memory() -> int:
   """Bytes at most so far, of the fullest device here; on CPU of the process."""
   peaks = [
-    (d.memory_stats() or {}).get('peak_bytes_in_use', 0)
-    for d in jax.local_devices()
+    (device.memory_stats() or {}).get('peak_bytes_in_use', 0)
+    for device in jax.local_devices()
   ]
   return max(peaks) or 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-class Trace:
-  """A profiler trace of some steps, for TensorBoard, xprof or Perfetto.
-
-  Args:
-    folder: to write into.
-    steps: (first, last) of those to trace, counted from 0; () for none.
-  """
-
-  def __init__(self, folder, steps=()):
-    self._folder, self._steps, self._on = folder, tuple(steps), False
-
-  def __enter__(self):
-    return self
-
-  def __exit__(self, *exc):
-    self._stop()
-
-  def step(self, number: int, block) -> None:
-    """Before each step; `block()` returns when those before it are done."""
-    if self._steps and self._on and number > self._steps[1]:
-      block()
-      self._stop()
-    elif (
-      self._steps
-      and not self._on
-      and (self._steps[0] <= number <= self._steps[1])
-    ):
-      block()
-      jax.profiler.start_trace(self._folder)
-      self._on = True
-
-  def _stop(self):
-    if self._on:
-      jax.profiler.stop_trace()
-      self._on, self._steps = False, ()
