@@ -176,7 +176,9 @@ def test_a_checkpoint_is_evaluated_as_what_it_says_of_itself(
 def test_a_config_that_says_something_else_is_refused(config, workdir):
   config.eval.checkpoint, config.eval.plans = str(workdir), 'base'
   config.model.self_layers = (2,)
-  with pytest.raises(ValueError, match=r'optional: here \(2,\), there \(1,\)'):
+  with pytest.raises(
+    ValueError, match=r'self_layers: here \(2,\), there \(1,\)'
+  ):
     validate.validate(config)
 
 

@@ -57,8 +57,8 @@ def architecture(
   settled = {
     key: value for key, value in settings.items() if _is_settled(key, facts)
   }
-  if stated[_OUTPUTS] <= settled.get(_OUTPUTS, 0):
-    del stated[_OUTPUTS]  # a router may have outputs to spare
+  if config.eval.checkpoint or stated[_OUTPUTS] <= settled.get(_OUTPUTS, 0):
+    del stated[_OUTPUTS]  # no search, or outputs to spare
   _require_same(stated, settled, _checkpoint(config))
   return _build(settings | stated, known.family)
 
