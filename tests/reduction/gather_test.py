@@ -228,25 +228,18 @@ def test_what_inside_keeps_is_what_the_prompt_looks_at():
     lambda p: m.apply({'params': p}, batch, method=rate)
   )(rows.params(m))
   own = jax.tree.map(lambda x: x[1], rows.params(m)['llm']['layers'])
-  seen = {}
-
-  def attend(q, k, v):
-    seen['weights'] = attention.shares(q, k, at.merged, at.merged)
-    return q
-
   both = jnp.concatenate([stream.text, stream.visual], axis=1)
-  decoder.layers.Layer(m.size.language).apply(
-    {'params': own},
-    token_layout.permute(both, at.order, at.place),
-    at.position,
-    attend,
+  layer = decoder.layers.Layer(m.size.language).bind({'params': own})
+  query, key, _ = layer.qkv(
+    token_layout.permute(both, at.order, at.place), at.position
   )
+  weights = attention.shares(query, key, at.merged, at.merged)
   for number, segment in enumerate((1, 2)):
     asks = batch.prompt_place[0, number]
     mine = np.flatnonzero(batch.visual_segment[0] == segment)
     np.testing.assert_allclose(
       rated[0, mine],
-      seen['weights'][0, asks, batch.visual_place[0, mine]],
+      weights[0, asks, batch.visual_place[0, mine]],
       rtol=1e-5,
     )
 

@@ -141,21 +141,22 @@ def _shares(model: visor.Visor, batch, kinds):
   return jnp.stack(found, axis=1)
 
 
-def _layer(decoder, layer, kinds, stream, rows, prompt):
+def _layer(decoder, number, kinds, stream, rows, prompt):
   """Where each text slot of a layer looks: at image, question, answer.
 
   Returns:
     float32 [B, T, 3], means over heads; [B, T], what it takes from the image.
   """
-  kind, text = kinds.kinds[layer], stream.text
+  kind, text = kinds.kinds[number], stream.text
   weights = layers.cast(
-    jax.tree.map(lambda x: x[layer], decoder.layers), decoder.compute.dtype
+    jax.tree.map(lambda x: x[number], decoder.layers), decoder.compute.dtype
   )
   length = lambda x: jnp.linalg.norm(x.astype(jnp.float32), axis=-1)
   taken = jnp.zeros_like(text)
   if kind == plans.CROSS:
-    number = kinds.indices(plans.CROSS).index(layer)
-    taken = _cross(decoder, number, stream, rows)
+    taken = _cross(
+      decoder, kinds.indices(plans.CROSS).index(number), stream, rows
+    )
   keys, position, slots = text + taken, rows.text_position, rows.text
   asked = rows.text.place <= prompt
   marks = jnp.stack([jnp.zeros_like(asked), asked, ~asked], axis=-1)
@@ -167,23 +168,18 @@ def _layer(decoder, layer, kinds, stream, rows, prompt):
     marks = jnp.concatenate(
       [marks, jnp.broadcast_to(image, (*rows.visual.place.shape, 3))], axis=1
     )
-  to = context = None
-
-  def attend(query, key, value):
-    nonlocal to, context
-    by = functools.partial(
-      decoder.attend, query, key, query_slots=rows.text, key_slots=slots
-    )
-    wide = jnp.zeros(value.shape, jnp.float32)
-    to = by(wide.at[..., :3].set(marks[:, :, None])).mean(2)[..., :3]
-    context = by(jnp.where(marks[:, :, None, :1], value, 0))
-    return context
-
-  # `keep`: only text asks, everything is looked at.
+  layer = decoder.layer.bind({'params': weights})
+  # Only text asks, everything is looked at.
   here = jnp.broadcast_to(jnp.arange(text.shape[1]), text.shape[:2])
-  decoder.layer.apply({'params': weights}, keys, position, attend, here)
+  query, key, value = layer.qkv(keys, position, here)
+  attend = functools.partial(
+    decoder.attend, query, key, query_slots=rows.text, key_slots=slots
+  )
+  wide = jnp.zeros(value.shape, jnp.float32)
+  to = attend(wide.at[..., :3].set(marks[:, :, None])).mean(2)[..., :3]
   if kind == plans.SELF:
-    taken = layers.dense(context, weights['attention']['out'], 2)
+    context = attend(jnp.where(marks[:, :, None, :1], value, 0))
+    taken = layer.attention.output(context)
   if kind == plans.CROSS:
     to = to.at[..., 0].set(1.0)
   return to, length(taken) / jnp.maximum(length(text), 1e-30)

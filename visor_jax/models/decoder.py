@@ -86,7 +86,7 @@ class Decoder(nn.Module):
     self.layers = self.param(
       'layers',
       layers.stacked(
-        lambda key: self.layer.init(key, x, at, lambda q, k, v: q)['params'],
+        lambda key: self.layer.init(key, x, at, method='init_all')['params'],
         size.depth,
       ),
     )
@@ -271,44 +271,35 @@ class Decoder(nn.Module):
     t = stream.text.shape[1]
     both = jnp.concatenate([stream.text, stream.visual], axis=1)
     both = token_layout.permute(both, rows.order, rows.place)
-    own = None
-
-    def attend(q, k, v):
-      nonlocal own
-      own = k, v
-      if last:
-        return self.attend(q, k, v, rows.text, rows.merged)
-      return self.attend(q, k, v, rows.merged, rows.merged, ordered=True)
-
+    layer = self.layer.bind({'params': weights})
     if last:
-      return stream._replace(
-        text=self.layer.apply(
-          {'params': weights}, both, rows.position, attend, rows.text.place
-        )
-      ), own
-    both = self.layer.apply({'params': weights}, both, rows.position, attend)
+      query, key, value = layer.qkv(both, rows.position, rows.text.place)
+      context = self.attend(query, key, value, rows.text, rows.merged)
+      text = layer.output(layers.take_slots(both, rows.text.place), context)
+      return stream._replace(text=text), (key, value)
+    query, key, value = layer.qkv(both, rows.position)
+    context = self.attend(
+      query, key, value, rows.merged, rows.merged, ordered=True
+    )
+    both = layer.output(both, context)
     both = token_layout.permute(both, rows.place, rows.order)
-    return stream._replace(text=both[:, :t], visual=both[:, t:]), own
+    stream = stream._replace(text=both[:, :t], visual=both[:, t:])
+    return stream, (key, value)
 
   def _text(self, weights, stream, rows):
     """The base layer over the text alone; routing tokens only look on."""
     t = rows.text.place.shape[1]
-    own = None
-
-    def attend(q, k, v):
-      nonlocal own
-      k, v = own = k[:, :t], v[:, :t]
-      seen = self.attend(q[:, :t], k, v, rows.text, rows.text, ordered=True)
-      if stream.route is None:
-        return seen
-      routed = self.attend(q[:, t:], k, v, stream.route, rows.text)
-      return jnp.concatenate([seen, routed], axis=1)
-
-    return stream._replace(
-      text=self.layer.apply(
-        {'params': weights}, stream.text, _position(stream, rows), attend
-      )
-    ), own
+    layer = self.layer.bind({'params': weights})
+    query, key, value = layer.qkv(stream.text, _position(stream, rows))
+    key, value = key[:, :t], value[:, :t]
+    context = self.attend(
+      query[:, :t], key, value, rows.text, rows.text, ordered=True
+    )
+    if stream.route is not None:
+      routed = self.attend(query[:, t:], key, value, stream.route, rows.text)
+      context = jnp.concatenate([context, routed], axis=1)
+    text = layer.output(stream.text, context)
+    return stream._replace(text=text), (key, value)
 
   def _cross(self, weights, stream, rows):
     """Adds what text and routing tokens read of the image; and its keys."""
@@ -344,29 +335,13 @@ class Decoder(nn.Module):
     Returns:
       float32 [B, V], averaged over heads.
     """
-    size = self.size
     weights = layers.cast(
       jax.tree.map(lambda x: x[layer], self.layers), self.compute.dtype
     )
-    own = weights['attention']
-    norm = lambda x: layers.RMSNorm(size.norm_eps, parent=None).apply(
-      {'params': weights['attention_norm']}, x
-    )
-    rope = lambda x, name, position: layers.rope(
-      layers.dense(x, own[name]) + own[name + '_bias'],
-      position,
-      size.rope_theta,
-    )
-    both = norm(jnp.concatenate([stream.text, stream.visual], axis=1))
-    query = rope(
-      layers.take_slots(both, rows.end),
-      'query',
-      layers.take_slots(rows.text_position, rows.end),
-    )
-    key = rope(
-      both,
-      'key',
+    query, key = self.layer.bind({'params': weights}).query_key(
+      jnp.concatenate([stream.text, stream.visual], axis=1),
       jnp.concatenate([rows.text_position, rows.visual_position], axis=1),
+      rows.end,
     )
     share = attention.shares(query, key, rows.prompt, rows.text + rows.visual)
     segment, place = rows.prompt
@@ -466,21 +441,16 @@ class Decoder(nn.Module):
         crosses += 1
       slots = rows.merged if kind == plans.SELF else rows.text
 
-      def attend(q, k, v, cache=cache, index=index, slots=slots):
-        nonlocal fresh
-        fresh = tuple(
-          jax.lax.dynamic_update_slice(
-            all_, one[None], (index, 0, number, 0, 0)
-          )
-          for all_, one in zip(fresh, (k, v))
-        )
-        return attention.attend_parts(
-          q, here, ((*cache.own, slots), (*(x[index] for x in fresh), new))
-        )
-
-      text = self.layer.apply(
-        {'params': of('layers', i)}, text, position, attend
+      layer = self.layer.bind({'params': of('layers', i)})
+      query, *new_pair = layer.qkv(text, position)
+      fresh = tuple(
+        jax.lax.dynamic_update_slice(all_, one[None], (index, 0, number, 0, 0))
+        for all_, one in zip(fresh, new_pair)
       )
+      context = attention.attend_parts(
+        query, here, ((*cache.own, slots), (*(x[index] for x in fresh), new))
+      )
+      text = layer.output(text, context)
     return text, fresh
 
 

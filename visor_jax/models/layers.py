@@ -125,30 +125,49 @@ def take_slots(x, index):
 
 
 class Attention(nn.Module):
-  """Grouped-query attention: biases on q, k and v, none on the output."""
+  """Grouped-query attention: biases on q, k and v, none on the output.
+
+  Projections alone: who sees whom, between them, is the caller's.
+  """
 
   size: sizes.Language
 
-  @nn.compact
-  def __call__(self, x, position, attend, keep=None):
-    """[B, S, D] -> [B, S, D]; attend(query, key, value) gives the context."""
+  def setup(self) -> None:
     size = self.size
     d, n, k, h = size.width, size.heads, size.key_heads, size.head_width
+    heads, key_heads = ('heads', 'head'), ('key_heads', 'head')
+    self.query = param(self, 'query', (d, n, h), ('embed', *heads))
+    self.query_bias = param(self, 'query_bias', (n, h), heads, zeros)
+    self.key = param(self, 'key', (d, k, h), ('embed', *key_heads))
+    self.key_bias = param(self, 'key_bias', (k, h), key_heads, zeros)
+    self.value = param(self, 'value', (d, k, h), ('embed', *key_heads))
+    self.value_bias = param(self, 'value_bias', (k, h), key_heads, zeros)
+    self.out = param(self, 'out', (n, h, d), (*heads, 'embed'), fan_in(2))
 
-    def linear(x, name, heads, axis):
-      kernel = param(self, name, (d, heads, h), ('embed', axis, 'head'))
-      bias = param(self, name + '_bias', (heads, h), (axis, 'head'), zeros)
-      return dense(x, kernel) + bias
+  def query_key(
+    self, x: jax.Array, position: jax.Array, queries: jax.Array | None = None
+  ) -> tuple[jax.Array, jax.Array]:
+    """[B, S, D] -> query [B, Q, N, H] and key [B, S, K, H], with rope.
 
-    query = rope(
-      linear(take_slots(x, keep), 'query', n, 'heads'),
-      take_slots(position, keep),
-      size.rope_theta,
+    Args:
+      x: normalised hidden states.
+      position: int32 [B, S].
+      queries: int32 [B, Q], the slots that ask; None for all.
+    """
+    query = dense(take_slots(x, queries), self.query) + self.query_bias
+    key = dense(x, self.key) + self.key_bias
+    return (
+      rope(query, take_slots(position, queries), self.size.rope_theta),
+      rope(key, position, self.size.rope_theta),
     )
-    key = rope(linear(x, 'key', k, 'key_heads'), position, size.rope_theta)
-    value = linear(x, 'value', k, 'key_heads')
-    out = param(self, 'out', (n, h, d), ('heads', 'head', 'embed'), fan_in(2))
-    return dense(attend(query, key, value), out, 2)
+
+  def values(self, x: jax.Array) -> jax.Array:
+    """[B, S, D] -> [B, S, K, H]."""
+    return dense(x, self.value) + self.value_bias
+
+  def output(self, context: jax.Array) -> jax.Array:
+    """[B, Q, N, H] -> [B, Q, D]."""
+    return dense(context, self.out, 2)
 
 
 class Mlp(nn.Module):
@@ -166,26 +185,58 @@ class Mlp(nn.Module):
 
 
 class Layer(nn.Module):
-  """One decoder layer, the same weights whatever its kind."""
+  """One decoder layer, the same weights whatever its kind.
+
+  Pre-norm attention and MLP with residuals, in two halves:
+
+    query, key, value = layer.qkv(x, position)
+    context = ...  # who sees whom is of the kind
+    x = layer.output(x, context)
+  """
 
   size: sizes.Language
 
-  @nn.compact
-  def __call__(self, x, position, attend, keep=None):
-    """Pre-norm attention and MLP with residuals; [B, S, D] -> [B, S, D].
+  def setup(self) -> None:
+    self.attention_norm = RMSNorm(self.size.norm_eps)
+    self.attention = Attention(self.size)
+    self.mlp_norm = RMSNorm(self.size.norm_eps)
+    self.mlp = Mlp(self.size)
 
-    With `keep`, int32 [B, Q], only these slots go on: [B, Q, D]. The others are
-    looked at and no more.
+  def query_key(
+    self, x: jax.Array, position: jax.Array, queries: jax.Array | None = None
+  ) -> tuple[jax.Array, jax.Array]:
+    """What scores are made of; see `qkv`."""
+    x = self.attention_norm(constrain_batch(x))
+    return self.attention.query_key(x, position, queries)
+
+  def qkv(
+    self, x: jax.Array, position: jax.Array, queries: jax.Array | None = None
+  ) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Query [B, Q, N, H], key and value [B, S, K, H].
+
+    Args:
+      x: [B, S, D].
+      position: int32 [B, S].
+      queries: int32 [B, Q], the slots that ask; None for all of them.
     """
-    norm = lambda name: RMSNorm(self.size.norm_eps, name=name)
-    x = constrain_batch(x)
-    x = constrain_batch(
-      take_slots(x, keep)
-      + Attention(self.size, name='attention')(
-        norm('attention_norm')(x), position, attend, keep
-      )
-    )
-    return constrain_batch(x + Mlp(self.size, name='mlp')(norm('mlp_norm')(x)))
+    x = self.attention_norm(constrain_batch(x))
+    query, key = self.attention.query_key(x, position, queries)
+    return query, key, self.attention.values(x)
+
+  def output(self, x: jax.Array, context: jax.Array) -> jax.Array:
+    """The layer's result of those that asked: [B, Q, D].
+
+    Args:
+      x: [B, Q, D], what the layer was given of them.
+      context: [B, Q, N, H], what attention found for them.
+    """
+    x = constrain_batch(constrain_batch(x) + self.attention.output(context))
+    return constrain_batch(x + self.mlp(self.mlp_norm(x)))
+
+  def init_all(self, x: jax.Array, position: jax.Array) -> jax.Array:
+    """Touches every parameter; for init."""
+    query, _, _ = self.qkv(x, position)
+    return self.output(x, query)
 
 
 def stacked(init_one, count: int):
