@@ -9,11 +9,15 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import re
 from typing import Any
+from typing import TypeAlias
 from typing import TypeVar
 
 from flax import traverse_util
 
 T = TypeVar('T')
+
+# Nested dicts of arrays, or of what stands for them: shapes, shardings.
+Params: TypeAlias = Mapping[str, Any]
 
 # ((regular expression, value), ...): the first that matches a path counts.
 Patterns = Sequence[tuple[str, T]]

@@ -1,23 +1,16 @@
 """Where the rows of a stage come from, and in which shape."""
 
 from collections.abc import Callable
-from collections.abc import Sequence
 import dataclasses
 
-import jax
-from jax.sharding import Mesh
 import ml_collections
-import numpy as np
 
 from visor_jax.data import protocols
 from visor_jax.data.pipeline import loader
-from visor_jax.data.processing import packing
 from visor_jax.data.suites import table as suites
-from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.spec import batch as batch_lib
 from visor_jax.spec import sizes
 from visor_jax.training import inputs as inputs_lib
-from visor_jax.training import losses
 
 RowShapeOf = Callable[
   [suites.Entry, ml_collections.ConfigDict, sizes.Vision], batch_lib.RowShape
@@ -39,27 +32,6 @@ class Feed:
   row_shape: RowShapeOf
   packed: bool = False
   labels: int = 0
-
-  def abstract_examples(
-    self,
-    config: ml_collections.ConfigDict,
-    vision: sizes.Vision,
-    batch_size: int,
-    mesh: Mesh,
-  ) -> losses.Examples:
-    """Shapes of a global batch with its labels, and how they lie on a mesh."""
-    row_shape = self.row_shape(suites.entry(config), config, vision)
-
-    def rows(shape: Sequence[int], dtype: np.dtype) -> jax.ShapeDtypeStruct:
-      return jax.ShapeDtypeStruct(
-        (batch_size, *shape), dtype, sharding=mesh_lib.batch_sharding(mesh)
-      )
-
-    empty = packing.stack([packing.row([], row_shape)])
-    return losses.Examples(
-      empty.map(lambda x: rows(x.shape[1:], x.dtype)),
-      rows((self.labels,), np.dtype(np.int32)) if self.labels else None,
-    )
 
 
 def _conversations(stage: str, inputs: inputs_lib.Inputs) -> protocols.Load:

@@ -16,9 +16,9 @@ import ml_collections
 import optax
 
 from visor_jax.models import visor
+from visor_jax.runtime import param_paths
 from visor_jax.spec import batch as batch_lib
 from visor_jax.spec import plan as plans
-from visor_jax.training import model as model_lib
 
 Metrics = dict[str, jax.Array]
 
@@ -45,7 +45,7 @@ class Loss(Protocol):
   def __call__(
     self,
     model: visor.Visor,
-    params: model_lib.Params,
+    params: param_paths.Params,
     examples: Examples,
     plan: jax.Array | None,
   ) -> tuple[jax.Array, Metrics]: ...
@@ -79,7 +79,7 @@ def mean_over_reductions(loss: Loss, reductions: Sequence[str]) -> Loss:
 
   def mean(
     model: visor.Visor,
-    params: model_lib.Params,
+    params: param_paths.Params,
     examples: Examples,
     plan: jax.Array | None,
   ) -> tuple[jax.Array, Metrics]:
@@ -94,7 +94,7 @@ def mean_over_reductions(loss: Loss, reductions: Sequence[str]) -> Loss:
 
 def answer_loss(
   model: visor.Visor,
-  params: model_lib.Params,
+  params: param_paths.Params,
   examples: Examples,
   plan: jax.Array | plans.Plan | None,
   chunk: int = 512,
@@ -146,7 +146,7 @@ def _chunks(x: jax.Array, size: int) -> jax.Array:
 
 def policy_loss(
   model: visor.Visor,
-  params: model_lib.Params,
+  params: param_paths.Params,
   examples: Examples,
   plan: jax.Array | plans.Plan | None,
   num_plans: int,

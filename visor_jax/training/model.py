@@ -1,8 +1,6 @@
 """The configured model, and its parameters before any of them has learned."""
 
 from collections.abc import Collection
-from collections.abc import Mapping
-from typing import Any
 
 from flax import linen as nn
 import jax
@@ -16,9 +14,6 @@ from visor_jax.models import visor
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
 from visor_jax.spec import batch as batch_lib
-
-# Nested dicts of arrays, or of what stands for them: shapes, shardings.
-Params = Mapping[str, Any]
 
 
 def build(
@@ -48,7 +43,7 @@ def build(
   )
 
 
-def abstract_params(model: visor.Visor, mesh: Mesh) -> Params:
+def abstract_params(model: visor.Visor, mesh: Mesh) -> param_paths.Params:
   """Shapes and dtypes of the parameters, with how they lie on a mesh.
 
   Raises:
@@ -66,7 +61,7 @@ def abstract_params(model: visor.Visor, mesh: Mesh) -> Params:
 
 def init_params(
   model: visor.Visor, seed: int, mesh: Mesh, known: Collection[str] = ()
-) -> Params:
+) -> param_paths.Params:
   """Fresh parameters, made where they will lie.
 
   Args:
@@ -87,7 +82,7 @@ def init_params(
   )
 
 
-def _init(model: visor.Visor, seed: int, mesh: Mesh) -> Params:
+def _init(model: visor.Visor, seed: int, mesh: Mesh) -> param_paths.Params:
   """Parameters in the boxes that linen puts around them."""
   model = model.with_reduction('')  # which has no parameters
   vision = model.size.vision
@@ -99,10 +94,10 @@ def _init(model: visor.Visor, seed: int, mesh: Mesh) -> Params:
     )['params']
 
 
-def _boxed(model: visor.Visor, mesh: Mesh) -> Params:
+def _boxed(model: visor.Visor, mesh: Mesh) -> param_paths.Params:
   return jax.eval_shape(lambda: _init(model, 0, mesh))
 
 
-def _unboxed(params: Params) -> Params:
+def _unboxed(params: param_paths.Params) -> param_paths.Params:
   with nn.logical_axis_rules(()):
     return nn.unbox(params)

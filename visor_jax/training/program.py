@@ -13,8 +13,10 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 import ml_collections
+import numpy as np
 
 from visor_jax.checkpoint import resolve
+from visor_jax.data.processing import packing
 from visor_jax.data.suites import table as suites
 from visor_jax.models import visor
 from visor_jax.reduction import grammar
@@ -52,7 +54,7 @@ class TrainProgram:
   optimizer: optim.Optimizer
   mesh: Mesh
   viable: tuple[plans.Plan, ...]
-  params: model_lib.Params
+  params: param_paths.Params
   state: step_lib.State
 
   @property
@@ -60,11 +62,11 @@ class TrainProgram:
     """The config of the stage."""
     return self.config[self.stage.name]
 
-  def init_params(self, known: Collection[str] = ()) -> model_lib.Params:
+  def init_params(self, known: Collection[str] = ()) -> param_paths.Params:
     """Fresh parameters on the mesh, nested, but those of the known paths."""
     return model_lib.init_params(self.model, self.config.seed, self.mesh, known)
 
-  def init_state(self, params: model_lib.Params) -> step_lib.State:
+  def init_state(self, params: param_paths.Params) -> step_lib.State:
     """The state before the first step, with these parameters."""
     trained, frozen = param_paths.split(params, self.stage.trains)
     init = jax.jit(
@@ -133,22 +135,30 @@ class TrainProgram:
   ) -> tuple[step_lib.State, losses.Examples, jax.ShapeDtypeStruct | None]:
     """Shapes of state, examples and plan, with their shardings."""
     plan = self.plan(step)
-    examples = self.stage.feed.abstract_examples(
-      self.config, self.model.size.vision, self.options.batch, self.mesh
+    bits = plan and jax.ShapeDtypeStruct(
+      (len(plan),), jnp.bool_, sharding=mesh_lib.replicated(self.mesh)
     )
-    return (
-      self.state,
-      examples,
-      plan
-      and jax.ShapeDtypeStruct(
-        (len(plan),), jnp.bool_, sharding=mesh_lib.replicated(self.mesh)
-      ),
-    )
+    return self.state, self._abstract_examples(), bits
 
   def lower(self, step: int = 0) -> jax.stages.Lowered:
     """The step as it is compiled, of shapes: nothing is computed."""
     with mesh_lib.use_mesh(self.mesh):
       return self.steps[self.reductions(step)].lower(*self.arguments(step))
+
+  def _abstract_examples(self) -> losses.Examples:
+    feed, vision = self.stage.feed, self.model.size.vision
+    shape = feed.row_shape(suites.entry(self.config), self.config, vision)
+    batch = packing.stack([packing.row([], shape)])
+    labels = np.zeros((1, feed.labels), np.int32) if feed.labels else None
+
+    def abstract(row: np.ndarray) -> jax.ShapeDtypeStruct:
+      return jax.ShapeDtypeStruct(
+        (self.options.batch, *row.shape[1:]),
+        row.dtype,
+        sharding=mesh_lib.batch_sharding(self.mesh),
+      )
+
+    return jax.tree.map(abstract, losses.Examples(batch, labels))
 
 
 def build(

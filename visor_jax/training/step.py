@@ -10,7 +10,6 @@ import optax
 
 from visor_jax.runtime import param_paths
 from visor_jax.training import losses
-from visor_jax.training import model as model_lib
 
 
 class State(NamedTuple):
@@ -27,14 +26,14 @@ class State(NamedTuple):
   opt: optax.OptState
 
   @property
-  def params(self) -> model_lib.Params:
+  def params(self) -> param_paths.Params:
     """All parameters, nested."""
     return param_paths.unflatten(self.trained | self.frozen)
 
 
 # (nested parameters, examples, plan) -> loss and metrics.
 LossOfParams = Callable[
-  [model_lib.Params, Any, Any], tuple[jax.Array, losses.Metrics]
+  [param_paths.Params, Any, Any], tuple[jax.Array, losses.Metrics]
 ]
 Step = Callable[[State, Any, Any], tuple[State, losses.Metrics]]
 

@@ -17,7 +17,6 @@ from visor_jax.runtime import param_paths
 from visor_jax.spec import plan as plans
 from visor_jax.spec import workdir as workdir_lib
 from visor_jax.training import inputs as inputs_lib
-from visor_jax.training import model as model_lib
 from visor_jax.training import program as program_lib
 from visor_jax.training import stages
 
@@ -25,7 +24,7 @@ _CROSS = 'llm/cross/'
 
 # How CROSS weights start that have not learned: values of model.cross.init.
 GRAFTS: dict[
-  str, Callable[[model_lib.Params, plans.Layout], model_lib.Params]
+  str, Callable[[param_paths.Params, plans.Layout], param_paths.Params]
 ] = {
   'zero': lambda params, layout: params,  # as `init_params` makes them
   'copy': visor.copy_cross,
@@ -34,7 +33,7 @@ GRAFTS: dict[
 
 def first(
   program: program_lib.TrainProgram, inputs: inputs_lib.Inputs
-) -> model_lib.Params:
+) -> param_paths.Params:
   """Parameters that a stage starts from.
 
   Raises:
@@ -58,7 +57,7 @@ def first(
   return params
 
 
-def restore(stage: str, inputs: inputs_lib.Inputs) -> model_lib.Params:
+def restore(stage: str, inputs: inputs_lib.Inputs) -> param_paths.Params:
   """Parameters of the first stage with steps, among this one and its forebears.
 
   A base that is not trained here is that of the checkpoint; all else is that of
@@ -89,7 +88,7 @@ def restore(stage: str, inputs: inputs_lib.Inputs) -> model_lib.Params:
 
 def imported(
   program: program_lib.TrainProgram, location: facts_lib.Location
-) -> model_lib.Params:
+) -> param_paths.Params:
   """Parameters of a checkpoint, and fresh ones that it lacks.
 
   Args:
@@ -134,8 +133,8 @@ def _result(
   stage: str,
   workdir: workdir_lib.Workdir,
   config: ml_collections.ConfigDict,
-  params: model_lib.Params,
-) -> model_lib.Params:
+  params: param_paths.Params,
+) -> param_paths.Params:
   """Parameters that a stage of this config ended with.
 
   Args:
