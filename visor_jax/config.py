@@ -4,24 +4,30 @@ An experiment is a file with `get_config(arg)`: it takes `default()`, sets
 values and opens with its command, hardware, hours and expected number.
 """
 
+from collections.abc import Mapping
+import functools
+
 import ml_collections
 from ml_collections.config_dict import placeholder
 
-STAGES = ('base', 'cross', 'full', 'universal', 'policy')  # these train
-JOBS = (
-  'base',
-  'cross',
-  'full',
-  'search',
-  'universal',
-  'label',
-  'policy',
-  'eval',
-  'report',
-)  # in order
+from visor_jax.training import stage as stage_lib
+from visor_jax.training import stages
+
+STAGES = tuple(stages.STAGES)  # these train
 
 
-def _stage(train_plan: str) -> ml_collections.ConfigDict:
+def _jobs() -> tuple[str, ...]:
+  """All jobs: stages, each after what it needs, and what comes last."""
+  names: dict[str, None] = {}
+  for stage in stages.STAGES.values():
+    names |= dict.fromkeys((*stage.needs, stage.name))
+  return (*names, 'eval', 'report')
+
+
+JOBS = _jobs()  # in order
+
+
+def _stage(stage: stage_lib.Stage) -> ml_collections.ConfigDict:
   """Keys of a training stage."""
   c = ml_collections.ConfigDict()
   c.steps = 0  # 0 leaves the stage out; the next starts from the one before
@@ -30,18 +36,17 @@ def _stage(train_plan: str) -> ml_collections.ConfigDict:
   c.learning_rate = 1e-3  # at its highest
   c.warmup = 0.03  # share of the steps with a rising learning rate
   c.end_lr_fraction = 0.0  # the cosine ends at this share of the learning rate
-  c.plan = train_plan  # of each step: base, viable, or one as max, min, 0,2
+  c.plan = stage.plan  # of each step: base, viable, or one as max, min, 0,2
   c.max_share = 0.0  # with plan viable: this share of steps runs the largest
-  c.full_token_fraction = (
-    0.0  # share of the steps, the first, that model.reduce leaves alone
-  )
+  c.full_token_fraction = 0.0  # first share of steps without model.reduce
   c.sources = ()  # of this stage; () for those of data
+  c.update(stage.keys)  # what it has beside, see training/stages.py
   return c
 
 
 def default() -> ml_collections.ConfigDict:
   """All keys with their defaults, locked: an unknown key is an error."""
-  c = ml_collections.ConfigDict()
+  c = ml_collections.ConfigDict(sort_keys=False)  # stages are in order
   c.seed = 0  # everything random is a function of it and of the step
   c.jobs = 'all'  # which jobs to run: all, or names joined by '+'
 
@@ -114,12 +119,8 @@ def default() -> ml_collections.ConfigDict:
   # Learning rate factors by parameter path, first match counts.
   c.optim.lr_scales = (('vision/.*', 1.0), ('.*', 1.0))
 
-  c.base = _stage('base')  # the dense model from scratch
-  c.cross = _stage('max')  # the base frozen, only CROSS weights learn
-  c.full = _stage('max')  # all weights
-  c.universal = _stage('viable')  # all weights, one viable plan a step
-  c.universal.max_share = 0.5
-  c.policy = _stage('max')  # the router alone; no layer past it runs
+  for stage in stages.STAGES.values():
+    c[stage.name] = _stage(stage)
 
   c.search = ml_collections.ConfigDict()
   c.search.examples = 512  # questions per plan
@@ -133,11 +134,6 @@ def default() -> ml_collections.ConfigDict:
   c.label.threshold = 0.99  # right: this share of the best plan's score
   c.label.all_wrong = 'skip'  # or cheapest: the label where no plan is right
   c.label.held_out = 0.25  # share of labels kept to calibrate the router
-
-  c.policy.select = 'confidence'  # or argmax: how scores become a plan
-  c.policy.confidence = None  # None: calibrated on the held-out labels
-  c.policy.keep = 0.99  # calibrate to this share of the largest's accuracy
-  c.policy.without = ()  # families that the router never sees
 
   c.eval = ml_collections.ConfigDict()
   c.eval.examples = 4096  # questions, half coarse, half fine
@@ -165,10 +161,21 @@ def default() -> ml_collections.ConfigDict:
   c.log.wandb = 'visor_jax'  # project at Weights & Biases
   c.log.trace = ()  # (first, last) step of a profiler trace, in STAGE/trace
 
-  c.compilation_cache = (
-    'compiled'  # programs are kept here in the workdir; '' for not
-  )
+  c.compilation_cache = 'compiled'  # in the workdir, of programs; '' for none
   return c.lock()
+
+
+def from_identity(
+  saved: Mapping[str, bool | int | float | str | list | None],
+) -> ml_collections.ConfigDict:
+  """The config with an `identity.identity`; other keys have their defaults."""
+  config = default()
+  for path, value in saved.items():
+    *groups, key = path.split('.')
+    group = functools.reduce(lambda node, name: node[name], groups, config)
+    with group.ignore_type():
+      group[key] = tuple(value) if isinstance(value, list) else value
+  return config
 
 
 def jobs(config) -> tuple[str, ...]:

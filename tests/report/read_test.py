@@ -84,6 +84,8 @@ def test_metrics_keep_rows_with_a_loss(tmp_path):
 
 def test_stages_come_in_the_order_of_the_config_then_unknown_ones(tmp_path):
   _write(tmp_path, json.dumps(_ROW))
+  config = {'base.steps': 1, 'policy.steps': 0, 'policy.batch': 8}
+  (tmp_path / 'config.json').write_text(json.dumps(config))
   for stage in ('zoo', 'policy', 'annealing', 'base'):
     (tmp_path / stage).mkdir()
     (tmp_path / stage / 'metrics.jsonl').write_text('{"step": 1, "loss": 2.5}')

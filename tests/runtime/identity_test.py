@@ -103,4 +103,4 @@ def test_data_may_move_between_two_starts_of_a_run():
     assert identity_lib.fingerprint(here) != identity_lib.fingerprint(
       make(data__sources=other)
     )
-  identity_lib.from_identity(identity_lib.identity(here))
+  config_lib.from_identity(identity_lib.identity(here))

@@ -250,7 +250,7 @@ def open_config(args):
     raise ValueError(f'there is no {path}; --workdir names the folder of a run')
   if args.experiment:
     runpy.run_path(args.experiment)
-  config = identity_lib.from_identity(json.loads(path.read_text()))
+  config = config_lib.from_identity(json.loads(path.read_text()))
   given = dict(data=args.data_source, eval=args.eval_source)
   for key in ('data', 'eval', *config_lib.STAGES):
     where = dict(s.partition('=')[::2] for s in given.get(key, ()))

@@ -3,16 +3,14 @@
 import dataclasses
 import json
 import pathlib
+from typing import Any
 
-import ml_collections
-
-from visor_jax import config as config_lib
 from visor_jax.checkpoint import facts as facts_lib
-from visor_jax.runtime import identity
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import budget
 from visor_jax.spec import plan as plans
 from visor_jax.spec import workdir as workdir_lib
+from visor_jax.training import stages
 
 
 def is_run(path: pathlib.Path | str) -> bool:
@@ -23,7 +21,7 @@ def is_run(path: pathlib.Path | str) -> bool:
 
 def start(path: pathlib.Path | str) -> str:
   """The checkpoint that a run started from; '' for none."""
-  return _config(workdir_lib.Workdir(pathlib.Path(path))).model.init_from
+  return _config(workdir_lib.Workdir(pathlib.Path(path)))['model.init_from']
 
 
 def locate(path: pathlib.Path | str) -> facts_lib.Location:
@@ -56,8 +54,8 @@ def _location(folder: workdir_lib.Workdir, stage: str) -> facts_lib.Location:
   config = _config(folder)
   return facts_lib.Location(
     facts=_facts(folder, stage),
-    origin=config.model.init_from,
-    weights=folder.checkpoints(stage) / str(config[stage].steps),
+    origin=config['model.init_from'],
+    weights=folder.checkpoints(stage) / str(config[f'{stage}.steps']),
   )
 
 
@@ -97,13 +95,14 @@ def _viable(folder: workdir_lib.Workdir) -> tuple[plans.Plan, ...]:
 def _finished(folder: workdir_lib.Workdir) -> list[str]:
   """The training stages that have come to their last step, in order."""
   config = _config(folder)
+  steps = {stage: config.get(f'{stage}.steps', 0) for stage in stages.STAGES}
   return [
     stage
-    for stage in config_lib.STAGES
-    if config[stage].steps
-    and (folder.checkpoints(stage) / str(config[stage].steps)).exists()
+    for stage, last in steps.items()
+    if last and (folder.checkpoints(stage) / str(last)).exists()
   ]
 
 
-def _config(folder: workdir_lib.Workdir) -> ml_collections.ConfigDict:
-  return identity.from_identity(json.loads(folder.config.read_text()))
+def _config(folder: workdir_lib.Workdir) -> dict[str, Any]:
+  """The keys that decide the results: {'full.steps': 100, ...}."""
+  return json.loads(folder.config.read_text())

@@ -18,7 +18,6 @@ import numbers
 import pathlib
 from typing import Any
 
-from visor_jax import config as config_lib
 from visor_jax.report import average
 from visor_jax.spec import workdir
 
@@ -146,8 +145,8 @@ def _complaint(row: average.Row) -> str | None:
 def _metrics(folder: workdir.Workdir) -> dict[str, list[average.Row]]:
   """Logged losses of every training stage that has some.
 
-  A stage is whatever has metrics. Those of the config come first, in its order;
-  behind them those that it does not know.
+  A stage is whatever has metrics. Those with steps in config.json come first,
+  in its order; behind them those that it does not know.
   """
   if not folder.path.is_dir():
     return {}
@@ -156,7 +155,10 @@ def _metrics(folder: workdir.Workdir) -> dict[str, list[average.Row]]:
     for child in folder.path.iterdir()
     if folder.metrics(child.name).exists()
   )
-  known = [stage for stage in config_lib.STAGES if stage in logged]
+  keys = (key.rpartition('.') for key in _read_object(folder.config) or {})
+  known = [
+    group for group, _, key in keys if key == 'steps' and group in logged
+  ]
   unknown = [stage for stage in logged if stage not in known]
   losses = {stage: _losses(folder.metrics(stage)) for stage in known + unknown}
   return {stage: rows for stage, rows in losses.items() if rows}

@@ -2,13 +2,10 @@
 
 from collections.abc import Mapping
 import dataclasses
-import functools
 import hashlib
 import json
 
 import ml_collections
-
-from visor_jax import config as config_lib
 
 # Keys, and groups of keys, that change how a run is done and never its results.
 NEVER_CHANGE_RESULTS = (
@@ -29,8 +26,10 @@ NEVER_CHANGE_RESULTS = (
   'eval.measure',
   'eval.data',
   'eval.checkpoint',
-  *(f'{stage}.accumulate' for stage in config_lib.STAGES),
 )
+
+# Keys that every training stage has of which the same is true.
+OF_STAGES_NEVER = ('accumulate',)
 
 # What JSON can hold, as read back from it.
 Value = bool | int | float | str | list | None
@@ -52,28 +51,18 @@ class Difference:
 
 
 def identity(config: ml_collections.ConfigDict) -> dict[str, Value]:
-  """The keys that decide the result, flat: {'model.size': '0.5b', ...}."""
+  """The keys that decide the result, flat: {'model.size': '0.5b', ...}.
+
+  They come in the order of the config.
+  """
   flat = _flatten(json.loads(json.dumps(config.to_dict())))
-  return {
-    key: value for key, value in sorted(flat.items()) if _changes_results(key)
-  }
+  return {key: value for key, value in flat.items() if _changes_results(key)}
 
 
 def fingerprint(config: ml_collections.ConfigDict) -> str:
   """Twelve hex digits that name the result-deciding keys."""
   text = json.dumps(identity(config), sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def from_identity(saved: Mapping[str, Value]) -> ml_collections.ConfigDict:
-  """The config with that `identity`; other keys have their defaults."""
-  config = config_lib.default()
-  for path, value in saved.items():
-    *groups, key = path.split('.')
-    group = functools.reduce(lambda node, name: node[name], groups, config)
-    with group.ignore_type():
-      group[key] = tuple(value) if isinstance(value, list) else value
-  return config
 
 
 def differences(
@@ -102,6 +91,8 @@ def _flatten(tree: dict, prefix: str = '') -> dict[str, Value]:
 
 
 def _changes_results(key: str) -> bool:
+  if key.rpartition('.')[2] in OF_STAGES_NEVER:
+    return False
   return not any(
     key == other or key.startswith(other + '.')
     for other in NEVER_CHANGE_RESULTS
