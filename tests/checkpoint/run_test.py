@@ -20,6 +20,8 @@ from visor_jax.jobs import validate
 from visor_jax.runtime import identity as identity_lib
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
+from visor_jax.spec import workdir as workdir_lib
+from visor_jax.training import inputs as inputs_lib
 from visor_jax.training import program as train_program
 from visor_jax.training import weights
 
@@ -144,6 +146,27 @@ def test_the_last_finished_stage_counts(workdir, tmp_path):
     assert reader.read(workdir).facts.trained == ('cross',)
   finally:
     (tmp_path / 'calibration.json').rename(workdir / 'policy/calibration.json')
+
+
+def test_a_run_starts_from_a_run_with_the_model_that_it_is(
+  workdir, imported, tmp_path
+):
+  """Its base is that of the first, which came from an import."""
+  c = config_lib.default()
+  c.model.init_from, c.full.steps, c.search.max_plans = str(workdir), 2, 3
+  mesh = mesh_lib.make(devices=jax.devices()[:1])
+  full = train_program.build(c, 'full', mesh, packed=False)
+  assert full.model.architecture == load.locate(workdir).facts.architecture
+  inputs = inputs_lib.Inputs(c, workdir_lib.Workdir(tmp_path), mesh, None)
+  left = param_paths.flatten(load.load(workdir).params)
+  first = param_paths.flatten(weights.first(full, inputs))
+  assert left.keys() == first.keys()
+  for path, x in left.items():
+    np.testing.assert_array_equal(first[path], x, path)
+  base = param_paths.flatten(weights.restore('base', inputs))
+  for path, x in param_paths.flatten(load.load(imported[1]).params).items():
+    np.testing.assert_array_equal(base[path], x.astype('float32'), path)
+  assert resolve.origin(c) == str(imported[1])
 
 
 def test_a_run_without_a_result_says_so(config, tmp_path):

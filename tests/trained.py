@@ -1,0 +1,84 @@
+"""A tiny LLaVA-OneVision with VISOR trained on it, in no default way.
+
+Nothing that a config leaves open would be what this checkpoint is.
+"""
+
+import dataclasses
+import pathlib
+
+import jax
+import numpy as np
+
+from tests import llava
+from visor_jax.checkpoint import facts as facts_lib
+from visor_jax.checkpoint import folder as folder_lib
+from visor_jax.checkpoint import load
+from visor_jax.convert import folders
+from visor_jax.convert import sidecar
+from visor_jax.models import compute as compute_lib
+from visor_jax.models import visor
+from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.runtime import param_paths
+from visor_jax.spec import architecture as architecture_lib
+from visor_jax.spec import plan as plans
+from visor_jax.training import model as model_lib
+
+DEPTH = 6
+BOTH = (facts_lib.CROSS, facts_lib.ROUTER)
+
+
+def base(where: pathlib.Path) -> pathlib.Path:
+  """Imports a LLaVA-OneVision; returns its checkpoint folder."""
+  llava.Oracle(where / 'llava', text=dict(num_hidden_layers=DEPTH))
+  folders.import_(where / 'llava', where / 'base')
+  return where / 'base'
+
+
+def architecture(known: architecture_lib.Architecture, depth: int = DEPTH):
+  """That of the base, with nothing else as it is by default."""
+  return dataclasses.replace(
+    known,
+    layout=plans.visor(depth, (1, 3), (2, 4)),
+    cross=architecture_lib.CrossOptions(
+      key_heads='full', norm=False, rope=True, conv=False
+    ),
+    router=architecture_lib.RouterOptions('last', hidden=6, plans=3),
+    last_visual=False,
+    reduction='pack:2',
+  )
+
+
+def params(base_params, model: visor.Visor, seed: int = 0) -> dict:
+  """Those of a base, and noise where VISOR has weights."""
+  flat = param_paths.flatten(base_params)
+  mesh = mesh_lib.make(devices=jax.devices()[:1])
+  fresh = model_lib.init_params(model, 0, mesh, known=flat.keys())
+  rng = np.random.default_rng(seed)
+  noise = {
+    path: x + 0.3 * rng.standard_normal(x.shape).astype('float32')
+    for path, x in param_paths.flatten(fresh).items()
+  }
+  return param_paths.unflatten(flat | noise)
+
+
+def checkpoint(
+  where: pathlib.Path, imported: pathlib.Path, trained=BOTH
+) -> pathlib.Path:
+  """Writes a checkpoint folder with trained VISOR weights; returns it."""
+  start = load.load(imported)
+  known = architecture(start.facts.architecture)
+  model = visor.Visor(known, compute_lib.Compute())
+  routed = facts_lib.ROUTER in trained
+  facts = facts_lib.Facts(
+    known,
+    viable=(known.layout.min, known.layout.max) if routed else (),
+    confidence=0.6 if routed else None,
+    trained=tuple(trained),
+  )
+  folder_lib.save(
+    where,
+    params(start.params, model),
+    facts,
+    sidecar.read(start.processor).write,
+  )
+  return where
