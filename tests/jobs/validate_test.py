@@ -1,0 +1,121 @@
+"""A wrong value is an error that names its key, before anything is built."""
+
+import re
+
+import pytest
+
+from visor_jax import config as config_lib
+from visor_jax.jobs import validate
+
+
+def put(config, key, value):
+  *path, last = key.split('.')
+  for part in path:
+    config = config[part]
+  config[last] = value
+
+
+def make(**values):
+  """The defaults with some keys changed; '__' stands for the dot."""
+  c = config_lib.default()
+  for key, value in values.items():
+    put(c, key.replace('__', '.'), value)
+  return c
+
+
+def test_the_defaults_are_valid():
+  validate.validate(config_lib.default())
+
+
+@pytest.mark.parametrize('key', list(validate.CHOICES))
+def test_a_choice_that_does_not_exist_names_key_and_choices(key):
+  c = make()
+  put(c, key, 'nonsense')
+  with pytest.raises(
+    ValueError, match=f"{re.escape(key)}.*'nonsense'.*not one"
+  ) as e:
+    validate.validate(c)
+  for choice in validate.CHOICES[key]:
+    assert repr(choice) in str(e.value)
+
+
+@pytest.mark.parametrize('key', validate.SHARES)
+@pytest.mark.parametrize('value', [-0.01, 1.01])
+def test_a_share_lies_between_0_and_1(key, value):
+  c = make()
+  put(c, key, value)
+  with pytest.raises(ValueError, match=rf'{re.escape(key)} is .*0 and 1'):
+    validate.validate(c)
+
+
+@pytest.mark.parametrize('key', validate.SHARES)
+def test_a_share_is_a_finite_number(key):
+  c = make()
+  put(c, key, float('nan'))
+  with pytest.raises(ValueError, match=f'{re.escape(key)} is nan, no finite'):
+    validate.validate(c)
+
+
+@pytest.mark.parametrize('key', (*validate.AT_LEAST_ONE, 'model.router.hidden'))
+@pytest.mark.parametrize('value', [0, -1])
+def test_a_count_is_at_least_1(key, value):
+  c = make()
+  put(c, key, value)
+  with pytest.raises(ValueError, match=rf'{re.escape(key)} is {value}'):
+    validate.validate(c)
+
+
+@pytest.mark.parametrize(
+  'values,words',
+  [
+    (dict(base__steps=-1), ['base.steps', '-1']),
+    (dict(model__size='2b'), ['model.size', '2b', '0.5b']),
+    (dict(jobs='train'), ['train', 'universal']),
+    (dict(log__writers='jsonl+csv'), ['log.writers', 'csv', 'tensorboard']),
+    (dict(jobs='base'), ['base.steps']),
+    (dict(base__plan='max'), ['base.plan', 'max']),
+    (dict(full__plan='mx'), ['mx', 'positions']),
+    (dict(full__plan='max+min'), ['full.plan', 'max+min', 'one plan']),
+    (dict(full__plan='router'), ['full.plan', 'router']),
+    (dict(search__max_plans=1), ['search.max_plans', '2']),
+    (dict(eval__plans='mx'), ['mx', 'router']),
+    (dict(eval__plans='8'), ['8', 'counted from 0']),
+    (
+      dict(model__cross__init='copy', model__cross__module='mine'),
+      ['model.cross.init', 'zero'],
+    ),
+    # Impossible layouts: 0.5b has layers 0 to 23.
+    (dict(model__cross_layers=(24,)), ['model.cross_layers', '24', '23']),
+    (dict(model__self_layers=(-1,)), ['model.self_layers', '-1']),
+    (dict(model__cross_layers=(2,)), ['model.cross_layers', 'layer 2']),
+    (dict(model__cross_layers=(1, 1)), ['model.cross_layers', 'layer 1']),
+    (dict(model__cross_layers=()), ['model.cross_layers', 'empty']),
+    (dict(model__self_layers=()), ['model.self_layers']),
+    (dict(model__self_layers=(0, 2)), ['model.self_layers', 'router']),
+  ],
+)
+def test_what_cannot_be_is_said_in_a_sentence(values, words):
+  """The words a reader needs: the key, what was given, what is expected."""
+  with pytest.raises(ValueError) as e:
+    validate.validate(make(**values))
+  for word in words:
+    assert word in str(e.value)
+
+
+# Sources ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('key', ['data', 'eval', 'cross', 'policy'])
+@pytest.mark.parametrize(
+  'sources,match',
+  [
+    (('ocr', '/a', 1.0), "has 'ocr'; expected"),
+    ((('ocr', '/a'),), r"has \('ocr', '/a'\); expected"),
+    ((('ocr', '/a', 0),), 'weight above 0'),
+    ((('ocr', '/a', '1'),), 'weight'),
+    ((('ocr', '/a', 1), ('ocr', '/b', 1)), 'name twice: ocr, ocr'),
+  ],
+)
+def test_a_source_is_a_name_a_path_and_a_weight(key, sources, match):
+  with pytest.raises(ValueError, match=f'{key}.sources.*{match}'):
+    validate.validate(make(**{f'{key}__sources': sources}))
