@@ -1,0 +1,101 @@
+"""One stage's step: what it is made of, before anything is there."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests import tiny
+import visor_jax
+from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.runtime import param_paths
+from visor_jax.training import stages
+
+
+def small(**options):
+  config = tiny.get_config()
+  for stage in stages.STAGES:
+    config[stage].update(options)
+  return config
+
+
+def zeros(shapes):
+  return jax.tree.map(
+    lambda x: jax.device_put(jnp.zeros(x.shape, x.dtype), x.sharding), shapes
+  )
+
+
+@pytest.mark.parametrize('stage', ['base', 'universal', 'policy'])
+def test_a_program_runs_without_data_or_workdir(stage):
+  """As in a notebook: what comes out has the shapes that it says."""
+  program = visor_jax.train_program(small(), stage)
+  state = program.init_state(program.init_params())
+  like = lambda tree: jax.tree.map(
+    lambda x: (x.shape, x.dtype, x.sharding.spec), tree
+  )
+  assert like(state) == like(program.state)
+  _, examples, _ = program.arguments()
+  state, metrics = program.run(0, state, zeros(examples))
+  assert like(state) == like(program.state)
+  assert metrics.keys() >= {'loss', 'grad_norm', 'skipped', 'targets'}
+
+
+def test_moments_lie_as_their_parameters_do():
+  """On eight devices, or they would not fit where parameters do."""
+  config = small()
+  config.mesh.fsdp = 4
+  program = visor_jax.train_program(config, 'cross')
+  specs = {path: x.sharding.spec for path, x in program.state.trained.items()}
+  assert any('fsdp' in (axes or ()) for axes in specs['llm/cross/query'])
+  moments = [
+    node
+    for node in jax.tree.leaves(
+      program.state.opt, is_leaf=lambda node: isinstance(node, dict)
+    )
+    if isinstance(node, dict)
+  ]
+  assert len(moments) == 2
+  for moment in moments:
+    assert {path: x.sharding.spec for path, x in moment.items()} == specs
+
+
+def test_a_step_has_the_plan_that_its_config_says():
+  program = visor_jax.train_program(small(plan='max'), 'full')
+  assert program.plan(3) == program.model.layout.max
+  assert visor_jax.train_program(small(plan='base'), 'full').plan(3) is None
+  drawn = visor_jax.train_program(small(plan='viable'), 'universal')
+  assert drawn.plan(3) == drawn.plan(3) in drawn.viable
+
+
+def test_parameters_that_are_there_are_not_made_again():
+  program = visor_jax.train_program(small(), 'full')
+  every = param_paths.flatten(program.init_params())
+  known = [path for path in every if path.startswith('llm/')]
+  rest = param_paths.flatten(program.init_params(known))
+  assert rest.keys() == every.keys() - set(known)
+  for path, x in rest.items():
+    np.testing.assert_array_equal(x, every[path])
+
+
+@pytest.mark.parametrize(
+  'stage,options,words',
+  [
+    ('annealing', {}, '"annealing" is not one of base'),
+    ('full', dict(batch=6), r'full\.batch is 6'),
+  ],
+)
+def test_what_cannot_be_built_is_said(stage, options, words):
+  with pytest.raises(ValueError, match=words):
+    visor_jax.train_program(small(**options), stage)
+
+
+def test_a_step_with_all_tokens_is_another_program():
+  """Two at most: the first steps, and those with fewer visual tokens."""
+  config = small(full_token_fraction=0.25)
+  assert visor_jax.train_program(config, 'full').steps.keys() == {('',)}
+  config.model.reduce = 'pack:2'
+  program = visor_jax.train_program(config, 'full')
+  assert program.steps.keys() == {('',), ('pack:2',)}
+  assert program.steps is program.steps
+  assert program.reductions(2) == ('',) and program.reductions(3) == ('pack:2',)
+  assert mesh_lib.num_batch_shards(program.mesh) == len(jax.devices())
