@@ -10,7 +10,8 @@ no launcher, one process drives them all.
 Process 0 is shown, the others go to LOGS/process-N.log. When a process dies,
 all are ended, whatever they left behind with them, and started again: the run
 goes on from its last checkpoint. SIGTERM and Ctrl-C are passed on, upon which a
-run saves and leaves; a second one kills. Exit code: 0 when the job is done, 1
+run saves and leaves; a second one kills. If this launcher is killed, all that
+it started goes with it. Exit code: 0 when the job is done, 1
 when it was refused by all processes alike (nothing would change by trying
 again), else that of the process that died first.
 """
@@ -18,6 +19,7 @@ again), else that of the process that died first.
 import argparse
 import os
 import pathlib
+import secrets
 import shlex
 import signal
 import socket
@@ -27,6 +29,10 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # run from anywhere, installed or not
+
+from launch import orphans  # noqa: E402
+
 # Processes find the package from anywhere, installed or not.
 SEARCH = os.pathsep.join(
   filter(None, (str(ROOT), os.environ.get('PYTHONPATH')))
@@ -43,7 +49,7 @@ def main(argv=None) -> int:
   command = [*COMMAND, *flags]
   if args.dry_run:
     for index in range(args.processes):
-      env = _env(args, index, 'PORT')
+      env = _env(args, index, 'PORT', 'WORD')
       print(shlex.join([*(f'{k}={v}' for k, v in env.items()), *command]))
     return 0
   logs = args.logs or _workdir(flags) / 'logs'
@@ -114,7 +120,7 @@ def _workdir(flags):
   return pathlib.Path(tempfile.mkdtemp(prefix='visor_jax-'))
 
 
-def _env(args, index, port):
+def _env(args, index, port, job):
   """What is special in the environment of a process."""
   return {
     'JAX_COORDINATOR_ADDRESS': f'127.0.0.1:{port}',
@@ -122,6 +128,7 @@ def _env(args, index, port):
     'JAX_PROCESS_ID': str(index),
     'JAX_PLATFORMS': 'cpu',
     'JAX_NUM_CPU_DEVICES': str(args.devices),
+    'VISOR_JOB': job,
   }
 
 
@@ -129,7 +136,8 @@ def _attempt(args, command, logs, attempt, asked):
   """{process: exit code} in the order in which they ended by themselves."""
   with socket.create_server(('127.0.0.1', 0)) as free:
     port = free.getsockname()[1]
-  running, codes = {}, {}
+  job = secrets.token_hex(8)
+  running, codes, watches = {}, {}, []
   try:
     for index in range(args.processes):
       out = None
@@ -139,11 +147,12 @@ def _attempt(args, command, logs, attempt, asked):
       # A session of its own: its workers can be ended with it.
       running[index] = subprocess.Popen(
         command,
-        env=os.environ | {'PYTHONPATH': SEARCH} | _env(args, index, port),
+        env=os.environ | {'PYTHONPATH': SEARCH} | _env(args, index, port, job),
         stdout=out,
         stderr=out and subprocess.STDOUT,
         start_new_session=True,
       )
+      watches.append(orphans.Watch(running[index]))
       if out:
         out.close()
     told, until = 0, None
@@ -151,7 +160,7 @@ def _attempt(args, command, logs, attempt, asked):
       for index, process in list(running.items()):
         if process.poll() is not None:
           codes[index] = running.pop(index).returncode
-          _kill(process)
+          orphans.kill(process)
           if codes[index] and until is None:
             until = time.monotonic() + GRACE
       for number in asked[told:]:
@@ -161,24 +170,18 @@ def _attempt(args, command, logs, attempt, asked):
           + ('passed on' if told == 1 else 'killing')
         )
         for process in running.values():
-          process.terminate() if told == 1 else _kill(process)
+          process.terminate() if told == 1 else orphans.kill(process)
       if until and time.monotonic() > until and not asked:
         break
       time.sleep(0.1)
   finally:
     for index, process in running.items():
-      _kill(process)
+      orphans.kill(process)
       process.wait()
       codes.setdefault(index, -signal.SIGKILL)
+    for watch in watches:
+      watch.close()
   return codes
-
-
-def _kill(process):
-  """A process with all that it started."""
-  try:
-    os.killpg(process.pid, signal.SIGKILL)
-  except ProcessLookupError:
-    pass
 
 
 def _words(code):

@@ -38,7 +38,7 @@ def main(argv=None) -> int:
   add('--jobs', type=int, default=2, help='at a time; default: %(default)s')
   add('keys', nargs='*', help='--config.KEY=VALUE, after --')
   args = parser.parse_args(argv)
-  out, running = args.workdir.absolute(), []
+  out, jobs = args.workdir.absolute(), together.Jobs()
   names = args.runs.split(',')
 
   def one(name) -> bool:
@@ -53,12 +53,14 @@ def main(argv=None) -> int:
       f'--workdir={out / name}',
       *args.keys,
     ]
-    return together.run(name, line, running, out / f'{name}.log')
+    return together.run(name, line, jobs, out / f'{name}.log')
 
-  together.pass_on(running)
+  jobs.listen()
   out.mkdir(parents=True, exist_ok=True)
   with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
     good = list(pool.map(one, names))
+  if jobs.stopped_by:
+    return 128 + jobs.stopped_by
   together.report(out, [out / name for name in names])
   return 0 if all(good) else 1
 

@@ -143,12 +143,12 @@ def command(name: str, workdir, given) -> list[str]:
   return [sys.executable, '-m', 'visor_jax.main', *job]
 
 
-def run(what: str, line, running) -> bool:
+def run(what: str, line: Sequence[str], jobs: together.Jobs) -> bool:
   """Runs a command, or says what would run; whether it went well."""
   if _DRY_RUN.value:
     console.log(f'{what}: {shlex.join(line)}')
     return True
-  return together.run(what, line, running)
+  return together.run(what, line, jobs)
 
 
 def asked(config, names) -> str:
@@ -167,7 +167,7 @@ def link(folder, shared, names) -> None:
       to.symlink_to(os.path.relpath(shared / name, folder))
 
 
-def sweep(config, out, given, running) -> bool:
+def sweep(config, out, given, jobs) -> bool:
   """Runs what is not done yet, then writes the page; whether all is done."""
   do, common = _DO.value, SHARED[_DO.value]
   layout = resolve.architecture(config).layout
@@ -180,7 +180,7 @@ def sweep(config, out, given, running) -> bool:
   done = out / 'shared.done'
   if not (_TRAINED.value or done.exists()):
     stages = f'--config.jobs={asked(config, common)}'
-    if not run('shared', command('shared', shared, [*given, stages]), running):
+    if not run('shared', command('shared', shared, [*given, stages]), jobs):
       return False
     if not _DRY_RUN.value:
       files.write_atomic(done, '')
@@ -214,14 +214,14 @@ def sweep(config, out, given, running) -> bool:
         folder,
         [*given, *(f'--config.{k}={v}' for k, v in mine.items())],
       ),
-      running,
+      jobs,
     )
 
   most = _JOBS.value or (1 if _ON.value == 'local' else len(chosen))
   most = 1 if _DRY_RUN.value else most  # what it says is in order
   with concurrent.futures.ThreadPoolExecutor(most) as pool:
     good = list(pool.map(one, chosen, chosen.values()))
-  if not _DRY_RUN.value:
+  if not (_DRY_RUN.value or jobs.stopped_by):
     together.report(out, [out / f'budget-{b}' for b in chosen.values()])
   return all(good)
 
@@ -229,13 +229,14 @@ def sweep(config, out, given, running) -> bool:
 def _main(argv):
   if len(argv) > 1:
     raise app.UsageError(f'unknown arguments: {argv[1:]}')
-  config, running = _CONFIG.value, []
+  config, jobs = _CONFIG.value, together.Jobs()
   given = [a for a in sys.argv[1:] if a.lstrip('-').startswith('config')]
   out = pathlib.Path(_WORKDIR.value).absolute()
-  together.pass_on(running)
+  jobs.listen()
   try:
     validate.validate(config)
-    sys.exit(0 if sweep(config, out, given, running) else 1)
+    done = sweep(config, out, given, jobs)
+    sys.exit(128 + jobs.stopped_by if jobs.stopped_by else 0 if done else 1)
   except (OSError, ValueError) as e:
     print(f'error: {e}', file=sys.stderr)
     sys.exit(1)

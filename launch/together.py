@@ -1,13 +1,15 @@
 """Jobs that a launcher runs beside each other, and the page they end in."""
 
+from collections.abc import Sequence
 import contextlib
 import os
 import pathlib
 import shlex
 import signal
 import subprocess
-import sys
+from typing import IO
 
+from launch import orphans
 from visor_jax.report import page
 from visor_jax.report import sentences
 from visor_jax.report import tables
@@ -23,28 +25,79 @@ SEARCH = os.pathsep.join(
 )
 
 
-def run(
-  what: str, line, running: list, output: pathlib.Path | None = None
-) -> bool:
-  """Runs a command; whether it went well.
+class Jobs:
+  """The jobs that run now; they end when they are told, or with this process.
 
-  Args:
-    what: it is, for the console.
-    line: the command.
-    running: those that run now, see `pass_on`.
-    output: a file that what it prints is added to; None for the console.
+  SIGTERM and Ctrl-C are passed on, upon which a run saves and leaves, and no
+  other is started; a second one kills.
+
+  Attributes:
+    stopped_by: the first signal that came; None while there is none.
   """
-  console.log(f'{what}: {shlex.join(line)}')
-  with output.open('a') if output else contextlib.nullcontext() as to:
+
+  def __init__(self):
+    self.stopped_by: int | None = None
+    self._running: list[subprocess.Popen] = []
+
+  def listen(self) -> None:
+    """From now on signals are passed on."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+      signal.signal(number, self._stop)
+
+  def run(self, line: Sequence[str], to: IO[str] | None) -> int | None:
+    """The exit code of a command; None where it was not started any more.
+
+    Args:
+      line: the command.
+      to: a file for what it prints; None for the console.
+    """
+    if self.stopped_by:
+      return None
     process = subprocess.Popen(
       line,
       stdout=to,
       stderr=to,
       env=ENV | os.environ | {'PYTHONPATH': SEARCH},
+      start_new_session=True,
     )
-    running.append(process)
-    code = process.wait()
-    running.remove(process)
+    self._running.append(process)
+    with contextlib.closing(orphans.Watch(process)):
+      if self.stopped_by:  # it came in this moment
+        process.terminate()
+      code = process.wait()
+    self._running.remove(process)
+    return code
+
+  def _stop(self, number: int, _: object) -> None:
+    again = self.stopped_by is not None
+    self.stopped_by = self.stopped_by or number
+    for process in list(self._running):  # threads take out what ends
+      if again:
+        orphans.kill(process)
+      else:
+        process.terminate()
+
+
+def run(
+  what: str,
+  line: Sequence[str],
+  jobs: Jobs,
+  output: pathlib.Path | None = None,
+) -> bool:
+  """Runs a command; whether it went well.
+
+  Args:
+    what: name of the job, for the console.
+    line: the command.
+    jobs: those that run beside it.
+    output: a file that what it prints is added to; None for the console.
+  """
+  console.log(f'{what}: {shlex.join(line)}')
+  with output.open('a') if output else contextlib.nullcontext() as to:
+    code = jobs.run(line, to)
+  if code is None:
+    console.log(f'{what}: not started')
+    return False
   console.log(
     f'{what}: '
     + (
@@ -54,18 +107,6 @@ def run(
     )
   )
   return code == 0
-
-
-def pass_on(running: list) -> None:
-  """Sends SIGTERM and SIGINT on to those that run when it comes, and ends."""
-
-  def stop(number, _):
-    for process in list(running):  # threads take out what ends
-      process.send_signal(number)
-    sys.exit(128 + number)
-
-  for number in (signal.SIGTERM, signal.SIGINT):
-    signal.signal(number, stop)
 
 
 def report(out: pathlib.Path, folders) -> None:

@@ -160,6 +160,23 @@ time.sleep(1000)
   assert ends(job)[0] == 128 + signal.SIGKILL
 
 
+def test_a_launcher_that_is_killed_leaves_nothing_behind(launch, tmp_path):
+  """Neither processes nor what they started: all hold devices and files."""
+  job = launch("""
+worker = subprocess.Popen(["sleep", "1000"])
+(here / f"{me}.pids").write_text(f"{os.getpid()} {worker.pid}")
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+time.sleep(1000)
+""")
+  files = [tmp_path / f'{index}.pids' for index in range(2)]
+  while not all(f.exists() and f.read_text() for f in files):
+    time.sleep(0.05)
+  job.kill()
+  job.wait()
+  for file in files:
+    assert all(gone(int(pid)) for pid in file.read_text().split())
+
+
 def test_paths_are_those_of_where_it_was_started(tmp_path):
   """And the package is found there, installed or not."""
   code = (

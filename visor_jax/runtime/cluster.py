@@ -43,13 +43,19 @@ def join(
 
   Raises:
     TimeoutError: naming the processes that did not come.
-    ValueError: naming those that differ, and in what.
+    Passing: this process has come before, or the port is in use.
+    Refusal: naming those that differ, and in what.
   """
   if process.count == 1:
     return
   _hosts.update(
     roll_call.roll_call(
-      process.coordinator, process.count, process.index, facts, timeout
+      process.coordinator,
+      process.count,
+      process.index,
+      facts,
+      timeout,
+      process.job,
     )
   )
   local = roll_call.is_loopback(process.coordinator)

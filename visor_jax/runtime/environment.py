@@ -6,10 +6,15 @@ The first of these that is there counts:
               JAX_NUM_PROCESSES, JAX_PROCESS_ID
   a cluster   SLURM, GKE, Cloud TPU, Open MPI: what jax can read
   none        a single process
+
+VISOR_JOB is a word that only processes of one start of a job share, so that a
+process of another is a stranger to them; launchers set it. Under SLURM it is
+the number of the step, where nobody sets it.
 """
 
 from collections.abc import Mapping
 import dataclasses
+import re
 
 from visor_jax.runtime import jax_private
 
@@ -20,6 +25,8 @@ _CLUSTERS = {
   'KUBERNETES_SERVICE_HOST': 'GKE',
   'OMPI_COMM_WORLD_SIZE': 'Open MPI',
 }
+_JOB = 'VISOR_JOB'
+_STEP = ('SLURM_JOB_ID', 'SLURM_STEP_ID')
 _SRUN = (
   'SLURM_JOB_ID',
   'SLURM_PROCID',
@@ -38,6 +45,7 @@ class Process:
     count: number of processes.
     index: number of this one, from 0.
     devices: local ids of those it may use; None for all.
+    job: a word that only processes of one start of a job share; '' without.
   """
 
   source: str
@@ -45,6 +53,7 @@ class Process:
   count: int = 1
   index: int = 0
   devices: tuple[int, ...] | None = None
+  job: str = ''
 
 
 def find_process(env: Mapping[str, str], timeout: int = 300) -> Process:
@@ -61,9 +70,11 @@ def find_process(env: Mapping[str, str], timeout: int = 300) -> Process:
   if explicit == {'JAX_NUM_PROCESSES': '1'}:
     return Process('JAX_NUM_PROCESSES=1')
   if explicit:
-    return _from_variables(explicit)
+    return dataclasses.replace(_from_variables(explicit), job=env.get(_JOB, ''))
   _check_complete(env)
-  return _from_cluster(env, timeout) or _alone(env)
+  process = _from_cluster(env, timeout) or _alone(env)
+  step = '.'.join(env[name] for name in _STEP if name in env)
+  return dataclasses.replace(process, job=env.get(_JOB, step))
 
 
 def _from_variables(explicit: dict[str, str]) -> Process:
@@ -74,30 +85,36 @@ def _from_variables(explicit: dict[str, str]) -> Process:
         f'{name} is not set beside {" and ".join(explicit)}; set '
         'all three, or none'
       )
-  address, *numbers = explicit.values()
+  address, *numbers = (explicit[name] for name in EXPLICIT)
   try:
     count, index = map(int, numbers)
   except ValueError:
     count = index = -1
   if not 0 <= index < count:
     raise ValueError(
-      f'JAX_NUM_PROCESSES is {numbers[0]} and JAX_PROCESS_ID {numbers[1]}; '
-      'expected numbers, the second from 0 to below the first'
+      f'JAX_NUM_PROCESSES (--processes) is {numbers[0]} and JAX_PROCESS_ID '
+      f'(--process) {numbers[1]}; expected whole numbers, the second from 0 to '
+      'below the first'
     )
-  if not address.rpartition(':')[2].isdigit():
+  host, _, port = address.rpartition(':')
+  if not (host and re.fullmatch('[0-9]{1,5}', port) and 0 < int(port) < 65536):
     raise ValueError(
-      f'JAX_COORDINATOR_ADDRESS is {address}; expected host:port of process 0'
+      f'JAX_COORDINATOR_ADDRESS (--coordinator) is {address}; expected '
+      'host:port of process 0, a port from 1 to 65535'
     )
   return Process('environment', address, count, index)
 
 
 def _check_complete(env: Mapping[str, str]) -> None:
   """Refuses what jax would pass over, each process then running alone."""
-  if int(env.get('SLURM_NTASKS', 1)) > 1:
+  tasks = env.get('SLURM_NTASKS', '1')
+  if not tasks.isdecimal():
+    raise ValueError(f'SLURM_NTASKS is {tasks}; expected a whole number')
+  if int(tasks) > 1:
     for name in _SRUN:
       if name not in env:
         raise ValueError(
-          f'SLURM_NTASKS is {env["SLURM_NTASKS"]}, but {name} is not set; '
+          f'SLURM_NTASKS is {tasks}, but {name} is not set; '
           'start with srun, as launch/slurm.sh does. JAX_NUM_PROCESSES=1 '
           'runs alone'
         )
