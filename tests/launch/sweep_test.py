@@ -58,7 +58,9 @@ def swept(tmp_path, monkeypatch):
     sweep.flags.FLAGS(
       ['sweep', '--budgets=0.6,1,0.7', '--do=train', '--workdir=x', *options]
     )
-    done = sweep.sweep(tiny.get_config(), tmp_path, ['--config=c'], sweep.together.Jobs())
+    done = sweep.sweep(
+      tiny.get_config(), tmp_path, ['--config=c'], sweep.together.Jobs()
+    )
     return done, [
       a.rpartition('/')[2]
       for line in ran
@@ -118,7 +120,9 @@ def test_a_dry_run_says_what_would_run(on, words, tmp_path, capsys):
     ]
   )
   try:
-    assert sweep.sweep(tiny.get_config(), tmp_path, ['--config=c'], sweep.together.Jobs())
+    assert sweep.sweep(
+      tiny.get_config(), tmp_path, ['--config=c'], sweep.together.Jobs()
+    )
   finally:
     sweep.flags.FLAGS(
       [
