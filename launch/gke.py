@@ -7,8 +7,9 @@
 
 One process for each host, on TPU slices or on hosts with GPUs. IMAGE is built
 of launch/Dockerfile.tpu or .cuda. The claim is of a volume that all hosts share
-(ReadWriteMany); it lies at /shared. When a process dies, JobSet starts all of
-them again, up to a limit, but not when a process refused (code 1).
+(ReadWriteMany); it lies at /shared, and the workdir in it. When a process dies,
+JobSet starts all of them again, up to a limit, but not when a process refused
+(code 1).
 
 What follows `--` goes to visor_jax.main. The cluster needs JobSet 0.6 or later.
 `kubectl delete jobset NAME` tells a job to save and leave. Applied again under
@@ -18,14 +19,21 @@ the same name, a job is left as it is.
 import argparse
 import json
 import math
+import pathlib
 import re
 import shlex
 import subprocess
 import sys
 import time
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from launch import workdirs  # noqa: E402
+
 PORT = 8476
+MOUNT = '/shared'  # where the claim lies in every pod
 GRACE = 600  # seconds to save in, when a pod is told to leave
+_ATTEMPT = "metadata.labels['jobset.sigs.k8s.io/restart-attempt']"
 _INDEX = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
 
 
@@ -33,7 +41,7 @@ def main(argv=None) -> int:
   """Applies the manifest; returns the exit code."""
   argv = sys.argv[1:] if argv is None else argv
   cut = argv.index('--') if '--' in argv else len(argv)
-  args, flags = _parse(argv[:cut]), argv[cut + 1 :]
+  args, flags = _parse(argv[:cut], argv[cut + 1 :]), argv[cut + 1 :]
   space = [f'--namespace={args.namespace}'] if args.namespace else []
   apply = ['kubectl', 'apply', *space, '--filename=-']
   state = [
@@ -61,7 +69,7 @@ def main(argv=None) -> int:
   return 0
 
 
-def _parse(argv):
+def _parse(argv, flags):
   parser = argparse.ArgumentParser(
     description=__doc__,
     formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -93,6 +101,9 @@ def _parse(argv):
   add('--wait', action='store_true', help='until the job has ended')
   add('--dry-run', action='store_true', help='print what would run')
   args = parser.parse_args(argv)
+  fault = workdirs.fault(workdirs.of(flags), MOUNT)
+  if fault:
+    parser.error(fault)
   # The longest name made of it is a host's, and its parts are labels of DNS.
   if not re.fullmatch(r'[a-z]([-a-z0-9]{0,38}[a-z0-9])?', args.name):
     parser.error(
@@ -139,11 +150,11 @@ def manifest(args, flags) -> dict:
     'name': 'visor-jax',
     'image': args.image,
     'args': list(flags),
-    'env': [] if args.tpu else _env(args),  # GKE tells TPU hosts who they are
+    'env': _start(args) + ([] if args.tpu else _env(args)),
     'ports': [{'containerPort': PORT}],
     'resources': {'limits': {resource: args.chips}},
     'volumeMounts': [
-      {'name': 'shared', 'mountPath': '/shared'},
+      {'name': 'shared', 'mountPath': MOUNT},
       {'name': 'memory', 'mountPath': '/dev/shm'},
     ],
   }
@@ -207,8 +218,19 @@ def manifest(args, flags) -> dict:
   }
 
 
+def _start(args):
+  """A word for this start of the job: what an older one left is a stranger."""
+  return [
+    {'name': 'START', 'valueFrom': {'fieldRef': {'fieldPath': _ATTEMPT}}},
+    {'name': 'VISOR_JOB', 'value': f'{args.name}-$(START)'},
+  ]
+
+
 def _env(args):
-  """Who a process is; see visor_jax/runtime/environment.py."""
+  """Who a process is, which GKE tells TPU hosts by itself.
+
+  See visor_jax/runtime/environment.py.
+  """
   coordinator = f'{args.name}-workers-0-0.{args.name}:{PORT}'
   return [
     {'name': 'JAX_COORDINATOR_ADDRESS', 'value': coordinator},

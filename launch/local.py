@@ -32,6 +32,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run from anywhere, installed or not
 
 from launch import orphans  # noqa: E402
+from launch import workdirs  # noqa: E402
 
 # Processes find the package from anywhere, installed or not.
 SEARCH = os.pathsep.join(
@@ -52,7 +53,7 @@ def main(argv=None) -> int:
       env = _env(args, index, 'PORT', 'WORD')
       print(shlex.join([*(f'{k}={v}' for k, v in env.items()), *command]))
     return 0
-  logs = args.logs or _workdir(flags) / 'logs'
+  logs = args.logs or _logs(workdirs.of(flags))
   logs.mkdir(parents=True, exist_ok=True)
   asked = []  # signals to stop
   for number in (signal.SIGTERM, signal.SIGINT):
@@ -111,13 +112,11 @@ def _parse(argv):
   return args
 
 
-def _workdir(flags):
-  """The run's, read off its flags."""
-  for one, two in zip(flags, [*flags[1:], '']):
-    name, is_, value = one.lstrip('-').partition('=')
-    if name == 'workdir':
-      return pathlib.Path(value if is_ else two)
-  return pathlib.Path(tempfile.mkdtemp(prefix='visor_jax-'))
+def _logs(workdir):
+  """A folder for what is not shown; a new one where there is no workdir."""
+  if not workdir:
+    return pathlib.Path(tempfile.mkdtemp(prefix='visor_jax-'))
+  return pathlib.Path(workdir) / 'logs'
 
 
 def _env(args, index, port, job):

@@ -3,7 +3,7 @@
 # dies or the slice is taken away.
 #
 #   launch/tpu_pod.sh --name=NAME --zone=ZONE --type=v5litepod-256 --image=IMAGE \
-#       [options] -- --config=FILE --workdir=DIR
+#       --mount=/shared [options] -- --config=FILE --workdir=/shared/DIR
 #
 #   --queued         ask for the slice by a queued resource, and wait for it
 #   --spot           a slice that may be taken away
@@ -11,20 +11,20 @@
 #   --version=V      of the runtime; by default the one that fits --type
 #   --setup=COMMAND  shell for every worker before each start, for example to
 #                    mount the folder of the workdir or to log in to a registry
-#   --mount=DIR      folder of the workers that the job sees under the same name
+#   --mount=DIR      folder that the workers share, seen by the job under the same
+#                    name; the workdir lies in it
 #   --restarts=N     how often to start again, default 10
 #   --stop           tell a running job to save and leave
 #   --dry-run        print what would run
 #
 # A slice that is not there is made; it is yours to delete. IMAGE is built of
-# launch/Dockerfile.tpu and must be pulled by the workers. The workdir must be
-# one that all workers share. What follows `--` goes to visor_jax.main. Exit
+# launch/Dockerfile.tpu and must be pulled by the workers. What follows `--` goes to visor_jax.main. Exit
 # code: 0 when the job is done, 1 when all workers refused it alike, 75 when it
 # was told to stop, else 2.
 set -euo pipefail
 
 usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; }
-die() { printf 'error: %s\n' "$1" >&2; exit 2; }
+die() { printf 'error: %s\n' "$*" >&2; exit 2; }
 
 name='' zone='' type='' image='' project='' version='' setup='true' mount=''
 queued='' spot='' stop='' dry='' restarts=10
@@ -48,9 +48,24 @@ done
   die "--restarts=$restarts: expected 0 or more"
 for key in name zone; do [[ ${!key} ]] || die "--$key is missing"; done
 if [[ ! $stop ]]; then
-  for key in type image; do [[ ${!key} ]] || die "--$key is missing"; done
+  for key in type image mount; do [[ ${!key} ]] || die "--$key is missing"; done
   [[ "$*" == *--config* && "$*" == *--workdir* ]] ||
     die 'give --config=FILE --workdir=DIR after --'
+  workdir='' last=''
+  for flag in "$@"; do
+    case $flag in
+      --workdir=* | -workdir=*) workdir=${flag#*=} ;;
+      *) [[ $last =~ ^--?workdir$ ]] && workdir=$flag ;;
+    esac
+    last=$flag
+  done
+  [[ $workdir == *://* ]] &&
+    die "--workdir=$workdir is no folder; mount the bucket on the workers" \
+      '(--setup, gcsfuse) and name its folder'
+  [[ $mount == /* ]] || die "--mount=$mount: expected an absolute path"
+  [[ "$workdir/" == "${mount%/}"/* && "$workdir/" != */../* ]] ||
+    die "--workdir=$workdir is not in --mount=$mount, which is all of the" \
+      'workers that the job sees'
 fi
 if [[ ! $version ]]; then
   case $type in
@@ -122,19 +137,21 @@ fi
 job="$setup && { sudo docker rm --force visor_jax || true; }"
 job+=' && sudo docker run --name=visor_jax --rm --init --privileged'
 job+=' --network=host --shm-size=16g'
-[[ $mount ]] && job+=" --volume=$(printf '%q:%q' "$mount" "$mount")"
-job+=" $(printf '%q ' "$image" "$@")"
+job+=" --volume=$(printf '%q:%q' "$mount" "$mount")"
 # gcloud has one exit code for all workers; so each says its own.
 # shellcheck disable=SC2016
-job+='; code=$?; echo "visor_jax ended with $code"; exit $code'
+end='; code=$?; echo "visor_jax ended with $code"; exit $code'
 
 told=''
 trap 'told=1; on_workers "$halt" || true' TERM INT
 log=$(mktemp)
 for ((start = 0; start <= restarts; start++)); do
   ensure
-  if [[ $dry ]]; then on_workers "$job"; exit 0; fi
-  { on_workers "$job" 2>&1 | tee "$log"; } &
+  # A word for this start: what an older one left is a stranger to it.
+  line="$job --env=VISOR_JOB=$name-$start-$RANDOM$RANDOM"
+  line+=" $(printf '%q ' "$image" "$@")$end"
+  if [[ $dry ]]; then on_workers "$line"; exit 0; fi
+  { on_workers "$line" 2>&1 | tee "$log"; } &
   wait $! && exit 0
   wait $! || true  # a trap ends the first one
   codes=$({ grep -o 'visor_jax ended with [0-9]*' "$log" || true; } |

@@ -17,7 +17,7 @@ import yaml
 
 LAUNCH = pathlib.Path(__file__).parents[2] / 'launch'
 JOB = ('--config=a.py:size=7b', '--workdir=/shared/a b')
-POD = ('--name=pod', '--zone=here', '--image=image')
+POD = ('--name=pod', '--zone=here', '--image=image', '--mount=/shared')
 
 
 def run(*command, path=None, **env):
@@ -223,6 +223,7 @@ def test_a_pod_says_what_would_run_or_is_missing():
     '--node-id=pod',
   } <= {*create}
   inner = next(a for a in ssh if a.startswith('--command='))
+  assert '--env=VISOR_JOB=pod-0-' in inner
   assert '--workdir=/shared/a\\ b' in inner and '--volume=/shared:' in inner
   assert run('bash', '-n', '-c', inner.partition('=')[2]) == (0, '')
   for missing in POD:
@@ -376,6 +377,39 @@ def test_a_manifest_has_what_jobset_needs(options, hosts, limits):
   assert {m['name'] for m in container['volumeMounts']} == volumes
   (rule,) = job['podFailurePolicy']['rules']
   assert rule['onExitCodes']['containerName'] == container['name']
+
+
+def test_each_start_of_a_job_has_a_word_of_its_own():
+  """What is left of an older one is a stranger to it."""
+  (workers,) = gke(*TPU)['spec']['replicatedJobs']
+  spec = workers['template']['spec']['template']['spec']
+  start, word = spec['containers'][0]['env']
+  assert 'restart-attempt' in json.dumps(start)
+  assert word == {'name': 'VISOR_JOB', 'value': f'visor-a-$({start["name"]})'}
+
+
+@pytest.mark.parametrize(
+  'flags',
+  [
+    ('--workdir=gs://bucket/run',),
+    ('--workdir=s3://bucket/run',),
+    ('--workdir=runs/a',),
+    ('--workdir=/home/me/run',),
+    ('--workdir=/shared2/run',),
+    ('--workdir=/shared/../run',),
+    ('--workdir', '/home/me/run'),
+    ('--workdir=/shared/run', '--workdir=/home/me/run'),
+  ],
+)
+def test_a_workdir_that_hosts_do_not_share_is_refused(flags):
+  jobs = (
+    (LAUNCH / 'gke.py', '--name=a', '--image=i', '--claim=c', *TPU),
+    (LAUNCH / 'tpu_pod.sh', *POD, '--type=v6e-8'),
+  )
+  for job in jobs:
+    code, out = run(*job, '--dry-run', '--', '--config=a.py', *flags)
+    assert code == 2 and f'--workdir={flags[-1].rpartition("=")[2]}' in out
+    assert '/shared' in out or 'mount the bucket' in out
 
 
 def test_gpu_hosts_are_told_who_they_are():
