@@ -136,7 +136,9 @@ def paper_batch(model, rows=2, text=64, tiles=2, prompts=3):
 def paper_model(size):
   """The configured model, its abstract parameters on a mesh, a batch."""
   model = model_lib.build(load('llava_ov.py', f'size={size}'), packed=True)
-  shapes = model_lib.abstract_params(model, mesh_lib.make(2, 2, 2))
+  shapes = model_lib.abstract_params(
+    model, mesh_lib.make(data=2, fsdp=2, tensor=2)
+  )
   return model, shapes, paper_batch(model)
 
 

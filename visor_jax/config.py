@@ -10,6 +10,7 @@ import functools
 import ml_collections
 from ml_collections.config_dict import placeholder
 
+from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.training import stage as stage_lib
 from visor_jax.training import stages
 
@@ -78,10 +79,8 @@ def default() -> ml_collections.ConfigDict:
   m.attention_chunk = 512  # queries scored at a time by chunked
   m.loss_chunk = 512  # text slots whose logits are held at a time in training
 
-  c.mesh = ml_collections.ConfigDict()
-  c.mesh.data = -1  # copies of the model; -1 fills with the devices left
-  c.mesh.fsdp = 1  # devices over which parameters are spread
-  c.mesh.tensor = 1  # devices over which heads and MLPs are spread
+  # {data, fsdp, tensor}: devices along each axis, see AXES of runtime/mesh.py.
+  c.mesh = ml_collections.ConfigDict(mesh_lib.AXES)
 
   c.data = d = ml_collections.ConfigDict()
   d.suite = 'digits'  # the built-in suite; '' for sources

@@ -15,7 +15,7 @@ KB = 1024
 
 def counted(f, *shapes, dearer=True):
   """Counts a program on 2 x 4 devices; shapes are ((lengths), spec)."""
-  mesh = mesh_lib.make(2, 4, 1)
+  mesh = mesh_lib.make(data=2, fsdp=4)
   args = [
     jax.ShapeDtypeStruct(s, jnp.float32, sharding=NamedSharding(mesh, p))
     for s, p in shapes

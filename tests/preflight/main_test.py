@@ -42,7 +42,7 @@ def report():
 def test_a_device_holds_what_is_counted_by_hand(report):
   """Parameters with an `embed` axis are in quarters, the others whole."""
   config = small()
-  model, mesh = model_lib.build(config), mesh_lib.make(2, 4, 1)
+  model, mesh = model_lib.build(config), mesh_lib.make(data=2, fsdp=4)
   shape = suites.entry(config).training_shape(config, model.size.vision)
   row = packing.row([], shape)
   trained = frozen = 0

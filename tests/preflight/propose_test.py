@@ -13,6 +13,11 @@ def machine(memory):
   return machine_lib.Machine('cpu:8', tuple(jax.devices()[:8]), memory)
 
 
+def settings(data, batch):
+  """Parameters whole on every device."""
+  return propose_lib.Settings(dict(data=data, fsdp=1, tensor=1), batch)
+
+
 @pytest.fixture
 def measured(monkeypatch):
   """Compiles nothing: a row takes 100 bytes, and weights are as they are."""
@@ -38,7 +43,7 @@ def test_the_mesh_changes_before_the_batch(measured):
   """What it computes stays the same; only where weights lie."""
   config = tiny.get_config('jobs=full')
   weights = propose_lib.Weights(config, 'full', jax.devices())
-  (whole,) = {round(sum(weights.held(propose_lib.Settings(1, 1, 1, 8))))}
+  (whole,) = {round(sum(weights.held(settings(1, 8))))}
   found = propose_lib.propose(
     config, 'full', machine(1.4 * whole + 1e5), 1e5 + whole
   )
@@ -52,7 +57,7 @@ def test_a_batch_in_parts_comes_before_a_smaller_one(measured):
   config = tiny.get_config('jobs=full')
   config.full.batch = 64  # eight rows a device
   weights = propose_lib.Weights(config, 'full', jax.devices())
-  (whole,) = {round(sum(weights.held(propose_lib.Settings(8, 1, 1, 64))))}
+  (whole,) = {round(sum(weights.held(settings(8, 64))))}
   found = propose_lib.propose(
     config, 'full', machine(5 * whole / 8 + 2.5e5), whole + 8e5
   )

@@ -49,8 +49,13 @@ BATCH = rows.batch(
 MESHES = [(8, 1, 1), (2, 2, 2), (1, 4, 1)]
 
 
+def make(*shape, devices=None):
+  """The mesh of these sizes, in the order of its axes."""
+  return mesh_lib.make(devices, **dict(zip(mesh_lib.AXES, shape)))
+
+
 def mesh_of(shape):
-  return mesh_lib.make(*shape, devices=jax.devices()[: int(np.prod(shape))])
+  return make(*shape, devices=jax.devices()[: int(np.prod(shape))])
 
 
 # Sizes ------------------------------------------------------------------------
@@ -68,7 +73,7 @@ def mesh_of(shape):
   ],
 )
 def test_a_mesh_has_the_sizes_asked_for(asked, shape):
-  mesh = mesh_lib.make(*asked)
+  mesh = make(*asked)
   assert tuple(mesh.shape.values()) == shape
   assert mesh.axis_names == ('data', 'fsdp', 'tensor')
   assert mesh_lib.num_batch_shards(mesh) == shape[0] * shape[1]
@@ -91,7 +96,7 @@ def test_a_mesh_has_the_sizes_asked_for(asked, shape):
 def test_sizes_that_do_not_multiply_to_the_devices_are_an_error(asked):
   """Idle chips cost as much as busy ones."""
   with pytest.raises(ValueError) as e:
-    mesh_lib.make(*asked)
+    make(*asked)
   for axis, size in zip(mesh_lib.AXES, asked):
     assert f'mesh.{axis}={size}' in str(e.value)
   assert 'the 8 devices' in str(e.value)
@@ -99,7 +104,12 @@ def test_sizes_that_do_not_multiply_to_the_devices_are_an_error(asked):
 
 def test_a_size_of_zero_is_the_same_error():
   with pytest.raises(ValueError, match=r'mesh\.fsdp=0'):
-    mesh_lib.make(-1, 0, 1)
+    make(-1, 0, 1)
+
+
+def test_an_axis_that_there_is_not_is_named():
+  with pytest.raises(ValueError, match='mesh.expert is no axis.*data, fsdp, t'):
+    mesh_lib.make(expert=2)
 
 
 def numbers(mesh):
@@ -109,11 +119,11 @@ def numbers(mesh):
 def test_only_data_crosses_slices(monkeypatch):
   """Devices of a slice are neighbours in fsdp and tensor, in any order."""
   monkeypatch.setattr(mesh_lib, '_slice', lambda d: d.id % 2)
-  ids = numbers(mesh_lib.make(4, 2, 1))
+  ids = numbers(make(4, 2, 1))
   assert ids.shape == (4, 2, 1) and sorted(ids.flat) == list(range(8))
   assert (ids % 2 == np.array([0, 0, 1, 1])[:, None, None]).all()
   # Devices that are not TPUs may be as fast between hosts as within.
-  assert numbers(mesh_lib.make(1, 8, 1)).shape == (1, 8, 1)
+  assert numbers(make(1, 8, 1)).shape == (1, 8, 1)
 
 
 def test_slices_of_tpus_are_parted_by_data_alone(monkeypatch):
@@ -127,11 +137,11 @@ def test_slices_of_tpus_are_parted_by_data_alone(monkeypatch):
       return self.id // 2
 
   with pytest.raises(ValueError, match=r'mesh\.data=2 .* the 4 slices'):
-    mesh_lib.make(2, 4, 1, devices=[Device(i) for i in range(8)])
+    make(2, 4, 1, devices=[Device(i) for i in range(8)])
 
 
 def test_a_batch_that_does_not_spread_names_its_keys():
-  mesh = mesh_lib.make(2, 2, 2)
+  mesh = make(2, 2, 2)
   mesh_lib.check_batch('full', 16, mesh, 4)
   with pytest.raises(ValueError, match=r'full\.batch is 6.* = 4 does not'):
     mesh_lib.check_batch('full', 6, mesh)
@@ -253,4 +263,4 @@ def test_rows_that_do_not_divide_are_an_error():
 
 
 def test_the_default_config_names_the_axes_of_a_mesh():
-  assert tuple(config_lib.default().mesh) == mesh_lib.AXES
+  assert dict(config_lib.default().mesh) == mesh_lib.AXES

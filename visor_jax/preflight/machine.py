@@ -8,6 +8,7 @@ import os
 import jax
 from jax.experimental import topologies
 
+from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import xla_flags
 from visor_jax.spec import chips
 
@@ -108,6 +109,6 @@ def _count(topology):
 
 def shape_of(config, count: int) -> dict[str, int]:
   """{axis: size} of the configured mesh on so many devices."""
-  shape = dict(config.mesh)
+  shape = {axis: config.mesh[axis] for axis in mesh_lib.AXES}
   rest = math.prod(n for n in shape.values() if n != -1)
   return {a: count // max(rest, 1) if n == -1 else n for a, n in shape.items()}

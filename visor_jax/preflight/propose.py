@@ -5,6 +5,7 @@ known for every mesh, and the rest is as much a row as the last compiled step
 took. Then the nearest one is compiled, and the estimate learns from it.
 """
 
+from collections.abc import Mapping
 import dataclasses
 import itertools
 import math
@@ -23,20 +24,31 @@ _SLOTS = ('text', 'visual', 'tiles')
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-  """What may be changed so that a step fits."""
+  """What may be changed so that a step fits.
 
-  data: int
-  fsdp: int
-  tensor: int
+  Attributes:
+    mesh: {axis: devices along it}, of every axis.
+    batch: rows of the global batch.
+    share: of the configured slots of a row.
+    remat: layers are recomputed in the backward pass.
+    accumulate: parts of a batch, one after the other.
+  """
+
+  mesh: Mapping[str, int]
   batch: int
-  share: float = 1.0  # of the configured slots of a row
+  share: float = 1.0
   remat: bool = True
   accumulate: int = 1
 
   @property
+  def shards(self) -> int:
+    """Over how many devices the rows of a batch are split."""
+    return math.prod(self.mesh[axis] for axis in mesh_lib.RULES['batch'])
+
+  @property
   def rows(self) -> int:
     """At a time on a device, tensor parallel ones counted together."""
-    return self.batch // (self.data * self.fsdp * self.accumulate)
+    return self.batch // (self.shards * self.accumulate)
 
   def apply(self, config, name: str):
     """A copy of the config with these settings."""
@@ -52,7 +64,7 @@ class Settings:
   def changes(self, config, name: str) -> dict:
     """{key: value} of what differs from a config."""
     keys = lambda s: {
-      **{f'mesh.{axis}': getattr(s, axis) for axis in mesh_lib.AXES},
+      **{f'mesh.{axis}': s.mesh[axis] for axis in mesh_lib.AXES},
       f'{name}.batch': s.batch,
       'model.remat': s.remat,
       f'{name}.accumulate': s.accumulate,
@@ -60,14 +72,14 @@ class Settings:
         f'data.packed.{slot}': _slots(config, slot, s.share) for slot in _SLOTS
       },
     }
-    now = keys(asked(config, name, self.data * self.fsdp * self.tensor))
+    now = keys(asked(config, name, math.prod(self.mesh.values())))
     return {k: v for k, v in keys(self).items() if v != now[k]}
 
 
 def asked(config, name: str, count: int) -> Settings:
   """The settings of a config on so many devices."""
   return Settings(
-    **machine_lib.shape_of(config, count),
+    machine_lib.shape_of(config, count),
     batch=config[name].batch,
     remat=config.model.remat,
     accumulate=config[name].accumulate,
@@ -84,7 +96,7 @@ class Weights:
   """
 
   def __init__(self, config, name: str, devices):
-    mesh = mesh_lib.make(1, 1, 1, devices=devices[:1])
+    mesh = mesh_lib.make(devices=devices[:1])
     params = model_lib.abstract_params(model_lib.build(config), mesh)
     self._leaves, self._lengths = [], {axis: 0 for axis in mesh_lib.AXES}
     for trains, tree in zip(
@@ -107,7 +119,7 @@ class Weights:
     """Bytes of a device's parameters that train, and of frozen ones."""
     found = [0.0, 0.0]
     for trains, size, axes in self._leaves:
-      found[not trains] += size / math.prod(getattr(s, a) for a in axes)
+      found[not trains] += size / math.prod(s.mesh[axis] for axis in axes)
     return tuple(found)
 
 
@@ -145,7 +157,9 @@ class Estimate:
     A guess, corrected by measuring: tensor parallelism spreads half of a row,
     what is inside of layers; without remat a row takes four times as much.
     """
-    return s.rows * s.share * (0.5 + 0.5 / s.tensor) * (1 if s.remat else 4)
+    return (
+      s.rows * s.share * (0.5 + 0.5 / s.mesh['tensor']) * (1 if s.remat else 4)
+    )
 
 
 def near(config, name: str, count: int, weights: Weights) -> list[Settings]:
@@ -155,6 +169,8 @@ def near(config, name: str, count: int, weights: Weights) -> list[Settings]:
   Then the batch, then the row, which never gets too short for a whole question.
   """
   now = asked(config, name, count)
+  # Any other axis stays as it is.
+  count = math.prod(now.mesh[axis] for axis in ('data', 'fsdp', 'tensor'))
   shares = [
     share
     for share in (1.0, 0.5, 0.25)
@@ -173,9 +189,10 @@ def near(config, name: str, count: int, weights: Weights) -> list[Settings]:
       lambda n: weights.divides('fsdp', n), _divisors(count // tensor)
     ):
       data = count // tensor // fsdp
-      ways = data * fsdp
+      mesh = now.mesh | dict(data=data, fsdp=fsdp, tensor=tensor)
+      ways = Settings(mesh, now.batch).shards
       found += [
-        Settings(data, fsdp, tensor, batch, share, remat, parts)
+        Settings(mesh, batch, share, remat, parts)
         for batch, share, remat in itertools.product(
           _batches(now.batch, ways), shares, {now.remat, True}
         )
@@ -187,11 +204,11 @@ def near(config, name: str, count: int, weights: Weights) -> list[Settings]:
     key=lambda s: (
       -s.share,
       steps(s.batch, now.batch),
-      s.tensor != now.tensor,
-      s.tensor,
+      s.mesh['tensor'] != now.mesh['tensor'],
+      s.mesh['tensor'],
       s.remat != now.remat,
       steps(s.accumulate, now.accumulate),
-      steps(s.fsdp, now.fsdp),
+      steps(s.mesh['fsdp'], now.mesh['fsdp']),
     ),
   )
 
@@ -222,7 +239,7 @@ def propose(
   weights = Weights(config, name, machine.devices)
   estimate, count = Estimate(weights), len(machine.devices)
   now = asked(config, name, count)
-  if measured is not None and now.batch % (now.data * now.fsdp) == 0:
+  if measured is not None and now.batch % now.shards == 0:
     estimate.learn(now, measured)
   options = [s for s in near(config, name, count, weights) if s != now]
   tried = []

@@ -1,6 +1,7 @@
 """Devices: the mesh, what logical axes mean on it, and placing arrays.
 
-`AXES` and `RULES` are the only place that names mesh axes.
+`AXES` and `RULES` are the only place that names mesh axes: one more is a line
+in the first and its name in the rules of what it splits.
 """
 
 import collections
@@ -22,8 +23,13 @@ import numpy as np
 
 from visor_jax.spec import batch as batch_lib
 
-# In the order of the devices. Only the first may cross a slow network.
-AXES = ('data', 'fsdp', 'tensor')
+# {axis: devices along it unless the config says otherwise}, in the order of the
+# devices; -1 fills with those left. Only the first may cross a slow network.
+AXES = {
+  'data': -1,  # copies of the model
+  'fsdp': 1,  # devices over which parameters are spread
+  'tensor': 1,  # devices over which heads and MLPs are spread
+}
 
 # Mesh axes that a logical axis of parameters or activations is split over.
 RULES: dict[str, tuple[str, ...]] = {
@@ -42,41 +48,38 @@ RULES: dict[str, tuple[str, ...]] = {
   'taps': (),
   'vision': (),
 }
-BATCH_AXES = RULES['batch']
-_BATCH_KEYS = ' * '.join(f'mesh.{axis}' for axis in BATCH_AXES)
 
 
-def make(
-  data: int = -1,
-  fsdp: int = 1,
-  tensor: int = 1,
-  devices: Sequence[jax.Device] | None = None,
-) -> Mesh:
+def make(devices: Sequence[jax.Device] | None = None, **sizes: int) -> Mesh:
   """A mesh with the axes of `AXES`.
 
   Of several slices, or hosts of GPUs, data alone crosses the slow network
   between them: in it slices follow one another.
 
   Args:
-    data: copies of the model. Here and below, one may be -1 to fill.
-    fsdp: devices over which parameters are spread.
-    tensor: devices over which heads and MLPs are spread.
     devices: those to use; None for all there are.
+    **sizes: devices along an axis of `AXES`; one may be -1 to fill. An axis
+      that is not named has its default.
 
   Raises:
-    ValueError: the sizes do not multiply to the number of devices, or data is
-      no multiple of the slices of TPUs.
+    ValueError: there is no such axis, the sizes do not multiply to the number
+      of devices, or the first is no multiple of the slices of TPUs.
   """
   devices = jax.devices() if devices is None else devices
-  asked = (data, fsdp, tensor)
+  for axis in sizes:
+    if axis not in AXES:
+      raise ValueError(
+        f'mesh.{axis} is no axis of the mesh, which has {", ".join(AXES)}'
+      )
+  names, asked = tuple(AXES), tuple((AXES | sizes).values())
   shape = list(asked)
   rest = math.prod(n for n in shape if n != -1)
   if shape.count(-1) == 1 and rest > 0:
     shape[shape.index(-1)] = len(devices) // rest
   if math.prod(shape) != len(devices) or min(shape) < 1:
-    sizes = ', '.join(f'mesh.{axis}={n}' for axis, n in zip(AXES, asked))
+    given = ', '.join(f'mesh.{axis}={n}' for axis, n in zip(names, asked))
     raise ValueError(
-      f'{sizes} do not multiply to the {len(devices)} devices there are; one '
+      f'{given} do not multiply to the {len(devices)} devices there are; one '
       'may be -1'
     )
   slices = collections.defaultdict(list)
@@ -86,17 +89,17 @@ def make(
   if shape[0] % len(groups):
     if devices[0].platform == 'tpu':
       raise ValueError(
-        f'mesh.{AXES[0]}={shape[0]} is no multiple of the {len(groups)} '
-        f'slices; only {AXES[0]} may cross the network between them'
+        f'mesh.{names[0]}={shape[0]} is no multiple of the {len(groups)} '
+        f'slices; only {names[0]} may cross the network between them'
       )
     groups = [list(devices)]  # what is slow there is the user's to know
   of_slice = (shape[0] // len(groups), *shape[1:])
   grids = [
-    jax.make_mesh(of_slice, AXES, devices=group).devices for group in groups
+    jax.make_mesh(of_slice, names, devices=group).devices for group in groups
   ]
   # Auto axes: linen's logical constraints fail on explicit ones.
   return Mesh(
-    np.concatenate(grids), AXES, axis_types=(AxisType.Auto,) * len(AXES)
+    np.concatenate(grids), names, axis_types=(AxisType.Auto,) * len(names)
   )
 
 
@@ -184,12 +187,17 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
   """Split along the batch."""
-  return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
+  return NamedSharding(mesh, PartitionSpec(RULES['batch']))
 
 
 def num_batch_shards(mesh: Mesh) -> int:
   """Over how many devices the rows of a batch are split."""
-  return _size(BATCH_AXES, mesh)
+  return _size(RULES['batch'], mesh)
+
+
+def _batch_keys() -> str:
+  """As errors name them."""
+  return ' * '.join(f'mesh.{axis}' for axis in RULES['batch'])
 
 
 def check_batch(name: str, rows: int, mesh: Mesh, parts: int = 1) -> None:
@@ -207,7 +215,7 @@ def check_batch(name: str, rows: int, mesh: Mesh, parts: int = 1) -> None:
   shards = num_batch_shards(mesh)
   if rows % (shards * parts):
     raise ValueError(
-      f'{name}.batch is {rows}, which {_BATCH_KEYS} = {shards}'
+      f'{name}.batch is {rows}, which {_batch_keys()} = {shards}'
       + f' times {name}.accumulate = {parts}' * (parts > 1)
       + ' does not divide'
     )
@@ -246,7 +254,7 @@ def shard_batch(tree, mesh):
   if len(tree) % local:
     raise ValueError(
       f'a batch of {len(tree) * shards // local} rows does not divide by '
-      f'{_BATCH_KEYS} = {shards}; change the batch or the mesh'
+      f'{_batch_keys()} = {shards}; change the batch or the mesh'
     )
   return jax.make_array_from_process_local_data(
     batch_sharding(mesh), np.asarray(tree)
