@@ -6,6 +6,7 @@ Prints its answers as JSON.
 import json
 import os
 import pathlib
+import signal
 import sys
 import time
 
@@ -15,6 +16,7 @@ from visor_jax import config as config_lib
 from visor_jax.runtime import claim
 from visor_jax.runtime import cluster
 from visor_jax.runtime import environment
+from visor_jax.runtime import preempt
 
 
 def refused(act):
@@ -31,9 +33,11 @@ def write_claimed(path):
 
 
 def main(root):
-  cluster.join(
-    environment.find_process(os.environ), {'code': 'abc'}, timeout=60
-  )
+  process = environment.find_process(os.environ)
+  preempt.install_handler()
+  if process.index:  # before it has joined the other
+    os.kill(os.getpid(), signal.SIGINT)
+  cluster.join(process, {'code': 'abc'}, timeout=60)
   me, answers = jax.process_index(), {}
   answers['first'] = cluster.is_primary()
   answers['shared'] = cluster.exchange('a text', f'text {me}')
@@ -48,6 +52,11 @@ def main(root):
   answers['apart'] = refused(lambda: write_claimed(root / f'b{me}'))
   with claim.claim(root / 'a', config_lib.default()):
     answers['busy'] = refused(lambda: write_claimed(root / 'a'))
+  asked = 0
+  while asked < 200 and not preempt.requested():
+    asked += 1
+    time.sleep(0.05)
+  answers['asked before leaving'] = asked
   answers['lost'] = refused(lambda: cluster.exchange(f'at {me}'))
   time.sleep(3 * me)
   answers['late'] = refused(lambda: cluster.exchange('lunch', timeout=1))

@@ -19,6 +19,7 @@ import numpy as np
 
 from visor_jax.runtime import environment
 from visor_jax.runtime import jax_private
+from visor_jax.runtime import preempt
 from visor_jax.runtime import roll_call
 
 TIMEOUT = 600  # seconds that processes which work in step wait for another
@@ -69,6 +70,7 @@ def join(
     coordinator_bind_address=process.coordinator if local else None,
     shutdown_timeout_seconds=60,
   )
+  preempt.hand_over()
 
 
 def is_primary() -> bool:
