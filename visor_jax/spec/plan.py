@@ -22,6 +22,8 @@ The grammar of `parse`, used by every command:
 A budget is a fraction of the LLM prefill FLOPs of `max`.
 """
 
+from collections.abc import Collection
+from collections.abc import Sequence
 import dataclasses
 import hashlib
 import itertools
@@ -58,8 +60,9 @@ class Layout:
   @property
   def last_self(self) -> int:
     """The SELF layer after which no layer reads the image; -1 for none."""
-    looks = [i for i, k in enumerate(self.kinds) if k != TEXT]
-    return looks[-1] if looks and self.kinds[looks[-1]] == SELF else -1
+    readers = [i for i, kind in enumerate(self.kinds) if kind != TEXT]
+    last = readers[-1] if readers else -1
+    return last if last >= 0 and self.kinds[last] == SELF else -1
 
   @property
   def max(self) -> Plan:
@@ -96,7 +99,11 @@ def base(depth: int) -> Layout:
   return Layout((SELF,) * depth)
 
 
-def visor(depth: int, cross=None, self_=None) -> Layout:
+def visor(
+  depth: int,
+  cross: Sequence[int] | None = None,
+  self_: Sequence[int] | None = None,
+) -> Layout:
   """The VISOR layout; by default TEXT, CROSS, SELF repeated, the rest TEXT.
 
   Args:
@@ -143,27 +150,37 @@ def repeats(
 
   The longest periodic stretch becomes one scan; layers before and after it
   stand alone (period 1, count 1). Any depth and any choice of kinds works.
-  Layer `apart` is like no other.
+
+  Args:
+    layout: kinds of the layers.
+    start: first layer.
+    stop: one past the last layer.
+    apart: a layer that is like no other, -1 for none.
   """
-  what = [
-    (k, i in layout.optional, i == apart) for i, k in enumerate(layout.kinds)
+  signatures = [
+    (kind, layer in layout.optional, layer == apart)
+    for layer, kind in enumerate(layout.kinds)
   ]
   best = None  # (number of layers written out, Repeat)
   for begin in range(start, stop):
     for period in range(1, (stop - begin) // 2 + 1):
       end = begin + period
-      while end < stop and what[end] == what[end - period]:
+      while end < stop and signatures[end] == signatures[end - period]:
         end += 1
       count = (end - begin) // period
       written = (stop - start) - period * (count - 1)
       if count > 1 and (best is None or written < best[0]):
         best = written, Repeat(begin, period, count)
   if best is None:
-    return tuple(Repeat(i, 1, 1) for i in range(start, stop))
+    return _alone(start, stop)
   body = best[1]
   end = body.start + body.period * body.count
-  alone = lambda a, b: tuple(Repeat(i, 1, 1) for i in range(a, b))
-  return alone(start, body.start) + (body,) + alone(end, stop)
+  return _alone(start, body.start) + (body,) + _alone(end, stop)
+
+
+def _alone(start: int, stop: int) -> tuple[Repeat, ...]:
+  """Layers start..stop, each a repeat of its own."""
+  return tuple(Repeat(i, 1, 1) for i in range(start, stop))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,7 +212,9 @@ def name(plan: Plan) -> str:
   return ','.join(str(i) for i, on in enumerate(plan) if on)
 
 
-def parse(text: str, layout: Layout, viable=None) -> tuple[Selection, ...]:
+def parse(
+  text: str, layout: Layout, viable: Collection[Plan] | None = None
+) -> tuple[Selection, ...]:
   """Reads the grammar in this module's docstring.
 
   Args:
@@ -206,15 +225,15 @@ def parse(text: str, layout: Layout, viable=None) -> tuple[Selection, ...]:
   Raises:
     ValueError: naming what is wrong and what can be written.
   """
-  found = []
+  selections = []
   for word in text.split('+'):
     word = word.strip()
     if word in ('base', 'router'):
-      found.append(Selection(word))
+      selections.append(Selection(word))
     elif word.startswith(('router@', 'router-')):
-      found.append(_target(word))
+      selections.append(_target(word))
     elif word in ('max', 'min'):
-      found.append(Selection('fixed', getattr(layout, word)))
+      selections.append(Selection('fixed', getattr(layout, word)))
     elif word == 'all':
       if not viable:
         raise ValueError(
@@ -222,10 +241,10 @@ def parse(text: str, layout: Layout, viable=None) -> tuple[Selection, ...]:
         )
       for p in viable:
         layout.check(tuple(p))
-        found.append(Selection('fixed', tuple(p)))
+        selections.append(Selection('fixed', tuple(p)))
     else:
-      found.append(Selection('fixed', _positions(word, layout)))
-  return tuple(dict.fromkeys(found))
+      selections.append(Selection('fixed', _positions(word, layout)))
+  return tuple(dict.fromkeys(selections))
 
 
 def _target(word: str) -> Selection:
@@ -261,7 +280,9 @@ def _positions(word: str, layout: Layout) -> Plan:
   return tuple(i in on for i in range(count))
 
 
-def plan_at(seed: int, step: int, viable, max_share: float) -> Plan:
+def plan_at(
+  seed: int, step: int, viable: Collection[Plan], max_share: float
+) -> Plan:
   """The plan of one training step: a pure function of (seed, step).
 
   Args:
