@@ -1,11 +1,12 @@
-"""Stages are records: the table of them, and one from outside."""
+"""Stages are records, in a table.
+
+tests/extending_test.py adds one from outside.
+"""
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
-from tests import runs
 from tests import tiny
 from visor_jax import config as config_lib
 from visor_jax.data.suites import table as suites
@@ -81,21 +82,6 @@ def toy(monkeypatch, tmp_path):
     return config, workdir
 
   return train
-
-
-def test_a_stage_from_outside_is_a_record(toy):
-  """It has its keys, trains two steps and leaves a checkpoint."""
-  config, workdir = toy(2)
-  assert config.toy.target == 0.5 and config.toy.plan == 'max'
-  rows = files.read_jsonl(workdir.metrics('toy'))
-  assert [row['step'] for row in rows] == [1, 2]
-  final = runs.final(workdir.path, 'toy', 2)
-  moments = [path for path in final if "['opt']" in path and 'newline' in path]
-  assert len(moments) == 2 and not any('router' in path for path in moments)
-  (newline,) = (
-    final[path] for path in final if path.endswith("['connector']['newline']")
-  )
-  assert np.isfinite(newline).all()
 
 
 def test_the_logged_rate_is_the_one_that_was_used(toy):

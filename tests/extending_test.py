@@ -1,0 +1,160 @@
+"""docs/extending.md is true: its examples are added from outside, and work."""
+
+import contextlib
+import importlib
+import pathlib
+import re
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from tests import runs
+from tests import tiny
+import visor_jax
+from visor_jax.benchmarks import table as benchmarks
+from visor_jax.data.suites import table as suites
+from visor_jax.jobs import validate
+from visor_jax.models import cross_attention
+from visor_jax.runtime import files
+from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.spec import workdir as workdir_lib
+from visor_jax.training import inputs
+from visor_jax.training import loop
+from visor_jax.training import metrics
+from visor_jax.training import stages
+
+ROOT = pathlib.Path(__file__).parents[1]
+PAGE = (ROOT / 'docs/extending.md').read_text()
+# {'distil': its text} of every example, by the file that it is to be.
+EXAMPLES = {
+  re.match(r'# my_lab/(\w+)\.py\n', code)[1]: code
+  for code in re.findall(r'```python\n(.*?)```', PAGE, re.S)
+}
+TABLES = (
+  stages.STAGES,
+  benchmarks.BENCHMARKS,
+  metrics.WRITERS,
+  cross_attention.CROSS,
+  mesh_lib.AXES,
+  mesh_lib.RULES,
+)
+
+
+@contextlib.contextmanager
+def examples(folder, *names):
+  """In here some examples are added, from files in a folder of their own."""
+  before = [dict(table) for table in TABLES]
+  with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(folder)
+    (folder / 'my_lab').mkdir()
+    for name in names:
+      (folder / 'my_lab' / f'{name}.py').write_text(EXAMPLES[name])
+      importlib.import_module(f'my_lab.{name}')
+    try:
+      yield
+    finally:
+      for table, entries in zip(TABLES, before):
+        table.clear()
+        table.update(entries)
+      for name in [name for name in sys.modules if name.startswith('my_lab')]:
+        del sys.modules[name]
+
+
+def train(stage, config, folder):
+  """The stage alone, on one device, from fresh parameters."""
+  for name in stages.STAGES:
+    config[name].steps = config[name].steps if name == stage else 0
+  validate.validate(config)
+  workdir = workdir_lib.Workdir(folder / 'run')
+  mesh = mesh_lib.make(devices=jax.devices()[:1])
+  suite = suites.open_suite(config, (stage,), '')
+  loop.train(stage, inputs.Inputs(config, workdir, mesh, suite))
+  return workdir
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+  """A stage from outside with a cross attention from outside, to a writer."""
+  folder = tmp_path_factory.mktemp('trained')
+  with examples(folder, 'distil', 'gated', 'csv_writer'):
+    config = tiny.get_config()
+    config.distil.update(
+      dict(steps=3, batch=4, plan='min', learning_rate=1e-2, warmup=0.0)
+    )
+    config.model.cross.module = 'gated'
+    config.log.update(dict(every=1, writers='jsonl+csv'))
+    return config, train('distil', config, folder)
+
+
+def test_a_stage_is_a_record(trained):
+  """It has its keys, its loss falls, and it leaves a checkpoint."""
+  config, workdir = trained
+  assert config.distil.temperature == 2.0
+  rows = files.read_jsonl(workdir.metrics('distil'))
+  assert [row['step'] for row in rows] == [1, 2, 3]
+  assert rows[0]['loss'] > rows[1]['loss'] > rows[2]['loss'] > 0
+  paths = [path for path in runs.final(workdir.path, 'distil', 3)]
+  moments = [path for path in paths if "['opt']" in path]
+  assert moments and not any("['router']" in path for path in moments)
+
+
+def test_a_cross_attention_is_a_module_of_two_methods(trained):
+  _, workdir = trained
+  final = runs.final(workdir.path, 'distil', 3)
+  (gate,) = (
+    final[path]
+    for path in final
+    if path.startswith("['params']") and "['cross']['gate']" in path
+  )
+  assert gate.shape == (1, 16) and np.any(gate)
+
+
+def test_a_writer_has_two_methods(trained, tmp_path):
+  """It receives the numbers that jsonl has, and shows no step twice."""
+  _, workdir = trained
+  path = workdir.metrics('distil').with_suffix('.csv')
+  lines = [line.split(',') for line in path.read_text().splitlines()]
+  assert [
+    {'step': step} | {n: float(v) for s, n, v in lines if int(s) == step}
+    for step in (1, 2, 3)
+  ] == files.read_jsonl(workdir.metrics('distil'))
+  config = tiny.get_config()
+  config.log.writers = 'csv'
+  with examples(tmp_path, 'csv_writer'):
+    with metrics.open_log(config, workdir, 'distil', step=1):
+      pass
+  assert {line.split(',')[0] for line in path.read_text().splitlines()} == {'1'}
+
+
+def test_a_mesh_axis_is_a_name_in_two_tables(tmp_path):
+  """A parameter and its moments lie on the eight devices by it."""
+  with examples(tmp_path, 'vocabulary_axis'):
+    config = tiny.get_config()
+    config.mesh.vocabulary = 4
+    program = visor_jax.train_program(config, 'base')
+    state = program.init_state(program.init_params())
+  assert program.mesh.shape == dict(data=2, fsdp=1, tensor=1, vocabulary=4)
+  embedding = state.trained['llm/embedding']
+  assert embedding.shape == (64, 16)
+  assert embedding.sharding.shard_shape(embedding.shape) == (16, 16)
+  (moment, _) = (
+    leaf
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state.opt)
+    if 'llm/embedding' in jax.tree_util.keystr(path)
+  )
+  assert moment.sharding == embedding.sharding
+
+
+def test_files_that_the_page_names_exist():
+  for name in set(re.findall(r'`((?:\w+/)+\w+\.\w+)`', PAGE)):
+    assert (ROOT / name).exists() or (ROOT / 'visor_jax' / name).exists(), name
+
+
+def test_every_section_has_an_example_and_a_line_of_the_table():
+  sections = re.findall(r'^## A (.*)$', PAGE, re.M)
+  assert sections == re.findall(r'^\| \[a (.*?)\]\(#', PAGE, re.M)
+  assert len(EXAMPLES) == len(sections)
+  for code in EXAMPLES.values():
+    assert len(code.splitlines()) <= 42
