@@ -25,6 +25,7 @@ FLOORS = {
   'runtime.console': 1,
   'runtime.command': 1,
   'runtime.errors': 1,
+  'runtime.retry': 1,
   'runtime.preempt': 1,
   'runtime.roll_call': 1,
   'runtime.gathering': 1,

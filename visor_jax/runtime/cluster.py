@@ -18,6 +18,7 @@ from jax.experimental import multihost_utils
 import numpy as np
 
 from visor_jax.runtime import environment
+from visor_jax.runtime import errors
 from visor_jax.runtime import jax_private
 from visor_jax.runtime import preempt
 from visor_jax.runtime import roll_call
@@ -135,21 +136,37 @@ def all_or_raise(what: str, act: Callable[[], T]) -> T:
 
   Args:
     what: purpose of the act, the same in all processes.
-    act: function that may raise OSError or ValueError.
+    act: function that checks what was given: its ValueErrors are refusals.
 
   Raises:
-    ValueError: what any of them raised, in one text.
+    Refusal: what any of them refuses, in one text, if none failed otherwise.
+    Exception: of this process, if it failed otherwise.
+    Passing: what others failed in, in one text.
   """
-  if jax.process_count() == 1:
-    return act()
-  error = ''
+  with errors.refusals():
+    if jax.process_count() == 1:
+      return act()
+  error: Exception | None = None
   try:
-    result = act()
-  except (OSError, ValueError) as e:
-    error = str(e) or repr(e)
-  errors = dict.fromkeys(filter(None, exchange(what, error)))
-  if errors:
-    raise ValueError('\n'.join(errors))
+    with errors.refusals():
+      result = act()
+  except Exception as e:  # whatever it is, the others must not wait
+    error = e
+  refused = isinstance(error, errors.Refusal)
+  text = '' if error is None else str(error) or repr(error)
+  answers = [
+    json.loads(answer) for answer in exchange(what, json.dumps([refused, text]))
+  ]
+  failures = dict.fromkeys(
+    text for refused, text in answers if text and not refused
+  )
+  refusals = dict.fromkeys(text for refused, text in answers if refused)
+  if error is not None and failures and not refused:
+    raise error
+  if failures:
+    raise errors.Passing('\n'.join(failures))
+  if refusals:
+    raise errors.Refusal('\n'.join(refusals))
   return result
 
 

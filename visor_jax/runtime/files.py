@@ -5,6 +5,37 @@ import os
 import pathlib
 from typing import Any
 
+from visor_jax.runtime import errors
+from visor_jax.runtime import retry
+
+
+def local_path(text: pathlib.Path | str, what: str) -> pathlib.Path:
+  """A path of this machine; every path that a person gives goes through here.
+
+  Args:
+    text: the path, as it was given.
+    what: the key or flag that it was given by.
+
+  Raises:
+    Refusal: it is the address of an object store.
+  """
+  # pathlib takes one of two slashes away.
+  scheme, colon, rest = str(text).partition(':/')
+  if colon and scheme.replace('+', '').isalnum() and len(scheme) > 1:
+    address = f'{scheme}://{rest.lstrip("/")}'
+    raise errors.Refusal(
+      f'{what} is {address}: files are read and written in folders, not in '
+      'object stores; mount the bucket (gcsfuse, mountpoint-s3) and give its '
+      'folder, or copy what is needed (gcloud storage cp, aws s3 cp)'
+    )
+  return pathlib.Path(text)
+
+
+def read_text(path: pathlib.Path | str) -> str:
+  """The text of a file, tried again where a disk or a server fails."""
+  path = pathlib.Path(path)
+  return retry.retry(f'reading {path}', path.read_text)
+
 
 def read_jsonl(path: pathlib.Path | str) -> list[dict[str, Any]]:
   """Complete rows of a file; a last line cut off by a crash is left out.
@@ -15,17 +46,24 @@ def read_jsonl(path: pathlib.Path | str) -> list[dict[str, Any]]:
   path = pathlib.Path(path)
   if not path.exists():
     return []
-  *lines, _ = path.read_text().split('\n')
+  *lines, _ = read_text(path).split('\n')
   return [json.loads(line) for line in lines if line]
 
 
 def write_atomic(path: pathlib.Path | str, text: str) -> None:
-  """Writes a file that is seen complete or not at all, crash or full disk."""
+  """Writes a file that is seen complete or not at all, crash or full disk.
+
+  It is tried again where a disk or a server fails.
+  """
   path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  part = path.with_name(path.name + '.part')
-  with open(part, 'w') as f:
-    f.write(text)
-    f.flush()
-    os.fsync(f.fileno())
-  os.replace(part, path)
+
+  def write() -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + '.part')
+    with open(part, 'w') as f:
+      f.write(text)
+      f.flush()
+      os.fsync(f.fileno())
+    os.replace(part, path)
+
+  retry.retry(f'writing {path}', write)
