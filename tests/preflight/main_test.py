@@ -11,7 +11,9 @@ from visor_jax.data.processing import packing
 from visor_jax.data.suites import table as suites
 from visor_jax.preflight import __main__ as preflight
 from visor_jax.preflight import compiler
+from visor_jax.preflight import examine
 from visor_jax.preflight import machine as machine_lib
+from visor_jax.preflight import report as report_lib
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
 from visor_jax.training import model as model_lib
@@ -36,7 +38,7 @@ def small():
 
 @pytest.fixture(scope='module')
 def report():
-  return preflight.examine(small(), 'full', machine_lib.describe('cpu:8', 1))
+  return examine.examine(small(), 'full', machine_lib.describe('cpu:8', 1))
 
 
 def test_a_device_holds_what_is_counted_by_hand(report):
@@ -87,7 +89,7 @@ def test_weights_are_sent_and_not_activations(report):
 
 
 def test_a_report_reads_well(report):
-  text = preflight.text(report)
+  text = report_lib.text(report)
   assert text.startswith('full on cpu:8: 8 devices, mesh data 2 x fsdp 4')
   assert text.endswith('fits')
   for word in ('optimizer', 'temporaries', 'nominal', 'all-gather fsdp'):
@@ -123,6 +125,6 @@ def test_what_does_not_fit_comes_with_settings_that_do(report, capsys):
 def test_a_tpu_says_what_fits():
   config = small()
   config.mesh.fsdp = 2
-  found = preflight.examine(config, 'full', machine_lib.describe('v5e:2x2'))
+  found = examine.examine(config, 'full', machine_lib.describe('v5e:2x2'))
   assert found['fits'] and found['most']['seconds_at_peak'] > 0
   assert found['available'] == 15.75 * 2**30

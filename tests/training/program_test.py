@@ -9,6 +9,7 @@ from tests import tiny
 import visor_jax
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
+from visor_jax.training import program as program_lib
 from visor_jax.training import stages
 
 
@@ -28,7 +29,8 @@ def zeros(shapes):
 @pytest.mark.parametrize('stage', ['base', 'universal', 'policy'])
 def test_a_program_runs_without_data_or_workdir(stage):
   """As in a notebook: what comes out has the shapes that it says."""
-  program = visor_jax.train_program(small(), stage)
+  devices = jax.devices()[:1]
+  program = program_lib.from_config(small(), stage, devices)
   state = program.init_state(program.init_params())
   like = lambda tree: jax.tree.map(
     lambda x: (x.shape, x.dtype, x.sharding.spec), tree
@@ -68,7 +70,7 @@ def test_a_step_has_the_plan_that_its_config_says():
 
 
 def test_parameters_that_are_there_are_not_made_again():
-  program = visor_jax.train_program(small(), 'full')
+  program = program_lib.from_config(small(), 'full', jax.devices()[:1])
   every = param_paths.flatten(program.init_params())
   known = [path for path in every if path.startswith('llm/')]
   rest = param_paths.flatten(program.init_params(known))

@@ -8,6 +8,7 @@ import dataclasses
 import math
 import re
 import time
+from typing import Any
 
 import jax
 import ml_collections
@@ -17,6 +18,15 @@ from visor_jax.preflight import machine as machine_lib
 from visor_jax.reduction import grammar
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.training import program as program_lib
+
+# Half the time to compile, the same memory but for a few per cent.
+_FAST_TPU: dict[str, Any] = {'exec_time_optimization_effort': -1.0}
+
+# No need for fast machine code.
+_FAST_CPU: dict[str, Any] = {
+  'xla_backend_optimization_level': 0,
+  'xla_llvm_disable_expensive_passes': True,
+}
 
 
 class TooBig(Exception):
@@ -37,6 +47,10 @@ class TooBig(Exception):
     )
     super().__init__(text.splitlines()[0])
 
+  def temporary_bytes(self, held: int) -> float:
+    """Bytes of temporaries, where so many are held before the step."""
+    return self.needed if self.temporaries else self.needed - held
+
 
 @dataclasses.dataclass(frozen=True)
 class Compiled:
@@ -55,6 +69,11 @@ class Compiled:
   most: hlo.Count
   least: hlo.Count
   seconds: dict[str, float]
+
+  @property
+  def total(self) -> int:
+    """Bytes of a device."""
+    return self.peak + self.code
 
 
 def train_program(
@@ -111,12 +130,14 @@ def most_expensive(program: program_lib.TrainProgram) -> int:
   )
   grid = program.model.size.vision.grid
 
-  def tokens(reduction: grammar.Reduction | None) -> int:
-    early = reduction and reduction.early
-    return reduction.slots(visual, tiles, grid) if early else visual
+  def tokens(text: str) -> int:
+    reduction = grammar.single(text)
+    if reduction and reduction.early:
+      return reduction.slots(visual, tiles, grid)
+    return visual
 
   def tokens_of(step: int) -> int:
-    return sum(map(tokens, map(grammar.single, program.reductions(step))))
+    return sum(map(tokens, program.reductions(step)))
 
   last = max(program.options.steps - 1, 0)
   return max((0, last), key=tokens_of)
@@ -131,16 +152,7 @@ def compile_step(
     TooBig: the compiler says that it does not fit.
     ValueError: it cannot be compiled for another reason.
   """
-  # TPUs: half the time to compile, the same memory but for a few per cent.
-  # CPUs: no need for fast machine code.
-  options = (
-    {'exec_time_optimization_effort': -1.0}
-    if machine.tpu
-    else {
-      'xla_backend_optimization_level': 0,
-      'xla_llvm_disable_expensive_passes': True,
-    }
-  )
+  options = _FAST_TPU if machine.tpu else _FAST_CPU
   began, cpu = time.monotonic(), time.process_time()
   try:
     lowered = program.lower(most_expensive(program))
@@ -163,7 +175,8 @@ def compile_step(
     compile=time.monotonic() - middle,
     cpu=time.process_time() - cpu,
   )
-  memory, text = compiled.memory_analysis(), compiled.as_text()
+  memory: Any = compiled.memory_analysis()
+  text = compiled.as_text() or ''
   shape = dict(program.mesh.shape)
   return Compiled(
     memory.peak_memory_in_bytes,

@@ -5,13 +5,24 @@ XLA writes groups in three ways: as lists, {{0,1},{2,3}}; as a transposed range,
 """
 
 import collections
+from collections.abc import Mapping
+from collections.abc import Sequence
 import math
 import re
 
 import numpy as np
 
+_PAIRS = re.compile(r'source_target_pairs=\{(\{[\d,{}]*\})\}')
+_LISTS = re.compile(r'replica_groups=\{(\{[\d,{}]*\})\}')
+_RANGE = re.compile(
+  r'replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?'
+)
+_AXES = re.compile(
+  r'replica_groups=mesh\[([^\]]*)\](?:, device_ids=\(([^{]*)\))? \{([^}]*)\}'
+)
 
-def axes(attributes: str, mesh: dict[str, int]) -> tuple[str, int]:
+
+def axes(attributes: str, mesh: Mapping[str, int]) -> tuple[str, int]:
   """The axes of the mesh that a collective runs over, and how many devices.
 
   Args:
@@ -21,70 +32,59 @@ def axes(attributes: str, mesh: dict[str, int]) -> tuple[str, int]:
   Returns:
     axes as 'fsdp' or 'data+fsdp', and the devices of a group.
   """
-  groups = _groups(attributes, math.prod(mesh.values()))
-  at = np.stack(np.unravel_index(groups, tuple(mesh.values())))
-  moves = (at != at[:, :, :1]).any(axis=(1, 2))
-  pairs = 'source_target_pairs' in attributes
-  return '+'.join(a for a, m in zip(mesh, moves) if m), (
-    2 if pairs and moves.any() else groups.shape[1]
-  )
+  devices = _groups(attributes, math.prod(mesh.values()))
+  coordinates = np.stack(np.unravel_index(devices, tuple(mesh.values())))
+  differs = (coordinates != coordinates[:, :, :1]).any(axis=(1, 2))
+  names = '+'.join(axis for axis, moves in zip(mesh, differs) if moves)
+  # A device sends to one other, however long the chain is.
+  if 'source_target_pairs' in attributes and differs.any():
+    return names, 2
+  return names, devices.shape[1]
 
 
-def _groups(attributes, devices):
+def _groups(attributes: str, devices: int) -> np.ndarray:
   """int [groups, n]: devices that speak to each other, by place in the mesh."""
-  pairs = re.search(r'source_target_pairs=\{(\{[\d,{}]*\})\}', attributes)
-  listed = pairs or re.search(r'replica_groups=\{(\{[\d,{}]*\})\}', attributes)
+  listed = _PAIRS.search(attributes) or _LISTS.search(attributes)
   if listed:
-    return np.array(
-      [
-        [int(n) for n in group.split(',')]
-        for group in re.findall(r'\{([\d,]+)\}', listed[1])
-      ]
-    )
-  ints = lambda text: [int(n) for n in re.findall(r'\d+', text)]
-  iota = re.search(
-    r'replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?', attributes
-  )
-  if iota:
-    return _iota(ints(iota[2]), iota[3] and ints(iota[3])).reshape(
-      ints(iota[1])
-    )
-  named = re.search(
-    r'replica_groups=mesh\[([^\]]*)\](?:, device_ids=\(([^{]*)\))? '
-    r'\{([^}]*)\}',
-    attributes,
-  )
+    return np.array(list(map(_ints, re.findall(r'\{([\d,]+)\}', listed[1]))))
+  ranged = _RANGE.search(attributes)
+  if ranged:
+    shape, lengths, order = ranged.groups()
+    return _range(_ints(lengths), _ints(order or '')).reshape(_ints(shape))
+  named = _AXES.search(attributes)
   if named:
-    return _named(*named.groups())
+    return _along_axes(*named.groups())
   return np.arange(devices)[None]
 
 
-def _iota(lengths, order=None):
-  found = np.arange(math.prod(lengths)).reshape(lengths)
-  return (found.transpose(order) if order else found).reshape(-1)
+def _ints(text: str) -> list[int]:
+  return [int(n) for n in re.findall(r'\d+', text)]
 
 
-def _named(names, ids, within):
-  """Groups along some axes, or parts of them, of XLA's own mesh."""
+def _range(lengths: Sequence[int], order: Sequence[int]) -> np.ndarray:
+  """Devices counted along axes of these lengths, read off in another order."""
+  devices = np.arange(math.prod(lengths)).reshape(lengths)
+  return (devices.transpose(order) if order else devices).reshape(-1)
+
+
+def _along_axes(mesh: str, ids: str | None, along: str) -> np.ndarray:
+  """Groups along axes, or parts of them, of XLA's own mesh.
+
+  Args:
+    mesh: axes and sizes, "'a'=2,'b'=4".
+    ids: the devices in order, as numbers or as a range; None for 0, 1, ...
+    along: the axes, and which part of one: "'a','b':(2)4" is the axis b cut
+      into 2, 4 and the rest, of which the 4 count.
+  """
   sizes = {
-    name.strip("'"): int(n) for name, n in re.findall(r"('?\w+'?)=(\d+)", names)
+    name.strip("'"): int(n) for name, n in re.findall(r"('?\w+'?)=(\d+)", mesh)
   }
-  tiled = ids and re.match(r'\[([\d,]+)\]T\(([\d,]+)\)', ids)
-  if tiled:
-    devices = _iota(*([int(n) for n in t.split(',')] for t in tiled.groups()))
-  else:
-    devices = (
-      np.array([int(n) for n in ids.split(',')])
-      if ids
-      else np.arange(math.prod(sizes.values()))
-    )
-  lengths, chosen = [], []
   asked = collections.defaultdict(list)
-  for name, before, size in re.findall(
-    r"('?\w+'?)(?::\((\d+)\)(\d+))?", within
-  ):
+  for name, before, size in re.findall(r"('?\w+'?)(?::\((\d+)\)(\d+))?", along):
     name = name.strip("'")
     asked[name].append((int(before or 1), int(size or sizes[name])))
+  lengths: list[int] = []  # of the axes, cut into parts
+  chosen: list[int] = []  # which of these the groups run along
   for name, length in sizes.items():
     past = 1
     for before, size in sorted(asked[name]):
@@ -92,6 +92,15 @@ def _named(names, ids, within):
       chosen.append(len(lengths) - 1)
       past = before * size
     lengths.append(length // past)
-  grid = devices.reshape(lengths)
+  grid = _devices(ids, math.prod(sizes.values())).reshape(lengths)
   grid = np.moveaxis(grid, chosen, range(-len(chosen), 0))
   return grid.reshape(-1, math.prod(lengths[c] for c in chosen))
+
+
+def _devices(ids: str | None, count: int) -> np.ndarray:
+  if not ids:
+    return np.arange(count)
+  tiled = re.match(r'\[([\d,]+)\]T\(([\d,]+)\)', ids)
+  if tiled:
+    return _range(_ints(tiled[1]), _ints(tiled[2]))
+  return np.array(_ints(ids))

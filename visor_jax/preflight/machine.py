@@ -7,6 +7,7 @@ import os
 
 import jax
 from jax.experimental import topologies
+import ml_collections
 
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import xla_flags
@@ -25,18 +26,19 @@ class Machine:
 
   Attributes:
     name: as 'v5e:16x16' or 'cpu:256'.
-    devices: of jax.
+    devices: that may be described and not there.
     memory: bytes a device holds, None where nobody says.
     flops: a second at most, likewise.
   """
 
   name: str
-  devices: tuple
+  devices: tuple[jax.Device, ...]
   memory: float | None = None
   flops: float | None = None
 
   @property
   def tpu(self) -> bool:
+    """Whether they are TPUs and not CPUs."""
     return not self.name.startswith('cpu:')
 
 
@@ -100,15 +102,19 @@ def describe(
   )
 
 
-def _count(topology):
+def _count(topology: str) -> int:
+  """N of cpu:N."""
   count = topology.partition(':')[2]
   if not count.isdigit() or not int(count):
     raise ValueError(f'topology "{topology}": how many devices, as cpu:256?')
   return int(count)
 
 
-def shape_of(config, count: int) -> dict[str, int]:
+def mesh_shape(
+  config: ml_collections.ConfigDict, devices: int
+) -> dict[str, int]:
   """{axis: size} of the configured mesh on so many devices."""
   shape = {axis: config.mesh[axis] for axis in mesh_lib.AXES}
   rest = math.prod(n for n in shape.values() if n != -1)
-  return {a: count // max(rest, 1) if n == -1 else n for a, n in shape.items()}
+  fill = devices // max(rest, 1)
+  return {axis: fill if n == -1 else n for axis, n in shape.items()}

@@ -18,7 +18,7 @@ class InputWaitMeter:
   them is not what the device waits: that begins when its work is done.
   """
 
-  def __init__(self):
+  def __init__(self) -> None:
     self._pool = concurrent.futures.ThreadPoolExecutor(1)
     self._finished: concurrent.futures.Future[float] | None = None
     self._waited, self._since = 0.0, time.monotonic()

@@ -19,7 +19,7 @@ class Inputs:
     config: the whole config.
     workdir: where it leaves its checkpoints and metrics.
     mesh: devices that it runs on.
-    suite: where its rows come from; None to restore only.
+    suite: where its rows come from.
     viable: plans by cost, for a stage that draws from them or learns to choose.
     labels: (index of a question, index of its plan among the viable), for a
       stage that learns to choose.
@@ -29,7 +29,7 @@ class Inputs:
   config: ml_collections.ConfigDict
   workdir: workdir_lib.Workdir
   mesh: Mesh
-  suite: protocols.Suite | None
+  suite: protocols.Suite
   viable: tuple[plans.Plan, ...] = ()
   labels: Sequence[tuple[int, int]] = ()
   before: workdir_lib.Workdir | None = None

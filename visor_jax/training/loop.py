@@ -55,7 +55,8 @@ def train(stage: str, inputs: inputs_lib.Inputs) -> None:
             checkpoints.save(step, state.params, state.opt)
           checkpoints.wait()
           console.log(
-            f'{stage}: SIGTERM; the same command goes on from step {step}'
+            f'{stage}: {preempt.reason()}; the same command goes on from step '
+            f'{step}'
           )
           sys.exit(preempt.EXIT_CODE)
         telemetry.before(step, batch)

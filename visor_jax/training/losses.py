@@ -7,6 +7,7 @@ the plans that are viable, is what a stage has in its record.
 from collections.abc import Callable
 from collections.abc import Sequence
 import functools
+from typing import Any
 from typing import NamedTuple
 from typing import Protocol
 
@@ -33,7 +34,7 @@ class Examples(NamedTuple):
   """
 
   batch: batch_lib.Batch
-  labels: jax.Array | None = None
+  labels: batch_lib.Array | None = None
 
 
 class Loss(Protocol):
@@ -113,11 +114,16 @@ def answer_loss(
     loss and metrics: `accuracy` of single tokens, `targets` counted.
   """
   batch = examples.batch
-  apply = functools.partial(model.apply, {'params': params})
+
+  def apply(*arguments: Any, method: str) -> Any:
+    return model.apply({'params': params}, *arguments, method=method)
+
   hidden = apply(batch, plan, method='hidden')[:, :-1]
   target, weight = batch.tokens[:, 1:], batch.answer[:, 1:]
 
-  def sums(part: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
+  def sums(
+    part: tuple[jax.Array, jax.Array, jax.Array],
+  ) -> tuple[jax.Array, jax.Array]:
     hidden, target, weight = part
     logits = apply(hidden, method='logits')
     loss = optax.softmax_cross_entropy_with_integer_labels(logits, target)
@@ -162,8 +168,15 @@ def policy_loss(
 
   Returns:
     loss and metrics: `accuracy` of the likeliest plan, `targets` counted.
+
+  Raises:
+    ValueError: the examples have no labels.
   """
   batch, labels = examples
+  if labels is None:
+    raise ValueError(
+      'the policy loss needs labels, which training.feeds.LABELLED_PROMPTS has'
+    )
   scores, _ = model.apply({'params': params}, batch, method='route')
   scores = scores[..., :num_plans]
   weight = labels >= 0

@@ -135,7 +135,9 @@ class TrainProgram:
   ) -> tuple[step_lib.State, losses.Examples, jax.ShapeDtypeStruct | None]:
     """Shapes of state, examples and plan, with their shardings."""
     plan = self.plan(step)
-    bits = plan and jax.ShapeDtypeStruct(
+    if plan is None:
+      return self.state, self._abstract_examples(), None
+    bits = jax.ShapeDtypeStruct(
       (len(plan),), jnp.bool_, sharding=mesh_lib.replicated(self.mesh)
     )
     return self.state, self._abstract_examples(), bits
@@ -243,7 +245,7 @@ def _abstract_opt(
   def place(
     path: jax.tree_util.KeyPath, leaf: jax.ShapeDtypeStruct
   ) -> jax.ShapeDtypeStruct:
-    name = getattr(path[-1], 'key', None)  # moments are dicts of the same paths
+    name = getattr(path[-1], 'key', '')  # moments are dicts of the same paths
     like = trained.get(name)
     sharding = mesh_lib.replicated(mesh) if like is None else like.sharding
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)

@@ -74,7 +74,7 @@ class Telemetry:
     return self
 
   def __exit__(self, *exc: object) -> None:
-    self._open.__exit__(*exc)
+    self._open.close()
 
   def batches(self, batches: Iterable[HostBatch]) -> Iterator[HostBatch]:
     """Passes batches on, and notes how long the device waits for them."""

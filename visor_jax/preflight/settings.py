@@ -1,0 +1,175 @@
+"""Settings that say how a step lies on devices, and those near them."""
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+import dataclasses
+import itertools
+import math
+from typing import Any
+
+import ml_collections
+
+from visor_jax.data.suites import table as suites
+from visor_jax.preflight import machine as machine_lib
+from visor_jax.preflight import param_bytes
+from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.training import stages
+
+_SLOTS = ('text', 'visual', 'tiles')
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """What may be changed so that a step fits.
+
+  Attributes:
+    mesh: {axis: devices along it}, of every axis.
+    batch: rows of the global batch.
+    share: of the configured slots of a row.
+    remat: model.remat.
+    accumulate: parts of a batch.
+  """
+
+  mesh: Mapping[str, int]
+  batch: int
+  share: float = 1.0
+  remat: bool = True
+  accumulate: int = 1
+
+  @property
+  def shards(self) -> int:
+    """Over how many devices the rows of a batch are split."""
+    return math.prod(self.mesh[axis] for axis in mesh_lib.RULES['batch'])
+
+  @property
+  def rows(self) -> int:
+    """At a time on a device, tensor parallel ones counted together."""
+    return self.batch // (self.shards * self.accumulate)
+
+  def apply(
+    self, config: ml_collections.ConfigDict, stage: str
+  ) -> ml_collections.ConfigDict:
+    """A copy of the config with these settings.
+
+    Args:
+      config: the whole config.
+      stage: name of the stage that they are for.
+    """
+    config = config.copy_and_resolve_references()
+    config.update_from_flattened_dict(self.changes(config, stage))
+    return config
+
+  def changes(
+    self, config: ml_collections.ConfigDict, stage: str
+  ) -> dict[str, Any]:
+    """{key: value} of what differs from a config; arguments as of `apply`."""
+    devices = math.prod(self.mesh.values())
+    now = asked(config, stage, devices)._keys(config, stage)
+    keys = self._keys(config, stage)
+    return {key: value for key, value in keys.items() if value != now[key]}
+
+  def _keys(
+    self, config: ml_collections.ConfigDict, stage: str
+  ) -> dict[str, Any]:
+    slots = {
+      f'data.packed.{slot}': _slots(config, slot, self.share) for slot in _SLOTS
+    }
+    return {
+      **{f'mesh.{axis}': self.mesh[axis] for axis in mesh_lib.AXES},
+      f'{stage}.batch': self.batch,
+      'model.remat': self.remat,
+      f'{stage}.accumulate': self.accumulate,
+      **slots,
+    }
+
+
+def asked(
+  config: ml_collections.ConfigDict, stage: str, devices: int
+) -> Settings:
+  """The settings of a config on so many devices."""
+  return Settings(
+    machine_lib.mesh_shape(config, devices),
+    batch=config[stage].batch,
+    remat=config.model.remat,
+    accumulate=config[stage].accumulate,
+  )
+
+
+def near(
+  config: ml_collections.ConfigDict,
+  stage: str,
+  devices: int,
+  params: param_bytes.ParamBytes,
+) -> list[Settings]:
+  """Settings on so many devices that fit together, the nearest first.
+
+  What leaves the result as it is comes first: mesh, parts of a batch, remat.
+  Then the batch, then the row, which never gets too short for a whole question.
+  """
+  now, shares = asked(config, stage, devices), _shares(config, stage)
+  candidates = [
+    Settings(mesh, batch, share, remat, parts)
+    for mesh in _meshes(now.mesh, params)
+    for shards in [Settings(mesh, now.batch).shards]
+    for batch, share, remat in itertools.product(
+      _batches(now.batch, shards), shares, {now.remat, True}
+    )
+    for parts in _divisors(batch // shards)
+  ]
+
+  def distance(settings: Settings) -> tuple[float, ...]:
+    return (
+      -settings.share,
+      _octaves(settings.batch, now.batch),
+      settings.mesh['tensor'] != now.mesh['tensor'],
+      settings.mesh['tensor'],
+      settings.remat != now.remat,
+      _octaves(settings.accumulate, now.accumulate),
+      _octaves(settings.mesh['fsdp'], now.mesh['fsdp']),
+    )
+
+  return sorted(candidates, key=distance)
+
+
+def _meshes(
+  now: Mapping[str, int], params: param_bytes.ParamBytes
+) -> Iterator[dict[str, int]]:
+  """Meshes by which every parameter divides; any other axis stays as it is."""
+  devices = math.prod(now[axis] for axis in ('data', 'fsdp', 'tensor'))
+  for tensor in _divisors(devices):
+    if params.divides('tensor', tensor):
+      for fsdp in _divisors(devices // tensor):
+        if params.divides('fsdp', fsdp):
+          data = devices // tensor // fsdp
+          yield {**now, 'data': data, 'fsdp': fsdp, 'tensor': tensor}
+
+
+def _shares(config: ml_collections.ConfigDict, stage: str) -> list[float]:
+  """Shares of a row's slots that still hold a question asked alone."""
+  packed = suites.entry(config).packed and stages.named(stage).feed.packed
+  fewer = [
+    share
+    for share in (0.5, 0.25)
+    if packed
+    and all(_slots(config, s, share) >= config.data.prompt[s] for s in _SLOTS)
+  ]
+  return [1.0, *fewer]
+
+
+def _slots(config: ml_collections.ConfigDict, slot: str, share: float) -> int:
+  return int(config.data.packed[slot] * share)
+
+
+def _batches(batch: int, shards: int) -> set[int]:
+  """Batches that divide: the asked one, its halves, or a row for each shard."""
+  halves = [batch >> i for i in range(batch.bit_length())]
+  return {b for b in halves if b and b % shards == 0} or {shards}
+
+
+def _divisors(n: int) -> list[int]:
+  return [d for d in range(1, n + 1) if n % d == 0]
+
+
+def _octaves(a: int, b: int) -> float:
+  """How often one doubles to the other."""
+  return abs(math.log2(a / b))
