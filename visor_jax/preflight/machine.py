@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import math
 import os
+from typing import Any
 
 import jax
 from jax.experimental import topologies
@@ -91,12 +92,13 @@ def describe(
     )
   try:
     more = {} if slices == 1 else {'num_slices': slices}
-    devices = topologies.get_topology_desc(topology, 'tpu', **more).devices
+    description: Any = topologies.get_topology_desc(topology, 'tpu', **more)
+    devices = tuple(description.devices)
   except Exception as e:  # jax raises whatever libtpu raises
     raise ValueError(f'topology {topology}: {e}') from e
   return Machine(
     f'{slices} x ' * (slices > 1) + topology,
-    tuple(devices),
+    devices,
     room or CHIPS[name] * GIB,
     chips.peak(devices[0].device_kind),
   )

@@ -17,7 +17,6 @@ from visor_jax.preflight import machine as machine_lib
 from visor_jax.preflight import param_bytes
 from visor_jax.preflight import settings as settings_lib
 from visor_jax.runtime import console
-from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.training import program as program_lib
 
 

@@ -39,7 +39,7 @@ class Settings:
   @property
   def shards(self) -> int:
     """Over how many devices the rows of a batch are split."""
-    return math.prod(self.mesh[axis] for axis in mesh_lib.RULES['batch'])
+    return _shards(self.mesh)
 
   @property
   def rows(self) -> int:
@@ -110,11 +110,10 @@ def near(
   candidates = [
     Settings(mesh, batch, share, remat, parts)
     for mesh in _meshes(now.mesh, params)
-    for shards in [Settings(mesh, now.batch).shards]
     for batch, share, remat in itertools.product(
-      _batches(now.batch, shards), shares, {now.remat, True}
+      _batches(now.batch, _shards(mesh)), shares, {now.remat, True}
     )
-    for parts in _divisors(batch // shards)
+    for parts in _divisors(batch // _shards(mesh))
   ]
 
   def distance(settings: Settings) -> tuple[float, ...]:
@@ -129,6 +128,10 @@ def near(
     )
 
   return sorted(candidates, key=distance)
+
+
+def _shards(mesh: Mapping[str, int]) -> int:
+  return math.prod(mesh[axis] for axis in mesh_lib.RULES['batch'])
 
 
 def _meshes(

@@ -88,17 +88,25 @@ class Throughput:
       text_slots=batch.text_segment.size,
     )
     if self._peak and self._passes:
-      self._counts['flops'] += self._flops(batch, lengths, plan, reductions)
+      vision_passes, decoder_passes = self._passes
+      vision, decoder = self._pass_flops(batch, lengths, plan, reductions)
+      self._counts['flops'] += vision_passes * vision + decoder_passes * decoder
 
-  def _flops(
+  def _pass_flops(
     self,
     batch: batch_lib.Batch,
     lengths: Sequence[tuple[int, int]],
     plan: plans.Plan | None,
     reductions: Sequence[str],
-  ) -> int:
-    """What a step needs; lengths are (visual, text) tokens by conversation."""
-    vision_passes, decoder_passes = self._passes
+  ) -> tuple[int, int]:
+    """Of a forward pass: vision and connector, decoder and head.
+
+    Args:
+      batch: rows of this process.
+      lengths: (visual, text) tokens of each conversation in it.
+      plan: that the step runs.
+      reductions: that it goes through the model with.
+    """
     tile = _cost(self._architecture.base, None, 0, 1, 1)
     tiles = int(batch.used(self._architecture.size.vision.patches).sum())
     vision = len(reductions) * tiles * (tile.vision + tile.connector)
@@ -106,7 +114,7 @@ class Throughput:
     for reduction in reductions:
       model = dataclasses.replace(self._architecture, reduction=reduction)
       decoder += sum(_cost(model, plan, *n).llm_prefill for n in lengths)
-    return vision_passes * vision + decoder_passes * decoder
+    return vision, decoder
 
   def take(self) -> tuple[dict[str, float], dict[str, float]]:
     """Of the steps since this was last asked.
