@@ -27,6 +27,7 @@ FLOORS = {
   'runtime.errors': 1,
   'runtime.retry': 1,
   'runtime.preempt': 1,
+  'runtime.regular_files': 1,
   'runtime.roll_call': 1,
   'runtime.gathering': 1,
   'runtime.peers': 1,

@@ -104,6 +104,10 @@ def default() -> ml_collections.ConfigDict:
   d.digits.primers = ml_collections.ConfigDict(
     dict(base=(0, 0), cross=(0, 0), full=(0, 0))
   )
+  # What lies behind transparent images: white, as transformers has it from
+  # version 5 on; stored: the colour in the file, mostly black, as LLaVA-NeXT
+  # trained; or black.
+  d.transparency = 'white'
   d.threads = 1  # that prepare batches ahead
   d.prefetch = 4  # batches prepared ahead
 

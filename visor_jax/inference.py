@@ -87,6 +87,8 @@ class Model:
     confidence: of its choice.
     curve: of its calibration, see budget.py.
     allow_untrained: plans may run whose CROSS weights are fresh.
+    transparency: what lies behind transparent images, see
+      image_files.GROUNDS.
   """
 
   source: str
@@ -100,6 +102,7 @@ class Model:
   confidence: float | None = None
   curve: tuple[budget_lib.Point, ...] = ()
   allow_untrained: bool = False
+  transparency: str = 'white'
 
   def logits(self, images, prompt, plan: str = 'base'):
     """Logits of the templated prompt, or of many at once.
@@ -279,7 +282,7 @@ class Model:
     for own, prompt in zip(images, prompts):
       own = own if isinstance(own, (list, tuple)) else [own]
       talk = self.text.prompt(prompt, len(own))
-      opened = [image_files.open_image(i) for i in own]
+      opened = [image_files.open_image(i, self.transparency) for i in own]
       image_plans = images_lib.plans(
         self.recipe, [(i.height, i.width) for i in opened]
       )
@@ -354,6 +357,7 @@ def load(
     facts.confidence,
     facts.curve,
     allow_untrained,
+    facts.transparency or 'white',
   )
 
 

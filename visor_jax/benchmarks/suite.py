@@ -19,7 +19,6 @@ from visor_jax.data import protocols
 from visor_jax.data.pipeline import stream as stream_lib
 from visor_jax.data.processing import packing
 from visor_jax.data.sources import fingerprints as fingerprints_lib
-from visor_jax.data.sources import image_files
 from visor_jax.data.sources import llava
 from visor_jax.data.sources import records
 from visor_jax.data.sources import shards as shards_lib
@@ -242,7 +241,7 @@ class Suite:
       conversation = self._processor.tokenizer.prompt(
         turn.question, len(record.images)
       )
-      opened = [image_files.open_image(file) for file in record.images]
+      opened = [self._processor.open_image(file) for file in record.images]
       segment = stream_lib.segment_of_images(
         conversation, opened, record.sizes, self._processor
       )

@@ -27,6 +27,8 @@ class Facts:
     confidence: the router's, see models.router.choose.
     trained: what has learned beyond the base, of CROSS and ROUTER.
     curve: of the router's calibration, see spec/budget.py.
+    transparency: what lay behind transparent images in training, see
+      data.sources.image_files.GROUNDS; '' where nobody says.
   """
 
   architecture: architecture_lib.Architecture
@@ -34,6 +36,7 @@ class Facts:
   confidence: float | None = None
   trained: tuple[str, ...] = ()
   curve: tuple[budget.Point, ...] = ()
+  transparency: str = ''
 
   def holds(self, path: str) -> bool:
     """Whether a parameter is the base's, or has been trained."""
@@ -108,4 +111,5 @@ def from_json(values: dict[str, Any], where: pathlib.Path | str) -> Facts:
     confidence=values['confidence'],
     trained=tuple(values['trained']),
     curve=tuple(budget.Point(*point) for point in values['curve']),
+    transparency=values.get('transparency', ''),
   )

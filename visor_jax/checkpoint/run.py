@@ -64,12 +64,15 @@ def _facts(folder: workdir_lib.Workdir, stage: str) -> facts_lib.Facts:
   architecture = architecture_lib.from_json(
     json.loads(folder.architecture.read_text())
   )
-  if stage == 'base':
-    return facts_lib.Facts(
-      dataclasses.replace(architecture, layout=plans.base(architecture.depth))
-    )
   facts = facts_lib.Facts(
-    architecture, viable=_viable(folder), trained=(facts_lib.CROSS,)
+    architecture, transparency=_config(folder).get('data.transparency', '')
+  )
+  if stage == 'base':
+    layout = plans.base(architecture.depth)
+    architecture = dataclasses.replace(architecture, layout=layout)
+    return dataclasses.replace(facts, architecture=architecture)
+  facts = dataclasses.replace(
+    facts, viable=_viable(folder), trained=(facts_lib.CROSS,)
   )
   if stage != 'policy' or not folder.calibration.exists():
     return facts

@@ -9,6 +9,7 @@ questions of a benchmark, benchmarks.suite.
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
+import pathlib
 from typing import Protocol
 
 import numpy as np
@@ -116,6 +117,17 @@ class Processor(Protocol):
     """Slots of a row, with tiles as this checkpoint has them."""
     ...
 
+  def open_image(
+    self, source: pathlib.Path | str | bytes | PIL.Image.Image
+  ) -> PIL.Image.Image:
+    """An image in RGB, from its path, its bytes or Pillow.
+
+    Raises:
+      OSError: there is no such file, or it cannot be read.
+      ValueError: it is not an image, or is broken.
+    """
+    ...
+
   def plans(
     self, sizes: Sequence[tuple[int, int]]
   ) -> Sequence[processed.ImagePlan]:
@@ -130,7 +142,7 @@ class Processor(Protocol):
     """The tiles of each image of a sample, uint8 [tiles, height, width, 3].
 
     Args:
-      opened: images in RGB, see image_files.open_image.
+      opened: images in RGB, as of `open_image`.
       sizes: (height, width) that each should have.
 
     Raises:

@@ -167,7 +167,12 @@ def _example(record: records.Record) -> dict[str, Any]:
     conversations=[
       {'from': speaker, 'value': value}
       for turn in record.turns
-      for speaker, value in (('human', turn.question), ('gpt', turn.answer))
+      for speaker, value in (
+        ('system', turn.system),
+        ('human', turn.question),
+        ('gpt', turn.answer),
+      )
+      if value
     ],
   )
 

@@ -143,6 +143,11 @@ def check_checkpoint(config) -> None:
       'with eval.checkpoint there are the jobs eval and report alone; stage '
       f'"{config.jobs}" means {", ".join(sorted(others))}, too'
     )
+  if facts.transparency not in ('', config.data.transparency):
+    raise ValueError(
+      f'data.transparency is "{config.data.transparency}", but {path} was '
+      f'trained with "{facts.transparency}"; set it to that'
+    )
   need = {
     'router' if plan.startswith('router') else 'cross'
     for plan in config.eval.plans.split('+')
@@ -186,7 +191,7 @@ def tests(config, suite=None) -> list[Test]:
       'eval.benchmarks need the tokenizer of a checkpoint, but model.init_from '
       f'is "{config.model.init_from}"; give a --checkpoint'
     )
-  found, processor = [], processor_lib.read(folder)
+  found, processor = [], processor_lib.read(folder, config.data.transparency)
   for record in table.named(config.eval.benchmarks):
     try:
       source = benchmarks_data.open_questions(

@@ -9,6 +9,7 @@ import ml_collections
 from visor_jax import config as config_lib
 from visor_jax.benchmarks import scores
 from visor_jax.checkpoint import resolve
+from visor_jax.data.sources import image_files
 from visor_jax.models import cross_attention
 from visor_jax.reduction import grammar
 from visor_jax.spec import architecture as architecture_lib
@@ -23,6 +24,7 @@ CHOICES = {
   'model.remat_policy': ('input', 'dots'),
   'model.attention': ('auto', 'chunked', 'cudnn', 'splash'),
   'data.suite': ('', 'digits'),
+  'data.transparency': tuple(image_files.GROUNDS),
   'label.score': tuple(scores.SCORES),
   'label.all_wrong': ('skip', 'cheapest'),
   'policy.select': ('confidence', 'argmax'),

@@ -5,6 +5,7 @@ import io
 import numpy as np
 import PIL.Image
 import pytest
+from transformers import image_transforms
 from transformers import image_utils
 
 from tests.data.sources import encoded
@@ -168,7 +169,7 @@ def _transparent():
     *(to_bytes(picture(20, 30), 'JPEG', exif=_exif(i)) for i in range(1, 9)),
   ],
 )
-def test_opens_as_transformers_does(data, tmp_path):
+def test_opens_as_transformers_loads_it(data, tmp_path):
   (tmp_path / 'x').write_bytes(data)
   want = np.asarray(image_utils.load_image(str(tmp_path / 'x')))
   for source in (
@@ -177,23 +178,159 @@ def test_opens_as_transformers_does(data, tmp_path):
     str(tmp_path / 'x'),
     PIL.Image.open(io.BytesIO(data)),
   ):
-    got = image_files.open_image(source)
+    got = image_files.open_image(source, 'stored')
     assert got.mode == 'RGB'
     np.testing.assert_array_equal(np.asarray(got), want)
 
 
-@pytest.mark.parametrize('dtype', [np.uint16, np.int32, np.float32])
-def test_more_than_8_bits_turn_white_but_not_in_silence(dtype, tmp_path):
-  """As in transformers, whose numbers ours are compared with."""
-  PIL.Image.fromarray(np.arange(0, 6000, 10, dtype).reshape(20, 30)).save(
-    tmp_path / 'x.tiff'
+# More than 8 bits, and transparent ones ---------------------------------------
+
+
+def grey(samples, form='TIFF', **options):
+  """Values of a picture's first channel as they open."""
+  image = PIL.Image.fromarray(np.asarray(samples).reshape(1, -1))
+  opened = image_files.open_image(to_bytes(image, form, **options))
+  channels = np.asarray(opened)[0]
+  assert (channels == channels[:, :1]).all()
+  return channels[:, 0].tolist()
+
+
+@pytest.mark.parametrize('form', ['PNG', 'TIFF', 'PPM'])
+def test_16_bits_are_scaled_to_8(form):
+  """Black is black, white is white, and the middle is the middle."""
+  values = np.array([0, 128, 129, 257, 25700, 32768, 65534, 65535], np.uint16)
+  assert grey(values, form) == [0, 0, 1, 1, 100, 128, 255, 255]
+
+
+@pytest.mark.parametrize('form', ['PNG', 'PPM'])
+def test_a_dark_picture_of_16_bits_stays_dark(form):
+  assert max(grey(np.arange(0, 250, 5, np.uint16), form)) == 1
+
+
+@pytest.mark.parametrize('mode', ['I;16', 'I;16L', 'I;16B', 'I;16N'])
+def test_16_bits_in_every_order_of_bytes(mode):
+  image = PIL.Image.new(mode, (3, 2), 25700)
+  assert image_files.open_image(image).getpixel((0, 0)) == (100, 100, 100)
+
+
+@pytest.mark.parametrize(
+  'values, expected',
+  [
+    ([0, 100, 255], [0, 100, 255]),
+    ([0, 25700, 65535], [0, 100, 255]),
+    ([-100, 0, 100], [0, 128, 255]),
+    ([0, 1_000_000, 2_000_000], [0, 128, 255]),
+    ([70_000, 70_000], [0, 0]),
+  ],
+)
+def test_whole_numbers_are_scaled_by_the_span_that_holds_them(values, expected):
+  assert grey(np.array(values, np.int32)) == expected
+
+
+@pytest.mark.parametrize(
+  'values, expected',
+  [
+    ([0, 0.5, 1], [0, 128, 255]),
+    ([0, 100, 255], [0, 100, 255]),
+    ([0, 25700, 65535], [0, 100, 255]),
+    ([-1, 0, 1], [0, 128, 255]),
+    ([1e5, 2e5, 3e5], [0, 128, 255]),
+    ([0, np.nan, np.inf, -np.inf, 1], [0, 0, 255, 0, 255]),
+    ([np.nan, np.nan], [0, 0]),
+  ],
+)
+@pytest.mark.filterwarnings('error')
+def test_floats_are_scaled_by_the_span_that_holds_them(values, expected):
+  assert grey(np.array(values, np.float32)) == expected
+
+
+def test_a_picture_of_16_bits_is_turned_by_its_exif():
+  image = PIL.Image.fromarray(np.zeros((20, 30), np.uint16))
+  data = to_bytes(image, 'TIFF', exif=_exif(6))
+  assert image_files.open_image(data).size == (20, 30)
+  assert image_files.size(data) == (30, 20)
+
+
+@pytest.mark.parametrize(
+  'mode',
+  [
+    *('1', 'L', 'P', 'RGB', 'RGBA', 'CMYK', 'YCbCr', 'LAB', 'HSV', 'I', 'F'),
+    *('LA', 'La', 'PA', 'RGBX', 'RGBa', 'I;16', 'I;16L', 'I;16B', 'I;16N'),
+  ],
+)
+@pytest.mark.parametrize('transparency', image_files.GROUNDS)
+def test_every_mode_of_pillow_opens(mode, transparency):
+  image = PIL.Image.new(mode, (30, 20))
+  opened = image_files.open_image(image, transparency)
+  assert opened.mode == 'RGB' and opened.size == (30, 20)
+
+
+# A red box on a ground that is transparent, and black in the file.
+_BOX = PIL.Image.new('RGBA', (9, 6), (0, 0, 0, 0))
+_BOX.paste((255, 0, 0, 255), (3, 2, 6, 4))
+
+
+def _palette():
+  image = _BOX.convert('RGB').quantize(4)
+  return to_bytes(image, 'PNG', transparency=image.getpixel((0, 0)))
+
+
+_TRANSPARENT = {
+  'RGBA': to_bytes(_BOX, 'PNG'),
+  'LA': to_bytes(_BOX.convert('LA'), 'PNG'),
+  'palette': _palette(),
+  'GIF': to_bytes(_BOX, 'GIF'),
+  'WEBP': to_bytes(_BOX, 'WEBP', lossless=True),
+  'a colour of RGB': to_bytes(
+    _BOX.convert('RGB'), 'PNG', transparency=(0, 0, 0)
+  ),
+  'a value of L': to_bytes(_BOX.convert('L'), 'PNG', transparency=0),
+  'a value of 16 bits': to_bytes(
+    PIL.Image.fromarray(np.asarray(_BOX.convert('L')).astype(np.uint16) * 257),
+    'PNG',
+    transparency=0,
+  ),
+}
+
+
+@pytest.mark.parametrize('data', _TRANSPARENT.values(), ids=_TRANSPARENT)
+@pytest.mark.parametrize(
+  'transparency, ground', [('white', 255), ('black', 0), ('stored', 0)]
+)
+def test_a_transparent_picture_lies_on_what_is_asked_for(
+  data, transparency, ground
+):
+  opened = image_files.open_image(data, transparency)
+  assert opened.getpixel((0, 0)) == (ground,) * 3
+  assert opened.getpixel((4, 3))[0] in (76, 255)  # the box, grey or red
+
+
+def test_stored_is_the_colour_under_the_transparency():
+  image = PIL.Image.new('RGBA', (3, 2), (9, 99, 199, 0))
+  assert image_files.open_image(image, 'stored').getpixel((0, 0)) == (
+    *(9, 99, 199),
   )
-  with pytest.warns(UserWarning, match='x.tiff: mode .* is clipped to 0..255'):
-    got = np.asarray(image_files.open_image(tmp_path / 'x.tiff'))
+  assert image_files.open_image(image, 'black').getpixel((0, 0)) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+  'data',
+  [*_TRANSPARENT.values(), to_bytes(_transparent(), 'PNG')],
+  ids=[*_TRANSPARENT, 'half'],
+)
+def test_white_is_as_transformers_lays_it(data):
+  image = PIL.Image.open(io.BytesIO(data))
+  if image.mode == 'I;16':
+    pytest.skip('transformers clips it')
+  want = image_transforms.convert_to_rgb(image, return_numpy=True)
   np.testing.assert_array_equal(
-    got, np.asarray(image_utils.load_image(str(tmp_path / 'x.tiff')))
+    np.asarray(image_files.open_image(data, 'white')), want
   )
-  assert (got[2:] == 255).all() and got[0, 5, 0] == 50
+
+
+def test_a_ground_that_is_none_is_named():
+  with pytest.raises(ValueError, match='transparency is "grey".*"white"'):
+    image_files.open_image(_BOX, 'grey')
 
 
 def test_what_is_no_image_is_named(tmp_path):

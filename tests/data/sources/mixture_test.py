@@ -72,6 +72,13 @@ def test_random_choices_hang_on_the_seed_alone(folder):
     ('datasets: [', 'json_path'),
     ('', 'json_path'),
     ('datasets:\n- json_path: gone.json', 'gone.json'),
+    ('datasets: {a: b}', 'datasets are dict; expected'),
+    ('datasets: [a.json]', 'dataset 1 is str; expected'),
+    ('datasets: [{json_path: 3}]', 'dataset 1: json_path is 3'),
+    ('datasets: [{json_path: m.yaml}]', 'this mixture is the mixture'),
+    ('datasets: &a [*a]', 'dataset 1 is list'),
+    ('[' * 9999, 'expected datasets'),
+    ('\x00', 'expected datasets'),
   ],
 )
 def test_a_wrong_mixture_says_what_is_wrong(text, message, folder):
@@ -86,3 +93,51 @@ def test_a_seed_is_part_of_a_mixtures_fingerprint(folder):
   assert readers.open_source(path, seed=1).fingerprint != (
     readers.open_source(path, seed=2).fingerprint
   )
+
+
+@pytest.mark.parametrize(
+  'line, message',
+  [
+    (
+      'sampling_stratergy: first:10%',
+      'dataset 1 has the unknown key sampling_stratergy; keys are json_path, '
+      'sampling_strategy$',
+    ),
+    ('repeat: 3', 'unknown key repeat'),
+    ('weight: 0.1', 'unknown key weight'),
+    ('image_folder: /data/other', 'unknown key image_folder'),
+    ('3: 4', 'unknown key 3'),
+    ('json_path: b.json', 'key "json_path" stands twice from line 2 on'),
+  ],
+)
+def test_a_key_that_nobody_reads_is_refused(line, message, folder):
+  """A typo in a strategy would take the whole set."""
+  path = folder / 'm.yaml'
+  path.write_text(f'datasets:\n- json_path: a.json\n  {line}\n')
+  files.write_json(folder / 'a.json')
+  with pytest.raises(ValueError, match=message):
+    readers.open_source(path)
+
+
+def test_a_key_beside_the_datasets_is_refused(folder):
+  files.write_json(folder / 'a.json')
+  path = files.write_yaml(folder / 'm.yaml', ('a.json', 'all'))
+  good = path.read_text()
+  path.write_text(good + 'seed: 3\n')
+  with pytest.raises(ValueError, match='unknown key seed; keys are datasets$'):
+    readers.open_source(path)
+  path.write_text(good + good)
+  with pytest.raises(ValueError, match='key "datasets" stands twice'):
+    readers.open_source(path)
+
+
+def test_a_mixture_may_hold_mixtures(folder):
+  files.write_json(folder / 'a.json')
+  files.write_yaml(folder / 'inner.yaml', ('a.json', 'first:2'))
+  path = files.write_yaml(
+    folder / 'm.yaml', ('inner.yaml', 'all'), ('inner.yaml', 'end:1')
+  )
+  assert files.ids(readers.open_source(path, folder / 'images')) == [0, 1, 1]
+  files.write_yaml(folder / 'inner.yaml', ('m.yaml', 'all'))
+  with pytest.raises(ValueError, match='this mixture is the mixture'):
+    readers.open_source(path)

@@ -23,7 +23,6 @@ from visor_jax.data import protocols
 from visor_jax.data.pipeline import bin_packing
 from visor_jax.data.processing import packing
 from visor_jax.data.processing import processed
-from visor_jax.data.sources import image_files
 from visor_jax.data.sources import records
 from visor_jax.spec import batch as batch_lib
 
@@ -185,7 +184,7 @@ def segment_of_images(
 
   Args:
     conversation: the text, with a place for each image.
-    opened: images in RGB, see image_files.open_image.
+    opened: images in RGB, as of the processor's `open_image`.
     sizes: (height, width) that each should have.
     processor: what the checkpoint makes of them.
 
@@ -209,7 +208,7 @@ def _with_images(
   sizes = record.sizes[: len(conversation.image_at)]
   files = record.images[: len(sizes)]
   try:
-    opened = [image_files.open_image(file) for file in files]
+    opened = [processor.open_image(file) for file in files]
     return segment_of_images(conversation, opened, sizes, processor)
   except ValueError as e:
     raise records.BadRecord('broken image', str(e), record.id) from e

@@ -3,10 +3,11 @@
   python -m visor_jax.data.prepare --src train.json --images IMAGES --out SHARDS
   python -m visor_jax.data.prepare --out SHARDS --check
 
---src is LLaVA's .json or .jsonl, a .yaml mixture, or a folder or pattern of
-.parquet or .array_record files. Bad records are left out and counted. A run
-that is killed is started again with the same flags: shards that are finished
-stay. The bytes written depend on the data and --shard-size alone.
+--src is a .json or .jsonl of conversations as LLaVA or OpenAI write them, a
+.yaml mixture, or a folder or pattern of .parquet or .array_record files. Bad
+records are left out and counted. A run that is killed is started again with the
+same flags: shards that are finished stay. The bytes written depend on the data
+and --shard-size alone.
 
 Beside each shard lies its outline, the same records without the bytes of their
 images: rows are planned from those, by every host, and a host has no time to
@@ -32,6 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
   add = parser.add_argument
   add('--src', help='the data; see above')
   add('--images', help='folder that image paths in it start from')
+  add(
+    '--follow-outside',
+    action='store_true',
+    help='image paths and links may lead out of --images',
+  )
   add('--out', required=True, help='folder of the shards')
   add(
     '--shard-size',
@@ -90,7 +96,9 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _prepare(args: argparse.Namespace) -> int:
-  source = readers.open_source(args.src, args.images, args.seed)
+  source = readers.open_source(
+    args.src, args.images, args.seed, args.follow_outside
+  )
   index = writer.prepare(
     source, args.out, args.shard_size, args.workers, args.max_bad
   )

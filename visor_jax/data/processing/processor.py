@@ -12,6 +12,7 @@ import PIL.Image
 
 from visor_jax.data.processing import images
 from visor_jax.data.processing import text
+from visor_jax.data.sources import image_files
 from visor_jax.spec import batch as batch_lib
 
 TAPS = 4  # patches that are summed into a visual token: bilinear
@@ -24,10 +25,13 @@ class Processor:
   Attributes:
     tokenizer: its words and chat template.
     recipe: its tiles and the canvases that images are cut from.
+    transparency: what lies behind a transparent image, see
+      image_files.GROUNDS.
   """
 
   tokenizer: text.Tokenizer
   recipe: images.Recipe
+  transparency: str = 'white'
 
   @property
   def patches(self) -> int:
@@ -48,6 +52,12 @@ class Processor:
       taps=TAPS,
     )
 
+  def open_image(
+    self, source: pathlib.Path | str | bytes | PIL.Image.Image
+  ) -> PIL.Image.Image:
+    """An image in RGB; arguments and errors as of image_files.open_image."""
+    return image_files.open_image(source, self.transparency)
+
   def plans(self, sizes: Sequence[tuple[int, int]]) -> list[images.Plan]:
     """How the images of a sample, each (height, width), become tokens."""
     return images.plans(self.recipe, sizes)
@@ -60,7 +70,7 @@ class Processor:
     """The tiles of each image of a sample, uint8 [tiles, height, width, 3].
 
     Args:
-      opened: images in RGB, see image_files.open_image.
+      opened: images in RGB, as of `open_image`.
       sizes: (height, width) that each should have.
 
     Raises:
@@ -70,11 +80,16 @@ class Processor:
     return [images.tiles(i, p) for i, p in zip(opened, plans, strict=True)]
 
 
-def read(folder: pathlib.Path | str) -> Processor:
+def read(folder: pathlib.Path | str, transparency: str = 'white') -> Processor:
   """The processor in a checkpoint's folder.
+
+  Args:
+    folder: the checkpoint's.
+    transparency: what lies behind a transparent image, see
+      image_files.GROUNDS.
 
   Raises:
     FileNotFoundError: naming the file that is missing.
     ValueError: naming what is wrong with one.
   """
-  return Processor(text.Tokenizer(folder), images.read(folder))
+  return Processor(text.Tokenizer(folder), images.read(folder), transparency)

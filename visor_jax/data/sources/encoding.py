@@ -1,7 +1,8 @@
 """Records as bytes in shards: magic, length of a JSON header, header, images.
 
 The length is 4 bytes, little-endian. The JSON has id, images as [height, width,
-bytes] and turns as [question, answer, family].
+bytes] and turns as [question, answer, family], or [..., system] where the
+system says something.
 """
 
 import json
@@ -22,7 +23,7 @@ def encode(record: records.Record) -> bytes:
     dict(
       id=record.id,
       images=images,
-      turns=[[t.question, t.answer, t.family] for t in record.turns],
+      turns=[_fields(turn) for turn in record.turns],
     ),
     ensure_ascii=False,
     separators=(',', ':'),
@@ -73,6 +74,12 @@ def decode(data: bytes, outlined: bool = False) -> records.Record:
       'bad bytes', f'{len(data)} bytes; the header says {at}', record.id
     )
   return record
+
+
+def _fields(turn: records.Turn) -> list[str]:
+  """Of a turn; the last one only where there is something in it."""
+  fields = [turn.question, turn.answer, turn.family]
+  return [*fields, turn.system] if turn.system else fields
 
 
 def _header_end(data: bytes) -> int:

@@ -1,64 +1,49 @@
-"""Encoded images: where their bytes are, how large they are, how they open.
+"""Encoded images: how large they are, and how they open.
 
 Nothing here knows of records or of a model's recipe for images.
 """
 
-import errno
 import io
 import pathlib
-import warnings
 
+import numpy as np
 import PIL.ExifTags
 import PIL.Image
 import PIL.ImageOps
 
-# Errors of a path that leads to no file; others are the disk's.
-_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
+from visor_jax.runtime import regular_files
+
+# What lies behind a transparent picture. `white` is what transformers puts
+# there from version 5 on; `stored` shows the colour that the file holds under
+# the transparency, mostly black, as the loader of LLaVA-NeXT does.
+GROUNDS: dict[str, tuple[int, int, int] | None] = {
+  'white': (255, 255, 255),
+  'black': (0, 0, 0),
+  'stored': None,
+}
+
+_DEEP = ('I', 'F')  # modes of more than 8 bits begin so: I;16, I, F
+
+# A picture of such a mode spans the first of these that holds all its values;
+# one that none holds spans its own lowest and highest.
+_SPANS = {'I': (255, 65535), 'F': (1, 255, 65535)}
+_KNOWN_SPANS = {'I;16': 65535, 'PPM': 65535}  # by mode or format of the file
 
 _LYING = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 
 
-def read(
-  value: object, images_folder: pathlib.Path | str | None = None
-) -> bytes:
-  """The bytes of an image's file.
-
-  Args:
-    value: those bytes, the file's path, or the hub's {bytes, path}.
-    images_folder: folder that paths start from, or None.
-
-  Raises:
-    ValueError: there is no such file.
-    OSError: the disk failed, of which nothing follows for the image.
-  """
-  if isinstance(value, dict):
-    value = value.get('bytes') or value.get('path')
-  if isinstance(value, bytes):
-    return value
-  if not isinstance(value, str) or '\0' in value:
-    raise ValueError(f'{value!r} is no path')
-  if images_folder is None:
-    raise ValueError(f'{value}: no folder was given')
-  try:
-    return (pathlib.Path(images_folder) / value).read_bytes()
-  except OSError as e:
-    # Of a disk that fails nothing is known: that must stop the run.
-    if e.errno not in _ABSENT:
-      raise
-    raise ValueError(value) from None
-
-
 def open_image(
   source: pathlib.Path | str | bytes | PIL.Image.Image,
+  transparency: str = 'white',
 ) -> PIL.Image.Image:
-  """An image in RGB, as `transformers.image_utils.load_image` makes it.
+  """An image in RGB, upright by its EXIF tag; the first frame of several.
 
-  Upright by its EXIF tag; the first frame; what is transparent shows the colour
-  that the file holds there. More than 8 bits (modes I;16, I and F) are clipped,
-  not scaled, so such an image is mostly white, and warned of.
+  What is opaque and has 8 bits is as `transformers.image_utils.load_image` and
+  its image processors make it; what has more is scaled to them.
 
   Args:
     source: path, bytes of a file, or PIL image.
+    transparency: what lies behind a transparent one, a name in GROUNDS.
 
   Raises:
     OSError: there is no such file, or it cannot be read.
@@ -68,21 +53,90 @@ def open_image(
   name: object = 'image'
   # Read in full, so that what fails below is the image and not the disk.
   if not isinstance(source, (bytes, PIL.Image.Image)):
-    name, source = source, pathlib.Path(source).read_bytes()
+    name, source = source, regular_files.read(source)
   try:
     if isinstance(source, bytes):
       image: PIL.Image.Image = PIL.Image.open(io.BytesIO(source))
     else:
       image = source
-    if image.mode[0] in 'IF':
-      warnings.warn(
-        f'{name}: mode {image.mode} is clipped to 0..255', stacklevel=2
-      )
-    return PIL.ImageOps.exif_transpose(image).convert('RGB')
+    upright = PIL.ImageOps.exif_transpose(image)
+    return to_rgb(upright, transparency, image.format)
   except PIL.UnidentifiedImageError:
     raise ValueError(f'{name}: not an image') from None
   except Exception as e:  # decoders raise OSError, SyntaxError, EOFError, ...
     raise ValueError(f'{name}: the image cannot be opened: {e}') from e
+
+
+def to_rgb(
+  image: PIL.Image.Image,
+  transparency: str = 'white',
+  file_format: str | None = None,
+) -> PIL.Image.Image:
+  """The picture in RGB, laid on a ground where it is transparent.
+
+  Args:
+    image: of any mode.
+    transparency: what lies behind it, a name in GROUNDS.
+    file_format: of the file that it was opened from, as Pillow names it.
+
+  Raises:
+    ValueError: there is no such ground, or Pillow cannot convert the mode.
+  """
+  if transparency not in GROUNDS:
+    names = ', '.join(f'"{name}"' for name in GROUNDS)
+    raise ValueError(
+      f'transparency is "{transparency}"; expected one of {names}'
+    )
+  if image.mode.startswith(_DEEP):
+    image = _eight_bits(image, file_format)
+  if image.mode == 'La':
+    image = image.convert('LA')  # Pillow converts it to nothing else
+  if not image.has_transparency_data:
+    return image.convert('RGB')
+  image = image.convert('RGBA')
+  colour = GROUNDS[transparency]
+  if colour is not None:
+    ground = PIL.Image.new('RGBA', image.size, (*colour, 255))
+    image = PIL.Image.alpha_composite(ground, image)
+  return image.convert('RGB')
+
+
+def _eight_bits(
+  image: PIL.Image.Image, file_format: str | None
+) -> PIL.Image.Image:
+  """A grey picture of more than 8 bits, scaled to them by its span.
+
+  Pillow would clip it to 0..255, which is mostly white.
+  """
+  samples = np.asarray(image)
+  low, span = _span(image.mode, file_format, samples)
+  scaled = np.nan_to_num(samples.astype(np.float32), nan=low, posinf=low + span)
+  scaled = np.clip((scaled - low) / span, 0, 1) * 255 + 0.5
+  grey = PIL.Image.fromarray(scaled.astype(np.uint8))
+  transparent = image.info.get('transparency')
+  if transparent is not None:
+    grey.putalpha(PIL.Image.fromarray(_opaque(samples, transparent)))
+  return grey
+
+
+def _span(
+  mode: str, file_format: str | None, samples: np.ndarray
+) -> tuple[float, float]:
+  """The value that is black, and how far above it white is."""
+  known = _KNOWN_SPANS.get(mode[:4]) or _KNOWN_SPANS.get(file_format or '')
+  if known:
+    return 0, known
+  finite = samples[np.isfinite(samples)]
+  low, high = (finite.min(), finite.max()) if finite.size else (0, 0)
+  for span in _SPANS[mode]:
+    if low >= 0 and high <= span:
+      return 0, span
+  return float(low), max(float(high) - float(low), 1e-30)
+
+
+def _opaque(samples: np.ndarray, transparent: int) -> np.ndarray:
+  """Alpha, uint8, where one value is transparent."""
+  return np.where(samples == transparent, 0, 255).astype(np.uint8)
 
 
 def size(image: bytes) -> tuple[int, int]:

@@ -1,33 +1,25 @@
-"""Conversations in JSON files: a list, or an object per line.
+"""Conversations in JSON files.
 
-What is held of a file is where its records begin and end.
+What is held of a file is where its records begin and end, see `json_spans`.
 """
 
-import array
-from collections.abc import Iterable
 import hashlib
 import json
-import mmap
 import pathlib
-import re
-from typing import BinaryIO
-
-import numpy as np
+from typing import Any
 
 from visor_jax.data.sources import fingerprints
+from visor_jax.data.sources import image_paths
+from visor_jax.data.sources import json_spans
 from visor_jax.data.sources import llava
 from visor_jax.data.sources import records
 
-# Up to the next bracket outside of strings, which may hold brackets too.
-_BRACKET = re.compile(
-  rb'[^][{}"]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^][{}"]*+)*+([][{}])', re.S
-)
-
 
 class Conversations:
-  """LLaVA's JSON list, or a JSON object per line.
+  """A JSON list, an object per line, or an object that holds a list.
 
-  The fields of a record are those of `llava.parse`.
+  The fields of a record are those of `llava.parse`. What is no record has an
+  index too, and is a bad one.
 
   Attributes:
     name: the file's, without its suffix.
@@ -35,80 +27,71 @@ class Conversations:
 
   Args:
     path: file.
-    images_folder: folder that image paths start from.
+    images: where image paths start from.
 
   Raises:
-    ValueError: the list is cut short, or there are no records.
+    ValueError: the list is cut short, something stands behind it or between its
+      records, or there are no records.
   """
 
   def __init__(
-    self, path: pathlib.Path, images_folder: pathlib.Path | str | None = None
+    self, path: pathlib.Path, images: image_paths.Folder = image_paths.Folder()
   ):
     self.name = path.stem
-    self._path, self._images_folder = path, images_folder
+    self._path, self._images = path, images
+    self._spans = json_spans.spans(path, llava.TURNS)
+    if not len(self):
+      raise ValueError(f'{path}: no records')
     with open(path, 'rb') as file:
-      head = file.read(4096).lstrip(b'\xef\xbb\xbf \t\r\n')  # a mark, spaces
-      file.seek(0)
-      spans = _elements(file) if head[:1] == b'[' else _lines(file)
-      file.seek(0)
       # All of it was read anyway, so every byte counts.
       self.fingerprint = fingerprints.digest(
         path.name, hashlib.file_digest(file, 'sha256').hexdigest()
       )
-    self._spans = np.array(spans, np.int64).reshape(-1, 2)
-    if not len(self):
-      raise ValueError(f'{path}: no records')
 
   def __len__(self) -> int:
     return len(self._spans)
 
   def __getitem__(self, index: int) -> records.Record:
-    start, stop = self._spans[index]
+    start, stop, line = self._spans[index].tolist()
     with open(self._path, 'rb') as file:
       file.seek(start)
       data = file.read(stop - start)
     name = f'{self.name}/{index}'
     try:
-      fields = json.loads(data.decode('utf-8-sig'))
-    except UnicodeDecodeError as e:
-      raise records.BadRecord('bad text', str(e), name) from None
-    except (ValueError, RecursionError) as e:
-      raise records.BadRecord('bad json', str(e), name) from None
-    return llava.parse(fields, name, self._images_folder, self.name)
+      return llava.parse(_fields(data, line), name, self._images, self.name)
+    except records.BadRecord as e:
+      detail = f'{self._path.name} line {line}: {e.detail}'
+      raise records.BadRecord(e.reason, detail, e.id or name) from None
 
   def outline(self, index: int) -> records.Record:
     """The record itself: sizes are known by the images alone."""
     return self[index]
 
 
-def _lines(file: BinaryIO) -> Iterable[int]:
-  """start, stop, start, stop, ... of the lines that are not empty."""
-  spans, at = array.array('q'), 0
-  for line in file:
-    if line.strip():
-      spans.extend((at, at + len(line)))
-    at += len(line)
-  return spans
+def _fields(data: bytes, line: int) -> Any:
+  """What stands in JSON at a line of a file.
+
+  Raises:
+    records.BadRecord: it is no JSON, without an id.
+  """
+  try:
+    return json.loads(
+      data.decode('utf-8-sig'), object_pairs_hook=_without_repeats
+    )
+  except UnicodeDecodeError as e:
+    raise records.BadRecord('bad text', str(e)) from None
+  except json.JSONDecodeError as e:
+    where = f'line {line + e.lineno - 1} column {e.colno}'
+    raise records.BadRecord('bad json', f'{e.msg} at {where}') from None
+  except (ValueError, RecursionError) as e:
+    raise records.BadRecord('bad json', str(e)) from None
 
 
-def _elements(file: BinaryIO) -> Iterable[int]:
-  """start, stop, start, stop, ... of the objects in a JSON list."""
-  spans, depth, at = array.array('q'), 0, 0
-  with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-    # One match from where the last ended: a search would, in a file that is
-    # cut within a string, try every byte up to the end.
-    while match := _BRACKET.match(data, at):
-      at = match.end()
-      if match[1] in b'[{':
-        depth += 1
-        if depth == 2:
-          spans.append(at - 1)
-      else:
-        depth -= 1
-        if depth == 1:
-          spans.append(at)
-        elif depth < 1:
-          return spans
-  raise ValueError(
-    f'{file.name}: the list is cut short after {len(spans) // 2} records'
-  )
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+  """An object; of a key that stands twice JSON would take the last."""
+  fields = dict(pairs)
+  if len(fields) < len(pairs):
+    keys = [key for key, _ in pairs]
+    repeated = next(key for key in keys if keys.count(key) > 1)
+    raise ValueError(f'key "{repeated}" stands there twice')
+  return fields

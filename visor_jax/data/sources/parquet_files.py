@@ -4,6 +4,7 @@ from collections.abc import Sequence
 import pathlib
 import re
 
+from visor_jax.data.sources import image_paths
 from visor_jax.data.sources import llava
 from visor_jax.data.sources import records
 from visor_jax.data.sources import tables
@@ -12,9 +13,8 @@ from visor_jax.data.sources import tables
 class Parquet:
   """Parquet files of conversations.
 
-  Columns are `conversations`, and, if there are such, `id` and `image` or
-  `images`: {bytes, path}, bytes or a path, one or a list. For random order,
-  prepare shards.
+  Columns are the fields of `llava.parse`; others are left alone. For random
+  order, prepare shards.
 
   Attributes:
     name: what the files' names begin with.
@@ -22,7 +22,7 @@ class Parquet:
 
   Args:
     files: paths, in order.
-    images_folder: folder that image paths start from.
+    images: where image paths start from.
 
   Raises:
     ValueError: a file is not parquet or lacks a column, or there are no rows.
@@ -31,13 +31,14 @@ class Parquet:
   def __init__(
     self,
     files: Sequence[pathlib.Path],
-    images_folder: pathlib.Path | str | None = None,
+    images: image_paths.Folder = image_paths.Folder(),
   ):
     self.name = re.sub(r'-\d+-of-\d+.*', '', files[0].stem)
-    self._images_folder = images_folder
-    self._table = tables.Table(
-      files, ('conversations',), ('id', 'image', 'images')
-    )
+    self._images = images
+    names = tables.column_names(files[0])
+    turns = [name for name in llava.TURNS if name in names] or llava.TURNS
+    others = [name for name in llava.FIELDS if name != turns[0]]
+    self._table = tables.Table(files, turns[:1], others)
     self.fingerprint = self._table.fingerprint
 
   def __len__(self) -> int:
@@ -49,7 +50,7 @@ class Parquet:
       fields = self._table[index]
     except UnicodeDecodeError as e:
       raise records.BadRecord('bad text', str(e), name) from None
-    return llava.parse(fields, name, self._images_folder, self.name)
+    return llava.parse(fields, name, self._images, self.name)
 
   def outline(self, index: int) -> records.Record:
     """The record itself: sizes are known by the images alone."""

@@ -11,12 +11,14 @@ import fractions
 import math
 import pathlib
 import re
+from typing import Any
 
 import numpy as np
 import yaml
 
 from visor_jax.data import protocols
 from visor_jax.data.sources import fingerprints
+from visor_jax.data.sources import image_paths
 from visor_jax.data.sources import json_files
 from visor_jax.data.sources import parquet_files
 from visor_jax.data.sources import records
@@ -30,41 +32,61 @@ def open_source(
   path: pathlib.Path | str,
   images_folder: pathlib.Path | str | None = None,
   seed: int = 0,
+  follow_outside: bool = False,
 ) -> protocols.Source:
   """The source in a file or folder.
 
   Args:
-    path: LLaVA's .json or .jsonl; a .yaml mixture; .parquet or .array_record,
-      as a file, a folder of them, or a pattern like 'folder/train-*.parquet';
-      or a TensorFlow dataset as 'tfds:my_chart_set', see `tfds`.
+    path: .json or .jsonl of conversations; a .yaml mixture; .parquet or
+      .array_record, as a file, a folder of them, or a pattern like
+      'folder/train-*.parquet'; or a TensorFlow dataset as 'tfds:my_chart_set',
+      see `tfds`.
     images_folder: folder that image paths in records start from.
     seed: decides a mixture's random choices.
+    follow_outside: image paths and links may lead out of that folder.
 
   Raises:
     FileNotFoundError: there is no such file or folder.
     ValueError: it is no source, is cut short, or has no records.
   """
+  if images_folder is not None and not pathlib.Path(images_folder).is_dir():
+    raise FileNotFoundError(f'{images_folder}: no such folder of images')
+  images = image_paths.Folder(images_folder, follow_outside)
+  return _open(path, images, seed, ())
+
+
+def _open(
+  path: pathlib.Path | str,
+  images: image_paths.Folder,
+  seed: int,
+  mixtures: tuple[pathlib.Path, ...],
+) -> protocols.Source:
+  """`open_source` for a dataset of so many mixtures, one in the other."""
   if str(path).startswith('tfds:'):
     return tfds.Tfds(str(path))
   path = pathlib.Path(path)
   if path.is_dir():
     files = [f for f in path.iterdir() if f.suffix in (_SHARDS, _PARQUET)]
-    return _open_files(path, files, images_folder)
+    return _open_files(path, files, images)
   if '*' in path.name:
-    return _open_files(path, path.parent.glob(path.name), images_folder)
+    return _open_files(path, path.parent.glob(path.name), images)
   if not path.exists():
     raise FileNotFoundError(f'{path}: no such file or folder')
+  if not path.is_file():
+    raise ValueError(f'{path} is neither a file nor a folder')
   if path.suffix in ('.json', '.jsonl'):
-    return json_files.Conversations(path, images_folder)
+    return json_files.Conversations(path, images)
   if path.suffix in ('.yaml', '.yml'):
-    return Mixture(path, images_folder, seed)
-  return _open_files(path, [path], images_folder)
+    if path.resolve() in mixtures:
+      raise ValueError(f'{path}: a dataset of this mixture is the mixture')
+    return Mixture(path, images, seed, (*mixtures, path.resolve()))
+  return _open_files(path, [path], images)
 
 
 def _open_files(
   path: pathlib.Path,
   files: Iterable[pathlib.Path],
-  images_folder: pathlib.Path | str | None,
+  images: image_paths.Folder,
 ) -> protocols.Source:
   """The source of files that belong together, under the path that names them.
 
@@ -88,7 +110,7 @@ def _open_files(
       f'{path}: holds {", ".join(splits)}; say which, like '
       f'{path}/{splits[-1]}-*.parquet'
     )
-  return parquet_files.Parquet(files, images_folder)
+  return parquet_files.Parquet(files, images)
 
 
 class Mixture:
@@ -103,8 +125,9 @@ class Mixture:
 
   Args:
     path: file.
-    images_folder: folder that the image paths of all datasets start from.
+    images: where the image paths of all datasets start from.
     seed: decides random choices, which depend on nothing else.
+    mixtures: this one, and those that it is a dataset of.
 
   Raises:
     FileNotFoundError: a dataset is not there.
@@ -114,18 +137,16 @@ class Mixture:
   def __init__(
     self,
     path: pathlib.Path,
-    images_folder: pathlib.Path | str | None = None,
+    images: image_paths.Folder = image_paths.Folder(),
     seed: int = 0,
+    mixtures: tuple[pathlib.Path, ...] = (),
   ):
     self.name = path.stem
     self._parts: list[tuple[protocols.Source, range | np.ndarray]] = []
     facts = []
     for number, (name, strategy) in enumerate(_datasets(path)):
-      source = open_source(
-        name if name.startswith('tfds:') else path.parent / name,
-        images_folder,
-        seed,
-      )
+      where = name if name.startswith('tfds:') else path.parent / name
+      source = _open(where, images, seed, mixtures)
       try:
         chosen = _chosen(strategy, len(source), (seed, number))
       except ValueError as e:
@@ -156,18 +177,63 @@ class Mixture:
     return source, int(chosen[index - self._starts[part]])
 
 
+_MIXTURE_KEYS = ('datasets',)
+_DATASET_KEYS = ('json_path', 'sampling_strategy')
+_EXPECTED = 'expected datasets, a list with json_path and sampling_strategy'
+
+
+class _Loader(yaml.SafeLoader):
+  """YAML in which no key stands twice: it would take the last."""
+
+  def construct_mapping(
+    self, node: yaml.MappingNode, deep: bool = False
+  ) -> dict[Any, Any]:
+    mapping = super().construct_mapping(node, deep)
+    if len(mapping) < len(node.value):
+      keys = [key.value for key, _ in node.value]
+      repeated = next(key for key in keys if keys.count(key) > 1)
+      line = node.start_mark.line + 1
+      raise yaml.YAMLError(f'key "{repeated}" stands twice from line {line} on')
+    return mapping
+
+
 def _datasets(path: pathlib.Path) -> list[tuple[str, str]]:
   """(json_path, sampling_strategy) of a mixture's datasets."""
   try:
-    datasets = yaml.safe_load(path.read_text('utf-8'))['datasets']
-    return [
-      (d['json_path'], str(d.get('sampling_strategy', 'all'))) for d in datasets
-    ]
-  except (yaml.YAMLError, KeyError, TypeError, AttributeError) as e:
+    mixture = yaml.load(path.read_text('utf-8'), _Loader)  # a SafeLoader
+  except (yaml.YAMLError, ValueError, RecursionError) as e:
+    problem = ' '.join(str(e).split())
+    raise ValueError(f'{path}: {problem}; {_EXPECTED}') from None
+  _check_keys(f'{path}', mixture, _MIXTURE_KEYS)
+  datasets = mixture['datasets']
+  if not isinstance(datasets, list):
+    kind = type(datasets).__name__
+    raise ValueError(f'{path}: datasets are {kind}; {_EXPECTED}')
+  for number, dataset in enumerate(datasets, start=1):
+    where = f'{path}: dataset {number}'
+    _check_keys(where, dataset, _DATASET_KEYS)
+    if not isinstance(dataset['json_path'], str):
+      raise ValueError(f'{where}: json_path is {dataset["json_path"]!r}')
+  return [
+    (d['json_path'], str(d.get('sampling_strategy', 'all'))) for d in datasets
+  ]
+
+
+def _check_keys(where: str, fields: object, keys: tuple[str, ...]) -> None:
+  """Raises a ValueError unless there is the first of some keys, and no other.
+
+  A misspelt key would be a choice that nobody takes.
+  """
+  if not isinstance(fields, dict):
+    raise ValueError(f'{where} is {type(fields).__name__}; {_EXPECTED}')
+  unknown = [str(key) for key in fields if key not in keys]
+  if unknown:
     raise ValueError(
-      f'{path}: expected datasets, a list with json_path and '
-      f'sampling_strategy: {e!r}'
-    ) from None
+      f'{where} has the unknown key {", ".join(unknown)}; keys are '
+      f'{", ".join(keys)}'
+    )
+  if keys[0] not in fields:
+    raise ValueError(f'{where} has no {keys[0]}; {_EXPECTED}')
 
 
 def _chosen(

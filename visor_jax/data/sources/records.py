@@ -7,6 +7,7 @@ which is what loaders and `prepare` count.
 """
 
 import dataclasses
+import re
 
 IMAGE = '<image>'  # marks in a question where an image belongs
 
@@ -16,12 +17,26 @@ REASONS = (
   'bad text',  # not a string, or not Unicode
   'no turns',
   'bad turns',  # not question, answer, question, answer
+  'unknown role',  # neither user nor assistant nor system
+  'other modality',  # about a video, a sound: neither text nor image
   'empty question',  # nothing besides the images
   'empty answer',
   'missing image',
+  'outside image',  # its path leads out of the folder of images
+  'special file',  # its path leads to a folder, a FIFO, a device
+  'unreadable image',  # nobody may read it, or links lead in a circle
+  'large image',  # its file has more bytes than any image needs
   'broken image',  # cannot be opened, or is cut short
   'marker count',  # neither no <image> nor one for each image
+  'chat template',  # refuses the conversation, or rewrites earlier turns
 )
+
+# What marks the place of something else: <video>, <|audio_bos|>.
+_OTHER_MODALITY = re.compile(
+  r'<\|?(video|audio|speech|sound|point_?cloud)s?(_\w+)?\|?>', re.IGNORECASE
+)
+
+_DETAIL = 300  # characters of a detail; what strangers write has no end
 
 
 class BadRecord(ValueError):
@@ -34,6 +49,7 @@ class BadRecord(ValueError):
   """
 
   def __init__(self, reason: str, detail: str = '', id: str = ''):
+    detail = _one_line(detail)
     super().__init__(reason, detail, id)
     self.reason, self.detail, self.id = reason, detail, id
 
@@ -57,11 +73,13 @@ class Turn:
     question: the text, with an IMAGE where an image belongs.
     answer: the text.
     family: kind of question, by which results are told apart; '' for none.
+    system: what the system says before the question; '' for nothing.
   """
 
   question: str
   answer: str
   family: str
+  system: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,19 +110,28 @@ def check(record: Record) -> None:
     raise BadRecord('no turns', id=record.id)
   markers = 0
   for turn in record.turns:
-    both = turn.question + turn.answer
+    texts = turn.system + turn.question + turn.answer
     try:
-      both.encode('utf-8')
+      texts.encode('utf-8')
     except UnicodeEncodeError as e:  # JSON can spell half a character
       raise BadRecord('bad text', str(e), record.id) from None
     if not turn.question.replace(IMAGE, '').strip():
       raise BadRecord('empty question', repr(turn.question), record.id)
     if not turn.answer.strip():
       raise BadRecord('empty answer', f'to {turn.question!r}', record.id)
-    markers += both.count(IMAGE)
+    if other := _OTHER_MODALITY.search(texts):
+      raise BadRecord('other modality', f'{other[0]} in a turn', record.id)
+    markers += texts.count(IMAGE)
   if markers not in (0, len(record.sizes)):  # an outline has no images
     raise BadRecord(
       'marker count',
       f'{markers} {IMAGE} for {len(record.sizes)} images',
       record.id,
     )
+
+
+def _one_line(text: str) -> str:
+  """A text that can be printed, in a line that can be read."""
+  text = ' '.join(text[: 4 * _DETAIL].split())
+  text = ''.join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+  return text if len(text) <= _DETAIL else text[:_DETAIL] + '...'

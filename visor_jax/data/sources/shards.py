@@ -16,7 +16,7 @@ from visor_jax.data.sources import encoding
 from visor_jax.data.sources import fingerprints
 from visor_jax.data.sources import records
 
-FORMAT = 2  # of encoded records, shards.json and where shards are cut
+FORMAT = 3  # of encoded records, shards.json and where shards are cut
 INDEX = 'shards.json'  # what `prepare` leaves beside its shards, when done
 OUTLINE = '.outline'  # instead of .array_record: a shard without its images
 

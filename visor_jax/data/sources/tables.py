@@ -38,11 +38,7 @@ class Table:
     self._groups: list[tuple[pathlib.Path, int, tuple[str, ...]]] = []
     lengths = [0]
     for path in files:
-      try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-          names, meta = file.schema_arrow.names, file.metadata
-      except pyarrow.ArrowException as e:
-        raise ValueError(f'{path}: not a parquet file: {e}') from None
+      names, meta = column_names(path), _metadata(path)
       for name in needed:
         if name not in names:
           raise ValueError(f'{path}: no column {name}, only {", ".join(names)}')
@@ -78,11 +74,32 @@ class Table:
     return values
 
 
+def column_names(path: pathlib.Path) -> list[str]:
+  """The columns of a file.
+
+  Raises:
+    ValueError: it is not parquet.
+  """
+  return _metadata(path).schema.to_arrow_schema().names
+
+
+def _metadata(path: pathlib.Path) -> pyarrow.parquet.FileMetaData:
+  try:
+    return pyarrow.parquet.read_metadata(path)
+  except pyarrow.ArrowException as e:
+    raise ValueError(f'{path}: not a parquet file: {e}') from None
+
+
 def _read(
   path: pathlib.Path, group: int, columns: tuple[str, ...]
 ) -> pyarrow.Table:
-  with pyarrow.parquet.ParquetFile(path) as file:
-    return file.read_row_group(group, columns)
+  try:
+    with pyarrow.parquet.ParquetFile(path) as file:
+      return file.read_row_group(group, columns)
+  except pyarrow.ArrowException as e:
+    raise ValueError(f'{path} row group {group}: {e}') from e
+  except OSError as e:  # also where a page is no compressed data
+    raise OSError(e.errno, f'row group {group}: {e}', str(path)) from e
 
 
 # Not cached by the table, which would have to pickle it.

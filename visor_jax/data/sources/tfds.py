@@ -7,8 +7,8 @@
 
 SPLIT is what tfds takes for one, like validation or train[:80%]; train if none
 is given. The dataset is prepared with file_format='array_record'. Its features
-are `conversations`, a Sequence of {from, value}, and maybe `id` and `image` or
-`images`, an Image or a Sequence of them: see `llava.parse`.
+are `conversations`, a Sequence of {from, value}, and maybe `id`, `system` and
+`image` or `images`, an Image or a Sequence of them: see `llava.parse`.
 
 The library is slow to import and optional, so it is opened with a dataset.
 """
@@ -24,6 +24,7 @@ from array_record.python import array_record_data_source
 import numpy as np
 
 from visor_jax.data.sources import fingerprints
+from visor_jax.data.sources import image_paths
 from visor_jax.data.sources import llava
 from visor_jax.data.sources import records
 
@@ -31,6 +32,9 @@ if typing.TYPE_CHECKING:
   import tensorflow_datasets as tfds_types
 
 FORMAT = 'array_record'
+
+# Beside the turns.
+_FIELDS = tuple(name for name in llava.FIELDS if name not in llava.TURNS)
 
 _PATH = re.compile(
   r'tfds:(?P<what>[/~].*?|'
@@ -111,7 +115,7 @@ class Tfds:
       raise records.BadRecord('bad text', str(e), name) from None
     except Exception as e:  # the file was read, so it is not the disk
       raise records.BadRecord('bad bytes', str(e), name) from None
-    return llava.parse(fields, name, None, self.name)
+    return llava.parse(fields, name, image_paths.Folder(), self.name)
 
   def outline(self, index: int) -> records.Record:
     """The record itself: sizes are known by the images alone."""
@@ -174,9 +178,7 @@ def _parser(path: str, features: 'tfds_types.features.FeaturesDict') -> Any:
   from tensorflow_datasets.core import example_parser
 
   every = features.get_serialized_info()
-  specs = {
-    name: every[name] for name in ('id', 'image', 'images') if name in every
-  }
+  specs = {name: every[name] for name in _FIELDS if name in every}
   if 'conversations' not in every:
     raise ValueError(
       f'{path}: no feature conversations, only {", ".join(sorted(every))}'
@@ -198,8 +200,14 @@ def _parser(path: str, features: 'tfds_types.features.FeaturesDict') -> Any:
         f'{path}: {name} is {features[name]}; expected an Image '
         'or a Sequence of them'
       )
-  if 'id' in specs and getattr(specs['id'], 'shape', None) != ():
-    raise ValueError(f'{path}: id is {features["id"]}; expected one Text')
+  for name in ('id', 'system'):
+    if name in specs and getattr(specs[name], 'shape', None) != ():
+      raise ValueError(f'{path}: {name} is {features[name]}; expected one Text')
+  for name in llava.OTHER_MODALITIES:
+    if name in specs and not _is_bytes(specs[name], (0, 1)):
+      raise ValueError(
+        f'{path}: records have {name}; expected conversations about images'
+      )
   return example_parser.ExampleParserNp(specs)
 
 
@@ -248,12 +256,13 @@ def _fields(parsed: dict[str, Any]) -> dict[str, Any]:
     ]
   )
   # What is not in a Sequence cannot be left out: who has none writes b''.
-  for name in ('id', 'image', 'images'):
+  for name in _FIELDS:
     value = parsed.get(name)
     if isinstance(value, np.ndarray):
       fields[name] = value.tolist()
-    elif value != b'':
+    elif value not in (None, b''):
       fields[name] = value
-  if isinstance(fields.get('id'), bytes):
-    fields['id'] = fields['id'].decode()
+  for name in ('id', 'system'):
+    if isinstance(fields.get(name), bytes):
+      fields[name] = fields[name].decode()
   return fields

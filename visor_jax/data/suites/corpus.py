@@ -51,8 +51,7 @@ class NamedSource:
 
   def _named(self, record: records.Record) -> records.Record:
     turns = tuple(
-      records.Turn(turn.question, turn.answer, self.name)
-      for turn in record.turns
+      dataclasses.replace(turn, family=self.name) for turn in record.turns
     )
     return dataclasses.replace(record, turns=turns)
 

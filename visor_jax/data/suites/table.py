@@ -134,7 +134,10 @@ def open_corpus(
     coarse=tuple(config.eval.coarse),
   )
   return corpus.Corpus(
-    config.seed, mixtures, processor_lib.read(folder), settings
+    config.seed,
+    mixtures,
+    processor_lib.read(folder, data.transparency),
+    settings,
   )
 
 
