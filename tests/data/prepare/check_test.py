@@ -77,7 +77,7 @@ OUTLINE = 'shard-00000-of-00002.outline'
     (lambda out: (out / 'shards.json').unlink(), 'shards.json'),
     (
       lambda out: (out / 'shards.json').write_text('{"format": 0}'),
-      'shards.json: format 0, not 2',
+      'shards.json: format 0, not 3',
     ),
   ],
 )

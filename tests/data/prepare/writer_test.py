@@ -149,6 +149,9 @@ def test_a_wrong_folder_of_images_is_told_before_anything_is_written(
   folder, capsys
 ):
   command.write(folder, command.rows(30))
+  assert command.run(folder, images=folder / 'gone') == 1
+  assert 'gone: no such folder of images' in capsys.readouterr().err
+  (folder / 'gone').mkdir()
   assert command.run(folder, images=folder / 'gone', max_bad=1) == 1
   assert 'not one is good: 30 are bad: 30 missing image (r0, r1' in (
     capsys.readouterr().err
