@@ -1,6 +1,12 @@
 """VISOR in JAX: vision-language models whose cost follows the question."""
 
 from importlib import metadata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+  import ml_collections
+
+  from visor_jax.training import program as program_lib
 
 try:
   __version__ = metadata.version('visor_jax')
@@ -15,8 +21,18 @@ def load(folder, **kwargs):
   return inference.load(folder, **kwargs)
 
 
-def train_program(config, stage):
-  """A stage's train step; see `training.program.from_config`."""
+def train_program(
+  config: 'ml_collections.ConfigDict', stage: str
+) -> 'program_lib.TrainProgram':
+  """A stage's train step, before there is data or a workdir.
+
+  Args:
+    config: the whole config.
+    stage: name of the stage.
+
+  Raises:
+    ValueError: see training.program.from_config.
+  """
   from visor_jax.training import program  # jax and all, likewise
 
   return program.from_config(config, stage)

@@ -27,7 +27,7 @@ def train(stage: str, inputs: inputs_lib.Inputs) -> None:
   Raises:
     ValueError: the stage it starts from is not finished, its own checkpoints
       are all bad, or too many steps in a row were not finite.
-    SystemExit: SIGTERM came; the step is saved.
+    SystemExit: a signal asked to leave; the step is saved.
   """
   config = inputs.config
   steps, every = config[stage].steps, config.checkpoint.every
