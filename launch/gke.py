@@ -61,10 +61,10 @@ def main(argv=None) -> int:
   subprocess.run(apply, input=text, text=True, check=True)
   while args.wait:
     # A cluster that does not answer for a moment has not ended the job.
-    found = subprocess.run(state, stdout=subprocess.PIPE, text=True).stdout
-    if found:
-      print(f'{args.name}: {found}')
-      return 0 if found == 'Completed' else 1
+    ended = subprocess.run(state, stdout=subprocess.PIPE, text=True).stdout
+    if ended:
+      print(f'{args.name}: {ended}')
+      return 0 if ended == 'Completed' else 1
     time.sleep(30)
   return 0
 

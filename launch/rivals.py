@@ -55,7 +55,7 @@ def main(argv=None) -> int:
     ]
     return together.run(name, line, jobs, out / f'{name}.log')
 
-  jobs.listen()
+  jobs.pass_on_signals()
   out.mkdir(parents=True, exist_ok=True)
   with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
     good = list(pool.map(one, names))

@@ -232,7 +232,7 @@ def _main(argv):
   config, jobs = _CONFIG.value, together.Jobs()
   given = [a for a in sys.argv[1:] if a.lstrip('-').startswith('config')]
   out = pathlib.Path(_WORKDIR.value).absolute()
-  jobs.listen()
+  jobs.pass_on_signals()
   try:
     validate.validate(config)
     done = sweep(config, out, given, jobs)

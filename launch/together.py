@@ -39,7 +39,7 @@ class Jobs:
     self.stopped_by: int | None = None
     self._running: list[subprocess.Popen] = []
 
-  def listen(self) -> None:
+  def pass_on_signals(self) -> None:
     """From now on signals are passed on."""
     for number in (signal.SIGTERM, signal.SIGINT):
       signal.signal(number, self._stop)
@@ -116,6 +116,6 @@ def report(out: pathlib.Path, folders) -> None:
   if text:
     files_lib.write_atomic(out / 'results.jsonl', text)
     rows = files_lib.read_jsonl(out / 'results.jsonl')
-    said = tables.summary(rows), sentences.rivals(rows)
-    print('\n\n'.join(filter(None, said)))
+    summaries = tables.summary(rows), sentences.rivals(rows)
+    print('\n\n'.join(filter(None, summaries)))
     console.log(f'report: {page.write(out, out / "report")}')

@@ -77,11 +77,11 @@ def test_an_unknown_argument_is_an_error(name):
 
 
 def test_the_control_of_digits_trains_the_same_steps_without_self_layers():
-  whole, control = load('digits.py'), load('digits.py', 'control=True')
+  recipe, control = load('digits.py'), load('digits.py', 'control=True')
   validate.validate(control)
   for stage in ('base', 'cross', 'full', 'universal'):
-    assert control[stage].steps == whole[stage].steps
-    assert control[stage].learning_rate == whole[stage].learning_rate
+    assert control[stage].steps == recipe[stage].steps
+    assert control[stage].learning_rate == recipe[stage].learning_rate
   assert {control[s].plan for s in ('cross', 'full', 'universal')} == {'min'}
   assert not {'search', 'label', 'policy'} & set(config_lib.jobs(control))
 
@@ -143,7 +143,7 @@ def paper_model(size):
 
 
 @pytest.fixture(scope='module', params=list(QWEN2))
-def paper(request):
+def full_size(request):
   return request.param, *paper_model(request.param)
 
 
@@ -151,9 +151,9 @@ def count(tree):
   return sum(math.prod(x.shape) for x in jax.tree.leaves(tree))
 
 
-def test_parameters_are_as_many_as_published(paper):
+def test_parameters_are_as_many_as_published(full_size):
   """A width or a bias that is wrong would show only with real weights."""
-  size, model, shapes, _ = paper
+  size, model, shapes, _ = full_size
   published, vocabulary = QWEN2[size]
   language = model.size.language
   rest = language.vocabulary - vocabulary  # ours is padded
@@ -167,9 +167,9 @@ def test_parameters_are_as_many_as_published(paper):
   assert count(shapes['router']) < 1e6
 
 
-def test_parameters_are_spread_over_fsdp_and_tensor(paper):
+def test_parameters_are_spread_over_fsdp_and_tensor(full_size):
   """On 2 x 2 x 2 devices the decoder is in quarters, or it would not fit."""
-  _, _, shapes, _ = paper
+  _, _, shapes, _ = full_size
   held = sum(
     jax.tree.leaves(
       jax.tree.map(
@@ -181,9 +181,9 @@ def test_parameters_are_spread_over_fsdp_and_tensor(paper):
 
 
 @pytest.mark.parametrize('plan', ['base', 'max'])
-def test_a_train_step_fits_together(paper, plan):
+def test_a_train_step_fits_together(full_size, plan):
   """Shapes and dtypes of the whole step, gradients and optimizer included."""
-  size, model, shapes, batch = paper
+  size, model, shapes, batch = full_size
   config = load('llava_ov.py', f'size={size}')
   bits = None if plan == 'base' else jnp.asarray(model.layout.max)
   tx = optim.make(config.optim, config.full)

@@ -36,7 +36,7 @@ def table(path, rows):
 
 
 def write(folder, name, asked):
-  """A benchmark's files, and some that are not to be read.
+  """A benchmark's files, and part that are not to be read.
 
   Args:
     folder: with one for each benchmark.
@@ -67,8 +67,8 @@ def write(folder, name, asked):
   file = FILES[name]
   if '{}' in file:  # in two files
     half = len(rows) // 2
-    for n, some in enumerate((rows[:half], rows[half:])):
-      table(folder / file.format(f'{n:05d}'), some)
+    for n, part in enumerate((rows[:half], rows[half:])):
+      table(folder / file.format(f'{n:05d}'), part)
   else:
     table(folder / file, rows)
   if name == 'gqa':

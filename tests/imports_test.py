@@ -147,13 +147,13 @@ def room(module):
 
 def modules(root):
   """{'models.llm': path} of every file of the package."""
-  found = {}
+  paths = {}
   for path in sorted(root.rglob('*.py')):
     parts = path.relative_to(root).with_suffix('').parts
     name = '.'.join(parts[:-1] if parts[-1] == '__init__' else parts)
     if path.read_text().strip():  # an empty __init__ knows nobody
-      found[name] = path
-  return found
+      paths[name] = path
+  return paths
 
 
 def imports(path):
@@ -172,12 +172,12 @@ def complaint(who, whom, known):
   """What is wrong with module `who` importing the dotted name `whom`."""
   if whom.startswith('.'):
     return f'{who} imports {whom}: say it from {PACKAGE} on'
-  own = within(whom, PACKAGE)
-  short = whom[len(PACKAGE) + 1 :] if own else whom
+  inside = within(whom, PACKAGE)
+  short = whom[len(PACKAGE) + 1 :] if inside else whom
   for a, b in NEVER:
     if within(who, a) and within(short, b):
       return f'{who} imports {short}: never {b} in {a}'
-  if own:
+  if inside:
     if short not in known:
       return f'{who} imports {whom}, a name: import the module'
     if floor(short) is None:
@@ -211,11 +211,11 @@ def test_a_room_imports_only_what_lies_below(who):
     '.'.join(p.parent.relative_to(ROOT / PACKAGE).parts)
     for p in (ROOT / PACKAGE).rglob('__init__.py')
   }
-  said = [
+  complaints = [
     complaint(who, whom, known)
     for whom in imports(modules(ROOT / PACKAGE)[who])
   ]
-  assert not [s for s in said if s]
+  assert not [text for text in complaints if text]
 
 
 @pytest.mark.parametrize(
@@ -317,8 +317,11 @@ def test_what_is_forbidden_is_seen(who, line, why, tmp_path):
   file = tmp_path / 'x.py'
   file.write_text(line)
   known = set(modules(ROOT / PACKAGE))
-  said = [complaint(who, whom, known) for whom in imports(file)]
-  assert any(s and re.search(why, s) and s.startswith(who) for s in said), said
+  complaints = [complaint(who, whom, known) for whom in imports(file)]
+  assert any(
+    text and re.search(why, text) and text.startswith(who)
+    for text in complaints
+  ), complaints
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ import sys
 import numpy as np
 import pytest
 
-from tests import desk
 from tests import llava
+from tests import pictures
 from tests import runs
 from visor_jax.convert import safetensors
 from visor_jax.runtime import files
@@ -46,12 +46,12 @@ def command(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def desks(tmp_path_factory, command):
+def shards(tmp_path_factory, command):
   """Prepared shards to learn from and to be tested on."""
   found = []
   for name, count, seed in (('train', 60, 0), ('test', 20, 1)):
     folder = tmp_path_factory.mktemp(name)
-    desk.write(folder, count, seed)
+    pictures.write(folder, count, seed)
     command(
       'data.prepare',
       '--src',
@@ -76,8 +76,8 @@ def checkpoint(tmp_path_factory, command):
 
 
 @pytest.fixture(scope='module')
-def flags(checkpoint, desks):
-  train, test = desks
+def flags(checkpoint, shards):
+  train, test = shards
   return (
     f'--config={EXPERIMENT}:size=tiny',
     f'--config.model.init_from={checkpoint}',
@@ -110,8 +110,8 @@ def test_rows_are_packed_and_padding_is_told(workdir):
   assert 'input' in (workdir / 'said').read_text()
 
 
-def test_the_result_is_asked_and_exported(workdir, desks, command, tmp_path):
-  image = next(desks[1].parent.glob('images/*.png'))
+def test_the_result_is_asked_and_exported(workdir, shards, command, tmp_path):
+  image = next(shards[1].parent.glob('images/*.png'))
   args = (
     '--image',
     image,
@@ -135,9 +135,9 @@ def test_the_result_is_asked_and_exported(workdir, desks, command, tmp_path):
   assert safetensors.file(tmp_path / 'hf' / 'visor.safetensors')
 
 
-def test_changed_data_is_not_gone_on_with(workdir, desks, command, flags):
+def test_changed_data_is_not_gone_on_with(workdir, shards, command, flags):
   """The batches of a resumed run would be others."""
-  index = desks[0] / 'shards.json'
+  index = shards[0] / 'shards.json'
   text = index.read_text()
   index.write_text(text.replace('"records": ', '"records":  ', 1))
   try:
@@ -229,8 +229,8 @@ def test_killed_twenty_times_it_ends_bitwise_the_same(
 
 
 @pytest.mark.drill
-def test_what_it_does_inside_can_be_analysed(command, desks, workdir):
-  train, test = desks
+def test_what_it_does_inside_can_be_analysed(command, shards, workdir):
+  train, test = shards
   flags = ('--workdir', workdir, '--examples=8', '--batch=8')
   said = command('analysis', *flags, '--only=cka', code=1)
   assert '--eval-source=desk=PATH' in said

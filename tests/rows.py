@@ -236,8 +236,8 @@ def _params(model, seed):
 def answer_loss(logits, batch):
   """Summed negative log-likelihood of the answers' tokens."""
   likely = jax.nn.log_softmax(logits[:, :-1])
-  own = jnp.take_along_axis(likely, batch.tokens[:, 1:, None], -1)[..., 0]
-  return -jnp.sum(jnp.where(batch.answer[:, 1:], own, 0))
+  target = jnp.take_along_axis(likely, batch.tokens[:, 1:, None], -1)[..., 0]
+  return -jnp.sum(jnp.where(batch.answer[:, 1:], target, 0))
 
 
 @functools.cache

@@ -19,8 +19,8 @@ def final(workdir, stage, step=12):
         lambda _: ocp.RestoreArgs(restore_type=np.ndarray),
         reader.metadata(folder / item).item_metadata.tree,
       )
-      found = reader.restore(folder / item, restore_args=plain)
-      for path, leaf in jax.tree_util.tree_leaves_with_path(found):
+      tree = reader.restore(folder / item, restore_args=plain)
+      for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         flat[f"['{item}']{jax.tree_util.keystr(path)}"] = np.asarray(leaf)
   return flat
 

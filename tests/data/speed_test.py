@@ -12,8 +12,8 @@ from transformers.models.llava_onevision import (
   image_processing_pil_llava_onevision as image_processing,
 )
 
-from tests import desk
 from tests import llava_files
+from tests import pictures
 from visor_jax.data.pipeline import loader
 from visor_jax.data.pipeline import stream
 from visor_jax.data.prepare import writer
@@ -35,7 +35,7 @@ def folder(tmp_path_factory):
   )
   rng, rows = np.random.default_rng(0), []
   for i in range(COUNT):
-    image, turns = desk.photo(rng, 480, 640)
+    image, turns = pictures.photo(rng, 480, 640)
     image.save(folder / f'{i}.jpg', quality=88)
     rows.append(
       dict(

@@ -14,7 +14,7 @@ LAUNCHER = """
 import concurrent.futures, sys
 from launch import together
 jobs = together.Jobs()
-jobs.listen()
+jobs.pass_on_signals()
 job = [sys.executable, '-c', sys.argv[1]]
 with concurrent.futures.ThreadPoolExecutor(1) as pool:
   print([*pool.map(lambda name: together.run(name, job, jobs), 'ab')])

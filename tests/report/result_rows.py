@@ -72,7 +72,7 @@ def promised():
 
 
 def rivals():
-  """fastv is dearer than max and better on fine; m3 cheaper than min."""
+  """fastv costs more than max and better on fine; m3 cheaper than min."""
   for method, fine, flops in (
     ('fastv:2:0.5', 0.9, 9e9),
     ('m3:2', 0.05, 1e8),

@@ -38,9 +38,9 @@ def target(**of):
   ],
 )
 def test_a_budget_lies_between_two_confidences(asked, low, high, share):
-  found = budget.mix_within(CURVE, asked)
-  assert (found.low, found.high) == (low, high)
-  assert found.share == pytest.approx(share)
+  mix = budget.mix_within(CURVE, asked)
+  assert (mix.low, mix.high) == (low, high)
+  assert mix.share == pytest.approx(share)
 
 
 @pytest.mark.parametrize('asked', [0.19, 1.11])
@@ -54,7 +54,7 @@ def test_what_the_router_cannot_spend_is_said_with_its_range(asked):
   [(0, 1.0), (0.09, 1.0), (0.1, 0.6), (0.11, 0.6), (0.5, 0.0), (1, 0.0)],
 )
 def test_a_drop_takes_the_cheapest_that_keeps_enough(drop, want):
-  """Accuracy need not rise with cost: .8 is dearer than .6 and worse."""
+  """Accuracy need not rise with cost: .8 costs more than .6 and worse."""
   assert budget.confidence(target(drop=drop), CURVE, 0.6) == want
 
 
@@ -95,10 +95,11 @@ def test_thresholds_part_kinds_of_questions_and_nothing_else():
   noisy = scores + np.float32(1e-5) * rng.standard_normal(scores.shape).astype(
     'float32'
   )
-  found = calibrate.thresholds(noisy)
-  assert found == sorted(found) and (found[0], found[-1]) == (0, 1)
-  assert len(found) <= 2 * len(KINDS) + 1  # two odds a kind
-  for confidence in found:
+  thresholds = calibrate.thresholds(noisy)
+  assert thresholds == sorted(thresholds)
+  assert (thresholds[0], thresholds[-1]) == (0, 1)
+  assert len(thresholds) <= 2 * len(KINDS) + 1  # two odds a kind
+  for confidence in thresholds:
     chosen = np.asarray(router.choose(noisy, 3, confidence))
     assert all(len(set(c)) == 1 for c in chosen.reshape(5, 50))
   shares = [p.share for p in curve(noisy)]
@@ -109,7 +110,7 @@ def test_thresholds_part_kinds_of_questions_and_nothing_else():
 
 @pytest.mark.parametrize('kind', ['few', 'all different'])
 def test_every_budget_is_met_on_questions_not_calibrated_on(kind):
-  """Steps of the curve are bridged by luck."""
+  """Steps of the curve are bridged by the hash."""
   rng = np.random.default_rng(1)
   draw = lambda n: (
     KINDS[rng.integers(5, size=n)]
@@ -120,14 +121,14 @@ def test_every_budget_is_met_on_questions_not_calibrated_on(kind):
   if kind != 'few':  # fine all along, but for those beyond float32
     assert len(known) == calibrate.POINTS
     assert max(np.diff([p.share for p in known])[1:]) < 0.03
-  scores, luck = draw(8000), rng.random(8000)
+  scores, hashes = draw(8000), rng.random(8000)
   for asked in (0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9):
     mix = budget.mix_within(known, asked)
-    chosen = np.asarray(router.choose(scores, 3, mix, luck))
+    chosen = np.asarray(router.choose(scores, 3, mix, hashes))
     assert COST[chosen].mean() / COST[-1] == pytest.approx(asked, rel=0.06)
 
 
-def test_luck_decides_between_the_two_confidences():
+def test_the_hash_decides_between_the_two_confidences():
   mix = budget.Mix(0.0, 1.0, 0.25)
   chosen = router.choose(
     jnp.zeros((4, 3)), 3, mix, jnp.array([0, 0.2499, 0.25, 0.9])
@@ -135,38 +136,38 @@ def test_luck_decides_between_the_two_confidences():
   assert chosen.tolist() == [2, 2, 0, 0]
 
 
-def test_confidence_0_is_the_cheapest_however_sure_of_the_dearest():
-  """Rounded, the probabilities of the dearer ones may add up to more than 1."""
+def test_confidence_0_is_the_cheapest_however_sure_of_the_most_expensive():
+  """Rounded, probabilities of the others may add up to more than 1."""
   scores = np.random.default_rng(0).normal(0, 1, (500, 7)).astype('float32')
   scores[:, 0] = -40
   assert not router.choose(scores, 7, 0.0).any()
 
 
-# Luck -------------------------------------------------------------------------
+# Hashes of questions ---------------------------------------------------------
 
-LUCK = jax.jit(router.question_hash, static_argnames='patches')
+HASH = jax.jit(router.question_hash, static_argnames='patches')
 
 
-def luck(*figures, **kwargs):
+def question_hash(*figures, **kwargs):
   batch = rows.batch(*((f,) for f in figures), **kwargs)
-  return np.asarray(LUCK(batch, patches=rows.VISION.patches))
+  return np.asarray(HASH(batch, patches=rows.VISION.patches))
 
 
-def test_luck_is_of_the_question_alone():
+def test_the_hash_is_of_the_question_alone():
   """Whatever its neighbours, its bucket, and the noise in its padding."""
-  some = [rows.Segment('tvvtp', i) for i in range(4)] + ['tp', 'vvp']
-  want = luck(*some)
-  assert len(set(want.tolist())) == len(some)
+  questions = [rows.Segment('tvvtp', i) for i in range(4)] + ['tp', 'vvp']
+  want = question_hash(*questions)
+  assert len(set(want.tolist())) == len(questions)
   wide = rows.Shape(text=40, visual=33, tiles=9, prompts=1)
   np.testing.assert_array_equal(
-    luck(*some[::-1], shape=wide, noise=7)[::-1], want
+    question_hash(*questions[::-1], shape=wide, noise=7)[::-1], want
   )
-  np.testing.assert_array_equal(luck(*some[2:4]), want[2:4])
+  np.testing.assert_array_equal(question_hash(*questions[2:4]), want[2:4])
 
 
-def test_luck_sees_every_token_and_pixel():
+def test_the_hash_sees_every_token_and_pixel():
   batch = rows.batch(('tvvp',), noise=1)
-  was = LUCK(batch, patches=rows.VISION.patches)
+  was = HASH(batch, patches=rows.VISION.patches)
   for name, at in (
     ('tokens', (0, 0)),
     ('tokens', (0, 1)),
@@ -174,16 +175,16 @@ def test_luck_sees_every_token_and_pixel():
   ):
     changed = batch.map(np.copy)
     getattr(changed, name)[at] ^= 1
-    assert LUCK(changed, patches=rows.VISION.patches) != was
+    assert HASH(changed, patches=rows.VISION.patches) != was
 
 
-def test_luck_is_even():
-  found = luck(
+def test_the_hash_is_even():
+  hashes = question_hash(
     *(rows.Segment('tvtp', i) for i in range(2000)),
     shape=rows.Shape(4, 1, 1, 1),
   )
-  assert 0 <= found.min() and found.max() < 1
-  counts, _ = np.histogram(found, 10, (0, 1))
+  assert 0 <= hashes.min() and hashes.max() < 1
+  counts, _ = np.histogram(hashes, 10, (0, 1))
   assert np.abs(counts - 200).max() < 60  # 4.5 standard deviations
 
 

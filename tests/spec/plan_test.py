@@ -86,8 +86,8 @@ def test_optional_layers_are_in_order_of_depth(optional):
 
 def test_plans_are_all_those_with_fewer_layers_first():
   layout = draw('?T??')
-  found = [''.join('-x'[on] for on in plan) for plan in layout.plans]
-  assert found == ['---', 'x--', '-x-', '--x', 'xx-', 'x-x', '-xx', 'xxx']
+  figures = [''.join('-x'[on] for on in plan) for plan in layout.plans]
+  assert figures == ['---', 'x--', '-x-', '--x', 'xx-', 'x-x', '-xx', 'xxx']
   assert layout.plans[0] == layout.min and layout.plans[-1] == layout.max
   assert draw('TCS').plans == ((),) and draw('TCS').max == ()
   assert len(set(plans.visor(24).plans)) == 256
@@ -127,10 +127,10 @@ def test_repeats_cover_every_layer_once(seed):
   layout = draw(rng.choices('TCS?', k=depth))
   start = rng.randint(0, depth)
   stop = rng.randint(start, depth)
-  found = list(covered(layout, start, stop))
-  assert ''.join(kinds for _, kinds in found) == figure(layout)[start:stop]
+  repeats = list(covered(layout, start, stop))
+  assert ''.join(kinds for _, kinds in repeats) == figure(layout)[start:stop]
   at = start
-  for r, _ in found:
+  for r, _ in repeats:
     assert r.start == at and r.period > 0 and r.count > 0
     at += r.period * r.count
   assert at == stop
@@ -177,7 +177,7 @@ def test_optional_and_fixed_self_layers_are_not_alike():
 SIX = draw('??????')
 
 
-def said(text, layout=SIX, viable=None):
+def names(text, layout=SIX, viable=None):
   return [str(s) for s in plans.parse(text, layout, viable)]
 
 
@@ -201,7 +201,7 @@ def said(text, layout=SIX, viable=None):
   ],
 )  # each once
 def test_parse(text, expected):
-  assert said(text) == expected
+  assert names(text) == expected
 
 
 def test_parse_gives_selections():
@@ -217,19 +217,19 @@ def test_parse_gives_selections():
 
 def test_all_means_the_viable_plans():
   viable = [(False, False), (True, True)]
-  assert said('all', draw('??'), viable) == ['min', 'max']
-  assert said('0+all', draw('??'), viable) == ['0', 'min', 'max']
-  assert said('all+min', draw('??'), [list(p) for p in viable]) == [
+  assert names('all', draw('??'), viable) == ['min', 'max']
+  assert names('0+all', draw('??'), viable) == ['0', 'min', 'max']
+  assert names('all+min', draw('??'), [list(p) for p in viable]) == [
     'min',
     'max',
   ]  # as read from a JSON file
   with pytest.raises(ValueError, match='"all".*search'):
-    said('all')
+    names('all')
 
 
 def test_viable_plans_of_another_model_are_an_error():
   with pytest.raises(ValueError, match='3 optional'):
-    said('all', draw('??'), [(True, True, True)])
+    names('all', draw('??'), [(True, True, True)])
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_viable_plans_of_another_model_are_an_error():
 )
 def test_parse_errors_name_what_was_written(text, message):
   with pytest.raises(ValueError, match=message):
-    said(text)
+    names(text)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from visor_jax.report import average
 def front(
   summaries: Iterable[average.Summary], group: str = 'all'
 ) -> list[average.Summary]:
-  """Those that no cheaper or equally dear one reaches, by rising cost."""
+  """Those that none of the same cost or less reaches, by rising cost."""
   best: list[average.Summary] = []
   for summary in sorted(
     (s for s in summaries if group in s.means),
@@ -60,11 +60,11 @@ def blind_mix(
   """
   fixed = [summary.all for summary in summaries if summary.is_fixed]
   cheaper = [mean for mean in fixed if mean.flops <= flops]
-  dearer = [mean for mean in fixed if mean.flops > flops]
+  above = [mean for mean in fixed if mean.flops > flops]
   mixes = []
   for low in cheaper:
     mixes.append(low)
-    for high in dearer:
+    for high in above:
       share = (flops - low.flops) / (high.flops - low.flops)
       mixes.append(_mixed(low, high, share))
   return max(mixes, key=lambda mean: mean.accuracy, default=None)

@@ -41,10 +41,10 @@ def test_a_bad_image_leaves_the_rest_of_the_run_as_it_is(bad, processor):
   signs = memory.Source(
     'signs', memory.SOURCES[0][:3] + [bad] + memory.SOURCES[0][4:]
   )
-  tally = stream.BadRecordCounter()
+  counter = stream.BadRecordCounter()
   packed, load = memory.loading(processor)
   _, broken = memory.loading(
-    processor, (signs, *memory.SOURCES[1:]), loaded=tally
+    processor, (signs, *memory.SOURCES[1:]), loaded=counter
   )
   hurt = 0
   for number in range(14):
@@ -59,8 +59,8 @@ def test_a_bad_image_leaves_the_rest_of_the_run_as_it_is(bad, processor):
     for slot, name in enumerate(('text_segment', 'visual_segment')):
       assert (got[name] > 0).sum() == sum(n[slot] for n in good)
       assert got[name].max() <= len(good)
-  assert hurt and tally.bad == {('signs', 'broken image'): hurt}
-  assert tally.seen == sum(len(packed.row(r)) for r in range(14))
+  assert hurt and counter.bad == {('signs', 'broken image'): hurt}
+  assert counter.seen == sum(len(packed.row(r)) for r in range(14))
 
 
 @pytest.mark.parametrize(
@@ -74,13 +74,13 @@ def test_a_bad_image_leaves_the_rest_of_the_run_as_it_is(bad, processor):
 )
 def test_bad_text_is_not_planned(bad, reason, processor):
   signs = Broken('signs', memory.SOURCES[0][:3] + [bad] + memory.SOURCES[0][4:])
-  tally, loaded = stream.BadRecordCounter(), stream.BadRecordCounter()
+  counter, loaded = stream.BadRecordCounter(), stream.BadRecordCounter()
   packed, load = memory.loading(
-    processor, (signs, *memory.SOURCES[1:]), tally, loaded
+    processor, (signs, *memory.SOURCES[1:]), counter, loaded
   )
   w = packed.window(0)
   assert w.bad and {packed.order.draw(k)[:2] for k in w.bad} == {(0, 3)}
-  assert tally.bad == {('signs', reason): len(w.bad)} and tally.seen == 24
+  assert counter.bad == {('signs', reason): len(w.bad)} and counter.seen == 24
   for number in range(14):
     load(number)
   assert loaded.seen and not loaded.bad
@@ -88,10 +88,10 @@ def test_bad_text_is_not_planned(bad, reason, processor):
 
 def test_too_many_bad_records_stop_the_run(processor):
   """With counts by source and reason, and the ids to look at first."""
-  tally = stream.BadRecordCounter(share=0.02, least=20)
+  counter = stream.BadRecordCounter(share=0.02, least=20)
   signs = memory.Source('signs', [HALF] + memory.SOURCES[0][1:])
   _, load = memory.loading(
-    processor, (signs, *memory.SOURCES[1:]), loaded=tally
+    processor, (signs, *memory.SOURCES[1:]), loaded=counter
   )
   with pytest.raises(
     records.TooManyBad,
@@ -101,20 +101,20 @@ def test_too_many_bad_records_stop_the_run(processor):
     ),
   ):
     memory.prints(lambda: load)
-  assert tally.seen >= 20
+  assert counter.seen >= 20
 
 
 def test_a_few_records_are_no_share():
-  tally = stream.BadRecordCounter(share=0.5, least=3)
+  counter = stream.BadRecordCounter(share=0.5, least=3)
   for _ in range(2):
-    tally.count('a', records.BadRecord('no turns'))
+    counter.count('a', records.BadRecord('no turns'))
   with pytest.raises(records.TooManyBad, match='3 of 3 .* a: no turns 3'):
-    tally.count('a', records.BadRecord('no turns'))
+    counter.count('a', records.BadRecord('no turns'))
 
 
 def test_a_quarter_is_not_too_many_where_a_quarter_may_be_bad():
-  tally = stream.BadRecordCounter(share=0.25, least=1)
+  counter = stream.BadRecordCounter(share=0.25, least=1)
   for _ in range(25):
     for error in (None, None, None, ValueError('x')):
-      tally.count('a', error)
-  assert tally.seen == 100 and tally.bad == {('a', 'other'): 25}
+      counter.count('a', error)
+  assert counter.seen == 100 and counter.bad == {('a', 'other'): 25}

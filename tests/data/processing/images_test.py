@@ -176,7 +176,7 @@ def test_a_plan_by_hand():
   # 135 * 1080 / 1920 is 75.9: int cuts it to 75, and 6 // 2 = 3 rows go on
   # either side, which leaves 75. sqrt(75 * 135 / 6561) = 1.242: resampled.
   assert plan.rows == (3, 78) and plan.columns == (0, 135)
-  assert plan.resampled and plan.kept == (60, 108)
+  assert plan.resampled and plan.token_grid == (60, 108)
   assert plan.tokens == 729 + 60 * 109
   newline = plan.gather_index[729:].reshape(60, 109, 4)[:, -1, 0]
   assert (newline == 16 * 729).all()
@@ -187,11 +187,13 @@ def test_a_token_that_is_not_resampled_is_one_patch():
   """The base view first; then the canvas row by row, across its tiles."""
   plan = images.plan(recipe('even'), 32, 64)
   assert plan.grid == (1, 2) and not plan.resampled
-  own = plan.gather_index[np.arange(plan.tokens), plan.gather_weight.argmax(1)]
+  nearest = plan.gather_index[
+    np.arange(plan.tokens), plan.gather_weight.argmax(1)
+  ]
   assert set(plan.gather_weight.ravel()) == {0, 1}
-  assert own[:16].tolist() == list(range(16))
-  assert own[16:25].tolist() == [16, 17, 18, 19, 32, 33, 34, 35, 48]
-  assert own[25:30].tolist() == [20, 21, 22, 23, 36]
+  assert nearest[:16].tolist() == list(range(16))
+  assert nearest[16:25].tolist() == [16, 17, 18, 19, 32, 33, 34, 35, 48]
+  assert nearest[25:30].tolist() == [20, 21, 22, 23, 36]
 
 
 @pytest.mark.parametrize('name', TILES)

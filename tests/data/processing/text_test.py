@@ -122,14 +122,14 @@ def ids(oracle, rendered):
 
 def read(oracle, talk):
   """Text with images as {k}, and what the model says in [brackets]."""
-  out, said = '', False
+  out, answered = '', False
   for i, token in enumerate(talk.tokens):
-    if talk.answer[i] != said:
-      out += ']' if said else '['
-      said = not said
+    if talk.answer[i] != answered:
+      out += ']' if answered else '['
+      answered = not answered
     out += ''.join(f'{{{k}}}' for k, at in enumerate(talk.image_at) if at == i)
     out += oracle.decode([token])
-  return out + ']' * said
+  return out + ']' * answered
 
 
 @pytest.mark.parametrize('question', QUESTIONS)
@@ -225,15 +225,20 @@ def test_a_conversation_is_what_transformers_renders(images, words, oracle):
   messages = []
   for i, (question, answer) in enumerate(pairs):
     messages += [user(question, 0 if i else images), assistant(answer)]
-  made = oracle.apply_chat_template(
+  expected = oracle.apply_chat_template(
     messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
   )
-  tokens, mask = np.array(made['input_ids']), np.array(made['assistant_masks'])
-  own = tokens != oracle.convert_tokens_to_ids('<image>')
+  tokens, mask = (
+    np.array(expected['input_ids']),
+    np.array(expected['assistant_masks']),
+  )
+  is_word = tokens != oracle.convert_tokens_to_ids('<image>')
   last = np.flatnonzero(tokens == words.end)[-1]  # a line end follows
   talk = words.conversation(turns(*pairs), images)
-  assert talk.tokens.tolist() == tokens[: last + 1][own[: last + 1]].tolist()
-  assert talk.answer.tolist() == mask[: last + 1][own[: last + 1]].tolist()
+  assert (
+    talk.tokens.tolist() == tokens[: last + 1][is_word[: last + 1]].tolist()
+  )
+  assert talk.answer.tolist() == mask[: last + 1][is_word[: last + 1]].tolist()
   assert len(talk.image_at) == images and len(talk.prompts) == len(pairs)
 
 
@@ -351,13 +356,13 @@ def test_what_a_tokenizer_adds_is_left_out(folder, tmp_path, words):
   """Truncation and padding of its training, and a first token: the template
   writes its own."""
   copy(folder, tmp_path, llava_files.TEMPLATE)
-  made = tokenizers.Tokenizer.from_file(str(tmp_path / 'tokenizer.json'))
-  made.enable_truncation(4)
-  made.enable_padding(length=99)
-  made.post_processor = tokenizers.processors.TemplateProcessing(
+  tokenizer = tokenizers.Tokenizer.from_file(str(tmp_path / 'tokenizer.json'))
+  tokenizer.enable_truncation(4)
+  tokenizer.enable_padding(length=99)
+  tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
     single='<|endoftext|> $A', special_tokens=[('<|endoftext|>', words.pad)]
   )
-  made.save(str(tmp_path / 'tokenizer.json'))
+  tokenizer.save(str(tmp_path / 'tokenizer.json'))
   got = text.Tokenizer(tmp_path).prompt('Why?', 1)
   assert got.tokens.tolist() == words.prompt('Why?', 1).tokens.tolist()
 

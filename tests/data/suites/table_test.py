@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tests import desk
 from tests import llava_files
+from tests import pictures
 from visor_jax import config as config_lib
 from visor_jax.data.prepare import writer
 from visor_jax.data.sources import readers
@@ -24,7 +24,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope='module')
 def shards(tmp_path_factory):
   folder = tmp_path_factory.mktemp('desk')
-  desk.write(folder, 40)
+  pictures.write(folder, 40)
   writer.prepare(
     readers.open_source(folder / 'train.json', folder), folder / 'shards', 1
   )

@@ -53,7 +53,7 @@ class Plan:
     canvas: height and width in pixels; None for one of several images.
     rows: (start, stop) of the canvas's rows of patches that show the image.
     columns: (start, stop) of its columns.
-    kept: (rows, columns) of tokens, after resampling and without newlines.
+    token_grid: (rows, columns) of tokens, after resampling, without newlines.
   """
 
   recipe: Recipe
@@ -61,7 +61,7 @@ class Plan:
   canvas: tuple[int, int] | None
   rows: tuple[int, int]
   columns: tuple[int, int]
-  kept: tuple[int, int]
+  token_grid: tuple[int, int]
 
   @property
   def grid(self) -> tuple[int, int]:
@@ -79,7 +79,7 @@ class Plan:
     """V: the base view, and the canvas with a newline for each row."""
     if self.canvas is None:
       return self.recipe.patches + 1
-    return self.recipe.patches + self.kept[0] * (self.kept[1] + 1)
+    return self.recipe.patches + self.token_grid[0] * (self.token_grid[1] + 1)
 
   @property
   def gather_index(self) -> np.ndarray:
@@ -94,27 +94,27 @@ class Plan:
   @functools.cached_property
   def _arrays(self):
     """Made when it is needed: rows are packed from counts alone."""
-    found = _untouched(self.recipe.patches + (self.canvas is None))
+    gather = _untouched(self.recipe.patches + (self.canvas is None))
     if self.canvas is not None:
-      found = tuple(
+      gather = tuple(
         map(
           np.concatenate,
           zip(
-            found,
+            gather,
             _gather(
-              self.recipe, self.canvas, self.rows, self.columns, self.kept
+              self.recipe, self.canvas, self.rows, self.columns, self.token_grid
             ),
           ),
         )
       )
-    for array in found:
+    for array in gather:
       array.flags.writeable = False
-    return found
+    return gather
 
   @property
   def resampled(self) -> bool:
     """The canvas shows the image in more patches than are kept."""
-    return self.kept != (
+    return self.token_grid != (
       self.rows[1] - self.rows[0],
       self.columns[1] - self.columns[0],
     )
@@ -204,15 +204,15 @@ def plan(recipe: Recipe, height: int, width: int, alone: bool = True) -> Plan:
     alone: the image is its sample's only one. One of several has the base view
       and a single newline.
   """
-  canvas, rows, columns, kept = None, (0, 0), (0, 0), (0, 0)
+  canvas, rows, columns, token_grid = None, (0, 0), (0, 0), (0, 0)
   if alone:
     canvas = max(recipe.canvases, key=lambda c: _worth(c, height, width))
     rows, columns = _shown(recipe, canvas, height, width)
-    kept = rows[1] - rows[0], columns[1] - columns[0]
-    excess = math.sqrt(math.prod(kept) / (recipe.most * recipe.patches))
+    token_grid = rows[1] - rows[0], columns[1] - columns[0]
+    excess = math.sqrt(math.prod(token_grid) / (recipe.most * recipe.patches))
     if excess > 1.1:
-      kept = int(kept[0] // excess), int(kept[1] // excess)
-  return Plan(recipe, (height, width), canvas, rows, columns, kept)
+      token_grid = int(token_grid[0] // excess), int(token_grid[1] // excess)
+  return Plan(recipe, (height, width), canvas, rows, columns, token_grid)
 
 
 def plans(recipe: Recipe, sizes) -> list[Plan]:
@@ -243,19 +243,19 @@ def _untouched(count):
   return gather_index, np.tile(np.array([1, 0, 0, 0], np.float32), (count, 1))
 
 
-def _gather(recipe, canvas, rows, columns, kept):
+def _gather(recipe, canvas, rows, columns, token_grid):
   """The gather of a canvas: bilinear, each row ends with the newline."""
   across = canvas[1] // recipe.tile
   tiles = 1 + canvas[0] // recipe.tile * across
-  y, y_weight = _taps(*rows, kept[0])
-  x, x_weight = _taps(*columns, kept[1])
+  y, y_weight = _taps(*rows, token_grid[0])
+  x, x_weight = _taps(*columns, token_grid[1])
   # Patches are counted tile by tile, in each row by row; the base view is 0.
   y = (y // recipe.side * across + 1) * recipe.patches + (
     y % recipe.side * recipe.side
   )
   x = x // recipe.side * recipe.patches + x % recipe.side
   gather_index = np.full(
-    (kept[0], kept[1] + 1, 2, 2), tiles * recipe.patches, np.int32
+    (token_grid[0], token_grid[1] + 1, 2, 2), tiles * recipe.patches, np.int32
   )
   gather_index[:, :-1] = y[:, None, :, None] + x[:, None, :]
   gather_weight = np.zeros(gather_index.shape, np.float32)

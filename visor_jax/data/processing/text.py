@@ -60,12 +60,12 @@ class Tokenizer:
     id_of = self._tokenizer.token_to_id
     config = _load(folder, 'config.json')
     stops = [id_of(self._special.get('eos_token', ''))]
-    for said in (
+    for fields in (
       config,
       config.get('text_config', {}),
       _load(folder, 'generation_config.json'),
     ):
-      stop = said.get('eos_token_id')
+      stop = fields.get('eos_token_id')
       stops += stop if isinstance(stop, list) else [stop]
     self.stops = frozenset(stops) - {None}
     turn = self._render(
@@ -176,13 +176,13 @@ class Tokenizer:
   def _talk(self, pieces, images):
     """Tokens of [(text, whether the model says it), ...]."""
     tokens, answer, image_at, prompts = [], [], [], []
-    for text, said in pieces:
+    for text, answers in pieces:
       for k, part in enumerate(text.split(records.IMAGE)):
         if k:
           image_at.append(len(tokens))
         tokens += self._encode(part)
-      answer += [said] * (len(tokens) - len(answer))
-      if not said:
+      answer += [answers] * (len(tokens) - len(answer))
+      if not answers:
         prompts.append(len(tokens) - 1)
     if len(image_at) != images:
       raise ValueError(
@@ -205,22 +205,22 @@ def _load(folder, name):
 def _template(folder):
   """The chat template, from where transformers' processors look, in order."""
   jinja = folder / 'chat_template.jinja'
-  found = (
+  template = (
     _load(folder, 'processor_config.json').get('chat_template')
     or _load(folder, 'chat_template.json').get('chat_template')
     or (jinja.read_text('utf-8') if jinja.exists() else None)
     or _load(folder, 'tokenizer_config.json').get('chat_template')
   )
-  if isinstance(found, list):
-    found = {t['name']: t['template'] for t in found}
-  if isinstance(found, dict):
-    found = found.get('default')
-  if not found:
+  if isinstance(template, list):
+    template = {t['name']: t['template'] for t in template}
+  if isinstance(template, dict):
+    template = template.get('default')
+  if not template:
     raise ValueError(
       f'{folder}: no chat template in chat_template.jinja, '
       'chat_template.json or tokenizer_config.json'
     )
-  return found
+  return template
 
 
 class _Generation(jinja2.ext.Extension):
@@ -239,10 +239,10 @@ def _environment():
   def refuse(message):
     raise ValueError(f'the chat template says: {message}')
 
-  made = jinja2.sandbox.ImmutableSandboxedEnvironment(
+  environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
     trim_blocks=True,
     lstrip_blocks=True,
     extensions=[_Generation, jinja2.ext.loopcontrols],
   )
-  made.globals['raise_exception'] = refuse
-  return made
+  environment.globals['raise_exception'] = refuse
+  return environment

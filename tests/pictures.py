@@ -1,4 +1,4 @@
-"""What lies on a desk: drawn pages, charts and photos, and talk about them."""
+"""Drawn pages, charts and photos, and talk about them."""
 
 import io
 import json
@@ -78,7 +78,7 @@ def write(folder, count, seed=0, side=(30, 90)):
     The records.
   """
   (folder / 'images').mkdir(parents=True, exist_ok=True)
-  rng, found = np.random.default_rng(seed), []
+  rng, records = np.random.default_rng(seed), []
   for i in range(count):
     kind, images = KINDS[i % len(KINDS)], []
     draws = dict(
@@ -93,15 +93,15 @@ def write(folder, count, seed=0, side=(30, 90)):
       (folder / images[-1]).write_bytes(
         file(image, 'photo' if draw is photo else kind)
       )
-    said = [
+    messages = [
       dict(zip(('from', 'value'), part))
       for q, a in turns
       for part in (('human', q), ('gpt', a))
     ]
-    said[0]['value'] = '<image>\n' * len(images) + said[0]['value']
-    record = dict(id=f'{kind}-{i}', conversations=said)
+    messages[0]['value'] = '<image>\n' * len(images) + messages[0]['value']
+    record = dict(id=f'{kind}-{i}', conversations=messages)
     if images:
       record['image'] = images if len(images) > 1 else images[0]
-    found.append(record)
-  (folder / 'train.json').write_text(json.dumps(found))
-  return found
+    records.append(record)
+  (folder / 'train.json').write_text(json.dumps(records))
+  return records
