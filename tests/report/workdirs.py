@@ -92,4 +92,8 @@ def fill_all(workdir):
         json.dumps({'step': i, 'loss': 3 / (1 + i)}) for i in range(300)
       )
     )
-  (workdir / 'config.json').write_text('{"note": "</pre><script>"}')
+  (workdir / 'config.json').write_text(
+    json.dumps(
+      {'note': '</pre><script>', 'full.steps': 300, 'policy.steps': 300}
+    )
+  )
