@@ -215,7 +215,7 @@ def parse_arg(arg: str | None, **defaults):
   Raises:
     ValueError: an unknown key, or a value of the wrong type.
   """
-  found = ml_collections.ConfigDict(defaults)
+  values = ml_collections.ConfigDict(defaults)
   for pair in filter(None, (arg or '').split(',')):
     key, _, value = pair.partition('=')
     if key not in defaults:
@@ -224,9 +224,9 @@ def parse_arg(arg: str | None, **defaults):
       )
     kind = type(defaults[key])
     try:
-      found[key] = _BOOLS[value.lower()] if kind is bool else kind(value)
+      values[key] = _BOOLS[value.lower()] if kind is bool else kind(value)
     except (KeyError, ValueError):
       raise ValueError(
         f'config argument "{pair}": {key} is a {kind.__name__}'
       ) from None
-  return found
+  return values

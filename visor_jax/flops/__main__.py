@@ -43,23 +43,23 @@ def pixels(text: str) -> tuple[int, int]:
   Raises:
     ValueError: it is not written so, or one is 0.
   """
-  found = re.fullmatch(r'([1-9]\d*)x([1-9]\d*)', text)
-  if not found:
+  match = re.fullmatch(r'([1-9]\d*)x([1-9]\d*)', text)
+  if not match:
     raise ValueError(f'--image {text}: expected HEIGHTxWIDTH, as 2200x1700')
-  return int(found[1]), int(found[2])
+  return int(match[1]), int(match[2])
 
 
 def _selections(text, layout):
   """Those of the grammar; 'all' runs the first 0, 1, ... SELF layers."""
   count = len(layout.optional)
   viable = tuple((True,) * n + (False,) * (count - n) for n in range(count + 1))
-  found = plans.parse(text, layout, viable)
-  if any(s.selector == 'router' for s in found):
+  selections = plans.parse(text, layout, viable)
+  if any(s.selector == 'router' for s in selections):
     raise ValueError(
       '--plans router: what it takes depends on the question; '
       'the column routing says what choosing adds to a plan'
     )
-  return found
+  return selections
 
 
 def _parser():

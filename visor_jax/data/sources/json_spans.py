@@ -65,8 +65,8 @@ def spans(path: pathlib.Path, record_keys: tuple[str, ...]) -> np.ndarray:
     open(path, 'rb') as file,
     mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
   ):
-    found = _of_file(data, path, record_keys)
-    return np.array(found.array, np.int64).reshape(-1, 3)
+    spans = _of_file(data, path, record_keys)
+    return np.array(spans.array, np.int64).reshape(-1, 3)
 
 
 def _of_file(
