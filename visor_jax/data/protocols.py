@@ -84,8 +84,15 @@ class Tokenizer(Protocol):
     """
     ...
 
-  def prompt(self, question: str, images: int) -> processed.Conversation:
+  def prompt(
+    self, question: str, images: int, system: str = ''
+  ) -> processed.Conversation:
     """A question about so many images, up to where the answer begins.
+
+    Args:
+      question: the text, with a marker for each image or none.
+      images: how many there are.
+      system: what the system says before it; '' for nothing.
 
     Raises:
       ValueError: the question cannot be tokenized.

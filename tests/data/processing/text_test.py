@@ -196,6 +196,96 @@ def test_markers_in_front_are_no_markers(template, folder, tmp_path):
     assert a.image_at == b.image_at and len(a.image_at) == images
 
 
+def system(text):
+  return dict(role='system', content=[dict(type='text', text=text)])
+
+
+def test_what_the_system_says_is_what_transformers_renders(words, oracle):
+  """In training and where the question is asked alone."""
+  first = records.Turn('Is it red?', 'Yes', '', 'Be brief.')
+  for images in (0, 1):
+    tokens, at = ids(
+      oracle,
+      oracle.apply_chat_template(
+        [system('Be brief.'), user('Is it red?', images)],
+        add_generation_prompt=True,
+        tokenize=False,
+      ),
+    )
+    asked = words.prompt('Is it red?', images, 'Be brief.')
+    assert asked.tokens.tolist() == tokens.tolist() and asked.image_at == at
+    talk = words.conversation([first], images)
+    assert talk.tokens[: len(tokens)].tolist() == tokens.tolist()
+    assert talk.image_at == at and not talk.answer[: len(tokens)].any()
+
+
+def test_the_system_may_speak_again(words, oracle):
+  talk = words.conversation(
+    [
+      records.Turn('A?', 'b', '', 'Be brief.'),
+      records.Turn('C?', 'd', ''),
+      records.Turn('<image>\nE?', 'F', '', 'Shout.'),
+    ],
+    1,
+  )
+  assert read(oracle, talk) == (
+    '<|im_start|>system\nBe brief.<|im_end|>\n'
+    '<|im_start|>user\nA?<|im_end|>\n'
+    '<|im_start|>assistant\n[b<|im_end|>]\n'
+    '<|im_start|>user\nC?<|im_end|>\n'
+    '<|im_start|>assistant\n[d<|im_end|>]\n'
+    '<|im_start|>system\nShout.<|im_end|>\n'
+    '<|im_start|>user\n{0}\nE?<|im_end|>\n'
+    '<|im_start|>assistant\n[F<|im_end|>]'
+  )
+
+
+# A template that takes a list of the user, and of the system a string.
+MIXED = (
+  "{% for m in messages %}{{'<|im_start|>' + m['role'] + '\n'}}"
+  "{% if m['role'] == 'system' %}{{ m['content'] }}{% else %}"
+  "{% for c in m['content'] %}{% if c['type'] == 'image' %}<image>"
+  "{% else %}{{ c['text'] }}{% endif %}{% endfor %}{% endif %}"
+  "{{'<|im_end|>'}}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+  'template', [llava_files.TEMPLATE, SPACED, PLAIN, MIXED]
+)
+def test_every_template_says_what_the_system_says(
+  template, folder, tmp_path, oracle
+):
+  words = text.Tokenizer(copy(folder, tmp_path, template))
+  talk = words.prompt('Why?', 1, 'Be brief.')
+  shown = read(oracle, talk)
+  assert shown.count('Be brief.<|im_end|>') == 1 and "'" not in shown
+  assert 'helpful' not in shown and len(talk.image_at) == 1
+
+
+@pytest.mark.parametrize(
+  'start, message',
+  [
+    ('{% set messages = messages[-1:] %}', 'has no place for what the system'),
+    (
+      "{% if messages[0]['role'] == 'system' %}"
+      "{{ raise_exception('System role not supported') }}{% endif %}",
+      'says: System role not supported',
+    ),
+  ],
+)
+def test_a_template_without_a_system_refuses_it(
+  start, message, folder, tmp_path
+):
+  """Its answers would obey what nobody has said."""
+  words = text.Tokenizer(copy(folder, tmp_path, start + SPACED))
+  words.prompt('Why?', 1)
+  with pytest.raises(ValueError, match=message):
+    words.prompt('Why?', 1, 'Be brief.')
+  with pytest.raises(ValueError, match=message):
+    words.conversation([records.Turn('Why?', 'So.', '', 'Be brief.')], 1)
+
+
 def test_a_conversation_by_eye(words, oracle):
   """The model says answers and the ends of its turns, nothing else."""
   talk = words.conversation(

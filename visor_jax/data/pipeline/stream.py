@@ -149,9 +149,8 @@ def segment(
     processor: what the checkpoint makes of it.
 
   Raises:
-    records.BadRecord: an image cannot be decoded or is of another size than the
-      record says.
-    ValueError: the record is one that the tokenizer refuses.
+    records.BadRecord: the tokenizer refuses the record, or an image cannot be
+      decoded or is of another size than the record says.
   """
   conversation = _first_turns(_conversation(record, processor), turns)
   return _with_images(record, conversation, processor)
@@ -233,7 +232,10 @@ def _conversation(
 ) -> processed.Conversation:
   """All turns of a record in tokens."""
   records.check(record)
-  return processor.tokenizer.conversation(record.turns, len(record.sizes))
+  try:
+    return processor.tokenizer.conversation(record.turns, len(record.sizes))
+  except ValueError as e:
+    raise records.BadRecord('chat template', str(e), record.id) from e
 
 
 def _first_turns(

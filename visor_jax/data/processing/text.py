@@ -9,12 +9,10 @@ import json
 import pathlib
 import re
 
-import jinja2
-import jinja2.ext
-import jinja2.sandbox
 import numpy as np
 import tokenizers
 
+from visor_jax.data.processing import chat_template
 from visor_jax.data.processing import processed
 from visor_jax.data.sources import records
 
@@ -50,13 +48,18 @@ class Tokenizer:
       for name, token in settings.items()
       if name.endswith('_token') and isinstance(token, (dict, str))
     }
-    self._template = _environment().from_string(_template(folder))
-    # A template for text alone takes a string where others take a list.
-    self._lists = True
-    try:
-      self._lists = records.IMAGE in self._render(self._message('user', '?', 1))
-    except (TypeError, ValueError):
-      self._lists = False
+    self._template = chat_template.ChatTemplate(
+      _template(folder), self._special
+    )
+    # A template for text alone takes a string where others take a list, and
+    # others take one for what the system says.
+    self._list_roles = {'user', 'assistant', 'system'}
+    if records.IMAGE not in self._try(self._message('user', '?', 1)):
+      self._list_roles = set()
+    elif "{'" in self._try(
+      self._message('system', '!'), self._message('user', '?')
+    ):
+      self._list_roles -= {'system'}
     id_of = self._tokenizer.token_to_id
     config = _load(folder, 'config.json')
     stops = [id_of(self._special.get('eos_token', ''))]
@@ -90,48 +93,59 @@ class Tokenizer:
     two ways. White space around an answer is left out.
 
     Args:
-      turns: records.Turn, or others with a `question` and an `answer`. Either
-        every image has its marker somewhere, or all stand before the first
-        question.
+      turns: of a record. Either every image has its marker somewhere, or all
+        stand before the first question.
       images: how many there are.
 
     Raises:
       ValueError: the markers are not one per image, a question or an answer is
-        empty, or the template rewrites earlier turns.
+        empty, or the template has no place for what the system says, or
+        rewrites earlier turns.
     """
     end = self._tokenizer.id_to_token(self.end)
-    marked = any(records.IMAGE in t.question + t.answer for t in turns)
+    marked = any(
+      records.IMAGE in turn.system + turn.question + turn.answer
+      for turn in turns
+    )
     messages, pieces, past = [], [], ''
-    for turn in turns:
+    for number, turn in enumerate(turns):
       answer = turn.answer.strip()
       if not answer:
         raise ValueError(f'the answer to "{turn.question}" is empty')
-      messages.append(
-        self._ask(turn.question, 0 if marked or messages else images)
-      )
+      in_front = 0 if marked or number else images
+      messages += self._ask(turn.question, in_front, turn.system)
       prompt = self._render(*messages, add_generation_prompt=True)
       if not prompt.startswith(past):
         raise ValueError('the chat template rewrites earlier turns')
-      pieces += [(prompt[len(past) :], False), (answer + end, True)]
+      asked = prompt[len(past) :]
+      _require_system(turn.system, asked)
+      pieces += [(asked, False), (answer + end, True)]
       messages.append(self._message('assistant', answer))
       past = self._render(*messages)
+      if end not in past:
+        raise ValueError(f'the chat template writes no {end} after "{answer}"')
       past = past[: past.rindex(end) + len(end)]
     return self._talk(pieces, images)
 
-  def prompt(self, question: str, images: int) -> processed.Conversation:
+  def prompt(
+    self, question: str, images: int, system: str = ''
+  ) -> processed.Conversation:
     """A question alone, up to where the answer begins.
 
     Args:
       question: with a marker for each image or none; then all stand in front.
       images: how many there are.
+      system: what the system says before it; '' for nothing.
 
     Raises:
-      ValueError: the markers are not one per image, or there is no question.
+      ValueError: the markers are not one per image, there is no question, or
+        the template has no place for what the system says.
     """
-    message = self._ask(question, 0 if records.IMAGE in question else images)
-    return self._talk(
-      [(self._render(message, add_generation_prompt=True), False)], images
-    )
+    marked = records.IMAGE in system + question
+    messages = self._ask(question, 0 if marked else images, system)
+    prompt = self._render(*messages, add_generation_prompt=True)
+    _require_system(system, prompt)
+    return self._talk([(prompt, False)], images)
 
   def decode(self, ids) -> str:
     """The text of tokens up to the end of the turn, without special tokens."""
@@ -139,8 +153,10 @@ class Tokenizer:
     stop = next((k for k, i in enumerate(ids) if i in self.stops), len(ids))
     return self._tokenizer.decode(ids[:stop], skip_special_tokens=True)
 
-  def _ask(self, question, images):
-    """A question; what opens with its markers leaves the place to the template.
+  def _ask(self, question, images, system):
+    """The messages of a question, and of what the system says before it.
+
+    A question that opens with its markers leaves the place to the template.
 
     So '<image>\\nWhy?' in training data is the prompt that 'Why?' becomes.
     """
@@ -151,10 +167,11 @@ class Tokenizer:
     ).groups()
     if front and records.IMAGE not in rest:
       images, question = front.count(records.IMAGE), rest
-    return self._message('user', question, images)
+    messages = [self._message('system', system)] if system else []
+    return [*messages, self._message('user', question, images)]
 
   def _message(self, role, text, images=0):
-    if not self._lists:
+    if role not in self._list_roles:
       return dict(role=role, content=f'{records.IMAGE}\n' * images + text)
     return dict(
       role=role,
@@ -162,13 +179,14 @@ class Tokenizer:
     )
 
   def _render(self, *messages, add_generation_prompt=False):
-    return self._template.render(
-      messages=list(messages),
-      tools=None,
-      documents=None,
-      add_generation_prompt=add_generation_prompt,
-      **self._special,
-    )
+    return self._template.render(messages, add_generation_prompt)
+
+  def _try(self, *messages):
+    """What the template makes of messages; '' where it refuses."""
+    try:
+      return self._render(*messages)
+    except ValueError:
+      return ''
 
   def _encode(self, text):
     return self._tokenizer.encode(text, add_special_tokens=False).ids
@@ -223,26 +241,9 @@ def _template(folder):
   return template
 
 
-class _Generation(jinja2.ext.Extension):
-  """{% generation %} marks answers for transformers; here it does nothing."""
-
-  tags = {'generation'}
-
-  def parse(self, parser):
-    next(parser.stream)
-    return parser.parse_statements(['name:endgeneration'], drop_needle=True)
-
-
-def _environment():
-  """What transformers renders templates in; they come from strangers."""
-
-  def refuse(message):
-    raise ValueError(f'the chat template says: {message}')
-
-  environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
-    trim_blocks=True,
-    lstrip_blocks=True,
-    extensions=[_Generation, jinja2.ext.loopcontrols],
-  )
-  environment.globals['raise_exception'] = refuse
-  return environment
+def _require_system(system, prompt):
+  """Raises a ValueError where the template leaves out what the system says."""
+  if system.strip() not in prompt:
+    raise ValueError(
+      f'the chat template has no place for what the system says: "{system}"'
+    )

@@ -1,0 +1,371 @@
+"""A checkpoint's chat template, rendered as transformers does, within bounds.
+
+Templates come from strangers. jinja's sandbox keeps them from the machine, but
+not from its time and memory: so whatever a template does takes a part of what a
+rendering may take. The measure is steps and characters, the same everywhere;
+the clock, of this thread alone, only ends what slips through.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+import datetime
+import functools
+import json
+import re
+import threading
+import time
+from typing import Any
+from typing import TypeVar
+
+import jinja2
+import jinja2.ext
+import jinja2.nodes
+import jinja2.parser
+import jinja2.runtime
+import jinja2.sandbox
+import jinja2.visitor
+
+SOURCE = 1_000_000  # characters of a template
+WORK = 30_000_000  # characters, and steps times STEP, of a rendering
+STEP = 50
+NUMBER = 100_000  # the largest that anything is called with, as widths are
+SECONDS = 3.0  # of this thread's own time
+CHECKED = 5_000  # characters after which it is looked at
+
+# What transformers renders in takes the day that it is. Here it is the day on
+# which the process began: lengths are planned before rows are made.
+_BEGAN = datetime.datetime.now()
+
+_DIGITS = re.compile(r'\d{1,20}')
+
+
+T = TypeVar('T')
+
+
+class ChatTemplate:
+  """A template of messages.
+
+  Args:
+    source: the template.
+    variables: what it may speak of beside the messages: special tokens.
+
+  Raises:
+    ValueError: it is no template.
+  """
+
+  def __init__(self, source: str, variables: Mapping[str, str]):
+    self._environment, self._variables = _Environment(), dict(variables)
+    if len(source) > SOURCE:
+      raise ValueError(
+        f'the chat template has {len(source)} characters; the most are {SOURCE}'
+      )
+    self._template = self._bounded(
+      lambda: self._environment.from_string(source)
+    )
+
+  def render(
+    self, messages: Sequence[Any], add_generation_prompt: bool = False
+  ) -> str:
+    """The text of messages.
+
+    Args:
+      messages: {role, content} each.
+      add_generation_prompt: the text ends where the assistant's would begin.
+
+    Raises:
+      ValueError: the template refuses, fails, or takes more than it may.
+    """
+
+    def generate() -> str:
+      pieces = []
+      for piece in self._template.generate(
+        messages=list(messages),
+        tools=None,
+        documents=None,
+        add_generation_prompt=add_generation_prompt,
+        **self._variables,
+      ):
+        self._environment.budget.spend(len(piece))
+        pieces.append(piece)
+      return ''.join(pieces)
+
+    return self._bounded(generate)
+
+  def _bounded(self, act: Callable[[], T]) -> T:
+    """What `act` gives; whatever a template raises is a ValueError."""
+    self._environment.budget.begin()
+    try:
+      return act()
+    except _Refused as e:
+      raise ValueError(f'the chat template {e}') from None
+    except Exception as e:  # also of jinja's and Python's own limits
+      raise ValueError(
+        f'the chat template fails: {type(e).__name__}: {e}'
+      ) from e
+
+
+class _Refused(Exception):
+  """A template says no, or takes more than it may."""
+
+
+class _Budget(threading.local):
+  """What is left for the rendering of this thread."""
+
+  left, checked, end = WORK, WORK, float('inf')
+
+  def begin(self) -> None:
+    self.left, self.checked = WORK, WORK - CHECKED
+    self.end = time.thread_time() + SECONDS
+
+  def spend(self, characters: int) -> None:
+    """Takes a step's part.
+
+    Raises:
+      _Refused: nothing is left.
+    """
+    self.left -= STEP + characters
+    if self.left < self.checked:
+      self._check()
+
+  def _check(self) -> None:
+    self.checked = max(0, self.left - CHECKED)
+    if self.left < 0 or time.thread_time() > self.end:
+      raise _Refused(
+        f'takes more than the {WORK // STEP} steps or {WORK} characters that a '
+        'conversation may take'
+      )
+
+
+class _Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
+  """What transformers renders templates in, with a budget.
+
+  Attributes:
+    budget: of the rendering of each thread.
+  """
+
+  intercepted_binops = frozenset(('+', '*', '**', '%'))
+
+  def __init__(self) -> None:
+    super().__init__(
+      trim_blocks=True,
+      lstrip_blocks=True,
+      extensions=[_Generation, jinja2.ext.loopcontrols],
+      finalize=self._finalize,
+    )
+    self.budget = _Budget()
+    self.globals |= {'raise_exception': _refuse, 'strftime_now': _strftime}
+    self.filters['tojson'] = _tojson
+    self.filters = {
+      name: self._bounded(name, filter_)
+      for name, filter_ in self.filters.items()
+    }
+    self.filters[_STEPS] = functools.partial(_Steps, self.budget)
+    self.filters[_JOINED] = self.concat = self._concat
+
+  def _parse(
+    self, source: str, name: str | None, filename: str | None
+  ) -> jinja2.nodes.Template:
+    """The tree of a template, in which loops and `~` go through the budget."""
+    tree = super()._parse(source, name, filename)
+    return _Rewritten(self).visit(tree)
+
+  def call(
+    self,
+    context: jinja2.runtime.Context,
+    act: Any,
+    /,
+    *args: Any,
+    **kwargs: Any,
+  ) -> Any:
+    """A function or method that a template calls."""
+    method = getattr(act, '__wrapped__', act)
+    owner = getattr(method, '__self__', None)
+    values = [owner, *args, *kwargs.values()]
+    self.budget.spend(_size(getattr(method, '__name__', ''), values))
+    return super().call(context, act, *args, **kwargs)
+
+  def call_binop(
+    self, context: jinja2.runtime.Context, operator: str, left: Any, right: Any
+  ) -> Any:
+    """left + right and the like."""
+    if operator == '+' and type(left) is type(right) is str:  # nearly always
+      self.budget.spend(len(left) + len(right))
+      return left + right
+    self.budget.spend(_size(operator, [left, right]))
+    return super().call_binop(context, operator, left, right)
+
+  def _bounded(self, name: str, act: Callable[..., Any]) -> Callable[..., Any]:
+    """A filter of jinja's whose result is paid for."""
+
+    @functools.wraps(act)  # with the marks by which jinja passes a context
+    def bounded(*args: Any, **kwargs: Any) -> Any:
+      args = tuple(self._held(value) for value in args)
+      self.budget.spend(_size(name, [*args, *kwargs.values()]))
+      return act(*args, **kwargs)
+
+    return bounded
+
+  def _held(self, value: Any) -> Any:
+    """What a filter reads: all at once where filters would hand it on."""
+    if not isinstance(value, Iterator):
+      return value
+    return list(_Steps(self.budget, value))
+
+  def _finalize(self, value: Any) -> Any:
+    """What is written, before it is a text."""
+    if isinstance(value, _HOLDING):
+      self.budget.spend(_depth_size(value))
+    return value
+
+  def _concat(self, pieces: Iterable[Any]) -> str:
+    """Pieces of text in one."""
+    texts = [str(self._finalize(piece)) for piece in pieces]
+    self.budget.spend(sum(map(len, texts)))
+    return ''.join(texts)
+
+
+_STEPS, _JOINED = 'the steps of a loop', 'the texts between ~'  # no names
+
+
+class _Steps:
+  """What a loop goes through, each step paid for."""
+
+  def __init__(self, budget: _Budget, values: Iterable[Any]):
+    self._budget, self._values = budget, values
+
+  def __len__(self) -> int:
+    return len(self._values)  # type: ignore[arg-type]  # as without it
+
+  def __iter__(self) -> Iterator[Any]:
+    for value in self._values:
+      self._budget.spend(0)
+      yield value
+
+
+class _Rewritten(jinja2.visitor.NodeTransformer):
+  """A tree whose loops and joined texts are filters of the environment.
+
+  Args:
+    environment: the filters' own.
+  """
+
+  def __init__(self, environment: _Environment):
+    self._environment = environment
+
+  def visit_For(self, node: jinja2.nodes.For) -> jinja2.nodes.For:
+    self.generic_visit(node)
+    node.iter = self._filter(_STEPS, node.iter)
+    return node
+
+  def visit_Concat(self, node: jinja2.nodes.Concat) -> jinja2.nodes.Filter:
+    self.generic_visit(node)
+    return self._filter(_JOINED, jinja2.nodes.List(node.nodes))
+
+  def _filter(self, name: str, value: jinja2.nodes.Expr) -> jinja2.nodes.Filter:
+    node = jinja2.nodes.Filter(value, name, [], [], None, None)
+    return node.set_environment(self._environment).set_lineno(1)
+
+
+class _Generation(jinja2.ext.Extension):
+  """{% generation %} marks answers for transformers; here it does nothing."""
+
+  tags = {'generation'}
+
+  def parse(self, parser: jinja2.parser.Parser) -> Any:
+    next(parser.stream)
+    return parser.parse_statements(('name:endgeneration',), drop_needle=True)
+
+
+def _size(name: str, values: Sequence[Any]) -> int:
+  """At least the characters that a call reads and makes.
+
+  Args:
+    name: of the function, filter or operator.
+    values: what it is called with; a method's own object first.
+
+  Raises:
+    _Refused: it is called with a number that is larger than any text.
+  """
+  size = sum(
+    _depth_size(v) if name in _READS_ALL else len(v)
+    for v in values
+    if isinstance(v, _SIZED)
+  )
+  if name in _FORMATS:  # widths may stand in a tuple
+    values = [*values, *(w for v in values if isinstance(v, tuple) for w in v)]
+  numbers = [abs(v) for v in values if isinstance(v, int)]
+  texts = [v for v in values if isinstance(v, str)]
+  number = max(numbers, default=0)
+  if number > NUMBER:
+    raise _Refused(f'calls {name} with {str(number)[:20]}')
+  if name == '**':
+    return number * number
+  if name in _BY_NUMBER:
+    return max(size, 1) * max(number, 1)
+  if name in _FORMATS:
+    widths = map(int, _DIGITS.findall(texts[0] if texts else ''))
+    return size + sum(widths)
+  if name == 'replace' and len(texts) > 2:
+    return size + (texts[0].count(texts[1]) + 1) * len(texts[2])
+  if name == 'join':
+    longest = max((len(v) for v in values if isinstance(v, _SIZED)), default=0)
+    return size + sum(map(len, texts)) * longest
+  return size + number
+
+
+_HOLDING = (list, tuple, dict)
+_SIZED = (str, bytes, range, *_HOLDING)
+_FORMATS = ('%', 'format', 'format_map')
+_BY_NUMBER = ('*', 'expandtabs', 'indent', 'batch', 'slice', 'lipsum')
+_READS_ALL = (*_FORMATS, '*', 'join', 'string', 'tojson', 'pprint', 'replace')
+
+
+def _depth_size(value: Any) -> int:
+  """Characters and elements of what lists hold, and the lists in them.
+
+  Raises:
+    _Refused: they are more than a rendering may take.
+  """
+  size, open_ = 0, [value]
+  while open_:
+    value = open_.pop()
+    size += STEP
+    if isinstance(value, str | bytes):
+      size += len(value)
+    elif isinstance(value, dict):
+      open_ += [*value.keys(), *value.values()]
+    elif isinstance(value, list | tuple):
+      open_ += value
+    if size > WORK:
+      raise _Refused('builds lists larger than any conversation')
+  return size
+
+
+def _refuse(message: object) -> None:
+  """`raise_exception`."""
+  raise _Refused(f'says: {message}')
+
+
+def _strftime(form: str) -> str:
+  """`strftime_now`."""
+  return _BEGAN.strftime(form)
+
+
+def _tojson(
+  value: Any,
+  ensure_ascii: bool = False,
+  indent: int | None = None,
+  separators: tuple[str, str] | None = None,
+  sort_keys: bool = False,
+) -> str:
+  """As in transformers; that of jinja escapes what HTML needs."""
+  return json.dumps(
+    value,
+    ensure_ascii=ensure_ascii,
+    indent=indent,
+    separators=separators,
+    sort_keys=sort_keys,
+  )
