@@ -59,9 +59,9 @@ def test_an_object_may_hold_the_list(path, key, indent, mark):
   records = [dict(conversations=[{'a': [i]}], i=i) for i in range(3)]
   around = dict(version='[1]', sizes=[1, 2], info=dict(n=[{}]))
   data = mark + json.dumps(around | {key: records}, indent=indent)
-  found = elements(path, data)
-  assert [json.loads(text) for text, _ in found] == records
-  assert [data.splitlines()[line - 1].strip()[-1] for _, line in found] == (
+  there = elements(path, data)
+  assert [json.loads(text) for text, _ in there] == records
+  assert [data.splitlines()[line - 1].strip()[-1] for _, line in there] == (
     ['{'] * 3 if indent else ['}'] * 3
   )
 
@@ -106,8 +106,8 @@ def test_elements_are_those_that_json_reads(path):
     blank = lambda: ''.join(rng.choices(' \n\t', k=rng.randrange(3)))
     inner = ','.join(blank() + json.dumps(v) + blank() for v in listed)
     data = f'{blank()}[{inner}{blank()}]{blank()}'
-    found = elements(path, data)
-    assert [json.loads(text) for text, _ in found] == listed, data
+    there = elements(path, data)
+    assert [json.loads(text) for text, _ in there] == listed, data
 
 
 def test_a_large_file_is_not_held(path):

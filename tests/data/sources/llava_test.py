@@ -88,7 +88,7 @@ def parse(fields, folder=None):
   return llava.parse(fields, 'train/7', image_paths.Folder(folder), 'train')
 
 
-def said(role, text, names=('from', 'value')):
+def message(role, text, names=('from', 'value')):
   return dict(zip(names, (role, text)))
 
 
@@ -118,15 +118,15 @@ def test_llava_fields_become_a_record(folder):
 def test_what_the_system_says_stays_before_its_question():
   """The answers obey it."""
   assert turns(
-    said('system', 'Be brief.'),
-    said('system', 'Be kind.'),
-    said('human', 'a'),
-    said('gpt', 'b'),
-    said('human', 'c'),
-    said('gpt', 'd'),
-    said('system', 'Shout.'),
-    said('human', 'e'),
-    said('gpt', 'F'),
+    message('system', 'Be brief.'),
+    message('system', 'Be kind.'),
+    message('human', 'a'),
+    message('gpt', 'b'),
+    message('human', 'c'),
+    message('gpt', 'd'),
+    message('system', 'Shout.'),
+    message('human', 'e'),
+    message('gpt', 'F'),
   ) == [
     ('Be brief.\n\nBe kind.', 'a', 'b'),
     ('', 'c', 'd'),
@@ -135,7 +135,7 @@ def test_what_the_system_says_stays_before_its_question():
 
 
 def test_the_system_may_have_a_field_of_its_own():
-  talk = said('human', 'a'), said('gpt', 'b')
+  talk = message('human', 'a'), message('gpt', 'b')
   assert turns(*talk, system='Be brief.') == [('Be brief.', 'a', 'b')]
   assert (
     turns(*talk, system=None) == turns(*talk, system=' ') == ([('', 'a', 'b')])
@@ -149,7 +149,7 @@ def test_a_system_that_speaks_out_of_turn_is_a_bad_turn(roles):
   with pytest.raises(
     records.BadRecord, match='bad turns: .*expected user'
   ) as e:
-    turns(*(said(role, 'x') for role in roles.split()))
+    turns(*(message(role, 'x') for role in roles.split()))
   assert e.value.reason == 'bad turns'
 
 
@@ -161,7 +161,7 @@ def messages(*contents, image=None, **fields):
   names = ('role', 'content')
   return dict(
     messages=[
-      said(role, content, names)
+      message(role, content, names)
       for role, content in zip(['user', 'assistant'] * len(contents), contents)
     ],
     image=image,
@@ -172,8 +172,8 @@ def messages(*contents, image=None, **fields):
 @pytest.mark.parametrize(
   'fields',
   [
-    dict(conversations=[said('human', 'a'), said('gpt', 'b')]),
-    dict(conversations=[said('user', 'a'), said('assistant', 'b')]),
+    dict(conversations=[message('human', 'a'), message('gpt', 'b')]),
+    dict(conversations=[message('user', 'a'), message('assistant', 'b')]),
     dict(conversations=messages('a', 'b')['messages']),
     messages('a', 'b'),
     messages([dict(type='text', text='a')], ['b']),
@@ -244,7 +244,7 @@ def test_a_part_without_a_file_marks_that_of_the_record(folder):
       'neither conversations nor messages, only text',
     ),
     (
-      dict(conversations=[said('human', 'a')], messages=[]),
+      dict(conversations=[message('human', 'a')], messages=[]),
       'bad json',
       'both conversations and messages',
     ),
@@ -259,7 +259,7 @@ def test_a_part_without_a_file_marks_that_of_the_record(folder):
     (messages('a', 3), 'bad text', 'of assistant: int, not a string'),
     (messages([dict(type='text')], 'b'), 'bad text', 'without a text'),
     (
-      dict(conversations=[said('human', 'a'), said('bing', 'b')]),
+      dict(conversations=[message('human', 'a'), message('bing', 'b')]),
       'unknown role',
       "'bing'; expected one of human, user, gpt, assistant, system",
     ),

@@ -329,16 +329,16 @@ def _depth_size(value: Any) -> int:
   Raises:
     _Refused: they are more than a rendering may take.
   """
-  size, open_ = 0, [value]
-  while open_:
-    value = open_.pop()
+  size, pending = 0, [value]
+  while pending:
+    value = pending.pop()
     size += STEP
     if isinstance(value, str | bytes):
       size += len(value)
     elif isinstance(value, dict):
-      open_ += [*value.keys(), *value.values()]
+      pending += [*value.keys(), *value.values()]
     elif isinstance(value, list | tuple):
-      open_ += value
+      pending += value
     if size > WORK:
       raise _Refused('builds lists larger than any conversation')
   return size
