@@ -27,7 +27,8 @@ def render(template, messages=MESSAGES, **options):
   [
     '{{ eos_token }}{{ bos_token }}{{ messages | length }}',
     '{% for m in messages %}{{ loop.index }}/{{ loop.length }}'
-    '{{ loop.last }}{{ loop.previtem is defined }}{{ loop.revindex }};{% endfor %}',
+    '{{ loop.last }}{{ loop.previtem is defined }}{{ loop.revindex }};'
+    '{% endfor %}',
     '{% for m in messages if m.role != "user" %}{{ m.role }}{% endfor %}',
     '{% for m in [] %}x{% else %}none{% endfor %}',
     '{% for m in nobody %}x{% endfor %}',
@@ -142,7 +143,8 @@ TWICE = '{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}'
     '{% set ns.b = [ns.b, ns.b] %}{% endfor %}{{ ns.b | tojson }}',
     '{% set a = [1] * 9999 %}{% set b = [a] * 9999 %}{{ [b] * 9999 }}',
     BIG + '{% for i in range(99999) %}{% set x = big[::-1] %}'
-    '{% for j in range(99999) %}{% set x = big[::-1] %}{% endfor %}{% endfor %}',
+    '{% for j in range(99999) %}{% set x = big[::-1] %}{% endfor %}'
+    '{% endfor %}',
   ],
 )
 def test_a_template_takes_no_more_than_it_may(template):
@@ -161,7 +163,8 @@ def test_a_template_takes_no_more_than_it_may(template):
 def test_what_a_rendering_may_take_is_its_own():
   """Neither the last one nor another thread's takes from it."""
   made = chat_template.ChatTemplate(
-    '{% for i in range(50000) %}{% for j in range(3) %}{% endfor %}{% endfor %}',
+    '{% for i in range(50000) %}{% for j in range(3) %}{% endfor %}'
+    '{% endfor %}',
     {},
   )
   for _ in range(4):
