@@ -41,6 +41,7 @@ FLOORS = {
   'convert': 2,
   # Machinery.
   'checkpoint.manifest': 2,
+  'checkpoint.steps': 2,
   'runtime': 3,
   'benchmarks.suite': 3,
   'training.feeds': 3,
