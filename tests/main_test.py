@@ -146,7 +146,7 @@ def stop_at(run, words, number):
 def test_killed_in_every_stage_it_ends_bitwise_the_same(start, alone, tmp_path):
   for words, number in MOMENTS.items():
     stop_at(start(tmp_path), words, number)
-    assert __main__.main(['verify', str(tmp_path)]) in (
+    assert __main__.main(['verify', f'--workdir={tmp_path}']) in (
       (0,) if number == signal.SIGTERM else (0, 1)
     )
   run = start(tmp_path)
