@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from tests import published
 from visor_jax.flops import accounting as accounting_lib
 from visor_jax.flops import cost as flops
 from visor_jax.models import compute as compute_lib
@@ -34,7 +35,7 @@ OFF_BY_A_DIGIT = {(7353, '10.6'), (7353, '90')}
 
 def released(name, layout=None, **fields):
   """The architecture of a published size; by default the VISOR layout."""
-  size = sizes.get(name)
+  size = published.SIZES[name]
   layout = layout or plans.visor(size.language.depth)
   return architecture.Architecture(size, layout, **fields)
 
@@ -339,7 +340,7 @@ def test_published_counts_of_one_model():
   """LLaVA-1.5 7B: FastV prints 99.3 G a layer; calflops says 8.48 T of what its
   user computes as 3.23 T. 36 text tokens give FastV's number."""
   size = sizes.Size(
-    sizes.Vision(1024, 23, 16, 4096, tile=(336, 336)),
+    sizes.Vision(1024, 23, 16, 4096, tile=(336, 336), patch=14),
     sizes.Language(4096, 32, 32, 32, 128, 11008, 32_000, tied=False),
   )
   of = lambda name: flops.cost(
@@ -362,7 +363,7 @@ def test_published_counts_of_one_model():
 
 def test_torchtitan_counts_parameters():
   """2N + 4LHQT a token, the embedding left out and the head not."""
-  language = sizes.get('7b').language
+  language = published.SIZES['7b'].language
   d, n, k, h = (
     language.width,
     language.heads,

@@ -20,6 +20,11 @@ FLOORS = {
   'spec': 0,
   'reduction.grammar': 0,
   'flops': 0,
+  'families': 0,
+  **{
+    f'families.*.{name}': 0
+    for name in ('record', 'sizes', 'costs', 'config', 'recipe')
+  },
   # Rooms, and the files and console that all of them may use.
   'runtime.files': 1,
   'runtime.console': 1,
@@ -39,9 +44,9 @@ FLOORS = {
   'benchmarks': 2,
   'report': 2,
   'convert': 2,
+  'families.*': 3,
   # Machinery.
   'checkpoint.manifest': 2,
-  'checkpoint.steps': 2,
   'runtime': 3,
   'benchmarks.suite': 3,
   'training.feeds': 3,
@@ -89,7 +94,7 @@ DOORS = {
   'tensorflow_datasets': ('data',),
   'tokenizers': ('data',),
   'jinja2': ('data',),
-  'PIL': ('data',),
+  'PIL': ('data', 'families'),
   'pyarrow': ('data',),
   'yaml': ('data',),
   'array_record': ('data',),
@@ -137,8 +142,16 @@ def within(name, room):
 
 def floor(module):
   """Of the longest name in the drawing; None for a module without one."""
+  if of_family(module):  # all families are built alike
+    module = 'families.*' + module[len(of_family(module)) :]
   fits = [room for room in FLOORS if within(module, room)]
   return FLOORS[max(fits, key=len)] if fits else None
+
+
+def of_family(module):
+  """'families.NAME' of what is in the folder of a family, else ''."""
+  parts = module.split('.')
+  return '.'.join(parts[:2]) if parts[0] == 'families' and parts[2:] else ''
 
 
 def room(module):
@@ -157,9 +170,18 @@ def modules(root):
   return paths
 
 
-def imports(path):
-  """Dotted names that a file imports, also inside functions."""
-  for node in ast.walk(ast.parse(path.read_text())):
+def imports(path, lazy=True):
+  """Dotted names that a file imports, where `lazy` also inside functions.
+
+  What only a type checker imports is left out.
+  """
+  todo = [ast.parse(path.read_text())]
+  while todo:
+    node = todo.pop()
+    if isinstance(node, ast.If) and 'TYPE_CHECKING' in ast.dump(node.test):
+      continue
+    if lazy or not isinstance(node, ast.FunctionDef):
+      todo += ast.iter_child_nodes(node)
     if isinstance(node, ast.Import):
       yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
@@ -183,6 +205,12 @@ def complaint(who, whom, known):
       return f'{who} imports {whom}, a name: import the module'
     if floor(short) is None:
       return f'{who} imports {short}, which has no floor'
+    if of_family(short) and short != f'{of_family(short)}.record':
+      # From outside a family is asked by its record, which imports lazily.
+      if of_family(who) != of_family(short):
+        return f'{who} imports {short}: ask families.table'
+      if who == f'{of_family(who)}.record':
+        return None
     if (who, short) in NEIGHBOURS or floor(short) < floor(who):
       return None
     if floor(short) == floor(who) and room(short) == room(who):
@@ -236,7 +264,7 @@ def test_what_a_laptop_reads_needs_no_jax_at_any_distance(who):
   while todo:
     module = todo.pop()
     seen.add(module)
-    for whom in imports(every[module]):
+    for whom in imports(every[module], lazy=False):
       assert whom.split('.')[0] not in ('jax', 'flax'), f'{module} has {whom}'
       short = whom[len(PACKAGE) + 1 :]
       if within(whom, PACKAGE) and short in every and short not in seen:

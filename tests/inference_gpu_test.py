@@ -19,10 +19,13 @@ import pytest
 import torch
 import transformers
 
-from visor_jax.data.processing import images
+from tests import published
 from visor_jax.data.processing import packing
 from visor_jax.data.processing import processed
 from visor_jax.eval import generate
+from visor_jax.families.llava_onevision import images
+from visor_jax.families.llava_onevision import recipe as recipe_lib
+from visor_jax.families.llava_onevision import tiles as tiles_lib
 from visor_jax.flops import cost as flops
 from visor_jax.models import compute as compute_lib
 from visor_jax.models import token_layout
@@ -52,7 +55,9 @@ def recipe(side, patch):
   canvases = tuple(
     (side * h, side * w) for h in range(1, 7) for w in range(1, 7)
   )
-  return images.Recipe(side, side // patch, canvases, 9, (0.5,) * 3, (0.5,) * 3)
+  return recipe_lib.Recipe(
+    side, side // patch, canvases, 9, (0.5,) * 3, (0.5,) * 3
+  )
 
 
 def ours(size, rows, times):
@@ -68,7 +73,7 @@ def ours(size, rows, times):
     [
       packing.segment_of_images(
         talk,
-        [images.tiles(PIL.Image.new('RGB', PAGE[::-1]), cut)],
+        [tiles_lib.cut(PIL.Image.new('RGB', PAGE[::-1]), cut)],
         [cut],
         cut.recipe.patches,
       )
@@ -233,7 +238,7 @@ def report(size, batches, times):
 @pytest.mark.drill
 def test_speed_of_the_half_billion():
   assert jax.default_backend() == 'gpu', 'this drill needs a GPU'
-  report(sizes.get('0.5b'), (1, 16), 10)
+  report(published.SIZES['0.5b'], (1, 16), 10)
 
 
 def test_the_drill_runs_where_there_is_no_gpu(capsys):

@@ -201,7 +201,7 @@ def test_one_image_needs_no_list(model, page):
 def test_an_answer_states_its_cost(model):
   got = model.generate(*ASKED[0], max_new_tokens=3)
   assert (got.selector, got.plan, got.flops_saved) == ('base', None, 1)
-  _, ((visual, text),) = model._batch([ASKED[0][0]], [ASKED[0][1]], 0)
+  ((visual, text),) = model._pack([ASKED[0][0]], [ASKED[0][1]], 0).lengths
   assert (got.visual_tokens, got.text_tokens) == (visual, text)
   language = model.model.size.language
   values_of_token = 2 * language.key_heads * language.head_width
@@ -231,7 +231,7 @@ def trained(model):
       flat[path] = x + scale * noise.standard_normal(x.shape).astype('float32')
   layout = whole.model.layout
   scores, _ = generate.route(
-    whole.model, param_paths.unflatten(flat), whole._batch(*zip(*ASKED), 0)[0]
+    whole.model, param_paths.unflatten(flat), whole._pack(*zip(*ASKED), 0).batch
   )
   # Half of the questions for each of the two plans.
   flat['router/bias'] = (
@@ -240,8 +240,11 @@ def trained(model):
   return dataclasses.replace(
     whole,
     params=param_paths.unflatten(flat),
-    trained=('cross', 'router'),
-    viable=(layout.min, layout.max),
+    facts=dataclasses.replace(
+      whole.facts,
+      trained=('cross', 'router'),
+      viable=(layout.min, layout.max),
+    ),
     allow_untrained=False,
   )
 
@@ -254,7 +257,7 @@ def test_the_router_answers_as_the_plan_it_chose(trained):
   assert len({a.plan for a in routed}) == 2
   fixed = {
     p: trained.generate(*zip(*asked), plans.name(p), max_new_tokens=8)
-    for p in trained.viable
+    for p in trained.facts.viable
   }
   for i, a in enumerate(routed):
     same = fixed[a.plan][i]
@@ -283,11 +286,14 @@ def test_a_calibrated_router_spends_a_budget(trained):
   """Half of the questions get max: by scores, not by prompts; a drop, too."""
   calibrated = dataclasses.replace(
     trained,
-    confidence=1.0,
-    curve=(
-      budget.Point(0.0, 0.5, 0.5),
-      budget.Point(0.5, 0.7, 0.9),
-      budget.Point(1.0, 1.1, 1.0),
+    facts=dataclasses.replace(
+      trained.facts,
+      confidence=1.0,
+      curve=(
+        budget.Point(0.0, 0.5, 0.5),
+        budget.Point(0.5, 0.7, 0.9),
+        budget.Point(1.0, 1.1, 1.0),
+      ),
     ),
   )
   asked = ASKED * 2

@@ -1,9 +1,10 @@
 """The whole recipe, as small as it can be: for tests of how runs behave."""
 
 from visor_jax import config
+from visor_jax.data.suites import sizes as suite_sizes
 from visor_jax.spec import sizes
 
-sizes.SIZES['tiny'] = sizes.Size(
+suite_sizes.SIZES['tiny'] = sizes.Size(
   sizes.Vision(16, 1, 2, 16, tile=(40, 16), patch=8),
   sizes.Language(16, 3, 2, 1, 8, 16, vocabulary=64, rope_theta=1e4),
 )

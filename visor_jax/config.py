@@ -201,9 +201,7 @@ def jobs(config) -> tuple[str, ...]:
 _BOOLS = {'true': True, '1': True, 'false': False, '0': False}
 
 
-def parse_arg(
-  arg: str | None, **defaults: bool | int | float | str
-) -> ml_collections.ConfigDict:
+def parse_arg(arg: str | None, **defaults):
   """Reads the text behind the colon of `--config=file.py:a=1,b=x`.
 
   Args:
@@ -224,11 +222,11 @@ def parse_arg(
       raise ValueError(
         f'config argument "{pair}": keys are {", ".join(defaults)}'
       )
-    type_ = type(defaults[key])
+    kind = type(defaults[key])
     try:
-      values[key] = _BOOLS[value.lower()] if type_ is bool else type_(value)
+      values[key] = _BOOLS[value.lower()] if kind is bool else kind(value)
     except (KeyError, ValueError):
       raise ValueError(
-        f'config argument "{pair}": {key} is a {type_.__name__}'
+        f'config argument "{pair}": {key} is a {kind.__name__}'
       ) from None
   return values

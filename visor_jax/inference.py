@@ -1,74 +1,41 @@
 """A model to ask: images and a prompt in, logits or text out.
 
-  model = visor_jax.load(FOLDER)
-  model.generate(['page.png'], 'What is the total?', plan='router')
-
-Shapes are rounded up to buckets, so that few programs serve all questions.
+model = visor_jax.load(FOLDER)
+model.generate(['page.png'], 'What is the total?', plan='router')
 """
 
+from collections.abc import Sequence
 import dataclasses
-import functools
+import pathlib
 import time
+from typing import TypeAlias
+from typing import Unpack
+from typing import cast
+from typing import overload
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from visor_jax.convert import config as config_lib
+from visor_jax.checkpoint import facts as facts_lib
 from visor_jax.convert import reader
-from visor_jax.data.processing import images as images_lib
-from visor_jax.data.processing import packing
-from visor_jax.data.processing import text as text_lib
-from visor_jax.data.sources import image_files
+from visor_jax.data import protocols
+from visor_jax.data.pipeline import stream
+from visor_jax.eval import answer as answer_lib
 from visor_jax.eval import generate
-from visor_jax.flops import cost as flops
+from visor_jax.eval import plan_choice
+from visor_jax.eval import prompts as prompts_lib
+from visor_jax.families import table as families
 from visor_jax.models import compute as compute_lib
 from visor_jax.models import visor
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
-from visor_jax.spec import batch as batch_lib
 from visor_jax.spec import budget as budget_lib
 from visor_jax.spec import plan as plans
 from visor_jax.training import model as model_lib
 
-
-@dataclasses.dataclass(frozen=True)
-class Answer:
-  """What a prompt got.
-
-  Attributes:
-    text: up to the end of the turn.
-    selector: who chose the plan: fixed, router or base.
-    plan: which optional SELF layers ran; None for the base.
-    tokens: that were made, the end of the turn included.
-    visual_tokens: of the images.
-    text_tokens: of the templated prompt.
-    llm_prefill_flops: nominal, routing included, see flops.NOMINAL.
-    flops_saved: the base's over these.
-    cache_bytes: that the prompt keeps while tokens come.
-    seconds: for the whole call, compiling included where a plan or a bucket
-      was new.
-  """
-
-  text: str
-  selector: str
-  plan: plans.Plan | None
-  tokens: int
-  visual_tokens: int
-  text_tokens: int
-  llm_prefill_flops: int
-  flops_saved: float
-  cache_bytes: int
-  seconds: float
-
-
-def bucket(count: int, least: int = 8) -> int:
-  """The next of 1, 1.25, 1.5, 1.75 times a power of two: at most 25 % more."""
-  size = least
-  while size < count:
-    quarter = max(1, (1 << (size.bit_length() - 1)) // 4)
-    size += quarter
-  return size
+Images: TypeAlias = protocols.ImageLike | Sequence[protocols.ImageLike]
+ManyImages: TypeAlias = Sequence[Images]
+Many: TypeAlias = list[str] | tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -79,13 +46,9 @@ class Model:
     source: the folder it was loaded from.
     model: the network.
     params: nested.
-    text: the checkpoint's tokenizer and chat template.
-    recipe: how it cuts images.
-    longest: slots of text, image and answer that a row may have.
-    trained: what is trained beside the base: 'cross', 'router'.
-    viable: plans that the router chooses from, by cost.
-    confidence: of its choice.
-    curve: of its calibration, see budget.py.
+    facts: what the checkpoint knows of itself.
+    processor: what it makes of words and images.
+    context: tokens of text, images and answer that a row may have.
     allow_untrained: plans may run whose CROSS weights are fresh.
     transparency: what lies behind transparent images, see
       image_files.GROUNDS.
@@ -93,18 +56,30 @@ class Model:
 
   source: str
   model: visor.Visor
-  params: dict
-  text: text_lib.Tokenizer
-  recipe: images_lib.Recipe
-  longest: int
-  trained: tuple[str, ...] = ()
-  viable: tuple[plans.Plan, ...] = ()
-  confidence: float | None = None
-  curve: tuple[budget_lib.Point, ...] = ()
+  params: param_paths.Params
+  facts: facts_lib.Facts
+  processor: protocols.Processor
+  context: int
   allow_untrained: bool = False
   transparency: str = 'white'
 
-  def logits(self, images, prompt, plan: str = 'base'):
+  @property
+  def _choice(self) -> plan_choice.PlanChoice:
+    return plan_choice.PlanChoice(
+      self.facts, self.model.architecture, self.allow_untrained
+    )
+
+  @overload
+  def logits(
+    self, images: Images, prompt: str, plan: str = 'base'
+  ) -> np.ndarray: ...
+
+  @overload
+  def logits(
+    self, images: ManyImages, prompt: Many, plan: str = 'base'
+  ) -> list[np.ndarray]: ...
+
+  def logits(self, images, prompt, plan='base'):
     """Logits of the templated prompt, or of many at once.
 
     Args:
@@ -115,28 +90,54 @@ class Model:
 
     Returns:
       float32 [T, C], a row for every text position, in order; or a list.
+
+    Raises:
+      ValueError: naming what cannot be: a plan, an image, a prompt.
     """
     if isinstance(prompt, str):
       return self.logits([images], [prompt], plan)[0]
-    selection = self._selection(plan)
+    selection = self._choice.parse(plan)
     if selection.selector == 'router':
       raise ValueError('logits are of one plan; the router may choose many')
-    batch, sizes = self._batch(images, prompt, 0)
-    found = np.asarray(_logits(self.model, self.params, batch, selection.plan))
-    return [row[:text] for row, (_, text) in zip(found, sizes)]
+    prompts = self._pack(images, prompt, 0)
+    return prompts.logits(self.model, self.params, selection.plan)
 
+  @overload
   def generate(
     self,
-    images,
-    prompt,
+    images: Images,
+    prompt: str,
     plan: str | None = None,
     *,
     budget: float | None = None,
     drop: float | None = None,
     max_new_tokens: int = 64,
-    temperature: float = 0.0,
-    top_p: float = 1.0,
-    seed: int = 0,
+    **draw: Unpack[answer_lib.Draw],
+  ) -> answer_lib.Answer: ...
+
+  @overload
+  def generate(
+    self,
+    images: ManyImages,
+    prompt: Many,
+    plan: str | None = None,
+    *,
+    budget: float | None = None,
+    drop: float | None = None,
+    max_new_tokens: int = 64,
+    **draw: Unpack[answer_lib.Draw],
+  ) -> list[answer_lib.Answer]: ...
+
+  def generate(
+    self,
+    images,
+    prompt,
+    plan=None,
+    *,
+    budget=None,
+    drop=None,
+    max_new_tokens=64,
+    **draw,
   ):
     """Answers to a prompt, or to many at once.
 
@@ -147,13 +148,12 @@ class Model:
         else the base.
       budget: instead of a plan: a share of max's LLM prefill FLOPs. The
         router spends it on average over many questions, where it is calibrated;
-        else the dearest viable plan within it for the longest of the prompts.
+        else the most expensive viable plan within it for the longest of the
+        prompts.
       drop: instead of a plan: the router loses at most this share of max's
         accuracy, on average.
-      max_new_tokens: the most to make.
-      temperature: 0 takes the likeliest token.
-      top_p: see generate.Sampling.
-      seed: of the draw.
+      max_new_tokens: the most to generate.
+      **draw: temperature, top_p and seed, see eval.answer.Draw.
 
     Returns:
       An Answer, or a list of them in order.
@@ -162,164 +162,101 @@ class Model:
       ValueError: naming what cannot be: a plan, an image, a prompt.
     """
     if isinstance(prompt, str):
-      return self.generate(
+      (answer,) = self.generate(
         [images],
         [prompt],
         plan,
         budget=budget,
         drop=drop,
-        temperature=temperature,
         max_new_tokens=max_new_tokens,
-        top_p=top_p,
-        seed=seed,
-      )[0]
+        **draw,
+      )
+      return answer
     began = time.monotonic()
-    batch, sizes = self._batch(images, prompt, max_new_tokens)
-    selection = self._wanted(plan, budget, drop, sizes)
-    sampling = generate.Sampling(
-      max_new_tokens, (self.text.end, *self.text.stops), temperature, top_p
-    )
-    made = {}
-    for ids, chosen, tokens in generate.answers(
-      self.model,
-      self.params,
-      [(list(range(len(prompt))), batch)],
-      selection,
-      sampling,
-      jax.random.key(seed),
-      self.viable,
-      budget_lib.confidence(selection, self.curve, self.confidence),
-    ):
-      made |= {i: (chosen, row) for i, row in zip(ids, tokens)}
+    prompts = self._pack(images, prompt, max_new_tokens)
+    selection = self._choice.select(plan, budget, drop, max(prompts.lengths))
+    generated = self._generate(prompts, selection, max_new_tokens, draw)
     seconds = time.monotonic() - began
     return [
-      self._answer(*made[i], selection, batch, *sizes[i], seconds)
-      for i in range(len(prompt))
+      answer_lib.build(
+        self.model,
+        self.processor.tokenizer,
+        selection.selector,
+        *generated[number],
+        lengths,
+        seconds,
+      )
+      for number, lengths in enumerate(prompts.lengths)
     ]
 
-  def _answer(self, plan, tokens, selection, batch, visual, text, seconds):
-    routing = int(selection.selector == 'router')
-    architecture = self.model.architecture
-    cost = generate.prefill_flops(architecture, plan, visual, text, routing)
-    base = generate.prefill_flops(architecture.base, None, visual, text)
-    cache = flops.cache(
-      architecture,
-      plan,
-      visual,
-      text,
-      jnp.dtype(self.model.compute.dtype).itemsize,
+  def _generate(
+    self,
+    prompts: prompts_lib.Prompts,
+    selection: plans.Selection,
+    max_new_tokens: int,
+    draw: answer_lib.Draw,
+  ) -> dict[int, tuple[plans.Plan | None, np.ndarray]]:
+    """The plan that ran for each prompt, by its number, and its tokens."""
+    tokenizer = self.processor.tokenizer
+    sampling = generate.Sampling(
+      max_new_tokens,
+      (tokenizer.end, *tokenizer.stops),
+      draw.get('temperature', 0.0),
+      draw.get('top_p', 1.0),
     )
-    return Answer(
-      self.text.decode(tokens.tolist()),
-      selection.selector,
-      plan,
-      generate.count(tokens, tuple(self.text.stops)),
-      visual,
-      text,
-      cost,
-      base / cost,
-      sum(cache),
-      seconds,
-    )
-
-  def _selection(self, plan: str | None) -> plans.Selection:
-    """The one selection that is meant; only what is trained may be chosen."""
-    if plan is None:
-      plan = 'router' if 'router' in self.trained else 'base'
-    if (
-      plan != 'base'
-      and 'cross' not in self.trained
-      and (not self.allow_untrained)
+    generated = {}
+    for numbers, plan, tokens in generate.answers(
+      self.model,
+      self.params,
+      [(list(range(len(prompts.lengths))), prompts.batch)],
+      selection,
+      sampling,
+      jax.random.key(draw.get('seed', 0)),
+      self.facts.viable,
+      budget_lib.confidence(selection, self.facts.curve, self.facts.confidence),
     ):
-      raise ValueError(
-        f'plan "{plan}": VISOR is untrained in this checkpoint, which can '
-        'only answer with plan base; train it, or ask all the same with '
-        '--allow-untrained (allow_untrained=True)'
-      )
-    if plan.startswith('router') and 'router' not in self.trained:
-      raise ValueError(
-        f'plan "{plan}": the router is untrained in this '
-        'checkpoint; name a plan or give a budget'
-      )
-    found = plans.parse(plan, self.model.layout, self.viable)
-    if len(found) != 1:
-      raise ValueError(f'plan "{plan}" means {len(found)} plans; ask for one')
-    return found[0]
+      for number, row in zip(numbers, tokens):
+        generated[number] = plan, row
+    return generated
 
-  def _wanted(self, plan, budget, drop, sizes):
-    """The selection that is asked for in one of three ways."""
-    if (plan, budget, drop).count(None) < 2:
-      raise ValueError('give a plan or a budget or a drop, one of them')
-    if drop is not None:
-      self._selection('router')  # is it trained?
-      return plans.Selection('router', drop=drop)
-    if budget is None:
-      return self._selection(plan)
-    if self.curve and 'router' in self.trained:
-      return plans.Selection('router', budget=budget)
-    return self._within(budget, sizes)
-
-  def _within(self, budget, sizes):
-    """The most expensive viable plan within the budget."""
-    self._selection('max')  # is VISOR trained?
-    visual, text = max(sizes)
-    layout = self.model.layout
-    architecture = self.model.architecture
-    largest = generate.prefill_flops(architecture, layout.max, visual, text)
-    shares = {
-      plan: generate.prefill_flops(architecture, plan, visual, text) / largest
-      for plan in self.viable or (layout.min, layout.max)
-    }
-    return plans.Selection('fixed', budget_lib.most_expensive(shares, budget))
-
-  def _batch(self, images, prompts, new_tokens):
-    """One Batch of all prompts, and (visual, text) tokens of each."""
-    if len(images) != len(prompts):
-      raise ValueError(
-        f'{len(prompts)} prompts with {len(images)} lists of images'
+  def _pack(
+    self, images: ManyImages, prompts: Sequence[str], new_tokens: int
+  ) -> prompts_lib.Prompts:
+    """All prompts in one Batch, with room for the tokens to come."""
+    counts = len(prompts), len(images)
+    if counts[0] != counts[1]:
+      raise ValueError('%d prompts with %d lists of images' % counts)
+    segments = [
+      stream.question(
+        prompt,
+        _listed(each),
+        self.processor,
       )
-    segments = []
-    for own, prompt in zip(images, prompts):
-      own = own if isinstance(own, (list, tuple)) else [own]
-      talk = self.text.prompt(prompt, len(own))
-      opened = [image_files.open_image(i, self.transparency) for i in own]
-      image_plans = images_lib.plans(
-        self.recipe, [(i.height, i.width) for i in opened]
-      )
-      tiles = [images_lib.tiles(i, p) for i, p in zip(opened, image_plans)]
-      segments.append(
-        packing.segment_of_images(talk, tiles, image_plans, self.recipe.patches)
-      )
-    sizes = [
-      (len(s.gather_index), len(s.conversation.tokens)) for s in segments
+      for prompt, each in zip(prompts, images)
     ]
-    need = max(v + t for v, t in sizes) + new_tokens
-    if need > self.longest:
-      raise ValueError(
-        f'a prompt of {need - new_tokens} tokens, its images included, and '
-        f'{new_tokens} new ones do not fit into {self.longest}'
-      )
-    shape = batch_lib.RowShape(
-      text=bucket(max(t for _, t in sizes)),
-      visual=bucket(max(v for v, _ in sizes)),
-      tiles=bucket(max(len(s.tiles) for s in segments), 1),
-      prompts=1,
-      tile=(self.recipe.tile,) * 2,
-      patches=self.recipe.patches,
-      taps=4,
+    longest = max(
+      segment.slots()['visual'] + segment.slots()['text']
+      for segment in segments
     )
-    rows = packing.stack([packing.row([s], shape) for s in segments])
-    return rows.map(jnp.asarray), sizes
+    if longest + new_tokens > self.context:
+      raise ValueError(
+        f'a prompt of {longest} tokens, its images included, and '
+        f'{new_tokens} new ones do not fit into {self.context}'
+      )
+    return prompts_lib.pack(segments, self.processor)
 
 
 def load(
-  folder, *, dtype: str = 'float32', allow_untrained: bool = False
+  folder: pathlib.Path | str,
+  *,
+  dtype: str = 'float32',
+  allow_untrained: bool = False,
 ) -> Model:
   """Brings a checkpoint into memory.
 
   Args:
     folder: of an imported checkpoint, the workdir of a run that started from
-      one, or of LLaVA-OneVision as transformers writes it.
+      one, or of a base model as transformers writes it.
     dtype: of the parameters, and computed in.
     allow_untrained: gives a checkpoint without VISOR weights fresh ones, which
       add nothing yet, and lets plans run on them.
@@ -327,51 +264,38 @@ def load(
   Raises:
     ValueError: naming the file or tensor that is wrong.
   """
-  found = reader.read(folder, dtype=dtype)
-  facts, params = found.facts, found.params
-  architecture = facts.architecture
-  compute = compute_lib.Compute(dtype=dtype, remat=False, packed=False)
-  model = visor.Visor(architecture, compute)
-  if not architecture.layout.optional and allow_untrained:
-    layout = plans.visor(architecture.depth)
-    model = visor.Visor(
-      dataclasses.replace(architecture, layout=layout), compute
-    )
-    params = _filled(model, params, dtype)
-  if found.processor is None:
+  checkpoint = reader.read(folder, dtype=dtype)
+  if checkpoint.processor is None:
     raise ValueError(
       f'{folder} has no tokenizer and no chat template: it does not come '
       'from a LLaVA-OneVision checkpoint'
     )
-  config = config_lib.read(found.processor).config
-  text = config.get('text_config', {})
+  architecture, params = checkpoint.facts.architecture, checkpoint.params
+  compute = compute_lib.Compute(dtype=dtype, remat=False, packed=False)
+  if not architecture.layout.optional and allow_untrained:
+    layout = plans.visor(architecture.depth)
+    architecture = dataclasses.replace(architecture, layout=layout)
+    params = model_lib.with_fresh(
+      visor.Visor(architecture, compute),
+      params,
+      seed=0,
+      mesh=mesh_lib.make(devices=jax.devices()[:1]),
+    )
+  family = families.named(architecture.family)
   return Model(
-    str(folder),
-    model,
-    params,
-    text_lib.Tokenizer(found.processor),
-    images_lib.read(found.processor),
-    text.get('max_position_embeddings', 32_768),
-    facts.trained,
-    facts.viable,
-    facts.confidence,
-    facts.curve,
-    allow_untrained,
-    facts.transparency or 'white',
+    source=str(folder),
+    model=visor.Visor(architecture, compute),
+    params=params,
+    facts=checkpoint.facts,
+    processor=family.read_processor(
+      checkpoint.processor, checkpoint.facts.transparency or 'white'
+    ),
+    context=family.read_config(checkpoint.processor).context,
+    allow_untrained=allow_untrained,
   )
 
 
-def _filled(model, params, dtype):
-  """The parameters, and fresh ones where there are none."""
-  mesh = mesh_lib.make(devices=jax.devices()[:1])
-  flat = param_paths.flatten(params)
-  fresh = jax.tree.map(
-    lambda x: x.astype(dtype),
-    model_lib.init_params(model, 0, mesh, known=flat.keys()),
-  )
-  return param_paths.unflatten(flat | param_paths.flatten(fresh))
-
-
-@functools.partial(jax.jit, static_argnames=('model', 'plan'))
-def _logits(model, params, batch, plan):
-  return model.apply({'params': params}, batch, plan)
+def _listed(images: Images) -> list[protocols.ImageLike]:
+  if isinstance(images, list | tuple):
+    return list(images)
+  return [cast(protocols.ImageLike, images)]

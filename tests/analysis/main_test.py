@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests import published
 from visor_jax import config as config_lib
 from visor_jax.analysis import __main__ as door
 from visor_jax.analysis import layerwise
@@ -22,7 +23,6 @@ from visor_jax.runtime import identity as identity_lib
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.spec import architecture
 from visor_jax.spec import plan as plans
-from visor_jax.spec import sizes
 from visor_jax.spec import workdir as workdir_lib
 
 PLANS = ((False, False), (True, True))
@@ -44,7 +44,7 @@ def workdir(tmp_path):
 
 
 def test_curves_are_the_cost_of_plans():
-  size, layout = sizes.get('0.5b'), plans.visor(24)
+  size, layout = published.SIZES['0.5b'], plans.visor(24)
   selections = plans.parse('base+max+min', layout)
   model = architecture.Architecture(size, layout)
   found = lengths.measure(

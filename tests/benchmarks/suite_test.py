@@ -13,8 +13,8 @@ from visor_jax.benchmarks import __main__ as command
 from visor_jax.benchmarks import scores
 from visor_jax.benchmarks import suite as suite_lib
 from visor_jax.benchmarks import table
-from visor_jax.data.processing import processor
 from visor_jax.data.processing import text
+from visor_jax.families.llava_onevision import processor
 
 ORACLE = json.loads(
   gzip.decompress(

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import published
 from tests import trained
 from visor_jax.checkpoint import facts as facts_lib
 from visor_jax.checkpoint import folder
@@ -14,7 +15,6 @@ from visor_jax.runtime import param_paths
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import budget
 from visor_jax.spec import plan as plans
-from visor_jax.spec import sizes
 
 PARAMS = {
   'llm': {
@@ -26,7 +26,7 @@ PARAMS = {
 
 
 def facts(*parts):
-  base = architecture_lib.Architecture(sizes.get('0.5b'), plans.base(24))
+  base = architecture_lib.Architecture(published.SIZES['0.5b'], plans.base(24))
   return facts_lib.Facts(
     trained.architecture(base, 24) if parts else base,
     viable=((False, True), (True, True)),

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from tests import published
 from tests import trained
 from visor_jax import config as config_lib
 from visor_jax.checkpoint import facts as facts_lib
@@ -14,7 +15,6 @@ from visor_jax.checkpoint import resolve
 from visor_jax.runtime import identity
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import plan as plans
-from visor_jax.spec import sizes
 from visor_jax.spec import workdir as workdir_lib
 
 
@@ -37,7 +37,8 @@ def leave(path, *finished, init_from=''):
 def checkpoint(tmp_path):
   """A checkpoint folder whose VISOR is in no way the default's."""
   known = trained.architecture(
-    architecture_lib.Architecture(sizes.get('0.5b'), plans.base(24)), 24
+    architecture_lib.Architecture(published.SIZES['0.5b'], plans.base(24)),
+    24,
   )
   folder.save(
     tmp_path / 'ckpt',

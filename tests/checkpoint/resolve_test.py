@@ -8,16 +8,17 @@ import jax
 import numpy as np
 import pytest
 
+from tests import published
 from tests import trained
 from visor_jax import config as config_lib
 from visor_jax.checkpoint import facts as facts_lib
 from visor_jax.checkpoint import load
 from visor_jax.checkpoint import resolve
+from visor_jax.data.suites import sizes as suite_sizes
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import plan as plans
-from visor_jax.spec import sizes
 from visor_jax.spec import workdir as workdir_lib
 from visor_jax.training import inputs as inputs_lib
 from visor_jax.training import program as program_lib
@@ -132,7 +133,7 @@ def test_the_size_of_a_checkpoint_has_its_own_vocabulary(
 ):
   language = dataclasses.replace(known.size.language, vocabulary=99)
   named = dataclasses.replace(known.size, language=language)
-  monkeypatch.setitem(sizes.SIZES, 'named', named)
+  monkeypatch.setitem(suite_sizes.SIZES, 'named', named)
   config = make(start=checkpoint)
   config.model.size = 'named'
   assert resolve.architecture(config) == known
@@ -179,7 +180,7 @@ def test_a_reduction_that_a_base_was_trained_with_stays_its_word(
 def test_without_a_checkpoint_the_config_says_it_all():
   config = make()
   layout = resolve.architecture(config).layout
-  assert resolve.architecture(config).size == sizes.get('0.5b')
+  assert resolve.architecture(config).size == published.SIZES['0.5b']
   assert layout == plans.visor(24)
   config.model.self_layers = (1,)
   with pytest.raises(ValueError, match='layer 1 is named twice'):

@@ -121,22 +121,19 @@ def test_a_run_is_asked_with_its_router(workdir):
   """And answers as its export does, which transformers' files went with."""
   image, prompt = llava.picture(45, 62), 'What is the colour of the car?'
   model = visor_jax.load(workdir)
-  assert model.trained == ('cross', 'router') and model.confidence == 0.6
+  assert (
+    model.facts.trained == ('cross', 'router') and model.facts.confidence == 0.6
+  )
   got = model.generate([image], prompt, max_new_tokens=6)
-  assert got.selector == 'router' and got.plan in model.viable
+  assert got.selector == 'router' and got.plan in model.facts.viable
   again = workdir / 'hf'
   folders.export(workdir, again)
   back = visor_jax.load(again)
   # bfloat16 is what the export has; a near tie may fall the other way.
   a, b = (m.logits([image], prompt, 'max') for m in (model, back))
   assert np.abs(a - b).max() < 0.1 * np.abs(a).max()
-  assert model.curve == ((0, 0.3, 0.3), (0.5, 0.6, 0.6), (1, 1.1, 1.1))
-  assert (back.viable, back.confidence, back.trained, back.curve) == (
-    model.viable,
-    model.confidence,
-    model.trained,
-    model.curve,
-  )
+  assert model.facts.curve == ((0, 0.3, 0.3), (0.5, 0.6, 0.6), (1, 1.1, 1.1))
+  assert back.facts == model.facts
 
 
 def test_the_last_finished_stage_counts(workdir, tmp_path):

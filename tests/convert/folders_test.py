@@ -15,17 +15,17 @@ import pytest
 import torch
 
 from tests import llava_weights
+from tests import published
 from tests.convert import checkpoints
 from visor_jax.checkpoint import folder as folder_lib
 from visor_jax.checkpoint import load
-from visor_jax.convert import config as config_lib
 from visor_jax.convert import folders
 from visor_jax.convert import hf
-from visor_jax.convert import names
 from visor_jax.convert import safetensors
 from visor_jax.convert import sidecar
 from visor_jax.convert import visor_tensors
-from visor_jax.spec import sizes
+from visor_jax.families import table as families
+from visor_jax.families.llava_onevision import config as config_lib
 
 FILES = {  # what a folder may have that is nobody's business but transformers'
   'tokenizer.json': b'{"any":  "bytes\xc3\xa9"}',
@@ -242,18 +242,23 @@ def large(folder, size):
     folder,
     {
       name: safetensors.Tensor(
-        home.shape, block.dtype, lambda s=home.shape: np.resize(block, s)
+        home.tensor_shape,
+        block.dtype,
+        lambda s=home.tensor_shape: np.resize(block, s),
       )
-      for name, home in names.homes(size).items()
+      for name, home in families.named(families.DEFAULT)
+      .tensors()
+      .homes(size)
+      .items()
     },
   )
-  assert vision == sizes.Vision()
+  assert vision == published.SIZES['0.5b'].vision
 
 
 @pytest.mark.drill
 def test_half_a_billion_parameters(tmp_path):
   """In under a minute and one and a half times its bytes, there and back."""
-  large(tmp_path / 'src', sizes.get('0.5b'))
+  large(tmp_path / 'src', published.SIZES['0.5b'])
   size = (tmp_path / 'src' / safetensors.SINGLE).stat().st_size
   code = (
     'import resource, sys; from visor_jax.convert import __main__ as m; '

@@ -11,16 +11,18 @@ import pytest
 import torch
 
 from tests import llava_weights
+from tests import published
 from tests.convert import checkpoints
 from visor_jax.checkpoint import folder as folder_lib
 from visor_jax.checkpoint import load
 from visor_jax.convert import folders
 from visor_jax.convert import hf
-from visor_jax.convert import names
 from visor_jax.convert import sidecar
 from visor_jax.models import visor
 from visor_jax.runtime import param_paths
 from visor_jax.spec import plan as plans
+
+TABLE = published.TENSORS
 
 
 @pytest.mark.parametrize('tied', [True, False])
@@ -30,12 +32,12 @@ def test_four_spellings_in_one_file_or_many(tmp_path, dtype, tied):
   model = llava_weights.make(tmp_path / 'one', dtype=dtype, tied=tied)
   llava_weights.make(tmp_path / 'many', dtype=dtype, tied=tied, shards=True)
   assert len(list((tmp_path / 'many').glob('*.safetensors'))) > 4
-  state = {names.written(k): v for k, v in model.state_dict().items()}
+  state = {TABLE.written(k): v for k, v in model.state_dict().items()}
   found = hf.read(tmp_path / 'one')
   dtypes = sidecar.read(tmp_path / 'one').dtypes
   assert found.facts.architecture.size.language.tied == tied
   flat = param_paths.flatten(found.params)
-  for name, home in names.homes(found.facts.architecture.size).items():
+  for name, home in TABLE.homes(found.facts.architecture.size).items():
     ours = flat[home.path]
     assert str(ours.dtype) == dtype
     ours = np.asarray(ours if home.layer is None else ours[home.layer])
@@ -61,7 +63,7 @@ def test_four_spellings_in_one_file_or_many(tmp_path, dtype, tied):
 
 def test_a_tied_head_that_is_written(tmp_path, checkpoint):
   """A copy stays a copy, also of what is trained; another head is untied."""
-  head, embedding = names.HEAD, names.EMBEDDING
+  head, embedding = TABLE.head, TABLE.embedding
   src = checkpoints.copy(checkpoint, tmp_path / 'src')
   checkpoints.change(src, lambda t: t.update({head: t[embedding].clone()}))
   found = hf.read(src)
@@ -88,7 +90,7 @@ def test_the_embedding_has_the_last_word_on_the_vocabulary(
 ):
   src = checkpoints.copy(checkpoint, tmp_path / 'src')
   checkpoints.change(
-    src, lambda t: t.update({names.EMBEDDING: t[names.EMBEDDING][:157].clone()})
+    src, lambda t: t.update({TABLE.embedding: t[TABLE.embedding][:157].clone()})
   )
   assert hf.read(src).facts.architecture.size.language.vocabulary == 157
 
@@ -135,7 +137,7 @@ def halve(found):
   [
     (double, 'has image_newline twice'),
     (halve, r'layers\.0\.layer_norm1\.weight, .* and \d+ more'),
-    (lambda t: t.pop(names.EMBEDDING), 'without a tensor: .*embed_tokens'),
+    (lambda t: t.pop(TABLE.embedding), 'without a tensor: .*embed_tokens'),
   ],
 )
 def test_tensors_that_do_not_fit(tmp_path, checkpoint, act, why):
@@ -147,8 +149,8 @@ def test_tensors_that_do_not_fit(tmp_path, checkpoint, act, why):
 
 def test_an_untied_checkpoint_without_its_head(tmp_path):
   llava_weights.make(tmp_path, tied=False)
-  checkpoints.change(tmp_path, lambda t: t.pop(names.HEAD))
-  with pytest.raises(ValueError, match=f'without a tensor: {names.HEAD}'):
+  checkpoints.change(tmp_path, lambda t: t.pop(TABLE.head))
+  with pytest.raises(ValueError, match=f'without a tensor: {TABLE.head}'):
     hf.read(tmp_path)
 
 

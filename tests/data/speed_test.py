@@ -17,9 +17,9 @@ from tests import pictures
 from visor_jax.data.pipeline import loader
 from visor_jax.data.pipeline import stream
 from visor_jax.data.prepare import writer
-from visor_jax.data.processing import processor
 from visor_jax.data.sources import readers
 from visor_jax.data.suites import corpus
+from visor_jax.families.llava_onevision import processor
 
 TILE, PATCH = 384, 14
 COUNT = 96  # photos of 480 x 640

@@ -238,12 +238,8 @@ class Suite:
     record, name = self._source[index], self._benchmark.name
     turn = dataclasses.replace(record.turns[0], family=name)
     try:
-      conversation = self._processor.tokenizer.prompt(
-        turn.question, len(record.images)
-      )
-      opened = [self._processor.open_image(file) for file in record.images]
-      segment = stream_lib.segment_of_images(
-        conversation, opened, record.sizes, self._processor
+      segment = stream_lib.question(
+        turn.question, record.images, self._processor, record.sizes
       )
       row = packing.row([segment], self._shape)
     except ValueError as e:

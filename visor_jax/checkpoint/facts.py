@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 from typing import Any
 
+from visor_jax.runtime import param_paths
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import budget
 from visor_jax.spec import plan as plans
@@ -85,7 +86,7 @@ class Checkpoint:
     processor: folder of tokenizer, chat template and configs, if there is one.
   """
 
-  params: dict[str, Any]
+  params: param_paths.Params
   facts: Facts
   processor: pathlib.Path | None
 

@@ -8,7 +8,6 @@ hf/                    tokenizer, chat template, configs; may be missing
 from collections.abc import Callable
 import json
 import pathlib
-from typing import Any
 
 from visor_jax.checkpoint import facts as facts_lib
 from visor_jax.checkpoint import store
@@ -37,7 +36,7 @@ def locate(path: pathlib.Path | str) -> facts_lib.Location:
 
 def save(
   out: pathlib.Path | str,
-  params: dict[str, Any],
+  params: param_paths.Params,
   facts: facts_lib.Facts,
   write_processor: Callable[[pathlib.Path], None] | None = None,
 ) -> None:

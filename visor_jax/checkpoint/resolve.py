@@ -16,6 +16,8 @@ import ml_collections
 
 from visor_jax.checkpoint import facts as facts_lib
 from visor_jax.checkpoint import load
+from visor_jax.data.suites import sizes as suite_sizes
+from visor_jax.families import table as families
 from visor_jax.reduction import grammar
 from visor_jax.runtime import files
 from visor_jax.spec import architecture as architecture_lib
@@ -44,11 +46,10 @@ def architecture(
       checkpoint is none; a layer or an option cannot be.
   """
   if not _checkpoint(config):
-    size = sizes.get(config.model.size or DEFAULT_SIZE)
-    fresh = architecture_lib.Architecture(
-      size, plans.visor(size.language.depth)
-    )
-    return _build(_settings(fresh) | _stated(config, size), fresh.family)
+    family, size = _named_size(config.model.size or DEFAULT_SIZE)
+    layout = plans.visor(size.language.depth)
+    fresh = architecture_lib.Architecture(size, layout, family=family)
+    return _build(_settings(fresh) | _stated(config, size), family)
   facts = _located(config, load.locate).facts
   known = facts.architecture
   if facts_lib.CROSS not in facts.trained:
@@ -143,7 +144,7 @@ def _stated(config: ml_collections.ConfigDict, known: sizes.Size) -> Settings:
   """
   m = config.model
   settings: Settings = {
-    _SIZE: _with_vocabulary(sizes.get(m.size), known) if m.size else None,
+    _SIZE: _with_vocabulary(m.size, known) if m.size else None,
     'model.cross_layers': _layers(m.cross_layers),
     'model.self_layers': _layers(m.self_layers),
     **{
@@ -207,7 +208,13 @@ def _first_reduction(text: str) -> str:
   return str(reductions[0]) if reductions else ''
 
 
-def _with_vocabulary(size: sizes.Size, known: sizes.Size) -> sizes.Size:
+def _named_size(name: str) -> tuple[str, sizes.Size]:
+  """The name of its family, and the size."""
+  return families.named_size(name, suite_sizes.SIZES)
+
+
+def _with_vocabulary(name: str, known: sizes.Size) -> sizes.Size:
+  _, size = _named_size(name)
   return dataclasses.replace(
     size,
     language=dataclasses.replace(

@@ -1,22 +1,23 @@
-"""What a Hugging Face folder of LLaVA-OneVision holds, its weights unread."""
+"""What a Hugging Face folder holds, its weights unread."""
 
 import dataclasses
 import pathlib
 from typing import Any
 
-from visor_jax.convert import config as config_lib
-from visor_jax.convert import names
 from visor_jax.convert import safetensors
 from visor_jax.convert import weights
+from visor_jax.families import family as family_lib
+from visor_jax.families import table as families
 from visor_jax.spec import sizes
 
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-  """Names of tensors are as written today, see names.SPELLINGS.
+  """Names of tensors are as they are written, see convert/tensors.py.
 
   Attributes:
     folder: where the files are.
+    family: of the base model.
     config: config.json as transformers has it.
     size: of the base model.
     base: {name: tensor} that the parameters are read from.
@@ -24,6 +25,7 @@ class Contents:
   """
 
   folder: pathlib.Path
+  family: family_lib.Family
   config: dict[str, Any]
   size: sizes.Size
   base: dict[str, safetensors.Tensor]
@@ -45,16 +47,17 @@ def read(folder: pathlib.Path) -> Contents:
     ValueError: it is of another architecture, not whole, or tensors and
       parameters do not match, which names all that have no counterpart.
   """
-  known = config_lib.read(folder)
-  tensors = weights.rename(safetensors.folder(folder), folder)
-  size = weights.settle(known.size, tensors)
+  family = families.of_folder(folder)
+  known, table = family.read_config(folder), family.tensors()
+  tensors = weights.rename(table, safetensors.folder(folder), folder)
+  size = weights.settle(table, known.size, tensors)
   unused = {
     name: tensor
     for name, tensor in tensors.items()
-    if names.unused(name, size, known.vision_layers)
+    if table.is_unused(name, size, known.tower_layers)
   }
   base = {
     name: tensor for name, tensor in tensors.items() if name not in unused
   }
-  weights.match(size, base, folder)
-  return Contents(folder, known.config, size, base, unused)
+  weights.match(table, size, base, folder)
+  return Contents(folder, family, known.config, size, base, unused)

@@ -1,4 +1,4 @@
-"""Hugging Face folders of LLaVA-OneVision, in and out."""
+"""Hugging Face folders of the families, in and out."""
 
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -15,13 +15,13 @@ import numpy as np
 from visor_jax.checkpoint import facts as facts_lib
 from visor_jax.checkpoint import folder
 from visor_jax.checkpoint import load
-from visor_jax.convert import config as config_lib
 from visor_jax.convert import contents as contents_lib
 from visor_jax.convert import hub
 from visor_jax.convert import safetensors
 from visor_jax.convert import sidecar as sidecar_lib
 from visor_jax.convert import visor_tensors
 from visor_jax.convert import weights
+from visor_jax.families import table as families
 from visor_jax.runtime import console
 from visor_jax.runtime import param_paths
 from visor_jax.spec import architecture as architecture_lib
@@ -53,7 +53,8 @@ def read(
   src = hub.local(src)
   contents = contents_lib.read(src)
   facts, ours = _visor(contents)
-  parts = weights.parts(contents.size, contents.base)
+  table = contents.family.tensors()
+  parts = weights.parts(table, contents.size, contents.base)
   parts |= visor_tensors.to_parts(
     ours, facts.architecture.layout.indices(plans.CROSS)
   )
@@ -91,7 +92,10 @@ def write(out: pathlib.Path | str, checkpoint: facts_lib.Checkpoint) -> None:
   sidecar = sidecar_lib.read(checkpoint.processor)
   architecture = checkpoint.facts.architecture
   params = param_paths.flatten(checkpoint.params)
-  base = weights.tensors(architecture.size, params, sidecar.dtypes)
+  family = families.named(architecture.family)
+  base = weights.tensors(
+    family.tensors(), architecture.size, params, sidecar.dtypes
+  )
   ours = visor_tensors.to_tensors(
     params, architecture.layout.indices(plans.CROSS)
   )
@@ -112,10 +116,11 @@ def _put(array: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
   )
 
 
-def _plain(size: sizes.Size) -> facts_lib.Facts:
+def _plain(family: str, size: sizes.Size) -> facts_lib.Facts:
   """Of a base that has never met VISOR."""
+  layout = plans.base(size.language.depth)
   return facts_lib.Facts(
-    architecture_lib.Architecture(size, plans.base(size.language.depth))
+    architecture_lib.Architecture(size, layout, family=family)
   )
 
 
@@ -130,7 +135,7 @@ def _visor(
         f'{contents.folder} has {path.name}, but its config.json has no '
         f'entry "{_ENTRY}" that says what it is; export it again'
       )
-    return _plain(contents.size), {}
+    return _plain(contents.family.name, contents.size), {}
   facts = facts_lib.from_json(contents.config[_ENTRY], contents.folder)
   architecture = dataclasses.replace(facts.architecture, size=contents.size)
   tensors = safetensors.file(path) if facts.trained else {}
@@ -139,10 +144,12 @@ def _visor(
 
 def _config(config: dict[str, Any], facts: facts_lib.Facts) -> dict[str, Any]:
   """config.json of an export, with what VISOR has to say."""
-  size = facts.architecture.size
-  config = config_lib.with_vocabulary(config, size.language.vocabulary)
+  size, family = facts.architecture.size, facts.architecture.family
+  config = families.named(family).with_vocabulary(
+    config, size.language.vocabulary
+  )
   config = {key: value for key, value in config.items() if key != _ENTRY}
-  if facts != _plain(size):
+  if facts != _plain(family, size):
     config[_ENTRY] = facts.to_json()
   return config
 

@@ -5,7 +5,7 @@ import pathlib
 from visor_jax.convert import sidecar
 
 
-def local(src) -> pathlib.Path:
+def local(src: pathlib.Path | str) -> pathlib.Path:
   """The folder of a checkpoint, downloaded if it is a name on the hub.
 
   Raises:

@@ -7,16 +7,18 @@ file that is cut off it says neither which nor by how much.
 """
 
 from collections.abc import Callable
+from collections.abc import Mapping
 import dataclasses
 import json
 import math
 import os
 import pathlib
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 
-DTYPES = {
+DTYPES: dict[str, Any] = {
   'BOOL': np.bool_,
   'U8': np.uint8,
   'I8': np.int8,
@@ -57,10 +59,11 @@ class Tensor:
 
   @property
   def nbytes(self) -> int:
+    """Bytes of the array."""
     return math.prod(self.shape) * self.dtype.itemsize
 
 
-def folder(path) -> dict[str, Tensor]:
+def folder(path: pathlib.Path | str) -> dict[str, Tensor]:
   """The tensors of a checkpoint: one file, or shards with an index.
 
   Raises:
@@ -75,17 +78,19 @@ def folder(path) -> dict[str, Tensor]:
       f'{path} has neither {SINGLE} nor {INDEX}; weights in another format '
       '(pytorch_model.bin) must be saved as safetensors first'
     )
-  where = json.loads((path / INDEX).read_text())['weight_map']
-  found = {}
-  for shard in sorted(set(where.values())):
-    found |= file(path / shard)
-  lost = sorted(where.keys() - found.keys())
-  if lost:
-    raise ValueError(f'{path / INDEX} names tensors that no shard has: {lost}')
-  return found
+  shard_of = json.loads((path / INDEX).read_text())['weight_map']
+  tensors: dict[str, Tensor] = {}
+  for shard in sorted(set(shard_of.values())):
+    tensors |= file(path / shard)
+  missing = sorted(shard_of.keys() - tensors.keys())
+  if missing:
+    raise ValueError(
+      f'{path / INDEX} names tensors that no shard has: {missing}'
+    )
+  return tensors
 
 
-def file(path) -> dict[str, Tensor]:
+def file(path: pathlib.Path | str) -> dict[str, Tensor]:
   """The tensors of one file, in order of their bytes.
 
   Raises:
@@ -102,30 +107,39 @@ def file(path) -> dict[str, Tensor]:
         f'{path} is no safetensors file; if it is a few lines of text that '
         'stand for one, fetch the file itself with git lfs pull'
       )
-    _whole(path, size, 8 + length)
+    _require_bytes(path, size, 8 + length)
     text = f.read(length)
-  found, end = {}, 0
   try:
-    header = json.loads(text)
-    header.pop('__metadata__', None)
-    for name, entry in sorted(
-      header.items(), key=lambda x: x[1]['data_offsets']
-    ):
-      start, stop = entry['data_offsets']
-      tensor = _tensor(path, 8 + length + start, entry)
-      if (start, stop) != (end, end + tensor.nbytes):
-        raise ValueError(
-          f'{name}, {entry["dtype"]} {entry["shape"]}, should have bytes '
-          f'{end} to {end + tensor.nbytes}, not {start} to {stop}'
-        )
-      found[name], end = tensor, stop
+    tensors, end = _parse(path, text)
   except (AttributeError, KeyError, TypeError, ValueError) as e:
     raise ValueError(f'{path} has a broken header: {e!r}') from e
-  _whole(path, size, 8 + length + end)
-  return found
+  _require_bytes(path, size, 8 + length + end)
+  return tensors
 
 
-def _whole(path, size, expected):
+def _parse(path: pathlib.Path, text: bytes) -> tuple[dict[str, Tensor], int]:
+  """The tensors of a header, and the bytes that they take behind it."""
+  tensors: dict[str, Tensor] = {}
+  end = 0
+  header = json.loads(text)
+  header.pop('__metadata__', None)
+  for name, entry in sorted(header.items(), key=_offsets):
+    start, stop = entry['data_offsets']
+    tensor = _tensor(path, 8 + len(text) + start, entry)
+    if (start, stop) != (end, end + tensor.nbytes):
+      raise ValueError(
+        f'{name}, {entry["dtype"]} {entry["shape"]}, should have bytes '
+        f'{end} to {end + tensor.nbytes}, not {start} to {stop}'
+      )
+    tensors[name], end = tensor, stop
+  return tensors, end
+
+
+def _offsets(named_entry: tuple[str, dict[str, Any]]) -> list[int]:
+  return named_entry[1]['data_offsets']
+
+
+def _require_bytes(path: pathlib.Path, size: int, expected: int) -> None:
   if size < expected:
     raise ValueError(
       f'{path} is cut off: {expected - size} of {expected} '
@@ -133,21 +147,22 @@ def _whole(path, size, expected):
     )
 
 
-def _tensor(path, start, entry):
+def _tensor(path: pathlib.Path, start: int, entry: dict[str, Any]) -> Tensor:
+  """The tensor of an entry of the header, whose bytes begin at `start`."""
   shape = tuple(entry['shape'])
   if entry['dtype'] not in DTYPES:
     raise ValueError(f'dtype {entry["dtype"]}, not one of {sorted(DTYPES)}')
   dtype = np.dtype(DTYPES[entry['dtype']])
 
-  def read():
-    found = np.fromfile(path, dtype, math.prod(shape), offset=start)
-    return found.reshape(shape)
+  def read() -> np.ndarray:
+    array = np.fromfile(path, dtype, math.prod(shape), offset=start)
+    return array.reshape(shape)
 
   return Tensor(shape, dtype, read)
 
 
-def write(path, tensors: dict[str, Tensor]) -> None:
-  """Writes one file; it is seen whole or not at all.
+def write(path: pathlib.Path | str, tensors: Mapping[str, Tensor]) -> None:
+  """Writes one file; it is seen in full or not at all.
 
   Args:
     path: of the file.
@@ -155,34 +170,46 @@ def write(path, tensors: dict[str, Tensor]) -> None:
   """
   path = pathlib.Path(path)
   # Wide numbers first: every tensor then starts at a multiple of its width.
-  tensors = dict(sorted(tensors.items(), key=lambda x: -x[1].dtype.itemsize))
-  header, end = {'__metadata__': {'format': 'pt'}}, 0
-  for name, t in tensors.items():
-    header[name] = dict(
-      dtype=NAMES[t.dtype],
-      shape=list(t.shape),
-      data_offsets=[end, end + t.nbytes],
-    )
-    end += t.nbytes
-  text = json.dumps(header, separators=(',', ':')).encode()
-  text += b' ' * (-len(text) % 8)
+  tensors = dict(
+    sorted(tensors.items(), key=lambda item: -item[1].dtype.itemsize)
+  )
+  text = _header(tensors)
   part = path.with_name(path.name + '.part')
   with open(part, 'wb') as f:
     f.write(len(text).to_bytes(8, 'little') + text)
-    for name, t in tensors.items():
-      array = np.asarray(t.read(), order='C')
-      if (array.shape, array.dtype) != (t.shape, t.dtype):
+    for name, tensor in tensors.items():
+      array = np.asarray(tensor.read(), order='C')
+      if (array.shape, array.dtype) != (tensor.shape, tensor.dtype):
         raise ValueError(
           f'{name} is {array.dtype}{list(array.shape)}, '
-          f'announced as {t.dtype}{list(t.shape)}'
+          f'announced as {tensor.dtype}{list(tensor.shape)}'
         )
-      f.write(array.reshape(-1).view(np.uint8))
+      f.write(memoryview(array.reshape(-1).view(np.uint8)))
     f.flush()
     os.fsync(f.fileno())
   os.replace(part, path)
 
 
-def write_folder(path, tensors: dict[str, Tensor], shard: int = SHARD) -> None:
+def _header(tensors: Mapping[str, Tensor]) -> bytes:
+  """The JSON of a file, its length a multiple of 8."""
+  entries: dict[str, dict[str, Any]] = {'__metadata__': {'format': 'pt'}}
+  end = 0
+  for name, tensor in tensors.items():
+    entries[name] = dict(
+      dtype=NAMES[tensor.dtype],
+      shape=list(tensor.shape),
+      data_offsets=[end, end + tensor.nbytes],
+    )
+    end += tensor.nbytes
+  text = json.dumps(entries, separators=(',', ':')).encode()
+  return text + b' ' * (-len(text) % 8)
+
+
+def write_folder(
+  path: pathlib.Path | str,
+  tensors: Mapping[str, Tensor],
+  shard: int = SHARD,
+) -> None:
   """Writes a checkpoint: one file, or shards of at most `shard` bytes.
 
   Args:
@@ -191,24 +218,30 @@ def write_folder(path, tensors: dict[str, Tensor], shard: int = SHARD) -> None:
     shard: bytes; a larger tensor has a shard of its own.
   """
   path = pathlib.Path(path)
-  shards, size = [{}], 0
-  for name, t in tensors.items():
-    if shards[-1] and size + t.nbytes > shard:
-      shards.append({})
-      size = 0
-    shards[-1][name] = t
-    size += t.nbytes
+  shards = _shards(tensors, shard)
   if len(shards) == 1:
     write(path / SINGLE, tensors)
     return
-  where = {}
-  for i, part in enumerate(shards, start=1):
-    name = f'model-{i:05d}-of-{len(shards):05d}.safetensors'
+  shard_of: dict[str, str] = {}
+  for number, part in enumerate(shards, start=1):
+    name = f'model-{number:05d}-of-{len(shards):05d}.safetensors'
     write(path / name, part)
-    where |= dict.fromkeys(part, name)
-  total = sum(t.nbytes for t in tensors.values())
-  (path / INDEX).write_text(
-    json.dumps(
-      {'metadata': {'total_size': total}, 'weight_map': where}, indent=2
-    )
-  )
+    shard_of |= dict.fromkeys(part, name)
+  total = sum(tensor.nbytes for tensor in tensors.values())
+  index = {'metadata': {'total_size': total}, 'weight_map': shard_of}
+  (path / INDEX).write_text(json.dumps(index, indent=2))
+
+
+def _shards(
+  tensors: Mapping[str, Tensor], most: int
+) -> list[dict[str, Tensor]]:
+  """Tensors in their order, at most so many bytes together if it can be."""
+  shards: list[dict[str, Tensor]] = [{}]
+  size = 0
+  for name, tensor in tensors.items():
+    if shards[-1] and size + tensor.nbytes > most:
+      shards.append({})
+      size = 0
+    shards[-1][name] = tensor
+    size += tensor.nbytes
+  return shards

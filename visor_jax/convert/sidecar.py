@@ -10,9 +10,9 @@ import pathlib
 import shutil
 from typing import Any
 
-from visor_jax.convert import config as config_lib
 from visor_jax.convert import contents as contents_lib
 from visor_jax.convert import safetensors
+from visor_jax.families import table as families
 
 DTYPES = 'tensors.json'
 UNUSED = 'unused.safetensors'
@@ -21,7 +21,7 @@ COPIED = ('*.json', '*.txt', '*.jinja', '*.model', 'LICENSE*')
 
 @dataclasses.dataclass(frozen=True)
 class Sidecar:
-  """Names of tensors are as written today, see names.SPELLINGS.
+  """Names of tensors are as they are written, see convert/tensors.py.
 
   Attributes:
     folder: where the files are.
@@ -60,9 +60,14 @@ def read(folder: pathlib.Path) -> Sidecar:
   if (folder / DTYPES).exists():
     return Sidecar(
       folder,
-      config_lib.read(folder).config,
+      families.of_folder(folder).read_config(folder).config,
       json.loads((folder / DTYPES).read_text()),
       safetensors.file(folder / UNUSED),
     )
   contents = contents_lib.read(folder)
-  return Sidecar(folder, contents.config, contents.dtypes, contents.unused)
+  return Sidecar(
+    folder,
+    contents.config,
+    contents.dtypes,
+    contents.unused,
+  )

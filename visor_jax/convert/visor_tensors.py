@@ -4,8 +4,10 @@ They travel in a file of their own, which transformers does not look at, as
 `visor.cross.{layer}.{name}` and `visor.router.{name}`; axes are ours.
 """
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 
+import jax
 import numpy as np
 
 from visor_jax.convert import safetensors
@@ -14,52 +16,64 @@ FILE = 'visor.safetensors'
 _CROSS, _ROUTER = 'llm/cross/', 'router/'
 
 
-def to_tensors(params, crosses: Sequence[int]) -> dict[str, safetensors.Tensor]:
-  """A tensor for every layer of every parameter.
+def to_tensors(
+  params: Mapping[str, jax.Array], crosses: Sequence[int]
+) -> dict[str, safetensors.Tensor]:
+  """A tensor for every layer of every parameter, by its name.
 
   Args:
-    params: flat; those of the base are left out.
+    params: arrays by path; those of the base are left out.
     crosses: indices of the CROSS layers.
   """
-  found = {}
-  for path, leaf in params.items():
-    name = path.replace('/', '.').removeprefix('llm.')
-    dtype = np.dtype(leaf.dtype)
+  tensors: dict[str, safetensors.Tensor] = {}
+  for path, param in params.items():
+    name = path.replace('/', '.')
     if path.startswith(_ROUTER):
-      found[f'visor.{name}'] = safetensors.Tensor(
-        leaf.shape, dtype, lambda leaf=leaf: np.asarray(leaf)
-      )
+      tensors[f'visor.{name}'] = _tensor(param)
     elif path.startswith(_CROSS):
-      name = name.removeprefix('cross.')
-      for i, layer in enumerate(crosses):
-        found[f'visor.cross.{layer}.{name}'] = safetensors.Tensor(
-          leaf.shape[1:], dtype, lambda leaf=leaf, i=i: np.asarray(leaf[i])
-        )
-  return found
+      name = name.removeprefix('llm.cross.')
+      for index, layer in enumerate(crosses):
+        tensors[f'visor.cross.{layer}.{name}'] = _layer(param, index)
+  return tensors
 
 
-def to_parts(tensors, crosses: Sequence[int]) -> dict[str, list]:
-  """The tensors of every parameter, one for each layer.
+def to_parts(
+  tensors: Mapping[str, safetensors.Tensor], crosses: Sequence[int]
+) -> dict[str, list[safetensors.Tensor]]:
+  """The tensors of every parameter, one for each layer, by its path.
 
   Args:
-    tensors: {name: Tensor}, of the file.
+    tensors: those of the file, by name.
     crosses: indices of the CROSS layers.
 
   Raises:
     ValueError: a parameter's layers are not the CROSS layers.
   """
-  found = {}
+  layers: dict[str, dict[int, safetensors.Tensor]] = {}
   for name in sorted(tensors):
-    _, room, *rest = name.split('.')
-    layer = int(rest.pop(0)) if room == 'cross' else None
-    path = (_ROUTER if room == 'router' else _CROSS) + '/'.join(rest)
-    found.setdefault(path, {})[layer] = tensors[name]
-  for path, layers in found.items():
-    if path.startswith(_CROSS) and set(layers) != set(crosses):
+    _, part, *rest = name.split('.')
+    layer = int(rest.pop(0)) if part == 'cross' else 0
+    path = (_CROSS if part == 'cross' else _ROUTER) + '/'.join(rest)
+    layers.setdefault(path, {})[layer] = tensors[name]
+  for path, by_layer in layers.items():
+    if path.startswith(_CROSS) and set(by_layer) != set(crosses):
       raise ValueError(
-        f'{FILE} has {path} of layers {sorted(layers)}; CROSS '
+        f'{FILE} has {path} of layers {sorted(by_layer)}; CROSS '
         f'layers are {list(crosses)}'
       )
   return {
-    path: [layers[i] for i in sorted(layers)] for path, layers in found.items()
+    path: [by_layer[layer] for layer in sorted(by_layer)]
+    for path, by_layer in layers.items()
   }
+
+
+def _tensor(param: jax.Array) -> safetensors.Tensor:
+  return safetensors.Tensor(
+    param.shape, np.dtype(param.dtype), lambda: np.asarray(param)
+  )
+
+
+def _layer(param: jax.Array, index: int) -> safetensors.Tensor:
+  return safetensors.Tensor(
+    param.shape[1:], np.dtype(param.dtype), lambda: np.asarray(param[index])
+  )

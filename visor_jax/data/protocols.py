@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 import pathlib
 from typing import Protocol
+from typing import TypeAlias
 
 import numpy as np
 import PIL.Image
@@ -18,6 +19,9 @@ import PIL.Image
 from visor_jax.data.processing import processed
 from visor_jax.data.sources import records
 from visor_jax.spec import batch as batch_lib
+
+# A path, the bytes of a file, or an image that is open.
+ImageLike: TypeAlias = pathlib.Path | str | bytes | PIL.Image.Image
 
 # Number in the endless stream of rows -> the row, and an array that goes beside
 # it (the label of a plan, int32 [1]) or None.
@@ -124,10 +128,8 @@ class Processor(Protocol):
     """Slots of a row, with tiles as this checkpoint has them."""
     ...
 
-  def open_image(
-    self, source: pathlib.Path | str | bytes | PIL.Image.Image
-  ) -> PIL.Image.Image:
-    """An image in RGB, from its path, its bytes or Pillow.
+  def open_image(self, source: ImageLike) -> PIL.Image.Image:
+    """An image in RGB.
 
     Raises:
       OSError: there is no such file, or it cannot be read.

@@ -18,23 +18,14 @@ import json
 import re
 import sys
 
-from visor_jax.data.processing import images
+from visor_jax.data.suites import sizes as suite_sizes
+from visor_jax.families import table as families
 from visor_jax.flops import accounting as accounting_lib
 from visor_jax.flops import table as table_lib
 from visor_jax.reduction import grammar
 from visor_jax.runtime import command
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import plan as plans
-from visor_jax.spec import sizes
-
-RECIPE = images.Recipe(
-  384,
-  27,
-  tuple((384 * h, 384 * w) for h in range(1, 7) for w in range(1, 7)),
-  9,
-  (0.5,) * 3,
-  (0.5,) * 3,
-)
 
 
 def pixels(text: str) -> tuple[int, int]:
@@ -65,7 +56,11 @@ def _selections(text, layout):
 def _parser():
   parser = command.parser('python -m visor_jax.flops', __doc__)
   add = parser.add_argument
-  add('--size', default='0.5b', help=', '.join(sorted(sizes.SIZES)))
+  add(
+    '--size',
+    default='0.5b',
+    help=', '.join(sorted(families.size_names(suite_sizes.SIZES))),
+  )
   what = parser.add_mutually_exclusive_group(required=True)
   what.add_argument('--image', metavar='HEIGHTxWIDTH', help='in pixels')
   what.add_argument(
@@ -161,11 +156,11 @@ def _show(args: argparse.Namespace) -> int:
       f'--text {args.text}, --visual {args.visual}: expected '
       'some text, and no less than no image'
     )
-  size = sizes.get(args.size)
+  family, size = families.named_size(args.size, suite_sizes.SIZES)
   layout = plans.visor(size.language.depth)
   visual, tiles = args.visual, 0
   if args.image:
-    plan = images.plan(RECIPE, *pixels(args.image))
+    plan = families.named(family).plan_image(*pixels(args.image))
     visual, tiles = plan.tokens, plan.tiles
   side_by_side = args.accounting == 'all'
   accounting = (
@@ -174,7 +169,7 @@ def _show(args: argparse.Namespace) -> int:
     else accounting_lib.ACCOUNTINGS[args.accounting]
   )
   rows = table_lib.table(
-    architecture_lib.Architecture(size, layout),
+    architecture_lib.Architecture(size, layout, family=family),
     _selections(args.plans, layout),
     visual,
     args.text,

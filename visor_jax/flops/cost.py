@@ -11,6 +11,7 @@ Legend: d width, n heads, h head width, f MLP width.
 
 import dataclasses
 
+from visor_jax.families import table as families
 from visor_jax.flops import accounting
 from visor_jax.flops import accounting as accounting_lib
 from visor_jax.reduction import grammar
@@ -107,13 +108,9 @@ def cost(
     head=logit_rows * language.width * language.vocabulary,
   )
   if accounting.vision:
-    macs['vision'] = tiles * _tile(size.vision, accounting.patches)
-    macs['connector'] = (
-      tiles
-      * size.vision.patches
-      * language.width
-      * (size.vision.width + language.width)
-    )
+    family = families.named(architecture.family)
+    macs['vision'] = tiles * family.tower_macs(size.vision, accounting.patches)
+    macs['connector'] = tiles * family.connector_macs(size)
   if routing:
     macs['routing'] = _routing(
       architecture, accounting, plan, kinds, visual, text, routing
@@ -367,10 +364,3 @@ def _layer(
     macs += 2 * d * h * (readers * n + visual_keys)
     macs += attend(readers, visual)
   return macs
-
-
-def _tile(vision: sizes.Vision, patches: bool) -> int:
-  """Multiply-adds of the vision tower on one tile."""
-  p, d = vision.patches, vision.width
-  layer = p * d * (4 * d + 2 * vision.mlp) + 2 * p * p * d
-  return vision.depth * layer + patches * p * 3 * vision.patch**2 * d

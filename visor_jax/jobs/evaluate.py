@@ -19,10 +19,10 @@ from visor_jax.benchmarks import table
 from visor_jax.checkpoint import load
 from visor_jax.checkpoint import resolve
 from visor_jax.data import protocols
-from visor_jax.data.processing import processor as processor_lib
 from visor_jax.eval import measure
 from visor_jax.eval import results
 from visor_jax.eval import run
+from visor_jax.families import table as families
 from visor_jax.jobs import calibrate
 from visor_jax.jobs import search
 from visor_jax.reduction import grammar
@@ -191,7 +191,10 @@ def tests(config, suite=None) -> list[Test]:
       'eval.benchmarks need the tokenizer of a checkpoint, but model.init_from '
       f'is "{config.model.init_from}"; give a --checkpoint'
     )
-  found, processor = [], processor_lib.read(folder, config.data.transparency)
+  found, processor = (
+    [],
+    families.of_folder(folder).read_processor(folder, config.data.transparency),
+  )
   for record in table.named(config.eval.benchmarks):
     try:
       source = benchmarks_data.open_questions(

@@ -6,17 +6,11 @@ from collections.abc import Sequence
 import pathlib
 import sys
 
-from visor_jax.runtime import console
-from visor_jax.runtime import errors
-from visor_jax.runtime import retry
-
 REFUSED = 1  # nothing would change by trying again
-DIED = 70  # it may go better next time
-INTERRUPTED = 130  # by Ctrl-C, as shells have it
 USAGE = 2  # the command's words are off; as argparse and shells have it
 
 Errors = tuple[type[BaseException], ...]
-MISTAKES: Errors = (OSError, ValueError, errors.Passing)
+MISTAKES: Errors = (OSError, ValueError)
 
 
 def parser(
@@ -74,15 +68,12 @@ def run(act: Callable[[], int], mistakes: Errors = MISTAKES) -> int:
     return act()
   except mistakes as e:
     tell(e)
-    return DIED if retry.passing(e) else REFUSED
-  except KeyboardInterrupt:
-    return INTERRUPTED
+    return REFUSED
 
 
 def tell(mistake: BaseException | str) -> None:
   """Prints a mistake as `error: ...`."""
-  text = console.printable(str(mistake).strip())
-  print(f'error: {text}', file=sys.stderr)
+  print(f'error: {str(mistake).strip()}', file=sys.stderr)
 
 
 def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:

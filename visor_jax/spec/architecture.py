@@ -10,6 +10,7 @@ Plain Python: model, accounting, checkpoints and commands all speak of it.
 import dataclasses
 from typing import Any
 
+from visor_jax.families import table as families
 from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
 
@@ -85,7 +86,7 @@ class Architecture:
   router: RouterOptions = RouterOptions()
   last_visual: bool = True
   reduction: str = ''
-  family: str = 'llava_onevision'
+  family: str = families.DEFAULT
 
   def __post_init__(self):
     if len(self.layout.kinds) != self.depth:

@@ -1,22 +1,19 @@
-"""Named model sizes.
-
-The LLaVA-OneVision sizes are those of Qwen2 with SigLIP-SO400M/14 at 384
-pixels, see the `config.json` of the published checkpoints.
-"""
+"""Widths and depths of a base model; families name theirs."""
 
 import dataclasses
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
 class Vision:
-  """A SigLIP-shaped vision tower."""
+  """A vision tower of patches and layers, as SigLIP's."""
 
-  width: int = 1152
-  depth: int = 26  # layers that run; the last one of the checkpoint does not
-  heads: int = 16
-  mlp: int = 4304
-  tile: tuple[int, int] = (384, 384)  # height, width of a tile in pixels
-  patch: int = 14  # pixels
+  width: int
+  depth: int  # layers that run; a checkpoint may have more
+  heads: int
+  mlp: int
+  tile: tuple[int, int]  # height, width of a tile in pixels
+  patch: int  # pixels
   norm_eps: float = 1e-6
   mean: float = 0.5  # pixels / 255 are normalised by these on the device
   std: float = 0.5
@@ -28,12 +25,13 @@ class Vision:
 
   @property
   def patches(self) -> int:
+    """P of a tile."""
     return self.grid[0] * self.grid[1]
 
 
 @dataclasses.dataclass(frozen=True)
 class Language:
-  """A Qwen2-shaped decoder."""
+  """A decoder of layers with grouped key heads, as Qwen2's."""
 
   width: int
   depth: int
@@ -49,30 +47,13 @@ class Language:
 
 @dataclasses.dataclass(frozen=True)
 class Size:
+  """A base model's, of both its parts."""
+
   vision: Vision
   language: Language
 
 
-SIZES = {
-  # For the built-in suite: a patch is a digit, a tile a frame of 5 x 2.
-  'digits': Size(
-    Vision(64, 0, 4, 128, tile=(40, 16), patch=8),
-    Language(64, 6, 4, 2, 16, 128, vocabulary=64, rope_theta=1e4),
-  ),
-  '0.5b': Size(Vision(), Language(896, 24, 14, 2, 64, 4864)),
-  '1.5b': Size(Vision(), Language(1536, 28, 12, 2, 128, 8960)),
-  '7b': Size(Vision(), Language(3584, 28, 28, 4, 128, 18944, tied=False)),
-}
-
-
-def get(name: str) -> Size:
-  """The size of that name; an unknown one is a ValueError that lists them."""
-  if name not in SIZES:
-    raise ValueError(f'model.size is "{name}"; sizes are {sorted(SIZES)}')
-  return SIZES[name]
-
-
-def from_json(read: dict) -> Size:
+def from_json(values: dict[str, Any]) -> Size:
   """The size that dataclasses.asdict and JSON have been through."""
-  vision = read['vision'] | dict(tile=tuple(read['vision']['tile']))
-  return Size(Vision(**vision), Language(**read['language']))
+  vision = values['vision'] | dict(tile=tuple(values['vision']['tile']))
+  return Size(Vision(**vision), Language(**values['language']))

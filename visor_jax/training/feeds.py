@@ -8,12 +8,17 @@ import ml_collections
 from visor_jax.data import protocols
 from visor_jax.data.pipeline import loader
 from visor_jax.data.suites import table as suites
+from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import batch as batch_lib
-from visor_jax.spec import sizes
 from visor_jax.training import inputs as inputs_lib
 
 RowShapeOf = Callable[
-  [suites.Entry, ml_collections.ConfigDict, sizes.Vision], batch_lib.RowShape
+  [
+    suites.Entry,
+    ml_collections.ConfigDict,
+    architecture_lib.Architecture,
+  ],
+  batch_lib.RowShape,
 ]
 
 
@@ -23,7 +28,7 @@ class Feed:
 
   Attributes:
     load: (name of the stage, its inputs) -> number of a row -> the row.
-    row_shape: (suite, whole config, vision tower) -> slots of a row.
+    row_shape: (suite, whole config, model) -> slots of a row.
     packed: a row may hold several conversations, where the suite packs them.
     labels: so many labels go beside a row; 0 for none.
   """
@@ -41,9 +46,9 @@ def _conversations(stage: str, inputs: inputs_lib.Inputs) -> protocols.Load:
 def _conversation_shape(
   suite: suites.Entry,
   config: ml_collections.ConfigDict,
-  vision: sizes.Vision,
+  model: architecture_lib.Architecture,
 ) -> batch_lib.RowShape:
-  return suite.training_shape(config, vision)
+  return suite.training_shape(config, model)
 
 
 def _labelled_prompts(stage: str, inputs: inputs_lib.Inputs) -> protocols.Load:
@@ -55,9 +60,9 @@ def _labelled_prompts(stage: str, inputs: inputs_lib.Inputs) -> protocols.Load:
 def _prompt_shape(
   suite: suites.Entry,
   config: ml_collections.ConfigDict,
-  vision: sizes.Vision,
+  model: architecture_lib.Architecture,
 ) -> batch_lib.RowShape:
-  return suite.prompt_shape(config, vision)
+  return suite.prompt_shape(config, model)
 
 
 # The stage's own stream of conversations with answers.

@@ -82,6 +82,26 @@ def init_params(
   )
 
 
+def with_fresh(
+  model: visor.Visor, params: param_paths.Params, seed: int, mesh: Mesh
+) -> param_paths.Params:
+  """Parameters, and fresh ones of their dtype where there are none.
+
+  Args:
+    model: whose parameters.
+    params: nested, those that there are.
+    seed: of the fresh ones.
+    mesh: devices to spread them over.
+  """
+  flat = param_paths.flatten(params)
+  dtype = next(iter(flat.values())).dtype
+  fresh = init_params(model, seed, mesh, known=flat.keys())
+  return param_paths.unflatten(
+    flat
+    | {path: x.astype(dtype) for path, x in param_paths.flatten(fresh).items()}
+  )
+
+
 def _init(model: visor.Visor, seed: int, mesh: Mesh) -> param_paths.Params:
   """Parameters in the boxes that linen puts around them."""
   model = model.with_reduction('')  # which has no parameters

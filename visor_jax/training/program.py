@@ -148,8 +148,10 @@ class TrainProgram:
       return self.steps[self.reductions(step)].lower(*self.arguments(step))
 
   def _abstract_examples(self) -> losses.Examples:
-    feed, vision = self.stage.feed, self.model.size.vision
-    shape = feed.row_shape(suites.entry(self.config), self.config, vision)
+    feed = self.stage.feed
+    shape = feed.row_shape(
+      suites.entry(self.config), self.config, self.model.architecture
+    )
     batch = packing.stack([packing.row([], shape)])
     labels = np.zeros((1, feed.labels), np.int32) if feed.labels else None
 

@@ -13,10 +13,11 @@ import pytest
 
 from visor_jax.data.pipeline import bin_packing
 from visor_jax.data.pipeline import order
-from visor_jax.data.processing import images
+from visor_jax.families.llava_onevision import images
+from visor_jax.families.llava_onevision import recipe as recipe_lib
 from visor_jax.spec import batch as batch_lib
 
-RECIPE = images.Recipe(
+RECIPE = recipe_lib.Recipe(
   384,
   27,
   tuple((384 * i, 384 * j) for i in range(1, 7) for j in range(1, 7)),

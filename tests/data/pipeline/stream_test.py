@@ -7,9 +7,10 @@ import pytest
 
 from tests.data.pipeline import memory
 from visor_jax.data.pipeline import stream
-from visor_jax.data.processing import images
 from visor_jax.data.processing import packing
 from visor_jax.data.sources import image_files
+from visor_jax.families.llava_onevision import images
+from visor_jax.families.llava_onevision import tiles as tiles_lib
 from visor_jax.spec import batch as batch_lib
 
 
@@ -60,7 +61,7 @@ def test_a_row_holds_what_was_planned(processor):
         images.plan(recipe, *s, alone=len(raw.sizes) == 1) for s in raw.sizes
       ]
       opened = [image_files.open_image(i) for i in raw.images]
-      tiles = [images.tiles(i, c) for i, c in zip(opened, plans)]
+      tiles = [tiles_lib.cut(i, c) for i, c in zip(opened, plans)]
       by_hand.append(
         dataclasses.replace(
           packing.segment_of_images(

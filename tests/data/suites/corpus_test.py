@@ -8,11 +8,11 @@ import pytest
 from tests import llava_files
 from tests import pictures
 from visor_jax.data.prepare import writer
-from visor_jax.data.processing import processor
 from visor_jax.data.processing import text
 from visor_jax.data.sources import readers
 from visor_jax.data.sources import records
 from visor_jax.data.suites import corpus
+from visor_jax.families.llava_onevision import processor
 from visor_jax.spec import batch as batch_lib
 
 ROW = dict(text=300, visual=200, tiles=24, prompts=12)

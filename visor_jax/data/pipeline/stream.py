@@ -173,6 +173,32 @@ def prompt(
   return _with_images(record, question, processor)
 
 
+def question(
+  text: str,
+  images: Sequence[protocols.ImageLike],
+  processor: protocols.Processor,
+  sizes: Sequence[tuple[int, int]] | None = None,
+) -> packing.Segment:
+  """A question about images, up to where its answer begins.
+
+  Args:
+    text: with an <image> marker for every image or with none.
+    images: in the order of their markers.
+    processor: what the checkpoint makes of both.
+    sizes: (height, width) that each image should have; None for any.
+
+  Raises:
+    OSError: there is no such file, or it cannot be read.
+    ValueError: the question is empty, its markers are not one per image, or an
+      image is broken or of another size.
+  """
+  conversation = processor.tokenizer.prompt(text, len(images))
+  opened = [processor.open_image(image) for image in images]
+  if sizes is None:
+    sizes = [(image.height, image.width) for image in opened]
+  return segment_of_images(conversation, opened, sizes, processor)
+
+
 def segment_of_images(
   conversation: processed.Conversation,
   opened: Sequence[PIL.Image.Image],

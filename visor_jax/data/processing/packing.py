@@ -77,8 +77,9 @@ def segment_of_images(
   # There may be no image at all; no tiles go with those of any size.
   stacked = np.concatenate(tiles) if tiles else np.zeros((0, 1, 1, 3), np.uint8)
   newline, first = len(stacked) * patches, 0
-  indices = [np.zeros((0, 4), np.int32)]
-  weights = [np.zeros((0, 4), np.float32)]
+  taps = plans[0].gather_index.shape[1] if plans else 1
+  indices = [np.zeros((0, taps), np.int32)]
+  weights = [np.zeros((0, taps), np.float32)]
   for plan in plans:
     is_newline = plan.gather_index == plan.tiles * patches
     indices.append(np.where(is_newline, newline, plan.gather_index + first))

@@ -9,15 +9,16 @@ import pathlib
 import ml_collections
 
 from visor_jax.data import protocols
-from visor_jax.data.processing import processor as processor_lib
 from visor_jax.data.sources import readers
 from visor_jax.data.suites import corpus
 from visor_jax.data.suites import digits
+from visor_jax.families import table as families
+from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import batch as batch_lib
-from visor_jax.spec import sizes
 
 ShapeOf = Callable[
-  [ml_collections.ConfigDict, sizes.Vision], batch_lib.RowShape
+  [ml_collections.ConfigDict, architecture_lib.Architecture],
+  batch_lib.RowShape,
 ]
 
 
@@ -29,8 +30,8 @@ class Entry:
     packed: training rows may hold several conversations.
     open: (whole config, names of jobs, checkpoint folder with the tokenizer) ->
       the suite with what they need.
-    training_shape: (whole config, vision tower) -> slots of a training row.
-    prompt_shape: (whole config, vision tower) -> slots of a question's row.
+    training_shape: (whole config, model) -> slots of a training row.
+    prompt_shape: (whole config, model) -> slots of a question's row.
   """
 
   packed: bool
@@ -80,13 +81,13 @@ def _open_digits(
 
 
 def _digits_training(
-  config: ml_collections.ConfigDict, vision: sizes.Vision
+  config: ml_collections.ConfigDict, model: architecture_lib.Architecture
 ) -> batch_lib.RowShape:
   return digits.row_shape(config.data.digits.frames, digits.TURNS)
 
 
 def _digits_prompt(
-  config: ml_collections.ConfigDict, vision: sizes.Vision
+  config: ml_collections.ConfigDict, model: architecture_lib.Architecture
 ) -> batch_lib.RowShape:
   return digits.row_shape(config.data.digits.frames, 1)
 
@@ -136,7 +137,7 @@ def open_corpus(
   return corpus.Corpus(
     config.seed,
     mixtures,
-    processor_lib.read(folder, data.transparency),
+    families.of_folder(folder).read_processor(folder, data.transparency),
     settings,
   )
 
@@ -176,23 +177,25 @@ def _open_source(name: str, path: str) -> corpus.NamedSource:
 
 
 def _corpus_training(
-  config: ml_collections.ConfigDict, vision: sizes.Vision
+  config: ml_collections.ConfigDict, model: architecture_lib.Architecture
 ) -> batch_lib.RowShape:
-  return _corpus_shape(vision, **config.data.packed)
+  return _corpus_shape(model, **config.data.packed)
 
 
 def _corpus_prompt(
-  config: ml_collections.ConfigDict, vision: sizes.Vision
+  config: ml_collections.ConfigDict, model: architecture_lib.Architecture
 ) -> batch_lib.RowShape:
-  return _corpus_shape(vision, **config.data.prompt, prompts=1)
+  return _corpus_shape(model, **config.data.prompt, prompts=1)
 
 
-def _corpus_shape(vision: sizes.Vision, **slots: int) -> batch_lib.RowShape:
+def _corpus_shape(
+  model: architecture_lib.Architecture, **slots: int
+) -> batch_lib.RowShape:
   return batch_lib.RowShape(
     **slots,
-    tile=vision.tile,
-    patches=vision.patches,
-    taps=processor_lib.TAPS,
+    tile=model.size.vision.tile,
+    patches=model.size.vision.patches,
+    taps=families.named(model.family).taps,
   )
 
 

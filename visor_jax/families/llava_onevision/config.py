@@ -6,14 +6,17 @@ their vision tower is a name.
 """
 
 import ast
-import dataclasses
+from collections.abc import Mapping
+from collections.abc import Sequence
 import json
 import pathlib
 import re
+from typing import Any
 
+from visor_jax.families import family
 from visor_jax.spec import sizes
 
-_TEXT = dict(
+_TEXT: dict[str, Any] = dict(
   model_type='qwen2',
   hidden_size=4096,
   intermediate_size=22016,
@@ -27,7 +30,7 @@ _TEXT = dict(
   use_sliding_window=False,
   tie_word_embeddings=False,
 )
-_VISION = dict(
+_VISION: dict[str, Any] = dict(
   model_type='siglip_vision_model',
   hidden_size=768,
   intermediate_size=3072,
@@ -39,7 +42,7 @@ _VISION = dict(
   hidden_act='gelu_pytorch_tanh',
   layer_norm_eps=1e-6,
 )
-_SO400M = dict(
+_SO400M: dict[str, Any] = dict(
   hidden_size=1152,
   intermediate_size=4304,
   num_hidden_layers=26,
@@ -49,7 +52,7 @@ _SO400M = dict(
   vision_use_head=False,
 )
 # Where `vision_config` is missing, and the towers that the originals name.
-TOWERS = {'siglip-so400m-patch14-384': _SO400M}
+TOWERS: dict[str, dict[str, Any]] = {'siglip-so400m-patch14-384': _SO400M}
 
 # What the model does and the config could ask otherwise.
 _FIXED = {
@@ -69,100 +72,108 @@ _FIXED = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Architecture:
-  """What a config.json says.
+# Where max_position_embeddings is missing: that of Qwen2 in transformers.
+_CONTEXT = 32_768
 
-  Attributes:
-    size: with the vocabulary of the config, tied where the config says so.
-    vision_layers: of the checkpoint's vision tower; the size has those that
-      run.
-    config: as transformers has it, also where the file is that of an original.
-    original: the file is that of an original.
-  """
-
-  size: sizes.Size
-  vision_layers: int
-  config: dict
-  original: bool
+# Whatever else has one of the two is of another family.
+MODEL_TYPE, ORIGINAL = 'llava_onevision', 'LlavaQwenForCausalLM'
 
 
-def read(folder) -> Architecture:
+def read(folder: pathlib.Path) -> family.HfConfig:
   """Reads config.json, and the pixels' mean and deviation, of a checkpoint.
 
   Raises:
-    ValueError: there is none, or it is of another architecture.
+    ValueError: it asks for what the model does not do.
   """
-  path = pathlib.Path(folder) / 'config.json'
-  if not path.exists():
-    raise ValueError(
-      f'{path} is missing: --src is a folder that transformers '
-      'can read, or the name of one on the hub'
-    )
+  path = folder / 'config.json'
   config = json.loads(path.read_text())
-  original = 'LlavaQwenForCausalLM' in config.get('architectures', ())
-  if original:
+  if ORIGINAL in config.get('architectures', ()):
     config = _from_original(config, path)
-  if config.get('model_type') != 'llava_onevision':
-    raise ValueError(
-      f'{path} is of {config.get("architectures")} (model_type '
-      f'{config.get("model_type")!r}); what can be imported is '
-      'LlavaOnevisionForConditionalGeneration and LlavaQwenForCausalLM'
-    )
   text = _TEXT | (config.get('text_config') or {})
   vision = _VISION | (config.get('vision_config') or _SO400M)
-  have = {'text_config': text, 'vision_config': vision, None: config}
-  for part, fixed in _FIXED.items():
-    for key, value in fixed.items():
-      if have[part].get(key, value) != value:
-        raise ValueError(
-          f'{path}: {part + "." if part else ""}{key} is '
-          f'{have[part][key]!r}; the model has {value!r}'
-        )
-  depth = _vision_depth(config, vision['num_hidden_layers'], path)
-  tied = text['tie_word_embeddings'] or config.get('tie_word_embeddings')
-  mean, std = _pixels(path.parent)
-  size = sizes.Size(
-    sizes.Vision(
-      vision['hidden_size'],
-      depth,
-      vision['num_attention_heads'],
-      vision['intermediate_size'],
-      (vision['image_size'],) * 2,
-      vision['patch_size'],
-      vision['layer_norm_eps'],
-      mean,
-      std,
+  parts = {'text_config': text, 'vision_config': vision, None: config}
+  _require_fixed(parts, path)
+  return family.HfConfig(
+    size=sizes.Size(
+      _vision_size(
+        vision,
+        _vision_depth(config, vision['num_hidden_layers'], path),
+        *_pixels(path.parent),
+      ),
+      _language_size(
+        text,
+        tied=bool(
+          text['tie_word_embeddings'] or config.get('tie_word_embeddings')
+        ),
+        rope_theta=_rope_theta(text, path),
+      ),
     ),
-    sizes.Language(
-      text['hidden_size'],
-      text['num_hidden_layers'],
-      text['num_attention_heads'],
-      text['num_key_value_heads'] or text['num_attention_heads'],
-      text.get('head_dim')
-      or (text['hidden_size'] // text['num_attention_heads']),
-      text['intermediate_size'],
-      text['vocab_size'],
-      bool(tied),
-      _rope_theta(text, path),
-      text['rms_norm_eps'],
-    ),
+    tower_layers=vision['num_hidden_layers'],
+    context=text.get('max_position_embeddings', _CONTEXT),
+    config=config,
   )
-  return Architecture(size, vision['num_hidden_layers'], config, original)
 
 
-def with_vocabulary(config: dict, rows: int) -> dict:
-  """The config with as many words as the embedding has rows.
+def with_vocabulary(config: dict[str, Any], words: int) -> dict[str, Any]:
+  """The config with as many words as the embedding has.
 
   Originals have more or fewer; transformers loads no such checkpoint.
   """
   text = _TEXT | (config.get('text_config') or {})
-  if text['vocab_size'] == rows:
+  if text['vocab_size'] == words:
     return config
-  return config | dict(text_config=text | dict(vocab_size=rows))
+  return config | dict(text_config=text | dict(vocab_size=words))
 
 
-def _vision_depth(config, layers, path) -> int:
+def _require_fixed(
+  parts: Mapping[str | None, dict[str, Any]], path: pathlib.Path
+) -> None:
+  for part, fixed in _FIXED.items():
+    for key, value in fixed.items():
+      if parts[part].get(key, value) != value:
+        raise ValueError(
+          f'{path}: {part + "." if part else ""}{key} is '
+          f'{parts[part][key]!r}; the model has {value!r}'
+        )
+
+
+def _vision_size(
+  vision: dict[str, Any], depth: int, mean: float, std: float
+) -> sizes.Vision:
+  return sizes.Vision(
+    width=vision['hidden_size'],
+    depth=depth,
+    heads=vision['num_attention_heads'],
+    mlp=vision['intermediate_size'],
+    tile=(vision['image_size'], vision['image_size']),
+    patch=vision['patch_size'],
+    norm_eps=vision['layer_norm_eps'],
+    mean=mean,
+    std=std,
+  )
+
+
+def _language_size(
+  text: dict[str, Any], tied: bool, rope_theta: float
+) -> sizes.Language:
+  heads = text['num_attention_heads']
+  return sizes.Language(
+    width=text['hidden_size'],
+    depth=text['num_hidden_layers'],
+    heads=heads,
+    key_heads=text['num_key_value_heads'] or heads,
+    head_width=text.get('head_dim') or text['hidden_size'] // heads,
+    mlp=text['intermediate_size'],
+    vocabulary=text['vocab_size'],
+    tied=tied,
+    rope_theta=rope_theta,
+    norm_eps=text['rms_norm_eps'],
+  )
+
+
+def _vision_depth(
+  config: dict[str, Any], layers: int, path: pathlib.Path
+) -> int:
   """How many layers run before the features are read."""
   at = config.get('vision_feature_layer', -1)
   at = at[0] if isinstance(at, list) and len(at) == 1 else at
@@ -175,7 +186,7 @@ def _vision_depth(config, layers, path) -> int:
   return depth
 
 
-def _rope_theta(text, path) -> float:
+def _rope_theta(text: dict[str, Any], path: pathlib.Path) -> float:
   rope = text.get('rope_parameters') or text.get('rope_scaling') or {}
   kind = rope.get('rope_type', rope.get('type', 'default'))
   if kind != 'default':
@@ -186,14 +197,14 @@ def _rope_theta(text, path) -> float:
   return float(rope.get('rope_theta', text['rope_theta']))
 
 
-def _pixels(folder) -> tuple[float, float]:
+def _pixels(folder: pathlib.Path) -> tuple[float, float]:
   """Mean and deviation that pixels / 255 are normalised by."""
-  found = {}
+  images: dict[str, Any] = {}
   for name in ('processor_config.json', 'preprocessor_config.json'):
     if (folder / name).exists():
-      read = json.loads((folder / name).read_text())
-      found = read.get('image_processor', read)
-  values = [found.get(key, [0.5]) for key in ('image_mean', 'image_std')]
+      settings = json.loads((folder / name).read_text())
+      images = settings.get('image_processor', settings)
+  values = [images.get(key, [0.5]) for key in ('image_mean', 'image_std')]
   if any(len(set(v)) != 1 for v in values):
     raise ValueError(
       f'{folder}: image_mean and image_std are {values}; the '
@@ -202,7 +213,7 @@ def _pixels(folder) -> tuple[float, float]:
   return values[0][0], values[1][0]
 
 
-def _from_original(flat: dict, path) -> dict:
+def _from_original(flat: dict[str, Any], path: pathlib.Path) -> dict[str, Any]:
   """The config of an original, as transformers has it."""
   tower = str(flat.get('mm_vision_tower')).split('/')[-1]
   if tower not in TOWERS:
@@ -251,12 +262,15 @@ def _from_original(flat: dict, path) -> dict:
   )
 
 
-def _canvases(written, side: int) -> list:
+def _canvases(
+  pinpoints: str | Sequence[Sequence[int]], side: int
+) -> list[list[int]]:
   """'(1x1),...,(6x6)' or '[(768, 384), ...]' as [[height, width], ...]."""
-  if 'x' in written:
-    most = max(int(n) for n in re.findall(r'\d+', written)) * side
-    steps = range(side, most + 1, side)
+  if isinstance(pinpoints, str) and 'x' in pinpoints:
+    largest = max(int(n) for n in re.findall(r'\d+', pinpoints)) * side
+    steps = range(side, largest + 1, side)
     return [[height, width] for height in steps for width in steps]
-  if isinstance(written, str):
-    written = ast.literal_eval(written)
-  return [[height, width] for width, height in written]
+  pairs = (
+    ast.literal_eval(pinpoints) if isinstance(pinpoints, str) else pinpoints
+  )
+  return [[height, width] for width, height in pairs]

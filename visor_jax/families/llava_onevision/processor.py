@@ -10,12 +10,12 @@ import pathlib
 import numpy as np
 import PIL.Image
 
-from visor_jax.data.processing import images
 from visor_jax.data.processing import text
 from visor_jax.data.sources import image_files
+from visor_jax.families.llava_onevision import images
+from visor_jax.families.llava_onevision import recipe as recipe_lib
+from visor_jax.families.llava_onevision import tiles
 from visor_jax.spec import batch as batch_lib
-
-TAPS = 4  # patches that are summed into a visual token: bilinear
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Processor:
   """
 
   tokenizer: text.Tokenizer
-  recipe: images.Recipe
+  recipe: recipe_lib.Recipe
   transparency: str = 'white'
 
   @property
@@ -49,7 +49,7 @@ class Processor:
       prompts=prompts,
       tile=(self.recipe.tile, self.recipe.tile),
       patches=self.patches,
-      taps=TAPS,
+      taps=recipe_lib.TAPS,
     )
 
   def open_image(
@@ -77,10 +77,10 @@ class Processor:
       ValueError: an image is of another size.
     """
     plans = self.plans(sizes)
-    return [images.tiles(i, p) for i, p in zip(opened, plans, strict=True)]
+    return [tiles.cut(i, p) for i, p in zip(opened, plans, strict=True)]
 
 
-def read(folder: pathlib.Path | str, transparency: str = 'white') -> Processor:
+def read(folder: pathlib.Path, transparency: str) -> Processor:
   """The processor in a checkpoint's folder.
 
   Args:
@@ -92,4 +92,6 @@ def read(folder: pathlib.Path | str, transparency: str = 'white') -> Processor:
     FileNotFoundError: naming the file that is missing.
     ValueError: naming what is wrong with one.
   """
-  return Processor(text.Tokenizer(folder), images.read(folder), transparency)
+  return Processor(
+    text.Tokenizer(folder), recipe_lib.read(folder), transparency
+  )

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from tests import llava_weights
-from visor_jax.convert import names
+from tests import published
+from visor_jax.convert import tensors
 from visor_jax.models import visor
 from visor_jax.runtime import param_paths
 from visor_jax.spec import architecture
@@ -13,6 +14,7 @@ from visor_jax.spec import batch as batch_lib
 from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
 
+TABLE = published.TENSORS
 TINY = sizes.Size(
   sizes.Vision(24, 2, 3, 36, tile=(20, 20), patch=6),
   sizes.Language(32, 3, 4, 2, 12, 44, vocabulary=160),
@@ -23,7 +25,7 @@ UNTIED = sizes.Size(
 
 
 @pytest.mark.parametrize(
-  'size', [TINY, UNTIED, *(sizes.get(s) for s in ('0.5b', '1.5b', '7b'))]
+  'size', [TINY, UNTIED, *(published.SIZES[s] for s in ('0.5b', '1.5b', '7b'))]
 )
 def test_the_table_is_the_model(size):
   """Every parameter of the base, no other, in its shape."""
@@ -47,13 +49,15 @@ def test_the_table_is_the_model(size):
   )
   tree = jax.eval_shape(lambda: model.init(jax.random.key(0), batch, None))
   flat = param_paths.flatten(tree['params'])
-  assert names.shapes(size) == {
+  assert TABLE.shapes(size) == {
     path: x.unbox().shape for path, x in flat.items()
   }
   for path in flat:  # what is stacked says so
-    assert names.stacked(path) == (
-      names.shapes(size)[path]
-      != next(h.own_shape for h in names.homes(size).values() if h.path == path)
+    assert tensors.is_stacked(path) == (
+      TABLE.shapes(size)[path]
+      != next(
+        h.layer_shape for h in TABLE.homes(size).values() if h.path == path
+      )
     )
 
 
@@ -61,12 +65,12 @@ def test_the_table_is_their_model():
   """Every tensor that a model of theirs has is used, or known to be unused."""
   model = llava_weights.build(tied=False)
   theirs = {
-    names.written(name): tuple(t.shape)
+    TABLE.written(name): tuple(t.shape)
     for name, t in model.state_dict().items()
   }
-  homes = names.homes(UNTIED)
-  used = {n: s for n, s in theirs.items() if not names.unused(n, UNTIED, 2)}
-  assert used == {name: home.shape for name, home in homes.items()}
+  homes = TABLE.homes(UNTIED)
+  used = {n: s for n, s in theirs.items() if not TABLE.is_unused(n, UNTIED, 2)}
+  assert used == {name: home.tensor_shape for name, home in homes.items()}
   kept = {n.split('.')[1] for n in theirs if n not in used}
   assert kept == {'post_layernorm', 'head'}
 
@@ -74,18 +78,18 @@ def test_the_table_is_their_model():
 @pytest.mark.parametrize('spelling', llava_weights.SPELLINGS)
 def test_four_spellings(spelling):
   every = [
-    *names.homes(UNTIED),
+    *TABLE.homes(UNTIED),
     'vision_tower.post_layernorm.weight',
     'vision_tower.head.probe',
     'vision_tower.embeddings.position_ids',
     'language_model.model.layers.0.self_attn.rotary_emb.inv_freq',
   ]
   for name in every:
-    assert names.written(llava_weights.respell(name, spelling)) == name
+    assert TABLE.written(llava_weights.respell(name, spelling)) == name
 
 
 def test_a_name_of_another_world_stays():
-  assert names.written('transformer.h.0.attn') == 'transformer.h.0.attn'
+  assert TABLE.written('transformer.h.0.attn') == 'transformer.h.0.attn'
 
 
 @pytest.mark.parametrize(
@@ -104,16 +108,16 @@ def test_a_name_of_another_world_stays():
 )
 def test_what_is_only_kept(name, unused):
   """The size runs two of the tower's three layers."""
-  assert names.unused(name, TINY, 3) == unused
+  assert TABLE.is_unused(name, TINY, 3) == unused
 
 
 def test_axes():
   """Written out: what of theirs stands where with us."""
-  homes = names.homes(UNTIED)
+  homes = TABLE.homes(UNTIED)
 
   def both(name):
     home = homes[name]
-    theirs = np.arange(np.prod(home.shape)).reshape(home.shape)
+    theirs = np.arange(np.prod(home.tensor_shape)).reshape(home.tensor_shape)
     return theirs, home.to_ours(theirs)
 
   layer = 'language_model.model.layers.1.self_attn.'
@@ -134,8 +138,8 @@ def test_axes():
 
 
 def test_there_and_back():
-  for name, home in names.homes(UNTIED).items():
-    theirs = np.arange(np.prod(home.shape)).reshape(home.shape)
+  for name, home in TABLE.homes(UNTIED).items():
+    theirs = np.arange(np.prod(home.tensor_shape)).reshape(home.tensor_shape)
     ours = home.to_ours(theirs)
-    assert ours.shape == home.own_shape, name
+    assert ours.shape == home.layer_shape, name
     np.testing.assert_array_equal(home.to_theirs(ours), theirs)

@@ -6,7 +6,9 @@ import pytest
 import transformers
 
 from tests import llava_weights
-from visor_jax.convert import config
+from visor_jax.families import table as families
+from visor_jax.families.llava_onevision import config
+from visor_jax.families.llava_onevision import sizes as named
 from visor_jax.spec import sizes
 
 # As on the hub: keys that have their defaults are left out.
@@ -82,7 +84,7 @@ ORIGINAL = dict(
 def read(folder, found, **files):
   for name, value in dict(files, config=found).items():
     (folder / f'{name}.json').write_text(json.dumps(value))
-  return config.read(folder)
+  return families.of_folder(folder).read_config(folder)
 
 
 def by_transformers(found) -> tuple:
@@ -119,8 +121,8 @@ def by_transformers(found) -> tuple:
 @pytest.mark.parametrize('name', PUBLISHED)
 def test_the_published_checkpoints_have_our_sizes(tmp_path, name):
   found = read(tmp_path, PUBLISHED[name])
-  assert found.size == sizes.get(name)
-  assert found.vision_layers == 26
+  assert found.size == named.SIZES[name]
+  assert found.tower_layers == 26
   assert found.config == PUBLISHED[name]
   assert (found.size, 26) == by_transformers(PUBLISHED[name])
 
@@ -155,7 +157,7 @@ def test_keys_that_are_left_out_have_the_defaults_of_transformers(
     if found.get(part):
       found[part] = dict(found[part], model_type=kind)
   known = read(tmp_path, found)
-  assert (known.size, known.vision_layers) == by_transformers(found)
+  assert (known.size, known.tower_layers) == by_transformers(found)
 
 
 def test_what_transformers_writes(tmp_path):
@@ -172,8 +174,8 @@ def test_what_transformers_writes(tmp_path):
 def test_an_original(tmp_path):
   """Flat, with a tower by name that leaves out the last layer."""
   found = read(tmp_path, ORIGINAL)
-  assert found.size == sizes.get('0.5b')
-  assert found.vision_layers == 26
+  assert found.size == named.SIZES['0.5b']
+  assert found.tower_layers == 26
   assert (found.size, 26) == by_transformers(found.config)
   made = transformers.LlavaOnevisionConfig(**found.config)
   assert made.image_grid_pinpoints == (
@@ -224,7 +226,7 @@ def changed(found, path, value):
 @pytest.mark.parametrize(
   'path,value,why',
   [
-    ('model_type', 'llava_next', 'LlavaOnevisionForConditionalGeneration and'),
+    ('model_type', 'llava_next', 'llava_onevision, LlavaQwenForCausalLM'),
     ('model_type', 'qwen2_vl', "model_type 'qwen2_vl'"),
     ('text_config.model_type', 'qwen3', "text_config.model_type is 'qwen3'"),
     ('vision_config.model_type', 'clip_vision_model', 'clip_vision_model'),
@@ -260,4 +262,4 @@ def test_another_original_is_an_error(tmp_path, key, value, why):
 
 def test_no_config(tmp_path):
   with pytest.raises(ValueError, match='config.json is missing'):
-    config.read(tmp_path)
+    families.of_folder(tmp_path)

@@ -4,7 +4,6 @@ The oracle: its image processor for pixels, its processor for counts, its
 model's `pack_image_features` for what a token is made of.
 """
 
-import json
 import time
 import types
 
@@ -19,7 +18,9 @@ from transformers.models.llava_onevision import modeling_llava_onevision
 from transformers.models.llava_onevision import processing_llava_onevision
 
 from tests import llava_files
-from visor_jax.data.processing import images
+from visor_jax.families.llava_onevision import images
+from visor_jax.families.llava_onevision import recipe as recipe_lib
+from visor_jax.families.llava_onevision import tiles as tiles_lib
 
 # Tile, patch: as published; with a rest that no patch covers; with an even
 # number of patches, where a thin image may keep no row at all.
@@ -55,7 +56,9 @@ def recipe(name, most=9):
   tile, patch = TILES[name]
   config = llava_files.config(tile, patch, CANVASES[name])
   config['vision_aspect_ratio'] = f'anyres_max_{most}'
-  return images.recipe(llava_files.preprocessor(tile, CANVASES[name]), config)
+  return recipe_lib.parse(
+    llava_files.preprocessor(tile, CANVASES[name]), config
+  )
 
 
 def draw(seed, count, largest=4000):
@@ -145,7 +148,7 @@ def check_pixels(name, sample):
   alone = len(sample) == 1
   for image, want in zip(sample, cut(name, sample)):
     plan = images.plan(recipe(name), image.height, image.width, alone)
-    got = images.tiles(image, plan)
+    got = tiles_lib.cut(image, plan)
     assert got.dtype == np.uint8 and got.shape == want.shape
     np.testing.assert_allclose(got, want, atol=1e-3)
 
@@ -249,7 +252,10 @@ def test_faster_than_the_image_processor(size):
   image, spent = picture(*size), {'ours': [], 'theirs': []}
   for _ in range(11):
     for who, f in (
-      ('ours', lambda: images.tiles(image, images.plan(recipe('real'), *size))),
+      (
+        'ours',
+        lambda: tiles_lib.cut(image, images.plan(recipe('real'), *size)),
+      ),
       ('theirs', lambda: cut_only(image)),
     ):
       start = time.process_time()
@@ -281,54 +287,6 @@ def test_a_plan_is_made_once_and_cannot_be_written():
 def test_tiles_of_another_image_are_an_error():
   plan = images.plan(recipe('rest'), 50, 60)
   with pytest.raises(ValueError, match=r'60 x 50 in RGB; .* \(50, 60\)'):
-    images.tiles(picture(60, 50), plan)
+    tiles_lib.cut(picture(60, 50), plan)
   with pytest.raises(ValueError, match='in L; the plan'):
-    images.tiles(picture(50, 60).convert('L'), plan)
-
-
-def write(folder, name, fields):
-  (folder / name).write_text(json.dumps(fields))
-
-
-def test_a_folder_is_read_as_old_or_new_transformers_write_it(tmp_path):
-  llava_files.write_processor(tmp_path, 28, 8)
-  write(tmp_path, 'config.json', llava_files.config(28, 8))
-  got = images.read(tmp_path)
-  assert got == recipe('rest')
-  assert got.tile == 28 and got.side == 3 and got.patches == 9
-  assert got.mean == got.std == (0.5, 0.5, 0.5) and len(got.canvases) == 36
-  (tmp_path / 'preprocessor_config.json').unlink()
-  with pytest.raises(FileNotFoundError, match='preprocessor_config.json'):
-    images.read(tmp_path)
-  processor = image_processing.LlavaOnevisionImageProcessorPil(
-    **llava_files.preprocessor(28)
-  )
-  write(
-    tmp_path,
-    'processor_config.json',
-    {'image_processor': json.loads(processor.to_json_string())},
-  )
-  assert images.read(tmp_path) == got
-
-
-@pytest.mark.parametrize(
-  'where,change,message',
-  [
-    ('preprocessor', dict(image_mean=None), 'has no image_mean'),
-    ('preprocessor', dict(size=dict(height=28, width=56)), 'size is .*56'),
-    ('preprocessor', dict(size=dict(height=56, width=56)), 'image_size 28'),
-    ('preprocessor', dict(resample=2), 'resample is 2; expected 3'),
-    ('preprocessor', dict(image_grid_pinpoints=[[28, 28]]), 'differ between'),
-    ('both', dict(image_grid_pinpoints=[[28, 30]]), 'multiples of 28'),
-    ('config', dict(vision_aspect_ratio='anyres'), 'is anyres; expected'),
-    ('config', dict(vision_aspect_ratio='pad'), 'is pad; expected'),
-    ('config', dict(vision_config=dict(image_size=28)), 'no patch_size'),
-  ],
-)
-def test_a_checkpoint_of_another_kind_is_an_error(where, change, message):
-  preprocessor, config = llava_files.preprocessor(28), llava_files.config(28)
-  for name, fields in (('preprocessor', preprocessor), ('config', config)):
-    if where in (name, 'both'):
-      fields.update(change)
-  with pytest.raises(ValueError, match=message):
-    images.recipe(preprocessor, config)
+    tiles_lib.cut(picture(50, 60).convert('L'), plan)

@@ -1,0 +1,96 @@
+"""What a prompt is answered with, and what it took."""
+
+import dataclasses
+from typing import TypedDict
+
+import jax.numpy as jnp
+import numpy as np
+
+from visor_jax.data import protocols
+from visor_jax.eval import generate
+from visor_jax.flops import cost as flops
+from visor_jax.models import visor
+from visor_jax.spec import plan as plans
+
+
+class Draw(TypedDict, total=False):
+  """How tokens are drawn, in keywords of `Model.generate`.
+
+  temperature: 0, the default, takes the likeliest token.
+  top_p: draw among the likeliest tokens that together have this probability;
+    by default all.
+  seed: of the draw; by default 0.
+  """
+
+  temperature: float
+  top_p: float
+  seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+  """What a prompt got.
+
+  Attributes:
+    text: up to the end of the turn.
+    selector: who chose the plan: fixed, router or base.
+    plan: which optional SELF layers ran; None for the base.
+    tokens: that were generated, the end of the turn included.
+    visual_tokens: of the images.
+    text_tokens: of the templated prompt.
+    llm_prefill_flops: nominal, routing included, see flops.NOMINAL.
+    flops_saved: the base's over these.
+    cache_bytes: that the prompt keeps while tokens come.
+    seconds: for all prompts of the call, compiling included where a plan or a
+      shape was new.
+  """
+
+  text: str
+  selector: str
+  plan: plans.Plan | None
+  tokens: int
+  visual_tokens: int
+  text_tokens: int
+  llm_prefill_flops: int
+  flops_saved: float
+  cache_bytes: int
+  seconds: float
+
+
+def build(
+  model: visor.Visor,
+  tokenizer: protocols.Tokenizer,
+  selector: str,
+  plan: plans.Plan | None,
+  tokens: np.ndarray,
+  lengths: tuple[int, int],
+  seconds: float,
+) -> Answer:
+  """The answer of a model.
+
+  Args:
+    model: that answered.
+    tokenizer: its words.
+    selector: who chose the plan.
+    plan: that ran, None for the base.
+    tokens: int [N], as they were generated.
+    lengths: (visual tokens, text tokens) of the prompt.
+    seconds: that it took.
+  """
+  architecture = model.architecture
+  routing = int(selector == 'router')
+  taken = generate.prefill_flops(architecture, plan, *lengths, routing)
+  base = generate.prefill_flops(architecture.base, None, *lengths)
+  itemsize = jnp.dtype(model.compute.dtype).itemsize
+  return Answer(
+    text=tokenizer.decode(tokens.tolist()),
+    selector=selector,
+    plan=plan,
+    tokens=generate.count(tokens, tuple(tokenizer.stops)),
+    visual_tokens=lengths[0],
+    text_tokens=lengths[1],
+    llm_prefill_flops=taken,
+    flops_saved=base / taken,
+    cache_bytes=sum(flops.cache(architecture, plan, *lengths, itemsize)),
+    seconds=seconds,
+  )

@@ -1,0 +1,91 @@
+"""Under which plan a checkpoint answers: what is asked for, and what it can."""
+
+import dataclasses
+
+from visor_jax.checkpoint import facts as facts_lib
+from visor_jax.eval import generate
+from visor_jax.spec import architecture as architecture_lib
+from visor_jax.spec import budget as budget_lib
+from visor_jax.spec import plan as plans
+
+
+@dataclasses.dataclass(frozen=True)
+class PlanChoice:
+  """The plans of a checkpoint.
+
+  Attributes:
+    facts: what the checkpoint knows of itself.
+    architecture: the model's, also where its CROSS weights are fresh.
+    allow_untrained: plans may run whose CROSS weights are fresh.
+  """
+
+  facts: facts_lib.Facts
+  architecture: architecture_lib.Architecture
+  allow_untrained: bool = False
+
+  def select(
+    self,
+    plan: str | None,
+    budget: float | None,
+    drop: float | None,
+    lengths: tuple[int, int],
+  ) -> plans.Selection:
+    """What is asked for in one of three ways.
+
+    Args:
+      plan: in the grammar of plan.py; None for the router where it is trained,
+        else the base.
+      budget: instead, a share of max's LLM prefill FLOPs.
+      drop: instead, a share of max's accuracy that may be lost.
+      lengths: (visual tokens, text tokens) that a budget is for, where no
+        router spends it.
+
+    Raises:
+      ValueError: they are several, or what is asked for cannot be.
+    """
+    if (plan, budget, drop).count(None) < 2:
+      raise ValueError('give a plan or a budget or a drop, one of them')
+    if drop is not None:
+      self.parse('router')  # is it trained?
+      return plans.Selection('router', drop=drop)
+    if budget is None:
+      return self.parse(self._usual() if plan is None else plan)
+    if self.facts.curve and facts_lib.ROUTER in self.facts.trained:
+      return plans.Selection('router', budget=budget)
+    self.parse('max')  # is VISOR trained?
+    layout, architecture = self.architecture.layout, self.architecture
+    largest = generate.prefill_flops(architecture, layout.max, *lengths)
+    shares = {
+      viable: generate.prefill_flops(architecture, viable, *lengths) / largest
+      for viable in self.facts.viable or (layout.min, layout.max)
+    }
+    return plans.Selection('fixed', budget_lib.most_expensive(shares, budget))
+
+  def _usual(self) -> str:
+    return 'router' if facts_lib.ROUTER in self.facts.trained else 'base'
+
+  def parse(self, plan: str) -> plans.Selection:
+    """The one selection that is meant; only what is trained may be chosen.
+
+    Raises:
+      ValueError: it is not trained, or means several plans.
+    """
+    trained = self.facts.trained
+    untrained = facts_lib.CROSS not in trained and not self.allow_untrained
+    if plan != 'base' and untrained:
+      raise ValueError(
+        f'plan "{plan}": VISOR is untrained in this checkpoint, which can '
+        'only answer with plan base; train it, or ask all the same with '
+        '--allow-untrained (allow_untrained=True)'
+      )
+    if plan.startswith('router') and facts_lib.ROUTER not in trained:
+      raise ValueError(
+        f'plan "{plan}": the router is untrained in this '
+        'checkpoint; name a plan or give a budget'
+      )
+    selections = plans.parse(plan, self.architecture.layout, self.facts.viable)
+    if len(selections) != 1:
+      raise ValueError(
+        f'plan "{plan}" means {len(selections)} plans; ask for one'
+      )
+    return selections[0]

@@ -1,0 +1,85 @@
+"""Prompts of any length to a Batch, in few shapes.
+
+Slots are rounded up to buckets, so that few programs serve all questions.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+import functools
+from typing import cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from visor_jax.data import protocols
+from visor_jax.data.processing import packing
+from visor_jax.models import visor
+from visor_jax.runtime import param_paths
+from visor_jax.spec import batch as batch_lib
+from visor_jax.spec import plan as plans
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Prompts:
+  """Prompts ready to be answered together.
+
+  Attributes:
+    batch: a prompt a row.
+    lengths: (visual tokens, text tokens) of each.
+  """
+
+  batch: batch_lib.Batch
+  lengths: tuple[tuple[int, int], ...]
+
+  def logits(
+    self,
+    model: visor.Visor,
+    params: param_paths.Params,
+    plan: plans.Plan | None,
+  ) -> list[np.ndarray]:
+    """Of every text token of each prompt, float32 [T, C]."""
+    logits = np.asarray(_logits(model, params, self.batch, plan))
+    return [row[:text] for row, (_, text) in zip(logits, self.lengths)]
+
+
+def bucket(count: int, least: int = 8) -> int:
+  """The next of 1, 1.25, 1.5, 1.75 times a power of two: at most 25 % more."""
+  size = least
+  while size < count:
+    quarter = max(1, (1 << (size.bit_length() - 1)) // 4)
+    size += quarter
+  return size
+
+
+def pack(
+  segments: Sequence[packing.Segment], processor: protocols.Processor
+) -> Prompts:
+  """Lays prompts into a Batch, one a row.
+
+  Args:
+    segments: a prompt each, with its images.
+    processor: that has made them.
+  """
+  slots = [segment.slots() for segment in segments]
+  most = {name: max(each[name] for each in slots) for name in slots[0]}
+  shape = processor.row_shape(
+    text=bucket(most['text']),
+    visual=bucket(most['visual']),
+    tiles=bucket(most['tiles'], 1),
+  )
+  rows = [packing.row([segment], shape) for segment in segments]
+  return Prompts(
+    packing.stack(rows).map(jnp.asarray),
+    tuple((each['visual'], each['text']) for each in slots),
+  )
+
+
+@functools.partial(jax.jit, static_argnames=('model', 'plan'))
+def _logits(
+  model: visor.Visor,
+  params: param_paths.Params,
+  batch: batch_lib.Batch,
+  plan: plans.Plan | None,
+) -> jax.Array:
+  return cast(jax.Array, model.apply({'params': params}, batch, plan))

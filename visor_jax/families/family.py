@@ -1,0 +1,88 @@
+"""What the house asks of a backbone; the folder of each family answers.
+
+What needs libraries is a function, which imports them when it is called: costs
+and reports read this where there is no jax.
+"""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+import dataclasses
+import pathlib
+from typing import TYPE_CHECKING
+from typing import Any
+from typing import Protocol
+
+from visor_jax.spec import sizes as sizes_lib
+
+if TYPE_CHECKING:
+  from visor_jax.convert import tensors
+  from visor_jax.data import protocols
+
+
+@dataclasses.dataclass(frozen=True)
+class HfConfig:
+  """What the config.json of a checkpoint says.
+
+  Attributes:
+    size: with the vocabulary of the config, tied where the config says so.
+    tower_layers: of the checkpoint's vision tower; the size has those that run.
+    context: tokens that a prompt and its answer may have.
+    config: as transformers has it, also where the file is of another kind.
+  """
+
+  size: sizes_lib.Size
+  tower_layers: int
+  context: int
+  config: dict[str, Any]
+
+
+class ImagePlan(Protocol):
+  """How an image of one size becomes visual tokens.
+
+  Attributes:
+    tiles: how many it is cut to.
+    tokens: visual tokens, V.
+  """
+
+  @property
+  def tiles(self) -> int: ...
+
+  @property
+  def tokens(self) -> int: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+  """A kind of base model.
+
+  Attributes:
+    name: key of the table, and `family` of an Architecture.
+    model_types: values of `model_type` or of `architectures` in config.json
+      that say that a checkpoint is of it.
+    sizes: those that have a name, for config.model.size.
+    tower_macs: (vision tower, whether making patches of pixels counts) ->
+      multiply-adds of the tower on one tile.
+    connector_macs: multiply-adds of the connector on the patches of one tile.
+    taps: patches that are summed into a visual token, at most.
+    plan_image: (height, width) in pixels -> how published checkpoints make
+      visual tokens of an image.
+    read_config: reads config.json of a checkpoint's folder.
+    with_vocabulary: (config.json as transformers has it, words) -> the same
+      with so many words.
+    tensors: the names of tensors, and the parameters that they are.
+    read_processor: (folder of a checkpoint, what lies behind transparent
+      images, see image_files.GROUNDS) -> its tokenizer, chat template and
+      recipe of images.
+  """
+
+  name: str
+  model_types: tuple[str, ...]
+  sizes: Mapping[str, sizes_lib.Size]
+  tower_macs: Callable[[sizes_lib.Vision, bool], int]
+  connector_macs: Callable[[sizes_lib.Size], int]
+  taps: int
+  plan_image: Callable[[int, int], ImagePlan]
+  read_config: Callable[[pathlib.Path], HfConfig]
+  with_vocabulary: Callable[[dict[str, Any], int], dict[str, Any]]
+  tensors: Callable[[], 'tensors.Table']
+  read_processor: Callable[[pathlib.Path, str], 'protocols.Processor']

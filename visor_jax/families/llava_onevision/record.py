@@ -1,0 +1,52 @@
+"""LLaVA-OneVision: SigLIP, a connector of two layers, Qwen2.
+
+Parts that need libraries are imported when they are asked for.
+"""
+
+import pathlib
+from typing import TYPE_CHECKING
+
+from visor_jax.families import family
+from visor_jax.families.llava_onevision import config
+from visor_jax.families.llava_onevision import costs
+from visor_jax.families.llava_onevision import recipe
+from visor_jax.families.llava_onevision import sizes
+
+if TYPE_CHECKING:
+  from visor_jax.convert import tensors as tensors_lib
+  from visor_jax.data import protocols
+
+
+def _plan_image(height: int, width: int) -> family.ImagePlan:
+  from visor_jax.families.llava_onevision import images
+
+  return images.plan(recipe.PUBLISHED, height, width)
+
+
+def _tensors() -> 'tensors_lib.Table':
+  from visor_jax.families.llava_onevision import tensors
+
+  return tensors.TABLE
+
+
+def _read_processor(
+  folder: pathlib.Path, transparency: str
+) -> 'protocols.Processor':
+  from visor_jax.families.llava_onevision import processor
+
+  return processor.read(folder, transparency)
+
+
+FAMILY = family.Family(
+  name='llava_onevision',
+  model_types=(config.MODEL_TYPE, config.ORIGINAL),
+  sizes=sizes.SIZES,
+  tower_macs=costs.tower,
+  connector_macs=costs.connector,
+  taps=recipe.TAPS,
+  plan_image=_plan_image,
+  read_config=config.read,
+  with_vocabulary=config.with_vocabulary,
+  tensors=_tensors,
+  read_processor=_read_processor,
+)
