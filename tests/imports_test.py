@@ -47,6 +47,7 @@ FLOORS = {
   'families.*': 3,
   # Machinery.
   'checkpoint.manifest': 2,
+  'checkpoint.steps': 2,
   'runtime': 3,
   'benchmarks.suite': 3,
   'training.feeds': 3,

@@ -10,48 +10,22 @@ import sys
 import time
 
 import jax
-from jax import numpy as jnp
 import numpy as np
 import pytest
 
+from tests.checkpoint import stages
 from visor_jax.checkpoint import __main__
 from visor_jax.checkpoint import manifest
+from visor_jax.checkpoint import saving
 from visor_jax.checkpoint import store
 from visor_jax.runtime import preempt
-
-PARAMS = {'llm': {'w': jnp.arange(300.0).reshape(3, 100)}, 'b': jnp.ones(5)}
-OPT = ({'llm/w': jnp.full((3, 100), 0.1), 'b': jnp.zeros(5)}, jnp.int32(7))
-
-
-def like(tree):
-  return jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree
-  )
-
-
-def write(folder, *steps, keep=2):
-  """Checkpoints of a stage; returns the paths of those that are kept."""
-  with store.Checkpoints(folder, keep) as saved:
-    for step in steps:
-      saved.save(step, jax.tree.map(lambda x: x + step, PARAMS), OPT)
-  return sorted(folder.iterdir(), key=lambda p: int(p.name))
-
-
-def resume(folder):
-  with store.Checkpoints(folder) as saved:
-    return saved.resume()
-
-
-def restored(folder, step):
-  with store.Checkpoints(folder) as saved:
-    return saved.restore(step, like(PARAMS), like(OPT))
 
 
 @pytest.fixture(scope='module')
 def workdir(tmp_path_factory):
   """A workdir with one stage."""
   path = tmp_path_factory.mktemp('run')
-  write(path / 'base' / 'checkpoints', 2, 4, 8)
+  stages.write(path / 'base' / 'checkpoints', 2, 4, 8)
   return path
 
 
@@ -75,12 +49,12 @@ def flip(path, at=None):
 
 def test_what_comes_back_is_what_was_saved(stage):
   assert [p.name for p in sorted(stage.iterdir())] == ['4', '8']
-  assert resume(stage) == 8
-  params, opt = restored(stage, 8)
+  assert stages.resume(stage) == 8
+  params, opt = stages.restored(stage, 8)
   jax.tree.map(
     np.testing.assert_array_equal,
     (params, opt),
-    (jax.tree.map(lambda x: x + 8, PARAMS), OPT),
+    (jax.tree.map(lambda x: x + 8, stages.PARAMS), stages.OPT),
   )
 
 
@@ -94,19 +68,19 @@ def test_harm_to_any_file_of_the_newest_is_seen(harm, stage, capsys):
   for file in files(stage / '8'):
     data = file.read_bytes()
     harm(file)
-    assert resume(stage) == 4, file
+    assert stages.resume(stage) == 4, file
     printed = capsys.readouterr().out
     assert str(stage / '8') in printed
     assert str(file.relative_to(stage / '8')) in printed
     file.write_bytes(data)
-  assert resume(stage) == 8 and not capsys.readouterr().out
+  assert stages.resume(stage) == 8 and not capsys.readouterr().out
 
 
 def test_what_is_bad_is_not_restored(stage):
   """Orbax itself would bring a flipped byte back as a wrong weight."""
   flip(max(files(stage / '8/params'), key=lambda p: p.stat().st_size))
   with pytest.raises(ValueError, match=f'{stage}/8 is not good:\n  params/'):
-    restored(stage, 8)
+    stages.restored(stage, 8)
 
 
 def test_no_byte_of_a_manifest_can_change_unseen(stage):
@@ -148,14 +122,17 @@ def test_killed_before_the_hashes_a_checkpoint_does_not_count(
   """Orbax has finished it by then; the older ones must still be there."""
   with monkeypatch.context() as m:
     m.setattr(
-      store.Checkpoints,
+      saving.Saver,
       '_seal',
       lambda self, step: self._writer.wait_until_finished(),
     )
-    write(stage, 12, keep=1)
-  assert resume(stage) == 8
+    stages.write(stage, 12, keep=1)
+  assert stages.resume(stage) == 8
   assert f'{stage}/12 is not good:\n  unfinished' in capsys.readouterr().out
-  assert write(stage, 12, keep=1) == [stage / '12'] and resume(stage) == 12
+  assert (
+    stages.write(stage, 12, keep=1) == [stage / '12']
+    and stages.resume(stage) == 12
+  )
 
 
 def test_every_process_answers_for_what_it_wrote(stage):
@@ -181,7 +158,7 @@ def test_every_process_answers_for_what_it_wrote(stage):
 def test_killed_in_its_first_save_a_run_starts_afresh(stage, capsys):
   shutil.rmtree(stage / '4')
   (stage / '8' / manifest.name(0)).unlink()
-  assert resume(stage) == 0 and 'unfinished' in capsys.readouterr().out
+  assert stages.resume(stage) == 0 and 'unfinished' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -201,31 +178,31 @@ def test_bad_ones_alone_are_not_forgotten(stage, first, second):
     shutil.rmtree(stage / '4')
   (stage / '8' / second).unlink()
   with pytest.raises(ValueError, match=f'no checkpoint in {stage} is good'):
-    resume(stage)
+    stages.resume(stage)
 
 
 def test_what_was_passed_over_is_replaced(stage):
   """And a newer one that was bad is not kept in place of a good one."""
   flip(stage / '8/opt/_METADATA')
-  assert [p.name for p in write(stage, 6)] == ['4', '6']
-  assert [p.name for p in write(stage, 8)] == ['6', '8']
-  assert resume(stage) == 8
+  assert [p.name for p in stages.write(stage, 6)] == ['4', '6']
+  assert [p.name for p in stages.write(stage, 8)] == ['6', '8']
+  assert stages.resume(stage) == 8
 
 
 def test_what_kills_leave_goes_with_the_next_save(stage):
   (stage / '4.deleted').mkdir()
   shutil.copytree(stage / '8', stage / '6.orbax-checkpoint-tmp')
-  assert [p.name for p in write(stage, 12)] == ['8', '12']
+  assert [p.name for p in stages.write(stage, 12)] == ['8', '12']
 
 
 def test_parameters_alone(tmp_path):
   """As a converted checkpoint has them."""
   with store.Checkpoints(tmp_path / 'checkpoints') as saved:
-    saved.save(0, PARAMS)
+    saved.save(0, stages.PARAMS)
     saved.wait()
-    params, opt = saved.restore(0, like(PARAMS))
+    params, opt = saved.restore(0, stages.like(stages.PARAMS))
   assert opt is None
-  jax.tree.map(np.testing.assert_array_equal, params, PARAMS)
+  jax.tree.map(np.testing.assert_array_equal, params, stages.PARAMS)
   assert __main__.main(['verify', f'--workdir={tmp_path}']) == 0
 
 

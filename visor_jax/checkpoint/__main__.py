@@ -9,8 +9,10 @@ import pathlib
 import sys
 
 from visor_jax.checkpoint import manifest
+from visor_jax.checkpoint import steps
 from visor_jax.checkpoint import store
 from visor_jax.runtime import command
+from visor_jax.runtime import console
 from visor_jax.spec import workdir
 
 
@@ -33,7 +35,10 @@ def verify(folder: pathlib.Path | str) -> bool:
     faults = manifest.faults(path)
     good += not faults
     text = store.message(path, faults) if faults else f'{path}: good'
-    print(text, flush=True)
+    print(console.printable(text), flush=True)
+    for file in [] if faults else manifest.strays(path):
+      file = console.printable(str(path / file))
+      print(f'{file}: passed over, no part of a checkpoint')
   print(f'{good} of {len(checkpoints)} checkpoints are good')
   return good == len(checkpoints)
 
@@ -46,8 +51,11 @@ def _beneath(folder: pathlib.Path) -> list[pathlib.Path]:
   parents = sorted(folder.rglob(workdir.CHECKPOINTS))
   if folder.name == workdir.CHECKPOINTS:
     parents = [folder, *parents]
+  for parent in parents:
+    for path in steps.others(parent):
+      print(f'{console.printable(str(path))}: passed over, no checkpoint')
   return [
-    parent / str(step) for parent in parents for step in store.steps(parent)
+    parent / str(step) for parent in parents for step in steps.steps(parent)
   ]
 
 

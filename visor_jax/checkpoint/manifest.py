@@ -12,15 +12,22 @@ unfinished. Its last line is the hash of the lines before it.
 from collections.abc import Mapping
 import concurrent.futures
 import dataclasses
+import errno
 import hashlib
 import pathlib
 import re
 
+from visor_jax.runtime import retry
+
 UNFINISHED = 'unfinished'  # how the only fault of such a checkpoint begins
 
 _FIRST_LINE = '# visor_jax checkpoint, process {} of {}\n'
-_NAME = re.compile(r'process_(\d+)\.sha256')
-_WRITER = re.compile(r'process_(\d+)([/.]|$)')
+UNREADABLE = 'cannot be read now'  # how a fault says that it may pass
+
+_NAME = re.compile(r'process_(0|[1-9][0-9]*)\.sha256')
+_WRITER = re.compile(r'process_([0-9]+)([/.]|$)')
+# What a server of files makes of one that was deleted while it was open.
+_STRAY = re.compile(r'(.*/)?\.nfs[0-9a-fA-F]+')
 _DIFFERS = 'its bytes are not those that were written'
 
 
@@ -37,8 +44,8 @@ class Manifest:
   hashes: dict[str, str]
 
 
-# {process: its manifest, or None where the bytes of that differ}
-Manifests = Mapping[int, Manifest | None]
+# {process: its manifest, or what is wrong with that}
+Manifests = Mapping[int, Manifest | str]
 
 
 def name(process: int) -> str:
@@ -68,6 +75,13 @@ def finished(folder: pathlib.Path | str) -> bool:
   return _absent(_read(pathlib.Path(folder))) is None
 
 
+def strays(folder: pathlib.Path | str) -> list[str]:
+  """Files in a checkpoint that a server of files left there, by path."""
+  return [
+    file for file in _walk(pathlib.Path(folder)) if _STRAY.fullmatch(file)
+  ]
+
+
 def faults(
   folder: pathlib.Path | str, share: int = 0, shares: int = 1
 ) -> list[str]:
@@ -80,32 +94,39 @@ def faults(
     shares: how many there are.
   """
   folder = pathlib.Path(folder)
-  manifests = _read(folder)
+  try:
+    manifests, files = _read(folder), set(_files(folder))
+  except OSError as e:
+    return [f'{folder.name}: {_unreadable(e)}']
   absent = _absent(manifests)
   if absent is not None:
     return [f'{UNFINISHED}: there is no {name(absent)}']
   lines = [
-    f'{name(process)}: {_DIFFERS}'
+    f'{name(process)}: {manifest}'
     for process, manifest in manifests.items()
-    if manifest is None
+    if isinstance(manifest, str)
   ]
   if lines:
     return lines  # and nobody knows of the others
   hashes = {
     file: sha256
     for manifest in manifests.values()
-    if manifest
+    if isinstance(manifest, Manifest)
     for file, sha256 in manifest.hashes.items()
   }
-  files = set(_files(folder))
   lines += [f'{file}: is not listed' for file in files - hashes.keys()]
   lines += [f'{file}: is missing' for file in hashes.keys() - files]
 
+  failed: list[str] = []  # the disk fails: to wait for each file says no more
+
   def compare(file: str) -> str | None:
+    if failed:
+      return None
     try:
       return None if _sha256(folder / file) == hashes[file] else _DIFFERS
     except OSError as e:
-      return f'cannot be read: {e.strerror}'
+      failed.extend([file] if retry.passing(e) else [])
+      return _unreadable(e)
 
   shared = sorted(hashes.keys() & files)[share::shares]
   with concurrent.futures.ThreadPoolExecutor() as pool:
@@ -119,42 +140,70 @@ def faults(
 
 def _read(folder: pathlib.Path) -> Manifests:
   """The manifests that lie in a checkpoint."""
-  manifests = {}
-  for path in folder.iterdir() if folder.is_dir() else ():
+  manifests: dict[int, Manifest | str] = {}
+  for path in _list(folder):
     match = _NAME.fullmatch(path.name)
     if match:
-      manifests[int(match[1])] = _parse(path.read_bytes(), match[1])
+      manifests[int(match[1])] = _parse(path, match[1])
   return manifests
 
 
-def _parse(data: bytes, process: str) -> Manifest | None:
-  """The manifest of a process; None where its bytes differ."""
+def _parse(path: pathlib.Path, process: str) -> Manifest | str:
+  """The manifest of a process, or what is wrong with it."""
+  if not path.is_file():
+    return 'is no file'
   try:
+    data = retry.retry(f'reading {path}', path.read_bytes)
     lines, _, last = data.decode().rpartition('# ')
   except UnicodeDecodeError:
-    return None
+    return _DIFFERS
+  except OSError as e:
+    return _unreadable(e)
   first = re.match(_FIRST_LINE.format(process, r'(\d+)'), lines)
   if last != f'{_hash(lines)}\n' or not first:
-    return None
+    return _DIFFERS
   entries = (line.split('  ', 1) for line in lines.splitlines()[1:])
   return Manifest(int(first[1]), {file: sha256 for sha256, file in entries})
 
 
 def _absent(manifests: Manifests) -> int | None:
   """The first process without a manifest; None if all have one."""
-  counts = [manifest.processes for manifest in manifests.values() if manifest]
+  counts = [
+    manifest.processes
+    for manifest in manifests.values()
+    if isinstance(manifest, Manifest)
+  ]
   processes = range(max(counts, default=1))
   return next((p for p in processes if p not in manifests), None)
 
 
 def _files(folder: pathlib.Path) -> list[str]:
-  """Paths in a checkpoint, '/' between parts, without the manifests."""
-  paths = (
-    path.relative_to(folder).as_posix()
-    for path in sorted(folder.rglob('*'))
-    if not path.is_dir()
-  )
-  return [path for path in paths if not _NAME.fullmatch(path)]
+  """Paths in a checkpoint that a manifest must list, but the manifests."""
+  return [
+    file
+    for file in _walk(folder)
+    if not (_NAME.fullmatch(file) or _STRAY.fullmatch(file))
+  ]
+
+
+def _walk(folder: pathlib.Path) -> list[str]:
+  """Paths in a folder that are no folders, '/' between parts."""
+  paths = retry.retry(f'listing {folder}', lambda: sorted(folder.rglob('*')))
+  return [
+    path.relative_to(folder).as_posix() for path in paths if not path.is_dir()
+  ]
+
+
+def _list(folder: pathlib.Path) -> list[pathlib.Path]:
+  try:
+    return retry.retry(f'listing {folder}', lambda: list(folder.iterdir()))
+  except (FileNotFoundError, NotADirectoryError):
+    return []
+
+
+def _unreadable(error: OSError) -> str:
+  words = UNREADABLE if retry.passing(error) else 'cannot be read'
+  return f'{words}: {error.strerror}'
 
 
 def _writer(file: str) -> int:
@@ -168,8 +217,14 @@ def _writer(file: str) -> int:
 
 def _sha256(path: pathlib.Path) -> str:
   """Of a file, in hex."""
-  with open(path, 'rb') as f:
-    return hashlib.file_digest(f, 'sha256').hexdigest()
+
+  def read() -> str:
+    with open(path, 'rb') as f:
+      return hashlib.file_digest(f, 'sha256').hexdigest()
+
+  if not path.is_file():  # a pipe would never end
+    raise OSError(errno.EINVAL, 'is no file')
+  return retry.retry(f'reading {path}', read)
 
 
 def _hash(lines: str) -> str:

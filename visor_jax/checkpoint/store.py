@@ -8,11 +8,9 @@ that it wrote, see manifest.py; older ones are deleted after that, never before.
 """
 
 from collections.abc import Sequence
-import concurrent.futures
 import itertools
 import pathlib
-import shutil
-from typing import Any
+import types
 from typing import Self
 from typing import TypeAlias
 
@@ -20,15 +18,17 @@ import jax
 import orbax.checkpoint as ocp
 
 from visor_jax.checkpoint import manifest
+from visor_jax.checkpoint import saving
+from visor_jax.checkpoint import steps as steps_lib
 from visor_jax.runtime import cluster
 from visor_jax.runtime import console
+from visor_jax.runtime import errors
 from visor_jax.runtime import files
+from visor_jax.runtime import param_paths
+from visor_jax.runtime import retry
 
 # Nested containers of jax.Array, or of jax.ShapeDtypeStruct.
-Tree: TypeAlias = Any
-
-# Bytes of a file; orbax holds a file's bytes until it is full, else at 2 GB.
-_FILE_SIZE = 64 * 2**20
+Tree: TypeAlias = saving.Tree
 
 
 class Checkpoints:
@@ -43,24 +43,28 @@ class Checkpoints:
   """
 
   def __init__(self, folder: pathlib.Path | str, keep: int = 2):
-    self.folder = pathlib.Path(folder).absolute()
-    self._keep = keep
-    self._writer = ocp.AsyncCheckpointer(
-      ocp.CompositeCheckpointHandler('params', 'opt')
-    )
-    self._pool = concurrent.futures.ThreadPoolExecutor(1)
-    self._sealed = self._pool.submit(lambda: None)  # the last save is done
+    self.folder = files.local_path(folder, 'the checkpoint').absolute()
+    self._saver = saving.Saver(self.folder, keep)
     self._good: set[int] = set()  # steps that this process knows to be good
 
   def __enter__(self) -> Self:
     return self
 
-  def __exit__(self, *exc: object) -> None:
+  def __exit__(
+    self,
+    kind: type[BaseException] | None,
+    error: BaseException | None,
+    traceback: types.TracebackType | None,
+  ) -> None:
     try:
       self.wait()
+    except Exception as e:
+      if isinstance(error, Exception):  # what came first counts
+        console.log(f'and the last checkpoint was not saved: {e}')
+      else:
+        raise
     finally:
-      self._pool.shutdown()
-      self._writer.close()
+      self._saver.close()
 
   def resume(self) -> int:
     """The step of the newest good checkpoint, 0 where nothing was ever saved.
@@ -69,19 +73,33 @@ class Checkpoints:
     run leaves that was killed in its first save: nothing is lost.
 
     Raises:
-      ValueError: there are checkpoints, and none of them is good.
+      Refusal: there are checkpoints, and none of them is good.
+      Passing: one cannot be read now; it may be good.
     """
     unfinished = 0
     # All processes must go the same way, that of the first.
-    saved, *_ = cluster.allgather_json(steps(self.folder))
+    saved, *_ = cluster.allgather_json(
+      cluster.all_or_raise(
+        'listing the checkpoints', lambda: steps_lib.steps(self.folder)
+      )
+    )
+    for path in steps_lib.others(self.folder):
+      console.log(f'passed over, {path} is no checkpoint')
     for step in reversed(saved):
-      faults = self._faults(step)
+      path, faults = self.folder / str(step), self._faults(step)
       if not faults:
+        for file in manifest.strays(path):
+          console.log(f'passed over, {path / file} is no part of a checkpoint')
         return step
+      if any(manifest.UNREADABLE in fault for fault in faults):
+        raise errors.Passing(
+          f'{message(path, faults)}\nIt may be good. If it cannot be read any '
+          'more, delete its folder to go on from the checkpoint before it'
+        )
       unfinished += faults[0].startswith(manifest.UNFINISHED)
-      console.log(f'passed over, {message(self.folder / str(step), faults)}')
+      console.log(f'passed over, {message(path, faults)}')
     if len(saved) > 1 or len(saved) > unfinished:
-      raise ValueError(
+      raise errors.Refusal(
         f'no checkpoint in {self.folder} is good, and to start afresh would '
         'lose what they have been; put a good copy back, or delete that '
         'folder to start this stage afresh'
@@ -97,36 +115,33 @@ class Checkpoints:
       opt: state of the optimizer, likewise; None for parameters alone.
 
     Raises:
-      Exception: of orbax, when the save before this one failed.
+      Refusal: something else lies where the checkpoint shall be.
+      Passing: this save or the one before it failed for good.
     """
-    self.wait()
-    arguments = {
-      name: ocp.args.PyTreeSave(tree, ocdbt_target_data_file_size=_FILE_SIZE)
-      for name, tree in _items(params, opt).items()
-    }
-    self._writer.save(
-      self.folder / str(step),
-      ocp.args.Composite(**arguments),
-      force=True,  # a checkpoint that was passed over is replaced
-    )
-    self._sealed = self._pool.submit(self._seal, step)
+    self._good.discard(step)
+    self._saver.save(step, _items(params, opt))
 
   def wait(self) -> None:
-    """Returns when the last save is on disk; raises if it failed."""
-    self._sealed.result()
+    """Returns when the last save is on disk.
+
+    Raises:
+      Passing: it failed for good.
+    """
+    self._saver.wait()
 
   def shapes(self, step: int) -> Tree:
     """Shapes and dtypes of a step's parameters, as a tree.
 
     Raises:
-      ValueError: the checkpoint is bad.
+      Refusal: the checkpoint is bad.
+      Passing: it cannot be read now.
     """
     self._require_good(step)
-    return (
-      ocp.PyTreeCheckpointHandler()
-      .metadata(self.folder / str(step) / 'params')
-      .tree
-    )
+    path = self.folder / str(step)
+    try:
+      return ocp.PyTreeCheckpointHandler().metadata(path / 'params').tree
+    except Exception as e:  # orbax raises whatever its storage raises
+      raise errors.Passing(f'checkpoint {path} cannot be read: {e}') from e
 
   def restore(
     self, step: int, params: Tree, opt: Tree | None = None
@@ -142,7 +157,8 @@ class Checkpoints:
       Trees of arrays in place of `params` and of `opt`.
 
     Raises:
-      ValueError: the checkpoint is bad, or does not fit, or cannot be read.
+      Refusal: the checkpoint is bad, or of other parameters.
+      Passing: it cannot be read now.
     """
     self._require_good(step)
     path = self.folder / str(step)
@@ -150,20 +166,47 @@ class Checkpoints:
       name: ocp.args.StandardRestore(tree)
       for name, tree in _items(params, opt).items()
     }
-    try:
-      with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
-        trees = reader.restore(path, ocp.args.Composite(**arguments))
-    except Exception as e:  # orbax raises whatever its storage raises
-      raise ValueError(f'checkpoint {path} cannot be restored: {e}') from e
+
+    def read() -> ocp.args.Composite:
+      try:
+        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
+          return reader.restore(path, ocp.args.Composite(**arguments))
+      except Exception as e:  # orbax raises whatever its storage raises
+        self._require_fit(step, params)
+        raise errors.Passing(f'checkpoint {path} cannot be read: {e}') from e
+
+    trees = retry.retry(f'restoring {path}', read)
     return trees['params'], trees.get('opt')
 
   def _require_good(self, step: int) -> None:
+    """Raises unless the files of a step are those that were written."""
     faults = self._faults(step)
-    if faults:
-      raise ValueError(
-        f'{message(self.folder / str(step), faults)}\nPut a good copy back, or '
-        'run again what wrote it: a stage goes on from the newest checkpoint '
-        'that is good.'
+    if not faults:
+      return
+    text = message(self.folder / str(step), faults)
+    if any(manifest.UNREADABLE in fault for fault in faults):
+      raise errors.Passing(text)
+    raise errors.Refusal(
+      f'{text}\nPut a good copy back, or run again what '
+      'wrote it: a stage goes on from the newest checkpoint that is good.'
+    )
+
+  def _require_fit(self, step: int, params: Tree) -> None:
+    """Raises unless a step has these parameters, in these shapes."""
+    there, here = (
+      {name: tuple(x.shape) for name, x in param_paths.flatten(tree).items()}
+      for tree in (self.shapes(step), params)
+    )
+    lines = [
+      f'  {name}: here {here.get(name)}, there {there.get(name)}'
+      for name in sorted(here.keys() | there.keys())
+      if here.get(name) != there.get(name)
+    ]
+    if lines:
+      raise errors.Refusal(
+        f'checkpoint {self.folder / str(step)} is of another model:\n'
+        + '\n'.join(lines[:10])
+        + (f'\n  and {len(lines) - 10} more' if len(lines) > 10 else '')
       )
 
   def _faults(self, step: int) -> list[str]:
@@ -178,38 +221,6 @@ class Checkpoints:
       self._good.add(step)
     return faults
 
-  def _seal(self, step: int) -> None:
-    """Writes this process's hashes, and deletes what is not kept."""
-    self._writer.wait_until_finished()
-    path, process = self.folder / str(step), jax.process_index()
-    self._good.discard(step)
-    files.write_atomic(
-      path / manifest.name(process),
-      manifest.text(path, process, jax.process_count()),
-    )
-    if process == 0:
-      self._delete(step)
-
-  def _delete(self, newest: int) -> None:
-    """Deletes all but `keep` finished steps, the newest among them.
-
-    Others may not have left their hashes of it yet; then one more is kept. What
-    is newer was passed over by `resume`, and what is no step was left by orbax
-    or by a run that was killed right here.
-    """
-    finished = [
-      step
-      for step in steps(self.folder)
-      if step <= newest and manifest.finished(self.folder / str(step))
-    ]
-    keep = {str(step) for step in [*finished[-self._keep :], newest]}
-    # Names that are longer come first: 4.deleted makes room for 4.
-    for path in sorted(self.folder.iterdir(), reverse=True):
-      if path.name not in keep and path.name.partition('.')[0].isdigit():
-        if path.name.isdigit():  # no step may be seen with half its files
-          path = path.rename(f'{path}.deleted')
-        shutil.rmtree(path)
-
 
 def _items(params: Tree, opt: Tree | None) -> dict[str, Tree]:
   """What a checkpoint holds, by the names of its folders."""
@@ -223,14 +234,6 @@ def abstract(tree: Tree, shardings: Tree) -> Tree:
     tree,
     shardings,
   )
-
-
-def steps(folder: pathlib.Path) -> list[int]:
-  """Steps that orbax has given their names, newest last."""
-  if not folder.is_dir():
-    return []
-  names = [path.name for path in folder.iterdir()]
-  return sorted(int(name) for name in names if name.isdigit())
 
 
 def message(path: pathlib.Path, faults: Sequence[str]) -> str:

@@ -6,11 +6,17 @@ from collections.abc import Sequence
 import pathlib
 import sys
 
+from visor_jax.runtime import console
+from visor_jax.runtime import errors
+from visor_jax.runtime import retry
+
 REFUSED = 1  # nothing would change by trying again
+DIED = 70  # it may go better next time
+INTERRUPTED = 130  # by Ctrl-C, as shells have it
 USAGE = 2  # the command's words are off; as argparse and shells have it
 
 Errors = tuple[type[BaseException], ...]
-MISTAKES: Errors = (OSError, ValueError)
+MISTAKES: Errors = (OSError, ValueError, errors.Passing)
 
 
 def parser(
@@ -68,12 +74,15 @@ def run(act: Callable[[], int], mistakes: Errors = MISTAKES) -> int:
     return act()
   except mistakes as e:
     tell(e)
-    return REFUSED
+    return DIED if retry.passing(e) else REFUSED
+  except KeyboardInterrupt:
+    return INTERRUPTED
 
 
 def tell(mistake: BaseException | str) -> None:
   """Prints a mistake as `error: ...`."""
-  print(f'error: {str(mistake).strip()}', file=sys.stderr)
+  text = console.printable(str(mistake).strip())
+  print(f'error: {text}', file=sys.stderr)
 
 
 def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:

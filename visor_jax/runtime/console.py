@@ -1,5 +1,6 @@
 """Progress and time: what a person reads while a run runs."""
 
+import contextlib
 import time
 
 _muted = False
@@ -27,9 +28,19 @@ def duration(seconds: float) -> str:
 
 
 def log(text: str) -> None:
-  """A line on the console, at once."""
+  """A line on the console, at once; a console that fails ends no run."""
   if not _muted:
-    print(f'[{time.strftime("%H:%M:%S")}] {text}', flush=True)
+    with contextlib.suppress(OSError):
+      print(f'[{time.strftime("%H:%M:%S")}] {printable(text)}', flush=True)
+
+
+def printable(text: str) -> str:
+  """A text whose every letter can be printed: names of files may be any bytes.
+
+  Args:
+    text: with lone surrogates for bytes that are no UTF-8, as of os.listdir.
+  """
+  return text.encode('utf-8', 'backslashreplace').decode('utf-8')
 
 
 class Progress:

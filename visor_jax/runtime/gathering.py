@@ -51,7 +51,7 @@ class Gathering:
     self._named: set[str] = set()  # strangers, by address
     self._selector = selectors.DefaultSelector()
     server.setblocking(False)
-    self._selector.register(server, selectors.EVENT_READ)
+    self._selector.register(server, selectors.EVENT_READ, server)
 
   def wait(self, deadline: float) -> None:
     """Returns when all are here, or at `deadline` (time.monotonic())."""
@@ -61,10 +61,10 @@ class Gathering:
         return
       until = min([deadline, *(p.until for p in self._pending.values())])
       for key, _ in self._selector.select(max(until - now, 0)):
-        if key.fileobj is self._server:
+        if key.data is self._server:
           self._accept()
         else:
-          self._hear(key.fileobj)
+          self._hear(key.data)
       now = time.monotonic()
       for connection in [c for c, p in self._pending.items() if p.until <= now]:
         self._dismiss(connection, f'says nothing for {READ_TIMEOUT} seconds')
@@ -91,7 +91,7 @@ class Gathering:
       time.sleep(0.01)
       return
     connection.setblocking(False)
-    self._selector.register(connection, selectors.EVENT_READ)
+    self._selector.register(connection, selectors.EVENT_READ, connection)
     self._pending[connection] = _Pending(time.monotonic() + READ_TIMEOUT)
 
   def _hear(self, connection: socket.socket) -> None:

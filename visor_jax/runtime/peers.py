@@ -115,16 +115,14 @@ def send_all(
   with selectors.DefaultSelector() as selector:
     for connection in left:
       connection.setblocking(False)
-      selector.register(connection, selectors.EVENT_WRITE)
+      selector.register(connection, selectors.EVENT_WRITE, connection)
     while left and (seconds := deadline - time.monotonic()) > 0:
       for key, _ in selector.select(seconds):
-        connection = key.fileobj
+        connection, rest = key.data, left[key.data]
         try:
-          left[connection] = left[connection][
-            connection.send(left[connection]) :
-          ]
-        except OSError:
-          left[connection] = left[connection][:0]
+          left[connection] = rest[connection.send(rest) :]
+        except OSError:  # it is gone
+          left[connection] = rest[:0]
         if not left[connection]:
           selector.unregister(connection)
           del left[connection]
