@@ -201,7 +201,9 @@ def jobs(config) -> tuple[str, ...]:
 _BOOLS = {'true': True, '1': True, 'false': False, '0': False}
 
 
-def parse_arg(arg: str | None, **defaults):
+def parse_arg(
+  arg: str | None, **defaults: bool | int | float | str
+) -> ml_collections.ConfigDict:
   """Reads the text behind the colon of `--config=file.py:a=1,b=x`.
 
   Args:
@@ -222,11 +224,11 @@ def parse_arg(arg: str | None, **defaults):
       raise ValueError(
         f'config argument "{pair}": keys are {", ".join(defaults)}'
       )
-    kind = type(defaults[key])
+    type_ = type(defaults[key])
     try:
-      values[key] = _BOOLS[value.lower()] if kind is bool else kind(value)
+      values[key] = _BOOLS[value.lower()] if type_ is bool else type_(value)
     except (KeyError, ValueError):
       raise ValueError(
-        f'config argument "{pair}": {key} is a {kind.__name__}'
+        f'config argument "{pair}": {key} is a {type_.__name__}'
       ) from None
   return values

@@ -13,7 +13,7 @@ from visor_jax.preflight import __main__ as preflight
 from visor_jax.preflight import compiler
 from visor_jax.preflight import examine
 from visor_jax.preflight import machine as machine_lib
-from visor_jax.preflight import report as report_lib
+from visor_jax.preflight import report as otherlib
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
 from visor_jax.training import model as model_lib
@@ -24,9 +24,9 @@ def test_without_libtpu_the_error_names_the_extra(monkeypatch, capsys):
   code = preflight.main(
     ['--config=tests/tiny.py:jobs=full', '--topology=v5e:16x16']
   )
-  said = capsys.readouterr().err
+  errors = capsys.readouterr().err
   assert code == 1
-  assert "pip install 'visor_jax[preflight]'" in said and 'libtpu' in said
+  assert "pip install 'visor_jax[preflight]'" in errors and 'libtpu' in errors
 
 
 def small():
@@ -83,13 +83,13 @@ def test_weights_are_sent_and_not_activations(report):
   config.data.digits.frames = 5
   machine = machine_lib.describe('cpu:8')
   program = compiler.train_program(config, 'full', machine)
-  found = compiler.compile_step(program, machine)
+  compiled = compiler.compile_step(program, machine)
   before = sum(s['bytes'] for s in report['most']['sent'])
-  assert 0 < before <= found.most.bytes < 1.3 * before
+  assert 0 < before <= compiled.most.bytes < 1.3 * before
 
 
-def test_a_report_reads_well(report):
-  text = report_lib.text(report)
+def test_a_otherreads_well(report):
+  text = otherlib.text(report)
   assert text.startswith('full on cpu:8: 8 devices, mesh data 2 x fsdp 4')
   assert text.endswith('fits')
   for word in ('optimizer', 'temporaries', 'nominal', 'all-gather fsdp'):
@@ -110,11 +110,11 @@ def test_what_does_not_fit_comes_with_settings_that_do(report, capsys):
     ]
   )
   out = capsys.readouterr()
-  (found,) = json.loads(out.out)
-  assert code == 1 and found['fits'] is False
-  assert found['total'] > found['available']
-  proposal = found['proposal']
-  assert proposal['changes'] and proposal['bytes'] <= found['available']
+  (other,) = json.loads(out.out)
+  assert code == 1 and other['fits'] is False
+  assert other['total'] > other['available']
+  proposal = other['proposal']
+  assert proposal['changes'] and proposal['bytes'] <= other['available']
   assert config.full.batch == 8  # what main read was another one
 
 
@@ -125,6 +125,6 @@ def test_what_does_not_fit_comes_with_settings_that_do(report, capsys):
 def test_a_tpu_says_what_fits():
   config = small()
   config.mesh.fsdp = 2
-  found = examine.examine(config, 'full', machine_lib.describe('v5e:2x2'))
-  assert found['fits'] and found['most']['seconds_at_peak'] > 0
-  assert found['available'] == 15.75 * 2**30
+  other = examine.examine(config, 'full', machine_lib.describe('v5e:2x2'))
+  assert other['fits'] and other['most']['seconds_at_peak'] > 0
+  assert other['available'] == 15.75 * 2**30

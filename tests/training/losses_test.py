@@ -61,12 +61,14 @@ def test_the_loss_does_not_depend_on_its_chunks(chunk):
     answer=jnp.asarray(rng.random((3, 7)) < 0.5),
   )
   out = jnp.asarray(rng.standard_normal((3, 7, 4)), jnp.float32)
-  run = lambda chunk: jax.value_and_grad(
-    lambda out: losses.answer_loss(
-      Fixed(out), {}, losses.Examples(batch), None, chunk
-    ),
-    has_aux=True,
-  )(out)
+
+  def run(chunk):
+    def loss(out):
+      examples = losses.Examples(batch)
+      return losses.answer_loss(Fixed(out), {}, examples, None, chunk)
+
+    return jax.value_and_grad(loss, has_aux=True)(out)
+
   (want, want_metrics), want_grad = run(100)
   (got, metrics), grad = run(chunk)
   np.testing.assert_allclose(got, want, rtol=1e-6)

@@ -19,13 +19,14 @@ def configured(writers):
   return config
 
 
-def run_twice(config, folder):
+def run_twice(config, folder, killed=lambda: None):
   """A stage of three steps that was killed after its third, saved after two."""
   workdir = workdir_lib.Workdir(folder)
   for start in (0, 2):
     with metrics.open_log(config, workdir, 'full', start) as log:
       for step in range(start + 1, 4):
         log.write(step, {'loss': step / 4})
+    killed()
   return workdir
 
 
@@ -163,17 +164,21 @@ def test_weights_and_biases_goes_on_with_the_run_of_the_job(
   tmp_path, monkeypatch
 ):
   """Its steps only rise there: what comes again is dropped by the server."""
+  import wandb
+
   monkeypatch.setenv('WANDB_MODE', 'offline')
-  workdir = run_twice(configured('wandb'), tmp_path)
-  found = sorted(workdir.wandb('full').glob('offline-run-*/run-*.wandb'))
-  assert len(found) == 2 and len({file.name for file in found}) == 1
-  assert [list(logged(file)) for file in found] == [
+  # What wandb runs beside a process ends with it.
+  workdir = run_twice(configured('wandb'), tmp_path, wandb.teardown)
+  logs = sorted(workdir.wandb('full').glob('offline-run-*/run-*.wandb'))
+  assert len(logs) == 2 and len({file.name for file in logs}) == 1
+  assert [list(logged(file)) for file in logs] == [
     [(n, {'loss': n / 4}) for n in (1, 2, 3)],
     [(3, {'loss': 0.75})],
   ]
-  run_twice(configured('wandb'), tmp_path)  # from the start: another run
-  found = workdir.wandb('full').glob('offline-run-*/run-*.wandb')
-  assert len({file.name for file in found}) == 2
+  # From the start it is another run.
+  run_twice(configured('wandb'), tmp_path, wandb.teardown)
+  logs = workdir.wandb('full').glob('offline-run-*/run-*.wandb')
+  assert len({file.name for file in logs}) == 2
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,10 @@ def test_a_stage_trains_what_it_says_and_keeps_no_state_of_the_rest(
     optim.make(config_lib.default().optim, config_lib.default()[name]).init,
     learn,
   )
-  sizes = lambda tree: sum(math.prod(x.shape) for x in jax.tree.leaves(tree))
+
+  def sizes(tree):
+    return sum(math.prod(x.shape) for x in jax.tree.leaves(tree))
+
   counters = 2 * 2  # of Adam and of the schedule, each at most twice
   assert sizes(state) <= 2 * sizes(learn) + counters
   adam = next(
@@ -131,13 +134,13 @@ def updates(options, steps=3, **values):
 
 def test_rates_scale_the_steps_of_their_paths():
   """The paper's vision tower learns at a fifth of the rate."""
-  found = updates(
+  change = updates(
     options(lr_scales=(('vision/.*', 0.2), ('.*cross.*', 0.0), ('.*', 1.0)))
   )
   # Adam's step on a constant gradient is the rate itself: 1, 2 and 3 / 11.
-  np.testing.assert_allclose(found['llm/layers/up'], -6 / 11, rtol=1e-3)
-  np.testing.assert_allclose(found['vision/kernel'], -1.2 / 11, rtol=1e-3)
-  assert not found['llm/cross/up'].any()
+  np.testing.assert_allclose(change['llm/layers/up'], -6 / 11, rtol=1e-3)
+  np.testing.assert_allclose(change['vision/kernel'], -1.2 / 11, rtol=1e-3)
+  assert not change['llm/cross/up'].any()
 
 
 def test_rates_that_leave_a_path_out_are_an_error():

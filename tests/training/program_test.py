@@ -20,6 +20,10 @@ def small(**options):
   return config
 
 
+def like(tree):
+  return jax.tree.map(lambda x: (x.shape, x.dtype, x.sharding.spec), tree)
+
+
 def zeros(shapes):
   return jax.tree.map(
     lambda x: jax.device_put(jnp.zeros(x.shape, x.dtype), x.sharding), shapes
@@ -32,9 +36,6 @@ def test_a_program_runs_without_data_or_workdir(stage):
   devices = jax.devices()[:1]
   program = program_lib.from_config(small(), stage, devices)
   state = program.init_state(program.init_params())
-  like = lambda tree: jax.tree.map(
-    lambda x: (x.shape, x.dtype, x.sharding.spec), tree
-  )
   assert like(state) == like(program.state)
   _, examples, _ = program.arguments()
   state, metrics = program.run(0, state, zeros(examples))

@@ -46,9 +46,10 @@ def test_gradients_that_are_accumulated_are_those_of_the_batch(parts):
   trained = {'a/w': jnp.asarray(rng.standard_normal(3), jnp.float32)}
   tx = optax.adam(0.1)
   state = step.State(trained, {}, tx.init(trained))
-  run = lambda parts: jax.jit(step.train_step(loss, tx, parts))(
-    state, rows, 2.0
-  )
+
+  def run(parts):
+    return jax.jit(step.train_step(loss, tx, parts))(state, rows, 2.0)
+
   (want, want_metrics), (got, metrics) = run(1), run(parts)
   assert want_metrics['targets'] == 3
   jax.tree.map(

@@ -47,10 +47,10 @@ def clock(monkeypatch):
 
 @pytest.mark.parametrize('share', [1.0, 0.25])
 def test_rates_are_those_of_all_processes(clock, share):
-  padding, found = rates(clock, share=share)
-  assert found['examples/s'] == 2 * 3 / 4 / share
-  assert found['tokens/s'] == 2 * 17 / 4 / share
-  assert 0 < found['memory_gb'] < 100
+  padding, measured = rates(clock, share=share)
+  assert measured['examples/s'] == 2 * 3 / 4 / share
+  assert measured['tokens/s'] == 2 * 17 / 4 / share
+  assert 0 < measured['memory_gb'] < 100
   slots = BATCH.text_segment.size, BATCH.visual_segment.size
   assert padding == dict(
     text_padding=round(1 - 11 / slots[0], 4),
@@ -59,21 +59,21 @@ def test_rates_are_those_of_all_processes(clock, share):
 
 
 @pytest.mark.parametrize('plan', [None, (True, False)])
-@pytest.mark.parametrize('sees,says', [(3, 3), (1, 2)])
-def test_utilisation_is_by_the_formula(clock, plan, sees, says):
+@pytest.mark.parametrize('vision_passes,decoder_passes', [(3, 3), (1, 2)])
+def test_utilisation_is_by_the_formula(
+  clock, plan, vision_passes, decoder_passes
+):
   """Padding, and what remat does again, is no use."""
-  _, found = rates(clock, (sees, says), plan=plan)
-  cost = lambda v, t: flops.cost(
-    MODEL.architecture,
-    plan,
-    v,
-    t,
-    accounting.Accounting('', head='all'),
-    tiles=1,
-  )
+  _, measured = rates(clock, (vision_passes, decoder_passes), plan=plan)
+  counted = accounting.Accounting('', head='all')
+
+  def cost(visual, text):
+    return flops.cost(MODEL.architecture, plan, visual, text, counted, tiles=1)
+
   tile = cost(0, 1).vision + cost(0, 1).connector
-  used = 2 * (3 * sees * tile + says * sum(cost(*s).llm_prefill for s in SIZES))
-  assert found['mfu'] == pytest.approx(
+  decoder = sum(cost(*s).llm_prefill for s in SIZES)
+  used = 2 * (3 * vision_passes * tile + decoder_passes * decoder)
+  assert measured['mfu'] == pytest.approx(
     used / 4 / 1e6 / jax.device_count(), rel=1e-3
   )
 
