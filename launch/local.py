@@ -47,13 +47,19 @@ def main(argv=None) -> int:
   argv = sys.argv[1:] if argv is None else argv
   cut = argv.index('--') if '--' in argv else len(argv)
   args, flags = _parse(argv[:cut]), argv[cut + 1 :]
-  command = [*COMMAND, *flags]
+  workdir, command = workdirs.of(flags), [*COMMAND, *flags]
+  if '://' in workdir:
+    print(
+      f'error: --workdir={workdir} is no folder; {workdirs.MOUNTS}',
+      file=sys.stderr,
+    )
+    return 2
   if args.dry_run:
     for index in range(args.processes):
       env = _env(args, index, 'PORT', 'WORD')
       print(shlex.join([*(f'{k}={v}' for k, v in env.items()), *command]))
     return 0
-  logs = args.logs or _logs(workdirs.of(flags))
+  logs = args.logs or _logs(workdir)
   logs.mkdir(parents=True, exist_ok=True)
   asked = []  # signals to stop
   for number in (signal.SIGTERM, signal.SIGINT):

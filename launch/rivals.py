@@ -18,6 +18,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run from anywhere, installed or not
 
 from launch import together  # noqa: E402
+from visor_jax.runtime import command  # noqa: E402
 from visor_jax.runtime import console  # noqa: E402
 
 
@@ -27,7 +28,7 @@ def main(argv=None) -> int:
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
   add = parser.add_argument
-  add('--workdir', type=pathlib.Path, required=True, metavar='OUT')
+  add('--workdir', type=command.path, required=True, metavar='OUT')
   add('--runs', default='visor,m3,dense', help='default: %(default)s')
   add(
     '--share',

@@ -38,6 +38,11 @@ if [[ "${flags[*]-}" != *--config* || "${flags[*]}" != *--workdir* ]]; then
   echo 'error: give --config=FILE --workdir=DIR' >&2
   exit 2
 fi
+if [[ " ${flags[*]}" =~ \ --?workdir[=\ ]([a-z0-9+.-]+://[^ ]*) ]]; then
+  echo "error: --workdir=${BASH_REMATCH[1]} is no folder; mount the bucket on" \
+    'all nodes and name its folder, or give a shared disk' >&2
+  exit 2
+fi
 command=(srun --kill-on-bad-exit=1 --label
          python -m visor_jax.main "${flags[@]}")
 if [[ $dry ]]; then

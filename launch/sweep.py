@@ -231,9 +231,9 @@ def _main(argv):
     raise app.UsageError(f'unknown arguments: {argv[1:]}')
   config, jobs = _CONFIG.value, together.Jobs()
   given = [a for a in sys.argv[1:] if a.lstrip('-').startswith('config')]
-  out = pathlib.Path(_WORKDIR.value).absolute()
   jobs.pass_on_signals()
   try:
+    out = files.local_path(_WORKDIR.value, '--workdir').absolute()
     validate.validate(config)
     done = sweep(config, out, given, jobs)
     sys.exit(128 + jobs.stopped_by if jobs.stopped_by else 0 if done else 1)

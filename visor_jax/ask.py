@@ -14,19 +14,17 @@ import json
 import sys
 
 from visor_jax import inference
+from visor_jax.runtime import command
 from visor_jax.spec import plan as plans
 
 
-def _parser():
-  parser = argparse.ArgumentParser(
-    prog='python -m visor_jax.ask',
-    description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
+def _parser() -> argparse.ArgumentParser:
+  parser = command.parser('python -m visor_jax.ask', __doc__)
   add = parser.add_argument
   add(
     '--checkpoint',
     required=True,
+    type=command.path,
     metavar='FOLDER',
     help='an imported checkpoint, a workdir, or a LLaVA-OneVision folder as '
     'transformers writes it',
@@ -35,6 +33,7 @@ def _parser():
     '--image',
     action='append',
     default=[],
+    type=command.path,
     metavar='FILE',
     help='an image; give it again for more',
   )
@@ -114,9 +113,9 @@ def main(argv=None) -> int:
       top_p=args.top_p,
       seed=args.seed,
     )
-  except (ValueError, OSError) as e:
-    print(f'error: {e}', file=sys.stderr)
-    return 1
+  except command.MISTAKES as e:
+    command.tell(e)
+    return command.REFUSED
   if args.json:
     print(json.dumps(dataclasses.asdict(answer)))
     return 0

@@ -25,13 +25,22 @@ def main(argv: Sequence[str] | None = None) -> int:
   """Prints what there is, question counts first; returns the exit code."""
   parser = command.parser('python -m visor_jax.benchmarks', __doc__)
   add = parser.add_argument
-  add('--data', required=True, help='folder with one for each benchmark')
+  add(
+    '--data',
+    type=command.path,
+    required=True,
+    help='folder with one for each benchmark',
+  )
   add(
     '--benchmarks',
     default='all',
     help='easy, hard, all, or names joined by +; default %(default)s',
   )
-  add('--out', help='folder for one of shards for each; without, only looks')
+  add(
+    '--out',
+    type=command.path,
+    help='folder for one of shards for each; without, only looks',
+  )
   add(
     '--shard-size',
     type=float,

@@ -23,6 +23,7 @@ from visor_jax.data.sources import llava
 from visor_jax.data.sources import records
 from visor_jax.data.sources import shards as shards_lib
 from visor_jax.data.sources import tables
+from visor_jax.runtime import files as files_lib
 from visor_jax.spec import batch as batch_lib
 
 
@@ -150,7 +151,7 @@ def open_questions(
     FileNotFoundError: there is no file of it.
     ValueError: the files are not its, broken, or of other rules.
   """
-  folder = pathlib.Path(folder) / benchmark.name
+  folder = files_lib.local_path(folder, 'eval.data') / benchmark.name
   files = sorted(folder.glob('*.array_record'))
   if not files:
     return Questions(benchmark, rules, folder)

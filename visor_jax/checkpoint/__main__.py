@@ -73,10 +73,14 @@ def main(argv: Sequence[str] | None = None) -> int:
   )
   where = act.add_mutually_exclusive_group(required=True)
   where.add_argument(
-    '--workdir', metavar='DIR', help='of a run: all its stages'
+    '--workdir',
+    type=command.path,
+    metavar='DIR',
+    help='of a run: all its stages',
   )
   where.add_argument(
     '--checkpoint',
+    type=command.path,
     metavar='DIR',
     help='an imported checkpoint, or one of a stage '
     '(STAGE/checkpoints/STEP in a workdir)',

@@ -12,6 +12,7 @@ from visor_jax.checkpoint import facts as facts_lib
 from visor_jax.checkpoint import folder
 from visor_jax.checkpoint import run
 from visor_jax.checkpoint import store
+from visor_jax.runtime import files
 from visor_jax.runtime import param_paths
 
 
@@ -21,6 +22,7 @@ def locate(path: pathlib.Path | str) -> facts_lib.Location:
   Raises:
     ValueError: it is neither, or a run without a finished stage.
   """
+  path = files.local_path(path, 'the checkpoint')
   if folder.is_folder(path):
     return folder.locate(path)
   if run.is_run(path):
@@ -46,7 +48,7 @@ def locate_base(path: pathlib.Path | str) -> facts_lib.Location | None:
   Raises:
     ValueError: it is neither a checkpoint folder nor a workdir.
   """
-  if not run.is_run(path):
+  if not run.is_run(files.local_path(path, 'the checkpoint')):
     return locate(path)
   start = run.start(path)
   return run.locate_base(path) or (locate_base(start) if start else None)

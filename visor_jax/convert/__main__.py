@@ -42,8 +42,12 @@ def main(argv=None) -> int:
     ),
   ):
     command = commands.add_parser(name, help=f'--src {src}')
-    command.add_argument('--src', required=True, help=src)
-    command.add_argument('--out', required=True, help=out)
+    command.add_argument(
+      '--src', type=command_lib.path, required=True, help=src
+    )
+    command.add_argument(
+      '--out', type=command_lib.path, required=True, help=out
+    )
   args = parser.parse_args(argv)
   jax.config.update('jax_platforms', 'cpu')
   act = folders.import_ if args.command == 'import' else folders.export

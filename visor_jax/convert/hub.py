@@ -3,6 +3,7 @@
 import pathlib
 
 from visor_jax.convert import sidecar
+from visor_jax.runtime import files
 
 
 def local(src: pathlib.Path | str) -> pathlib.Path:
@@ -11,7 +12,7 @@ def local(src: pathlib.Path | str) -> pathlib.Path:
   Raises:
     ValueError: it is neither a folder nor a name, or cannot be downloaded.
   """
-  path = pathlib.Path(src)
+  path = files.local_path(src, 'the checkpoint')
   if path.is_dir():
     return path
   if str(src).count('/') != 1 or str(src)[0] in './~':

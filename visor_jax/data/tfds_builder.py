@@ -181,8 +181,18 @@ def main(argv: Sequence[str] | None = None) -> int:
   """Builds; returns the exit code."""
   parser = command.parser('python -m visor_jax.data.tfds_builder', __doc__)
   add = parser.add_argument
-  add('--shards', required=True, help='folder that prepare has written')
-  add('--data-dir', required=True, help='folder of datasets, TFDS_DATA_DIR')
+  add(
+    '--shards',
+    type=command.path,
+    required=True,
+    help='folder that prepare has written',
+  )
+  add(
+    '--data-dir',
+    type=command.path,
+    required=True,
+    help='folder of datasets, TFDS_DATA_DIR',
+  )
   add('--name', required=True, help='of the dataset, like my_chart_set')
   add('--version', default='1.0.0', help='default %(default)s')
   args = parser.parse_args(argv)

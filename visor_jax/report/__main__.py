@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   )
   parser.add_argument(
     '--out',
-    type=pathlib.Path,
+    type=command.path,
     metavar='DIR',
     help='where to write; by default in the first workdir',
   )

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from collections.abc import Sequence
 import pathlib
 import sys
+from typing import NoReturn
 
 from visor_jax.runtime import console
 from visor_jax.runtime import errors
+from visor_jax.runtime import files
 from visor_jax.runtime import retry
 
 REFUSED = 1  # nothing would change by trying again
@@ -29,13 +31,29 @@ def parser(
     doc: the docstring of its module.
     usage: the first line of the help, where argparse's would not do.
   """
-  return argparse.ArgumentParser(
+  return _Parser(
     prog=name,
     usage=usage,
     description=doc,
     formatter_class=argparse.RawDescriptionHelpFormatter,
     allow_abbrev=False,
   )
+
+
+class _Parser(argparse.ArgumentParser):
+  """A parser to which a mistake is one line, as to all that comes after it."""
+
+  def error(self, message: str) -> NoReturn:
+    tell(f'{message}; see --help')
+    self.exit(USAGE)
+
+
+def path(text: str) -> pathlib.Path:
+  """The type of an argument that names a file or a folder."""
+  try:
+    return files.local_path(text, 'it')
+  except errors.Refusal as e:
+    raise argparse.ArgumentTypeError(str(e)) from None
 
 
 def add_workdir(
@@ -51,7 +69,7 @@ def add_workdir(
   to.add_argument(
     '--workdir',
     required=True,
-    type=pathlib.Path,
+    type=path,
     metavar='DIR',
     action='append' if several else 'store',
     help=text,

@@ -3,10 +3,14 @@
 import json
 import os
 import pathlib
+import re
 from typing import Any
 
 from visor_jax.runtime import errors
 from visor_jax.runtime import retry
+
+# pathlib takes one of the two slashes away.
+_ADDRESS = re.compile('([a-z][a-z0-9+.-]+)://|(gs|s3|hdfs):/')
 
 
 def local_path(text: pathlib.Path | str, what: str) -> pathlib.Path:
@@ -19,14 +23,13 @@ def local_path(text: pathlib.Path | str, what: str) -> pathlib.Path:
   Raises:
     Refusal: it is the address of an object store.
   """
-  # pathlib takes one of two slashes away.
-  scheme, colon, rest = str(text).partition(':/')
-  if colon and scheme.replace('+', '').isalnum() and len(scheme) > 1:
-    address = f'{scheme}://{rest.lstrip("/")}'
+  match = _ADDRESS.match(str(text))
+  if match:
+    scheme, rest = match[1] or match[2], str(text)[match.end() :]
     raise errors.Refusal(
-      f'{what} is {address}: files are read and written in folders, not in '
-      'object stores; mount the bucket (gcsfuse, mountpoint-s3) and give its '
-      'folder, or copy what is needed (gcloud storage cp, aws s3 cp)'
+      f'{what} is {scheme}://{rest}: files are read and written in folders, '
+      'not in object stores; mount the bucket (gcsfuse, mountpoint-s3) and '
+      'give its folder, or copy what is needed (gcloud storage cp, aws s3 cp)'
     )
   return pathlib.Path(text)
 

@@ -31,14 +31,18 @@ def main(argv: Sequence[str] | None = None) -> int:
   """Prepares or checks; returns the exit code."""
   parser = command.parser('python -m visor_jax.data.prepare', __doc__)
   add = parser.add_argument
-  add('--src', help='the data; see above')
-  add('--images', help='folder that image paths in it start from')
+  add('--src', type=command.path, help='the data; see above')
+  add(
+    '--images',
+    type=command.path,
+    help='folder that image paths in it start from',
+  )
   add(
     '--follow-outside',
     action='store_true',
     help='image paths and links may lead out of --images',
   )
-  add('--out', required=True, help='folder of the shards')
+  add('--out', type=command.path, required=True, help='folder of the shards')
   add(
     '--shard-size',
     type=float,

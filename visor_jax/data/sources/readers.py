@@ -24,6 +24,7 @@ from visor_jax.data.sources import parquet_files
 from visor_jax.data.sources import records
 from visor_jax.data.sources import shards
 from visor_jax.data.sources import tfds
+from visor_jax.runtime import files as files_lib
 
 _SHARDS, _PARQUET = '.array_record', '.parquet'  # these come as many files
 
@@ -49,8 +50,10 @@ def open_source(
     FileNotFoundError: there is no such file or folder.
     ValueError: it is no source, is cut short, or has no records.
   """
-  if images_folder is not None and not pathlib.Path(images_folder).is_dir():
-    raise FileNotFoundError(f'{images_folder}: no such folder of images')
+  if images_folder is not None:
+    images_folder = files_lib.local_path(images_folder, 'the images folder')
+    if not images_folder.is_dir():
+      raise FileNotFoundError(f'{images_folder}: no such folder of images')
   images = image_paths.Folder(images_folder, follow_outside)
   return _open(path, images, seed, ())
 
@@ -64,7 +67,7 @@ def _open(
   """`open_source` for a dataset of so many mixtures, one in the other."""
   if str(path).startswith('tfds:'):
     return tfds.Tfds(str(path))
-  path = pathlib.Path(path)
+  path = files_lib.local_path(path, 'a source')
   if path.is_dir():
     files = [f for f in path.iterdir() if f.suffix in (_SHARDS, _PARQUET)]
     return _open_files(path, files, images)
@@ -145,7 +148,9 @@ class Mixture:
     self._parts: list[tuple[protocols.Source, range | np.ndarray]] = []
     facts = []
     for number, (name, strategy) in enumerate(_datasets(path)):
-      where = name if name.startswith('tfds:') else path.parent / name
+      where: pathlib.Path | str = name
+      if not name.startswith('tfds:'):
+        where = path.parent / files_lib.local_path(name, f'{path}: json_path')
       source = _open(where, images, seed, mixtures)
       try:
         chosen = _chosen(strategy, len(source), (seed, number))

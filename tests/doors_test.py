@@ -1,0 +1,113 @@
+"""What commands are given by mistake ends in one line and a code of its own."""
+
+import importlib
+import os
+import pathlib
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+BUCKET = 'gs://bucket/run'
+
+# Every flag of every command that names a file or a folder.
+PATHS = {
+  'ask': [
+    ['--checkpoint={}', '--prompt=x'],
+    ['--checkpoint=/none', '--image={}', '--prompt=x'],
+  ],
+  'benchmarks.__main__': [['--data={}'], ['--data=/none', '--out={}']],
+  'checkpoint.__main__': [
+    ['verify', '--workdir={}'],
+    ['verify', '--checkpoint={}'],
+  ],
+  'convert.__main__': [
+    ['import', '--src={}', '--out=/none'],
+    ['import', '--src=/none', '--out={}'],
+    ['export', '--src={}', '--out=/none'],
+    ['export', '--src=/none', '--out={}'],
+  ],
+  'data.prepare.__main__': [
+    ['--src={}', '--out=/none'],
+    ['--src=/none', '--images={}', '--out=/none'],
+    ['--src=/none', '--out={}'],
+  ],
+  'data.tfds_builder': [
+    ['--shards={}', '--data-dir=/none', '--name=x'],
+    ['--shards=/none', '--data-dir={}', '--name=x'],
+  ],
+  'report.__main__': [['--workdir={}'], ['--workdir=/none', '--out={}']],
+}
+
+
+def ends(command, arguments, capsys):
+  """The exit code and the error of a command."""
+  main = importlib.import_module(f'visor_jax.{command}').main
+  try:
+    code = main(arguments)
+  except SystemExit as e:
+    code = e.code
+  return code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize('address', [BUCKET, 's3://bucket/run'])
+@pytest.mark.parametrize(
+  'command,arguments',
+  [(name, line) for name, lines in PATHS.items() for line in lines],
+)
+def test_an_object_store_is_refused_at_every_door(
+  command, arguments, address, capsys, tmp_path, monkeypatch
+):
+  """It would become a folder `gs:`, which nobody else sees."""
+  monkeypatch.chdir(tmp_path)
+  line = [argument.format(address) for argument in arguments]
+  code, error = ends(command, line, capsys)
+  (flag,) = (a.partition('=')[0] for a in arguments if '{}' in a)
+  assert code == 2 and error.count('\n') == 1
+  assert flag in error and address in error and 'mount the bucket' in error
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('launcher', ['local.py', 'slurm.sh', 'rivals.py'])
+def test_an_object_store_is_refused_by_launchers(launcher, tmp_path):
+  line = [ROOT / 'launch' / launcher, '--config=x.py', f'--workdir={BUCKET}']
+  if launcher == 'local.py':
+    line.insert(1, '--')
+  if launcher == 'rivals.py':
+    line.remove('--config=x.py')
+  done = subprocess.run(
+    line,
+    text=True,
+    capture_output=True,
+    cwd=tmp_path,
+    env=os.environ | {'SLURM_JOB_ID': '1', 'PYTHONPATH': str(ROOT)},
+  )
+  assert done.returncode == 2 and BUCKET in done.stderr
+  assert 'mount the bucket' in done.stderr and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+  'command,arguments,words',
+  [
+    ('report.__main__', [], '--workdir'),
+    ('report.__main__', ['--workdir=/none'], '/none'),
+    ('report.__main__', ['--wrokdir=/none'], '--workdir'),
+    ('checkpoint.__main__', ['verify'], '--workdir'),
+    ('checkpoint.__main__', ['verfy', '--workdir=/none'], 'verify'),
+    ('convert.__main__', ['improt', '--src=a', '--out=b'], 'import'),
+    ('convert.__main__', ['import', '--src=/none', '--out=/no/ne'], '/none'),
+    ('convert.__main__', ['export', '--src=/none', '--out=/no/ne'], '/none'),
+    ('data.prepare.__main__', ['--src=/none', '--out=/no/ne'], '/none'),
+    ('data.prepare.__main__', ['--out=/no/ne'], '--src'),
+    ('benchmarks.__main__', ['--data=/none'], '/none'),
+    ('benchmarks.__main__', ['--data=/none', '--benchmarks=esy'], 'esy'),
+    ('data.tfds_builder', ['--shards=/none'], '--data-dir'),
+    ('ask', ['--checkpoint=/none', '--prompt=x'], '/none'),
+    ('ask', ['--checkpoint=/none'], '--prompt'),
+    ('flops.__main__', ['--size=0.6b', '--image=1x1', '--text=1'], '0.6b'),
+  ],
+)
+def test_a_typo_is_one_line(command, arguments, words, capsys):
+  code, error = ends(command, arguments, capsys)
+  assert code in (1, 2) and words in error, error
+  assert error.startswith('error: ') and error.count('\n') <= 2, error
