@@ -4,8 +4,11 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+  import pathlib
+
   import ml_collections
 
+  from visor_jax import inference as inference_lib
   from visor_jax.training import program as program_lib
 
 try:
@@ -14,11 +17,16 @@ except metadata.PackageNotFoundError:  # run from a clone, not installed
   __version__ = 'unknown'
 
 
-def load(folder, **kwargs):
-  """A checkpoint to ask; see `inference.load`."""
+def load(
+  folder: 'pathlib.Path | str',
+  *,
+  dtype: str = 'float32',
+  allow_untrained: bool = False,
+) -> 'inference_lib.Model':
+  """A checkpoint to ask; arguments and errors as of `inference.load`."""
   from visor_jax import inference  # jax and all: only who asks pays for it
 
-  return inference.load(folder, **kwargs)
+  return inference.load(folder, dtype=dtype, allow_untrained=allow_untrained)
 
 
 def train_program(

@@ -8,14 +8,23 @@ one it was stands beside the answer.
 """
 
 import argparse
+from collections.abc import Sequence
 import contextlib
 import dataclasses
 import json
 import sys
 
 from visor_jax import inference
+from visor_jax.eval import answer as answer_lib
 from visor_jax.runtime import command
 from visor_jax.spec import plan as plans
+
+# Who chose the plan, in words.
+_SELECTORS = {
+  'fixed': 'as asked',
+  'router': 'chosen by the router',
+  'base': 'the dense model',
+}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -94,47 +103,46 @@ def _parser() -> argparse.ArgumentParser:
   return parser
 
 
-def main(argv=None) -> int:
-  """Prints the answer; returns the exit status."""
+def main(argv: Sequence[str] | None = None) -> int:
+  """Prints the answer; returns the exit code."""
   args = _parser().parse_args(argv)
-  try:
-    with contextlib.redirect_stdout(sys.stderr):  # it tells how far it is
-      model = inference.load(
-        args.checkpoint, dtype=args.dtype, allow_untrained=args.allow_untrained
-      )
-    answer = model.generate(
-      args.image,
-      args.prompt,
-      args.plan,
-      budget=args.budget,
-      drop=args.drop,
-      max_new_tokens=args.max_new_tokens,
-      temperature=args.temperature,
-      top_p=args.top_p,
-      seed=args.seed,
+  return command.run(lambda: _ask(args))
+
+
+def _ask(args: argparse.Namespace) -> int:
+  with contextlib.redirect_stdout(sys.stderr):  # it tells how far it is
+    model = inference.load(
+      args.checkpoint, dtype=args.dtype, allow_untrained=args.allow_untrained
     )
-  except command.MISTAKES as e:
-    command.tell(e)
-    return command.REFUSED
+  answer = model.generate(
+    args.image,
+    args.prompt,
+    args.plan,
+    budget=args.budget,
+    drop=args.drop,
+    max_new_tokens=args.max_new_tokens,
+    temperature=args.temperature,
+    top_p=args.top_p,
+    seed=args.seed,
+  )
   if args.json:
     print(json.dumps(dataclasses.asdict(answer)))
-    return 0
-  print(answer.text)
-  chosen = {
-    'fixed': 'as asked',
-    'router': 'chosen by the router',
-    'base': 'the dense model',
-  }[answer.selector]
-  name = 'base' if answer.plan is None else plans.name(answer.plan)
-  print(
-    f'[plan {name}, {chosen}; {answer.visual_tokens} visual and '
-    f'{answer.text_tokens} text tokens, {answer.tokens} new; LLM prefill '
-    f'{answer.llm_prefill_flops / 1e9:.4g} GFLOPs, '
-    f'{answer.flops_saved:.1f}x fewer than base; cache '
-    f'{answer.cache_bytes / 1e6:.4g} MB; {answer.seconds:.1f} s]',
-    file=sys.stderr,
-  )
+  else:
+    print(answer.text)
+    print(f'[{_describe(answer)}]', file=sys.stderr)
   return 0
+
+
+def _describe(answer: answer_lib.Answer) -> str:
+  """Who gave an answer, and what it took."""
+  name = 'base' if answer.plan is None else plans.name(answer.plan)
+  return (
+    f'plan {name}, {_SELECTORS[answer.selector]}; {answer.visual_tokens} '
+    f'visual and {answer.text_tokens} text tokens, {answer.tokens} new; LLM '
+    f'prefill {answer.llm_prefill_flops / 1e9:.4g} GFLOPs, '
+    f'{answer.flops_saved:.1f}x fewer than base; cache '
+    f'{answer.cache_bytes / 1e6:.4g} MB; {answer.seconds:.1f} s'
+  )
 
 
 if __name__ == '__main__':

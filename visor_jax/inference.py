@@ -33,7 +33,8 @@ from visor_jax.spec import budget as budget_lib
 from visor_jax.spec import plan as plans
 from visor_jax.training import model as model_lib
 
-Images: TypeAlias = protocols.ImageLike | Sequence[protocols.ImageLike]
+Image: TypeAlias = protocols.ImageLike
+Images: TypeAlias = Image | Sequence[Image]
 ManyImages: TypeAlias = Sequence[Images]
 Many: TypeAlias = list[str] | tuple[str, ...]
 
@@ -223,9 +224,10 @@ class Model:
     self, images: ManyImages, prompts: Sequence[str], new_tokens: int
   ) -> prompts_lib.Prompts:
     """All prompts in one Batch, with room for the tokens to come."""
-    counts = len(prompts), len(images)
-    if counts[0] != counts[1]:
-      raise ValueError('%d prompts with %d lists of images' % counts)
+    if len(images) != len(prompts):
+      raise ValueError(
+        f'{len(prompts)} prompts with {len(images)} lists of images'
+      )
     segments = [
       stream.question(
         prompt,
@@ -295,7 +297,5 @@ def load(
   )
 
 
-def _listed(images: Images) -> list[protocols.ImageLike]:
-  if isinstance(images, list | tuple):
-    return list(images)
-  return [cast(protocols.ImageLike, images)]
+def _listed(images: Images) -> Sequence[Image]:
+  return images if isinstance(images, list | tuple) else [cast(Image, images)]

@@ -19,16 +19,35 @@ As there, words to stop at (`until`) are left out: the end of the turn ends an
 answer. One process asks one device.
 """
 
+from collections.abc import Callable
+from collections.abc import Sequence
 import statistics
+from typing import Any
+from typing import NamedTuple
 
 from lmms_eval.api import model as harness
 from lmms_eval.models import registry_v2
 
 from visor_jax import inference
+from visor_jax.eval import answer as answer_lib
 from visor_jax.runtime import console
 
 
-def manifest():
+class Question(NamedTuple):
+  """A request of the harness, as `inference.Model.generate` takes it.
+
+  Attributes:
+    prompt: the question.
+    images: it is about, PIL images.
+    options: keywords of `generate`.
+  """
+
+  prompt: str
+  images: list
+  options: dict[str, Any]
+
+
+def manifest() -> registry_v2.ModelManifest:
   """What the harness asks the entry point for."""
   return registry_v2.ModelManifest(
     'visor_jax', simple_class_path='visor_jax.lmms.Visor'
@@ -41,13 +60,13 @@ class Visor(harness.lmms):
   def __init__(
     self,
     checkpoint: str,
-    plan=None,
+    plan: str | int | None = None,
     budget: float | None = None,
     dtype: str = 'float32',
     tokens: int = 1024,
-    batch_size=1,
-    max_batch_size=None,
-    device=None,
+    batch_size: int | str = 1,
+    max_batch_size: int | None = None,
+    device: str | None = None,
   ):
     super().__init__()
     del max_batch_size, device  # jax chooses the device
@@ -55,47 +74,66 @@ class Visor(harness.lmms):
     self._plan = None if plan is None else str(plan).replace('/', ',')
     self._budget, self._tokens, self._size = budget, tokens, int(batch_size)
 
-  def generate_until(self, requests) -> list[str]:
-    """Answers in the order of the requests."""
-    asked = [self._ask(*r.args) for r in requests]
-    # Those that may be as long are asked together, large with large.
-    order = sorted(
-      range(len(asked)),
-      key=lambda i: (str(asked[i][2]), _pixels(asked[i][1]), len(asked[i][0])),
+  def generate_until(self, requests: Sequence[Any]) -> list[str]:
+    """Answers in the order of the requests.
+
+    Raises:
+      ValueError: a request is about something else than images.
+    """
+    questions = [self._question(*request.args) for request in requests]
+    answers: dict[int, answer_lib.Answer] = {}
+    progress = console.Progress('lmms-eval', len(questions))
+    for numbers in _groups(questions):
+      for first in range(0, len(numbers), self._size):
+        part = numbers[first : first + self._size]
+        answers |= self._answer(questions, part)
+        progress.line(len(answers))
+    texts = [answers[number].text.strip() for number in range(len(questions))]
+    for request, text in zip(requests, texts):
+      self.cache_hook.add_partial('generate_until', request.args[:2], text)
+    saved = statistics.harmonic_mean(
+      [answer.flops_saved for answer in answers.values()]
     )
-    groups = {}
-    for i in order:
-      groups.setdefault(str(asked[i][2]), []).append(i)
-    found = {}
-    progress = console.Progress('lmms-eval', len(asked))
-    for some in groups.values():
-      for first in range(0, len(some), self._size):
-        part = some[first : first + self._size]
-        whole = (part * self._size)[: self._size]  # one program for all
-        prompts, images, options = zip(*(asked[i] for i in whole))
-        made = self._model.generate(
-          list(images),
-          list(prompts),
-          self._plan,
-          budget=self._budget,
-          **options[0],
-        )
-        found |= dict(zip(part, made))
-        progress.line(len(found))
-    for i, (context, options, *_) in enumerate(r.args for r in requests):
-      self.cache_hook.add_partial(
-        'generate_until', (context, options), found[i].text.strip()
-      )
-    saved = statistics.harmonic_mean([a.flops_saved for a in found.values()])
     console.log(
-      f'visor_jax: {len(found)} answers of {self._model.source}, plan '
+      f'visor_jax: {len(answers)} answers of {self._model.source}, plan '
       f'{self._plan or "as it chooses"}: {saved:.2f}x fewer LLM prefill '
       'FLOPs than base'
     )
-    return [found[i].text.strip() for i in range(len(asked))]
+    return texts
 
-  def _ask(self, context, options, visuals, document, task, split):
-    """(prompt, images, keywords of Model.generate)."""
+  def loglikelihood(self, requests: Sequence[Any]) -> list:
+    """Not asked of this model."""
+    raise NotImplementedError('visor_jax answers tasks of generate_until')
+
+  def generate_until_multi_round(self, requests: Sequence[Any]) -> list:
+    """Not asked of this model."""
+    raise NotImplementedError('visor_jax answers tasks of generate_until')
+
+  def _answer(
+    self, questions: Sequence[Question], numbers: Sequence[int]
+  ) -> dict[int, answer_lib.Answer]:
+    """Answers by their numbers, of questions with the same options."""
+    # As many rows each time: one program for all.
+    filled = (list(numbers) * self._size)[: self._size]
+    answers = self._model.generate(
+      [questions[number].images for number in filled],
+      [questions[number].prompt for number in filled],
+      self._plan,
+      budget=self._budget,
+      **questions[numbers[0]].options,
+    )
+    return dict(zip(numbers, answers))
+
+  def _question(
+    self,
+    prompt: str,
+    options: dict[str, Any],
+    visuals: Callable[[Any], Sequence | None],
+    document: int,
+    task: str,
+    split: str,
+  ) -> Question:
+    """A request; its arguments in the order that the harness gives them."""
     images = list(visuals(self.task_dict[task][split][document]) or ())
     for image in images:
       if isinstance(image, str):
@@ -104,8 +142,8 @@ class Visor(harness.lmms):
           'visor_jax is asked about images'
         )
     drawn = options.get('do_sample')
-    return (
-      context,
+    return Question(
+      prompt,
       images,
       dict(
         max_new_tokens=options.get('max_new_tokens', self._tokens),
@@ -114,12 +152,16 @@ class Visor(harness.lmms):
       ),
     )
 
-  def loglikelihood(self, requests):
-    raise NotImplementedError('visor_jax answers tasks of generate_until')
 
-  def generate_until_multi_round(self, requests):
-    raise NotImplementedError('visor_jax answers tasks of generate_until')
+def _groups(questions: Sequence[Question]) -> list[list[int]]:
+  """Numbers of the questions with the same options, large with large."""
 
+  def size(number: int) -> tuple[int, int]:
+    question = questions[number]
+    pixels = sum(image.width * image.height for image in question.images)
+    return pixels, len(question.prompt)
 
-def _pixels(images):
-  return sum(i.width * i.height for i in images)
+  groups: dict[str, list[int]] = {}
+  for number in sorted(range(len(questions)), key=size):
+    groups.setdefault(str(questions[number].options), []).append(number)
+  return list(groups.values())

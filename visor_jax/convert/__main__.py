@@ -14,6 +14,7 @@ accelerator, and host memory for one and a half times the weights.
 
 import argparse
 from collections.abc import Callable
+from collections.abc import Sequence
 import sys
 import time
 
@@ -24,7 +25,7 @@ from visor_jax.runtime import command as command_lib
 from visor_jax.runtime import console
 
 
-def main(argv=None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
   """Converts; returns the exit code."""
   parser = command_lib.parser('python -m visor_jax.convert', __doc__)
   commands = parser.add_subparsers(dest='command', required=True)

@@ -184,7 +184,7 @@ def write(path: pathlib.Path | str, tensors: Mapping[str, Tensor]) -> None:
           f'{name} is {array.dtype}{list(array.shape)}, '
           f'announced as {tensor.dtype}{list(tensor.shape)}'
         )
-      f.write(memoryview(array.reshape(-1).view(np.uint8)))
+      f.write(array.reshape(-1).view(np.uint8).data)
     f.flush()
     os.fsync(f.fileno())
   os.replace(part, path)
