@@ -20,6 +20,7 @@ import numpy as np
 from visor_jax.runtime import environment
 from visor_jax.runtime import errors
 from visor_jax.runtime import jax_private
+from visor_jax.runtime import liveness
 from visor_jax.runtime import preempt
 from visor_jax.runtime import roll_call
 
@@ -61,16 +62,23 @@ def join(
     )
   )
   local = roll_call.is_loopback(process.coordinator)
-  jax.distributed.initialize(
-    process.coordinator,
-    process.count,
-    process.index,
-    process.devices and list(process.devices),
-    cluster_detection_method='deactivate',
-    initialization_timeout=timeout,
-    coordinator_bind_address=process.coordinator if local else None,
-    shutdown_timeout_seconds=60,
-  )
+  try:
+    jax.distributed.initialize(
+      process.coordinator,
+      process.count,
+      process.index,
+      process.devices and list(process.devices),
+      cluster_detection_method='deactivate',
+      initialization_timeout=timeout,
+      coordinator_bind_address=process.coordinator if local else None,
+      shutdown_timeout_seconds=60,
+    )
+  except jax.errors.JaxRuntimeError as e:
+    raise errors.Passing(
+      f'{_names([process.index])} could not join the others at '
+      f'{process.coordinator}: {e}'
+    ) from e
+  liveness.Watch(jax_private.coordination_client(), process.index, _hosts)
   preempt.hand_over()
 
 

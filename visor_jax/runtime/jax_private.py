@@ -14,7 +14,9 @@ from jax._src import distributed
 class CoordinationClient(Protocol):
   """Connection to the service that jax's processes coordinate by."""
 
-  def key_value_set(self, key: str, value: str) -> None: ...
+  def key_value_set(
+    self, key: str, value: str, allow_overwrite: bool = False
+  ) -> None: ...
 
   def key_value_dir_get(self, key: str) -> list[tuple[str, str]]: ...
 
