@@ -1,0 +1,157 @@
+"""Plans, budgets and drops: what a checkpoint may be asked for."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tests import llava
+from tests import questions
+import visor_jax
+from visor_jax.eval import generate
+from visor_jax.runtime import param_paths
+from visor_jax.spec import budget
+from visor_jax.spec import plan as plans
+
+
+@pytest.fixture(scope='module')
+def oracle(tmp_path_factory):
+  return llava.Oracle(tmp_path_factory.mktemp('llava') / 'hf', tied=False)
+
+
+@pytest.fixture(scope='module')
+def model(oracle):
+  return visor_jax.load(oracle.folder)
+
+
+@pytest.fixture(scope='module')
+def trained(model):
+  """VISOR weights that do something, and a router that cannot decide."""
+  whole = visor_jax.load(model.source, allow_untrained=True)
+  noise = np.random.default_rng(0)
+  flat = param_paths.flatten(whole.params)
+  for path, x in flat.items():
+    if path.startswith(('llm/cross', 'router')):
+      scale = 3 if path.startswith('router') else 0.3
+      flat[path] = x + scale * noise.standard_normal(x.shape).astype('float32')
+  layout = whole.model.layout
+  scores, _ = generate.route(
+    whole.model,
+    param_paths.unflatten(flat),
+    whole._pack(*zip(*questions.ASKED), 0).batch,
+  )
+  # Half of the questions for each of the two plans.
+  flat['router/bias'] = (
+    flat['router/bias'].at[0].add(-np.median(scores[:, 0] - scores[:, 1]))
+  )
+  return dataclasses.replace(
+    whole,
+    params=param_paths.unflatten(flat),
+    facts=dataclasses.replace(
+      whole.facts,
+      trained=('cross', 'router'),
+      viable=(layout.min, layout.max),
+    ),
+    allow_untrained=False,
+  )
+
+
+def test_the_router_answers_as_the_plan_it_chose(trained):
+  """Grouped by plan, in the order of the questions."""
+  asked = questions.ASKED * 2
+  routed = trained.generate(*zip(*asked), max_new_tokens=8)
+  assert {a.selector for a in routed} == {'router'}
+  assert len({a.plan for a in routed}) == 2
+  fixed = {
+    p: trained.generate(*zip(*asked), plans.name(p), max_new_tokens=8)
+    for p in trained.facts.viable
+  }
+  for i, a in enumerate(routed):
+    same = fixed[a.plan][i]
+    assert (a.text, a.text_tokens) == (same.text, same.text_tokens)
+    assert a.llm_prefill_flops > same.llm_prefill_flops  # routing is counted
+
+
+def test_a_budget_is_the_dearest_plan_within_it(trained):
+  share = {}
+  for plan in ('min', 'max'):
+    share[plan] = trained.generate(
+      *questions.ASKED[0], plan, max_new_tokens=1
+    ).llm_prefill_flops
+  less = share['min'] / share['max']
+  of = lambda budget: plans.name(
+    trained.generate(*questions.ASKED[0], budget=budget, max_new_tokens=1).plan
+  )
+  assert of(1.0) == 'max' and of((1 + less) / 2) == of(less + 1e-6) == 'min'
+  with pytest.raises(ValueError, match='budget 0.01.*cheapest plan takes'):
+    of(0.01)
+  with pytest.raises(ValueError, match='a plan or a budget'):
+    trained.generate(*questions.ASKED[0], 'max', budget=1.0)
+
+
+def test_a_calibrated_router_spends_a_budget(trained):
+  """Half of the questions get max: by scores, not by prompts; a drop, too."""
+  calibrated = dataclasses.replace(
+    trained,
+    facts=dataclasses.replace(
+      trained.facts,
+      confidence=1.0,
+      curve=(
+        budget.Point(0.0, 0.5, 0.5),
+        budget.Point(0.5, 0.7, 0.9),
+        budget.Point(1.0, 1.1, 1.0),
+      ),
+    ),
+  )
+  asked = questions.ASKED * 2
+  of = lambda **kwargs: [
+    plans.name(a.plan)
+    for a in calibrated.generate(*zip(*asked), max_new_tokens=1, **kwargs)
+  ]
+  routed = of(budget=0.7)  # confidence .5
+  assert set(routed) == {'min', 'max'} and routed[:4] == routed[4:]
+  assert (
+    of(plan='router@0.7') == of(drop=0.2) == of(plan='router-0.2') == routed
+  )
+  assert set(of(budget=0.5)) == {'min'} and set(of(budget=1.1)) == {'max'}
+  assert set(of()) == set(of(drop=0)) == {'max'}
+  # More money never takes a layer away.
+  more = [
+    of(budget=b).count('max') for b in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)
+  ]
+  assert more == sorted(more)
+  with pytest.raises(ValueError, match='budget 0.4: .* from 0.500 .* to 1.100'):
+    of(budget=0.4)
+  with pytest.raises(ValueError, match='a plan or a budget or a drop'):
+    of(budget=0.7, drop=0.1)
+
+
+@pytest.mark.parametrize(
+  'plan,why',
+  [
+    ('max', 'VISOR is untrained.*--allow-untrained'),
+    ('router', 'VISOR is untrained'),
+    ('0', 'VISOR is untrained'),
+    ('base+base,', 'VISOR is untrained'),
+  ],
+)
+def test_an_import_answers_as_the_base_alone(model, plan, why):
+  with pytest.raises(ValueError, match=why):
+    model.generate(*questions.ASKED[0], plan)
+  for target in (dict(budget=0.5), dict(drop=0.1)):
+    with pytest.raises(ValueError, match='VISOR is untrained'):
+      model.generate(*questions.ASKED[0], **target)
+
+
+def test_fresh_weights_are_allowed_when_asked_for(model):
+  """A fresh CROSS layer adds nothing, so text alone goes in."""
+  fresh = visor_jax.load(model.source, allow_untrained=True)
+  got = fresh.logits(*questions.ASKED[0], 'min')
+  assert (
+    got.shape == model.logits(*questions.ASKED[0]).shape
+    and np.isfinite(got).all()
+  )
+  with pytest.raises(ValueError, match='the router is untrained'):
+    fresh.generate(*questions.ASKED[0], 'router')
+  with pytest.raises(ValueError, match='means 2 plans'):
+    fresh.generate(*questions.ASKED[0], 'min+max')
