@@ -161,7 +161,9 @@ def test_a_batch_answers_as_each_alone(model):
     )
 
 
-def test_one_image_needs_no_list(model, page):
+def test_one_image_needs_no_list(model, tmp_path):
+  page = str(tmp_path / 'page.png')
+  questions.PICTURES[0][0].save(page)
   one = model.logits(page, questions.PROMPTS[0])
   np.testing.assert_array_equal(one, model.logits([page], questions.PROMPTS[0]))
 
@@ -181,15 +183,10 @@ def test_an_answer_states_its_cost(model):
 
 
 def test_sampling_is_a_function_of_the_seed(model):
-  ask_ = lambda seed: (
-    model.generate(
-      *questions.ASKED[0],
-      max_new_tokens=12,
-      temperature=2.0,
-      top_p=0.9,
-      seed=seed,
-    ).text
-  )
+  def ask_(seed):
+    draw = dict(temperature=2.0, top_p=0.9, seed=seed)
+    return model.generate(*questions.ASKED[0], max_new_tokens=12, **draw).text
+
   assert ask_(1) == ask_(1) and len({ask_(s) for s in range(4)}) > 1
 
 

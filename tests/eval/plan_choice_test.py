@@ -27,28 +27,28 @@ def model(oracle):
 @pytest.fixture(scope='module')
 def trained(model):
   """VISOR weights that do something, and a router that cannot decide."""
-  whole = visor_jax.load(model.source, allow_untrained=True)
+  fresh = visor_jax.load(model.source, allow_untrained=True)
   noise = np.random.default_rng(0)
-  flat = param_paths.flatten(whole.params)
+  flat = param_paths.flatten(fresh.params)
   for path, x in flat.items():
     if path.startswith(('llm/cross', 'router')):
       scale = 3 if path.startswith('router') else 0.3
       flat[path] = x + scale * noise.standard_normal(x.shape).astype('float32')
-  layout = whole.model.layout
+  layout = fresh.model.layout
   scores, _ = generate.route(
-    whole.model,
+    fresh.model,
     param_paths.unflatten(flat),
-    whole._pack(*zip(*questions.ASKED), 0).batch,
+    fresh._pack(*zip(*questions.ASKED), 0).batch,
   )
   # Half of the questions for each of the two plans.
   flat['router/bias'] = (
     flat['router/bias'].at[0].add(-np.median(scores[:, 0] - scores[:, 1]))
   )
   return dataclasses.replace(
-    whole,
+    fresh,
     params=param_paths.unflatten(flat),
     facts=dataclasses.replace(
-      whole.facts,
+      fresh.facts,
       trained=('cross', 'router'),
       viable=(layout.min, layout.max),
     ),
