@@ -61,6 +61,18 @@ def test_a_run_is_what_its_last_finished_stage_left(tmp_path):
   assert base.facts.architecture.layout == plans.base(24)
 
 
+def test_what_had_been_trained_before_a_run_stays_trained(checkpoint, tmp_path):
+  """Its stages may have trained nothing but a router, or the base anew."""
+  known = load.locate(checkpoint).facts
+  for stage in ('policy', 'base'):
+    run = leave(tmp_path / stage, stage, init_from=checkpoint)
+    facts = load.locate(run).facts
+    assert facts.trained == (facts_lib.CROSS,)
+    assert facts.architecture == known.architecture
+  fresh = load.locate(leave(tmp_path / 'fresh', 'policy')).facts
+  assert fresh.trained == () and fresh.architecture.layout == plans.base(24)
+
+
 def test_a_run_from_a_run_has_the_tokenizer_of_the_first(checkpoint, tmp_path):
   first = leave(tmp_path / 'a', 'full', init_from=checkpoint)
   second = leave(tmp_path / 'b', 'full', init_from=first)

@@ -40,7 +40,7 @@ def config(imported):
   c = config_lib.default()
   c.model.init_from = str(imported[1])
   c.model.size = ''  # the checkpoint says it
-  c.cross.steps = c.policy.steps = 4
+  c.cross.steps = c.full.steps = c.policy.steps = 4
   c.search.max_plans = 3
   return c
 
@@ -72,7 +72,7 @@ def workdir(config, start, tmp_path_factory):
   write = lambda name, found: (folder / name).write_text(json.dumps(found))
   write('config.json', identity_lib.identity(config))
   write('architecture.json', resolve.architecture(config).to_json())
-  for stage in ('cross', 'policy'):
+  for stage in ('cross', 'full', 'policy'):
     with store.Checkpoints(folder / stage / 'checkpoints') as saved:
       saved.save(4, param_paths.unflatten(flat), {'count': np.zeros(())})
       saved.wait()

@@ -61,7 +61,8 @@ def imported(tmp_path_factory):
 def leave(folder, imported, params):
   """What a run from a checkpoint leaves whose policy stage is done."""
   c = config_lib.default()
-  c.model.init_from, c.policy.steps, c.search.max_plans = str(imported), 4, 3
+  c.model.init_from, c.search.max_plans = str(imported), 3
+  c.full.steps = c.policy.steps = 4
   c.model.cross_layers, c.model.self_layers = (0,), (1,)  # not by default
   with store.Checkpoints(folder / 'policy/checkpoints') as saved:
     saved.save(4, params(c), {'count': np.zeros(())})

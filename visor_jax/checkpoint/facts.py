@@ -16,6 +16,9 @@ PROCESSOR = 'hf'  # in a checkpoint folder: tokenizer, template, configs
 CROSS, ROUTER = 'cross', 'router'
 _PREFIXES = {'llm/cross/': CROSS, 'router/': ROUTER}
 
+# A parameter of each, whatever options it has.
+EXAMPLES = {'llm/cross/out': CROSS, 'router/bias': ROUTER}
+
 
 @dataclasses.dataclass(frozen=True)
 class Facts:

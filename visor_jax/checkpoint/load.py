@@ -26,12 +26,13 @@ def locate(path: pathlib.Path | str) -> facts_lib.Location:
   if folder.is_folder(path):
     return folder.locate(path)
   if run.is_run(path):
-    location = run.locate(path)
+    start = run.start(path)
+    if not start or not (folder.is_folder(start) or run.is_run(start)):
+      return run.locate(path)
+    before = locate(start)
+    location = run.locate(path, before.facts.trained)
     # A run that started from a run has the tokenizer of the first.
-    if location.origin and run.is_run(location.origin):
-      origin = locate(location.origin).origin
-      location = dataclasses.replace(location, origin=origin)
-    return location
+    return dataclasses.replace(location, origin=before.origin)
   raise ValueError(
     f'{path} is neither a workdir nor a folder that `python -m '
     'visor_jax.convert import` wrote to the end'

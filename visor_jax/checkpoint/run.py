@@ -1,11 +1,14 @@
 """The workdir of a run, read as the checkpoint that it has come to."""
 
+from collections.abc import Collection
+from collections.abc import Mapping
 import dataclasses
 import json
 import pathlib
 from typing import Any
 
 from visor_jax.checkpoint import facts as facts_lib
+from visor_jax.runtime import param_paths
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import budget
 from visor_jax.spec import plan as plans
@@ -24,11 +27,14 @@ def start(path: pathlib.Path | str) -> str:
   return _config(workdir_lib.Workdir(pathlib.Path(path)))['model.init_from']
 
 
-def locate(path: pathlib.Path | str) -> facts_lib.Location:
+def locate(
+  path: pathlib.Path | str, started_with: Collection[str] = ()
+) -> facts_lib.Location:
   """What the last training stage left that is finished.
 
   Args:
     path: the workdir.
+    started_with: what had been trained where it started from.
 
   Returns:
     Its location; the origin is what the run started from, which may be a
@@ -41,40 +47,51 @@ def locate(path: pathlib.Path | str) -> facts_lib.Location:
   finished = _finished(folder)
   if not finished:
     raise ValueError(f'{path}: no training stage is finished yet')
-  return _location(folder, finished[-1])
+  return _location(folder, finished[-1], started_with)
 
 
 def locate_base(path: pathlib.Path | str) -> facts_lib.Location | None:
-  """What the base stage of a run left; None where it trained none."""
+  """The dense model that a run trained; None where it trained none."""
   folder = workdir_lib.Workdir(pathlib.Path(path))
-  return _location(folder, 'base') if 'base' in _finished(folder) else None
+  for stage in _finished(folder):
+    if not stages.named(stage).starts_from:
+      return _location(folder, stage, ())
+  return None
 
 
-def _location(folder: workdir_lib.Workdir, stage: str) -> facts_lib.Location:
+def _location(
+  folder: workdir_lib.Workdir, stage: str, started_with: Collection[str]
+) -> facts_lib.Location:
   config = _config(folder)
   return facts_lib.Location(
-    facts=_facts(folder, stage),
+    facts=_facts(folder, stage, started_with),
     origin=config['model.init_from'],
     weights=folder.checkpoints(stage) / str(config[f'{stage}.steps']),
   )
 
 
-def _facts(folder: workdir_lib.Workdir, stage: str) -> facts_lib.Facts:
+def _facts(
+  folder: workdir_lib.Workdir, stage: str, started_with: Collection[str]
+) -> facts_lib.Facts:
   """About the weights that a finished stage left."""
+  config = _config(folder)
   architecture = architecture_lib.from_json(
     json.loads(folder.architecture.read_text())
   )
+  learned = _learned(config, stage)
   facts = facts_lib.Facts(
-    architecture, transparency=_config(folder).get('data.transparency', '')
+    architecture, transparency=config.get('data.transparency', '')
   )
-  if stage == 'base':
+  if facts_lib.CROSS not in {*learned, *started_with}:
     layout = plans.base(architecture.depth)
-    architecture = dataclasses.replace(architecture, layout=layout)
-    return dataclasses.replace(facts, architecture=architecture)
+    return dataclasses.replace(
+      facts, architecture=dataclasses.replace(architecture, layout=layout)
+    )
   facts = dataclasses.replace(
     facts, viable=_viable(folder), trained=(facts_lib.CROSS,)
   )
-  if stage != 'policy' or not folder.calibration.exists():
+  # Not that of the start: what it chooses among has been trained on.
+  if facts_lib.ROUTER not in learned or not folder.calibration.exists():
     return facts
   calibration = json.loads(folder.calibration.read_text())
   return dataclasses.replace(
@@ -86,6 +103,17 @@ def _facts(folder: workdir_lib.Workdir, stage: str) -> facts_lib.Facts:
       for point in calibration['curve']
     ),
   )
+
+
+def _learned(config: Mapping[str, Any], stage: str) -> set[str]:
+  """What has learned in a stage and in those that it went on from."""
+  record = stages.named(stage)
+  learns = param_paths.by_path(record.trains, facts_lib.EXAMPLES)
+  learned = {facts_lib.EXAMPLES[path] for path in learns if learns[path]}
+  for earlier in record.starts_from:
+    if config.get(f'{earlier}.steps'):
+      return learned | _learned(config, earlier)
+  return learned
 
 
 def _viable(folder: workdir_lib.Workdir) -> tuple[plans.Plan, ...]:
