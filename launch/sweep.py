@@ -24,6 +24,7 @@ sweep that is stopped leaves the jobs running, and finds them when it is started
 again. Exit code: 0 when all budgets are done.
 """
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 import concurrent.futures
 import hashlib
@@ -41,17 +42,18 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run from anywhere, installed or not
 
 from launch import together  # noqa: E402
-from visor_jax import config as config_lib  # noqa: E402
 from visor_jax.checkpoint import resolve  # noqa: E402
 from visor_jax.data.suites import table as suites  # noqa: E402
-from visor_jax.eval import generate  # noqa: E402
-from visor_jax.eval import run as run_lib  # noqa: E402
-from visor_jax.jobs import search  # noqa: E402
+from visor_jax.eval import costs  # noqa: E402
+from visor_jax.eval import questions  # noqa: E402
 from visor_jax.jobs import validate  # noqa: E402
 from visor_jax.runtime import console  # noqa: E402
 from visor_jax.runtime import files  # noqa: E402
+from visor_jax.runtime import outcomes  # noqa: E402
 from visor_jax.spec import budget as budgets  # noqa: E402
 from visor_jax.spec import plan as plans  # noqa: E402
+from visor_jax.spec import workdir as workdir_lib  # noqa: E402
+from visor_jax.training import stages  # noqa: E402
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'The experiment, a file with get_config.', lock_config=True
@@ -67,7 +69,7 @@ _LAUNCH = flags.DEFINE_string('launch', '', 'Options of what starts the jobs.')
 _JOBS = flags.DEFINE_integer(
   'jobs', None, 'How many at a time; by default one here, all on a cluster.'
 )
-_DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Print what would run.')
+_DRY_RUN = flags.DEFINE_bool('dry-run', False, 'Print what would run.')
 
 SHARED = {
   'eval': ('base', 'cross', 'full', 'search', 'universal'),
@@ -79,7 +81,7 @@ OWN = {
 }
 
 
-def costs(
+def shares(
   config: ml_collections.ConfigDict, among: Sequence[plans.Plan] = ()
 ) -> dict[plans.Plan, float]:
   """Plans with their shares of max's LLM prefill FLOPs.
@@ -90,15 +92,17 @@ def costs(
   """
   model = resolve.architecture(config)
   suite = suites.open_suite(config, ('eval',), resolve.origin(config))
-  lengths = run_lib.lengths(suite, 'test', config.eval.examples)
-  largest = generate.prefill_flops(model, model.layout.max, *lengths)
+  lengths = questions.mean_lengths(suite, 'test', config.eval.examples)
+  largest = costs.prefill_flops(model, model.layout.max, *lengths)
   return {
-    plan: generate.prefill_flops(model, plan, *lengths) / largest
+    plan: costs.prefill_flops(model, plan, *lengths) / largest
     for plan in among or model.layout.plans
   }
 
 
-def command(name: str, workdir, given) -> list[str]:
+def command(
+  name: str, workdir: pathlib.Path, given: Sequence[str]
+) -> list[str]:
   """What runs a job to its end, whether it was started before or not.
 
   Args:
@@ -107,58 +111,70 @@ def command(name: str, workdir, given) -> list[str]:
     given: flags of visor_jax.main, but the workdir.
   """
   job = [*given, f'--workdir={workdir}']
-  options = shlex.split(_LAUNCH.value)
   # The same sweep has the same names, and may run beside others.
   mark = hashlib.sha256(str(workdir).encode()).hexdigest()[:6]
   name = f'visor-{name.replace(".", "-")}-{mark}'
-  if _ON.value == 'slurm':
-    # Of one name, one runs at a time: the second finds the work done.
-    return [
-      'sbatch',
-      '--wait',
-      f'--job-name={name}',
-      '--dependency=singleton',
-      *options,
-      str(ROOT / 'launch' / 'slurm.sh'),
-      *job,
-    ]
-  if _ON.value == 'gke':
-    return [
-      sys.executable,
-      str(ROOT / 'launch' / 'gke.py'),
-      f'--name={name}',
-      '--wait',
-      *options,
-      '--',
-      *job,
-    ]
-  if options:
-    return [
-      sys.executable,
-      str(ROOT / 'launch' / 'local.py'),
-      *options,
-      '--',
-      *job,
-    ]
-  return [sys.executable, '-m', 'visor_jax.main', *job]
+  return PLACES[_ON.value](name, job, shlex.split(_LAUNCH.value))
 
 
-def run(what: str, line: Sequence[str], jobs: together.Jobs) -> bool:
+def _local(name: str, job: list[str], options: list[str]) -> list[str]:
+  if not options:
+    return [sys.executable, '-m', 'visor_jax.main', *job]
+  return [
+    sys.executable,
+    str(ROOT / 'launch' / 'local.py'),
+    *options,
+    '--',
+    *job,
+  ]
+
+
+def _slurm(name: str, job: list[str], options: list[str]) -> list[str]:
+  # Of one name, one runs at a time: the second finds the work done.
+  return [
+    'sbatch',
+    '--wait',
+    f'--job-name={name}',
+    '--dependency=singleton',
+    *options,
+    str(ROOT / 'launch' / 'slurm.sh'),
+    *job,
+  ]
+
+
+def _gke(name: str, job: list[str], options: list[str]) -> list[str]:
+  return [
+    sys.executable,
+    str(ROOT / 'launch' / 'gke.py'),
+    f'--name={name}',
+    '--wait',
+    *options,
+    '--',
+    *job,
+  ]
+
+
+PLACES = {'local': _local, 'slurm': _slurm, 'gke': _gke}
+
+
+def run(what: str, line: Sequence[str], running: together.Jobs) -> bool:
   """Runs a command, or says what would run; whether it went well."""
   if _DRY_RUN.value:
     console.log(f'{what}: {shlex.join(line)}')
     return True
-  return together.run(what, line, jobs)
+  return together.run(what, line, running)
 
 
-def asked(config, names) -> str:
-  """Those of the jobs that this config has."""
+def existing(config: ml_collections.ConfigDict, jobs: Sequence[str]) -> str:
+  """Those of the jobs that this config has, as it writes them."""
   return '+'.join(
-    n for n in names if n not in config_lib.STAGES or config[n].steps
+    job for job in jobs if job not in stages.STAGES or config[job].steps
   )
 
 
-def link(folder, shared, names) -> None:
+def link(
+  folder: pathlib.Path, shared: pathlib.Path, names: Sequence[str]
+) -> None:
   """Makes the stages of a shared workdir those of another, too."""
   folder.mkdir(parents=True, exist_ok=True)
   for name in names:
@@ -167,26 +183,16 @@ def link(folder, shared, names) -> None:
       to.symlink_to(os.path.relpath(shared / name, folder))
 
 
-def sweep(config, out, given, jobs) -> bool:
-  """Runs what is not done yet, then writes the page; whether all is done."""
-  do, common = _DO.value, SHARED[_DO.value]
-  layout = resolve.architecture(config).layout
-  least = costs(config, (layout.min, layout.max))
-  for budget in _BUDGETS.value:
-    budgets.most_expensive(
-      least, float(budget)
-    )  # now, not after the shared job
-  shared = pathlib.Path(_TRAINED.value or out / 'shared')
-  done = out / 'shared.done'
-  if not (_TRAINED.value or done.exists()):
-    stages = f'--config.jobs={asked(config, common)}'
-    if not run('shared', command('shared', shared, [*given, stages]), jobs):
-      return False
-    if not _DRY_RUN.value:
-      files.write_atomic(done, '')
-  searched = do == 'eval' and (shared.exists() or not _DRY_RUN.value)
-  share = costs(config, search.load(shared) if searched else ())
-  chosen = {}
+def choose(share: Mapping[plans.Plan, float]) -> dict[plans.Plan, str]:
+  """The plans that budgets stand for, each with the first that does.
+
+  Args:
+    share: of each plan that may be chosen.
+
+  Raises:
+    ValueError: a budget is less than the cheapest takes.
+  """
+  chosen: dict[plans.Plan, str] = {}
   for budget in _BUDGETS.value:
     plan = budgets.most_expensive(share, float(budget))
     console.log(
@@ -196,47 +202,79 @@ def sweep(config, out, given, jobs) -> bool:
     if plan in chosen:
       console.log(f'budget {budget}: means the plan of {chosen[plan]}')
     chosen.setdefault(plan, budget)
+  return chosen
 
-  def one(plan, budget):
+
+def sweep(
+  config: ml_collections.ConfigDict,
+  out: pathlib.Path,
+  given: Sequence[str],
+  running: together.Jobs,
+) -> bool:
+  """Runs what is not done yet, then writes the page; whether all is done.
+
+  Args:
+    config: the whole config.
+    out: folder of the sweep.
+    given: flags of the config, for every run.
+    running: the commands that run now.
+  """
+  act, dry = _DO.value, _DRY_RUN.value
+  layout = resolve.architecture(config).layout
+  least = shares(config, (layout.min, layout.max))
+  for budget in _BUDGETS.value:
+    # Now, not after the shared job.
+    budgets.most_expensive(least, float(budget))
+  shared = pathlib.Path(_TRAINED.value or out / 'shared')
+  done = out / 'shared.done'
+  if not (_TRAINED.value or done.exists()):
+    jobs = f'--config.jobs={existing(config, SHARED[act])}'
+    if not run('shared', command('shared', shared, [*given, jobs]), running):
+      return False
+    if not dry:
+      files.write_atomic(done, '')
+  searched = act == 'eval' and (shared.exists() or not dry)
+  viable = (
+    outcomes.viable_plans(workdir_lib.Workdir(shared)) if searched else ()
+  )
+  chosen = choose(shares(config, viable))
+
+  def run_budget(plan: plans.Plan, budget: str) -> bool:
     folder = out / f'budget-{budget}'
-    if (folder / 'results.jsonl').exists():
+    if workdir_lib.Workdir(folder).results.exists():
       console.log(f'budget {budget}: done before')
       return True
-    if not _DRY_RUN.value:
-      link(folder, shared.absolute(), common)
-    mine = {'jobs': asked(config, OWN[do]), 'eval.plans': plans.name(plan)}
-    if do == 'train':
-      mine |= {f'{s}.plan': plans.name(plan) for s in ('full', 'universal')}
-    return run(
-      f'budget {budget}',
-      command(
-        f'budget-{budget}',
-        folder,
-        [*given, *(f'--config.{k}={v}' for k, v in mine.items())],
-      ),
-      jobs,
-    )
+    if not dry:
+      link(folder, shared.absolute(), SHARED[act])
+    keys = {'jobs': existing(config, OWN[act]), 'eval.plans': plans.name(plan)}
+    if act == 'train':
+      keys |= {f'{s}.plan': plans.name(plan) for s in ('full', 'universal')}
+    overrides = [f'--config.{key}={value}' for key, value in keys.items()]
+    line = command(f'budget-{budget}', folder, [*given, *overrides])
+    return run(f'budget {budget}', line, running)
 
-  most = _JOBS.value or (1 if _ON.value == 'local' else len(chosen))
-  most = 1 if _DRY_RUN.value else most  # what it says is in order
-  with concurrent.futures.ThreadPoolExecutor(most) as pool:
-    good = list(pool.map(one, chosen, chosen.values()))
-  if not (_DRY_RUN.value or jobs.stopped_by):
+  at_a_time = _JOBS.value or (1 if _ON.value == 'local' else len(chosen))
+  at_a_time = 1 if dry else at_a_time  # what it says is in order
+  with concurrent.futures.ThreadPoolExecutor(at_a_time) as pool:
+    succeeded = list(pool.map(run_budget, chosen, chosen.values()))
+  if not (dry or running.stopped_by):
     together.report(out, [out / f'budget-{b}' for b in chosen.values()])
-  return all(good)
+  return all(succeeded)
 
 
-def _main(argv):
+def _main(argv: Sequence[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f'unknown arguments: {argv[1:]}')
-  config, jobs = _CONFIG.value, together.Jobs()
+  config, running = _CONFIG.value, together.Jobs()
   given = [a for a in sys.argv[1:] if a.lstrip('-').startswith('config')]
-  jobs.pass_on_signals()
+  running.pass_on_signals()
   try:
     out = files.local_path(_WORKDIR.value, '--workdir').absolute()
     validate.validate(config)
-    done = sweep(config, out, given, jobs)
-    sys.exit(128 + jobs.stopped_by if jobs.stopped_by else 0 if done else 1)
+    done = sweep(config, out, given, running)
+    if running.stopped_by:
+      sys.exit(128 + running.stopped_by)
+    sys.exit(0 if done else 1)
   except (OSError, ValueError) as e:
     print(f'error: {e}', file=sys.stderr)
     sys.exit(1)

@@ -106,39 +106,3 @@ def test_parse_arg_says_what_is_wrong(arg, words):
     parse(arg)
   for word in words:
     assert word in str(e.value)
-
-
-# Jobs -------------------------------------------------------------------------
-
-
-def test_all_jobs_are_those_with_steps_in_order():
-  assert config_lib.jobs(make()) == ('search', 'label', 'eval', 'report')
-  assert config_lib.jobs(make(policy__steps=3, base__steps=1)) == (
-    'base',
-    'search',
-    'label',
-    'policy',
-    'eval',
-    'report',
-  )
-
-
-@pytest.mark.parametrize(
-  'jobs,want',
-  [
-    ('eval', ('eval',)),
-    ('report+search', ('search', 'report')),
-    ('full+full', ('full',)),
-    ('policy+full', ('full', 'policy')),
-  ],
-)
-def test_jobs_run_in_the_order_of_the_recipe(jobs, want):
-  assert (
-    config_lib.jobs(make(jobs=jobs, full__steps=1, policy__steps=1)) == want
-  )
-
-
-@pytest.mark.parametrize('jobs', ['', 'evl', 'eval+', 'eval search', 'base'])
-def test_a_job_that_cannot_be_is_an_error(jobs):
-  with pytest.raises(ValueError, match='jobs: '):
-    config_lib.jobs(make(jobs=jobs))

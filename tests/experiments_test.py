@@ -13,6 +13,7 @@ from jax import numpy as jnp
 import pytest
 
 from visor_jax import config as config_lib
+from visor_jax.jobs import order
 from visor_jax.jobs import validate
 from visor_jax.runtime import identity as identity_lib
 from visor_jax.runtime import mesh as mesh_lib
@@ -47,7 +48,7 @@ def test_an_experiment_is_valid_and_locked(name):
   assert set(identity_lib.identity(config)) == set(
     identity_lib.identity(config_lib.default())
   )
-  assert 'eval' in config_lib.jobs(config)
+  assert 'eval' in order.asked(config)
 
 
 @pytest.mark.parametrize('name', FILES)
@@ -60,10 +61,10 @@ def test_an_experiment_opens_with_its_command(name):
 
 @pytest.mark.parametrize('name', FILES)
 def test_every_stage_of_an_experiment_can_be_asked_for(name):
-  for job in config_lib.jobs(load(name)):
+  for job in order.asked(load(name)):
     config = load(name, f'jobs={job}')
     validate.validate(config)
-    assert config_lib.jobs(config) == (job,)
+    assert order.asked(config) == (job,)
     # The workdir is one for all of them.
     assert identity_lib.fingerprint(config) == identity_lib.fingerprint(
       load(name)
@@ -83,14 +84,14 @@ def test_the_control_of_digits_trains_the_same_steps_without_self_layers():
     assert control[stage].steps == recipe[stage].steps
     assert control[stage].learning_rate == recipe[stage].learning_rate
   assert {control[s].plan for s in ('cross', 'full', 'universal')} == {'min'}
-  assert not {'search', 'label', 'policy'} & set(config_lib.jobs(control))
+  assert not {'search', 'label', 'policy'} & set(order.asked(control))
 
 
 def test_benchmarks_and_plans_are_arguments():
   config = load('eval.py', 'benchmarks=hard,plans=all+router')
   validate.validate(config)
   assert config.eval.benchmarks == 'hard' and config.eval.plans == 'all+router'
-  assert config_lib.jobs(config) == ('eval', 'report')
+  assert order.asked(config) == ('eval', 'report')
 
 
 def test_rivals_take_the_steps_of_visor():

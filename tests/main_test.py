@@ -61,24 +61,6 @@ def alone(start, tmp_path_factory):
   return workdir
 
 
-def test_compiled_programs_are_kept_for_this_kind_of_host(tmp_path):
-  """And where jax was told another place, there."""
-  say = (
-    'from visor_jax import config, main; import jax; '
-    f'main._keep_programs(config.default(), {str(tmp_path)!r}); '
-    'print(jax.config.jax_compilation_cache_dir)'
-  )
-  told = lambda **env: subprocess.run(
-    [sys.executable, '-c', say],
-    text=True,
-    stdout=subprocess.PIPE,
-    env=os.environ | env,
-  ).stdout.strip()
-  first = pathlib.Path(told())
-  assert first.parent == tmp_path / 'compiled' and first == pathlib.Path(told())
-  assert told(JAX_COMPILATION_CACHE_DIR='/else') == '/else'
-
-
 def test_an_empty_workdir_becomes_a_report(alone):
   rows = [json.loads(l) for l in open(alone / 'results.jsonl')]
   assert {'base', 'fixed', 'router'} == {r['selector'] for r in rows}

@@ -9,9 +9,9 @@ import pytest
 
 from tests import tiny
 import visor_jax
-from visor_jax import main
 from visor_jax.data.processing import packing
 from visor_jax.data.suites import digits
+from visor_jax.jobs import table
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.training import losses
 from visor_jax.training import model as model_lib
@@ -54,7 +54,7 @@ def test_a_run_with_token_reduction(tmp_path):
   c.model.reduce, c.base.full_token_fraction = 'm3:1+m3:2', 0.5
   c.eval.reduce = 'm3:2+fastv:1:0.5+visionzip:1/2'
   c.eval.plans = 'base'
-  main.run(c, tmp_path)
+  table.run_jobs(c, tmp_path)
   rows = [json.loads(line) for line in (tmp_path / 'results.jsonl').open()]
   saved = {r['method']: r['flops_saved'] for r in rows}
   assert list(saved) == ['m3:1', 'm3:2', 'fastv:1:0.5', 'visionzip:0.5']
@@ -72,7 +72,7 @@ def test_visor_on_packed_tokens(tmp_path):
   c = tiny.get_config()
   c.model.reduce, c.eval.reduce = 'pack:2', 'vispruner:1/2'
   c.eval.plans = 'all+router'
-  main.run(c, tmp_path)
+  table.run_jobs(c, tmp_path)
   rows = [json.loads(line) for line in (tmp_path / 'results.jsonl').open()]
   assert {r['method'] for r in rows} == {'pack:2', 'vispruner:0.5'}
   assert {r['selector'] for r in rows} == {'fixed', 'router'}

@@ -5,27 +5,16 @@ values and opens with its command, hardware, hours and expected number.
 """
 
 from collections.abc import Mapping
-import functools
 
 import ml_collections
 from ml_collections.config_dict import placeholder
 
+from visor_jax.runtime import identity
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.training import stage as stage_lib
 from visor_jax.training import stages
 
 STAGES = tuple(stages.STAGES)  # these train
-
-
-def _jobs() -> tuple[str, ...]:
-  """All jobs: stages, each after what it needs, and what comes last."""
-  names: dict[str, None] = {}
-  for stage in stages.STAGES.values():
-    names |= dict.fromkeys((*stage.needs, stage.name))
-  return (*names, 'eval', 'report')
-
-
-JOBS = _jobs()  # in order
 
 
 def _stage(stage: stage_lib.Stage) -> ml_collections.ConfigDict:
@@ -169,33 +158,10 @@ def default() -> ml_collections.ConfigDict:
 
 
 def from_identity(
-  saved: Mapping[str, bool | int | float | str | list | None],
+  saved: Mapping[str, identity.Value],
 ) -> ml_collections.ConfigDict:
   """The config with an `identity.identity`; other keys have their defaults."""
-  config = default()
-  for path, value in saved.items():
-    *groups, key = path.split('.')
-    group = functools.reduce(lambda node, name: node[name], groups, config)
-    with group.ignore_type():
-      group[key] = tuple(value) if isinstance(value, list) else value
-  return config
-
-
-def jobs(config) -> tuple[str, ...]:
-  """The jobs that `stage` asks for, in order.
-
-  Raises:
-    ValueError: a name that is no job.
-  """
-  if config.jobs == 'all':
-    return tuple(j for j in JOBS if j not in STAGES or config[j].steps)
-  asked = config.jobs.split('+')
-  for name in asked:
-    if name not in JOBS:
-      raise ValueError(f'jobs: "{name}" is not all or one of {", ".join(JOBS)}')
-    if name in STAGES and not config[name].steps:
-      raise ValueError(f'jobs: stage "{name}" has no steps; set {name}.steps')
-  return tuple(j for j in JOBS if j in asked)
+  return identity.restore(saved, default())
 
 
 _BOOLS = {'true': True, '1': True, 'false': False, '0': False}

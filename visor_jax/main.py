@@ -12,266 +12,145 @@ answers written. Jobs: base, cross, full, search, universal, label, policy,
 eval, report.
 """
 
-import dataclasses
-import functools
-import hashlib
+from collections.abc import Sequence
+import faulthandler
 import os
-import pathlib
-import platform
-import re
 import sys
-import time
 import traceback
 
-from absl import app
 from absl import flags
 from absl import logging
-from flax import traverse_util
 import jax
+import ml_collections
 from ml_collections import config_flags
 
 from visor_jax import config as config_lib
-from visor_jax.checkpoint import resolve
-from visor_jax.data.suites import table as suites
-from visor_jax.eval import run as run_lib
-from visor_jax.jobs import calibrate
-from visor_jax.jobs import evaluate
-from visor_jax.jobs import labels as labels_lib
-from visor_jax.jobs import search
-from visor_jax.jobs import validate
-from visor_jax.report import page
-from visor_jax.report import tables
-from visor_jax.runtime import claim
+from visor_jax.jobs import table
 from visor_jax.runtime import cluster
+from visor_jax.runtime import command
+from visor_jax.runtime import compilation_cache
 from visor_jax.runtime import console
 from visor_jax.runtime import environment
 from visor_jax.runtime import files
-from visor_jax.runtime import identity as identity_lib
-from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.runtime import identity
 from visor_jax.runtime import preempt
 from visor_jax.runtime import provenance
 from visor_jax.runtime import xla_flags
-from visor_jax.spec import workdir as workdir_lib
-from visor_jax.training import inputs as inputs_lib
-from visor_jax.training import loop
-from visor_jax.training import model as model_lib
-from visor_jax.training import weights
 
-# Exit codes that launchers know, beside preempt.EXIT: nothing would change by
-# trying again; it may go better next time.
-REFUSED, DIED = 1, 70
-
-_CONFIG = config_flags.DEFINE_config_file(
-  'config', None, 'The experiment, a file with get_config.', lock_config=True
-)
-_WORKDIR = flags.DEFINE_string(
-  'workdir', None, 'Folder of the run: checkpoints, answers, report.'
-)
-_CHECKPOINT = flags.DEFINE_string(
-  'checkpoint',
-  None,
-  'A workdir or an imported checkpoint to evaluate; '
-  'short for --config.eval.checkpoint.',
-)
-_COORDINATOR = flags.DEFINE_string(
-  'coordinator',
-  None,
-  'host:port of process 0, where no cluster says it; '
-  'also JAX_COORDINATOR_ADDRESS.',
-)
-_PROCESSES = flags.DEFINE_integer(
-  'processes', None, 'How many there are; also JAX_NUM_PROCESSES.'
-)
-_PROCESS = flags.DEFINE_integer(
-  'process', None, 'Which this is, from 0; also JAX_PROCESS_ID.'
-)
-_PATIENCE = flags.DEFINE_integer(
-  'patience', 300, 'Seconds to wait for the other processes at the start.'
-)
+# It may go better next time; launchers know it, as they do command.REFUSED and
+# preempt.EXIT_CODE.
+DIED = 70
 
 
-def run(config, workdir) -> None:
-  """Runs the jobs that the config asks for.
-
-  Raises:
-    ValueError: naming what is wrong with config or workdir, and the remedy.
-  """
-  validate.validate(config)
-  if config.eval.checkpoint:
-    evaluate.check_checkpoint(config)
-  patience = 120 * (jax.process_count() > 1)
-  with claim.claim(workdir, config, patience) as claimed:
-    folder = claimed.path
-    if cluster.is_primary():
-      resolve.keep(claimed, resolve.architecture(config))
-    mesh = mesh_lib.make(**config.mesh)
-    _check_batches(config, mesh)
-    jobs = config_lib.jobs(config)
-    suite = cluster.all_or_raise(
-      'opening the data',
-      lambda: suites.open_suite(config, jobs, resolve.origin(config)),
-    )
-    tests = cluster.all_or_raise(
-      'opening the tests',
-      lambda: evaluate.tests(config, suite) if 'eval' in jobs else [],
-    )
-    claim.check_same_data(
-      folder, suite.fingerprints | evaluate.fingerprints(config, tests)
-    )
-    console.log(
-      f'config {identity_lib.fingerprint(config)}, workdir {folder}, mesh '
-      + ' x '.join(f'{k} {v}' for k, v in mesh.shape.items())
-    )
-    began = time.monotonic()
-    for number, job in enumerate(jobs, start=1):
-      start = time.monotonic()
-      if preempt.requested():
-        console.log(f'SIGTERM; the same command goes on with {job}')
-        sys.exit(preempt.EXIT_CODE)
-      console.log(f'job {number} of {len(jobs)}: {job}')
-      with mesh_lib.use_mesh(mesh):
-        _job(job, config, folder, mesh, suite, tests)
-        cluster.exchange(f'end of {job}')  # what it left is there for all
-      console.log(f'{job}: took {console.duration(time.monotonic() - start)}')
-    console.log(f'all done in {console.duration(time.monotonic() - began)}')
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the jobs that are asked for; returns the exit code."""
+  argv = sys.argv if argv is None else [sys.argv[0], *argv]
+  values = _flags(argv)
+  if not {'--help', '-h'}.isdisjoint(argv):
+    print(f'{__doc__}\n{values.get_help()}\nKeys and their defaults:\n')
+    for key, value in identity.flatten(config_lib.default()).items():
+      print(f'  --config.{key}={value!r}')
+    return 0
+  try:
+    rest = values(argv)[1:]
+    missing = [name for name in ('config', 'workdir') if not values[name].value]
+    if rest or missing:
+      raise flags.Error(
+        f'unknown arguments: {" ".join(rest)}'
+        if rest
+        else f'--{missing[0]} is missing; see --help'
+      )
+    workdir = files.local_path(values.workdir, '--workdir')
+  except (flags.Error, OSError, ValueError) as e:
+    command.tell(e)
+    return command.REFUSED
+  config = values.config
+  if values.checkpoint is not None:
+    config.eval.checkpoint = values.checkpoint
+  faulthandler.enable()
+  logging.set_verbosity(logging.WARNING)  # orbax tells every detail of a save
+  logging.use_absl_handler()
+  try:
+    _start(config, values)
+    preempt.install_handler()
+    if config.compilation_cache:
+      compilation_cache.use(workdir / config.compilation_cache)
+    table.run_jobs(config, workdir)
+  except (TimeoutError, ValueError) as e:
+    command.tell(e)
+    return command.REFUSED if isinstance(e, ValueError) else DIED
+  except Exception:  # a peer that is gone, a full disk, a bug
+    traceback.print_exc()
+    return DIED
+  return 0
 
 
-def _check_batches(config, mesh):
-  """Finds now what would else be found hours later."""
-  mesh_lib.check_batch('eval', config.eval.batch, mesh)
-  for name in config_lib.STAGES:
-    stage = config[name]
-    mesh_lib.check_batch(name, stage.batch, mesh, stage.accumulate)
-
-
-def _job(job, config, folder, mesh, suite, tests):
-  """One job."""
-  inputs = inputs_lib.Inputs(
-    config, workdir_lib.Workdir(pathlib.Path(folder)), mesh, suite
+def _flags(argv: Sequence[str]) -> flags.FlagValues:
+  """What may be given, `--config.KEY=VALUE` among it."""
+  values = flags.FlagValues()
+  config_flags.DEFINE_config_file(
+    'config',
+    None,
+    'The experiment, a file with get_config.',
+    lock_config=True,
+    flag_values=values,
+    sys_argv=argv,
   )
-  restore = functools.cache(lambda stage: weights.restore(stage, inputs))
-
-  def subject(stage, viable=(), confidence=None, reduction=None):
-    if config.eval.checkpoint and stage != 'base':
-      stage = 'universal'  # its weights are those of the router, too
-    model = model_lib.build(config)
-    if reduction is not None:
-      model = model.with_reduction(reduction)
-    return run_lib.ModelUnderTest(
-      model, restore(stage), mesh, suite, viable, confidence
-    )
-
-  if job == 'search':
-    search.search(subject('full'), folder, config)
-  elif job == 'label':
-    labels_lib.label(subject('universal', search.load(folder)), folder, config)
-  elif job == 'policy':
-    viable = search.load(folder)
-    labels, held_out = labels_lib.to_learn(labels_lib.load(folder), config)
-    loop.train(job, dataclasses.replace(inputs, viable=viable, labels=labels))
-    calibrate.calibrate(subject(job, viable), held_out, folder, config)
-  elif job == 'eval':
-    evaluate.evaluate(
-      config,
-      folder,
-      subject,
-      tests,
-      dict(
-        seed=config.seed,
-        versions=provenance.versions(),
-        config=identity_lib.fingerprint(config),
-      ),
-    )
-  elif job == 'report':
-    if cluster.is_primary():
-      rows = files.read_jsonl(folder / 'results.jsonl')
-      console.log(f'report: {page.write(folder, folder / "report")}')
-      print(tables.summary(rows))
-  elif config[job].plan == 'viable':
-    loop.train(job, dataclasses.replace(inputs, viable=search.load(folder)))
-  else:
-    loop.train(job, inputs)
+  for name, text in (
+    ('workdir', 'Folder of the run: checkpoints, answers, report.'),
+    (
+      'checkpoint',
+      'A workdir or an imported checkpoint to evaluate; short for '
+      '--config.eval.checkpoint.',
+    ),
+    (
+      'coordinator',
+      'host:port of process 0, where no cluster says it; also '
+      'JAX_COORDINATOR_ADDRESS.',
+    ),
+  ):
+    flags.DEFINE_string(name, None, text, flag_values=values)
+  for name, default, text in (
+    ('processes', None, 'How many there are; also JAX_NUM_PROCESSES.'),
+    ('process', None, 'Which this is, from 0; also JAX_PROCESS_ID.'),
+    ('patience', 300, 'Seconds to wait for the other processes at the start.'),
+  ):
+    flags.DEFINE_integer(name, default, text, flag_values=values)
+  return values
 
 
-def _start(config):
-  """Joins the other processes, if there are any; process 0 says whom it found.
+def _start(config: ml_collections.ConfigDict, values: flags.FlagValues) -> None:
+  """Joins the other processes, if there are any; process 0 says who is there.
 
   Raises:
     TimeoutError: naming who is missing.
     ValueError: naming who differs in code, versions or config.
   """
   xla_flags.set_overlap_flags(os.environ)
-  given = zip(environment.EXPLICIT, (_COORDINATOR, _PROCESSES, _PROCESS))
-  process = environment.find_process(
-    os.environ
-    | {name: str(flag.value) for name, flag in given if flag.value is not None},
-    _PATIENCE.value,
-  )
-  code, of = provenance.code(), provenance.versions()
-  facts = (
-    {'the code of visor_jax': code}
-    | of
-    | {
-      f'config.{key}': value
-      for key, value in traverse_util.flatten_dict(
-        config.to_dict(), sep='.'
-      ).items()
-    }
-  )
-  cluster.join(process, facts, _PATIENCE.value)
+  names = ('coordinator', 'processes', 'process')
+  given = {
+    variable: str(values[name].value)
+    for variable, name in zip(environment.EXPLICIT, names)
+    if values[name].value is not None
+  }
+  process = environment.find_process(os.environ | given, values.patience)
+  code, versions = provenance.code(), provenance.versions()
+  keys = {
+    f'config.{key}': value for key, value in identity.flatten(config).items()
+  }
+  facts = {'the code of visor_jax': code} | versions | keys
+  cluster.join(process, facts, values.patience)
   if not cluster.is_primary():
     console.mute()
   hosts = cluster.hosts()
   console.log(
     f'{process.count} process(es) on {", ".join(hosts[:8])}'
-    + f' and {len(hosts) - 8} more' * (len(hosts) > 8)
+    + (f' and {len(hosts) - 8} more' if len(hosts) > 8 else '')
     + f' ({process.source}), {len(jax.devices())} '
     f'{jax.devices()[0].device_kind} device(s); code {code}, '
-    + ', '.join(f'{name} {version}' for name, version in of.items())
+    + ', '.join(f'{name} {version}' for name, version in versions.items())
   )
 
 
-def _keep_programs(config, workdir):
-  """Compiled programs outlive the process, unless jax was told where.
-
-  Each kind of host has its own: another may lack instructions that they use.
-  """
-  if config.compilation_cache and not jax.config.jax_compilation_cache_dir:
-    facts = pathlib.Path('/proc/cpuinfo')  # of Linux
-    text = facts.read_text() if facts.exists() else ''
-    able = re.findall(r'^(?:flags|Features).*', text, re.MULTILINE)[:1]
-    kind = f'{platform.machine()} {able}'.encode()
-    jax.config.update(
-      'jax_compilation_cache_dir',
-      str(
-        pathlib.Path(
-          workdir,
-          config.compilation_cache,
-          hashlib.sha256(kind).hexdigest()[:12],
-        ).absolute()
-      ),
-    )
-
-
-def _main(argv):
-  if len(argv) > 1:
-    raise app.UsageError(f'unknown arguments: {argv[1:]}')
-  logging.set_verbosity(logging.WARNING)  # orbax tells every detail of a save
-  if _CHECKPOINT.value is not None:
-    _CONFIG.value.eval.checkpoint = _CHECKPOINT.value
-  try:
-    _start(_CONFIG.value)
-    preempt.install_handler()
-    _keep_programs(_CONFIG.value, _WORKDIR.value)
-    run(_CONFIG.value, _WORKDIR.value)
-  except (TimeoutError, ValueError) as e:
-    print(f'error: {e}', file=sys.stderr)
-    sys.exit(REFUSED if isinstance(e, ValueError) else DIED)
-  except Exception:  # a peer that is gone, a full disk, a bug
-    traceback.print_exc()
-    sys.exit(DIED)
-
-
 if __name__ == '__main__':
-  flags.mark_flags_as_required(['config', 'workdir'])
-  app.run(_main)
+  sys.exit(main())

@@ -8,7 +8,7 @@ import numpy as np
 from tests import rows
 from visor_jax.analysis import clusters
 from visor_jax.analysis import drop
-from visor_jax.eval import run
+from visor_jax.eval import run as eval_run
 from visor_jax.spec import plan as plans
 
 S, T, C = plans.SELF, plans.TEXT, plans.CROSS
@@ -16,7 +16,7 @@ MODEL = rows.tiny(plans.Layout((C, S, C), (1,)))
 MAX = MODEL.layout.fix((True,))
 BATCH, OTHER = (rows.batch(('ttvvvvtp',)) for _ in range(2))
 OTHER.tiles[:] = 255 - BATCH.tiles
-SUBJECT = run.ModelUnderTest(MODEL, rows.params(MODEL), None, None)
+SUBJECT = eval_run.ModelUnderTest(MODEL, rows.params(MODEL), None, None)
 
 
 @functools.cache
@@ -85,10 +85,10 @@ def test_accuracy_is_of_each_family_and_subset(tmp_path, monkeypatch):
       for _ in range(2)
     ]
 
-  monkeypatch.setattr(run, 'answers', answers)
+  monkeypatch.setattr(eval_run, 'answers', answers)
   monkeypatch.setattr(drop, 'PARTS', 3)
   suite = types.SimpleNamespace(group={'paper': 'coarse'}.get)
-  subject = run.ModelUnderTest(rows.tiny(plans.visor(6)), {}, None, suite)
+  subject = eval_run.ModelUnderTest(rows.tiny(plans.visor(6)), {}, None, suite)
   found = drop.measure(
     subject,
     plans.Selection('base'),

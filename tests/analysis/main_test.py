@@ -15,15 +15,17 @@ from visor_jax.analysis import lengths
 from visor_jax.analysis import unseen
 from visor_jax.checkpoint import resolve
 from visor_jax.data.suites import digits
-from visor_jax.eval import run
+from visor_jax.eval import run as eval_run
 from visor_jax.flops import cost as flops
 from visor_jax.jobs import calibrate
+from visor_jax.jobs import run as run_lib
 from visor_jax.reduction import grammar
 from visor_jax.runtime import identity as identity_lib
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.spec import architecture
 from visor_jax.spec import plan as plans
 from visor_jax.spec import workdir as workdir_lib
+from visor_jax.training import loop
 
 PLANS = ((False, False), (True, True))
 
@@ -115,7 +117,7 @@ def test_a_wrong_flag_is_named(workdir, flags, why, capsys):
 
 def test_questions_are_filled_up_with_repeats_that_do_not_count():
   mesh = mesh_lib.make(devices=jax.devices()[:1])
-  subject = run.ModelUnderTest(None, None, mesh, digits.Suite(0))
+  subject = eval_run.ModelUnderTest(None, None, mesh, digits.Suite(0))
   found = list(layerwise.questions(subject, 6, 4, 'x'))
   assert [len(families) for families, _ in found] == [4, 2]
   assert found[1][0] == [
@@ -141,16 +143,25 @@ def test_both_routers_answer_the_same_questions(tmp_path, monkeypatch):
   (tmp_path / 'policy/calibration.json').write_text(calibration(0.5))
   learned, calibrated = [], []
 
-  def train(config, name, folder, mesh, suite, viable, labels, before):
-    learned.append((name, tuple(config.policy.without), labels, before))
+  def train(stage, inputs):
+    learned.append(
+      (
+        stage,
+        tuple(inputs.config.policy.without),
+        inputs.labels,
+        inputs.before.path,
+      )
+    )
 
-  def calibrated_(subject, rows, folder, config):
-    calibrated.extend(rows)
-    (folder / 'policy').mkdir(parents=True)
-    (folder / 'policy/calibration.json').write_text(calibration(0.75))
+  def calibrate_(run, under_test, labels):
+    calibrated.extend(labels)
+    run.workdir.calibration.parent.mkdir(parents=True)
+    run.workdir.calibration.write_text(calibration(0.75))
 
-  def answers(subject, stream, count, selection, folder, options, score):
-    dear = lambda f: selection.plan or f == 'b' and subject.confidence == 0.75
+  def answers(under_test, stream, count, selection, folder, options, score):
+    dear = lambda f: (
+      selection.plan or f == 'b' and under_test.confidence == 0.75
+    )
     return [
       dict(
         family=f,
@@ -160,28 +171,31 @@ def test_both_routers_answer_the_same_questions(tmp_path, monkeypatch):
       for f in 'abab'
     ]
 
-  monkeypatch.setattr(unseen.loop, 'train', train)
-  monkeypatch.setattr(calibrate, 'calibrate', calibrated_)
-  monkeypatch.setattr(run, 'answers', answers)
+  def model(run, stage, viable=(), confidence=None, reduction=None):
+    visor = types.SimpleNamespace(layout=plans.visor(6))
+    return eval_run.ModelUnderTest(
+      visor, (), None, run.suite, viable, confidence
+    )
+
+  monkeypatch.setattr(loop, 'train', train)
+  monkeypatch.setattr(calibrate, 'calibrate', calibrate_)
+  monkeypatch.setattr(eval_run, 'answers', answers)
+  monkeypatch.setattr(run_lib.Run, 'model', model)
   suite = types.SimpleNamespace(group={'a': 'coarse', 'b': 'fine'}.get)
-  model = types.SimpleNamespace(layout=plans.visor(6))
-  subject = lambda stage, config, workdir, viable, confidence: (
-    run.ModelUnderTest(model, (), None, suite, viable, confidence)
-  )
   config = config_lib.default()
-  measure = lambda without: unseen.measure(
-    subject, suite, None, config, tmp_path, tmp_path / 'unseen', without, 4
-  )
-  found = measure(('b',))
+  run = run_lib.Run(config, workdir_lib.Workdir(tmp_path), None, suite)
+  measure = lambda without: unseen.measure(run, tmp_path / 'unseen', without, 4)
+  numbers = measure(('b',))
   assert learned == [('policy', ('b',), [(i, 0) for i in (0, 2, 4)], tmp_path)]
   assert [r['family'] for r in calibrated] == ['a']
   assert config.policy.without == ()  # the caller's own is as it was
-  a, b = found['families']
+  a, b = numbers['families']
   assert (a['left_out'], b['left_out']) == (False, True)
   assert b['ordinary'] == dict(accuracy=0.0, flops=5.0)
   assert b['without'] == b['max'] == dict(accuracy=1.0, flops=10.0)
   assert a['without'] == a['ordinary'] == dict(accuracy=1.0, flops=5.0)
-  assert unseen.some(tmp_path, suite.group) == ()  # one a group: none to spare
+  # One a group: none to spare.
+  assert unseen.one_of_each_group(run.labels, suite.group) == ()
   # Where the run's own router is the one without, the ordinary one is trained.
   config.policy.without = ('b',)
   measure(('b',))

@@ -169,12 +169,13 @@ def test_what_was_answered_is_not_asked_again(ask, tmp_path, monkeypatch):
   """A run that was cut off loses at most a chunk."""
   one = plans.Selection('fixed', VIABLE[0])
   first = ask(one, chunk=8, folder=tmp_path)
-  asked, answer = [], run._chunk
+  asked, ask_model = [], run._ask
   monkeypatch.setattr(
     run,
-    '_chunk',
-    lambda subject, stream, start, *rest: (
-      asked.append(start) or answer(subject, stream, start, *rest)
+    '_ask',
+    lambda under_test, stream, numbers, *rest: (
+      asked.append(numbers.start)
+      or ask_model(under_test, stream, numbers, *rest)
     ),
   )
   assert ask(one, chunk=8, folder=tmp_path) == first and not asked

@@ -10,12 +10,12 @@ from tests import hub
 from tests import llava
 from tests.benchmarks import suite_test
 from visor_jax import config as config_lib
-from visor_jax import main
 from visor_jax.checkpoint import load
 from visor_jax.checkpoint import resolve
 from visor_jax.checkpoint import store
 from visor_jax.convert import folders
-from visor_jax.jobs import evaluate
+from visor_jax.jobs import table
+from visor_jax.jobs import test_sets
 from visor_jax.jobs import validate
 from visor_jax.runtime import files
 from visor_jax.runtime import identity as identity_lib
@@ -112,18 +112,18 @@ def run(config, folder, path, plans, **others):
   config = config.copy_and_resolve_references()
   config.eval.checkpoint, config.eval.plans = str(path), plans
   config.eval.update(others)
-  main.run(config, folder)
+  table.run_jobs(config, folder)
   return files.read_jsonl(folder / 'results.jsonl')
 
 
 def answered(folder):
   """{benchmark/plan: rows} of all answers."""
-  found = {}
+  answers = {}
   for path in sorted((folder / 'eval').rglob('*.jsonl')):
-    found.setdefault(str(path.parent.relative_to(folder)), []).extend(
+    answers.setdefault(str(path.parent.relative_to(folder)), []).extend(
       files.read_jsonl(path)
     )
-  return found
+  return answers
 
 
 @pytest.fixture(scope='module')
@@ -152,13 +152,19 @@ def test_other_weights_or_questions_are_refused(
   config, imported, folder, workdir
 ):
   config.eval.checkpoint, config.eval.plans = str(imported), 'base'
-  tests = evaluate.tests(config)
-  found = evaluate.fingerprints(config, tests)
-  assert set(found) == {'eval/docvqa', 'eval/mme', 'eval/mmbench', 'checkpoint'}
-  assert json.loads((folder / 'data.json').read_text()) == found
+  tests = test_sets.open_test_sets(config, None)
+  digests = test_sets.fingerprints(config, tests)
+  assert set(digests) == {
+    'eval/docvqa',
+    'eval/mme',
+    'eval/mmbench',
+    'checkpoint',
+  }
+  assert json.loads((folder / 'data.json').read_text()) == digests
   config.eval.checkpoint = str(workdir)
-  other = evaluate.fingerprints(config, tests)
-  assert other.pop('checkpoint') != found.pop('checkpoint') and other == found
+  other = test_sets.fingerprints(config, tests)
+  assert other.pop('checkpoint') != digests.pop('checkpoint')
+  assert other == digests
 
 
 def test_a_checkpoint_is_evaluated_as_what_it_says_of_itself(
@@ -167,7 +173,7 @@ def test_a_checkpoint_is_evaluated_as_what_it_says_of_itself(
   """The config has other layers by default, and more plans."""
   config.eval.checkpoint, config.eval.plans = str(workdir), 'base+all+router'
   validate.validate(config)
-  evaluate.check_checkpoint(config)
+  test_sets.check_answerable(config)
   model = resolve.architecture(config)
   layout = model.layout
   assert layout.kinds == ('cross', 'self', 'text') and layout.optional == (1,)
@@ -204,7 +210,7 @@ def test_what_cannot_be_evaluated_is_named(
 
 def test_a_checkpoint_is_evaluated_and_not_trained(config, imported, tmp_path):
   config.jobs = 'all'
-  with pytest.raises(ValueError, match='stage "all" means label, search, too'):
+  with pytest.raises(ValueError, match='jobs "all" means label, search, too'):
     run(config, tmp_path, imported, 'base')
 
 

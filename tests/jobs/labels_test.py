@@ -1,5 +1,6 @@
 """Labels: the cheapest plan that is right; and calibrating on those unseen."""
 
+import functools
 import json
 import types
 
@@ -7,12 +8,30 @@ import numpy as np
 import pytest
 
 from visor_jax import config as config_lib
-from visor_jax.eval import run
+from visor_jax.eval import run as eval_run
 from visor_jax.jobs import calibrate
 from visor_jax.jobs import labels
+from visor_jax.runtime import outcomes
 from visor_jax.spec import plan as plans
+from visor_jax.spec import workdir as workdir_lib
 
 TWO = ((False,), (True,))
+
+
+def run_of(folder, config):
+  """A run of two viable plans whose model is not asked."""
+  return types.SimpleNamespace(
+    config=config,
+    workdir=workdir_lib.Workdir(folder),
+    viable=TWO,
+    model=lambda stage, viable: types.SimpleNamespace(viable=viable),
+  )
+
+
+def confidence(folder, **target):
+  """What a router asks for, as it was calibrated."""
+  calibration = outcomes.calibration(workdir_lib.Workdir(folder))
+  return calibration.confidence_for(plans.Selection('router', **target))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +77,7 @@ def test_labels_are_written_row_by_row(tmp_path, monkeypatch):
   """Scores and costs in the order of the plans, the label as a number."""
   right = {TWO[0]: [1, 0, 0], TWO[1]: [1, 1, 0]}
 
-  def answers(subject, stream, count, selection, folder, options, score):
+  def answers(under_test, stream, count, selection, folder, options, score):
     assert (stream, count, score) == ('label', 3, 'token')
     return [
       dict(
@@ -70,22 +89,22 @@ def test_labels_are_written_row_by_row(tmp_path, monkeypatch):
       for i, s in enumerate(right[selection.plan])
     ]
 
-  monkeypatch.setattr(run, 'answers', answers)
+  monkeypatch.setattr(eval_run, 'answers', answers)
   config = config_lib.default()
   config.label.examples, config.label.score = 3, 'token'
-  subject = types.SimpleNamespace(viable=TWO)
-  found = labels.label(subject, tmp_path, config)
-  assert found == labels.load(tmp_path)
-  assert [r['label'] for r in found] == [0, 1, None]
-  assert [r['index'] for r in found] == [0, 1, 2]
-  assert found[1] == dict(
+  run = run_of(tmp_path, config)
+  rows = labels.label(run)
+  assert rows == outcomes.labels(run.workdir)
+  assert [r['label'] for r in rows] == [0, 1, None]
+  assert [r['index'] for r in rows] == [0, 1, 2]
+  assert rows[1] == dict(
     index=1, family='f', scores=[0, 1], flops=[100, 101], label=1
   )
 
 
 def test_loading_before_labelling_says_what_to_run(tmp_path):
   with pytest.raises(ValueError, match='run the label stage first'):
-    labels.load(tmp_path)
+    outcomes.labels(workdir_lib.Workdir(tmp_path))
 
 
 def test_a_family_that_is_left_out_is_neither_learned_nor_calibrated_with():
@@ -94,17 +113,17 @@ def test_a_family_that_is_left_out_is_neither_learned_nor_calibrated_with():
     for i in range(8)
   ]
   config = config_lib.default()
-  learn, held_out = labels.to_learn(rows, config)
+  learn, held_out = labels.split(rows, config)
   assert learn == [(i, 0) for i in (0, 1, 2, 3, 5)] and held_out == rows[6:]
   config.policy.without = ('b',)
-  learn, held_out = labels.to_learn(rows, config)
+  learn, held_out = labels.split(rows, config)
   assert learn == [(0, 0), (2, 0)] and held_out == [rows[6]]
   config.policy.without = ('a', 'b')
   with pytest.raises(ValueError, match='leave fewer families out'):
-    labels.to_learn(rows, config)
+    labels.split(rows, config)
   config.policy.without = ('c',)
   with pytest.raises(ValueError, match='names c; the labels are of a, b'):
-    labels.to_learn(rows, config)
+    labels.split(rows, config)
 
 
 # Calibration on what was held out ---------------------------------------------
@@ -115,7 +134,7 @@ def calibrated(tmp_path, monkeypatch, scores, right, **policy):
   monkeypatch.setattr(
     calibrate,
     '_route',
-    lambda subject, rows, size: (
+    lambda under_test, rows, size: (
       np.float32([scores[r['index']] for r in rows]),
       np.array([r['flops'] for r in rows]),
     ),
@@ -127,7 +146,8 @@ def calibrated(tmp_path, monkeypatch, scores, right, **policy):
   config.eval.batch = 2
   for key, value in policy.items():
     config.policy[key] = value
-  calibrate.calibrate(types.SimpleNamespace(viable=TWO), rows, tmp_path, config)
+  run = run_of(tmp_path, config)
+  calibrate.calibrate(run, run.model('policy', TWO), rows)
   return json.loads((tmp_path / 'policy' / 'calibration.json').read_text())
 
 
@@ -143,14 +163,14 @@ RIGHT = [[1, 1], [0, 1], [0, 1]]
 def test_the_cheapest_confidence_that_keeps_accuracy(
   keep, accuracy, flops, tmp_path, monkeypatch
 ):
-  found = calibrated(tmp_path, monkeypatch, SURE, RIGHT, keep=keep)
+  saved = calibrated(tmp_path, monkeypatch, SURE, RIGHT, keep=keep)
   point = next(
-    p for p in found['curve'] if p['confidence'] == found['confidence']
+    p for p in saved['curve'] if p['confidence'] == saved['confidence']
   )
   assert point['accuracy'] == pytest.approx(accuracy)
   assert point['flops'] == pytest.approx(flops)
-  assert calibrate.load(tmp_path) == found['confidence']
-  assert found['argmax']['accuracy'] == pytest.approx(2 / 3)
+  assert confidence(tmp_path) == saved['confidence']
+  assert saved['argmax']['accuracy'] == pytest.approx(2 / 3)
 
 
 def test_a_given_confidence_and_argmax_are_taken_as_they_are(
@@ -159,27 +179,25 @@ def test_a_given_confidence_and_argmax_are_taken_as_they_are(
   given = calibrated(tmp_path, monkeypatch, SURE, RIGHT, confidence=0.42)
   assert given['confidence'] == 0.42
   given = calibrated(tmp_path, monkeypatch, SURE, RIGHT, select='argmax')
-  assert given['confidence'] is None and calibrate.load(tmp_path) is None
+  assert given['confidence'] is None and confidence(tmp_path) is None
 
 
 def test_budgets_are_solved_on_the_curve(tmp_path, monkeypatch):
   """max takes 5 for every question; the router 1 or 5, and nothing itself."""
-  found = calibrated(tmp_path, monkeypatch, SURE, RIGHT)
-  assert [p['share'] for p in found['curve']] == pytest.approx(
+  saved = calibrated(tmp_path, monkeypatch, SURE, RIGHT)
+  assert [p['share'] for p in saved['curve']] == pytest.approx(
     [1 / 5, (1 + 1 + 5) / 15, 1]
   )  # alike questions stay together
-  of = lambda **target: calibrate.load(
-    tmp_path, plans.Selection('router', **target)
-  )
+  of = functools.partial(confidence, tmp_path)
   mix = of(budget=1 / 3)
   assert mix.low == 0 and mix.share == pytest.approx(0.5)
-  assert of(drop=0.4) == found['curve'][1]['confidence'] == mix.high
-  assert of() == found['confidence'] == of(drop=0.01)
+  assert of(drop=0.4) == saved['curve'][1]['confidence'] == mix.high
+  assert of() == saved['confidence'] == of(drop=0.01)
   with pytest.raises(ValueError, match='from 0.200 .* to 1.000'):
     of(budget=0.1)
 
 
 def test_a_router_that_is_sure_and_wrong_is_not_believed(tmp_path, monkeypatch):
   """Confidence 1 is the largest plan always, however sure the router is."""
-  found = calibrated(tmp_path, monkeypatch, [[20.0, 0.0]] * 3, [[0, 1]] * 3)
-  assert found['curve'][-1]['accuracy'] == 1.0
+  saved = calibrated(tmp_path, monkeypatch, [[20.0, 0.0]] * 3, [[0, 1]] * 3)
+  assert saved['curve'][-1]['accuracy'] == 1.0

@@ -10,9 +10,11 @@ import pytest
 from tests import rows
 from visor_jax import config as config_lib
 from visor_jax.data.suites import digits
-from visor_jax.eval import run
+from visor_jax.eval import run as eval_run
 from visor_jax.jobs import search
+from visor_jax.runtime import outcomes
 from visor_jax.spec import plan as plans
+from visor_jax.spec import workdir as workdir_lib
 
 THREE = plans.Layout((plans.TEXT,) + (plans.SELF,) * 3, (1, 2, 3))
 
@@ -174,17 +176,33 @@ def asked(monkeypatch):
   """Plans that were asked; a layer is worth 0.1 * its number, and costs 1."""
   plans_asked = []
 
-  def answers(subject, stream, count, selection, folder, options, score):
+  def answers(under_test, stream, count, selection, folder, options, score):
     assert (stream, count) == ('search', 4)
     plans_asked.append(selection.plan)
     on = [i for i, on in enumerate(selection.plan) if on]
     return [dict(score=0.1 * sum(on), llm_prefill_flops=10 + len(on))] * 2
 
-  monkeypatch.setattr(run, 'answers', answers)
+  monkeypatch.setattr(eval_run, 'answers', answers)
   return plans_asked
 
 
-SUBJECT = types.SimpleNamespace(model=rows.tiny(THREE), suite=digits.Suite(0))
+UNDER_TEST = types.SimpleNamespace(
+  model=rows.tiny(THREE), suite=digits.Suite(0)
+)
+
+
+def search_in(folder, **options):
+  """Searches the plans of the tiny model."""
+  run = types.SimpleNamespace(
+    config=config(**options),
+    workdir=workdir_lib.Workdir(folder),
+    model=lambda stage: UNDER_TEST,
+  )
+  return search.search(run)
+
+
+def viable_plans(folder):
+  return outcomes.viable_plans(workdir_lib.Workdir(folder))
 
 
 def bill(tmp_path):
@@ -196,11 +214,9 @@ def bill(tmp_path):
 def test_few_layers_are_searched_wholly_many_greedily(
   exhaustive, count, asked, tmp_path
 ):
-  viable = search.search(
-    SUBJECT, tmp_path, config(examples=4, exhaustive=exhaustive)
-  )
+  viable = search_in(tmp_path, examples=4, exhaustive=exhaustive)
   assert len(asked) == len(set(asked)) == count  # nothing is asked twice
-  assert search.load(tmp_path) == viable
+  assert viable_plans(tmp_path) == viable
   assert viable[0] == THREE.min and viable[-1] == THREE.max
   # Layer 2 is worth most, then 1 and 2; layer 0 is worth nothing.
   assert ' '.join(map(text, viable)) == '000 001 011 111'
@@ -211,7 +227,7 @@ def test_few_layers_are_searched_wholly_many_greedily(
 @pytest.mark.parametrize('exhaustive', [3, 2])
 def test_the_bill_is_told_before_and_kept(exhaustive, asked, tmp_path, capsys):
   """Questions have 10 visual and 2 to 3 text tokens; FLOPs as the formulas."""
-  search.search(SUBJECT, tmp_path, config(examples=4, exhaustive=exhaustive))
+  search_in(tmp_path, examples=4, exhaustive=exhaustive)
   said = capsys.readouterr().out
   plans_ = 8 if exhaustive == 3 else 7
   assert said.index(f'{plans_} plans, {plans_ * 4} questions') < said.index(
@@ -221,7 +237,7 @@ def test_the_bill_is_told_before_and_kept(exhaustive, asked, tmp_path, capsys):
   did, whole = bill(tmp_path)
   assert (did['plans'], did['questions']) == (plans_, 4 * plans_)
   assert did['flops'] == 4 * sum(10 + sum(p) for p in asked)
-  price = search.prices(SUBJECT, 4)
+  price = search.prices(UNDER_TEST, 4)
   assert whole == dict(
     plans=8,
     questions=32,
@@ -234,18 +250,18 @@ def test_the_bill_is_told_before_and_kept(exhaustive, asked, tmp_path, capsys):
   'budget,want', [(2, '000 111'), (4, '000 001 010 111'), (8, None), (0, None)]
 )
 def test_a_budget_of_every_plan(budget, want, asked, tmp_path):
-  search.search(SUBJECT, tmp_path, config(examples=4, budget=budget))
+  search_in(tmp_path, examples=4, budget=budget)
   assert len(asked) == (budget or 8)
   if want:
     assert {*map(text, asked)} == {'000', '111'} | {
       text(p) for p in THREE.plans[: budget - 1]
     }
-  assert search.load(tmp_path)[-1] == THREE.max
+  assert viable_plans(tmp_path)[-1] == THREE.max
 
 
 def test_a_budget_of_greed(asked, tmp_path):
   """As far as it goes, and the largest plan in any case."""
-  search.search(SUBJECT, tmp_path, config(examples=4, exhaustive=0, budget=6))
+  search_in(tmp_path, examples=4, exhaustive=0, budget=6)
   assert [*map(text, asked)] == ['000', '100', '010', '001', '101', '111']
   assert bill(tmp_path)[0]['plans'] == 6
 
@@ -253,7 +269,7 @@ def test_a_budget_of_greed(asked, tmp_path):
 def test_answers_that_were_there_tell_no_time(asked, tmp_path, capsys):
   for plan in ('min', '0'):
     (tmp_path / 'search' / 'answers' / plan).mkdir(parents=True)
-  search.search(SUBJECT, tmp_path, config(examples=4))
+  search_in(tmp_path, examples=4)
   lines = [l for l in capsys.readouterr().out.splitlines() if ' of 8 is' in l]
   known = ['is min, acc' in l or 'is 0, acc' in l for l in lines]
   assert sum(known) == 2
@@ -263,4 +279,4 @@ def test_answers_that_were_there_tell_no_time(asked, tmp_path, capsys):
 
 def test_loading_before_searching_says_what_to_run(tmp_path):
   with pytest.raises(ValueError, match='run the search stage first'):
-    search.load(tmp_path)
+    viable_plans(tmp_path)

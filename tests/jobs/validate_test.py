@@ -5,6 +5,7 @@ import re
 import pytest
 
 from visor_jax import config as config_lib
+from visor_jax.jobs import key_values
 from visor_jax.jobs import validate
 
 
@@ -27,7 +28,7 @@ def test_the_defaults_are_valid():
   validate.validate(config_lib.default())
 
 
-@pytest.mark.parametrize('key', list(validate.CHOICES))
+@pytest.mark.parametrize('key', list(key_values.CHOICES))
 def test_a_choice_that_does_not_exist_names_key_and_choices(key):
   c = make()
   put(c, key, 'nonsense')
@@ -35,11 +36,11 @@ def test_a_choice_that_does_not_exist_names_key_and_choices(key):
     ValueError, match=f"{re.escape(key)}.*'nonsense'.*not one"
   ) as e:
     validate.validate(c)
-  for choice in validate.CHOICES[key]:
+  for choice in key_values.CHOICES[key]:
     assert repr(choice) in str(e.value)
 
 
-@pytest.mark.parametrize('key', validate.SHARES)
+@pytest.mark.parametrize('key', key_values.SHARES.all_keys())
 @pytest.mark.parametrize('value', [-0.01, 1.01])
 def test_a_share_lies_between_0_and_1(key, value):
   c = make()
@@ -48,7 +49,7 @@ def test_a_share_lies_between_0_and_1(key, value):
     validate.validate(c)
 
 
-@pytest.mark.parametrize('key', validate.SHARES)
+@pytest.mark.parametrize('key', key_values.SHARES.all_keys())
 def test_a_share_is_a_finite_number(key):
   c = make()
   put(c, key, float('nan'))
@@ -56,7 +57,9 @@ def test_a_share_is_a_finite_number(key):
     validate.validate(c)
 
 
-@pytest.mark.parametrize('key', (*validate.AT_LEAST_ONE, 'model.router.hidden'))
+@pytest.mark.parametrize(
+  'key', (*key_values.COUNTS.all_keys(), 'model.router.hidden')
+)
 @pytest.mark.parametrize('value', [0, -1])
 def test_a_count_is_at_least_1(key, value):
   c = make()

@@ -115,7 +115,7 @@ def test_a_dry_run_says_what_would_run(on, words, tmp_path, capsys):
       '--do=train',
       f'--on={on}',
       '--workdir=x',
-      '--dry_run',
+      '--dry-run',
       *options,
     ]
   )
@@ -127,7 +127,7 @@ def test_a_dry_run_says_what_would_run(on, words, tmp_path, capsys):
     sweep.flags.FLAGS(
       [
         'sweep',
-        '--nodry_run',
+        '--nodry-run',
         '--on=local',
         '--launch=',
         '--budgets=1',

@@ -103,4 +103,6 @@ def test_data_may_move_between_two_starts_of_a_run():
     assert identity_lib.fingerprint(here) != identity_lib.fingerprint(
       make(data__sources=other)
     )
-  config_lib.from_identity(identity_lib.identity(here))
+  saved = identity_lib.identity(here)
+  restored = config_lib.from_identity(saved)
+  assert identity_lib.identity(restored) == saved

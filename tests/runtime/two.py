@@ -12,7 +12,6 @@ import time
 
 import jax
 
-from visor_jax import config as config_lib
 from visor_jax.runtime import claim
 from visor_jax.runtime import cluster
 from visor_jax.runtime import environment
@@ -27,7 +26,7 @@ def refused(act):
 
 
 def write_claimed(path):
-  with claim.claim(path, config_lib.default()):
+  with claim.claim(path):
     claim.write_shared(path / 'file', f'in {jax.process_index()}: a text')
     return (path / 'file').read_text()
 
@@ -50,7 +49,7 @@ def main(root):
   answers['data'] = refused(lambda: claim.check_same_data(root, {'a': f'{me}'}))
   answers['claimed'] = write_claimed(root / 'a')
   answers['apart'] = refused(lambda: write_claimed(root / f'b{me}'))
-  with claim.claim(root / 'a', config_lib.default()):
+  with claim.claim(root / 'a'):
     answers['busy'] = refused(lambda: write_claimed(root / 'a'))
   asked = 0
   while asked < 200 and not preempt.requested():

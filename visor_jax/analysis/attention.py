@@ -8,7 +8,9 @@ A CROSS layer attends twice, to the image alone and to the text alone; how much
 it takes from the image says `read`, which is comparable between all kinds.
 """
 
+from collections.abc import Sequence
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +18,7 @@ import numpy as np
 
 from visor_jax.analysis import layerwise
 from visor_jax.eval import generate
-from visor_jax.eval import run
+from visor_jax.eval import run as eval_run
 from visor_jax.models import attention as attention_lib
 from visor_jax.models import layers
 from visor_jax.models import visor
@@ -32,12 +34,15 @@ SHARES = ('question_to_image', 'answer_to_image', 'answer_to_question', 'read')
 
 
 def measure(
-  subject: run.ModelUnderTest, selection: plans.Selection, count: int, size: int
-) -> dict:
+  under_test: eval_run.ModelUnderTest,
+  selection: plans.Selection,
+  count: int,
+  size: int,
+) -> dict[str, Any]:
   """Attention shares of a model on test questions and its own answers.
 
   Args:
-    subject: who answers.
+    under_test: who answers.
     selection: of one plan, or the base.
     count: questions.
     size: of a batch.
@@ -46,40 +51,42 @@ def measure(
     kinds [L]; questions {family: n}; shares {family or group: {name in SHARES:
     [L]}}, None where no token of that sort sees an image.
   """
-  kinds = layerwise.layout(subject.model, selection.plan)
-  sampling = generate.Sampling(subject.suite.answer_tokens, subject.suite.ends)
-  place = functools.partial(mesh_lib.shard_batch, mesh=subject.mesh)
-  rows, every = [], []
-  for families, batch in layerwise.questions(
-    subject, count, size, f'attention, plan {selection}'
+  model, suite = under_test.model, under_test.suite
+  kinds = model.architecture.layout_of(selection.plan)
+  sampling = generate.Sampling(suite.answer_tokens, suite.ends)
+  values, families = [], []
+  for asked, batch in layerwise.questions(
+    under_test, count, size, f'attention, plan {selection}'
   ):
-    ((_, _, said),) = generate.answers(
-      subject.model,
-      subject.params,
-      [(range(size), place(batch))],
+    ((_, _, tokens),) = generate.answers(
+      model,
+      under_test.params,
+      [(range(size), mesh_lib.shard_batch(batch, under_test.mesh))],
       selection,
       sampling,
       jax.random.key(0),
     )
-    batch = answered(batch, said, subject.suite.ends)
-    found = np.asarray(
-      shares(subject.model, subject.params, place(batch), kinds)
+    with_answers = mesh_lib.shard_batch(
+      answered(batch, tokens, suite.ends), under_test.mesh
     )
-    rows.append(found[: len(families)])
-    every += families
-  found, asked = layerwise.means(
-    np.concatenate(rows), every, subject.suite.group
+    batch_shares = shares(model, under_test.params, with_answers, kinds)
+    values.append(np.asarray(batch_shares)[: len(asked)])
+    families += asked
+  averages, counts = layerwise.means(
+    np.concatenate(values), families, suite.group
   )
   return layerwise.plain(
     dict(
       kinds=list(kinds.kinds),
-      questions=asked,
-      shares={name: dict(zip(SHARES, x.T)) for name, x in found.items()},
+      questions=counts,
+      shares={name: dict(zip(SHARES, x.T)) for name, x in averages.items()},
     )
   )
 
 
-def answered(batch: batch_lib.Batch, said, ends) -> batch_lib.Batch:
+def answered(
+  batch: batch_lib.Batch, answers: np.ndarray, ends: Sequence[int]
+) -> batch_lib.Batch:
   """The batch with its answers, as far as words are predicted from them.
 
   The last word of an answer is predicted, but nothing of it from there; so it
@@ -87,11 +94,11 @@ def answered(batch: batch_lib.Batch, said, ends) -> batch_lib.Batch:
 
   Args:
     batch: of one prompt a row, in numpy.
-    said: int [B, N], the answers' tokens.
+    answers: int [B, N], their tokens.
     ends: tokens that end an answer.
   """
   batch = batch.map(np.copy)
-  for row, tokens in enumerate(said):
+  for row, tokens in enumerate(answers):
     words = np.append(np.isin(tokens, ends), True).argmax()
     # Padding has the places that follow the prompt's.
     free = np.flatnonzero(batch.text_segment[row] == 0)[: max(words - 1, 0)]
@@ -102,43 +109,54 @@ def answered(batch: batch_lib.Batch, said, ends) -> batch_lib.Batch:
 
 
 @functools.partial(jax.jit, static_argnames=('model', 'kinds'))
-def shares(model, params, batch, kinds: plans.Layout):
+def shares(
+  model: visor.Visor,
+  params: generate.Params,
+  batch: batch_lib.Batch,
+  kinds: plans.Layout,
+) -> jax.Array:
   """float32 [B, L, SHARES] of a Batch; nan where no token sees an image.
 
   Args:
-    model: a models.visor.Visor.
-    params: nested.
+    model: the network.
+    params: its parameters.
     batch: of one prompt a row, with its answer.
     kinds: of the layers, none optional.
   """
   return model.apply({'params': params}, batch, kinds, method=_shares)
 
 
-def _shares(model: visor.Visor, batch, kinds):
-  decoder, prompt = model.llm, batch.prompt_place[:, :1]
-  found = []
-  for layer, stream, rows in layerwise.hidden_states_by_layer(
+def _shares(
+  model: visor.Visor, batch: batch_lib.Batch, kinds: plans.Layout
+) -> jax.Array:
+  prompt = batch.prompt_place[:, :1]
+  by_layer = []
+  for layer, states, tokens in layerwise.hidden_states_by_layer(
     model, batch, kinds
   ):
     if layer == len(kinds.kinds):
       break
-    to, read = _layer(decoder, layer, kinds, stream, rows, prompt)
-    sees = attention_lib.visible(rows.text, rows.visual).any(-1)
-    asks = sees & (rows.text.place <= prompt)
-    says = sees & (rows.text.place >= prompt)
-    mean = lambda x, who: jnp.where(who, x, 0).sum(1) / who.sum(1)
-    found.append(
+    to, read = _layer(model.llm, layer, kinds, states, tokens, prompt)
+    sees = attention_lib.visible(tokens.text, tokens.visual).any(-1)
+    in_question = sees & (tokens.text.place <= prompt)
+    predicts_answer = sees & (tokens.text.place >= prompt)
+    by_layer.append(
       jnp.stack(
         [
-          mean(to[..., 0], asks),
-          mean(to[..., 0], says),
-          mean(to[..., 1], says),
-          mean(read, sees),
+          _mean(to[..., 0], in_question),
+          _mean(to[..., 0], predicts_answer),
+          _mean(to[..., 1], predicts_answer),
+          _mean(read, sees),
         ],
         axis=-1,
       )
     )
-  return jnp.stack(found, axis=1)
+  return jnp.stack(by_layer, axis=1)
+
+
+def _mean(x: jax.Array, counts: jax.Array) -> jax.Array:
+  """[B, T] -> [B], over the slots that count; nan where none does."""
+  return jnp.where(counts, x, 0).sum(1) / counts.sum(1)
 
 
 def _layer(decoder, number, kinds, stream, rows, prompt):

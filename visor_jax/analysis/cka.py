@@ -8,29 +8,32 @@ before the question does not hear of it: families differ by their images alone.
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from visor_jax.analysis import layerwise
-from visor_jax.eval import run
+from visor_jax.eval import generate
+from visor_jax.eval import run as eval_run
 from visor_jax.models import visor
 from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.spec import batch as batch_lib
 from visor_jax.spec import plan as plans
 
 
 def measure(
-  subject: run.ModelUnderTest,
+  under_test: eval_run.ModelUnderTest,
   selection: plans.Selection,
   count: int,
   size: int,
   tokens: int = 256,
-) -> dict:
+) -> dict[str, Any]:
   """CKA between the visual features that layers leave, on test questions.
 
   Args:
-    subject: whose features.
+    under_test: whose features.
     selection: of one plan, or the base.
     count: questions.
     size: of a batch.
@@ -41,31 +44,25 @@ def measure(
     layers [N], those that change the image, after None for what enters the
     decoder; questions {family: n}; cka {family or group: [N, N]}.
   """
-  kinds = layerwise.layout(subject.model, selection.plan)
-  rows, every = [], []
-  for families, batch in layerwise.questions(
-    subject, count, size, f'cka, plan {selection}'
+  model = under_test.model
+  kinds = model.architecture.layout_of(selection.plan)
+  values, families = [], []
+  for asked, batch in layerwise.questions(
+    under_test, count, size, f'cka, plan {selection}'
   ):
-    found = np.asarray(
-      similarities(
-        subject.model,
-        subject.params,
-        mesh_lib.shard_batch(batch, subject.mesh),
-        kinds,
-        tokens,
-      )
-    )
-    rows.append(found[: len(families)])
-    every += families
+    rows = mesh_lib.shard_batch(batch, under_test.mesh)
+    terms = similarities(model, under_test.params, rows, kinds, tokens)
+    values.append(np.asarray(terms)[: len(asked)])
+    families += asked
   # The ratio does not care whether sums or means are divided.
-  found, asked = layerwise.means(
-    np.concatenate(rows), every, subject.suite.group
+  averages, counts = layerwise.means(
+    np.concatenate(values), families, under_test.suite.group
   )
   return layerwise.plain(
     dict(
-      layers=changing(subject.model, kinds),
-      questions=asked,
-      cka={name: ratio(hsic) for name, hsic in found.items()},
+      layers=changing(model, kinds),
+      questions=counts,
+      cka={name: ratio(terms) for name, terms in averages.items()},
     )
   )
 
@@ -76,40 +73,50 @@ def changing(model: visor.Visor, kinds: plans.Layout) -> list[int | None]:
   return [None, *(i for i in kinds.indices(plans.SELF) if i != last)]
 
 
-def ratio(hsic) -> np.ndarray:
+def ratio(terms: np.ndarray) -> np.ndarray:
   """HSIC [N, N] to CKA [N, N]; nan where features do not vary."""
-  own = np.sqrt(np.maximum(np.diagonal(hsic), 0))
-  scale = np.outer(own, own)
+  norms = np.sqrt(np.maximum(np.diagonal(terms), 0))
+  scale = np.outer(norms, norms)
   return np.divide(
-    hsic, scale, out=np.full_like(scale, np.nan), where=scale > 0
+    terms, scale, out=np.full_like(scale, np.nan), where=scale > 0
   )
 
 
 @functools.partial(jax.jit, static_argnames=('model', 'kinds', 'tokens'))
-def similarities(model, params, batch, kinds: plans.Layout, tokens: int):
+def similarities(
+  model: visor.Visor,
+  params: generate.Params,
+  batch: batch_lib.Batch,
+  kinds: plans.Layout,
+  tokens: int,
+) -> jax.Array:
   """HSIC between the features of layers, float32 [B, N, N], see `measure`."""
-  return model.apply({'params': params}, batch, kinds, tokens, method=_features)
+  return model.apply(
+    {'params': params}, batch, kinds, tokens, method=_similarities
+  )
 
 
-def _features(model, batch, kinds, tokens):
+def _similarities(
+  model: visor.Visor, batch: batch_lib.Batch, kinds: plans.Layout, tokens: int
+) -> jax.Array:
   real = batch.visual_segment > 0
   count = real.sum(1)
-  at, there = jax.vmap(
+  slots, counts = jax.vmap(
     functools.partial(spread, tokens=min(tokens, real.shape[1]))
   )(real)
-  after = [0, *(i + 1 for i in changing(model, kinds)[1:])]
+  inputs_of = [0, *(layer + 1 for layer in changing(model, kinds)[1:])]
   features = [
-    jnp.take_along_axis(stream.visual, at[..., None], axis=1)
-    for layer, stream, _ in layerwise.hidden_states_by_layer(
+    jnp.take_along_axis(states.visual, slots[..., None], axis=1)
+    for layer, states, _ in layerwise.hidden_states_by_layer(
       model, batch, kinds
     )
-    if layer in after
+    if layer in inputs_of
   ]
-  found = jax.vmap(hsic)(jnp.stack(features, axis=1), there)
-  return jnp.where((count >= 4)[:, None, None], found, jnp.nan)
+  terms = jax.vmap(hsic)(jnp.stack(features, axis=1), counts)
+  return jnp.where((count >= 4)[:, None, None], terms, jnp.nan)
 
 
-def spread(real, tokens: int):
+def spread(real: jax.Array, tokens: int) -> tuple[jax.Array, jax.Array]:
   """Evenly spaced slots among the real ones.
 
   Args:
@@ -125,24 +132,24 @@ def spread(real, tokens: int):
   return order[jnp.minimum(among, real.shape[0] - 1)], number < count
 
 
-def hsic(features, there):
+def hsic(features: jax.Array, counts: jax.Array) -> jax.Array:
   """Unbiased HSIC of every pair, with linear kernels.
 
   Args:
-    features: [N, M, D], of the same M examples in N places.
-    there: bool [M]; which examples count, at least 4.
+    features: [N, M, D], of the same M examples behind N layers.
+    counts: bool [M]; which examples count, at least 4.
 
   Returns:
     float32 [N, N].
   """
-  x, n = features.astype(jnp.float32), there.sum()
-  both = there[:, None] & there & ~jnp.eye(len(there), dtype=bool)
+  x, n = features.astype(jnp.float32), counts.sum()
+  pairs = counts[:, None] & counts & ~jnp.eye(len(counts), dtype=bool)
   # Kernels do not notice that the mean goes, but float32 does.
-  x -= jnp.where(there[:, None], x, 0).sum(1, keepdims=True) / n
-  kernel = jnp.where(both, jnp.einsum('NMD,NQD->NMQ', x, x), 0)
+  x -= jnp.where(counts[:, None], x, 0).sum(1, keepdims=True) / n
+  kernel = jnp.where(pairs, jnp.einsum('NMD,NQD->NMQ', x, x), 0)
   # Centred like this (Szekely and Rizzo 2014), the estimator is a product.
   rows = kernel.sum(2) / (n - 2)
-  whole = kernel.sum((1, 2)) / ((n - 1) * (n - 2))
-  kernel -= rows[:, :, None] + rows[:, None] - whole[:, None, None]
-  kernel = jnp.where(both, kernel, 0)
+  total = kernel.sum((1, 2)) / ((n - 1) * (n - 2))
+  kernel -= rows[:, :, None] + rows[:, None] - total[:, None, None]
+  kernel = jnp.where(pairs, kernel, 0)
   return jnp.einsum('NMQ,LMQ->NL', kernel, kernel) / (n * (n - 3))

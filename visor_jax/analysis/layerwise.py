@@ -1,13 +1,19 @@
 """What flows through a model, seen layer by layer; and the questions it reads.
 
-Nothing is built into the model for it: `Llm.run` runs any stretch of layers,
-so one at a time as well.
+Nothing is built into the model for it: `Decoder.run` runs any stretch of
+layers, so one at a time as well.
 """
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from visor_jax.data.processing import packing
-from visor_jax.eval import run
+from visor_jax.eval import questions as questions_lib
+from visor_jax.eval import run as eval_run
+from visor_jax.models import decoder
 from visor_jax.models import token_layout
 from visor_jax.models import visor
 from visor_jax.runtime import console
@@ -17,90 +23,94 @@ from visor_jax.spec import plan as plans
 STREAM = 'test'
 
 
-def layout(model: visor.Visor, plan: plans.Plan | None) -> plans.Layout:
-  """The kinds of the layers under a plan, None for the base."""
-  if plan is None:
-    return plans.base(model.size.language.depth)
-  return model.layout.fix(plan)
-
-
 def hidden_states_by_layer(
   model: visor.Visor, batch: batch_lib.Batch, kinds: plans.Layout
-):
-  """Yields (layer, llm.Stream that flows into it, geometry.Rows).
+) -> Iterator[tuple[int, decoder.HiddenStates, token_layout.TokenLayout]]:
+  """Yields every layer with what flows into it, and where the tokens stand.
 
   The last layer is followed by one that is not there, and what flows out. To
   be used in a method of the model.
 
   Args:
     model: bound to its parameters.
-    batch: a Batch.
+    batch: prompts.
     kinds: of the layers, none optional.
   """
-  rows, stream = token_layout.from_batch(batch), model.embed(batch)
+  tokens, states = token_layout.from_batch(batch), model.embed(batch)
   depth = model.size.language.depth
   for layer in range(depth):
-    yield layer, stream, rows
-    stream = model.llm.run(stream, rows, kinds, None, layer, layer + 1)
-  yield depth, stream, rows
+    yield layer, states, tokens
+    states = model.llm.run(states, tokens, kinds, None, layer, layer + 1)
+  yield depth, states, tokens
 
 
-def questions(subject: run.ModelUnderTest, count: int, size: int, what: str):
+def questions(
+  under_test: eval_run.ModelUnderTest, count: int, size: int, title: str
+) -> Iterator[tuple[list[str], batch_lib.Batch]]:
   """The first test questions, `size` at a time, and how far it is.
 
   Args:
-    subject: whose suite asks.
+    under_test: whose suite asks.
     count: questions.
     size: of a batch.
-    what: is being done, for the progress.
+    title: what is being done, for the progress.
 
   Yields:
-    (families, Batch in numpy); the last batch is filled up with repeats that
-    have no family.
+    Families of the questions, and a Batch in numpy; the last one is filled up
+    with repeats that have no family.
   """
-  progress = console.Progress(what, count)
-  for start in range(0, count, size):
-    made = [
-      subject.suite.prompt(STREAM, min(start + i, count - 1))
-      for i in range(size)
+  progress = console.Progress(title, count)
+  done = 0
+  for asked in questions_lib.batches(
+    under_test.suite, STREAM, range(count), size, under_test.mesh
+  ):
+    families = [
+      record.turns[0].family
+      for number, record in zip(asked.local_ids, asked.records)
+      if number is not None
     ]
-    families = [record.turns[0].family for _, record in made]
-    yield families[: count - start], packing.stack([row for row, _ in made])
-    progress.line(min(start + size, count))
+    yield families, asked.batch
+    done += len(families)
+    progress.line(done)
 
 
-def means(rows, families, group) -> tuple[dict, dict]:
-  """Sums of questions to means, of families and of groups.
+def means(
+  values: Sequence[np.ndarray] | np.ndarray,
+  families: Sequence[str],
+  group: Callable[[str], str],
+) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+  """From questions to means of families and of groups.
 
   Args:
-    rows: an array for each question; what is not finite does not count.
+    values: an array for each question; what is not finite does not count.
     families: of the questions.
     group: family -> its group.
 
   Returns:
     {family or group: mean array, nan where nothing counts}; {family: n}.
   """
-  rows, families = np.asarray(rows, float), np.asarray(families)
-  groups = np.asarray([group(f) for f in families])
-  found = {}
-  for names in (families, groups):
-    for name in sorted(set(names.tolist())):
-      some = rows[names == name]
-      counts = np.isfinite(some)
-      found[name] = np.where(counts, some, 0).sum(0) / np.where(
+  stacked, names = np.asarray(values, float), np.asarray(families)
+  groups = np.asarray([group(family) for family in families])
+  averages = {}
+  for labels in (names, groups):
+    for label in sorted(set(labels.tolist())):
+      part = stacked[labels == label]
+      counts = np.isfinite(part)
+      averages[label] = np.where(counts, part, 0).sum(0) / np.where(
         counts.any(0), counts.sum(0), np.nan
       )
-  return found, {
-    f: int((families == f).sum()) for f in sorted(set(families.tolist()))
+  return averages, {
+    family: int((names == family).sum())
+    for family in sorted(set(names.tolist()))
   }
 
 
-def plain(x):
+def plain(x: Any) -> Any:
   """Arrays to lists of rounded numbers; what is not finite to None."""
   if isinstance(x, dict):
-    return {k: plain(v) for k, v in x.items()}
+    return {key: plain(value) for key, value in x.items()}
   if isinstance(x, (list, tuple)):
-    return [plain(v) for v in x]
+    return [plain(value) for value in x]
   if isinstance(x, np.ndarray):
     return plain(x.tolist())
   if isinstance(x, float):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 import dataclasses
+from typing import Any
 
 from visor_jax.flops import accounting as accounting_lib
 from visor_jax.flops import cost as flops
@@ -19,7 +20,7 @@ def measure(
   text: int,
   accounting: accounting_lib.Accounting = accounting_lib.NOMINAL,
   lengths: Sequence[int] = LENGTHS,
-) -> dict:
+) -> dict[str, Any]:
   """LLM prefill FLOPs of plans, and of the base with fewer tokens.
 
   Args:
@@ -43,11 +44,11 @@ def measure(
       for visual in lengths
     ]
 
-  whole = dataclasses.replace(architecture, reduction='')
-  curves = {str(s): curve(whole, s.plan) for s in selections}
+  all_tokens = dataclasses.replace(architecture, reduction='')
+  curves = {str(s): curve(all_tokens, s.plan) for s in selections}
   for reduction in reductions:
     name = str(reduction)
-    curves[name] = curve(dataclasses.replace(whole, reduction=name), None)
+    curves[name] = curve(dataclasses.replace(all_tokens, reduction=name), None)
   return dict(
     lengths=list(lengths),
     curves=curves,

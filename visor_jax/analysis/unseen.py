@@ -5,33 +5,34 @@ these families, and answer the same test questions. One of them is the run's
 own; the other is trained here.
 """
 
+from collections.abc import Callable
+from collections.abc import Sequence
 import copy
+import dataclasses
 import pathlib
+from typing import Any
 
 import numpy as np
 
 from visor_jax.analysis import layerwise
-from visor_jax.eval import run
-from visor_jax.jobs import calibrate
-from visor_jax.jobs import labels as labels_lib
-from visor_jax.jobs import search
+from visor_jax.eval import run as eval_run
+from visor_jax.jobs import run as run_lib
+from visor_jax.jobs import train
+from visor_jax.runtime import outcomes
 from visor_jax.spec import plan as plans
 from visor_jax.spec import workdir as workdir_lib
-from visor_jax.training import inputs as inputs_lib
-from visor_jax.training import loop
+
+ROUTER = plans.Selection('router')
+STAGE = 'policy'
 
 
 def measure(
-  subject, suite, mesh, config, workdir, folder, without, count: int
-) -> dict:
+  run: run_lib.Run, folder: pathlib.Path, without: Sequence[str], count: int
+) -> dict[str, Any]:
   """Trains the router that is missing, and asks both and the largest plan.
 
   Args:
-    subject: (stage, config, workdir, viable, confidence) -> run.Subject.
-    suite: its questions.
-    mesh: of mesh.make.
-    config: the whole config of the run.
-    workdir: of the run.
+    run: whose network they choose for.
     folder: where the other router and the answers are kept.
     without: names of families to leave out.
     count: test questions.
@@ -41,52 +42,43 @@ def measure(
     group, left_out, n and for 'ordinary', 'without' and 'max' each accuracy
     and flops (LLM prefill, mean per question).
   """
-  folder = pathlib.Path(folder)
-  made = lambda out: _router(
-    subject, suite, mesh, config, workdir, folder / _name(out), out
-  )
-  ordinary, blind = made(()), made(without)
-  router, largest = (
-    plans.Selection('router'),
-    plans.Selection('fixed', ordinary.model.layout.max),
-  )
-  asked = {
-    name: run.answers(
-      who,
+  ordinary = _router(run, folder, ())
+  other = _router(run, folder, without)
+  largest = plans.Selection('fixed', ordinary.model.layout.max)
+  answers = {
+    name: eval_run.answers(
+      under_test,
       layerwise.STREAM,
       count,
       selection,
-      folder / _name(out) / 'answers',
-      config.eval,
-      config.eval.score,
+      folder / _name(left_out) / 'answers',
+      run.config.eval,
+      run.config.eval.score,
     )
-    for name, who, selection, out in (
-      ('ordinary', ordinary, router, ()),
-      ('without', blind, router, without),
+    for name, under_test, selection, left_out in (
+      ('ordinary', ordinary, ROUTER, ()),
+      ('without', other, ROUTER, without),
       ('max', ordinary, largest, ()),
     )
   }
-  families = [r['family'] for r in asked['max']]
-  mean = lambda name, family, key: float(
-    np.mean([r[key] for r in asked[name] if r['family'] == family])
-  )
+  families = [answer['family'] for answer in answers['max']]
   return layerwise.plain(
     dict(
       without=list(without),
-      confidence=dict(ordinary=ordinary.confidence, without=blind.confidence),
+      confidence=dict(ordinary=ordinary.confidence, without=other.confidence),
       families=[
         dict(
           family=family,
-          group=suite.group(family),
+          group=ordinary.suite.group(family),
           left_out=family in without,
           n=families.count(family),
         )
         | {
           name: dict(
-            accuracy=mean(name, family, 'score'),
-            flops=mean(name, family, 'llm_prefill_flops'),
+            accuracy=_mean(part, family, 'score'),
+            flops=_mean(part, family, 'llm_prefill_flops'),
           )
-          for name in asked
+          for name, part in answers.items()
         }
         for family in sorted(set(families))
       ],
@@ -94,42 +86,44 @@ def measure(
   )
 
 
-def _router(subject, suite, mesh, config, workdir, folder, without):
+def _mean(answers: Sequence[eval_run.Answer], family: str, key: str) -> float:
+  return float(np.mean([a[key] for a in answers if a['family'] == family]))
+
+
+def _router(
+  run: run_lib.Run, folder: pathlib.Path, without: Sequence[str]
+) -> eval_run.ModelUnderTest:
   """Who routes without having learned from some families."""
-  viable = search.load(workdir)
-  if set(without) == set(config.policy.without):
-    return subject('policy', config, workdir, viable, calibrate.load(workdir))
-  config = copy.deepcopy(config)
+  if set(without) == set(run.config.policy.without):
+    return run.answering(ROUTER)
+  config = copy.deepcopy(run.config)
   config.policy.without = tuple(without)
-  labels, held_out = labels_lib.to_learn(labels_lib.load(workdir), config)
-  made = lambda confidence: subject(
-    'policy', config, folder, viable, confidence
+  other = dataclasses.replace(
+    run,
+    config=config,
+    workdir=workdir_lib.Workdir(folder / _name(without)),
+    before=run.workdir,
   )
-  inputs = inputs_lib.Inputs(
-    config,
-    workdir_lib.Workdir(pathlib.Path(folder)),
-    mesh,
-    suite,
-    viable,
-    labels,
-    before=workdir_lib.Workdir(pathlib.Path(workdir)),
-  )
-  loop.train('policy', inputs)
-  calibrate.calibrate(made(None), held_out, folder, config)
-  return made(calibrate.load(folder))
+  train.train_router(other, STAGE)
+  return other.answering(ROUTER)
 
 
-def _name(without):
+def _name(without: Sequence[str]) -> str:
   return 'without-' + '+'.join(without) if without else 'ordinary'
 
 
-def some(workdir, group) -> tuple[str, ...]:
+def one_of_each_group(
+  labels: Sequence[outcomes.Label], group: Callable[[str], str]
+) -> tuple[str, ...]:
   """The last family of each group by name, of those that have labels.
 
   Args:
-    workdir: of the run.
+    labels: of a run.
     group: family -> its group.
+
+  Returns:
+    Their names; none where no group has more than one.
   """
-  families = sorted({r['family'] for r in labels_lib.load(workdir)})
-  found = {group(f): f for f in families}
-  return tuple(sorted(found.values())) if len(families) > len(found) else ()
+  families = sorted({row['family'] for row in labels})
+  last = {group(family): family for family in families}
+  return tuple(sorted(last.values())) if len(families) > len(last) else ()

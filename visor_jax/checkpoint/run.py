@@ -8,9 +8,9 @@ import pathlib
 from typing import Any
 
 from visor_jax.checkpoint import facts as facts_lib
+from visor_jax.runtime import outcomes
 from visor_jax.runtime import param_paths
 from visor_jax.spec import architecture as architecture_lib
-from visor_jax.spec import budget
 from visor_jax.spec import plan as plans
 from visor_jax.spec import workdir as workdir_lib
 from visor_jax.training import stages
@@ -88,20 +88,19 @@ def _facts(
       facts, architecture=dataclasses.replace(architecture, layout=layout)
     )
   facts = dataclasses.replace(
-    facts, viable=_viable(folder), trained=(facts_lib.CROSS,)
+    facts,
+    viable=outcomes.viable_plans(folder) if folder.plans.exists() else (),
+    trained=(facts_lib.CROSS,),
   )
   # Not that of the start: what it chooses among has been trained on.
   if facts_lib.ROUTER not in learned or not folder.calibration.exists():
     return facts
-  calibration = json.loads(folder.calibration.read_text())
+  calibration = outcomes.calibration(folder)
   return dataclasses.replace(
     facts,
     trained=(facts_lib.CROSS, facts_lib.ROUTER),
-    confidence=calibration['confidence'],
-    curve=tuple(
-      budget.Point(point['confidence'], point['share'], point['accuracy'])
-      for point in calibration['curve']
-    ),
+    confidence=calibration.confidence,
+    curve=calibration.curve,
   )
 
 
@@ -114,13 +113,6 @@ def _learned(config: Mapping[str, Any], stage: str) -> set[str]:
     if config.get(f'{earlier}.steps'):
       return learned | _learned(config, earlier)
   return learned
-
-
-def _viable(folder: workdir_lib.Workdir) -> tuple[plans.Plan, ...]:
-  if not folder.plans.exists():
-    return ()
-  viable = json.loads(folder.plans.read_text())['viable']
-  return tuple(tuple(bool(on) for on in plan) for plan in viable)
 
 
 def _finished(folder: workdir_lib.Workdir) -> list[str]:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from visor_jax.data import protocols
-from visor_jax.eval import generate
+from visor_jax.eval import costs
 from visor_jax.flops import cost as flops
 from visor_jax.models import visor
 from visor_jax.spec import plan as plans
@@ -79,14 +79,14 @@ def build(
   """
   architecture = model.architecture
   routing = int(selector == 'router')
-  taken = generate.prefill_flops(architecture, plan, *lengths, routing)
-  base = generate.prefill_flops(architecture.base, None, *lengths)
+  taken = costs.prefill_flops(architecture, plan, *lengths, routing)
+  base = costs.prefill_flops(architecture.base, None, *lengths)
   itemsize = jnp.dtype(model.compute.dtype).itemsize
   return Answer(
     text=tokenizer.decode(tokens.tolist()),
     selector=selector,
     plan=plan,
-    tokens=generate.count(tokens, tuple(tokenizer.stops)),
+    tokens=costs.answer_length(tokens, tokenizer.stops),
     visual_tokens=lengths[0],
     text_tokens=lengths[1],
     llm_prefill_flops=taken,

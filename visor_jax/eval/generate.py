@@ -4,21 +4,37 @@ The plan is static here, because a layer that is off keeps nothing: one program
 for every plan and shape of the batch.
 """
 
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
 import jax.numpy as jnp
 import numpy as np
 
-from visor_jax.flops import cost as flops
 from visor_jax.models import decoder
 from visor_jax.models import router
 from visor_jax.models import visor
-from visor_jax.spec import architecture as architecture_lib
+from visor_jax.spec import batch as batch_lib
 from visor_jax.spec import budget
 from visor_jax.spec import plan as plans
+
+Params = Mapping[str, Any]  # nested, of arrays
+
+# The numbers of the questions in the rows of a batch; None fills a row up.
+Ids = Sequence[int | None]
+
+# What `Visor.route` leaves for `Visor.prefill_after_route`.
+Routed = tuple[decoder.HiddenStates, tuple]
+
+# The numbers of some questions, the plan that ran (None for the dense base),
+# and the tokens of their answers, int32 [n, tokens].
+Answers = tuple[list[int], plans.Plan | None, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +42,7 @@ class Sampling:
   """How tokens are drawn.
 
   Attributes:
-    tokens: the most to make.
+    tokens: the most to generate.
     ends: tokens after which a row is done; the first fills the rest of it.
     temperature: 0 takes the likeliest token.
     top_p: draw among the likeliest tokens that together have this probability.
@@ -39,20 +55,33 @@ class Sampling:
 
 
 @functools.partial(jax.jit, static_argnames=('model', 'plan'))
-def prefill(model, params, batch, plan):
+def prefill(
+  model: visor.Visor,
+  params: Params,
+  batch: batch_lib.Batch,
+  plan: plans.Plan | None,
+) -> tuple[jax.Array, decoder.DecodeState]:
   """models.visor.Visor.prefill, compiled."""
   return model.apply({'params': params}, batch, plan, method='prefill')
 
 
 @functools.partial(jax.jit, static_argnames='model')
-def route(model, params, batch):
+def route(
+  model: visor.Visor, params: Params, batch: batch_lib.Batch
+) -> tuple[jax.Array, Routed]:
   """Router scores [B, plans], and what `resume` goes on from."""
   scores, routed = model.apply({'params': params}, batch, method='route')
   return scores[:, 0], routed
 
 
 @functools.partial(jax.jit, static_argnames=('model', 'plan'))
-def resume(model, params, routed, batch, plan):
+def resume(
+  model: visor.Visor,
+  params: Params,
+  routed: Routed,
+  batch: batch_lib.Batch,
+  plan: plans.Plan | None,
+) -> tuple[jax.Array, decoder.DecodeState]:
   """`prefill` that goes on from `route`: nothing is computed twice."""
   return model.apply(
     {'params': params}, routed, batch, plan, method='prefill_after_route'
@@ -60,51 +89,60 @@ def resume(model, params, routed, batch, plan):
 
 
 @functools.partial(jax.jit, static_argnames=('model', 'plan', 'sampling'))
-def decode(model, params, logits, memory, plan, sampling: Sampling, key):
+def decode(
+  model: visor.Visor,
+  params: Params,
+  logits: jax.Array,
+  prompt: decoder.DecodeState,
+  plan: plans.Plan | None,
+  sampling: Sampling,
+  key: jax.Array,
+) -> jax.Array:
   """Tokens behind the prompts, until every row has ended.
 
   Args:
-    model: a models.visor.Visor.
-    params: nested.
-    logits: of `prefill`, float32 [B, C].
-    memory: of `prefill`.
-    plan: of `prefill`.
+    model: the network.
+    params: its parameters.
+    logits: of the prompts' last tokens, float32 [B, C].
+    prompt: what the layers keep of the prompts.
+    plan: the plan under which the prompts were read.
     sampling: how to draw.
     key: of the draw; a row's tokens depend on its place in the batch.
 
   Returns:
     int32 [B, tokens].
   """
-  b, end = logits.shape[0], sampling.ends[0]
+  rows, end = logits.shape[0], sampling.ends[0]
   apply = functools.partial(model.apply, {'params': params})
 
-  def draw(logits, number, done):
+  def draw(logits: jax.Array, number: jax.Array | int, done: jax.Array):
     token = _draw(logits, sampling, jax.random.fold_in(key, number))
     return jnp.where(done, end, token)
 
-  def ends(token):
+  def ends(token: jax.Array) -> jax.Array:
     return jnp.isin(token, jnp.array(sampling.ends))
 
   def more(state):
-    number, made, done, _ = state
+    number, _, done, _ = state
     return (number < sampling.tokens) & ~done.all()
 
   def step(state):
-    number, made, done, fresh = state
-    logits, fresh = apply(
-      made[:, number - 1], memory, plan, fresh, number - 1, method='decode'
+    number, tokens, done, cache = state
+    logits, cache = apply(
+      tokens[:, number - 1], prompt, plan, cache, number - 1, method='decode'
     )
     token = draw(logits, number, done)
-    return number + 1, made.at[:, number].set(token), done | ends(token), fresh
+    tokens = tokens.at[:, number].set(token)
+    return number + 1, tokens, done | ends(token), cache
 
-  first = draw(logits, 0, jnp.zeros(b, bool))
-  made = jnp.full((b, sampling.tokens), end, jnp.int32).at[:, 0].set(first)
-  fresh = apply(b, sampling.tokens, method='init_decode_cache')
-  state = jnp.int32(1), made, ends(first), fresh
+  first = draw(logits, 0, jnp.zeros(rows, bool))
+  tokens = jnp.full((rows, sampling.tokens), end, jnp.int32).at[:, 0].set(first)
+  cache = apply(rows, sampling.tokens, method='init_decode_cache')
+  state = jnp.int32(1), tokens, ends(first), cache
   return jax.lax.while_loop(more, step, state)[1]
 
 
-def _draw(logits, sampling, key):
+def _draw(logits: jax.Array, sampling: Sampling, key: jax.Array) -> jax.Array:
   """float32 [B, C] -> int32 [B]."""
   if sampling.temperature == 0:
     return jnp.argmax(logits, axis=-1).astype(jnp.int32)
@@ -121,22 +159,22 @@ def _draw(logits, sampling, key):
 
 
 def answers(
-  model,
-  params,
-  batches,
+  model: visor.Visor,
+  params: Params,
+  batches: Iterable[tuple[Ids, batch_lib.Batch]],
   selection: plans.Selection,
   sampling: Sampling,
-  key,
-  viable=(),
-  confidence=None,
-):
+  key: jax.Array,
+  viable: Sequence[plans.Plan] = (),
+  confidence: budget.Confidence = None,
+) -> Iterator[Answers]:
   """Answers to batches of prompts; of one shape, those of one plan together.
 
   Args:
-    model: a models.visor.Visor.
-    params: nested.
-    batches: of (ids, Batch), all of as many rows; those with id None fill up.
-      On several processes a Batch is global and its ids those of all its rows.
+    model: the network.
+    params: its parameters.
+    batches: prompts, all of as many rows. On several processes a Batch is
+      global and its ids those of all its rows.
     selection: which plan, or who chooses it.
     sampling: how to draw.
     key: of the draw.
@@ -144,168 +182,125 @@ def answers(
     confidence: of its choice, see models.router.choose.
 
   Yields:
-    (ids, plan or None for the base, int32 [n, tokens]), a group at a time, in
-    the order in which groups fill up; the same in all processes.
+    A group at a time, in the order in which groups fill up; the same in all
+    processes.
   """
 
-  def finish(ids, made, plan):
-    tokens = to_host(decode(model, params, *made, plan, sampling, key))
-    here = [i for i, number in enumerate(ids) if number is not None]
-    return [ids[i] for i in here], plan, tokens[here]
+  def finish(ids: Ids, prompt, plan: plans.Plan | None) -> Answers:
+    tokens = to_host(decode(model, params, *prompt, plan, sampling, key))
+    rows = [row for row, number in enumerate(ids) if number is not None]
+    return [number for number in ids if number is not None], plan, tokens[rows]
 
   if selection.selector != 'router':
     for ids, batch in batches:
-      made = prefill(model, params, batch, selection.plan)
-      yield finish(ids, made, selection.plan)
+      prompt = prefill(model, params, batch, selection.plan)
+      yield finish(ids, prompt, selection.plan)
     return
-  waiting = {}  # plan, shape -> ids, and rows that begin with theirs
-  resumed = lambda ids, rows, plan: finish(
-    ids, resume(model, params, *rows, plan), plan
-  )
+  for ids, rows, plan in _grouped_by_plan(
+    model, params, batches, viable, confidence
+  ):
+    yield finish(ids, resume(model, params, *rows, plan), plan)
+
+
+Rows = tuple[Routed, batch_lib.Batch]
+
+
+def _grouped_by_plan(
+  model: visor.Visor,
+  params: Params,
+  batches: Iterable[tuple[Ids, batch_lib.Batch]],
+  viable: Sequence[plans.Plan],
+  confidence: budget.Confidence,
+) -> Iterator[tuple[Ids, Rows, plans.Plan]]:
+  """Batches of one plan and shape, of prompts for which the router chose it.
+
+  The last of each is filled up with rows whose id is None.
+  """
+  # Plan and shapes -> ids, and rows of which the first are theirs.
+  waiting: dict[tuple, tuple[list, Rows]] = {}
+  size = 0
   for ids, batch in batches:
-    size, shape = (
-      len(ids),
-      tuple(x.shape for x in (batch.tokens, batch.gather_index, batch.tiles)),
+    size = len(ids)
+    shapes = tuple(
+      x.shape for x in (batch.tokens, batch.gather_index, batch.tiles)
     )
     scores, routed = route(model, params, batch)
     # Groups are formed of the choices of all, or processes would part ways.
-    luck = (
-      _luck(batch, model.size.vision.patches)
-      if isinstance(confidence, budget.Mix)
-      else None
+    chosen = to_host(
+      router.choose(
+        scores,
+        len(viable),
+        confidence,
+        _question_hash(batch, model.size.vision.patches)
+        if isinstance(confidence, budget.Mix)
+        else None,
+      )
     )
-    chosen = to_host(router.choose(scores, len(viable), confidence, luck))
     for number, plan in enumerate(viable):
-      came = [i for i in np.flatnonzero(chosen == number) if ids[i] is not None]
-      held, rows = waiting.pop((plan, shape), ([], (routed, batch)))
-      everyone = held + [ids[i] for i in came]
-      where = [*range(len(held)), *(size + i for i in came)]
-      for first in range(0, len(everyone), size):
-        some = everyone[first : first + size]
-        picked = _pick(
-          rows, (routed, batch), np.resize(where[first : first + size], size)
+      new = [
+        row for row in np.flatnonzero(chosen == number) if ids[row] is not None
+      ]
+      waiting_ids, waiting_rows = waiting.pop(
+        (plan, shapes), ([], (routed, batch))
+      )
+      group = waiting_ids + [ids[row] for row in new]
+      # In the rows that wait and these, one behind the other.
+      indices = [*range(len(waiting_ids)), *(size + row for row in new)]
+      for first in range(0, len(group), size):
+        part = group[first : first + size]
+        rows = _take_rows(
+          waiting_rows,
+          (routed, batch),
+          np.resize(indices[first : first + size], size),
         )
-        if len(some) == size:
-          yield resumed(some, picked, plan)
+        if len(part) == size:
+          yield part, rows, plan
         else:
-          waiting[plan, shape] = some, picked
-  for (plan, _), (ids, rows) in waiting.items():
-    yield resumed(ids + [None] * (size - len(ids)), rows, plan)
+          waiting[plan, shapes] = part, rows
+  for (plan, _), (part, rows) in waiting.items():
+    yield part + [None] * (size - len(part)), rows, plan
 
 
-def to_host(x) -> np.ndarray:
+def to_host(x: jax.Array) -> np.ndarray:
   """All of a global array, in every process."""
   return multihost_utils.process_allgather(x, tiled=True)
 
 
-_luck = jax.jit(router.question_hash, static_argnames='patches')
+_question_hash = jax.jit(router.question_hash, static_argnames='patches')
 
 
 @jax.jit
-def _pick(held, came, index):
-  """The rows `index` of what is held and what came, one behind the other."""
+def _take_rows(first: Rows, second: Rows, index: jax.Array) -> Rows:
+  """The rows `index` of two batches, one behind the other."""
 
-  def pick(axis):
+  def take(axis: int):
     return lambda a, b: jnp.take(jnp.concatenate([a, b], axis), index, axis)
 
-  (stream, caches), batch = held
-  (stream_, caches_), batch_ = came
+  (states, caches), batch = first
+  (other_states, other_caches), other_batch = second
   return (
     (
-      jax.tree.map(pick(0), stream, stream_),
-      jax.tree.map(pick(1), caches, caches_),
-    ),  # [count, B, ...]
-    jax.tree.map(pick(0), batch, batch_),
-  )
-
-
-@functools.lru_cache(maxsize=None)
-def prefill_flops(
-  architecture: architecture_lib.Architecture,
-  plan: plans.Plan | None,
-  visual: int,
-  text: int,
-  routing: int = 0,
-) -> int:
-  """Nominal LLM prefill FLOPs of a prompt.
-
-  Args:
-    architecture: the model's.
-    plan: the plan that ran, None for the dense base.
-    visual: visual tokens.
-    text: text tokens.
-    routing: 1 where the router chose the plan.
-  """
-  return flops.cost(
-    architecture, plan, visual, text, routing=routing
-  ).llm_prefill
-
-
-@functools.lru_cache(maxsize=None)
-def costs(
-  model: visor.Visor,
-  plan: plans.Plan | None,
-  visual: int,
-  text: int,
-  tiles: int,
-  tokens: int,
-  routing: int = 0,
-) -> dict[str, int]:
-  """What a question took, in nominal FLOPs; see eval.results.rows.
-
-  Args:
-    model: the network that answered.
-    plan: the plan that ran, None for the dense base.
-    visual: visual tokens.
-    text: text tokens of the prompt.
-    tiles: tiles that the vision tower read.
-    tokens: tokens of the answer, its end included.
-    routing: 1 where the router chose the plan.
-  """
-  asked = model.architecture
-  all_tokens = dataclasses.replace(asked, reduction='')
-  # Inside of the dense decoder tokens are dropped where no plan is.
-  largest = asked if plan is not None else all_tokens
-  tower = flops.cost(all_tokens, None, visual, text, tiles=tiles)
-  vision = tower.vision + tower.connector
-  llm = prefill_flops(asked, plan, visual, text, routing)
-  base_llm = prefill_flops(all_tokens, None, visual, text)
-  decode = flops.decode(asked, plan, visual, text, tokens, tiles=tiles)
-  base_decode = flops.decode(all_tokens, None, visual, text, tokens)
-  itemsize = jnp.dtype(model.compute.dtype).itemsize
-  return dict(
-    llm_prefill_flops=llm,
-    visual_flops=llm - prefill_flops(asked, plan, 0, text, routing),
-    vision_flops=vision,
-    decode_flops=decode,
-    total_flops=vision + llm + decode,
-    tokens=tokens,
-    cache_bytes=sum(
-      flops.cache(asked, plan, visual, text, itemsize, tiles=tiles)
+      jax.tree.map(take(0), states, other_states),
+      jax.tree.map(take(1), caches, other_caches),  # [count, B, ...]
     ),
-    max_prefill_flops=prefill_flops(largest, asked.layout.max, visual, text),
-    base_prefill_flops=base_llm,
-    base_total_flops=vision + base_llm + base_decode,
+    jax.tree.map(take(0), batch, other_batch),
   )
 
 
-def count(tokens, ends) -> int:
-  """Tokens of an answer, its end included."""
-  ended = np.flatnonzero(np.isin(tokens, ends))
-  return int(ended[0]) + 1 if len(ended) else len(tokens)
-
-
-def cache_bytes(memory) -> tuple[int, int]:
-  """Bytes that a prompt's memory takes, of text slots and of visual slots."""
-  text = memory.rows[0].text.place.shape[1]
-  of_text = of_image = 0
-  size = lambda x: x.size * x.dtype.itemsize
+def cache_bytes(prompt: decoder.DecodeState) -> tuple[int, int]:
+  """Bytes that the layers keep of a prompt, of text slots and visual slots."""
+  text = prompt.rows[0].text.place.shape[1]
+  of_text = of_visual = 0
   for cache in jax.tree.leaves(
-    memory.caches, is_leaf=lambda x: isinstance(x, decoder.Cache)
+    prompt.caches, is_leaf=lambda x: isinstance(x, decoder.Cache)
   ):
     for x in cache.own:
-      share = size(x) // x.shape[2]  # [count, B, S, K, H]
-      of_text += share * text
-      of_image += share * (x.shape[2] - text)
-    of_image += sum(map(size, jax.tree.leaves(cache.read)))
-  return of_text, of_image
+      slot = _bytes(x) // x.shape[2]  # [count, B, S, K, H]
+      of_text += slot * text
+      of_visual += slot * (x.shape[2] - text)
+    of_visual += sum(map(_bytes, jax.tree.leaves(cache.read)))
+  return of_text, of_visual
+
+
+def _bytes(x: jax.Array) -> int:
+  return x.size * x.dtype.itemsize

@@ -4,41 +4,44 @@ Compiled, warmed and blocked; medians. Neither preparing prompts nor moving
 them to the device is in it.
 """
 
+from collections.abc import Callable
+from collections.abc import Sequence
 import json
 import pathlib
 import time
+from typing import Any
 
 import jax
 import numpy as np
 
-from visor_jax.data.processing import packing
 from visor_jax.eval import generate
+from visor_jax.eval import questions as questions_lib
 from visor_jax.eval import run
 from visor_jax.runtime import claim
 from visor_jax.runtime import cluster
-from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.spec import plan as plans
 from visor_jax.training import throughput
 
 NEW, TIMES = 16, 3  # tokens behind the first; runs that a median is of
 
+Measured = dict[str, Any]  # see `measure`
+
 
 def measure(
-  subject: run.ModelUnderTest,
+  under_test: run.ModelUnderTest,
   stream: str,
   selection: plans.Selection,
-  rows,
-  folder,
+  answers: Sequence[run.Answer],
+  folder: pathlib.Path | str,
   size: int,
-) -> dict:
+) -> Measured:
   """What a selection takes; measured once and kept in a file.
 
   Args:
-    subject: who answers.
+    under_test: who answers.
     stream: whose first questions are asked.
     selection: that answered.
-    rows: its answers, see run.answers; they say how often a router took which
-      plan.
+    answers: what it answered; they say how often a router took which plan.
     folder: where the answers are kept.
     size: of the batch.
 
@@ -53,45 +56,58 @@ def measure(
     batch, device, devices: of what.
   """
   path = pathlib.Path(folder) / str(selection) / 'measured.json'
-  kept, *_ = cluster.allgather_json(
+  measured, *_ = cluster.allgather_json(
     json.loads(path.read_text())
     if cluster.is_primary() and path.exists()
     else None
   )
-  if kept is None:
-    kept = _measure(subject, stream, selection, rows, size)
-    claim.write_shared(path, json.dumps(kept))
-  return kept
+  if measured is None:
+    measured = _measure(under_test, stream, selection, answers, size)
+    claim.write_shared(path, json.dumps(measured))
+  return measured
 
 
-def _measure(subject, stream, selection, rows, size):
-  model, params = subject.model, subject.params
-  made = [
-    subject.suite.prompt(stream, i)[0]
-    for i in mesh_lib.local_rows(size, subject.mesh)
-  ]
-  batch = run.shard_prompts(subject, packing.stack(made))
-  sampling = generate.Sampling(1 + NEW, (-1,))  # no end: all tokens are made
+def _measure(
+  under_test: run.ModelUnderTest,
+  stream: str,
+  selection: plans.Selection,
+  answers: Sequence[run.Answer],
+  size: int,
+) -> Measured:
+  model, params = under_test.model, under_test.params
+  (questions,) = questions_lib.batches(
+    under_test.suite,
+    stream,
+    range(min(size, len(answers))),
+    size,
+    under_test.mesh,
+  )
+  batch = under_test.shard(questions)
+  # Nothing ends an answer: all tokens are generated.
+  sampling = generate.Sampling(1 + NEW, (-1,))
   key, timer = jax.random.key(0), Timer()
-  first = 0.0
-  begin, start = generate.prefill, (model, params, batch)
+  first_token = 0.0
+  read: Callable = generate.prefill
+  arguments: tuple = (model, params, batch)
   if selection.selector == 'router':
-    first = timer(generate.route, model, params, batch)
-    _, routed = generate.route(model, params, batch)
-    begin, start = generate.resume, (model, params, routed, batch)
+    first_token = timer(generate.route, *arguments)
+    _, routed = generate.route(*arguments)
+    read, arguments = generate.resume, (model, params, routed, batch)
   chosen = [
-    None if r['plan'] is None else tuple(map(bool, r['plan'])) for r in rows
+    None if row['plan'] is None else tuple(map(bool, row['plan']))
+    for row in answers
   ]
   decode = 0.0
   for plan in dict.fromkeys(chosen):
     share = chosen.count(plan) / len(chosen)
-    first += share * timer(begin, *start, plan)
+    first_token += share * timer(read, *arguments, plan)
+    prompt = read(*arguments, plan)
     decode += share * timer(
-      generate.decode, model, params, *begin(*start, plan), plan, sampling, key
+      generate.decode, model, params, *prompt, plan, sampling, key
     )
   device = jax.local_devices()[0]
   return dict(
-    first_token_s=first,
+    first_token_s=first_token,
     tokens_per_s=size * NEW / decode,
     peak_bytes=timer.peak,
     process_bytes=throughput.memory(),
@@ -109,18 +125,18 @@ class Timer:
     peak: bytes on a device of the program that needed most.
   """
 
-  def __init__(self):
+  def __init__(self) -> None:
     self.peak = 0
 
-  def __call__(self, function, *args) -> float:
+  def __call__(self, function: Any, *args: Any) -> float:
     """Median seconds of a jitted function, blocked, once it is warm."""
     jax.block_until_ready(function(*args))
-    spent = []
+    seconds = []
     for _ in range(TIMES):
       start = time.perf_counter()
       jax.block_until_ready(function(*args))
-      spent.append(time.perf_counter() - start)
+      seconds.append(time.perf_counter() - start)
     # The program is there already: nothing is compiled again.
     memory = function.lower(*args).compile().memory_analysis()
     self.peak = max(self.peak, memory.peak_memory_in_bytes)
-    return float(np.median(spent))
+    return float(np.median(seconds))

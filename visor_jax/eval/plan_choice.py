@@ -3,7 +3,7 @@
 import dataclasses
 
 from visor_jax.checkpoint import facts as facts_lib
-from visor_jax.eval import generate
+from visor_jax.eval import costs
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import budget as budget_lib
 from visor_jax.spec import plan as plans
@@ -54,9 +54,9 @@ class PlanChoice:
       return plans.Selection('router', budget=budget)
     self.parse('max')  # is VISOR trained?
     layout, architecture = self.architecture.layout, self.architecture
-    largest = generate.prefill_flops(architecture, layout.max, *lengths)
+    largest = costs.prefill_flops(architecture, layout.max, *lengths)
     shares = {
-      viable: generate.prefill_flops(architecture, viable, *lengths) / largest
+      viable: costs.prefill_flops(architecture, viable, *lengths) / largest
       for viable in self.facts.viable or (layout.min, layout.max)
     }
     return plans.Selection('fixed', budget_lib.most_expensive(shares, budget))

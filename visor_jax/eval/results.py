@@ -1,6 +1,10 @@
 """From answers to results: a row per family, selector and plan."""
 
 import collections
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
 
 from visor_jax.flops import accounting
 from visor_jax.spec import plan as plans
@@ -15,17 +19,28 @@ MEANS = (
   'tokens',
 )
 
+Row = dict[str, Any]  # of answers or of results
+Rows = Sequence[Row]
+
+
+def _nothing_beside(answers: Rows) -> Row:
+  return {}
+
 
 def rows(
-  answers: dict, groups, measured=None, result=lambda some: {}, **stamp
-) -> list[dict]:
+  answers: Mapping[plans.Selection, Rows],
+  groups: Callable[[str], str],
+  measured: Mapping[plans.Selection, Row] | None = None,
+  result: Callable[[Rows], Row] = _nothing_beside,
+  **stamp: Any,
+) -> list[Row]:
   """Rows of results.jsonl.
 
   Args:
-    answers: {plan.Selection: rows of eval.run.answers}.
+    answers: what eval.run.answers gave, by selection.
     groups: family -> its group.
-    measured: {plan.Selection: what eval.measure found}.
-    result: rows of answers of a family -> what is said beside or instead.
+    measured: what eval.measure found, by selection.
+    result: answers of a family -> what is said beside or instead.
     **stamp: keys that every row carries: seed, versions, config.
 
   Returns:
@@ -46,65 +61,70 @@ def rows(
     share of the LLM prefill FLOPs, or of the accuracy, of max (None without
     answers of max).
   """
-  out = []
-  for selection, found in answers.items():
-    extra = _promise(selection, found, answers)
-    for family, some in _by_family(found).items():
-      cost, total = _mean(some, 'llm_prefill_flops'), _mean(some, 'total_flops')
+  table = []
+  for selection, asked in answers.items():
+    promise = _promise(selection, answers)
+    for family, part in _by_family(asked).items():
+      cost, total = _mean(part, 'llm_prefill_flops'), _mean(part, 'total_flops')
       row = dict(
         family=family,
         group=groups(family),
         selector=selection.selector,
         plan=selection.plan and [int(on) for on in selection.plan],
-        accuracy=_mean(some, 'score'),
-        n=len(some),
-        **{key: _mean(some, key) for key in MEANS},
-        flops_saved=_mean(some, 'base_prefill_flops') / cost,
-        total_saved=_mean(some, 'base_total_flops') / total,
+        accuracy=_mean(part, 'score'),
+        n=len(part),
+        **{key: _mean(part, key) for key in MEANS},
+        flops_saved=_mean(part, 'base_prefill_flops') / cost,
+        total_saved=_mean(part, 'base_total_flops') / total,
         accounting=accounting.NOMINAL.describe(),
         measured=(measured or {}).get(selection),
-        **extra,
+        **promise,
         **stamp,
       )
       if selection.selector == 'router':
-        row['chosen'] = dict(
-          collections.Counter(
-            plans.name(tuple(map(bool, r['plan']))) for r in some
-          )
-        )
-      out.append(row | result(some))
-  return out
+        row['chosen'] = _plans_taken(part)
+      table.append(row | result(part))
+  return table
 
 
-def _promise(selection, found, answers):
-  """What a router with a target promised, and what came."""
+def _plans_taken(answers: Rows) -> dict[str, int]:
+  """How often which plan was taken, by its name."""
+  return dict(
+    collections.Counter(
+      plans.name(tuple(map(bool, row['plan']))) for row in answers
+    )
+  )
+
+
+def _promise(
+  selection: plans.Selection, answers: Mapping[plans.Selection, Rows]
+) -> Row:
+  """What a router with a target promised, and what it delivered."""
+  asked = answers[selection]
   if selection.budget is not None:
+    flops = _mean(asked, 'llm_prefill_flops')
     return dict(
       budget=selection.budget,
       promised=selection.budget,
-      delivered=(
-        _mean(found, 'llm_prefill_flops') / _mean(found, 'max_prefill_flops')
-      ),
+      delivered=flops / _mean(asked, 'max_prefill_flops'),
     )
   if selection.drop is None:
     return {}
-  largest = next(
-    (rows for s, rows in answers.items() if s.plan and all(s.plan)), None
-  )
-  most = largest and _mean(largest, 'score')
+  largest = next((s for s in answers if s.plan and all(s.plan)), None)
+  highest = _mean(answers[largest], 'score') if largest else 0.0
   return dict(
     drop=selection.drop,
     promised=1 - selection.drop,
-    delivered=_mean(found, 'score') / most if most else None,
+    delivered=_mean(asked, 'score') / highest if highest else None,
   )
 
 
-def _by_family(found):
+def _by_family(answers: Rows) -> dict[str, list[Row]]:
   families = collections.defaultdict(list)
-  for row in found:
+  for row in answers:
     families[row['family']].append(row)
   return families
 
 
-def _mean(some, key):
-  return sum(r[key] for r in some) / len(some)
+def _mean(answers: Rows, key: str) -> float:
+  return sum(row[key] for row in answers) / len(answers)

@@ -5,6 +5,8 @@ that was cut off goes on where it was. Of several processes each prepares and
 scores the questions whose rows it holds, and all know all answers.
 """
 
+from collections.abc import Callable
+from collections.abc import Iterator
 import dataclasses
 import json
 import pathlib
@@ -12,20 +14,28 @@ import sys
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
+import ml_collections
 import numpy as np
 
 from visor_jax.benchmarks import scores
 from visor_jax.data import protocols
-from visor_jax.data.processing import packing
+from visor_jax.data.sources import records
+from visor_jax.eval import costs
 from visor_jax.eval import generate
+from visor_jax.eval import questions as questions_lib
+from visor_jax.models import visor
 from visor_jax.runtime import claim
 from visor_jax.runtime import cluster
 from visor_jax.runtime import console
 from visor_jax.runtime import files
-from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import preempt
+from visor_jax.spec import batch as batch_lib
 from visor_jax.spec import budget
 from visor_jax.spec import plan as plans
+
+Answer = dict[str, Any]  # a question with what became of it, see `answers`
+Score = Callable[[str, str], float]  # (answer, right answer) -> 0 to 1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,177 +43,182 @@ class ModelUnderTest:
   """What is asked.
 
   Attributes:
-    model: a models.visor.Visor.
-    params: nested.
+    model: the network.
+    params: its parameters, nested.
     mesh: that they lie on.
     suite: where questions come from.
-    viable: plans, by cost.
-    confidence: of the router's choice, see models.router.choose.
+    viable: plans that the router chooses from, by cost.
+    confidence: of its choice, see models.router.choose.
   """
 
-  model: Any
-  params: Any
-  mesh: Any
+  model: visor.Visor
+  params: generate.Params
+  mesh: Mesh
   suite: protocols.Suite
   viable: tuple[plans.Plan, ...] = ()
-  confidence: float | budget.Mix | None = None
+  confidence: budget.Confidence = None
+
+  def shard(self, questions: questions_lib.Questions) -> batch_lib.Batch:
+    """Questions on the mesh, in as few slots as they need."""
+    patches = self.model.size.vision.patches
+    return questions_lib.shard(questions, patches, self.mesh)
 
 
-LENGTHS = 64  # questions that `lengths` looks at
+@dataclasses.dataclass(frozen=True)
+class _Asked:
+  """A question that waits for its answer, and how long its prompt is."""
 
-
-def lengths(suite, stream: str, count: int) -> tuple[int, int]:
-  """Mean visual and text tokens of the first of `count` questions."""
-  batch = packing.stack(
-    [suite.prompt(stream, i)[0] for i in range(min(LENGTHS, count))]
-  )
-  return round(batch.visual().mean()), round(batch.text().mean())
-
-
-def shard_prompts(subject: ModelUnderTest, host):
-  """A Batch on the mesh, in a half, quarter or eighth of its slots if it can.
-
-  All processes halve alike; no answer depends on it.
-  """
-  patches = subject.model.size.vision.patches
-  times = min(cluster.allgather_json(packing.halvings(host, patches)))
-  return mesh_lib.shard_batch(
-    packing.halved(host, times, patches), subject.mesh
-  )
+  turn: records.Turn
+  visual: int
+  text: int
+  tiles: int
 
 
 def answers(
-  subject: ModelUnderTest,
+  under_test: ModelUnderTest,
   stream: str,
   count: int,
   selection: plans.Selection,
-  folder,
-  config,
-  score,
-) -> list[dict]:
+  folder: pathlib.Path | str,
+  options: ml_collections.ConfigDict,
+  score: str | Score,
+) -> list[Answer]:
   """Asks the first `count` questions of a stream.
 
   Args:
-    subject: who answers.
+    under_test: who answers.
     stream: of the suite.
     count: questions.
     selection: which plan, or who chooses it.
     folder: where the answers are kept.
-    config: the config's `eval`, for `batch` and `chunk`.
-    score: a name in scores.SCORES, or a function (answer, gold) -> 0 to 1.
+    options: the config's `eval`, for `batch` and `chunk`.
+    score: a name in scores.SCORES, or a function.
 
   Returns:
     A row per question, in order: index, family, question, gold, answer, score,
     plan (list of 0/1, None for the base), and what it took, see
-    generate.costs.
+    costs.of_answer.
 
   Raises:
     SystemExit: SIGTERM came; the chunks that are done are kept.
   """
-  rows = []
-  reduced = subject.model.reduction
+  rows: list[Answer] = []
+  reduction = under_test.model.reduction
   progress = console.Progress(
     f'{stream} questions, plan {selection}'
-    + (f', {reduced}' if reduced else ''),
+    + (f', {reduction}' if reduction else ''),
     count,
   )
   chunks = [
-    (start, min(start + config.chunk, count))
-    for start in range(0, count, config.chunk)
+    range(start, min(start + options.chunk, count))
+    for start in range(0, count, options.chunk)
   ]
-  path = lambda start, stop: (
-    pathlib.Path(folder) / str(selection) / f'{start}-{stop}.jsonl'
-  )
+  paths = [
+    pathlib.Path(folder) / str(selection) / f'{chunk.start}-{chunk.stop}.jsonl'
+    for chunk in chunks
+  ]
   # All must skip the same ones; only process 0 looks, because a host that looks
   # too early may see a file too late.
-  there, *_ = cluster.allgather_json(
-    cluster.is_primary() and [path(*chunk).exists() for chunk in chunks]
+  written, *_ = cluster.allgather_json(
+    cluster.is_primary() and [path.exists() for path in paths]
   )
-  for (start, stop), known in zip(chunks, there):
+  for chunk, path, exists in zip(chunks, paths, written):
     if preempt.requested():
       console.log(
         f'{stream} questions: SIGTERM; the same command goes on from '
-        f'question {start}'
+        f'question {chunk.start}'
       )
       sys.exit(preempt.EXIT_CODE)
-    if known:
-      part = files.read_jsonl(path(start, stop))
+    if exists:
+      part = files.read_jsonl(path)
     else:
-      part = _chunk(
-        subject, stream, start, stop, selection, config.batch, score
-      )
-      claim.write_shared(
-        path(start, stop), ''.join(json.dumps(r) + '\n' for r in part)
-      )
+      part = _ask(under_test, stream, chunk, selection, options.batch, score)
+      claim.write_shared(path, ''.join(json.dumps(row) + '\n' for row in part))
     rows += part
-    progress.line(stop, score=float(np.mean([r['score'] for r in rows])))
+    progress.line(
+      chunk.stop, score=float(np.mean([row['score'] for row in rows]))
+    )
   return rows
 
 
-def _chunk(subject, stream, start, stop, selection, size, score):
-  """Answers questions start..stop, `size` at a time."""
-  suite, asked = subject.suite, {}
+def _ask(
+  under_test: ModelUnderTest,
+  stream: str,
+  numbers: range,
+  selection: plans.Selection,
+  size: int,
+  score: str | Score,
+) -> list[Answer]:
+  """Asks some questions, `size` at a time."""
+  suite = under_test.suite
   grade = scores.named(score) if isinstance(score, str) else score
-  own = mesh_lib.local_rows(size, subject.mesh)
+  asked: dict[int, _Asked] = {}  # by this process
 
-  def batches():
-    for first in range(start, stop, size):
-      # The last batch is filled up with repeats that nobody reads.
-      made = [suite.prompt(stream, min(first + i, stop - 1)) for i in own]
-      host = packing.stack([row for row, _ in made])
-      ids = [i if i < stop else None for i in range(first, first + size)]
-      asked.update(
-        zip(
-          (ids[i] for i in own),
-          zip(
-            (record.turns[0] for _, record in made),
-            host.visual().tolist(),
-            host.text().tolist(),
-            host.used(subject.model.size.vision.patches).tolist(),
-          ),
-        )
-      )
-      yield ids, shard_prompts(subject, host)
+  def batches() -> Iterator[tuple[generate.Ids, batch_lib.Batch]]:
+    for questions in questions_lib.batches(
+      suite, stream, numbers, size, under_test.mesh
+    ):
+      asked.update(_lengths(questions, under_test.model.size.vision.patches))
+      yield questions.ids, under_test.shard(questions)
 
-  rows = {}
+  answered = {}
   routing = int(selection.selector == 'router')
   sampling = generate.Sampling(suite.answer_tokens, suite.ends)
   for ids, plan, tokens in generate.answers(
-    subject.model,
-    subject.params,
+    under_test.model,
+    under_test.params,
     batches(),
     selection,
     sampling,
     jax.random.key(0),
-    subject.viable,
-    subject.confidence,
+    under_test.viable,
+    under_test.confidence,
   ):
-    for i, said in zip(ids, tokens):
-      if i not in asked:  # another process did
+    for number, answer_tokens in zip(ids, tokens):
+      if number not in asked:  # another process did
         continue
-      turn, visual, text, tiles = asked[i]
-      answer = suite.decode(said)
-      rows[i] = dict(
-        index=i,
-        family=turn.family,
-        question=turn.question,
-        gold=turn.answer,
+      question = asked[number]
+      answer = suite.decode(answer_tokens)
+      answered[number] = dict(
+        index=number,
+        family=question.turn.family,
+        question=question.turn.question,
+        gold=question.turn.answer,
         answer=answer,
-        score=grade(answer, turn.answer),
+        score=grade(answer, question.turn.answer),
         plan=None if plan is None else [int(on) for on in plan],
-        **generate.costs(
-          subject.model,
+        **costs.of_answer(
+          under_test.model,
           plan,
-          visual,
-          text,
-          tiles,
-          generate.count(said, sampling.ends),
+          question.visual,
+          question.text,
+          question.tiles,
+          costs.answer_length(answer_tokens, sampling.ends),
           routing,
         ),
       )
-  rows = {
-    r['index']: r
-    for part in cluster.allgather_json([*rows.values()])
-    for r in part
+  by_number = {
+    row['index']: row
+    for part in cluster.allgather_json([*answered.values()])
+    for row in part
   }
-  return [rows[i] for i in range(start, stop)]
+  return [by_number[number] for number in numbers]
+
+
+def _lengths(
+  questions: questions_lib.Questions, patches: int
+) -> dict[int, _Asked]:
+  """The questions that this process asks, with their lengths."""
+  batch = questions.batch
+  lengths = zip(
+    questions.local_ids,
+    questions.records,
+    batch.visual().tolist(),
+    batch.text().tolist(),
+    batch.used(patches).tolist(),
+  )
+  return {
+    number: _Asked(record.turns[0], visual, text, tiles)
+    for number, record, visual, text, tiles in lengths
+    if number is not None
+  }

@@ -3,67 +3,75 @@
 Every viable plan answers every question of a slice of the training stream.
 """
 
+from collections.abc import Sequence
 import json
-import pathlib
 
-from visor_jax.eval import run
+import ml_collections
+
+from visor_jax.eval import run as eval_run
+from visor_jax.jobs import run as run_lib
 from visor_jax.runtime import claim
 from visor_jax.runtime import console
-from visor_jax.runtime import files
+from visor_jax.runtime import outcomes
 from visor_jax.spec import plan as plans
-from visor_jax.spec import workdir as workdir_lib
 
 
-def label(subject: run.ModelUnderTest, workdir, config) -> list[dict]:
-  """Labels the questions and writes labels.jsonl.
+def label(run: run_lib.Run) -> list[outcomes.Label]:
+  """Labels the questions with the network that all plans share.
 
   Args:
-    subject: with the parameters of the universal stage.
-    workdir: of the run.
-    config: the whole config.
+    run: what it works with.
 
   Returns:
-    A row per question: index, family, scores (of the viable plans, by cost),
-    flops (likewise), label (number of the plan, None where it has none).
+    The rows of labels.jsonl, one a question: index, family, scores (of the
+    viable plans, by cost), flops (likewise), label (number of the plan, None
+    where it has none).
+
+  Raises:
+    ValueError: the search job or the stage before has not run.
   """
-  folder = pathlib.Path(workdir) / 'label'
-  each = [
-    run.answers(
-      subject,
+  options, viable = run.config.label, run.viable
+  under_test = run.model('universal', viable)
+  answers_by_plan = [
+    eval_run.answers(
+      under_test,
       'label',
-      config.label.examples,
+      options.examples,
       plans.Selection('fixed', plan),
-      folder / 'answers',
-      config.eval,
-      config.label.score,
+      run.workdir.answers('label'),
+      run.config.eval,
+      options.score,
     )
-    for plan in subject.viable
+    for plan in viable
   ]
-  rows = []
-  for answers in zip(*each):
-    scores = [a['score'] for a in answers]
-    rows.append(
+  labels = []
+  for answers in zip(*answers_by_plan):
+    scores = [answer['score'] for answer in answers]
+    labels.append(
       dict(
         index=answers[0]['index'],
         family=answers[0]['family'],
         scores=scores,
-        flops=[a['llm_prefill_flops'] for a in answers],
-        label=cheapest(scores, config.label.threshold, config.label.all_wrong),
+        flops=[answer['llm_prefill_flops'] for answer in answers],
+        label=cheapest(scores, options.threshold, options.all_wrong),
       )
     )
   claim.write_shared(
-    folder / 'labels.jsonl', ''.join(json.dumps(r) + '\n' for r in rows)
+    run.workdir.labels, ''.join(json.dumps(row) + '\n' for row in labels)
   )
-  none = sum(r['label'] is None for r in rows)
+  chosen = [row['label'] for row in labels]
   counts = {
-    plans.name(p): sum(r['label'] == i for r in rows)
-    for i, p in enumerate(subject.viable)
+    plans.name(plan): chosen.count(number) for number, plan in enumerate(viable)
   }
-  console.log(f'labels: {counts}, every plan wrong and left out: {none}')
-  return rows
+  console.log(
+    f'labels: {counts}, every plan wrong and left out: {chosen.count(None)}'
+  )
+  return labels
 
 
-def cheapest(scores, threshold: float, all_wrong: str) -> int | None:
+def cheapest(
+  scores: Sequence[float], threshold: float, all_wrong: str
+) -> int | None:
   """The first plan that reaches the threshold.
 
   Args:
@@ -75,60 +83,54 @@ def cheapest(scores, threshold: float, all_wrong: str) -> int | None:
   best = max(scores)
   if best == 0 and all_wrong == 'skip':
     return None
-  return next(i for i, s in enumerate(scores) if s >= threshold * best)
+  return next(i for i, score in enumerate(scores) if score >= threshold * best)
 
 
-def load(workdir) -> list[dict]:
-  """The rows of labels.jsonl.
-
-  Raises:
-    ValueError: the label stage has not run.
-  """
-  return files.read_jsonl(
-    claim.require(workdir_lib.Workdir(pathlib.Path(workdir)).labels, 'label')
-  )
-
-
-def parts(rows: list[dict], held_out: float):
+def parts(
+  labels: Sequence[outcomes.Label], held_out: float
+) -> tuple[Sequence[outcomes.Label], Sequence[outcomes.Label]]:
   """Labels to learn from, and those to calibrate with.
 
   The last `held_out` share of the questions is kept apart; both are in order.
   """
-  cut = round(len(rows) * (1 - held_out))
-  return rows[:cut], rows[cut:]
+  cut = round(len(labels) * (1 - held_out))
+  return labels[:cut], labels[cut:]
 
 
-def to_learn(rows: list[dict], config):
+def split(
+  labels: Sequence[outcomes.Label], config: ml_collections.ConfigDict
+) -> tuple[list[tuple[int, int]], list[outcomes.Label]]:
   """What the router learns from, and what it is calibrated with.
 
   Args:
-    rows: of `load`.
+    labels: of all questions.
     config: the whole config; families of `policy.without` are in neither.
 
   Returns:
-    [(index of the question, label), ...], and rows.
+    [(index of the question, label), ...], and the labels of other questions.
 
   Raises:
     ValueError: a family is unknown, or nothing is left.
   """
   without = tuple(config.policy.without)
-  known = sorted({r['family'] for r in rows})
-  strange = [family for family in without if family not in known]
-  if strange:
+  families = sorted({row['family'] for row in labels})
+  unknown = [family for family in without if family not in families]
+  if unknown:
     raise ValueError(
-      f'policy.without names {", ".join(strange)}; the labels '
-      f'are of {", ".join(known)}'
+      f'policy.without names {", ".join(unknown)}; the labels '
+      f'are of {", ".join(families)}'
     )
   learn, held_out = (
-    [r for r in part if r['family'] not in without]
-    for part in parts(rows, config.label.held_out)
+    [row for row in part if row['family'] not in without]
+    for part in parts(labels, config.label.held_out)
   )
-  labels = [(r['index'], r['label']) for r in learn if r['label'] is not None]
-  if not labels:
+  to_learn = [
+    (row['index'], row['label']) for row in learn if row['label'] is not None
+  ]
+  if not to_learn:
     raise ValueError(
       'no question has a label: every plan is wrong on all of '
       'them; train longer, or set label.all_wrong=cheapest'
-      + ', or leave fewer families out'
-      * bool(without)
+      + (', or leave fewer families out' if without else '')
     )
-  return labels, held_out
+  return to_learn, held_out

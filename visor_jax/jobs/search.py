@@ -4,134 +4,182 @@ Plans are evaluated on training questions; those that no cheaper or equally
 cheap plan matches stay, the smallest and the largest among them.
 """
 
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+import dataclasses
 import itertools
 import json
 import math
-import pathlib
 import time
+from typing import Any
 
+import ml_collections
 import numpy as np
 
-from visor_jax.eval import generate
-from visor_jax.eval import run
+from visor_jax.eval import costs
+from visor_jax.eval import questions
+from visor_jax.eval import run as eval_run
+from visor_jax.jobs import run as run_lib
 from visor_jax.runtime import claim
 from visor_jax.runtime import console
 from visor_jax.spec import plan as plans
-from visor_jax.spec import workdir as workdir_lib
+
+# What came of the plans that were evaluated: (accuracy, FLOPs a question).
+Evaluated = dict[plans.Plan, tuple[float, float]]
 
 
-def search(
-  subject: run.ModelUnderTest, workdir, config
-) -> tuple[plans.Plan, ...]:
+@dataclasses.dataclass(frozen=True)
+class Candidates:
+  """The plans to evaluate, in order.
+
+  Attributes:
+    plans: one at a time; which comes next may depend on those before it.
+    layers: how many optional SELF layers run in each of them.
+    exhaustive: they are all plans that the layout allows.
+  """
+
+  plans: Iterable[plans.Plan]
+  layers: list[int]
+  exhaustive: bool
+
+
+def search(run: run_lib.Run) -> tuple[plans.Plan, ...]:
   """Finds the viable plans and writes search/plans.json.
 
   Up to `search.exhaustive` optional layers every plan is evaluated, beyond that
   those that `greedy` asks for; never more than `search.budget` of them.
 
   Args:
-    subject: with the parameters of the full stage.
-    workdir: of the run.
-    config: the whole config.
+    run: what it works with.
 
   Returns:
     Viable plans by cost.
-  """
-  folder = pathlib.Path(workdir) / 'search'
-  layout, examples = subject.model.layout, config.search.examples
-  count = len(layout.optional)
-  every = count <= config.search.exhaustive
-  levels = (
-    [sum(p) for p in layout.plans]
-    if every
-    else [0, *(n for n in range(1, count + 1) for _ in range(count + 1 - n))]
-  )
-  tried = {}
-  some = layout.plans if every else greedy(layout, lambda plan: tried[plan][0])
-  budget = config.search.budget
-  if 0 < budget < len(levels):  # the largest plan is always one of them
-    some = itertools.chain(itertools.islice(some, budget - 1), [layout.max])
-    levels = [*levels[: budget - 1], count]
 
-  price = prices(subject, examples)
-  whole = sum(math.comb(count, n) * price[n] for n in range(count + 1))
-  left, spent, done = sum(price[n] for n in levels), 0.0, 0
-  words = lambda n, flops: (
-    f'{n} plans, {n * examples} questions, {flops:.3g} FLOPs of LLM prefill'
+  Raises:
+    ValueError: the stage before has not run.
+  """
+  under_test, options = run.model('full'), run.config.search
+  layout, examples = under_test.model.layout, options.examples
+  evaluated: Evaluated = {}
+  candidates = _candidates(layout, options, lambda plan: evaluated[plan][0])
+  prices_by_layers = prices(under_test, examples)
+  count = len(layout.optional)
+  exhaustive_flops = sum(
+    math.comb(count, layers) * price
+    for layers, price in enumerate(prices_by_layers)
   )
+  left = sum(prices_by_layers[layers] for layers in candidates.layers)
+  number = len(candidates.layers)
   console.log(
-    f'search {"of every plan" if every else "by greed"}: '
-    f'{words(len(levels), left)}; every plan would be '
-    f'{words(2**count, whole)}'
+    f'search {"of every plan" if candidates.exhaustive else "by greed"}: '
+    f'{_bill(number, examples, left)}; every plan would be '
+    f'{_bill(2**count, examples, exhaustive_flops)}'
   )
-  for plan in some:
-    selection, began = plans.Selection('fixed', plan), time.monotonic()
-    known = (folder / 'answers' / str(selection)).exists()  # says no time
-    rows = run.answers(
-      subject,
+  seconds = asked = 0.0  # what the questions took that were asked just now
+  for plan in candidates.plans:
+    began, price = time.monotonic(), prices_by_layers[sum(plan)]
+    selection = plans.Selection('fixed', plan)
+    folder = run.workdir.answers('search')
+    begun_before = (folder / str(selection)).exists()  # says nothing of time
+    answers = eval_run.answers(
+      under_test,
       'search',
       examples,
       selection,
-      folder / 'answers',
-      config.eval,
-      config.eval.score,
+      folder,
+      run.config.eval,
+      run.config.eval.score,
     )
-    tried[plan] = (
-      float(np.mean([r['score'] for r in rows])),
-      float(np.mean([r['llm_prefill_flops'] for r in rows])),
-    )
-    left -= price[sum(plan)]
-    if not known:
-      spent, done = spent + time.monotonic() - began, done + price[sum(plan)]
+    accuracy = _mean(answers, 'score')
+    evaluated[plan] = accuracy, _mean(answers, 'llm_prefill_flops')
+    left -= price
+    if not begun_before:
+      seconds, asked = seconds + time.monotonic() - began, asked + price
     console.log(
-      f'search: plan {len(tried)} of {len(levels)} is '
-      f'{plans.name(plan)}, accuracy {tried[plan][0]:.4f}'
-      + (f', ETA {console.duration(left * spent / done)}' if done else '')
+      f'search: plan {len(evaluated)} of {number} is '
+      f'{plans.name(plan)}, accuracy {accuracy:.4f}'
+      + (f', ETA {console.duration(left * seconds / asked)}' if asked else '')
     )
-
-  viable = front(tried, layout, config.search.max_plans)
-  bits = lambda plan: [int(on) for on in plan]
-  bill = lambda n, flops: dict(plans=n, questions=n * examples, flops=flops)
-  claim.write_shared(
-    folder / 'plans.json',
-    json.dumps(
-      dict(
-        viable=[bits(p) for p in viable],
-        evaluated=[
-          dict(plan=bits(p), accuracy=a, flops=f) for p, (a, f) in tried.items()
-        ],
-        evaluations=bill(
-          len(tried), examples * sum(f for _, f in tried.values())
-        ),
-        exhaustive_would_be=bill(2**count, whole),
+  viable = front(evaluated, layout, options.max_plans)
+  text = json.dumps(
+    dict(
+      viable=[_bits(plan) for plan in viable],
+      evaluated=[
+        dict(plan=_bits(plan), accuracy=accuracy, flops=flops)
+        for plan, (accuracy, flops) in evaluated.items()
+      ],
+      evaluations=dict(
+        plans=len(evaluated),
+        questions=len(evaluated) * examples,
+        flops=examples * sum(flops for _, flops in evaluated.values()),
       ),
-      indent=1,
+      exhaustive_would_be=dict(
+        plans=2**count, questions=2**count * examples, flops=exhaustive_flops
+      ),
     ),
+    indent=1,
   )
+  claim.write_shared(run.workdir.plans, text)
   console.log(
-    f'{len(viable)} of {len(tried)} plans are viable: '
-    + '; '.join(plans.name(p) for p in viable)
+    f'{len(viable)} of {len(evaluated)} plans are viable: '
+    + '; '.join(plans.name(plan) for plan in viable)
   )
   return viable
 
 
-def prices(subject: run.ModelUnderTest, examples: int) -> list[int]:
+def _candidates(
+  layout: plans.Layout,
+  options: ml_collections.ConfigDict,
+  accuracy: Callable[[plans.Plan], float],
+) -> Candidates:
+  """What `search` evaluates.
+
+  Args:
+    layout: whose plans are searched.
+    options: the config's `search`.
+    accuracy: of a plan that has been evaluated.
+  """
+  count, budget = len(layout.optional), options.budget
+  exhaustive = count <= options.exhaustive
+  order: Iterable[plans.Plan]
+  if exhaustive:
+    order = layout.plans
+    layers = [sum(plan) for plan in layout.plans]
+  else:
+    order = greedy(layout, accuracy)
+    layers = [0]
+    for running in range(1, count + 1):
+      layers += [running] * (count + 1 - running)
+  if 0 < budget < len(layers):  # the largest plan is always one of them
+    order = itertools.chain(itertools.islice(order, budget - 1), [layout.max])
+    layers = [*layers[: budget - 1], count]
+  return Candidates(order, layers, exhaustive)
+
+
+def prices(under_test: eval_run.ModelUnderTest, examples: int) -> list[int]:
   """LLM prefill FLOPs of a plan by how many of its layers run.
 
   Which of them run hardly matters to the cost. Lengths are those of the first
   questions.
   """
-  count = len(subject.model.layout.optional)
-  lengths = run.lengths(subject.suite, 'search', examples)
+  count = len(under_test.model.layout.optional)
+  lengths = questions.mean_lengths(under_test.suite, 'search', examples)
   return [
     examples
-    * generate.prefill_flops(
-      subject.model.architecture, (True,) * n + (False,) * (count - n), *lengths
+    * costs.prefill_flops(
+      under_test.model.architecture,
+      (True,) * running + (False,) * (count - running),
+      *lengths,
     )
-    for n in range(count + 1)
+    for running in range(count + 1)
   ]
 
 
-def greedy(layout: plans.Layout, accuracy):
+def greedy(
+  layout: plans.Layout, accuracy: Callable[[plans.Plan], float]
+) -> Iterator[plans.Plan]:
   """From no optional SELF layer, adds the best one until all run.
 
   Of n layers 1 + n + (n - 1) + ... + 1 plans are evaluated.
@@ -146,43 +194,54 @@ def greedy(layout: plans.Layout, accuracy):
   plan = layout.min
   yield plan
   while not all(plan):
-    more = [
+    larger = [
       plan[:i] + (True,) + plan[i + 1 :] for i, on in enumerate(plan) if not on
     ]
-    yield from more
-    plan = max(more, key=accuracy)
+    yield from larger
+    plan = max(larger, key=accuracy)
 
 
-def front(tried: dict, layout: plans.Layout, most: int):
+def front(
+  evaluated: Mapping[plans.Plan, tuple[float, float]],
+  layout: plans.Layout,
+  most: int,
+) -> tuple[plans.Plan, ...]:
   """Plans on the accuracy-cost front, by cost.
 
   Args:
-    tried: {plan: (accuracy, FLOPs)}.
+    evaluated: {plan: (accuracy, FLOPs)}.
     layout: whose smallest and largest plans stay in any case.
     most: keep at most so many, those furthest apart in accuracy.
   """
-  keep = [layout.min]
-  best = tried[layout.min][0]
-  inner = [p for p in tried if p not in (layout.min, layout.max)]
-  for plan in sorted(inner, key=lambda p: (tried[p][1], -tried[p][0])):
-    if tried[plan][0] > best:
-      best = tried[plan][0]
-      keep.append(plan)
-  keep.append(layout.max)
-  while len(keep) > most:
-    gains = [tried[b][0] - tried[a][0] for a, b in zip(keep, keep[1:-1])]
-    del keep[1 + int(np.argmin(gains))]
-  return tuple(keep)
+  ends = (layout.min, layout.max)
+  best = evaluated[layout.min][0]
+  inner = []
+  for plan in sorted(
+    (plan for plan in evaluated if plan not in ends),
+    key=lambda plan: (evaluated[plan][1], -evaluated[plan][0]),
+  ):
+    if evaluated[plan][0] > best:
+      best = evaluated[plan][0]
+      inner.append(plan)
+  while len(inner) + len(ends) > most:
+    gains = [
+      evaluated[plan][0] - evaluated[cheaper][0]
+      for cheaper, plan in zip([layout.min, *inner], inner)
+    ]
+    del inner[int(np.argmin(gains))]
+  return (layout.min, *inner, layout.max)
 
 
-def load(workdir) -> tuple[plans.Plan, ...]:
-  """The viable plans of a workdir, by cost.
-
-  Raises:
-    ValueError: the search has not run.
-  """
-  file = workdir_lib.Workdir(pathlib.Path(workdir)).plans
-  path = claim.require(file, 'search')
-  return tuple(
-    tuple(map(bool, p)) for p in json.loads(path.read_text())['viable']
+def _bill(number: int, examples: int, flops: float) -> str:
+  return (
+    f'{number} plans, {number * examples} questions, '
+    f'{flops:.3g} FLOPs of LLM prefill'
   )
+
+
+def _bits(plan: plans.Plan) -> list[int]:
+  return [int(on) for on in plan]
+
+
+def _mean(answers: list[dict[str, Any]], key: str) -> float:
+  return float(np.mean([answer[key] for answer in answers]))

@@ -1,81 +1,18 @@
 """What can be known of a config before anything is built."""
 
-from collections.abc import Iterator
 import math
-from typing import Any
 
 import ml_collections
 
-from visor_jax import config as config_lib
-from visor_jax.benchmarks import scores
 from visor_jax.checkpoint import resolve
-from visor_jax.data.sources import image_files
+from visor_jax.jobs import key_values
+from visor_jax.jobs import order
 from visor_jax.models import cross_attention
 from visor_jax.reduction import grammar
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import plan as plans
 from visor_jax.training import metrics
-
-STAGES = config_lib.STAGES
-
-CHOICES = {
-  'model.cross.init': ('zero', 'copy'),
-  'model.dtype': ('float32', 'bfloat16'),
-  'model.remat_policy': ('input', 'dots'),
-  'model.attention': ('auto', 'chunked', 'cudnn', 'splash'),
-  'data.suite': ('', 'digits'),
-  'data.transparency': tuple(image_files.GROUNDS),
-  'label.score': tuple(scores.SCORES),
-  'label.all_wrong': ('skip', 'cheapest'),
-  'policy.select': ('confidence', 'argmax'),
-  'eval.score': tuple(scores.SCORES),
-}
-
-SHARES = (
-  'label.threshold',
-  'label.held_out',
-  'policy.keep',
-  'data.max_bad_fraction',
-  *(
-    f'{stage}.{key}'
-    for stage in STAGES
-    for key in ('warmup', 'end_lr_fraction', 'max_share', 'full_token_fraction')
-  ),
-)
-
-AT_LEAST_ONE = (
-  'model.attention_chunk',
-  'model.loss_chunk',
-  'search.examples',
-  'label.examples',
-  'eval.examples',
-  'eval.batch',
-  'eval.chunk',
-  'eval.max_new_tokens',
-  'checkpoint.every',
-  'checkpoint.keep',
-  'log.every',
-  'data.threads',
-  'data.prefetch',
-  'data.digits.frames',
-  'data.window',
-  'data.packed.text',
-  'data.packed.tiles',
-  'data.packed.prompts',
-  'data.prompt.text',
-  'data.prompt.tiles',
-  'optim.max_nonfinite_steps',
-  *(f'{stage}.{key}' for stage in STAGES for key in ('batch', 'accumulate')),
-)
-
-NOT_NEGATIVE = (
-  'seed',
-  'optim.weight_decay',
-  'optim.clip',
-  *(f'{s}.{key}' for s in STAGES for key in ('steps', 'learning_rate')),
-)
-
-BELOW_ONE = ('optim.b1', 'optim.b2')  # and not negative: decays of averages
+from visor_jax.training import stages
 
 
 def validate(config: ml_collections.ConfigDict) -> None:
@@ -84,76 +21,40 @@ def validate(config: ml_collections.ConfigDict) -> None:
   Raises:
     ValueError: naming the key, what was given and what is expected.
   """
-  _check_values(config)
+  key_values.check(config)
   _check_stages(config)
-  for key in ('data', 'eval', *STAGES):
+  for key in ('data', 'eval', *stages.STAGES):
     _check_sources(f'{key}.sources', config[key].sources)
   model = resolve.architecture(config)
   _check_model(config, model)
   _check_jobs(config)
   _check_plans(config, model.layout)
   _check_reductions(config, model)
-  config_lib.jobs(config)
+  order.asked(config)
   metrics.names(config)
 
 
-def _check_values(config: ml_collections.ConfigDict) -> None:
-  """One key at a time."""
-  for key, value in _leaves(config):
-    if isinstance(value, float) and not math.isfinite(value):
-      raise ValueError(f'{key} is {value}, no finite number')
-  for key, choices in CHOICES.items():
-    if _value(config, key) not in choices:
-      raise ValueError(
-        f'{key} is {_value(config, key)!r}, not one of {choices}'
-      )
-  for key in SHARES:
-    if not 0 <= _value(config, key) <= 1:
-      raise ValueError(f'{key} is {_value(config, key)}, not between 0 and 1')
-  for key in AT_LEAST_ONE:
-    if _value(config, key) < 1:
-      raise ValueError(f'{key} is {_value(config, key)}, not at least 1')
-  for key in NOT_NEGATIVE:
-    if _value(config, key) < 0:
-      raise ValueError(f'{key} is {_value(config, key)}, less than 0')
-  for key in BELOW_ONE:
-    if not 0 <= _value(config, key) < 1:
-      raise ValueError(f'{key} is {_value(config, key)}, not from 0 to below 1')
-  for pattern, scale in config.optim.lr_scales:
-    if not (math.isfinite(scale) and scale >= 0):
-      raise ValueError(
-        f'optim.lr_scales has {scale} for "{pattern}"; expected a finite '
-        'factor that is not negative'
-      )
-  if config.seed >= 2**63:
-    raise ValueError(f'seed is {config.seed}; expected less than 2**63')
-  trace = config.log.trace
-  if trace and not (len(trace) == 2 and 0 <= trace[0] <= trace[1]):
-    raise ValueError(
-      f'log.trace is {trace}; expected (first, last) '
-      'of the steps to trace, or ()'
-    )
-
-
 def _check_stages(config: ml_collections.ConfigDict) -> None:
-  for stage in STAGES:
+  jobs = order.names()
+  for stage in stages.STAGES:
     options = config[stage]
     if options.batch % options.accumulate:
       raise ValueError(
         f'{stage}.accumulate is {options.accumulate}, which does not '
         f'divide {stage}.batch, {options.batch}'
       )
-  for stage in ('cross', 'full'):
-    if config[stage].plan == 'viable':
+    dense = stages.named(stage).plan == 'base'
+    if dense and options.plan != 'base':
+      raise ValueError(
+        f'{stage}.plan is {options.plan!r}: the {stage} stage '
+        'trains the dense model; use the full stage'
+      )
+    before = jobs[: jobs.index(stage)]
+    if options.plan == 'viable' and 'search' not in before:
       raise ValueError(
         f'{stage}.plan is "viable", but the search for viable '
         'plans comes after it; set it to max'
       )
-  if config.base.plan != 'base':
-    raise ValueError(
-      f'base.plan is {config.base.plan!r}: the base stage '
-      'trains the dense model; use the full stage'
-    )
 
 
 def _check_model(
@@ -200,7 +101,7 @@ def _check_jobs(config: ml_collections.ConfigDict) -> None:
 def _check_plans(
   config: ml_collections.ConfigDict, layout: plans.Layout
 ) -> None:
-  for stage in STAGES:
+  for stage in stages.STAGES:
     if config[stage].plan == 'viable':
       continue
     selections = plans.parse(config[stage].plan, layout)
@@ -220,7 +121,7 @@ def _check_reductions(
     config.eval.plans, layout, viable=(layout.min, layout.max)
   )
   base_asked = {s.selector for s in selections} == {'base'}
-  base_trained = not any(config[s].steps for s in STAGES if s != 'base')
+  base_trained = not any(config[s].steps for s in stages.STAGES if s != 'base')
   for key, base_alone in (
     ('model', base_asked and base_trained),
     ('eval', base_asked),
@@ -253,19 +154,3 @@ def _check_sources(key: str, sources: tuple) -> None:
   names = [name for name, _, _ in sources]
   if len(set(names)) < len(names):
     raise ValueError(f'{key} has a name twice: {", ".join(names)}')
-
-
-def _leaves(
-  config: ml_collections.ConfigDict, prefix: str = ''
-) -> Iterator[tuple[str, Any]]:
-  for key, value in config.items():
-    if isinstance(value, ml_collections.ConfigDict):
-      yield from _leaves(value, f'{prefix}{key}.')
-    else:
-      yield prefix + key, value
-
-
-def _value(config: ml_collections.ConfigDict, key: str) -> Any:
-  for part in key.split('.'):
-    config = config[part]
-  return config

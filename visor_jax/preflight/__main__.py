@@ -21,6 +21,7 @@ import ml_collections
 from ml_collections import config_flags
 
 from visor_jax import config as config_lib
+from visor_jax.jobs import order
 from visor_jax.jobs import validate
 from visor_jax.preflight import examine
 from visor_jax.preflight import machine as machine_lib
@@ -31,7 +32,7 @@ from visor_jax.training import stages
 def alike(config: ml_collections.ConfigDict) -> list[list[str]]:
   """The training stages asked for, those together whose step is the same."""
   steps: dict[tuple, list[str]] = {}
-  for name in config_lib.jobs(config):
+  for name in order.asked(config):
     stage = stages.STAGES.get(name)
     if stage:
       dense = config[name].plan == 'base'

@@ -3,8 +3,10 @@
 What lies in it is spec/workdir.py's to say. Process 0 writes for all.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 import contextlib
 import fcntl
 import json
@@ -22,9 +24,7 @@ from visor_jax.spec import workdir as workdir_lib
 
 @contextlib.contextmanager
 def claim(
-  path: pathlib.Path | str,
-  config: ml_collections.ConfigDict,
-  timeout: float = 0,
+  path: pathlib.Path | str, timeout: float = 0
 ) -> Iterator[workdir_lib.Workdir]:
   """Holds the workdir for this run while the context lasts.
 
@@ -33,13 +33,12 @@ def claim(
 
   Args:
     path: folder of the run; made if it is not there.
-    config: all keys of the run; written to config.json, or compared with it.
     timeout: seconds to wait for another run to let go. A server of files may
       take minutes to notice that the host of the last one died.
 
   Raises:
-    ValueError: another run is writing there, it belongs to another config, or
-      it is not shared between the hosts.
+    ValueError: another run is writing there, or it is not shared between the
+      hosts.
   """
   workdir = workdir_lib.Workdir(pathlib.Path(path))
   with contextlib.ExitStack() as held:
@@ -47,7 +46,7 @@ def claim(
     def lock() -> str:
       if not cluster.is_primary():
         return ''
-      return _lock(workdir, config, held, timeout)
+      return _lock(workdir, held, timeout)
 
     owner = cluster.all_or_raise('claiming the workdir', lock)
     owner, *_ = cluster.exchange('the owner of the workdir', owner)
@@ -55,6 +54,46 @@ def claim(
       'reading the workdir', lambda: _check_shared(workdir, owner)
     )
     yield workdir
+
+
+def forget(workdir: workdir_lib.Workdir) -> None:
+  """Takes back what a run says of itself, before it has any results."""
+  for path in (workdir.config, workdir.architecture, workdir.data):
+    path.unlink(missing_ok=True)
+
+
+def check_config(
+  workdir: workdir_lib.Workdir,
+  config: ml_collections.ConfigDict,
+  dependents: Callable[[str], Sequence[str]],
+) -> None:
+  """Compares a config with config.json, where there is one.
+
+  Args:
+    workdir: of the run.
+    config: the whole config.
+    dependents: path of a key -> the jobs that have results which depend on it.
+
+  Raises:
+    ValueError: results depend on a key that differs; names key, both values and
+      the jobs.
+  """
+  if not workdir.config.exists():
+    return
+  saved = json.loads(workdir.config.read_text())
+  lines = [
+    f'  {d.key}: here {d.here!r}, in the workdir {d.there!r}; '
+    f'results of {", ".join(dependents(d.key))} depend on it'
+    for d in identity.differences(config, saved)
+    if dependents(d.key)
+  ]
+  if lines:
+    raise ValueError(
+      f'workdir {workdir.path} belongs to another config:\n'
+      + '\n'.join(lines)
+      + '\nGive another --workdir, or change these keys back; with the folder '
+      'of a job its results go.'
+    )
 
 
 def write_shared(path: pathlib.Path | str, text: str) -> None:
@@ -114,10 +153,7 @@ def check_same_data(
 
 
 def _lock(
-  workdir: workdir_lib.Workdir,
-  config: ml_collections.ConfigDict,
-  held: contextlib.ExitStack,
-  timeout: float,
+  workdir: workdir_lib.Workdir, held: contextlib.ExitStack, timeout: float
 ) -> str:
   """Locks the folder until `held` closes; returns the owner it writes there."""
   workdir.path.mkdir(parents=True, exist_ok=True)
@@ -140,29 +176,7 @@ def _lock(
   file.write(owner)
   file.flush()
   os.fsync(file.fileno())  # a server of files must have it
-  _check_config(workdir, config)
   return owner
-
-
-def _check_config(
-  workdir: workdir_lib.Workdir, config: ml_collections.ConfigDict
-) -> None:
-  """Compares config.json with the config, or writes it."""
-  if not workdir.config.exists():
-    text = json.dumps(identity.identity(config), indent=1)
-    files.write_atomic(workdir.config, text)
-    return
-  saved = json.loads(workdir.config.read_text())
-  differences = identity.differences(config, saved)
-  if differences:
-    lines = '\n'.join(
-      f'  {d.key}: here {d.here!r}, in the workdir {d.there!r}'
-      for d in differences
-    )
-    raise ValueError(
-      f'workdir {workdir.path} belongs to another config:\n{lines}\n'
-      'Give another --workdir, or change these keys back.'
-    )
 
 
 def _check_shared(

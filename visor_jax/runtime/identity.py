@@ -1,7 +1,9 @@
 """Which run is this? The keys of its config that decide what comes out."""
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 import dataclasses
+import functools
 import hashlib
 import json
 
@@ -27,9 +29,7 @@ NEVER_CHANGE_RESULTS = (
   'eval.data',
   'eval.checkpoint',
 )
-
-# Keys that every training stage has of which the same is true.
-OF_STAGES_NEVER = ('accumulate',)
+NEVER_OF_A_STAGE = ('accumulate',)  # likewise, the keys of any stage
 
 # What JSON can hold, as read back from it.
 Value = bool | int | float | str | list | None
@@ -53,16 +53,40 @@ class Difference:
 def identity(config: ml_collections.ConfigDict) -> dict[str, Value]:
   """The keys that decide the result, flat: {'model.size': '0.5b', ...}.
 
-  They come in the order of the config.
+  They come in the order of the config. Of sources it does not matter where
+  they lie.
   """
-  flat = _flatten(json.loads(json.dumps(config.to_dict())))
-  return {key: value for key, value in flat.items() if _changes_results(key)}
+  values = json.loads(json.dumps(flatten(config)))
+  return {
+    key: _without_paths(value) if _is_sources(key) else value
+    for key, value in values.items()
+    if _changes_results(key)
+  }
 
 
 def fingerprint(config: ml_collections.ConfigDict) -> str:
   """Twelve hex digits that name the result-deciding keys."""
   text = json.dumps(identity(config), sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def restore(
+  saved: Mapping[str, Value], config: ml_collections.ConfigDict
+) -> ml_collections.ConfigDict:
+  """Gives a config the values of a saved identity; returns it.
+
+  Args:
+    saved: the identity. Of its sources nobody knows any more where they lie.
+    config: a whole config; its other keys stay as they are.
+  """
+  for path, value in saved.items():
+    *groups, key = path.split('.')
+    group = functools.reduce(lambda node, name: node[name], groups, config)
+    if _is_sources(path):
+      value = [[name, '', weight] for name, weight in value]
+    with group.ignore_type():
+      group[key] = tuple(value) if isinstance(value, list) else value
+  return config
 
 
 def differences(
@@ -77,23 +101,29 @@ def differences(
   ]
 
 
-def _flatten(tree: dict, prefix: str = '') -> dict[str, Value]:
-  """Nested keys as one dict by path; sources without where they lie."""
-  flat: dict[str, Value] = {}
-  for key, value in tree.items():
-    if isinstance(value, dict):
-      flat |= _flatten(value, f'{prefix}{key}.')
-    elif key == 'sources':  # where they lie decides nothing
-      flat[prefix + key] = [[name, weight] for name, _, weight in value]
+def flatten(config: ml_collections.ConfigDict) -> dict[str, object]:
+  """All keys of a config by their paths."""
+  flat: dict[str, object] = {}
+  for name, value in config.items():
+    if isinstance(value, ml_collections.ConfigDict):
+      flat |= {f'{name}.{key}': leaf for key, leaf in flatten(value).items()}
     else:
-      flat[prefix + key] = value
+      flat[name] = value
   return flat
 
 
+def _is_sources(key: str) -> bool:
+  return key.split('.')[-1] == 'sources'
+
+
+def _without_paths(sources: Sequence[Sequence]) -> list[Value]:
+  """[[name, weight], ...] of [[name, path, weight], ...]."""
+  return [[name, weight] for name, _, weight in sources]
+
+
 def _changes_results(key: str) -> bool:
-  if key.rpartition('.')[2] in OF_STAGES_NEVER:
-    return False
-  return not any(
-    key == other or key.startswith(other + '.')
-    for other in NEVER_CHANGE_RESULTS
+  groups = key.split('.')
+  paths = {'.'.join(groups[:depth]) for depth in range(1, len(groups) + 1)}
+  return groups[-1] not in NEVER_OF_A_STAGE and paths.isdisjoint(
+    NEVER_CHANGE_RESULTS
   )

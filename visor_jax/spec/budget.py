@@ -38,6 +38,10 @@ class Mix:
   share: float
 
 
+# What a router asks for: of a plan to suffice so surely, or the likeliest one.
+Confidence = float | Mix | None
+
+
 def most_expensive(
   shares: Mapping[plans.Plan, float], budget: float
 ) -> plans.Plan:
@@ -116,7 +120,7 @@ def confidence_keeping(curve: tuple[Point, ...], drop: float) -> float:
 
 def confidence(
   selection: plans.Selection, curve: tuple[Point, ...], usual: float | None
-):
+) -> Confidence:
   """What a router asks for: a confidence, a Mix, or None for argmax.
 
   Args:

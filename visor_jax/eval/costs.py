@@ -1,0 +1,94 @@
+"""What an answer took, in nominal FLOPs and bytes of its real tokens."""
+
+from collections.abc import Collection
+import dataclasses
+import functools
+
+import jax.numpy as jnp
+import numpy as np
+
+from visor_jax.flops import cost as flops
+from visor_jax.models import visor
+from visor_jax.spec import architecture as architecture_lib
+from visor_jax.spec import plan as plans
+
+
+@functools.lru_cache(maxsize=None)
+def prefill_flops(
+  architecture: architecture_lib.Architecture,
+  plan: plans.Plan | None,
+  visual: int,
+  text: int,
+  routing: int = 0,
+) -> int:
+  """Nominal LLM prefill FLOPs of a prompt.
+
+  Args:
+    architecture: the model's.
+    plan: the plan that ran, None for the dense base.
+    visual: visual tokens.
+    text: text tokens.
+    routing: 1 where the router chose the plan.
+  """
+  return flops.cost(
+    architecture, plan, visual, text, routing=routing
+  ).llm_prefill
+
+
+@functools.lru_cache(maxsize=None)
+def of_answer(
+  model: visor.Visor,
+  plan: plans.Plan | None,
+  visual: int,
+  text: int,
+  tiles: int,
+  tokens: int,
+  routing: int = 0,
+) -> dict[str, int]:
+  """What a question took, in nominal FLOPs; see eval.results.rows.
+
+  Args:
+    model: the network that answered.
+    plan: the plan that ran, None for the dense base.
+    visual: visual tokens.
+    text: text tokens of the prompt.
+    tiles: tiles that the vision tower read.
+    tokens: tokens of the answer, its end included.
+    routing: 1 where the router chose the plan.
+  """
+  asked = model.architecture
+  all_tokens = dataclasses.replace(asked, reduction='')
+  # Inside of the dense decoder tokens are dropped where no plan is.
+  largest = asked if plan is not None else all_tokens
+  tower = flops.cost(all_tokens, None, visual, text, tiles=tiles)
+  vision = tower.vision + tower.connector
+  llm = prefill_flops(asked, plan, visual, text, routing)
+  base_llm = prefill_flops(all_tokens, None, visual, text)
+  decode = flops.decode(asked, plan, visual, text, tokens, tiles=tiles)
+  base_decode = flops.decode(all_tokens, None, visual, text, tokens)
+  itemsize = jnp.dtype(model.compute.dtype).itemsize
+  return dict(
+    llm_prefill_flops=llm,
+    visual_flops=llm - prefill_flops(asked, plan, 0, text, routing),
+    vision_flops=vision,
+    decode_flops=decode,
+    total_flops=vision + llm + decode,
+    tokens=tokens,
+    cache_bytes=sum(
+      flops.cache(asked, plan, visual, text, itemsize, tiles=tiles)
+    ),
+    max_prefill_flops=prefill_flops(largest, asked.layout.max, visual, text),
+    base_prefill_flops=base_llm,
+    base_total_flops=vision + base_llm + base_decode,
+  )
+
+
+def answer_length(tokens: np.ndarray, ends: Collection[int]) -> int:
+  """Tokens of an answer, its end included.
+
+  Args:
+    tokens: int [N], as they were generated.
+    ends: tokens at which an answer is over.
+  """
+  at = np.flatnonzero(np.isin(tokens, list(ends)))
+  return int(at[0]) + 1 if len(at) else len(tokens)

@@ -1,0 +1,137 @@
+"""The values that keys of a config may have, one key at a time."""
+
+from collections.abc import Callable
+import dataclasses
+import math
+
+import ml_collections
+
+from visor_jax.benchmarks import scores
+from visor_jax.data.sources import image_files
+from visor_jax.data.suites import table as suites
+from visor_jax.runtime import identity
+from visor_jax.training import stages
+from visor_jax.training import weights
+
+CHOICES = {
+  'model.cross.init': tuple(weights.GRAFTS),
+  'model.dtype': ('float32', 'bfloat16'),
+  'model.remat_policy': ('input', 'dots'),
+  'model.attention': ('auto', 'chunked', 'cudnn', 'splash'),
+  'data.suite': tuple(suites.SUITES),
+  'data.transparency': tuple(image_files.GROUNDS),
+  'label.score': tuple(scores.SCORES),
+  'label.all_wrong': ('skip', 'cheapest'),
+  'policy.select': ('confidence', 'argmax'),
+  'eval.score': tuple(scores.SCORES),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Bound:
+  """What keys with numbers may be.
+
+  Attributes:
+    expected: in words.
+    holds: whether a number is.
+    keys: paths of the keys.
+    of_stages: keys that every training stage has.
+  """
+
+  expected: str
+  holds: Callable[[float], bool]
+  keys: tuple[str, ...]
+  of_stages: tuple[str, ...] = ()
+
+  def all_keys(self) -> list[str]:
+    """Paths of the keys, those of the stages among them."""
+    return [
+      *self.keys,
+      *(f'{stage}.{key}' for stage in stages.STAGES for key in self.of_stages),
+    ]
+
+
+SHARES = Bound(
+  'between 0 and 1',
+  lambda number: 0 <= number <= 1,
+  (
+    'label.threshold',
+    'label.held_out',
+    'policy.keep',
+    'data.max_bad_fraction',
+  ),
+  ('warmup', 'end_lr_fraction', 'max_share', 'full_token_fraction'),
+)
+COUNTS = Bound(
+  'at least 1',
+  lambda number: number >= 1,
+  (
+    'model.attention_chunk',
+    'model.loss_chunk',
+    'search.examples',
+    'label.examples',
+    'eval.examples',
+    'eval.batch',
+    'eval.chunk',
+    'eval.max_new_tokens',
+    'checkpoint.every',
+    'checkpoint.keep',
+    'log.every',
+    'data.threads',
+    'data.prefetch',
+    'data.digits.frames',
+    'data.window',
+    'data.packed.text',
+    'data.packed.tiles',
+    'data.packed.prompts',
+    'data.prompt.text',
+    'data.prompt.tiles',
+    'optim.max_nonfinite_steps',
+  ),
+  ('batch', 'accumulate'),
+)
+NOT_NEGATIVE = Bound(
+  'at least 0',
+  lambda number: number >= 0,
+  ('seed', 'optim.weight_decay', 'optim.clip'),
+  ('steps', 'learning_rate'),
+)
+DECAYS = Bound(
+  'from 0 to below 1',
+  lambda number: 0 <= number < 1,
+  ('optim.b1', 'optim.b2'),
+)
+BOUNDS = (SHARES, COUNTS, NOT_NEGATIVE, DECAYS)
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+  """Checks every key by itself.
+
+  Raises:
+    ValueError: naming the key, what was given and what is expected.
+  """
+  values = identity.flatten(config)
+  for key, value in values.items():
+    if isinstance(value, float) and not math.isfinite(value):
+      raise ValueError(f'{key} is {value}, no finite number')
+  for key, choices in CHOICES.items():
+    if values[key] not in choices:
+      raise ValueError(f'{key} is {values[key]!r}, not one of {choices}')
+  for bound in BOUNDS:
+    for key in bound.all_keys():
+      if not bound.holds(values[key]):
+        raise ValueError(f'{key} is {values[key]}, not {bound.expected}')
+  for pattern, scale in config.optim.lr_scales:
+    if not (math.isfinite(scale) and scale >= 0):
+      raise ValueError(
+        f'optim.lr_scales has {scale} for "{pattern}"; expected a finite '
+        'factor that is not negative'
+      )
+  if config.seed >= 2**63:
+    raise ValueError(f'seed is {config.seed}; expected less than 2**63')
+  trace = config.log.trace
+  if trace and not (len(trace) == 2 and 0 <= trace[0] <= trace[1]):
+    raise ValueError(
+      f'log.trace is {trace}; expected (first, last) '
+      'of the steps to trace, or ()'
+    )

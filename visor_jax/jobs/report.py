@@ -1,0 +1,16 @@
+"""The report job: a page of what the run has reached, and its summary."""
+
+from visor_jax.jobs import run as run_lib
+from visor_jax.report import page
+from visor_jax.report import tables
+from visor_jax.runtime import cluster
+from visor_jax.runtime import console
+from visor_jax.runtime import files
+
+
+def report(run: run_lib.Run) -> None:
+  """Writes the page and prints the summary; process 0 does."""
+  if cluster.is_primary():
+    workdir = run.workdir
+    console.log(f'report: {page.write(workdir.path, workdir.report)}')
+    print(tables.summary(files.read_jsonl(workdir.results)))
