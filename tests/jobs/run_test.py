@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests import tiny
+from visor_jax.data.suites import digits
 from visor_jax.jobs import run as run_lib
 from visor_jax.runtime import identity
 from visor_jax.spec import plan as plans
@@ -113,7 +114,7 @@ def test_who_answers(text, stage, tmp_path, monkeypatch):
     'restore',
     lambda stage, inputs: restored.append(stage) or {'of': stage},
   )
-  run = run_lib.Run(config(), workdir, None)
+  run = run_lib.Run(config(), workdir, None, digits.Suite(0))
   (selection,) = plans.parse(text, plans.visor(3))
   answering = run.answering(selection)
   assert answering.params == {'of': stage}

@@ -90,10 +90,11 @@ class AnalysisRun:
 
   def unseen(self) -> Numbers:
     """A second router on families that it has not learned from."""
+    group = self.run.require_suite().group
     without = (
       self.options.without
       or self.run.config.policy.without
-      or unseen.one_of_each_group(self.run.labels, self.run.suite.group)
+      or unseen.one_of_each_group(self.run.labels, group)
     )
     if not without:
       raise ValueError('there are too few families to leave some out')

@@ -123,7 +123,7 @@ def shares(
     batch: of one prompt a row, with its answer.
     kinds: of the layers, none optional.
   """
-  return model.apply({'params': params}, batch, kinds, method=_shares)
+  return generate.apply(model, params, batch, kinds, method=_shares)
 
 
 def _shares(

@@ -69,8 +69,12 @@ def measure(
 
 def changing(model: visor.Visor, kinds: plans.Layout) -> list[int | None]:
   """The layers that change the image, after None."""
+  return [None, *_changing(model, kinds)]
+
+
+def _changing(model: visor.Visor, kinds: plans.Layout) -> list[int]:
   last = -1 if model.architecture.last_visual else kinds.last_self
-  return [None, *(i for i in kinds.indices(plans.SELF) if i != last)]
+  return [layer for layer in kinds.indices(plans.SELF) if layer != last]
 
 
 def ratio(terms: np.ndarray) -> np.ndarray:
@@ -91,8 +95,8 @@ def similarities(
   tokens: int,
 ) -> jax.Array:
   """HSIC between the features of layers, float32 [B, N, N], see `measure`."""
-  return model.apply(
-    {'params': params}, batch, kinds, tokens, method=_similarities
+  return generate.apply(
+    model, params, batch, kinds, tokens, method=_similarities
   )
 
 
@@ -104,7 +108,7 @@ def _similarities(
   slots, counts = jax.vmap(
     functools.partial(spread, tokens=min(tokens, real.shape[1]))
   )(real)
-  inputs_of = [0, *(layer + 1 for layer in changing(model, kinds)[1:])]
+  inputs_of = [0, *(layer + 1 for layer in _changing(model, kinds))]
   features = [
     jnp.take_along_axis(states.visual, slots[..., None], axis=1)
     for layer, states, _ in layerwise.hidden_states_by_layer(

@@ -4,6 +4,7 @@ The plan is static here, because a layer that is off keeps nothing: one program
 for every plan and shape of the batch.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -54,6 +55,13 @@ class Sampling:
   top_p: float = 1.0
 
 
+def apply(
+  model: visor.Visor, params: Params, *args: Any, method: str | Callable
+) -> Any:
+  """What a method of the network gives with these parameters."""
+  return model.apply({'params': params}, *args, method=method)
+
+
 @functools.partial(jax.jit, static_argnames=('model', 'plan'))
 def prefill(
   model: visor.Visor,
@@ -62,7 +70,7 @@ def prefill(
   plan: plans.Plan | None,
 ) -> tuple[jax.Array, decoder.DecodeState]:
   """models.visor.Visor.prefill, compiled."""
-  return model.apply({'params': params}, batch, plan, method='prefill')
+  return apply(model, params, batch, plan, method='prefill')
 
 
 @functools.partial(jax.jit, static_argnames='model')
@@ -70,7 +78,7 @@ def route(
   model: visor.Visor, params: Params, batch: batch_lib.Batch
 ) -> tuple[jax.Array, Routed]:
   """Router scores [B, plans], and what `resume` goes on from."""
-  scores, routed = model.apply({'params': params}, batch, method='route')
+  scores, routed = apply(model, params, batch, method='route')
   return scores[:, 0], routed
 
 
@@ -83,9 +91,7 @@ def resume(
   plan: plans.Plan | None,
 ) -> tuple[jax.Array, decoder.DecodeState]:
   """`prefill` that goes on from `route`: nothing is computed twice."""
-  return model.apply(
-    {'params': params}, routed, batch, plan, method='prefill_after_route'
-  )
+  return apply(model, params, routed, batch, plan, method='prefill_after_route')
 
 
 @functools.partial(jax.jit, static_argnames=('model', 'plan', 'sampling'))
@@ -113,7 +119,6 @@ def decode(
     int32 [B, tokens].
   """
   rows, end = logits.shape[0], sampling.ends[0]
-  apply = functools.partial(model.apply, {'params': params})
 
   def draw(logits: jax.Array, number: jax.Array | int, done: jax.Array):
     token = _draw(logits, sampling, jax.random.fold_in(key, number))
@@ -128,8 +133,16 @@ def decode(
 
   def step(state):
     number, tokens, done, cache = state
+    token = tokens[:, number - 1]
     logits, cache = apply(
-      tokens[:, number - 1], prompt, plan, cache, number - 1, method='decode'
+      model,
+      params,
+      token,
+      prompt,
+      plan,
+      cache,
+      number - 1,
+      method='decode',
     )
     token = draw(logits, number, done)
     tokens = tokens.at[:, number].set(token)
@@ -137,7 +150,9 @@ def decode(
 
   first = draw(logits, 0, jnp.zeros(rows, bool))
   tokens = jnp.full((rows, sampling.tokens), end, jnp.int32).at[:, 0].set(first)
-  cache = apply(rows, sampling.tokens, method='init_decode_cache')
+  cache = apply(
+    model, params, rows, sampling.tokens, method='init_decode_cache'
+  )
   state = jnp.int32(1), tokens, ends(first), cache
   return jax.lax.while_loop(more, step, state)[1]
 
@@ -238,7 +253,9 @@ def _grouped_by_plan(
     )
     for number, plan in enumerate(viable):
       new = [
-        row for row in np.flatnonzero(chosen == number) if ids[row] is not None
+        row
+        for row in np.flatnonzero(chosen == number).tolist()
+        if ids[row] is not None
       ]
       waiting_ids, waiting_rows = waiting.pop(
         (plan, shapes), ([], (routed, batch))

@@ -120,7 +120,7 @@ def answers(
   # All must skip the same ones; only process 0 looks, because a host that looks
   # too early may see a file too late.
   written, *_ = cluster.allgather_json(
-    cluster.is_primary() and [path.exists() for path in paths]
+    [path.exists() for path in paths] if cluster.is_primary() else []
   )
   for chunk, path, exists in zip(chunks, paths, written):
     if preempt.requested():

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 import dataclasses
 import math
+from typing import Any
 
 import ml_collections
 
@@ -119,8 +120,9 @@ def check(config: ml_collections.ConfigDict) -> None:
       raise ValueError(f'{key} is {values[key]!r}, not one of {choices}')
   for bound in BOUNDS:
     for key in bound.all_keys():
-      if not bound.holds(values[key]):
-        raise ValueError(f'{key} is {values[key]}, not {bound.expected}')
+      number: Any = values[key]
+      if not bound.holds(number):
+        raise ValueError(f'{key} is {number}, not {bound.expected}')
   for pattern, scale in config.optim.lr_scales:
     if not (math.isfinite(scale) and scale >= 0):
       raise ValueError(

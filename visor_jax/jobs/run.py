@@ -97,6 +97,16 @@ class Run:
       config=identity.fingerprint(self.config),
     )
 
+  def require_suite(self) -> protocols.Suite:
+    """The suite, for those who ask or learn from it.
+
+    Raises:
+      ValueError: the run was opened without data.
+    """
+    if self.suite is None:
+      raise ValueError('the run was opened without data: no job asks for any')
+    return self.suite
+
   def confidence(self, selection: plans.Selection) -> budget.Confidence:
     """What the router asks for, as it was calibrated.
 
@@ -156,7 +166,12 @@ class Run:
     if reduction is not None:
       model = model.with_reduction(reduction)
     return run_lib.ModelUnderTest(
-      model, self._params(stage), self.mesh, self.suite, viable, confidence
+      model,
+      self._params(stage),
+      self.mesh,
+      self.require_suite(),
+      viable,
+      confidence,
     )
 
   def answering(

@@ -40,7 +40,7 @@ def jobs() -> dict[str, Job]:
   Raises:
     ValueError: a stage needs a job that nobody does.
   """
-  table = {}
+  table: dict[str, Job] = {}
   for name in order.names():
     if name in stages.STAGES:
       learns_to_choose = stages.named(name).feed.labels > 0

@@ -16,7 +16,7 @@ def use(folder: pathlib.Path | str) -> None:
   Each kind of host has its own folder in it: another may lack instructions that
   they use.
   """
-  if jax.config.jax_compilation_cache_dir:
+  if jax.config.values['jax_compilation_cache_dir']:
     return
   text = CPU.read_text() if CPU.exists() else ''
   instructions = re.findall(r'^(?:flags|Features).*', text, re.MULTILINE)[:1]

@@ -82,7 +82,7 @@ def restore(
   for path, value in saved.items():
     *groups, key = path.split('.')
     group = functools.reduce(lambda node, name: node[name], groups, config)
-    if _is_sources(path):
+    if isinstance(value, list) and _is_sources(path):
       value = [[name, '', weight] for name, weight in value]
     with group.ignore_type():
       group[key] = tuple(value) if isinstance(value, list) else value

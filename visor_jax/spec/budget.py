@@ -131,13 +131,20 @@ def confidence(
   Raises:
     ValueError: the target cannot be met, or there is no curve.
   """
-  if selection.budget is None and selection.drop is None:
-    return usual
+  if selection.budget is not None:
+    return mix_within(_calibrated(curve, selection), selection.budget)
+  if selection.drop is not None:
+    return confidence_keeping(_calibrated(curve, selection), selection.drop)
+  return usual
+
+
+def _calibrated(
+  curve: tuple[Point, ...], selection: plans.Selection
+) -> tuple[Point, ...]:
+  """The curve, if there is one."""
   if not curve:
     raise ValueError(
       f'plan "{selection}": this router was not calibrated; run '
       'the policy stage'
     )
-  if selection.budget is not None:
-    return mix_within(curve, selection.budget)
-  return confidence_keeping(curve, selection.drop)
+  return curve
