@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests import rows
+from visor_jax.eval import costs
 from visor_jax.eval import generate
 from visor_jax.flops import cost as flops
 from visor_jax.models import attention
@@ -204,14 +205,14 @@ def test_the_cache_is_the_closed_form(key_heads):
     _, memory = memory_of(model, plan)
     one = flops.cache(model.architecture, plan, SHAPE.visual, SHAPE.text, 4)
     b = len(FIGURES)
-    assert generate.cache_bytes(memory) == (b * one[0], b * one[1])
+    assert costs.cache_bytes(memory) == (b * one[0], b * one[1])
 
 
 def test_the_smallest_plan_keeps_a_third_of_the_base():
   """At the paper's depth and period."""
   layout = plans.visor(24)
   model = tiny(layout)
-  bytes_of = lambda plan: generate.cache_bytes(memory_of(model, plan)[1])[1]
+  bytes_of = lambda plan: costs.cache_bytes(memory_of(model, plan)[1])[1]
   assert bytes_of(layout.min) * 3 == bytes_of(None)
   assert bytes_of(layout.max) * 3 == bytes_of(None) * 2
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests import rows
-from visor_jax.eval import generate
+from visor_jax.eval import costs
 from visor_jax.flops import cost as flops
 from visor_jax.models import attention
 from visor_jax.models import decoder
@@ -268,7 +268,7 @@ def test_tokens_from_a_cache_are_those_of_the_whole(text):
   for i in range(3):
     found, fresh = decode(params, whole.tokens[:, 3 + i], memory, fresh, i)
     np.testing.assert_allclose(found[0], want[3 + i], atol=1e-4)
-  assert generate.cache_bytes(memory) == flops.cache(
+  assert costs.cache_bytes(memory) == flops.cache(
     m.architecture, None, SHAPE.visual, SHAPE.text, 4
   )
 

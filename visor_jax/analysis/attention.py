@@ -20,7 +20,9 @@ from visor_jax.analysis import layerwise
 from visor_jax.eval import generate
 from visor_jax.eval import run as eval_run
 from visor_jax.models import attention as attention_lib
+from visor_jax.models import decoder as decoder_lib
 from visor_jax.models import layers
+from visor_jax.models import token_layout
 from visor_jax.models import visor
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.spec import batch as batch_lib
@@ -159,39 +161,52 @@ def _mean(x: jax.Array, counts: jax.Array) -> jax.Array:
   return jnp.where(counts, x, 0).sum(1) / counts.sum(1)
 
 
-def _layer(decoder, number, kinds, stream, rows, prompt):
+def _layer(
+  decoder: decoder_lib.Decoder,
+  number: int,
+  kinds: plans.Layout,
+  states: decoder_lib.HiddenStates,
+  tokens: token_layout.TokenLayout,
+  prompt: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
   """Where each text slot of a layer looks: at image, question, answer.
+
+  Args:
+    decoder: bound to its parameters.
+    number: of the layer.
+    kinds: of the layers, none optional.
+    states: what flows into the layer.
+    tokens: where the tokens stand.
+    prompt: int [B, 1], the place of the prompt's last token.
 
   Returns:
     float32 [B, T, 3], means over heads; [B, T], what it takes from the image.
   """
-  kind, text = kinds.kinds[number], stream.text
+  kind, text = kinds.kinds[number], states.text
   weights = layers.cast(
     jax.tree.map(lambda x: x[number], decoder.layers), decoder.compute.dtype
   )
-  length = lambda x: jnp.linalg.norm(x.astype(jnp.float32), axis=-1)
   taken = jnp.zeros_like(text)
   if kind == plans.CROSS:
-    taken = _cross(
-      decoder, kinds.indices(plans.CROSS).index(number), stream, rows
-    )
-  keys, position, slots = text + taken, rows.text_position, rows.text
-  asked = rows.text.place <= prompt
-  marks = jnp.stack([jnp.zeros_like(asked), asked, ~asked], axis=-1)
+    index = kinds.indices(plans.CROSS).index(number)
+    taken = _cross(decoder, index, states, tokens)
+  keys, position, slots = text + taken, tokens.text_position, tokens.text
+  in_prompt = tokens.text.place <= prompt
+  marks = jnp.stack([jnp.zeros_like(in_prompt), in_prompt, ~in_prompt], axis=-1)
   if kind == plans.SELF:
-    keys = jnp.concatenate([keys, stream.visual], axis=1)
-    position = jnp.concatenate([position, rows.visual_position], axis=1)
-    slots = rows.text + rows.visual
+    keys = jnp.concatenate([keys, states.visual], axis=1)
+    position = jnp.concatenate([position, tokens.visual_position], axis=1)
+    slots = tokens.text + tokens.visual
     image = jnp.arange(3) == 0
     marks = jnp.concatenate(
-      [marks, jnp.broadcast_to(image, (*rows.visual.place.shape, 3))], axis=1
+      [marks, jnp.broadcast_to(image, (*tokens.visual.place.shape, 3))], axis=1
     )
   layer = decoder.layer.bind({'params': weights})
   # Only text asks, everything is looked at.
-  here = jnp.broadcast_to(jnp.arange(text.shape[1]), text.shape[:2])
-  query, key, value = layer.qkv(keys, position, here)
+  asking = jnp.broadcast_to(jnp.arange(text.shape[1]), text.shape[:2])
+  query, key, value = layer.qkv(keys, position, asking)
   attend = functools.partial(
-    decoder.attend, query, key, query_slots=rows.text, key_slots=slots
+    decoder.attend, query, key, query_slots=tokens.text, key_slots=slots
   )
   wide = jnp.zeros(value.shape, jnp.float32)
   to = attend(wide.at[..., :3].set(marks[:, :, None])).mean(2)[..., :3]
@@ -200,25 +215,45 @@ def _layer(decoder, number, kinds, stream, rows, prompt):
     taken = layer.attention.output(context)
   if kind == plans.CROSS:
     to = to.at[..., 0].set(1.0)
-  return to, length(taken) / jnp.maximum(length(text), 1e-30)
+  return to, _length(taken) / jnp.maximum(_length(text), 1e-30)
 
 
-def _cross(decoder, number, stream, rows):
-  """What text takes from the image in a CROSS layer: [B, T, D]."""
+def _length(x: jax.Array) -> jax.Array:
+  return jnp.linalg.norm(x.astype(jnp.float32), axis=-1)
+
+
+def _cross(
+  decoder: decoder_lib.Decoder,
+  index: int,
+  states: decoder_lib.HiddenStates,
+  tokens: token_layout.TokenLayout,
+) -> jax.Array:
+  """What text takes from the image in a CROSS layer: [B, T, D].
+
+  Args:
+    decoder: bound to its parameters.
+    index: of the layer among the CROSS layers.
+    states: what flows into the layer.
+    tokens: where the tokens stand.
+  """
   weights = {
     'params': layers.cast(
-      jax.tree.map(lambda x: x[number], decoder.cross), decoder.compute.dtype
+      jax.tree.map(lambda x: x[index], decoder.cross), decoder.compute.dtype
     )
   }
   keys = decoder.cross_layer.apply(
-    weights, stream.visual, rows.visual, rows.visual_position, method='keys'
+    weights,
+    states.visual,
+    tokens.visual,
+    tokens.visual_position,
+    method='keys',
   )
   return decoder.cross_layer.apply(
     weights,
-    stream.text,
+    states.text,
     keys,
-    rows.text,
-    rows.visual,
-    rows.text_position,
+    tokens.text,
+    tokens.visual,
+    tokens.text_position,
     decoder.attend,
   )

@@ -4,10 +4,12 @@ from collections.abc import Collection
 import dataclasses
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from visor_jax.flops import cost as flops
+from visor_jax.models import decoder
 from visor_jax.models import visor
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import plan as plans
@@ -92,3 +94,22 @@ def answer_length(tokens: np.ndarray, ends: Collection[int]) -> int:
   """
   at = np.flatnonzero(np.isin(tokens, list(ends)))
   return int(at[0]) + 1 if len(at) else len(tokens)
+
+
+def cache_bytes(prompt: decoder.DecodeState) -> tuple[int, int]:
+  """Bytes that the layers keep of a prompt, of text slots and visual slots."""
+  text = prompt.rows[0].text.place.shape[1]
+  of_text = of_visual = 0
+  for cache in jax.tree.leaves(
+    prompt.caches, is_leaf=lambda x: isinstance(x, decoder.Cache)
+  ):
+    for x in cache.own:
+      slot = _bytes(x) // x.shape[2]  # [count, B, S, K, H]
+      of_text += slot * text
+      of_visual += slot * (x.shape[2] - text)
+    of_visual += sum(map(_bytes, jax.tree.leaves(cache.read)))
+  return of_text, of_visual
+
+
+def _bytes(x: jax.Array) -> int:
+  return x.size * x.dtype.itemsize

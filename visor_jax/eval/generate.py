@@ -33,6 +33,10 @@ Ids = Sequence[int | None]
 # What `Visor.route` leaves for `Visor.prefill_after_route`.
 Routed = tuple[decoder.HiddenStates, tuple]
 
+# The logits of the prompts' last tokens, float32 [B, C], and what the layers
+# keep of the prompts.
+Prompt = tuple[jax.Array, decoder.DecodeState]
+
 # The numbers of some questions, the plan that ran (None for the dense base),
 # and the tokens of their answers, int32 [n, tokens].
 Answers = tuple[list[int], plans.Plan | None, np.ndarray]
@@ -68,7 +72,7 @@ def prefill(
   params: Params,
   batch: batch_lib.Batch,
   plan: plans.Plan | None,
-) -> tuple[jax.Array, decoder.DecodeState]:
+) -> Prompt:
   """models.visor.Visor.prefill, compiled."""
   return apply(model, params, batch, plan, method='prefill')
 
@@ -89,7 +93,7 @@ def resume(
   routed: Routed,
   batch: batch_lib.Batch,
   plan: plans.Plan | None,
-) -> tuple[jax.Array, decoder.DecodeState]:
+) -> Prompt:
   """`prefill` that goes on from `route`: nothing is computed twice."""
   return apply(model, params, routed, batch, plan, method='prefill_after_route')
 
@@ -120,18 +124,20 @@ def decode(
   """
   rows, end = logits.shape[0], sampling.ends[0]
 
-  def draw(logits: jax.Array, number: jax.Array | int, done: jax.Array):
+  def draw(
+    logits: jax.Array, number: jax.Array | int, done: jax.Array
+  ) -> jax.Array:
     token = _draw(logits, sampling, jax.random.fold_in(key, number))
     return jnp.where(done, end, token)
 
   def ends(token: jax.Array) -> jax.Array:
     return jnp.isin(token, jnp.array(sampling.ends))
 
-  def more(state):
+  def more(state: tuple) -> jax.Array:
     number, _, done, _ = state
     return (number < sampling.tokens) & ~done.all()
 
-  def step(state):
+  def step(state: tuple) -> tuple:
     number, tokens, done, cache = state
     token = tokens[:, number - 1]
     logits, cache = apply(
@@ -201,7 +207,7 @@ def answers(
     processes.
   """
 
-  def finish(ids: Ids, prompt, plan: plans.Plan | None) -> Answers:
+  def finish(ids: Ids, prompt: Prompt, plan: plans.Plan | None) -> Answers:
     tokens = to_host(decode(model, params, *prompt, plan, sampling, key))
     rows = [row for row, number in enumerate(ids) if number is not None]
     return [number for number in ids if number is not None], plan, tokens[rows]
@@ -290,7 +296,7 @@ _question_hash = jax.jit(router.question_hash, static_argnames='patches')
 def _take_rows(first: Rows, second: Rows, index: jax.Array) -> Rows:
   """The rows `index` of two batches, one behind the other."""
 
-  def take(axis: int):
+  def take(axis: int) -> Callable[[jax.Array, jax.Array], jax.Array]:
     return lambda a, b: jnp.take(jnp.concatenate([a, b], axis), index, axis)
 
   (states, caches), batch = first
@@ -302,22 +308,3 @@ def _take_rows(first: Rows, second: Rows, index: jax.Array) -> Rows:
     ),
     jax.tree.map(take(0), batch, other_batch),
   )
-
-
-def cache_bytes(prompt: decoder.DecodeState) -> tuple[int, int]:
-  """Bytes that the layers keep of a prompt, of text slots and visual slots."""
-  text = prompt.rows[0].text.place.shape[1]
-  of_text = of_visual = 0
-  for cache in jax.tree.leaves(
-    prompt.caches, is_leaf=lambda x: isinstance(x, decoder.Cache)
-  ):
-    for x in cache.own:
-      slot = _bytes(x) // x.shape[2]  # [count, B, S, K, H]
-      of_text += slot * text
-      of_visual += slot * (x.shape[2] - text)
-    of_visual += sum(map(_bytes, jax.tree.leaves(cache.read)))
-  return of_text, of_visual
-
-
-def _bytes(x: jax.Array) -> int:
-  return x.size * x.dtype.itemsize
