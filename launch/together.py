@@ -15,6 +15,7 @@ from visor_jax.report import sentences
 from visor_jax.report import tables
 from visor_jax.runtime import console
 from visor_jax.runtime import files as files_lib
+from visor_jax.spec import workdir as workdir_lib
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Large pages: less time on CPU, see docs/performance.md.
@@ -109,13 +110,15 @@ def run(
   return code == 0
 
 
-def report(out: pathlib.Path, folders) -> None:
+def report(out: pathlib.Path, folders: Sequence[pathlib.Path]) -> None:
   """One page of the results in folders, where there are any."""
-  files = [folder / 'results.jsonl' for folder in folders]
+  files = [workdir_lib.Workdir(folder).results for folder in folders]
   text = ''.join(f.read_text() for f in files if f.exists())
-  if text:
-    files_lib.write_atomic(out / 'results.jsonl', text)
-    rows = files_lib.read_jsonl(out / 'results.jsonl')
-    summaries = tables.summary(rows), sentences.rivals(rows)
-    print('\n\n'.join(filter(None, summaries)))
-    console.log(f'report: {page.write(out, out / "report")}')
+  if not text:
+    return
+  joined = workdir_lib.Workdir(out)
+  files_lib.write_atomic(joined.results, text)
+  rows = files_lib.read_jsonl(joined.results)
+  summaries = tables.summary(rows), sentences.rivals(rows)
+  print('\n\n'.join(filter(None, summaries)))
+  console.log(f'report: {page.write(out, joined.report)}')

@@ -137,7 +137,7 @@ class Run:
       config=self.config,
       workdir=self.workdir,
       mesh=self.mesh,
-      suite=self.suite,
+      suite=self.require_suite(),
       viable=viable,
       labels=labels,
       before=self.before,

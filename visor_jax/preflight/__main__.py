@@ -20,7 +20,6 @@ from absl import flags
 import ml_collections
 from ml_collections import config_flags
 
-from visor_jax import config as config_lib
 from visor_jax.jobs import order
 from visor_jax.jobs import validate
 from visor_jax.preflight import examine
