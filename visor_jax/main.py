@@ -15,6 +15,7 @@ eval, report.
 from collections.abc import Sequence
 import faulthandler
 import os
+import pathlib
 import sys
 import traceback
 
@@ -37,9 +38,19 @@ from visor_jax.runtime import preempt
 from visor_jax.runtime import provenance
 from visor_jax.runtime import xla_flags
 
-# It may go better next time; launchers know it, as they do command.REFUSED and
-# preempt.EXIT_CODE.
-DIED = 70
+
+TEXTS = {
+  'workdir': 'Folder of the run: checkpoints, answers, report.',
+  'checkpoint': 'A workdir or an imported checkpoint to evaluate; short for '
+  '--config.eval.checkpoint.',
+  'coordinator': 'host:port of process 0, where no cluster says it; also '
+  'JAX_COORDINATOR_ADDRESS.',
+}
+NUMBERS = {
+  'processes': (None, 'How many there are; also JAX_NUM_PROCESSES.'),
+  'process': (None, 'Which this is, from 0; also JAX_PROCESS_ID.'),
+  'patience': (300, 'Seconds to wait for the other processes at the start.'),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,17 +63,15 @@ def main(argv: Sequence[str] | None = None) -> int:
       print(f'  --config.{key}={value!r}')
     return 0
   try:
-    rest = values(argv)[1:]
-    missing = [name for name in ('config', 'workdir') if not values[name].value]
-    if rest or missing:
-      raise flags.Error(
-        f'unknown arguments: {" ".join(rest)}'
-        if rest
-        else f'--{missing[0]} is missing; see --help'
-      )
+    unknown = values(argv)[1:]
+    if unknown:
+      raise ValueError(f'unknown arguments: {" ".join(unknown)}')
+    for name in ('config', 'workdir'):
+      if not values[name].value:
+        raise ValueError(f'--{name} is missing; see --help')
     workdir = files.local_path(values.workdir, '--workdir')
   except (flags.Error, OSError, ValueError) as e:
-    command.tell(e)
+    command.tell(' '.join(str(e).split()))
     return command.REFUSED
   config = values.config
   if values.checkpoint is not None:
@@ -71,17 +80,23 @@ def main(argv: Sequence[str] | None = None) -> int:
   logging.set_verbosity(logging.WARNING)  # orbax tells every detail of a save
   logging.use_absl_handler()
   try:
-    _start(config, values)
-    preempt.install_handler()
-    if config.compilation_cache:
-      compilation_cache.use(workdir / config.compilation_cache)
-    table.run_jobs(config, workdir)
-  except (TimeoutError, ValueError) as e:
-    command.tell(e)
-    return command.REFUSED if isinstance(e, ValueError) else DIED
-  except Exception:  # a peer that is gone, a full disk, a bug
+    return command.run(lambda: _run(config, values, workdir))
+  except Exception:  # a peer that is gone, a bug
     traceback.print_exc()
-    return DIED
+    return command.DIED
+
+
+def _run(
+  config: ml_collections.ConfigDict,
+  values: flags.FlagValues,
+  workdir: pathlib.Path,
+) -> int:
+  """Runs the jobs, beside the other processes if there are any."""
+  _start(config, values)
+  preempt.install_handler()
+  if config.compilation_cache:
+    compilation_cache.use(workdir / config.compilation_cache)
+  table.run_jobs(config, workdir)
   return 0
 
 
@@ -96,25 +111,9 @@ def _flags(argv: Sequence[str]) -> flags.FlagValues:
     flag_values=values,
     sys_argv=argv,
   )
-  for name, text in (
-    ('workdir', 'Folder of the run: checkpoints, answers, report.'),
-    (
-      'checkpoint',
-      'A workdir or an imported checkpoint to evaluate; short for '
-      '--config.eval.checkpoint.',
-    ),
-    (
-      'coordinator',
-      'host:port of process 0, where no cluster says it; also '
-      'JAX_COORDINATOR_ADDRESS.',
-    ),
-  ):
+  for name, text in TEXTS.items():
     flags.DEFINE_string(name, None, text, flag_values=values)
-  for name, default, text in (
-    ('processes', None, 'How many there are; also JAX_NUM_PROCESSES.'),
-    ('process', None, 'Which this is, from 0; also JAX_PROCESS_ID.'),
-    ('patience', 300, 'Seconds to wait for the other processes at the start.'),
-  ):
+  for name, (default, text) in NUMBERS.items():
     flags.DEFINE_integer(name, default, text, flag_values=values)
   return values
 
