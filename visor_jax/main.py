@@ -38,7 +38,6 @@ from visor_jax.runtime import preempt
 from visor_jax.runtime import provenance
 from visor_jax.runtime import xla_flags
 
-
 TEXTS = {
   'workdir': 'Folder of the run: checkpoints, answers, report.',
   'checkpoint': 'A workdir or an imported checkpoint to evaluate; short for '
