@@ -28,7 +28,7 @@ from visor_jax.families.llava_onevision import recipe as recipe_lib
 from visor_jax.families.llava_onevision import tiles as tiles_lib
 from visor_jax.flops import cost as flops
 from visor_jax.models import compute as compute_lib
-from visor_jax.models import token_layout
+from visor_jax.models import positions
 from visor_jax.models import visor
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.spec import architecture
@@ -109,11 +109,11 @@ def ours(size, rows, times):
       lambda p, s, b, plan=plan: model.apply(
         {'params': p},
         s,
-        token_layout.from_batch(b),
+        positions.token_layout(b),
         (),
         b,
         plan,
-        method='_remember',
+        method='_prefill',
       )
     )
     prefill = median(

@@ -17,8 +17,9 @@ from visor_jax.data.processing import packing
 from visor_jax.data.processing import processed
 from visor_jax.flops import accounting
 from visor_jax.flops import cost as flops
-from visor_jax.models import decoder
+from visor_jax.models import compute as compute_lib
 from visor_jax.models import visor
+from visor_jax.spec import architecture
 from visor_jax.spec import batch as batch_lib
 from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
@@ -50,7 +51,8 @@ def setting(rows=1, compute=None):
   )
   batch = packing.stack([row] * rows).map(jnp.asarray)
   model = visor.Visor(
-    SIZE, plans.visor(12), compute=compute or decoder.Compute()
+    architecture.Architecture(SIZE, plans.visor(12)),
+    compute or compute_lib.Compute(),
   )
   params = nn.unbox(
     jax.jit(lambda: model.init(jax.random.key(0), batch, method='init_all'))()
@@ -87,7 +89,7 @@ def test_time_follows_flops():
   rows = []
   for plan in chosen:
     cost = flops.cost(
-      SIZE, model.layout, plan, VISUAL, TEXT, accounting.EXECUTED, tiles=1
+      model.architecture, plan, VISUAL, TEXT, accounting.EXECUTED, tiles=1
     )
     rows.append(
       (

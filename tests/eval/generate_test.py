@@ -101,7 +101,7 @@ def test_cached_equals_uncached(name):
 def test_a_plug_in_keeps_what_it_likes():
   """A CROSS module's keys may be any pytree; here, one array."""
 
-  class Mean(cross_attention.CrossAttention):
+  class Mean(cross_attention.DotProductAttention):
     def keys(self, visual, slots, position):
       return {'image': visual}
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from visor_jax.models import attention
+from visor_jax.models import compute as compute_lib
+from visor_jax.models import positions
 
 
 @pytest.mark.drill
@@ -19,7 +21,7 @@ def test_cudnn_equals_chunked_in_bfloat16():
   )
   place = jnp.broadcast_to(jnp.arange(s), (b, s))
   length = jnp.array([[s], [700]])
-  slots = attention.Slots((place < length).astype(jnp.int32), place)
+  slots = positions.Slots((place < length).astype(jnp.int32), place)
 
   def run(implementation):
     def f(query, key, value):
@@ -30,8 +32,7 @@ def test_cudnn_equals_chunked_in_bfloat16():
         slots,
         slots,
         ordered=True,
-        packed=False,
-        implementation=implementation,
+        compute=compute_lib.Compute(packed=False, attention=implementation),
       ).astype(jnp.float32)
       return jnp.sum(out * (slots.segment[:, :, None, None] > 0)), out
 

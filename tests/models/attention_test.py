@@ -9,6 +9,8 @@ import pytest
 
 from tests import rows
 from visor_jax.models import attention
+from visor_jax.models import compute as compute_lib
+from visor_jax.models import positions
 from visor_jax.spec import plan as plans
 
 
@@ -16,7 +18,7 @@ def slots(figure, place=None):
   """Slots of one row: a digit is a segment, a dot is padding."""
   segment = [0 if c == '.' else int(c) for c in figure]
   place = np.arange(len(figure)) if place is None else place
-  return attention.Slots(np.array([segment]), np.array([place]))
+  return positions.Slots(np.array([segment]), np.array([place]))
 
 
 def draw(query, key):
@@ -28,6 +30,13 @@ def tensors(q, s, n=4, k=2, h=6, b=1):
   rng = np.random.default_rng(0)
   make = lambda *shape: rng.standard_normal(shape).astype(np.float32)
   return make(b, q, n, h), make(b, s, k, h), make(b, s, k, h)
+
+
+def chunks(size):
+  """Attention in query chunks of that size."""
+  return functools.partial(
+    attention.attend, compute=compute_lib.Compute(chunk=size)
+  )
 
 
 # Who sees whom ----------------------------------------------------------------
@@ -86,11 +95,11 @@ def plain(query, key, value, mask):
 
 @functools.cache
 def program(chunk, implementation='chunked'):
+  compute = compute_lib.Compute(chunk=chunk, attention=implementation)
+
   def both(qkv, query_slots, key_slots):
     def f(qkv):
-      out = attention.attend(
-        *qkv, query_slots, key_slots, chunk=chunk, implementation=implementation
-      )
+      out = attention.attend(*qkv, query_slots, key_slots, compute=compute)
       # Any cotangent: it must differ from slot to slot.
       weight = jnp.sin(jnp.arange(out.size)).reshape(out.shape)
       return jnp.sum(out * weight), out
@@ -155,11 +164,14 @@ def test_scores_of_any_size(size):
 def test_unknown_implementation():
   with pytest.raises(ValueError, match='model.attention is "flash".*chunked'):
     attention.attend(
-      *tensors(2, 2), slots('11'), slots('11'), implementation='flash'
+      *tensors(2, 2),
+      slots('11'),
+      slots('11'),
+      compute=compute_lib.Compute(attention='flash'),
     )
 
 
-@pytest.mark.parametrize('name', attention.IMPLEMENTATIONS)
+@pytest.mark.parametrize('name', compute_lib.IMPLEMENTATIONS)
 def test_every_implementation_serves_what_kernels_do_not(name):
   """Kernels are for ordered slots in sizes of theirs; the rest is chunked."""
   qkv = tensors(12, 7)
@@ -174,7 +186,7 @@ def test_splash_is_chunked(head_width):
   """Packed slots in order, two rows packed differently; values and gradients.
   128 queries a block: 256 slots are the least that has more than one."""
   lengths = [[100, 56, 60], [0, 200, 56]]
-  at = attention.Slots(
+  at = positions.Slots(
     *map(
       np.stack,
       zip(
@@ -185,7 +197,7 @@ def test_splash_is_chunked(head_width):
       ),
     )
   )
-  at = attention.Slots(*(jnp.asarray(x, jnp.int32) for x in at))
+  at = positions.Slots(*(jnp.asarray(x, jnp.int32) for x in at))
   qkv = tensors(256, 256, 2, 1, head_width, b=2)
   weight = np.random.default_rng(1).standard_normal(qkv[0].shape)
 
@@ -194,7 +206,7 @@ def test_splash_is_chunked(head_width):
     return rows.jit(lambda qkv: (f(*qkv), jax.grad(g)(qkv)))(qkv)
 
   got = value(lambda *qkv: attention._splash(*qkv, at, interpret=True))
-  want = value(lambda *qkv: attention.attend(*qkv, at, at, chunk=100))
+  want = value(lambda *qkv: chunks(100)(*qkv, at, at))
   rows.close(got, want)
 
 
@@ -223,8 +235,8 @@ def abstract(tree):
 def test_a_long_row_never_fills_memory(gradient):
   """S * S scores would be 16 M numbers; nothing has more than S chunks."""
   s, chunk, heads = 4096, 512, 2
-  at = attention.Slots(*[jnp.zeros((1, s), jnp.int32)] * 2)
-  f = lambda *qkv: jnp.sum(attention.attend(*qkv, at, at, chunk=chunk) ** 2)
+  at = positions.Slots(*[jnp.zeros((1, s), jnp.int32)] * 2)
+  f = lambda *qkv: jnp.sum(chunks(chunk)(*qkv, at, at) ** 2)
   f = jax.grad(f, argnums=(0, 1, 2)) if gradient else f
   qkv = abstract(tensors(s, s, heads, 1, 8))
   assert largest(f, *qkv) == heads * chunk * s < s * s
@@ -233,8 +245,8 @@ def test_a_long_row_never_fills_memory(gradient):
 def test_memory_can_be_measured():
   """In one chunk all scores are there."""
   s = 4096
-  at = attention.Slots(*[jnp.zeros((1, s), jnp.int32)] * 2)
-  f = lambda *qkv: attention.attend(*qkv, at, at, chunk=s)
+  at = positions.Slots(*[jnp.zeros((1, s), jnp.int32)] * 2)
+  f = lambda *qkv: chunks(s)(*qkv, at, at)
   assert largest(f, *abstract(tensors(s, s, 2, 1, 8))) == 2 * s * s
 
 

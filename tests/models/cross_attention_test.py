@@ -9,13 +9,13 @@ import numpy as np
 from tests import rows
 from visor_jax.models import attention
 from visor_jax.models import cross_attention
-from visor_jax.models import token_layout
+from visor_jax.models import positions
 from visor_jax.spec import architecture
 from visor_jax.spec import plan as plans
 
 SIZE = rows.LANGUAGE
 BATCH = rows.batch(('ttvvvtp', 'tpa'), ('vvtpavtp', 'tvt'))
-AT = token_layout.from_batch(BATCH)
+AT = positions.token_layout(BATCH)
 
 
 def normal(*shape, seed=0):
@@ -34,7 +34,7 @@ def read(options, params, text=TEXT, visual=VISUAL, at=AT, shift=0):
 
 @functools.cache
 def program(options):
-  module = cross_attention.CrossAttention(SIZE, options)
+  module = cross_attention.DotProductAttention(SIZE, options)
 
   def f(params, text, visual, at, shift):
     apply = functools.partial(module.apply, {'params': params})
@@ -48,7 +48,7 @@ def program(options):
 
 def params(options, **over):
   shapes = jax.eval_shape(
-    lambda key: cross_attention.CrossAttention(SIZE, options).init(
+    lambda key: cross_attention.DotProductAttention(SIZE, options).init(
       key, TEXT, VISUAL, method=touch
     ),
     jax.random.key(0),
@@ -113,7 +113,7 @@ def test_conv_is_a_depthwise_convolution():
 def test_text_between_two_images_does_not_see_the_second():
   """In CROSS, as in SELF: an answer must not depend on a later turn's image."""
   figure, options = 'tvvvvtpavvtp', architecture.CrossOptions()
-  at = token_layout.from_batch(
+  at = positions.token_layout(
     rows.batch((figure,), shape=rows.Shape(7, 6, 2, 2))
   )
   weights, text = params(options), normal(1, 7, SIZE.width)
@@ -152,7 +152,7 @@ def test_keys_may_be_kept():
   options = architecture.CrossOptions()
   weights = params(options)
   some = AT._replace(
-    text=attention.Slots(*(x[:, 3:5] for x in AT.text)),
+    text=positions.Slots(*(x[:, 3:5] for x in AT.text)),
     text_position=AT.text_position[:, 3:5],
   )
   rows.close(

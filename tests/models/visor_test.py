@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests import rows
-from visor_jax.models import visor
+from visor_jax.models import cross_attention
 from visor_jax.spec import architecture
 from visor_jax.spec import plan as plans
 
@@ -311,7 +311,7 @@ def test_kinds_do_not_shape_the_tree():
 def test_copy_cross():
   model = rows.tiny(plans.visor(6))
   params = rows.params(model)
-  copied = visor.copy_cross(params, model.layout)
+  copied = cross_attention.copy_from_layers(params, model.layout)
   own = params['llm']['layers']['attention']
   for name, value in copied['llm']['cross'].items():
     if name in own:
@@ -329,4 +329,4 @@ def test_copy_cross():
 def test_copy_cross_needs_the_layers_own_shape():
   model = rows.tiny(plans.visor(6), architecture.CrossOptions(key_heads='full'))
   with pytest.raises(ValueError, match=r'cross/key\b.*key_heads to "base"'):
-    visor.copy_cross(rows.params(model), model.layout)
+    cross_attention.copy_from_layers(rows.params(model), model.layout)

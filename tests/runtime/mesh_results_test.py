@@ -10,6 +10,7 @@ import pytest
 from tests import rows
 from tests.runtime import mesh_test
 from visor_jax.models import attention
+from visor_jax.models import positions
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
@@ -71,7 +72,7 @@ def test_a_kernel_runs_on_each_device_by_itself(shape):
     return jnp.asarray(rng.standard_normal(shape), jnp.float32)
 
   qkv = make(4, 8, 4, 6), make(4, 8, 2, 6), make(4, 8, 2, 6)
-  at = attention.Slots(
+  at = positions.Slots(
     jnp.asarray(rng.integers(1, 3, (4, 8))).sort(axis=1),
     jnp.tile(jnp.arange(8), (4, 1)),
   )
@@ -90,7 +91,7 @@ def test_a_kernel_runs_on_each_device_by_itself(shape):
   want = value(kernel)
   data, fsdp, tensor = shape
   with mesh_lib.use_mesh(mesh_test.mesh_of(shape)):
-    got = value(lambda *args: attention._apart(kernel)(*args))
+    got = value(lambda *args: attention._per_device(kernel)(*args))
   rows.close(got, want)
   b, n, k = 4 // data // fsdp, 4 // tensor, 2 // tensor
   assert seen[-1] == ((b, 8, n, 6), (b, 8, k, 6), (b, 8))

@@ -20,9 +20,9 @@ from visor_jax.analysis import layerwise
 from visor_jax.eval import generate
 from visor_jax.eval import run as eval_run
 from visor_jax.models import attention as attention_lib
-from visor_jax.models import decoder as decoder_lib
-from visor_jax.models import layers
-from visor_jax.models import token_layout
+from visor_jax.models import decoder
+from visor_jax.models import layer_kinds
+from visor_jax.models import positions
 from visor_jax.models import visor
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.spec import batch as batch_lib
@@ -110,12 +110,12 @@ def answered(
   return batch
 
 
-@functools.partial(jax.jit, static_argnames=('model', 'kinds'))
+@functools.partial(jax.jit, static_argnames=('model', 'layout'))
 def shares(
   model: visor.Visor,
   params: generate.Params,
   batch: batch_lib.Batch,
-  kinds: plans.Layout,
+  layout: plans.Layout,
 ) -> jax.Array:
   """float32 [B, L, SHARES] of a Batch; nan where no token sees an image.
 
@@ -123,137 +123,99 @@ def shares(
     model: the network.
     params: its parameters.
     batch: of one prompt a row, with its answer.
-    kinds: of the layers, none optional.
+    layout: kinds of the layers, none optional.
   """
-  return generate.apply(model, params, batch, kinds, method=_shares)
+  of_batch: Any = model.apply({'params': params}, batch, layout, method=_shares)
+  return of_batch
 
 
 def _shares(
-  model: visor.Visor, batch: batch_lib.Batch, kinds: plans.Layout
+  model: visor.Visor, batch: batch_lib.Batch, layout: plans.Layout
 ) -> jax.Array:
   prompt = batch.prompt_place[:, :1]
-  by_layer = []
-  for layer, states, tokens in layerwise.hidden_states_by_layer(
-    model, batch, kinds
+  shares_by_layer = []
+  for layer, hidden, token_layout in layerwise.hidden_states_by_layer(
+    model, batch, layout
   ):
-    if layer == len(kinds.kinds):
+    if layer == len(layout.kinds):
       break
-    to, read = _layer(model.llm, layer, kinds, states, tokens, prompt)
-    sees = attention_lib.visible(tokens.text, tokens.visual).any(-1)
-    in_question = sees & (tokens.text.place <= prompt)
-    predicts_answer = sees & (tokens.text.place >= prompt)
-    by_layer.append(
-      jnp.stack(
-        [
-          _mean(to[..., 0], in_question),
-          _mean(to[..., 0], predicts_answer),
-          _mean(to[..., 1], predicts_answer),
-          _mean(read, sees),
-        ],
-        axis=-1,
-      )
+    targets, read = _layer(
+      model.llm, layer, layout, hidden, token_layout, prompt
     )
-  return jnp.stack(by_layer, axis=1)
+    text = token_layout.text
+    sees = attention_lib.visible(text, token_layout.visual).any(-1)
+    asks = sees & (text.place <= prompt)
+    answers = sees & (text.place >= prompt)
+    shares_of_layer = (
+      _mean(targets[..., 0], asks),
+      _mean(targets[..., 0], answers),
+      _mean(targets[..., 1], answers),
+      _mean(read, sees),
+    )
+    shares_by_layer.append(jnp.stack(shares_of_layer, axis=-1))
+  return jnp.stack(shares_by_layer, axis=1)
 
 
-def _mean(x: jax.Array, counts: jax.Array) -> jax.Array:
+def _mean(x: jax.Array, where: jax.Array) -> jax.Array:
   """[B, T] -> [B], over the slots that count; nan where none does."""
-  return jnp.where(counts, x, 0).sum(1) / counts.sum(1)
+  return jnp.where(where, x, 0).sum(1) / where.sum(1)
+
+
+def _length(x: jax.Array) -> jax.Array:
+  """[..., D] -> float32 [...]."""
+  return jnp.linalg.norm(x.astype(jnp.float32), axis=-1)
 
 
 def _layer(
-  decoder: decoder_lib.Decoder,
+  llm: decoder.Decoder,
   number: int,
-  kinds: plans.Layout,
-  states: decoder_lib.HiddenStates,
-  tokens: token_layout.TokenLayout,
+  layout: plans.Layout,
+  hidden: layer_kinds.HiddenStates,
+  token_layout: positions.TokenLayout,
   prompt: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
   """Where each text slot of a layer looks: at image, question, answer.
 
   Args:
-    decoder: bound to its parameters.
+    llm: bound to its parameters.
     number: of the layer.
-    kinds: of the layers, none optional.
-    states: what flows into the layer.
-    tokens: where the tokens stand.
-    prompt: int [B, 1], the place of the prompt's last token.
+    layout: kinds of all layers.
+    hidden: what flows into the layer.
+    token_layout: where the tokens stand.
+    prompt: int32 [B, 1], the place that ends the question.
 
   Returns:
     float32 [B, T, 3], means over heads; [B, T], what it takes from the image.
   """
-  kind, text = kinds.kinds[number], states.text
-  weights = layers.cast(
-    jax.tree.map(lambda x: x[number], decoder.layers), decoder.compute.dtype
-  )
+  kind, text, slots = layout.kinds[number], hidden.text, token_layout.text
   taken = jnp.zeros_like(text)
   if kind == plans.CROSS:
-    index = kinds.indices(plans.CROSS).index(number)
-    taken = _cross(decoder, index, states, tokens)
-  keys, position, slots = text + taken, tokens.text_position, tokens.text
-  in_prompt = tokens.text.place <= prompt
-  marks = jnp.stack([jnp.zeros_like(in_prompt), in_prompt, ~in_prompt], axis=-1)
+    weights = llm.cross_weights(layout.indices(plans.CROSS).index(number))
+    taken, _ = llm.kinds.read(weights, hidden, token_layout)
+  # What is looked at, and of which sort each is: image, question or answer.
+  x, position, key_slots = text + taken, token_layout.text_position, slots
+  asked = slots.place <= prompt
+  sorts = jnp.stack([jnp.zeros_like(asked), asked, ~asked], axis=-1)
   if kind == plans.SELF:
-    keys = jnp.concatenate([keys, states.visual], axis=1)
-    position = jnp.concatenate([position, tokens.visual_position], axis=1)
-    slots = tokens.text + tokens.visual
-    image = jnp.arange(3) == 0
-    marks = jnp.concatenate(
-      [marks, jnp.broadcast_to(image, (*tokens.visual.place.shape, 3))], axis=1
-    )
-  layer = decoder.layer.bind({'params': weights})
-  # Only text asks, everything is looked at.
-  asking = jnp.broadcast_to(jnp.arange(text.shape[1]), text.shape[:2])
-  query, key, value = layer.qkv(keys, position, asking)
+    visual = token_layout.visual
+    x = jnp.concatenate([x, hidden.visual], axis=1)
+    position = jnp.concatenate([position, token_layout.visual_position], axis=1)
+    key_slots = positions.join(slots, visual)
+    image = jnp.broadcast_to(jnp.arange(3) == 0, (*visual.place.shape, 3))
+    sorts = jnp.concatenate([sorts, image], axis=1)
+  layer = llm.kinds.layer.bind({'params': llm.weights(number)})
+  # Only text asks.
+  queries = jnp.broadcast_to(jnp.arange(text.shape[1]), text.shape[:2])
+  query, key, value = layer.qkv(x, position, queries)
   attend = functools.partial(
-    decoder.attend, query, key, query_slots=tokens.text, key_slots=slots
+    llm.kinds.attend, query, key, query_slots=slots, key_slots=key_slots
   )
-  wide = jnp.zeros(value.shape, jnp.float32)
-  to = attend(wide.at[..., :3].set(marks[:, :, None])).mean(2)[..., :3]
+  values = jnp.zeros(value.shape, jnp.float32)
+  values = values.at[..., :3].set(sorts[:, :, None])
+  targets = attend(values).mean(2)[..., :3]
   if kind == plans.SELF:
-    context = attend(jnp.where(marks[:, :, None, :1], value, 0))
+    context = attend(jnp.where(sorts[:, :, None, :1], value, 0))
     taken = layer.attention.output(context)
   if kind == plans.CROSS:
-    to = to.at[..., 0].set(1.0)
-  return to, _length(taken) / jnp.maximum(_length(text), 1e-30)
-
-
-def _length(x: jax.Array) -> jax.Array:
-  return jnp.linalg.norm(x.astype(jnp.float32), axis=-1)
-
-
-def _cross(
-  decoder: decoder_lib.Decoder,
-  index: int,
-  states: decoder_lib.HiddenStates,
-  tokens: token_layout.TokenLayout,
-) -> jax.Array:
-  """What text takes from the image in a CROSS layer: [B, T, D].
-
-  Args:
-    decoder: bound to its parameters.
-    index: of the layer among the CROSS layers.
-    states: what flows into the layer.
-    tokens: where the tokens stand.
-  """
-  weights = {
-    'params': layers.cast(
-      jax.tree.map(lambda x: x[index], decoder.cross), decoder.compute.dtype
-    )
-  }
-  keys = decoder.cross_layer.apply(
-    weights,
-    states.visual,
-    tokens.visual,
-    tokens.visual_position,
-    method='keys',
-  )
-  return decoder.cross_layer.apply(
-    weights,
-    states.text,
-    keys,
-    tokens.text,
-    tokens.visual,
-    tokens.text_position,
-    decoder.attend,
-  )
+    targets = targets.at[..., 0].set(1.0)
+  return targets, _length(taken) / jnp.maximum(_length(text), 1e-30)

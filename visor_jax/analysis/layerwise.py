@@ -13,8 +13,8 @@ import numpy as np
 
 from visor_jax.eval import questions as questions_lib
 from visor_jax.eval import run as eval_run
-from visor_jax.models import decoder
-from visor_jax.models import token_layout
+from visor_jax.models import layer_kinds
+from visor_jax.models import positions
 from visor_jax.models import visor
 from visor_jax.runtime import console
 from visor_jax.spec import batch as batch_lib
@@ -25,7 +25,7 @@ STREAM = 'test'
 
 def hidden_states_by_layer(
   model: visor.Visor, batch: batch_lib.Batch, kinds: plans.Layout
-) -> Iterator[tuple[int, decoder.HiddenStates, token_layout.TokenLayout]]:
+) -> Iterator[tuple[int, layer_kinds.HiddenStates, positions.TokenLayout]]:
   """Yields every layer with what flows into it, and where the tokens stand.
 
   The last layer is followed by one that is not there, and what flows out. To
@@ -36,12 +36,13 @@ def hidden_states_by_layer(
     batch: prompts.
     kinds: of the layers, none optional.
   """
-  tokens, states = token_layout.from_batch(batch), model.embed(batch)
+  token_layout, hidden = positions.token_layout(batch), model.embed(batch)
   depth = model.size.language.depth
   for layer in range(depth):
-    yield layer, states, tokens
-    states = model.llm.run(states, tokens, kinds, None, layer, layer + 1)
-  yield depth, states, tokens
+    yield layer, hidden, token_layout
+    span = range(layer, layer + 1)
+    hidden = model.llm.run(hidden, token_layout, kinds, span=span)
+  yield depth, hidden, token_layout
 
 
 def questions(

@@ -6,7 +6,7 @@ from typing import Any
 
 from visor_jax.flops import accounting as accounting_lib
 from visor_jax.flops import cost as flops
-from visor_jax.reduction import grammar
+from visor_jax.reduction import method as method_lib
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import plan as plans
 
@@ -16,7 +16,7 @@ LENGTHS = tuple(2**i for i in range(4, 15))  # 16 tokens to 16,384
 def measure(
   architecture: architecture_lib.Architecture,
   selections: Sequence[plans.Selection],
-  reductions: Sequence[grammar.Reduction],
+  reductions: Sequence[method_lib.Reduction],
   text: int,
   accounting: accounting_lib.Accounting = accounting_lib.NOMINAL,
   lengths: Sequence[int] = LENGTHS,

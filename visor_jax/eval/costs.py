@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from visor_jax.flops import cost as flops
-from visor_jax.models import decoder
+from visor_jax.models import decoding
+from visor_jax.models import layer_kinds
 from visor_jax.models import visor
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import plan as plans
@@ -96,18 +97,18 @@ def answer_length(tokens: np.ndarray, ends: Collection[int]) -> int:
   return int(at[0]) + 1 if len(at) else len(tokens)
 
 
-def cache_bytes(prompt: decoder.DecodeState) -> tuple[int, int]:
+def cache_bytes(prompt: decoding.DecodeState) -> tuple[int, int]:
   """Bytes that the layers keep of a prompt, of text slots and visual slots."""
-  text = prompt.rows[0].text.place.shape[1]
+  text = prompt.token_layouts[0].text.place.shape[1]
   of_text = of_visual = 0
   for cache in jax.tree.leaves(
-    prompt.caches, is_leaf=lambda x: isinstance(x, decoder.Cache)
+    prompt.caches, is_leaf=lambda x: isinstance(x, layer_kinds.LayerCache)
   ):
-    for x in cache.own:
+    for x in cache.layer:
       slot = _bytes(x) // x.shape[2]  # [count, B, S, K, H]
       of_text += slot * text
       of_visual += slot * (x.shape[2] - text)
-    of_visual += sum(map(_bytes, jax.tree.leaves(cache.read)))
+    of_visual += sum(map(_bytes, jax.tree.leaves(cache.cross)))
   return of_text, of_visual
 
 

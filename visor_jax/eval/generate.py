@@ -18,7 +18,7 @@ from jax.experimental import multihost_utils
 import jax.numpy as jnp
 import numpy as np
 
-from visor_jax.models import decoder
+from visor_jax.models import decoding
 from visor_jax.models import router
 from visor_jax.models import visor
 from visor_jax.spec import batch as batch_lib
@@ -30,12 +30,9 @@ Params = Mapping[str, Any]  # nested, of arrays
 # The numbers of the questions in the rows of a batch; None fills a row up.
 Ids = Sequence[int | None]
 
-# What `Visor.route` leaves for `Visor.prefill_after_route`.
-Routed = tuple[decoder.HiddenStates, tuple]
-
 # The logits of the prompts' last tokens, float32 [B, C], and what the layers
 # keep of the prompts.
-Prompt = tuple[jax.Array, decoder.DecodeState]
+Prompt = tuple[jax.Array, decoding.DecodeState]
 
 # The numbers of some questions, the plan that ran (None for the dense base),
 # and the tokens of their answers, int32 [n, tokens].
@@ -80,7 +77,7 @@ def prefill(
 @functools.partial(jax.jit, static_argnames='model')
 def route(
   model: visor.Visor, params: Params, batch: batch_lib.Batch
-) -> tuple[jax.Array, Routed]:
+) -> tuple[jax.Array, visor.Routed]:
   """Router scores [B, plans], and what `resume` goes on from."""
   scores, routed = apply(model, params, batch, method='route')
   return scores[:, 0], routed
@@ -90,7 +87,7 @@ def route(
 def resume(
   model: visor.Visor,
   params: Params,
-  routed: Routed,
+  routed: visor.Routed,
   batch: batch_lib.Batch,
   plan: plans.Plan | None,
 ) -> Prompt:
@@ -103,7 +100,7 @@ def decode(
   model: visor.Visor,
   params: Params,
   logits: jax.Array,
-  prompt: decoder.DecodeState,
+  prompt: decoding.DecodeState,
   plan: plans.Plan | None,
   sampling: Sampling,
   key: jax.Array,
@@ -223,7 +220,7 @@ def answers(
     yield finish(ids, resume(model, params, *rows, plan), plan)
 
 
-Rows = tuple[Routed, batch_lib.Batch]
+Rows = tuple[visor.Routed, batch_lib.Batch]
 
 
 def _grouped_by_plan(
@@ -299,12 +296,13 @@ def _take_rows(first: Rows, second: Rows, index: jax.Array) -> Rows:
   def take(axis: int) -> Callable[[jax.Array, jax.Array], jax.Array]:
     return lambda a, b: jnp.take(jnp.concatenate([a, b], axis), index, axis)
 
-  (states, caches), batch = first
-  (other_states, other_caches), other_batch = second
+  (routed, batch), (other_routed, other_batch) = first, second
+  *inputs, caches = routed
+  *other_inputs, other_caches = other_routed
   return (
-    (
-      jax.tree.map(take(0), states, other_states),
-      jax.tree.map(take(1), caches, other_caches),  # [count, B, ...]
+    visor.Routed(
+      *jax.tree.map(take(0), inputs, other_inputs),
+      caches=jax.tree.map(take(1), caches, other_caches),  # [count, B, ...]
     ),
     jax.tree.map(take(0), batch, other_batch),
   )

@@ -103,7 +103,7 @@ def answers(
     SystemExit: SIGTERM came; the chunks that are done are kept.
   """
   rows: list[Answer] = []
-  reduction = under_test.model.reduction
+  reduction = str(under_test.model.reduction)
   progress = console.Progress(
     f'{stream} questions, plan {selection}'
     + (f', {reduction}' if reduction else ''),

@@ -87,7 +87,7 @@ def _parser():
     default='',
     metavar='METHODS',
     help='token reductions of the base, as visionzip-64+fastv:2:0.5; see '
-    'visor_jax/reduction.py',
+    'visor_jax/reduction/grammar.py',
   )
   add(
     '--accounting',

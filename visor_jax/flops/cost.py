@@ -12,9 +12,9 @@ Legend: d width, n heads, h head width, f MLP width.
 import dataclasses
 
 from visor_jax.families import table as families
-from visor_jax.flops import accounting
 from visor_jax.flops import accounting as accounting_lib
 from visor_jax.reduction import grammar
+from visor_jax.reduction import method
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
@@ -62,7 +62,7 @@ def cost(
   plan: plans.Plan | None,
   visual: int,
   text: int,
-  accounting: accounting.Accounting = accounting_lib.NOMINAL,
+  accounting: Accounting = accounting_lib.NOMINAL,
   *,
   tiles: int = 0,
   routing: int = 0,
@@ -90,12 +90,10 @@ def cost(
   """
   size, language = architecture.size, architecture.size.language
   reduction = grammar.single(architecture.reduction)
-  if plan is not None and reduction and not reduction.early:
+  if plan is not None and reduction.layers(architecture.depth):
     raise ValueError(f'token reduction "{reduction}" goes with plan base alone')
   kinds = _kinds(architecture, plan)
-  visual_of_layer, rating = _visual_of_layer(
-    size, reduction, visual, text, tiles, raters
-  )
+  visual_of_layer, rating = _reduced(architecture, visual, text, tiles, raters)
   visual = visual_of_layer[0]
   layers = sum(
     _layer(architecture, accounting, kind, layer_visual, text)
@@ -124,7 +122,7 @@ def decode(
   visual: int,
   text: int,
   tokens: int,
-  accounting: accounting.Accounting = accounting_lib.NOMINAL,
+  accounting: Accounting = accounting_lib.NOMINAL,
   *,
   tiles: int = 0,
 ) -> int:
@@ -146,7 +144,7 @@ def decode(
   d, n, h = language.width, language.heads, language.head_width
   key_heads = language.key_heads if accounting.grouped else n
   kinds = architecture.layout_of(plan).kinds
-  visual_of_layer = _visual_without_rating(architecture, visual, text, tiles)
+  visual_of_layer, _ = _reduced(architecture, visual, text, tiles)
   steps = tokens - 1
   if accounting.causal == 'full':
     new_pairs = steps * tokens
@@ -200,7 +198,7 @@ def cache(
     plans.SELF: language.key_heads,
     plans.CROSS: _cross_key_heads(architecture, language.key_heads),
   }
-  visual_of_layer = _visual_without_rating(architecture, visual, text, tiles)
+  visual_of_layer, _ = _reduced(architecture, visual, text, tiles)
   bytes_of_head = 2 * language.head_width * itemsize  # a key and a value
   return (
     text * bytes_of_head * language.key_heads * language.depth,
@@ -230,7 +228,7 @@ def _kinds(architecture: Architecture, plan: plans.Plan | None) -> list[str]:
 
 def _routing(
   architecture: Architecture,
-  accounting: accounting.Accounting,
+  accounting: Accounting,
   plan: plans.Plan | None,
   kinds: list[str],
   visual: int,
@@ -264,70 +262,35 @@ def _routing(
   return macs
 
 
-def _visual_without_rating(
-  architecture: Architecture, visual: int, text: int, tiles: int
-) -> list[int]:
-  reduction = grammar.single(architecture.reduction)
-  return _visual_of_layer(architecture.size, reduction, visual, text, tiles, 1)[
-    0
-  ]
-
-
 def _cross_key_heads(architecture: Architecture, grouped: int) -> int:
   """Key heads of a CROSS layer, where the base's count as `grouped`."""
   full = architecture.cross.key_heads == 'full'
   return architecture.size.language.heads if full else grouped
 
 
-def _visual_of_layer(
-  size: sizes.Size,
-  reduction: grammar.Reduction | None,
+def _reduced(
+  architecture: Architecture,
   visual: int,
   text: int,
   tiles: int,
-  raters: int,
+  raters: int = 1,
 ) -> tuple[list[int], int]:
   """Visual tokens that each decoder layer gets, and what choosing them takes.
 
   That is multiply-adds: a class of matrix products that no accounting halves.
   """
-  language, vision = size.language, size.vision
-  d, n, h = language.width, language.heads, language.head_width
-  if reduction is None or not visual:
-    return [visual] * language.depth, 0
-  tiles = tiles or max(1, round(visual / vision.patches))
-  if reduction.early:
-    fewer = reduction.slots(visual, tiles, vision.grid)
-    rating = 0
-    if reduction.rated:  # attention that patches get, and who is like whom
-      rating = tiles * vision.patches**2 * vision.width
-      rating += (
-        visual
-        * {
-          'visionzip': fewer
-          * (vision.width // (vision.heads if vision.depth else 1)),
-          'vispruner': visual * d,
-        }[reduction.method]
-      )
-    return [fewer] * language.depth, rating
-  seen, rating = [], 0
-  cuts = reduction.cuts(language.depth)
-  fewer = visual
-  for layer in range(language.depth):
-    for cut in cuts:
-      if cut.rate == layer:  # queries of raters, keys of all, their products
-        rating += raters * d * n * h + (text + fewer) * (
-          d * language.key_heads * h + raters * n * h
-        )
-      if cut.drop == layer:
-        fewer = grammar.share(fewer, cut.keep)
-    seen.append(fewer)
-  return seen, rating
+  if not visual:
+    return [0] * architecture.depth, 0
+  reduction = grammar.single(architecture.reduction)
+  size = architecture.size
+  tiles = tiles or max(1, round(visual / size.vision.patches))
+  row = method.Row(size, visual, text, tiles, raters)
+  return reduction.tokens_of_layer(row), reduction.rating_macs(row)
 
 
 def _layer(
   architecture: Architecture,
-  accounting: accounting.Accounting,
+  accounting: Accounting,
   kind: str,
   visual: int,
   text: int,

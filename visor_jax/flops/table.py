@@ -7,7 +7,7 @@ from typing import Any
 
 from visor_jax.flops import accounting as accounting_lib
 from visor_jax.flops import cost as cost_lib
-from visor_jax.reduction import grammar
+from visor_jax.reduction import method as method_lib
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import plan as plans
 
@@ -19,7 +19,7 @@ def table(
   text: int,
   tiles: int,
   accounting: accounting_lib.Accounting,
-  reductions: Sequence[grammar.Reduction] = (),
+  reductions: Sequence[method_lib.Reduction] = (),
 ) -> list[dict[str, Any]]:
   """A row for each plan, then one for each token reduction, of the base.
 

@@ -115,7 +115,7 @@ def _check_plans(
 def _check_reductions(
   config: ml_collections.ConfigDict, model: architecture_lib.Architecture
 ) -> None:
-  """Token reduction inside the decoder goes with the dense base alone."""
+  """Token reduction between layers goes with the dense base alone."""
   layout = model.layout
   selections = plans.parse(
     config.eval.plans, layout, viable=(layout.min, layout.max)
@@ -127,8 +127,7 @@ def _check_reductions(
     ('eval', base_asked),
   ):
     for reduction in grammar.parse(config[key].reduce or ''):
-      reduction.cuts(model.depth)
-      if not (reduction.early or base_alone):
+      if reduction.layers(model.depth) and not base_alone:
         raise ValueError(
           f'{key}.reduce has "{reduction}", which splits the dense decoder: '
           'it goes with eval.plans "base" and, trained with, the base stage '

@@ -2,6 +2,9 @@
 
 import dataclasses
 
+REMAT_POLICIES = ('input', 'dots')
+IMPLEMENTATIONS = ('auto', 'chunked', 'cudnn', 'splash')
+
 
 @dataclasses.dataclass(frozen=True)
 class Compute:
@@ -10,10 +13,10 @@ class Compute:
   Attributes:
     dtype: computed in; parameters are float32.
     remat: recompute layers in the backward pass.
-    remat_policy: what remat keeps of a layer: its 'input', or 'dots', products
+    remat_policy: what remat saves of a layer: its 'input', or 'dots', products
       with weights too.
     scan: scan layers that repeat.
-    attention: a name in models.attention.IMPLEMENTATIONS.
+    attention: a name in IMPLEMENTATIONS, see models.attention.attend.
     chunk: queries scored at a time where attention is chunked.
     packed: a row may hold several segments.
   """
@@ -25,3 +28,13 @@ class Compute:
   attention: str = 'auto'
   chunk: int = 512
   packed: bool = True
+
+  def __post_init__(self) -> None:
+    for key, names in (
+      ('remat_policy', REMAT_POLICIES),
+      ('attention', IMPLEMENTATIONS),
+    ):
+      if getattr(self, key) not in names:
+        raise ValueError(
+          f'model.{key} is "{getattr(self, key)}", not one of {names}'
+        )

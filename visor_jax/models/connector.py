@@ -1,10 +1,11 @@
 """From patch features to visual tokens: a two-layer MLP and a gather."""
 
 from flax import linen as nn
+import jax
 import jax.numpy as jnp
 
 from visor_jax.models import compute as compute_lib
-from visor_jax.models import layers
+from visor_jax.models import params
 from visor_jax.spec import sizes
 
 
@@ -15,7 +16,12 @@ class Connector(nn.Module):
   compute: compute_lib.Compute = compute_lib.Compute()
 
   @nn.compact
-  def __call__(self, patches, gather_index, gather_weight):
+  def __call__(
+    self,
+    patches: jax.Array,
+    gather_index: jax.Array,
+    gather_weight: jax.Array,
+  ) -> jax.Array:
     """Projects the patches and places them.
 
     Args:
@@ -26,22 +32,29 @@ class Connector(nn.Module):
     Returns:
       [B, V, D] visual tokens.
     """
-    wide, d = self.size.vision.width, self.size.language.width
+    vision_width, d = self.size.vision.width, self.size.language.width
     dtype = self.compute.dtype
-    get = lambda *args: layers.param(self, *args).astype(dtype)
-    x = layers.constrain_batch(patches)
-    x = layers.dense(x, get('in', (wide, d), ('vision', 'embed')))
-    x = x + get('in_bias', (d,), ('embed',), layers.zeros)
+
+    def weight(
+      name: str,
+      shape: tuple[int, ...],
+      axes: tuple[str, ...],
+      init: params.Initializer = params.fan_in(),
+    ) -> jax.Array:
+      return params.param(self, name, shape, axes, init).astype(dtype)
+
+    x = params.constrain_batch(patches)
+    x = params.dense(x, weight('in', (vision_width, d), ('vision', 'embed')))
+    x = x + weight('in_bias', (d,), ('embed',), params.zeros)
     x = nn.gelu(x, approximate=False)
-    x = layers.dense(x, get('out', (d, d), ('hidden', 'embed')))
-    x = x + get('out_bias', (d,), ('embed',), layers.zeros)
-    newline = get('newline', (d,), ('embed',), layers.small)
-    x = jnp.concatenate(
-      [x, jnp.broadcast_to(newline, (x.shape[0], 1, d))], axis=1
-    )
-    parts = [
+    x = params.dense(x, weight('out', (d, d), ('hidden', 'embed')))
+    x = x + weight('out_bias', (d,), ('embed',), params.zeros)
+    newline = weight('newline', (d,), ('embed',), params.small)
+    newline = jnp.broadcast_to(newline, (x.shape[0], 1, d))
+    x = jnp.concatenate([x, newline], axis=1)
+    weighted = (
       jnp.take_along_axis(x, gather_index[..., k, None], axis=1)
       * gather_weight[..., k, None].astype(dtype)
       for k in range(gather_index.shape[-1])
-    ]
-    return layers.constrain_batch(sum(parts))
+    )
+    return params.constrain_batch(sum(weighted, start=jnp.zeros((), dtype)))

@@ -1,87 +1,18 @@
 """What a decoder layer is made of: Qwen2's norm, attention and MLP.
 
-Modules declare weights and compute on one layer. Parameters carry logical axis
-names; the table in mesh.py says what they mean on devices.
+Legend: B batch, S slots, Q those that ask, D width, N heads, K key heads, H
+head width.
 """
 
-import math
+import functools
 
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from visor_jax.models import params
+from visor_jax.models import positions
 from visor_jax.spec import sizes
-
-zeros, ones = nn.initializers.zeros, nn.initializers.ones
-small = nn.initializers.normal(0.02)
-
-
-def fan_in(inputs: int = 1):
-  """Normal, scaled so that outputs are as large as inputs.
-
-  A fixed 0.02 would do at a width of thousands; narrow models hardly learn
-  from it.
-
-  Args:
-    inputs: how many first axes are contracted.
-  """
-
-  def init(key, shape, dtype=jnp.float32):
-    return jax.random.normal(key, shape, dtype) * (
-      math.prod(shape[:inputs]) ** -0.5
-    )
-
-  return init
-
-
-def param(module: nn.Module, name: str, shape, axes, init=fan_in()):
-  """A float32 parameter of `module` with logical axis names."""
-  return module.param(name, nn.with_logical_partitioning(init, axes), shape)
-
-
-def dense(x, kernel, inputs: int = 1, dtype=None):
-  """Contracts the last `inputs` axes of x with the first ones of the kernel.
-
-  One matrix product of two matrices: XLA's CPU backend is up to three times
-  slower at the gradient of the same product with more axes. `dtype` is that of
-  the result, where it is not the inputs'.
-  """
-  outputs = kernel.shape[inputs:]
-  lead = x.shape[: x.ndim - inputs]
-  columns = math.prod(kernel.shape[:inputs])
-  out = jnp.matmul(
-    x.reshape(-1, columns),
-    kernel.reshape(columns, -1),
-    preferred_element_type=dtype,
-  )
-  return out.reshape(*lead, *outputs)
-
-
-def constrain_batch(x):
-  """[B, ...] with rows where they belong and all else whole.
-
-  Said where a layer begins and ends, because a compiler that guesses spreads
-  activations as weights lie, and sends them instead of the weights.
-  """
-  return nn.with_logical_constraint(x, ('batch',) + (None,) * (x.ndim - 1))
-
-
-def remat(body, compute, prevent_cse: bool):
-  """The body of a scan, recomputed in the backward pass if `compute` says so.
-
-  Args:
-    body: of `jax.lax.scan`.
-    compute: a models.compute.Compute.
-    prevent_cse: see jax.checkpoint; a scan does not need it.
-  """
-  if not compute.remat:
-    return body
-  policy = (
-    jax.checkpoint_policies.dots_with_no_batch_dims_saveable
-    if compute.remat_policy == 'dots'
-    else None
-  )
-  return jax.checkpoint(body, prevent_cse=prevent_cse, policy=policy)
 
 
 class RMSNorm(nn.Module):
@@ -90,38 +21,11 @@ class RMSNorm(nn.Module):
   eps: float = 1e-6
 
   @nn.compact
-  def __call__(self, x):
-    scale = param(self, 'scale', x.shape[-1:], ('norm',), ones)
+  def __call__(self, x: jax.Array) -> jax.Array:
+    scale = params.param(self, 'scale', x.shape[-1:], ('norm',), params.ones)
     high = x.astype(jnp.float32)
     mean = jnp.mean(high * high, axis=-1, keepdims=True)
     return scale * (high * jax.lax.rsqrt(mean + self.eps)).astype(x.dtype)
-
-
-def rope(x, position, theta):
-  """Rotary position embedding, halves rotated as in Qwen2.
-
-  Args:
-    x: [B, S, N, H].
-    position: int32 [B, S].
-    theta: base of the frequencies.
-  """
-  half = x.shape[-1] // 2
-  frequency = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
-  angle = position[..., None, None].astype(jnp.float32) * frequency
-  sin, cos = jnp.sin(angle), jnp.cos(angle)
-  a, b = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-  return jnp.concatenate(
-    [a * cos - b * sin, b * cos + a * sin], axis=-1
-  ).astype(x.dtype)
-
-
-def take_slots(x, index):
-  """x[b, index[b, q]]; all of x where index is None."""
-  if index is None:
-    return x
-  return jnp.take_along_axis(
-    x, index.reshape(*index.shape, *(1,) * (x.ndim - 2)), axis=1
-  )
 
 
 class Attention(nn.Module):
@@ -136,13 +40,15 @@ class Attention(nn.Module):
     size = self.size
     d, n, k, h = size.width, size.heads, size.key_heads, size.head_width
     heads, key_heads = ('heads', 'head'), ('key_heads', 'head')
-    self.query = param(self, 'query', (d, n, h), ('embed', *heads))
-    self.query_bias = param(self, 'query_bias', (n, h), heads, zeros)
-    self.key = param(self, 'key', (d, k, h), ('embed', *key_heads))
-    self.key_bias = param(self, 'key_bias', (k, h), key_heads, zeros)
-    self.value = param(self, 'value', (d, k, h), ('embed', *key_heads))
-    self.value_bias = param(self, 'value_bias', (k, h), key_heads, zeros)
-    self.out = param(self, 'out', (n, h, d), (*heads, 'embed'), fan_in(2))
+    weight = functools.partial(params.param, self)
+    bias = functools.partial(params.param, self, init=params.zeros)
+    self.query = weight('query', (d, n, h), ('embed', *heads))
+    self.query_bias = bias('query_bias', (n, h), heads)
+    self.key = weight('key', (d, k, h), ('embed', *key_heads))
+    self.key_bias = bias('key_bias', (k, h), key_heads)
+    self.value = weight('value', (d, k, h), ('embed', *key_heads))
+    self.value_bias = bias('value_bias', (k, h), key_heads)
+    self.out = weight('out', (n, h, d), (*heads, 'embed'), params.fan_in(2))
 
   def query_key(
     self, x: jax.Array, position: jax.Array, queries: jax.Array | None = None
@@ -154,20 +60,21 @@ class Attention(nn.Module):
       position: int32 [B, S].
       queries: int32 [B, Q], the slots that ask; None for all.
     """
-    query = dense(take_slots(x, queries), self.query) + self.query_bias
-    key = dense(x, self.key) + self.key_bias
-    return (
-      rope(query, take_slots(position, queries), self.size.rope_theta),
-      rope(key, position, self.size.rope_theta),
-    )
+    theta = self.size.rope_theta
+    asking = params.take_slots(x, queries)
+    query = params.dense(asking, self.query) + self.query_bias
+    key = params.dense(x, self.key) + self.key_bias
+    query_position = params.take_slots(position, queries)
+    query = positions.rope(query, query_position, theta)
+    return query, positions.rope(key, position, theta)
 
   def values(self, x: jax.Array) -> jax.Array:
     """[B, S, D] -> [B, S, K, H]."""
-    return dense(x, self.value) + self.value_bias
+    return params.dense(x, self.value) + self.value_bias
 
   def output(self, context: jax.Array) -> jax.Array:
     """[B, Q, N, H] -> [B, Q, D]."""
-    return dense(context, self.out, 2)
+    return params.dense(context, self.out, 2)
 
 
 class Mlp(nn.Module):
@@ -176,12 +83,13 @@ class Mlp(nn.Module):
   size: sizes.Language
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x: jax.Array) -> jax.Array:
     d, f = self.size.width, self.size.mlp
-    gate = param(self, 'gate', (d, f), ('embed', 'mlp'))
-    up = param(self, 'up', (d, f), ('embed', 'mlp'))
-    down = param(self, 'down', (f, d), ('mlp', 'embed'))
-    return dense(nn.silu(dense(x, gate)) * dense(x, up), down)
+    gate = params.param(self, 'gate', (d, f), ('embed', 'mlp'))
+    up = params.param(self, 'up', (d, f), ('embed', 'mlp'))
+    down = params.param(self, 'down', (f, d), ('mlp', 'embed'))
+    hidden = nn.silu(params.dense(x, gate)) * params.dense(x, up)
+    return params.dense(hidden, down)
 
 
 class Layer(nn.Module):
@@ -206,7 +114,7 @@ class Layer(nn.Module):
     self, x: jax.Array, position: jax.Array, queries: jax.Array | None = None
   ) -> tuple[jax.Array, jax.Array]:
     """What scores are made of; see `qkv`."""
-    x = self.attention_norm(constrain_batch(x))
+    x = self.attention_norm(params.constrain_batch(x))
     return self.attention.query_key(x, position, queries)
 
   def qkv(
@@ -219,7 +127,7 @@ class Layer(nn.Module):
       position: int32 [B, S].
       queries: int32 [B, Q], the slots that ask; None for all of them.
     """
-    x = self.attention_norm(constrain_batch(x))
+    x = self.attention_norm(params.constrain_batch(x))
     query, key = self.attention.query_key(x, position, queries)
     return query, key, self.attention.values(x)
 
@@ -230,33 +138,11 @@ class Layer(nn.Module):
       x: [B, Q, D], what the layer was given of them.
       context: [B, Q, N, H], what attention found for them.
     """
-    x = constrain_batch(constrain_batch(x) + self.attention.output(context))
-    return constrain_batch(x + self.mlp(self.mlp_norm(x)))
+    x = params.constrain_batch(x) + self.attention.output(context)
+    x = params.constrain_batch(x)
+    return params.constrain_batch(x + self.mlp(self.mlp_norm(x)))
 
   def init_all(self, x: jax.Array, position: jax.Array) -> jax.Array:
     """Touches every parameter; for init."""
     query, _, _ = self.qkv(x, position)
     return self.output(x, query)
-
-
-def stacked(init_one, count: int):
-  """An initialiser of `count` trees, stacked on a first axis called layers.
-
-  The stack is one parameter subtree, [count, ...] a leaf: kinds, blocks and
-  scans are views made of it when it is applied.
-
-  Args:
-    init_one: key -> parameters of one layer.
-    count: how many.
-  """
-
-  def init(key):
-    tree = jax.vmap(init_one)(jax.random.split(key, count))
-    return nn.meta.add_axis(tree, 0, {nn.meta.PARTITION_NAME: 'layers'})
-
-  return init
-
-
-def cast(tree, dtype):
-  """The tree with its leaves in the dtype that is computed in."""
-  return jax.tree.map(lambda x: x.astype(dtype), tree)

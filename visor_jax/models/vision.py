@@ -1,16 +1,28 @@
 """The vision tower: SigLIP's transformer, from uint8 tiles to patch features.
 
 As LLaVA-OneVision uses it: all `depth` layers, no final norm, no pooling.
+
+Legend: B batch, I tiles, P patches of a tile, D width, N heads, H head width.
 """
+
+from typing import NamedTuple
 
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
 from visor_jax.models import compute as compute_lib
-from visor_jax.models import layers
-from visor_jax.reduction import gather
+from visor_jax.models import params
+from visor_jax.models import scanning
 from visor_jax.spec import sizes
+
+
+class PatchFeatures(NamedTuple):
+  """What the tower says of patches; ratings only where they are asked for."""
+
+  features: jax.Array  # [B, I * P, D]
+  attention: jax.Array | None = None  # float32 [B, I * P], that a patch gets
+  keys: jax.Array | None = None  # [B, I * P, H], averaged over heads
 
 
 class LayerNorm(nn.Module):
@@ -19,10 +31,10 @@ class LayerNorm(nn.Module):
   eps: float
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x: jax.Array) -> jax.Array:
     d = x.shape[-1:]
-    scale = layers.param(self, 'scale', d, ('norm',), layers.ones)
-    bias = layers.param(self, 'bias', d, ('norm',), layers.zeros)
+    scale = params.param(self, 'scale', d, ('norm',), params.ones)
+    bias = params.param(self, 'bias', d, ('norm',), params.zeros)
     high = x.astype(jnp.float32)
     high = jax.nn.standardize(high, axis=-1, epsilon=self.eps)
     return high.astype(x.dtype) * scale + bias
@@ -35,21 +47,26 @@ class Block(nn.Module):
   attention: str
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """[tiles, P, D] -> [tiles, P, D], and query and key, [tiles, P, N, H]."""
     size = self.size
     d, n, h = size.width, size.heads, size.width // size.heads
-    norm = lambda name: LayerNorm(size.norm_eps, name=name)
 
-    def linear(y, name, shape, axes, inputs=1):
-      kernel = layers.param(self, name, shape, axes, layers.fan_in(inputs))
-      bias = layers.param(
-        self, name + '_bias', shape[inputs:], axes[inputs:], layers.zeros
+    def linear(
+      x: jax.Array,
+      name: str,
+      shape: tuple[int, ...],
+      axes: tuple[str, ...],
+      inputs: int = 1,
+    ) -> jax.Array:
+      kernel = params.param(self, name, shape, axes, params.fan_in(inputs))
+      bias = params.param(
+        self, name + '_bias', shape[inputs:], axes[inputs:], params.zeros
       )
-      return layers.dense(y, kernel, inputs) + bias
+      return params.dense(x, kernel, inputs) + bias
 
-    x = layers.constrain_batch(x)
-    y = norm('attention_norm')(x)
+    x = params.constrain_batch(x)
+    y = LayerNorm(size.norm_eps, name='attention_norm')(x)
     query, key, value = (
       linear(y, name, (d, n, h), ('embed', 'heads', 'head'))
       for name in ('query', 'key', 'value')
@@ -61,16 +78,16 @@ class Block(nn.Module):
       value,
       implementation='cudnn' if gpu and self.attention == 'auto' else 'xla',
     )
-    x = layers.constrain_batch(
-      x + linear(context, 'out', (n, h, d), ('heads', 'head', 'embed'), 2)
-    )
-    y = linear(norm('mlp_norm')(x), 'up', (d, size.mlp), ('embed', 'mlp'))
+    y = linear(context, 'out', (n, h, d), ('heads', 'head', 'embed'), 2)
+    x = params.constrain_batch(x + y)
+    y = LayerNorm(size.norm_eps, name='mlp_norm')(x)
+    y = linear(y, 'up', (d, size.mlp), ('embed', 'mlp'))
     y = nn.gelu(y, approximate=True)
-    x = x + linear(y, 'down', (size.mlp, d), ('mlp', 'embed'))
-    return layers.constrain_batch(x), query, key
+    y = linear(y, 'down', (size.mlp, d), ('mlp', 'embed'))
+    return params.constrain_batch(x + y), query, key
 
 
-def received(query, key):
+def received(query: jax.Array, key: jax.Array) -> jax.Array:
   """How much attention each patch of a tile gets of all.
 
   One tile of each row at a time, so that scores never fill memory.
@@ -83,7 +100,7 @@ def received(query, key):
     float32 [B, I, P], averaged over queries and heads.
   """
 
-  def one(tile):
+  def one(tile: tuple[jax.Array, jax.Array]) -> jax.Array:
     query, key = tile
     scores = jnp.einsum(
       'BPNH,BQNH->BNPQ', query, key, preferred_element_type=jnp.float32
@@ -102,12 +119,54 @@ class Vision(nn.Module):
   compute: compute_lib.Compute = compute_lib.Compute()
 
   @nn.compact
-  def __call__(self, tiles, rate: bool = False):
-    """uint8 [B, I, height, width, 3] -> [B, I * P, D]; patches row-major.
+  def __call__(self, tiles: jax.Array, rate: bool = False) -> PatchFeatures:
+    """uint8 [B, I, height, width, 3] to the features of row-major patches.
 
-    With `rate` also reduce.Rated, of the last layer; of a tower without layers,
-    where no attention is, as if features were query and key of one head.
+    Args:
+      tiles: of each row.
+      rate: also rate the patches, by the last layer; a tower without layers,
+        where no attention is, does as if features were query and key of one
+        head.
     """
+    size, dtype = self.size, self.compute.dtype
+    b, i = tiles.shape[:2]
+    x = self._embed(tiles)
+    query = key = x[:, :, None]
+    if size.depth:
+      block = Block(size, self.compute.attention, parent=None)
+
+      def init_block(key: jax.Array) -> params.Tree:
+        return block.init(key, jnp.zeros((1, 1, size.width)))['params']
+
+      def run(x: jax.Array, weights: params.Tree):
+        return block.apply({'params': params.cast(weights, dtype)}, x)
+
+      def body(x: jax.Array, weights: params.Tree) -> tuple[jax.Array, None]:
+        return run(x, weights)[0], None
+
+      stack = self.param('layers', params.stacked(init_block, size.depth))
+      step = scanning.remat(body, self.compute, prevent_cse=False)
+      if rate:
+        last = params.take_layer(stack, -1)
+        stack = jax.tree.map(lambda x: x[:-1], stack)
+        x, _ = jax.lax.scan(step, x, stack)
+        x, query, key = run(x, last)
+      else:
+        x, _ = jax.lax.scan(step, x, stack)
+
+    def of_row(x: jax.Array) -> jax.Array:
+      return x.reshape(b, i * size.patches, -1)
+
+    if not rate:
+      return PatchFeatures(of_row(x))
+    query, key = (
+      jax.lax.stop_gradient(y.reshape(b, i, *y.shape[1:])) for y in (query, key)
+    )
+    attention = received(query, key).reshape(b, -1)
+    return PatchFeatures(of_row(x), attention, of_row(key.mean(axis=3)))
+
+  def _embed(self, tiles: jax.Array) -> jax.Array:
+    """uint8 [B, I, height, width, 3] -> [B * I, P, D]."""
     size, dtype = self.size, self.compute.dtype
     b, i = tiles.shape[:2]
     (rows, columns), p = size.grid, size.patch
@@ -116,52 +175,19 @@ class Vision(nn.Module):
     x = ((x - size.mean) / size.std).astype(dtype)
     x = x.reshape(b * i, rows, p, columns, p, 3).transpose(0, 1, 3, 2, 4, 5)
     x = x.reshape(b * i, rows * columns, p * p * 3)
-    kernel = layers.param(
+    kernel = params.param(
       self, 'patch', (p * p * 3, size.width), ('patch', 'embed')
     )
-    bias = layers.param(
-      self, 'patch_bias', (size.width,), ('embed',), layers.zeros
+    bias = params.param(
+      self, 'patch_bias', (size.width,), ('embed',), params.zeros
     )
     # As large as the features: places are told apart from the first step on.
-    position = layers.param(
+    position = params.param(
       self,
       'position',
       (size.patches, size.width),
       ('patch', 'embed'),
       nn.initializers.normal(1.0),
     )
-    x = layers.dense(x, kernel.astype(dtype))
-    x = x + (bias + position).astype(dtype)
-    query = key = x[:, :, None]
-    if size.depth:
-      block = Block(size, self.compute.attention, parent=None)
-      one = jnp.zeros((1, 1, size.width))
-      stack = self.param(
-        'layers',
-        layers.stacked(lambda key: block.init(key, one)['params'], size.depth),
-      )
-
-      def run(x, weights):
-        return block.apply({'params': layers.cast(weights, dtype)}, x)
-
-      body = layers.remat(
-        lambda x, weights: (run(x, weights)[0], None),
-        self.compute,
-        prevent_cse=False,
-      )
-      if rate:
-        stack, last = (
-          jax.tree.map(lambda x: x[part], stack) for part in (slice(-1), -1)
-        )
-      x, _ = jax.lax.scan(body, x, stack)
-      if rate:
-        x, query, key = run(x, last)
-    flat = lambda y: y.reshape(b, i * size.patches, -1)
-    if not rate:
-      return flat(x)
-    query, key = jax.lax.stop_gradient(
-      tuple(y.reshape(b, i, *y.shape[1:]) for y in (query, key))
-    )
-    return flat(x), gather.PatchRating(
-      received(query, key).reshape(b, -1), flat(key.mean(axis=3))
-    )
+    x = params.dense(x, kernel.astype(dtype))
+    return x + (bias + position).astype(dtype)

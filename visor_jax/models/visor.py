@@ -3,9 +3,13 @@
 Paths in the parameter tree: vision/..., connector/..., llm/layers/... [L, ...],
 llm/cross/... [n_cross, ...], llm/embedding, router/... . Which layers are
 TEXT, CROSS or SELF is an argument, not a property of the tree.
+
+Legend: B batch, T text, R prompts, V visual, D width, C vocabulary, L layers,
+M room for new tokens.
 """
 
 import dataclasses
+from typing import NamedTuple
 
 from flax import linen as nn
 import jax
@@ -14,11 +18,14 @@ import jax.numpy as jnp
 from visor_jax.models import compute as compute_lib
 from visor_jax.models import connector
 from visor_jax.models import decoder
+from visor_jax.models import decoding
+from visor_jax.models import layer_kinds
+from visor_jax.models import positions
 from visor_jax.models import router
-from visor_jax.models import token_layout
+from visor_jax.models import spans
 from visor_jax.models import vision
-from visor_jax.reduction import gather
 from visor_jax.reduction import grammar as reductions
+from visor_jax.reduction import method as reduction_lib
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import batch as batch_lib
 from visor_jax.spec import plan as plans
@@ -28,23 +35,29 @@ jax.tree_util.register_dataclass(
   batch_lib.Batch, data_fields=batch_lib.NAMES, meta_fields=()
 )
 
+HiddenStates = layer_kinds.HiddenStates
+
+
+class Routed(NamedTuple):
+  """Where `Visor.route` stopped, for the rest to go on from."""
+
+  hidden: HiddenStates  # without routing tokens
+  token_layout: positions.TokenLayout
+  caches: decoding.SpanCaches
+
 
 class Visor(nn.Module):
   """A vision-language model that looks on request.
 
-  A `plan` argument is one of
-    a bool array [n_optional]: traced, one program serves all plans;
-    a tuple of bools: static, layers that are off do not exist;
-    None: the dense base model.
-
-  Token reduction before the decoder goes with every plan; inside it, it splits
-  the dense base model.
+  A `plan` argument is a spans.AnyPlan: traced, static or None for the base.
+  Token reduction before the decoder goes with every plan; between layers it
+  splits the dense base model.
   """
 
   architecture: architecture_lib.Architecture
   compute: compute_lib.Compute = compute_lib.Compute()
 
-  def setup(self):
+  def setup(self) -> None:
     self.vision = vision.Vision(self.size.vision, self.compute)
     self.connector = connector.Connector(self.size, self.compute)
     self.llm = decoder.Decoder(self.architecture, self.compute)
@@ -61,8 +74,8 @@ class Visor(nn.Module):
     return self.architecture.layout
 
   @property
-  def reduction(self) -> reductions.Reduction | None:
-    """What becomes of visual tokens, if they become fewer."""
+  def reduction(self) -> reduction_lib.Reduction:
+    """What makes visual tokens fewer."""
     return reductions.single(self.architecture.reduction)
 
   @property
@@ -80,58 +93,53 @@ class Visor(nn.Module):
       architecture=dataclasses.replace(self.architecture, reduction=reduction)
     )
 
-  def __call__(self, batch: batch_lib.Batch, plan) -> jax.Array:
+  def __call__(self, batch: batch_lib.Batch, plan: spans.AnyPlan) -> jax.Array:
     """Logits, float32 [B, T, C], one row for every text slot."""
     return self.logits(self.hidden(batch, plan))
 
-  def hidden(self, batch: batch_lib.Batch, plan) -> jax.Array:
+  def hidden(self, batch: batch_lib.Batch, plan: spans.AnyPlan) -> jax.Array:
     """What the last layer says of every text slot, [B, T, D]."""
-    stretches = (
-      self._stretches(plan)
-      if plan is None
-      else ((0, self.size.language.depth),)
-    )
-    return self._run(*self.prepare_inputs(batch), plan, stretches, keep=False)[
-      0
-    ].text
+    hidden, token_layout = self.prepare_inputs(batch)
+    return spans.run(self.llm, hidden, token_layout, plan).text
 
   def logits(self, hidden: jax.Array) -> jax.Array:
     """The output head: [B, T, D] to float32 [B, T, C]."""
     return self.llm.logits(hidden)
 
-  def embed(self, batch: batch_lib.Batch) -> decoder.HiddenStates:
-    """Text embeddings and visual tokens."""
+  def embed(self, batch: batch_lib.Batch) -> HiddenStates:
+    """Text embeddings and every visual token, whatever the reduction."""
     patches = self.vision(batch.tiles)
-    visual = self.connector(patches, batch.gather_index, batch.gather_weight)
-    return decoder.HiddenStates(self.llm.embed(batch.tokens), visual)
+    visual = self.connector(
+      patches.features, batch.gather_index, batch.gather_weight
+    )
+    return HiddenStates(self.llm.embed(batch.tokens), visual)
 
   def prepare_inputs(
     self, batch: batch_lib.Batch
-  ) -> tuple[decoder.HiddenStates, token_layout.TokenLayout]:
-    """What the decoder gets: `embed` and its geometry, or fewer tokens."""
-    rows, reduction = token_layout.from_batch(batch), self.reduction
-    if not (reduction and reduction.early):
-      return self.embed(batch), rows
-    rated = None
-    patches = self.vision(batch.tiles, reduction.rated)
-    if reduction.rated:
-      patches, rated = patches
-    visual, kept = gather.reduce_visual(
-      reduction,
-      self.connector(patches, batch.gather_index, batch.gather_weight),
-      rated,
-      rows.visual,
-      batch.gather_index,
-      batch.gather_weight,
-      batch.tiles.shape[1],
-      self.size.vision.grid,
+  ) -> tuple[HiddenStates, positions.TokenLayout]:
+    """What the decoder gets, and where its tokens stand."""
+    reduction = self.reduction
+    patches = self.vision(batch.tiles, rate=reduction.rates_patches)
+    visual = self.connector(
+      patches.features, batch.gather_index, batch.gather_weight
     )
-    return (
-      decoder.HiddenStates(self.llm.embed(batch.tokens), visual),
-      token_layout.keep_visual(rows, kept),
+    tokens = reduction.before_decoder(
+      reduction_lib.VisualTokens(visual, positions.token_layout(batch)),
+      reduction_lib.Patches(
+        batch.gather_index,
+        batch.gather_weight,
+        batch.tiles.shape[1],
+        self.size.vision.grid,
+        patches.attention,
+        patches.keys,
+      ),
     )
+    text = self.llm.embed(batch.tokens)
+    return HiddenStates(text, tokens.visual), tokens.token_layout
 
-  def prefill(self, batch: batch_lib.Batch, plan):
+  def prefill(
+    self, batch: batch_lib.Batch, plan: spans.StaticPlan
+  ) -> tuple[jax.Array, decoding.DecodeState]:
     """Reads every row's first prompt, for `decode` to go on from.
 
     Args:
@@ -139,204 +147,134 @@ class Visor(nn.Module):
       plan: static: a tuple, or None for the dense base.
 
     Returns:
-      logits of the token behind the prompt, float32 [B, C]; llm.Memory.
+      logits of the token behind the prompt, float32 [B, C]; the prompt.
     """
-    return self._remember(*self.prepare_inputs(batch), (), batch, plan)
+    hidden, token_layout = self.prepare_inputs(batch)
+    return self._prefill(hidden, token_layout, (), batch, plan)
 
-  def prefill_after_route(self, routed, batch: batch_lib.Batch, plan):
+  def prefill_after_route(
+    self, routed: Routed, batch: batch_lib.Batch, plan: spans.StaticPlan
+  ) -> tuple[jax.Array, decoding.DecodeState]:
     """`prefill` from where `route` stopped: nothing is computed twice."""
-    (stream, rows), caches = routed
-    return self._remember(stream, rows, (caches,), batch, plan)
+    if plan is None:
+      raise ValueError('the base model has no router to go on from')
+    return self._prefill(
+      routed.hidden, routed.token_layout, (routed.caches,), batch, plan
+    )
 
-  def decode(self, token, memory: decoder.DecodeState, plan, fresh, number):
+  def decode(
+    self,
+    token: jax.Array,
+    state: decoding.DecodeState,
+    plan: spans.StaticPlan,
+    new_cache: decoding.NewCache,
+    number: jax.Array,
+  ) -> tuple[jax.Array, decoding.NewCache]:
     """One new token of every row.
 
     Args:
       token: int32 [B].
-      memory: of `prefill`, with the same plan.
+      state: of `prefill`, with the same plan.
       plan: static.
-      fresh: of `Decoder.init_decode_cache`; the new tokens before this one.
+      new_cache: of `init_decode_cache`; the new tokens before this one.
       number: int32, which new token it is, counted from 0.
 
     Returns:
-      logits of the token behind it, float32 [B, C], and `fresh` with it.
+      logits of the token behind it, float32 [B, C], and `new_cache` with it.
     """
+    layout, _ = spans.resolve(self.architecture, plan)
+    room = new_cache[0].shape[2]
     text = self.llm.embed(token[:, None])
-    for (start, stop), caches, rows in zip(
-      self._stretches(plan), memory.caches, memory.rows, strict=True
+    for span, caches, prompt in zip(
+      spans.of_plan(self.architecture, plan),
+      state.caches,
+      state.token_layouts,
+      strict=True,
     ):
-      text, fresh = self.llm.decode(
-        text,
-        caches,
-        rows,
-        memory,
-        self._resolve(plan)[0],
-        fresh,
-        number,
-        start,
-        stop,
+      new_token = decoding.new_token(state, number, prompt, room)
+      text, new_cache = self.llm.decode(
+        text, new_cache, caches, new_token, prompt, layout, span
       )
-    return self.llm.logits(text)[:, 0], fresh
+    return self.llm.logits(text)[:, 0], new_cache
 
-  def init_decode_cache(self, rows: int, tokens: int):
+  def init_decode_cache(self, rows: int, tokens: int) -> decoding.NewCache:
     """Room for `decode` to remember so many new tokens a row."""
     return self.llm.init_decode_cache(rows, tokens)
 
-  def _cuts(self, plan):
-    """Where visual tokens are dropped inside the decoder."""
-    cuts = (
-      self.reduction.cuts(self.size.language.depth) if (self.reduction) else ()
-    )
-    if cuts and plan is not None:
-      raise ValueError(
-        f'token reduction "{self.reduction}" splits the dense '
-        'decoder and goes with plan base alone'
-      )
-    return cuts
-
-  def _stretches(self, plan):
-    """Layers that run in one go: something may happen in between.
-
-    The router stops and thinks, or visual tokens are rated and dropped.
-    """
-    depth, split = self.size.language.depth, self.before_self
-    if plan is not None:
-      self._cuts(plan)
-      return (0, split), (split, depth)
-    ends = sorted(
-      {0, depth}.union(*((cut.rate, cut.drop) for cut in self._cuts(plan)))
-    )
-    return tuple(zip(ends, ends[1:]))
-
-  def _run(self, stream, rows, plan, stretches, keep):
-    """Runs stretches of layers; returns the Stream, caches and Rows of each."""
-    layout, bits = self._resolve(plan)
-    caches, seen = (), ()
-    for start, stop in stretches:
-      for cut in self._cuts(plan):
-        if cut.rate == start:
-          rating = self.llm.rate(stream, rows, start)
-        if cut.drop == start:
-          kept = gather.highest(rating, rows.visual.segment, cut.keep)
-          stream = stream._replace(visual=gather.gather(stream.visual, kept))
-          rows = token_layout.keep_visual(rows, kept)
-      stream, own = self.llm.prefill(
-        stream, rows, layout, bits, start, stop, keep
-      )
-      caches, seen = caches + (own,), seen + (rows,)
-    return stream, caches, seen
-
-  def _remember(self, stream, rows, caches, batch, plan):
-    """Runs the stretches that have left no caches yet."""
-    if not (plan is None or isinstance(plan, tuple)):
-      raise ValueError('a cache has a shape: give the plan as a tuple')
-    if plan is None and caches:
-      raise ValueError('the base model has no router to go on from')
-    seen = (rows,) * len(caches)
-    stream, own, fewer = self._run(
-      stream, rows, plan, self._stretches(plan)[len(caches) :], keep=True
-    )
-    last = rows.end[:, 0]
-    every = jnp.arange(last.shape[0])
-    logits = self.llm.logits(stream.text[every, last][:, None])[:, 0]
-    return logits, decoder.DecodeState(
-      caches + own,
-      seen + fewer,
-      batch.prompt_segment[:, 0],
-      rows.text_position[every, last] + 1,
-    )
-
-  def route(self, batch: batch_lib.Batch):
+  def route(self, batch: batch_lib.Batch) -> tuple[jax.Array, Routed]:
     """Runs the layers before the first optional SELF layer, and the router.
 
     Returns:
-      scores, float32 [B, R, plans], one row for every prompt; and what
-      `resume` goes on from: the Stream without its routing tokens and its Rows,
-      and caches.
+      scores, float32 [B, R, plans], one row for every prompt; and what `finish`
+      and `prefill_after_route` go on from.
     """
-    self._cuts(self.layout.max)
-    stream, rows = self.prepare_inputs(batch)
+    spans.of_plan(self.architecture, self.layout.max)  # raises for the base's
+    hidden, token_layout = self.prepare_inputs(batch)
     t = batch.tokens.shape[1]
-    learned = self.architecture.router.token == 'learned'
-    if learned:
-      stream = self._with_routing(stream, rows)
-    stream, caches = self.llm.prefill(
-      stream, rows, self.layout, None, 0, self.before_self
+    token = self.architecture.router.token
+    if token == 'learned':
+      hidden = self._with_routing_tokens(hidden, token_layout)
+    hidden, caches = self.llm.prefill(
+      hidden, token_layout, self.layout, range(self.before_self)
     )
-    if learned:
-      read = stream.text[:, t:]
-    elif self.architecture.router.token == 'last':
-      here = rows.prompt.place[:, :, None] == rows.text.place[:, None]
-      read = jnp.einsum(
-        'BRT,BTD->BRD', here.astype(stream.text.dtype), stream.text
-      )
-    else:
-      own = rows.prompt.segment[:, :, None] == rows.visual.segment[:, None]
-      own &= rows.visual.place[:, None] <= rows.prompt.place[:, :, None]
-      own = own.astype(stream.visual.dtype)
-      count = jnp.maximum(own.sum(-1, keepdims=True), 1)
-      read = jnp.einsum('BRV,BVD->BRD', own / count, stream.visual)
-    stream = decoder.HiddenStates(stream.text[:, :t], stream.visual)
-    return self.router(read), ((stream, rows), caches)
+    read = router.READERS[token](hidden.text, hidden.visual, token_layout)
+    hidden = HiddenStates(hidden.text[:, :t], hidden.visual)
+    return self.router(read), Routed(hidden, token_layout, caches)
 
-  def finish(self, routed, batch: batch_lib.Batch, plan):
+  def finish(
+    self, routed: Routed, batch: batch_lib.Batch, plan: spans.AnyPlan
+  ) -> jax.Array:
     """The rest of `__call__` from where `route` stopped."""
+    del batch
     if plan is None:
       raise ValueError('the base model has no router to go on from')
-    layout, bits = self._resolve(plan)
-    stream = self.llm.run(*routed[0], layout, bits, self.before_self)
-    return self.llm.logits(stream.text)
+    layout, traced = spans.resolve(self.architecture, plan)
+    hidden = self.llm.run(
+      routed.hidden,
+      routed.token_layout,
+      layout,
+      traced,
+      range(self.before_self, self.architecture.depth),
+    )
+    return self.llm.logits(hidden.text)
 
-  def init_all(self, batch: batch_lib.Batch):
+  def init_all(self, batch: batch_lib.Batch) -> tuple[jax.Array, jax.Array]:
     """Touches every parameter; for init."""
     return self(batch, self.layout.max), self.route(batch)[0]
 
-  def _resolve(self, plan):
-    if plan is None:
-      return plans.base(self.size.language.depth), None
-    if isinstance(plan, tuple):
-      return self.layout.fix(plan), None
-    if plan.shape != (len(self.layout.optional),):
-      raise ValueError(
-        f'a plan of {plan.shape[0]} optional SELF layers for a model that '
-        f'has {len(self.layout.optional)}'
-      )
-    return self.layout, plan
-
-  def _with_routing(self, stream, rows):
-    """Adds a routing token behind every prompt, in slots of its own."""
-    position = jnp.take_along_axis(rows.text_position, rows.end, axis=1) + 1
-    token = self.router.token.astype(stream.text.dtype)
-    token = jnp.broadcast_to(token, (*rows.end.shape, token.shape[0]))
-    return stream._replace(
-      text=jnp.concatenate([stream.text, token], axis=1),
-      route=rows.prompt,
-      route_position=position,
+  def _prefill(
+    self,
+    hidden: HiddenStates,
+    token_layout: positions.TokenLayout,
+    caches: tuple[decoding.SpanCaches, ...],
+    batch: batch_lib.Batch,
+    plan: spans.StaticPlan,
+  ) -> tuple[jax.Array, decoding.DecodeState]:
+    """Runs the spans that have left no caches yet."""
+    before = (token_layout,) * len(caches)
+    hidden, new_caches, token_layouts = spans.prefill(
+      self.llm, hidden, token_layout, plan, skip=len(caches)
+    )
+    last = token_layout.prompt_end[:, 0]
+    row = jnp.arange(last.shape[0])
+    logits = self.llm.logits(hidden.text[row, last][:, None])[:, 0]
+    return logits, decoding.DecodeState(
+      caches + new_caches,
+      before + token_layouts,
+      batch.prompt_segment[:, 0],
+      token_layout.text_position[row, last] + 1,
     )
 
-
-def copy_cross(params, layout: plans.Layout):
-  """Starts CROSS weights as copies of their layer's own q, k, v and o.
-
-  Args:
-    params: parameters of a Visor, unboxed.
-    layout: which says where the CROSS layers are.
-
-  Returns:
-    The parameters with `llm/cross` replaced.
-
-  Raises:
-    ValueError: the shapes differ, as with full key heads.
-  """
-  at = jnp.asarray(layout.indices(plans.CROSS))
-  own = params['llm']['layers']['attention']
-  cross_params = dict(params['llm']['cross'])
-  for name, value in own.items():
-    if name in cross_params and cross_params[name].shape[1:] != value.shape[1:]:
-      raise ValueError(
-        f'model.cross.init "copy": llm/cross/{name} is '
-        f'{cross_params[name].shape[1:]}, the layer has {value.shape[1:]}; '
-        'set model.cross.key_heads to "base"'
-      )
-    cross_params[name] = value[at]
-  return params | {'llm': params['llm'] | {'cross': cross_params}}
+  def _with_routing_tokens(
+    self, hidden: HiddenStates, token_layout: positions.TokenLayout
+  ) -> HiddenStates:
+    """Adds a routing token behind every prompt, in slots of its own."""
+    end = token_layout.prompt_end
+    position = jnp.take_along_axis(token_layout.text_position, end, axis=1) + 1
+    token = self.router.token.astype(hidden.text.dtype)
+    token = jnp.broadcast_to(token, (*end.shape, token.shape[0]))
+    return hidden._replace(
+      text=jnp.concatenate([hidden.text, token], axis=1),
+      route=token_layout.prompt,
+      route_position=position,
+    )

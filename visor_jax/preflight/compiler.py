@@ -130,14 +130,9 @@ def most_expensive(program: program_lib.TrainProgram) -> int:
   )
   grid = program.model.size.vision.grid
 
-  def tokens(text: str) -> int:
-    reduction = grammar.single(text)
-    if reduction and reduction.early:
-      return reduction.slots(visual, tiles, grid)
-    return visual
-
   def tokens_of(step: int) -> int:
-    return sum(map(tokens, program.reductions(step)))
+    reductions = map(grammar.single, program.reductions(step))
+    return sum(one.slots(visual, tiles, grid) for one in reductions)
 
   last = max(program.options.steps - 1, 0)
   return max((0, last), key=tokens_of)

@@ -11,7 +11,7 @@ from visor_jax.checkpoint import facts as facts_lib
 from visor_jax.checkpoint import load
 from visor_jax.checkpoint import resolve
 from visor_jax.checkpoint import store
-from visor_jax.models import visor
+from visor_jax.models import cross_attention
 from visor_jax.runtime import console
 from visor_jax.runtime import param_paths
 from visor_jax.spec import plan as plans
@@ -27,7 +27,7 @@ GRAFTS: dict[
   str, Callable[[param_paths.Params, plans.Layout], param_paths.Params]
 ] = {
   'zero': lambda params, layout: params,  # as `init_params` makes them
-  'copy': visor.copy_cross,
+  'copy': cross_attention.copy_from_layers,
 }
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests import flops_test
+from tests.flops import cost_test
 from visor_jax.flops import __main__ as command
 from visor_jax.flops import accounting
 from visor_jax.flops import cost as flops
@@ -28,7 +28,7 @@ def test_the_published_ratio_of_a_page(capsys):
 
 @pytest.mark.parametrize('name', ['nominal', 'executed'])
 def test_rows_are_the_formulas(capsys, name):
-  model = flops_test.released('1.5b')
+  model = cost_test.released('1.5b')
   layout = model.layout
   found = rows(
     capsys,
@@ -64,7 +64,7 @@ def test_token_reduction_is_of_the_base(capsys):
     'fastv:2:0.5',
   ]
   for row in found[2:]:
-    model = flops_test.released('0.5b', reduction=row['method'])
+    model = cost_test.released('0.5b', reduction=row['method'])
     want = flops.cost(model, None, 576, 60)
     assert row['llm_prefill'] == want.llm_prefill > want.rating > 0
     assert row['flops_saved'] == found[0]['llm_prefill'] / want.llm_prefill

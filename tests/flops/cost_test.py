@@ -14,7 +14,7 @@ from tests import published
 from visor_jax.flops import accounting as accounting_lib
 from visor_jax.flops import cost as flops
 from visor_jax.models import compute as compute_lib
-from visor_jax.models import token_layout
+from visor_jax.models import positions
 from visor_jax.models import visor
 from visor_jax.spec import architecture
 from visor_jax.spec import batch as batch_lib
@@ -205,6 +205,15 @@ CASES = {
 each_case = pytest.mark.parametrize('case', CASES.values(), ids=CASES.keys())
 
 
+def reduced(case, text):
+  """The case with a model that reduces."""
+  changed = dataclasses.replace(case)
+  # Parameters are those of a model without; both are cached on the case.
+  changed.__dict__['inputs'] = case.inputs
+  changed.__dict__['model'] = case.model.with_reduction(text)
+  return changed
+
+
 def route_and_finish(module, batch, plan):
   scores, stream = module.route(batch)
   return scores, module.finish(stream, batch, plan)
@@ -291,11 +300,9 @@ def test_parts_are_the_modules():
   before = count(
     lambda module, batch: module.llm.run(
       module.embed(batch),
-      token_layout.from_batch(batch),
+      positions.token_layout(batch),
       module.layout,
-      None,
-      0,
-      module.before_self,
+      span=range(module.before_self),
     )
   )
   route = count(lambda module, batch: module.route(batch))

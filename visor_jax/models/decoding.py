@@ -1,0 +1,132 @@
+"""One new token through the decoder, from what layers keep of the prompt.
+
+Legend: B batch, M room for new tokens, D width, K key heads, H head width, L
+layers.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from visor_jax.models import attention
+from visor_jax.models import layer_kinds
+from visor_jax.models import params
+from visor_jax.models import positions
+from visor_jax.spec import plan as plans
+
+# Caches of a span of layers: for each Repeat, for each layer of its period, a
+# LayerCache with leaves [count, ...].
+SpanCaches = tuple[tuple[layer_kinds.LayerCache, ...], ...]
+
+# Keys and values of new tokens, [L, B, M, K, H] each.
+NewCache = tuple[jax.Array, jax.Array]
+
+
+class DecodeState(NamedTuple):
+  """The prompt as a new token sees it."""
+
+  caches: tuple[SpanCaches, ...]  # of each span of layers that ran in one go
+  token_layouts: tuple[positions.TokenLayout, ...]  # of the prompt there
+  segment: jax.Array  # int32 [B], of the conversation that goes on
+  position: jax.Array  # int32 [B], of its next token
+
+
+class NewToken(NamedTuple):
+  """Where the token stands, and those before it."""
+
+  number: jax.Array  # int32 [], which new token it is, counted from 0
+  position: jax.Array  # int32 [B, 1]
+  slots: positions.Slots  # [B, 1]
+  all_slots: positions.Slots  # [B, M], of all the new tokens there may be
+
+
+def new_token(
+  state: DecodeState,
+  number: jax.Array,
+  prompt: positions.TokenLayout,
+  room: int,
+) -> NewToken:
+  """Where a new token stands in the layers whose prompt has this layout.
+
+  Args:
+    state: the prompt.
+    number: int32, which new token it is, counted from 0.
+    prompt: of the same, in these layers.
+    room: for so many new tokens there are keys and values.
+  """
+  first = prompt.place.shape[1]  # places behind the prompt's are free
+  places = (first + jnp.arange(room)).astype(jnp.int32)
+  all_slots = positions.Slots(
+    *jnp.broadcast_arrays(state.segment[:, None], places[None])
+  )
+  slots = positions.Slots(
+    all_slots.segment[:, :1],
+    jnp.full_like(all_slots.place[:, :1], first) + number,
+  )
+  return NewToken(number, state.position[:, None] + number, slots, all_slots)
+
+
+class PeriodInputs(NamedTuple):
+  """What a period of layers needs on a new token."""
+
+  layers: params.Tree  # [layers, ...]
+  cross: params.Tree  # [CROSS layers, ...], None where there are none
+  caches: tuple[layer_kinds.LayerCache, ...]
+  numbers: jax.Array  # int32 [layers], which layers of the decoder they are
+
+
+def run_period(
+  modules: layer_kinds.LayerKinds,
+  kinds: tuple[str, ...],
+  state: tuple[jax.Array, NewCache],
+  inputs: PeriodInputs,
+  token: NewToken,
+  prompt: positions.TokenLayout,
+) -> tuple[jax.Array, NewCache]:
+  """The layers of a period, one after the other, on one new token.
+
+  Args:
+    modules: of the decoder.
+    kinds: of the layers.
+    state: hidden state of the token, [B, 1, D], and new tokens' keys and
+      values.
+    inputs: weights, caches and numbers of the layers.
+    token: where it stands.
+    prompt: where the prompt's tokens stand.
+
+  Returns:
+    `state` with this token's keys and values in it.
+  """
+  text, (keys, values) = state
+  crosses = 0
+  for i, kind in enumerate(kinds):
+    cache, number = inputs.caches[i], inputs.numbers[i]
+    if kind == plans.CROSS:
+      cross = modules.bind_cross(params.take_layer(inputs.cross, crosses))
+      crosses += 1
+      text += cross(
+        text,
+        cache.cross,
+        token.slots,
+        prompt.visual,
+        token.position,
+        modules.attend,
+      )
+    weights = params.take_layer(inputs.layers, i)
+    layer = modules.layer.bind({'params': weights})
+    query, key, value = layer.qkv(text, token.position)
+    start = (number, 0, token.number, 0, 0)
+    keys = jax.lax.dynamic_update_slice(keys, key[None], start)
+    values = jax.lax.dynamic_update_slice(values, value[None], start)
+    prompt_slots = prompt.merged if kind == plans.SELF else prompt.text
+    context = attention.attend_parts(
+      query,
+      token.slots,
+      (
+        attention.Keys(*cache.layer, prompt_slots),
+        attention.Keys(keys[number], values[number], token.all_slots),
+      ),
+    )
+    text = layer.output(text, context)
+  return text, (keys, values)

@@ -1,0 +1,143 @@
+"""Spans of layers that run in one go, and what happens between them.
+
+The router stops and thinks, or visual tokens are rated and dropped.
+"""
+
+import jax
+
+from visor_jax.models import decoder
+from visor_jax.models import decoding
+from visor_jax.models import layer_kinds
+from visor_jax.models import positions
+from visor_jax.reduction import grammar
+from visor_jax.reduction import method
+from visor_jax.spec import architecture as architecture_lib
+from visor_jax.spec import plan as plans
+
+# A plan is one of
+#   a bool array [n_optional]: traced, one program serves all plans;
+#   a tuple of bools: static, layers that are off do not exist;
+#   None: the dense base model.
+StaticPlan = plans.Plan | None
+AnyPlan = jax.Array | StaticPlan
+
+HiddenStates = layer_kinds.HiddenStates
+
+
+def resolve(
+  architecture: architecture_lib.Architecture, plan: AnyPlan
+) -> tuple[plans.Layout, jax.Array | None]:
+  """The kinds of all layers, and the plan where it is traced.
+
+  Raises:
+    ValueError: the plan has not as many entries as there are optional layers.
+  """
+  layout = architecture.layout
+  if plan is None or isinstance(plan, tuple):
+    return architecture.layout_of(plan), None
+  if plan.shape != (len(layout.optional),):
+    raise ValueError(
+      f'a plan of {plan.shape[0]} optional SELF layers for a model that '
+      f'has {len(layout.optional)}'
+    )
+  return layout, plan
+
+
+def of_plan(
+  architecture: architecture_lib.Architecture, plan: AnyPlan
+) -> tuple[range, ...]:
+  """Spans of all layers: cut by the router or, of the base, by the reduction.
+
+  Raises:
+    ValueError: the reduction goes with the base alone.
+  """
+  depth, split = architecture.depth, architecture.before_self
+  reduction = grammar.single(architecture.reduction)
+  cuts = reduction.layers(depth)
+  if plan is None:
+    ends = sorted({0, depth, *cuts})
+    return tuple(map(range, ends, ends[1:]))
+  if cuts:
+    raise ValueError(
+      f'token reduction "{reduction}" splits the dense decoder and goes with '
+      'plan base alone'
+    )
+  return range(split), range(split, depth)
+
+
+def run(
+  llm: decoder.Decoder,
+  hidden: HiddenStates,
+  token_layout: positions.TokenLayout,
+  plan: AnyPlan,
+) -> HiddenStates:
+  """Runs all layers."""
+  spans = of_plan(llm.architecture, plan)
+  layout, traced = resolve(llm.architecture, plan)
+  if plan is not None:  # nothing happens in between: they are one span
+    return llm.run(hidden, token_layout, layout, traced)
+  between = _Between(llm)
+  for span in spans:
+    hidden, token_layout = between(span.start, hidden, token_layout)
+    hidden = llm.run(hidden, token_layout, layout, span=span)
+  return hidden
+
+
+def prefill(
+  llm: decoder.Decoder,
+  hidden: HiddenStates,
+  token_layout: positions.TokenLayout,
+  plan: StaticPlan,
+  skip: int = 0,
+) -> tuple[
+  HiddenStates,
+  tuple[decoding.SpanCaches, ...],
+  tuple[positions.TokenLayout, ...],
+]:
+  """Runs spans of layers, all but the first `skip`.
+
+  Returns:
+    Hidden states; of each span, what it keeps, and the token layout that it
+    saw.
+
+  Raises:
+    ValueError: the plan is traced.
+  """
+  if not (plan is None or isinstance(plan, tuple)):
+    raise ValueError('a cache has a shape: give the plan as a tuple')
+  layout, _ = resolve(llm.architecture, plan)
+  between = _Between(llm)
+  caches, token_layouts = [], []
+  for span in of_plan(llm.architecture, plan)[skip:]:
+    hidden, token_layout = between(span.start, hidden, token_layout)
+    hidden, cache = llm.prefill(hidden, token_layout, layout, span)
+    caches.append(cache)
+    token_layouts.append(token_layout)
+  return hidden, tuple(caches), tuple(token_layouts)
+
+
+class _Between:
+  """The reduction between layers, which may ask for attention further up."""
+
+  def __init__(self, llm: decoder.Decoder):
+    self._llm = llm
+    self._reduction = grammar.single(llm.architecture.reduction)
+    self._layers = self._reduction.layers(llm.architecture.depth)
+    self._reached: dict[int, tuple[HiddenStates, positions.TokenLayout]] = {}
+
+  def __call__(
+    self, layer: int, hidden: HiddenStates, token_layout: positions.TokenLayout
+  ) -> tuple[HiddenStates, positions.TokenLayout]:
+    """What flows into a layer, of what reaches it."""
+    if layer not in self._layers:
+      return hidden, token_layout
+    self._reached[layer] = hidden, token_layout
+    tokens = self._reduction.between_layers(
+      layer, method.VisualTokens(hidden.visual, token_layout), self._rate
+    )
+    hidden = hidden._replace(visual=tokens.visual)
+    self._reached[layer] = hidden, tokens.token_layout
+    return self._reached[layer]
+
+  def _rate(self, layer: int) -> jax.Array:
+    return self._llm.rate(*self._reached[layer], layer)

@@ -1,0 +1,218 @@
+"""What methods share: groups of visual slots, and keeping some of the slots.
+
+Every method gives the slots that stay and, where it averages, for each slot the
+one it is averaged into, its home; then one gather makes [B, V', D] of
+[B, V, D], V' static.
+
+A share is one of a *group*, rounded down: before the decoder an image, or
+images with nothing between them (so that no text hears of a later image),
+inside it a conversation. What a group keeps does not depend on what else is in
+its row. Groups are int32 [B, V], rising along a row; 0 is padding, which is
+last.
+
+Legend: B batch, V visual slots, V' those that stay, D width, H head width, K
+patches averaged into a slot, I tiles, P patches of a tile.
+"""
+
+import fractions
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from visor_jax.models import positions
+from visor_jax.reduction import method
+
+
+class KeptSlots(NamedTuple):
+  """Visual slots that stay."""
+
+  slot: jax.Array  # int32 [B, V'], in order; anything where not valid
+  valid: jax.Array  # bool [B, V']
+
+
+# Keeping slots ----------------------------------------------------------------
+
+
+def keep(
+  tokens: method.VisualTokens, kept: KeptSlots, home: jax.Array | None = None
+) -> method.VisualTokens:
+  """The tokens that stay, averaged with those at home in their slots.
+
+  Args:
+    tokens: V visual slots.
+    kept: the slots that stay.
+    home: int32 [B, V], the slot that each is averaged into, V for none; None
+      for no averages.
+  """
+  visual = tokens.visual
+  if home is None:
+    visual = jnp.take_along_axis(visual, kept.slot[..., None], axis=1)
+  else:
+    visual = _averages(visual, kept.slot, home)
+  return method.VisualTokens(
+    visual,
+    positions.keep_visual(tokens.token_layout, kept.slot, kept.valid),
+  )
+
+
+def average(
+  tokens: method.VisualTokens,
+  home: jax.Array,
+  used: jax.Array,
+  slots: int,
+) -> method.VisualTokens:
+  """Averages of tokens that have a home in common, in the home's slot.
+
+  Args:
+    tokens: V visual slots.
+    home: int32 [B, V], a slot that is its own home.
+    used: bool [B, V], the slots that have a home.
+    slots: V'.
+  """
+  kept = compact(used & (home == slot_numbers(home)), slots)
+  return keep(tokens, kept, jnp.where(used, home, home.shape[1]))
+
+
+def keep_highest(
+  tokens: method.VisualTokens, rating: jax.Array, share: fractions.Fraction
+) -> method.VisualTokens:
+  """The share of each conversation's visual tokens that is rated highest.
+
+  Args:
+    tokens: V visual slots.
+    rating: float32 [B, V].
+    share: that stays.
+  """
+  segment = tokens.token_layout.visual.segment
+  return keep(tokens, highest(rating, segment, share))
+
+
+def highest(
+  rating: jax.Array, segment: jax.Array, share: fractions.Fraction
+) -> KeptSlots:
+  """The share of each segment's visual slots that is rated highest.
+
+  Args:
+    rating: float32 [B, V].
+    segment: int32 [B, V]; 0 is padding.
+    share: that stays.
+  """
+  apart = jnp.pad(segment[:, 1:] != segment[:, :-1], ((0, 0), (1, 0)))
+  group = jnp.where(segment > 0, jnp.cumsum(apart, axis=1) + 1, 0)
+  stays = rank(group, rating) < share_of(count(group), share)
+  return compact(stays & (group > 0), method.slots_for(rating.shape[1], share))
+
+
+def compact(stays: jax.Array, slots: int) -> KeptSlots:
+  """The slots that stay, bool [B, V], in order and without gaps."""
+  number, v = slot_numbers(stays), stays.shape[1]
+  ordered = jnp.argsort(jnp.where(stays, number, v + number), axis=1)
+  valid = jnp.arange(slots) < stays.sum(axis=1, keepdims=True)
+  return KeptSlots(ordered[:, :slots], valid)
+
+
+def _averages(visual: jax.Array, slot: jax.Array, home: jax.Array) -> jax.Array:
+  """[B, V, D] -> [B, V', D]: averages of what is at home in a slot."""
+  b, v, _ = visual.shape
+  batch = jnp.arange(b)[:, None]
+
+  def total_at_home(x: jax.Array) -> jax.Array:
+    totals = jnp.zeros((b, v + 1, x.shape[-1]), jnp.float32)
+    totals = totals.at[batch, home].add(x.astype(jnp.float32))
+    return jnp.take_along_axis(totals, slot[..., None], axis=1)
+
+  counts = jnp.maximum(total_at_home(jnp.ones((b, v, 1))), 1)
+  return (total_at_home(visual) / counts).astype(visual.dtype)
+
+
+# Ratings ----------------------------------------------------------------------
+
+
+def patch_rating(patches: method.Patches) -> tuple[jax.Array, jax.Array]:
+  """What the vision tower says of visual slots; no gradient flows through it.
+
+  Returns:
+    float32 [B, V], the attention that a slot's patches get; [B, V, H], their
+    keys. A newline has zeros.
+  """
+  if patches.attention is None or patches.keys is None:
+    raise ValueError('a method that asks for ratings sets `rates_patches`')
+  attention = _at_slots(patches.attention[..., None], patches)[..., 0]
+  keys = _at_slots(patches.keys, patches)
+  return jax.lax.stop_gradient(attention), jax.lax.stop_gradient(keys)
+
+
+def _at_slots(x: jax.Array, patches: method.Patches) -> jax.Array:
+  """[B, I * P, H] of patches -> [B, V, H] of slots; a newline has zeros."""
+  x = jnp.pad(x, ((0, 0), (0, 1), (0, 0)))
+  weight = patches.weight.astype(x.dtype)
+  weighted = (
+    jnp.take_along_axis(x, patches.index[..., k, None], axis=1)
+    * weight[..., k, None]
+    for k in range(patches.index.shape[-1])
+  )
+  return sum(weighted, start=jnp.zeros((), x.dtype))
+
+
+def normalised(x: jax.Array) -> jax.Array:
+  """[..., D] in float32, of length 1."""
+  x = x.astype(jnp.float32)
+  length = jnp.linalg.norm(x, axis=-1, keepdims=True)
+  return x / jnp.maximum(length, 1e-6)
+
+
+# Groups -----------------------------------------------------------------------
+
+
+def of_images(tokens: method.VisualTokens) -> jax.Array:
+  """Images, or images with nothing between them."""
+  return positions.visual_runs(tokens.token_layout.visual)
+
+
+def slot_numbers(x: jax.Array) -> jax.Array:
+  """The number of every slot in its row, int32 [B, V]."""
+  return jnp.broadcast_to(jnp.arange(x.shape[1]), x.shape)
+
+
+def total(group: jax.Array, marked: jax.Array) -> jax.Array:
+  """For every slot, how many that are marked, bool [B, V], its group has."""
+  b, v = group.shape
+  totals = (
+    jnp.zeros((b, v + 1), jnp.int32)
+    .at[jnp.arange(b)[:, None], group]
+    .add(marked.astype(jnp.int32))
+  )
+  return jnp.take_along_axis(totals, group, axis=1)
+
+
+def count(group: jax.Array) -> jax.Array:
+  """For every slot, how many its group has."""
+  return total(group, jnp.ones_like(group, bool))
+
+
+def share_of(size: jax.Array, share: fractions.Fraction) -> jax.Array:
+  """A share of the sizes of groups, rounded down."""
+  return size * share.numerator // share.denominator
+
+
+def order(group: jax.Array, marked: jax.Array) -> jax.Array:
+  """How many that are marked stand before a slot in its group."""
+  before = jnp.cumsum(marked, axis=1) - marked
+  new = jnp.pad(
+    group[:, 1:] != group[:, :-1], ((0, 0), (1, 0)), constant_values=True
+  )
+  start = jax.lax.cummax(jnp.where(new, slot_numbers(group), 0), axis=1)
+  return before - jnp.take_along_axis(before, start, axis=1)
+
+
+def rank(group: jax.Array, rating: jax.Array) -> jax.Array:
+  """Of each slot in its group: 0 is rated highest; of equals the first."""
+  number = slot_numbers(group)
+  padding_last = jnp.where(group > 0, group, group.shape[1] + 1)
+  *_, ranked = jax.lax.sort(
+    (padding_last, -rating, number), dimension=1, num_keys=3
+  )
+  # Groups are neighbours in order, so as a whole they stay where they are.
+  in_row = jnp.argsort(ranked, axis=1)
+  return in_row - number + order(group, jnp.ones_like(group, bool))
