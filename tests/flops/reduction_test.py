@@ -106,8 +106,9 @@ import sys
 sys.modules['jax'] = sys.modules['numpy'] = None
 from visor_jax.flops import cost
 from visor_jax.reduction import grammar, table
-from visor_jax.spec import architecture, plan, sizes
-size = sizes.get('0.5b')
+from visor_jax.families import table as families
+from visor_jax.spec import architecture, plan
+_, size = families.named_size('0.5b', ())
 texts = [*grammar.published(), 'pack:2']
 for text in texts:
   model = architecture.Architecture(size, plan.base(24), reduction=text)

@@ -17,7 +17,6 @@ from visor_jax.reduction import grammar
 from visor_jax.reduction import method
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import plan as plans
-from visor_jax.spec import sizes
 
 Accounting = accounting_lib.Accounting
 Architecture = architecture_lib.Architecture
