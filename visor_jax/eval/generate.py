@@ -296,13 +296,10 @@ def _take_rows(first: Rows, second: Rows, index: jax.Array) -> Rows:
   def take(axis: int) -> Callable[[jax.Array, jax.Array], jax.Array]:
     return lambda a, b: jnp.take(jnp.concatenate([a, b], axis), index, axis)
 
-  (routed, batch), (other_routed, other_batch) = first, second
-  *inputs, caches = routed
-  *other_inputs, other_caches = other_routed
-  return (
-    visor.Routed(
-      *jax.tree.map(take(0), inputs, other_inputs),
-      caches=jax.tree.map(take(1), caches, other_caches),  # [count, B, ...]
-    ),
-    jax.tree.map(take(0), batch, other_batch),
-  )
+  (routed, batch), (other, other_batch) = first, second
+  hidden = jax.tree.map(take(0), routed.hidden, other.hidden)
+  layout = jax.tree.map(take(0), routed.token_layout, other.token_layout)
+  # [count, B, ...]
+  caches = jax.tree.map(take(1), routed.caches, other.caches)
+  both = jax.tree.map(take(0), batch, other_batch)
+  return visor.Routed(hidden, layout, caches), both

@@ -11,6 +11,7 @@ import functools
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from visor_jax.models import layers
 from visor_jax.models import params
@@ -83,10 +84,10 @@ READERS: dict[
 
 
 def choose(
-  scores: jax.Array,
+  scores: jax.Array | np.ndarray,
   viable: int,
   confidence: float | budget.Mix | None,
-  hashes: jax.Array | None = None,
+  hashes: jax.Array | np.ndarray | None = None,
 ) -> jax.Array:
   """From scores to plans.
 
