@@ -75,9 +75,14 @@ class Saver:
   def __init__(self, folder: pathlib.Path, keep: int):
     self._folder = folder
     self._keep = keep
-    self._writer = ocp.AsyncCheckpointer(
-      ocp.CompositeCheckpointHandler('params', 'opt')
+    # Made in the background, a folder that fails is waited for in vain.
+    options = ocp.options.AsyncOptions(create_directories_asynchronously=False)
+    handler = ocp.CompositeCheckpointHandler(
+      'params',
+      'opt',
+      composite_options=ocp.CompositeOptions(async_options=options),
     )
+    self._writer = ocp.AsyncCheckpointer(handler, async_options=options)
     self._pool = concurrent.futures.ThreadPoolExecutor(1)
     self._last: _Save | None = None
     self._given_up = 0  # saves in a row for which the next one stood
