@@ -100,7 +100,7 @@ def test_rivals_take_the_steps_of_visor():
   for run in ('visor', 'dense', 'm3', 'tr2', 'tr4'):
     c = load('rivals.py', f'run={run}')
     validate.validate(c)
-    steps[run] = sum(c[s].steps for s in config_lib.STAGES if s != 'policy')
+    steps[run] = sum(c[s].steps for s in stages.STAGES if s != 'policy')
   assert set(steps.values()) == {2190}
   quick, visor = load('quickstart.py'), load('rivals.py')
   assert {

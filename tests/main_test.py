@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from tests import runs
-from visor_jax import config as config_lib
 from visor_jax.checkpoint import __main__
 from visor_jax.eval import results
 from visor_jax.runtime import files
 from visor_jax.runtime import preempt
+from visor_jax.training import stages
 
 TINY = pathlib.Path(__file__).with_name('tiny.py')
 
@@ -134,7 +134,7 @@ def test_killed_in_every_stage_it_ends_bitwise_the_same(start, alone, tmp_path):
   run = start(tmp_path)
   out, _ = run.communicate(timeout=600)
   assert run.returncode == 0, out
-  for stage in config_lib.STAGES:
+  for stage in stages.STAGES:
     runs.same(runs.final(alone, stage), runs.final(tmp_path, stage))
     steps = [
       json.loads(l)['step'] for l in open(tmp_path / stage / 'metrics.jsonl')
@@ -164,7 +164,7 @@ def test_killed_at_random_moments(start, alone, tmp_path):
       run.communicate()
       kills += 1
   assert kills >= 3
-  for stage in config_lib.STAGES:
+  for stage in stages.STAGES:
     runs.same(runs.final(alone, stage), runs.final(tmp_path, stage))
 
 

@@ -3,6 +3,7 @@
 from visor_jax import config
 from visor_jax.data.suites import sizes as suite_sizes
 from visor_jax.spec import sizes
+from visor_jax.training import stages
 
 suite_sizes.SIZES['tiny'] = sizes.Size(
   sizes.Vision(16, 1, 2, 16, tile=(40, 16), patch=8),
@@ -15,7 +16,7 @@ def get_config(arg=None):
   c = config.default()
   c.jobs = arg.jobs
   c.model.size = 'tiny'
-  for stage in config.STAGES:
+  for stage in stages.STAGES:
     c[stage].steps = 12
     c[stage].batch = 8
   c.checkpoint.every = 4

@@ -14,8 +14,6 @@ from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.training import stage as stage_lib
 from visor_jax.training import stages
 
-STAGES = tuple(stages.STAGES)  # these train
-
 
 def _stage(stage: stage_lib.Stage) -> ml_collections.ConfigDict:
   """Keys of a training stage."""
