@@ -10,7 +10,6 @@ import pytest
 from tests import tiny
 from visor_jax import config as config_lib
 from visor_jax.data.suites import table as suites
-from visor_jax.jobs import order
 from visor_jax.runtime import files
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.spec import workdir as workdir_lib
