@@ -1,6 +1,7 @@
 """docs/extending.md is true: its examples are added from outside, and work."""
 
 import contextlib
+import functools
 import importlib
 import pathlib
 import re
@@ -10,11 +11,16 @@ import jax
 import numpy as np
 import pytest
 
+from tests import hub
+from tests import llava
 from tests import runs
 from tests import tiny
 import visor_jax
+from visor_jax import config as config_lib
 from visor_jax.benchmarks import table as benchmarks
+from visor_jax.convert import folders
 from visor_jax.data.suites import table as suites
+from visor_jax.jobs import table as jobs
 from visor_jax.jobs import validate
 from visor_jax.models import cross_attention
 from visor_jax.runtime import files
@@ -60,6 +66,15 @@ def examples(folder, *names):
         table.update(entries)
       for name in [name for name in sys.modules if name.startswith('my_lab')]:
         del sys.modules[name]
+
+
+@contextlib.contextmanager
+def one_device():
+  """In here a run takes one; programs for eight take minutes to compile."""
+  make = functools.partial(mesh_lib.make, jax.devices()[:1])
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(mesh_lib, 'make', make)
+    yield
 
 
 def train(stage, config, folder):
@@ -126,6 +141,58 @@ def test_a_writer_has_two_methods(trained, tmp_path):
     with metrics.open_log(config, workdir, 'distil', step=1):
       pass
   assert {line.split(',')[0] for line in path.read_text().splitlines()} == {'1'}
+
+
+@pytest.fixture(scope='module')
+def evaluated(tmp_path_factory):
+  """The eval job with a benchmark from outside, to a writer from outside."""
+  folder = tmp_path_factory.mktemp('evaluated')
+  llava.Oracle(folder / 'hf', text=dict(num_hidden_layers=3))
+  folders.import_(folder / 'hf', folder / 'ckpt')
+  for n in range(2):
+    fields = dict(question='Which?', answer=f'AB {n}', image=hub.image(n))
+    hub.table(folder / f'plates/data/test-0000{n}-of-00002.parquet', [fields])
+  config = config_lib.default()
+  config.jobs, config.data.suite, config.log.writers = 'eval', '', 'csv'
+  config.data.prompt.update(dict(text=400, visual=110, tiles=37))
+  config.eval.update(
+    dict(
+      checkpoint=str(folder / 'ckpt'),
+      plans='base',
+      benchmarks='plates',
+      data=str(folder),
+      batch=2,
+      max_new_tokens=4,
+      measure=False,
+    )
+  )
+  with examples(folder, 'plates', 'csv_writer'), one_device():
+    jobs.run_jobs(config, folder / 'run')
+  return workdir_lib.Workdir(folder / 'run')
+
+
+def test_a_benchmark_is_a_record(evaluated, tmp_path):
+  """Its questions are asked, and graded by its rule."""
+  (row,) = files.read_jsonl(evaluated.results)
+  assert (row['family'], row['group'], row['n']) == ('plates', 'fine', 2)
+  (path,) = evaluated.answers('eval').rglob('*-*.jsonl')
+  answers = files.read_jsonl(path)
+  assert [answer['gold'] for answer in answers] == [
+    '{"answer": "AB 0"}',
+    '{"answer": "AB 1"}',
+  ]
+  with examples(tmp_path, 'plates'):
+    plates = benchmarks.BENCHMARKS['plates']
+    assert plates in benchmarks.named('hard')
+    for answer in answers:
+      assert answer['score'] == plates.score(answer['answer'], answer['gold'])
+    assert plates.score(' ab 7', '{"answer": "AB 0"}') == 0.75
+
+
+def test_a_writer_receives_the_numbers_of_evaluation(evaluated):
+  (row,) = files.read_jsonl(evaluated.results)
+  lines = evaluated.metrics('eval').with_suffix('.csv').read_text().split()
+  assert f'1,plates/base/accuracy,{row["accuracy"]}' in lines
 
 
 def test_a_mesh_axis_is_a_name_in_two_tables(tmp_path):

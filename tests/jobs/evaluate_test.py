@@ -119,7 +119,7 @@ def run(config, folder, path, plans, **others):
 def answered(folder):
   """{benchmark/plan: rows} of all answers."""
   answers = {}
-  for path in sorted((folder / 'eval').rglob('*.jsonl')):
+  for path in sorted((folder / 'eval').rglob('*-*.jsonl')):
     answers.setdefault(str(path.parent.relative_to(folder)), []).extend(
       files.read_jsonl(path)
     )

@@ -11,6 +11,7 @@ from visor_jax import config as config_lib
 from visor_jax.eval import run as eval_run
 from visor_jax.jobs import calibrate
 from visor_jax.jobs import labels
+from visor_jax.runtime import files
 from visor_jax.runtime import outcomes
 from visor_jax.spec import plan as plans
 from visor_jax.spec import workdir as workdir_lib
@@ -148,7 +149,12 @@ def calibrated(tmp_path, monkeypatch, scores, right, **policy):
     config.policy[key] = value
   run = run_of(tmp_path, config)
   calibrate.calibrate(run, run.model('policy', TWO), rows)
-  return json.loads((tmp_path / 'policy' / 'calibration.json').read_text())
+  saved = json.loads(run.workdir.calibration.read_text())
+  logged = files.read_jsonl(run.workdir.metrics('calibration'))
+  assert [row | dict(step=i) for i, row in enumerate(saved['curve'], 1)] == (
+    logged
+  )
+  return saved
 
 
 # The router is 0.88 sure of plan 0 on the first two, and right once.

@@ -12,6 +12,7 @@ from visor_jax import config as config_lib
 from visor_jax.data.suites import digits
 from visor_jax.eval import run as eval_run
 from visor_jax.jobs import search
+from visor_jax.runtime import files
 from visor_jax.runtime import outcomes
 from visor_jax.spec import plan as plans
 from visor_jax.spec import workdir as workdir_lib
@@ -206,7 +207,13 @@ def viable_plans(folder):
 
 
 def bill(tmp_path):
-  saved = json.loads((tmp_path / 'search' / 'plans.json').read_text())
+  workdir = workdir_lib.Workdir(tmp_path)
+  saved = json.loads(workdir.plans.read_text())
+  logged = files.read_jsonl(workdir.metrics('search'))
+  assert logged == [
+    dict(step=i, accuracy=row['accuracy'], llm_prefill_flops=row['flops'])
+    for i, row in enumerate(saved['evaluated'], start=1)
+  ]
   return saved['evaluations'], saved['exhaustive_would_be']
 
 

@@ -87,6 +87,29 @@ def rows(
   return table
 
 
+def numbers(table: Rows) -> dict[str, float]:
+  """What a writer of metrics gets of rows of results.
+
+  Returns:
+    {'docvqa/router@0.5/accuracy': 0.8, ...}; a token reduction stands before
+    the plan.
+  """
+  return {
+    '/'.join(
+      filter(None, (row['family'], row.get('method'), _asked(row), key))
+    ): (row[key])
+    for row in table
+    for key in ('accuracy', 'llm_prefill_flops', 'total_flops', 'flops_saved')
+  }
+
+
+def _asked(row: Row) -> str:
+  """The selection of a row, in the grammar of plans."""
+  plan = row['plan'] and tuple(map(bool, row['plan']))
+  targets = {key: row.get(key) for key in ('budget', 'drop')}
+  return str(plans.Selection(row['selector'], plan, **targets))
+
+
 def _plans_taken(answers: Rows) -> dict[str, int]:
   """How often which plan was taken, by its name."""
   return dict(

@@ -20,6 +20,7 @@ from visor_jax.runtime import claim
 from visor_jax.runtime import console
 from visor_jax.runtime import outcomes
 from visor_jax.spec import budget
+from visor_jax.training import metrics
 
 POINTS = 128  # of the curve, at most
 
@@ -61,6 +62,9 @@ def calibrate(
     point(confidence)
     for confidence in thresholds(scores[:, : len(under_test.viable)])
   ]
+  with metrics.open_log(run.config, run.workdir, 'calibration') as log:
+    for number, numbers in enumerate(curve, start=1):
+      log.write(number, numbers)
   chosen = options.confidence
   if options.select == 'argmax':
     chosen = None

@@ -12,6 +12,7 @@ from visor_jax.jobs import run as run_lib
 from visor_jax.reduction import grammar
 from visor_jax.runtime import claim
 from visor_jax.spec import plan as plans
+from visor_jax.training import metrics
 
 
 def evaluate(run: run_lib.Run) -> None:
@@ -73,3 +74,5 @@ def evaluate(run: run_lib.Run) -> None:
     )
   text = ''.join(json.dumps(row) + '\n' for row in rows)
   claim.write_shared(run.workdir.results, text)
+  with metrics.open_log(config, run.workdir, 'eval') as log:
+    log.write(1, results.numbers(rows))

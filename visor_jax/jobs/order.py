@@ -96,7 +96,7 @@ def _before(job: str, workdir: workdir_lib.Workdir) -> set[str]:
     stage = stages.named(job)
     reads = {*stage.starts_from, *stage.needs}
   elif job == 'eval':
-    answers = workdir.answers(job).rglob('*.jsonl')
+    answers = workdir.answers(job).rglob('*-*.jsonl')  # START-STOP
     reads = {ANSWERING[_selector(path.parent.name)] for path in answers}
   else:
     reads = {*_READS.get(job, ())}

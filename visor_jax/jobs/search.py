@@ -25,6 +25,7 @@ from visor_jax.jobs import run as run_lib
 from visor_jax.runtime import claim
 from visor_jax.runtime import console
 from visor_jax.spec import plan as plans
+from visor_jax.training import metrics
 
 # What came of the plans that were evaluated: (accuracy, FLOPs a question).
 Evaluated = dict[plans.Plan, tuple[float, float]]
@@ -78,30 +79,35 @@ def search(run: run_lib.Run) -> tuple[plans.Plan, ...]:
     f'{_bill(2**count, examples, exhaustive_flops)}'
   )
   seconds = asked = 0.0  # what the questions took that were asked just now
-  for plan in candidates.plans:
-    began, price = time.monotonic(), prices_by_layers[sum(plan)]
-    selection = plans.Selection('fixed', plan)
-    folder = run.workdir.answers('search')
-    begun_before = (folder / str(selection)).exists()  # says nothing of time
-    answers = eval_run.answers(
-      under_test,
-      'search',
-      examples,
-      selection,
-      folder,
-      run.config.eval,
-      run.config.eval.score,
-    )
-    accuracy = _mean(answers, 'score')
-    evaluated[plan] = accuracy, _mean(answers, 'llm_prefill_flops')
-    left -= price
-    if not begun_before:
-      seconds, asked = seconds + time.monotonic() - began, asked + price
-    console.log(
-      f'search: plan {len(evaluated)} of {number} is '
-      f'{plans.name(plan)}, accuracy {accuracy:.4f}'
-      + (f', ETA {console.duration(left * seconds / asked)}' if asked else '')
-    )
+  with metrics.open_log(run.config, run.workdir, 'search') as log:
+    for plan in candidates.plans:
+      began, price = time.monotonic(), prices_by_layers[sum(plan)]
+      selection = plans.Selection('fixed', plan)
+      folder = run.workdir.answers('search')
+      begun_before = (folder / str(selection)).exists()  # says nothing of time
+      answers = eval_run.answers(
+        under_test,
+        'search',
+        examples,
+        selection,
+        folder,
+        run.config.eval,
+        run.config.eval.score,
+      )
+      accuracy = _mean(answers, 'score')
+      flops = _mean(answers, 'llm_prefill_flops')
+      evaluated[plan] = accuracy, flops
+      log.write(
+        len(evaluated), dict(accuracy=accuracy, llm_prefill_flops=flops)
+      )
+      left -= price
+      if not begun_before:
+        seconds, asked = seconds + time.monotonic() - began, asked + price
+      console.log(
+        f'search: plan {len(evaluated)} of {number} is '
+        f'{plans.name(plan)}, accuracy {accuracy:.4f}'
+        + (f', ETA {console.duration(left * seconds / asked)}' if asked else '')
+      )
   viable = front(evaluated, layout, options.max_plans)
   text = json.dumps(
     dict(

@@ -4,6 +4,7 @@
   STAGE/checkpoints/STEP/  STAGE/metrics.jsonl  STAGE/nonfinite.jsonl
   STAGE/tensorboard/  STAGE/wandb/  STAGE/trace/
   search/plans.json  label/labels.jsonl  policy/calibration.json
+  search/metrics.jsonl  calibration/metrics.jsonl  eval/metrics.jsonl
   search/answers/  label/answers/  eval/TEST/METHOD/PLAN/
   analysis/NAME.json  report/index.html  logs/
 
@@ -86,7 +87,7 @@ class Workdir:
     return self.path / stage / CHECKPOINTS
 
   def metrics(self, stage: str) -> pathlib.Path:
-    """A row for each logged step of a stage."""
+    """A row for each logged step of a stage, or of another job."""
     return self.path / stage / 'metrics.jsonl'
 
   def nonfinite(self, stage: str) -> pathlib.Path:
