@@ -6,13 +6,14 @@ The cost is that of one row; slots are what the caller says they are: real
 tokens for NOMINAL, all slots of the arrays for EXECUTED. What new tokens take
 is counted apart, by `decode`.
 
-Legend: d width, n heads, h head width, f MLP width.
+Legend: d width, n heads, h head width.
 """
 
 import dataclasses
 
 from visor_jax.families import table as families
 from visor_jax.flops import accounting as accounting_lib
+from visor_jax.flops import layer_macs
 from visor_jax.reduction import grammar
 from visor_jax.reduction import method
 from visor_jax.spec import architecture as architecture_lib
@@ -91,11 +92,11 @@ def cost(
   reduction = grammar.single(architecture.reduction)
   if plan is not None and reduction.layers(architecture.depth):
     raise ValueError(f'token reduction "{reduction}" goes with plan base alone')
-  kinds = _kinds(architecture, plan)
+  kinds = layer_macs.kinds(architecture, plan)
   visual_of_layer, rating = _reduced(architecture, visual, text, tiles, raters)
   visual = visual_of_layer[0]
   layers = sum(
-    _layer(architecture, accounting, kind, layer_visual, text)
+    layer_macs.layer(architecture, accounting, kind, layer_visual, text)
     for kind, layer_visual in zip(kinds, visual_of_layer, strict=True)
   )
   logit_rows = {'none': 0, 'last': 1, 'all': text}[accounting.head]
@@ -195,7 +196,7 @@ def cache(
   visual_heads = {
     plans.TEXT: 0,
     plans.SELF: language.key_heads,
-    plans.CROSS: _cross_key_heads(architecture, language.key_heads),
+    plans.CROSS: layer_macs.cross_key_heads(architecture, language.key_heads),
   }
   visual_of_layer, _ = _reduced(architecture, visual, text, tiles)
   bytes_of_head = 2 * language.head_width * itemsize  # a key and a value
@@ -209,20 +210,6 @@ def cache(
       )
     ),
   )
-
-
-def _kinds(architecture: Architecture, plan: plans.Plan | None) -> list[str]:
-  """Kinds of the layers; 'last' is a SELF layer that reads the image only."""
-  layout = (
-    architecture.layout
-    if plan is not None
-    else (plans.base(architecture.depth))
-  )
-  kinds = list(layout.fix(plan or ()).kinds)
-  last = -1 if architecture.last_visual else layout.last_self
-  if last >= 0 and kinds[last] == plans.SELF:
-    kinds[last] = 'last'
-  return kinds
 
 
 def _routing(
@@ -255,16 +242,10 @@ def _routing(
         'model.router.token "last" or "visual"'
       )
     # A difference, because padding to chunks does not add up.
-    macs += _layer(
+    macs += layer_macs.layer(
       architecture, accounting, kind, visual, text, prompts
-    ) - _layer(architecture, accounting, kind, visual, text)
+    ) - layer_macs.layer(architecture, accounting, kind, visual, text)
   return macs
-
-
-def _cross_key_heads(architecture: Architecture, grouped: int) -> int:
-  """Key heads of a CROSS layer, where the base's count as `grouped`."""
-  full = architecture.cross.key_heads == 'full'
-  return architecture.size.language.heads if full else grouped
 
 
 def _reduced(
@@ -285,44 +266,3 @@ def _reduced(
   tiles = tiles or max(1, round(visual / size.vision.patches))
   row = method.Row(size, visual, text, tiles, raters)
   return reduction.tokens_of_layer(row), reduction.rating_macs(row)
-
-
-def _layer(
-  architecture: Architecture,
-  accounting: Accounting,
-  kind: str,
-  visual: int,
-  text: int,
-  routing: int = 0,
-) -> int:
-  """Multiply-adds of one decoder layer."""
-  language = architecture.size.language
-  d, n, h = language.width, language.heads, language.head_width
-  key_heads = language.key_heads if accounting.grouped else n
-
-  def attend(queries: int, keys: int, square: bool = False) -> int:
-    """Scores and their use: two products for every pair."""
-    if accounting.chunk and queries > accounting.chunk:
-      queries += -queries % accounting.chunk
-    products = 1 if square and accounting.causal == 'half' else 2
-    return products * queries * keys * n * h
-
-  token = d * (2 * (n + key_heads) * h + accounting.mlp_matrices * language.mlp)
-  if kind == plans.SELF:
-    both = text + visual
-    return both * token + attend(both, both, square=True)
-  if kind == 'last':  # of the image only keys and values
-    # The text's half of its own square, wherever it stands; the image in full.
-    pairs = attend(text, text, square=True) + attend(text, visual)
-    if accounting.causal == 'full':
-      pairs = attend(text, text + visual)
-    return text * token + visual * 2 * d * key_heads * h + pairs
-  # A routing token is seen by no one, yet its keys and values are computed.
-  readers = text + routing
-  macs = readers * token
-  macs += attend(text, text, square=True) + attend(routing, text)
-  if kind == plans.CROSS:
-    visual_keys = visual * _cross_key_heads(architecture, key_heads)
-    macs += 2 * d * h * (readers * n + visual_keys)
-    macs += attend(readers, visual)
-  return macs
