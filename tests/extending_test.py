@@ -13,6 +13,7 @@ import pytest
 
 from tests import hub
 from tests import llava
+from tests import rows
 from tests import runs
 from tests import tiny
 import visor_jax
@@ -20,11 +21,14 @@ from visor_jax import config as config_lib
 from visor_jax.benchmarks import table as benchmarks
 from visor_jax.convert import folders
 from visor_jax.data.suites import table as suites
+from visor_jax.flops import cost as costs
 from visor_jax.jobs import table as jobs
 from visor_jax.jobs import validate
 from visor_jax.models import cross_attention
+from visor_jax.reduction import table as reductions
 from visor_jax.runtime import files
 from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.spec import plan as plans
 from visor_jax.spec import workdir as workdir_lib
 from visor_jax.training import inputs
 from visor_jax.training import loop
@@ -42,6 +46,7 @@ TABLES = (
   stages.STAGES,
   benchmarks.BENCHMARKS,
   metrics.WRITERS,
+  reductions.METHODS,
   cross_attention.CROSS,
   mesh_lib.AXES,
   mesh_lib.RULES,
@@ -124,6 +129,29 @@ def test_a_cross_attention_is_a_module_of_two_methods(trained):
     if path.startswith("['params']") and "['cross']['gate']" in path
   )
   assert gate.shape == (1, 16) and np.any(gate)
+
+
+def test_a_token_reduction_is_a_class(tmp_path):
+  """It halves what the decoder gets, of each image alone, and what it costs."""
+  with examples(tmp_path, 'stride'):
+    config = tiny.get_config()
+    config.eval.reduce = 'stride:2'
+    validate.validate(config)
+    model = rows.tiny(plans.visor(3), reduction='stride:2')
+    shape = rows.Shape(12, 10, 2, 2)
+    packed = rows.batch(('tvvvvtp', 'vvvvtpa'), shape=shape)
+    alone = rows.batch(('tvvvvtp',), ('vvvvtpa',), shape=shape)
+    logits = rows.logits(model, (True,))
+    both, each = (logits(rows.params(model), b) for b in (packed, alone))
+    everything = rows.logits(model.with_reduction(''), (True,))
+    of = lambda model, visual: costs.cost(model, None, visual, 60).layers
+    assert of(model.architecture, 700) == of(model.architecture.base, 350)
+  for number in (1, 2):
+    want = each[rows.text(alone, number - 1, 1)]
+    np.testing.assert_allclose(
+      both[rows.text(packed, 0, number)], want, rtol=1e-4, atol=1e-4
+    )
+  assert not np.allclose(both, everything(rows.params(model), packed))
 
 
 def test_a_writer_has_two_methods(trained, tmp_path):

@@ -15,7 +15,6 @@ Plain Python: config, model and accounting all speak of it.
 from collections.abc import Callable
 import dataclasses
 import fractions
-import functools
 from typing import Any
 
 from visor_jax.reduction import method as method_lib
@@ -32,7 +31,6 @@ def parse(text: str) -> tuple[method_lib.Reduction, ...]:
   return tuple(dict.fromkeys(map(_read, words)))
 
 
-@functools.lru_cache(maxsize=None)
 def single(text: str) -> method_lib.Reduction:
   """The one reduction that a text names; of '' the one that keeps every token.
 
