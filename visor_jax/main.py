@@ -21,21 +21,18 @@ import traceback
 
 from absl import flags
 from absl import logging
-import jax
 import ml_collections
 from ml_collections import config_flags
 
 from visor_jax import config as config_lib
 from visor_jax.jobs import table
-from visor_jax.runtime import cluster
 from visor_jax.runtime import command
 from visor_jax.runtime import compilation_cache
-from visor_jax.runtime import console
 from visor_jax.runtime import environment
 from visor_jax.runtime import files
 from visor_jax.runtime import identity
 from visor_jax.runtime import preempt
-from visor_jax.runtime import provenance
+from visor_jax.runtime import startup
 from visor_jax.runtime import xla_flags
 
 TEXTS = {
@@ -68,13 +65,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ('config', 'workdir'):
       if not values[name].value:
         raise ValueError(f'--{name} is missing; see --help')
+    config = values.config
+    config.eval.checkpoint = values.checkpoint or config.eval.checkpoint
     workdir = files.local_path(values.workdir, '--workdir')
   except (flags.Error, OSError, ValueError) as e:
     command.tell(' '.join(str(e).split()))
     return command.REFUSED
-  config = values.config
-  if values.checkpoint is not None:
-    config.eval.checkpoint = values.checkpoint
+  except (AttributeError, KeyError, TypeError) as e:  # of ml_collections
+    command.tell(f'--config: {e}; --help names the keys')
+    return command.REFUSED
   faulthandler.enable()
   logging.set_verbosity(logging.WARNING)  # orbax tells every detail of a save
   logging.use_absl_handler()
@@ -91,7 +90,8 @@ def _run(
   workdir: pathlib.Path,
 ) -> int:
   """Runs the jobs, beside the other processes if there are any."""
-  _start(config, values)
+  xla_flags.set_overlap_flags(os.environ)
+  startup.join(_find_process(values), config, values.patience)
   preempt.install_handler()
   if config.compilation_cache:
     compilation_cache.use(workdir / config.compilation_cache)
@@ -117,37 +117,15 @@ def _flags(argv: Sequence[str]) -> flags.FlagValues:
   return values
 
 
-def _start(config: ml_collections.ConfigDict, values: flags.FlagValues) -> None:
-  """Joins the other processes, if there are any; process 0 says who is there.
-
-  Raises:
-    TimeoutError: naming who is missing.
-    ValueError: naming who differs in code, versions or config.
-  """
-  xla_flags.set_overlap_flags(os.environ)
+def _find_process(values: flags.FlagValues) -> environment.Process:
+  """Which of how many processes this is, by flags or by the environment."""
   names = ('coordinator', 'processes', 'process')
   given = {
     variable: str(values[name].value)
     for variable, name in zip(environment.EXPLICIT, names)
     if values[name].value is not None
   }
-  process = environment.find_process(os.environ | given, values.patience)
-  code, versions = provenance.code(), provenance.versions()
-  keys = {
-    f'config.{key}': value for key, value in identity.flatten(config).items()
-  }
-  facts = {'the code of visor_jax': code} | versions | keys
-  cluster.join(process, facts, values.patience)
-  if not cluster.is_primary():
-    console.mute()
-  hosts = cluster.hosts()
-  console.log(
-    f'{process.count} process(es) on {", ".join(hosts[:8])}'
-    + (f' and {len(hosts) - 8} more' if len(hosts) > 8 else '')
-    + f' ({process.source}), {len(jax.devices())} '
-    f'{jax.devices()[0].device_kind} device(s); code {code}, '
-    + ', '.join(f'{name} {version}' for name, version in versions.items())
-  )
+  return environment.find_process(os.environ | given, values.patience)
 
 
 if __name__ == '__main__':
