@@ -13,6 +13,7 @@ from visor_jax.benchmarks import __main__ as command
 from visor_jax.benchmarks import scores
 from visor_jax.benchmarks import suite as suite_lib
 from visor_jax.benchmarks import table
+from visor_jax.data import protocols
 from visor_jax.data.processing import text
 from visor_jax.families.llava_onevision import processor
 
@@ -121,10 +122,27 @@ def test_a_question_that_is_too_long_is_an_error(data, checkpoint):
     prompt=PROMPT | dict(text=20),
     max_new_tokens=99,
   )
-  with pytest.raises(
-    ValueError, match='question 3 of mmstar: a row has 20 text.*data.prompt'
-  ):
+  with pytest.raises(protocols.TooLong, match='a row has 20 text.*data.prompt'):
     suite.prompt('test', 3)
+  fit = suite.fit('test', 99)
+  assert fit.count == COUNT and 3 in fit.too_long and fit.stream == 'mmstar'
+  assert fit.needed['text'] > 20 and 'would hold all' in fit.notes()[1]
+
+
+def test_all_questions_are_known_to_fit(data, checkpoint):
+  suite = suite_lib.Suite(
+    table.BENCHMARKS['mmmu'],
+    read(data, 'mmmu'),
+    processor.read(checkpoint),
+    prompt=PROMPT,
+    max_new_tokens=99,
+  )
+  fit = suite.fit('mmmu', COUNT)
+  assert fit.notes() == () and fit.numbers == tuple(range(COUNT))
+  rows = [suite.prompt('mmmu', i)[0] for i in range(COUNT)]
+  for name in ('text', 'visual'):
+    lengths = [(row[f'{name}_segment'] > 0).sum() for row in rows]
+    assert fit.needed[name] == max(lengths)
 
 
 def test_what_is_missing_is_named(data, tmp_path):

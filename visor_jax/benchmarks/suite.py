@@ -18,6 +18,7 @@ from visor_jax.benchmarks import record as record_lib
 from visor_jax.data import protocols
 from visor_jax.data.pipeline import stream as stream_lib
 from visor_jax.data.processing import packing
+from visor_jax.data.processing import processed
 from visor_jax.data.sources import fingerprints as fingerprints_lib
 from visor_jax.data.sources import llava
 from visor_jax.data.sources import records
@@ -233,21 +234,51 @@ class Suite:
       (fields of a Batch's row, the record).
 
     Raises:
-      ValueError: the question is broken or too long. None is left out, because
-        the number would be of another benchmark.
+      protocols.TooLong: it needs more slots than there are.
+      ValueError: it is broken. None is left out, because the number would be of
+        another benchmark.
     """
     record, name = self._source[index], self._benchmark.name
     turn = dataclasses.replace(record.turns[0], family=name)
     try:
-      segment = stream_lib.question(
-        turn.question, record.images, self._processor, record.sizes
+      conversation = self._conversation(record)
+      stream_lib.require_fit(
+        stream_lib.slots_of(conversation, record.sizes, self._processor),
+        self._shape,
+      )
+      opened = [self._processor.open_image(file) for file in record.images]
+      segment = stream_lib.segment_of_images(
+        conversation, opened, record.sizes, self._processor
       )
       row = packing.row([segment], self._shape)
+    except protocols.TooLong:
+      raise
     except ValueError as e:
-      raise ValueError(
-        f'question {index} of {name}: {e}; slots are set by data.prompt'
-      ) from e
+      raise ValueError(f'question {index} of {name}: {e}') from e
     return row, dataclasses.replace(record, turns=(turn,))
+
+  def fit(self, stream: str, count: int) -> protocols.Fit:
+    """Which of the first `count` questions can be asked; reads all of them.
+
+    Raises:
+      ValueError: one is broken.
+    """
+    name, needed = self._benchmark.name, []
+    for index in range(min(count, len(self))):
+      record = self._source.outline(index)
+      try:
+        conversation = self._conversation(record)
+      except ValueError as e:
+        raise ValueError(f'question {index} of {name}: {e}') from e
+      needed.append(
+        stream_lib.slots_of(conversation, record.sizes, self._processor)
+      )
+    return stream_lib.fit(name, count, needed, self._shape)
+
+  def _conversation(self, record: records.Record) -> processed.Conversation:
+    return self._processor.tokenizer.prompt(
+      record.turns[0].question, len(record.sizes)
+    )
 
   def decode(self, ids: Iterable[int]) -> str:
     """An answer's text."""

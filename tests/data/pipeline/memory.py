@@ -8,6 +8,7 @@ import numpy as np
 import PIL.Image
 
 from tests import llava_files
+from visor_jax.data.pipeline import bad_share
 from visor_jax.data.pipeline import bin_packing
 from visor_jax.data.pipeline import loader
 from visor_jax.data.pipeline import order
@@ -80,8 +81,8 @@ def processor(folder):
 def loading(processor, sources=SOURCES, planned=None, loaded=None):
   """(windows, load) of a run; every call is a new start."""
   planned, loaded = (
-    planned or stream.BadRecordCounter(),
-    loaded or stream.BadRecordCounter(),
+    planned or bad_share.BadRecordCounter(),
+    loaded or bad_share.BadRecordCounter(),
   )
   draws = order.Order(1, map(len, sources), (3, 2, 1)[: len(sources)])
   needs = stream.lengths(sources, processor, planned)

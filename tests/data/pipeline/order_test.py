@@ -1,5 +1,6 @@
 """Draw k is a function of k: of no draw before, of no object, of no table."""
 
+import concurrent.futures
 import random
 import time
 import tracemalloc
@@ -109,3 +110,59 @@ def test_ten_million_records_cost_nothing():
 def test_what_cannot_be_mixed_is_an_error(sizes, weights, message):
   with pytest.raises(ValueError, match=message):
     order.Order(0, sizes, weights)
+
+
+# One pass --------------------------------------------------------------------
+
+
+def one_pass(seed=3, sizes=SIZES, weights=WEIGHTS):
+  stream = order.OnePass(seed, sizes, weights)
+  return [stream.draw(k) for k in range(len(stream))]
+
+
+@pytest.mark.parametrize(
+  'sizes, weights',
+  [
+    (SIZES, WEIGHTS),
+    ((500,), (1,)),
+    ((500, 300), (500, 300)),
+    ((3, 1, 2000), (1e9, 1, 1e-9)),
+    ((1,) * 9, range(1, 10)),
+  ],
+)
+def test_a_pass_has_every_record_once(sizes, weights):
+  """Whatever the weights: a source that is used up leaves its turns."""
+  drawn = one_pass(sizes=sizes, weights=weights)
+  assert len({d[:2] for d in drawn}) == len(drawn) == sum(sizes)
+  assert {d.epoch for d in drawn} == {0}
+
+
+def test_a_pass_begins_as_an_order_does():
+  """Where no source is used up, the draws are the same."""
+  drawn = one_pass()
+  first = next(k for k, d in enumerate(DRAWS) if d.epoch)
+  assert first > 50 and drawn[:first] == DRAWS[:first]
+
+
+def test_a_pass_does_not_depend_on_what_was_asked_before():
+  drawn, stream = one_pass(), order.OnePass(3, SIZES, WEIGHTS)
+  for k in random.Random(0).sample(range(len(drawn)), 100):
+    assert stream.draw(k) == drawn[k]
+
+
+def test_threads_draw_one_pass():
+  drawn, stream = one_pass(), order.OnePass(3, SIZES, WEIGHTS)
+  with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    assert list(pool.map(stream.draw, range(len(drawn)))) == drawn
+
+
+def test_the_first_draws_of_a_large_set_take_no_time():
+  start = time.process_time()
+  stream = order.OnePass(0, (10**8, 10**7), (1, 1))
+  assert len({stream.draw(k) for k in range(1000)}) == 1000
+  assert time.process_time() - start < 1
+
+
+def test_what_is_no_order_is_no_pass():
+  with pytest.raises(ValueError, match='source 1 has 0 records'):
+    order.OnePass(0, (1, 0), (1, 1))

@@ -7,12 +7,15 @@ import pytest
 
 from tests import llava_files
 from tests import pictures
+from visor_jax.data import protocols
+from visor_jax.data.pipeline import order
 from visor_jax.data.prepare import writer
 from visor_jax.data.processing import text
 from visor_jax.data.sources import readers
 from visor_jax.data.sources import records
 from visor_jax.data.suites import corpus
 from visor_jax.families.llava_onevision import processor
+from visor_jax.jobs import labels
 from visor_jax.spec import batch as batch_lib
 
 ROW = dict(text=300, visual=200, tiles=24, prompts=12)
@@ -68,7 +71,7 @@ def words(tmp_path_factory):
 
 @pytest.fixture
 def make(folder, shards, words):
-  def make(seed=3, bad=0.5, prompt=PROMPT, **mixtures):
+  def make(seed=3, bad=0.5, prompt=PROMPT, questions=None, **mixtures):
     both = (('desk', shards, 3.0), ('words', words, 1.0))
     settings = corpus.Settings(
       packed=ROW,
@@ -77,6 +80,7 @@ def make(folder, shards, words):
       max_bad_fraction=bad,
       answer_tokens=6,
       coarse=('words',),
+      questions=questions or {},
     )
     mixtures = mixtures or dict(full=both, cross=both, test=both)
     return corpus.Corpus(
@@ -131,7 +135,7 @@ def test_what_is_not_used_is_counted(make, words):
 def test_a_question_is_the_prompt_alone(make, folder):
   """As `ask` writes it, with the name that the config gives the source."""
   suite, tokenizer, seen = make(), text.Tokenizer(folder), set()
-  for i in range(24):
+  for i in suite.fit('test', 24).numbers:
     row, raw = suite.prompt('test', i)
     turn = raw.turns[0]
     want = tokenizer.prompt(turn.question, turn.question.count('<image>'))
@@ -145,30 +149,159 @@ def test_a_question_is_the_prompt_alone(make, folder):
   assert seen == {('desk', 'fine'), ('words', 'coarse')}
 
 
-def test_a_question_that_cannot_be_used_is_replaced(make, words):
-  """By the same one in every run; the others stay as they are."""
-  short = PROMPT | dict(text=400)
-  suite, roomy = make(), make(prompt=short)
-  replaced = []
-  for i in range(60):
-    (_, got), (_, want) = suite.prompt('test', i), roomy.prompt('test', i)
-    assert (got.id == want.id) == (want.id != 'w2')
-    replaced += [i] * (want.id == 'w2')
-    assert got.id != 'w2'
-  assert replaced and suite.counts == {'bad': len(replaced)}
-  again = make()
-  for i in replaced:
-    assert again.prompt('test', i)[1].id == suite.prompt('test', i)[1].id
+# Each question once ----------------------------------------------------------
+
+ROOMY = PROMPT | dict(text=400)
 
 
-def test_where_nothing_can_be_used_the_last_reason_is_told(make):
-  suite = make(prompt=PROMPT | dict(text=3), bad=1.0)
-  with pytest.raises(
-    ValueError,
-    match='100 records drawn for question 7 '
-    'cannot be used, the last: a row has 3 text slots',
-  ):
-    suite.prompt('test', 7)
+def test_no_record_is_asked_twice(make):
+  """Nor are there more questions than records, whatever the weights."""
+  suite = make(prompt=ROOMY)
+  fit = suite.fit('test', 1000)
+  ids = [suite.prompt('test', i)[1].id for i in range(fit.count)]
+  assert len(set(ids)) == fit.count == 49 and fit.wanted == 1000
+  assert fit.notes() == (
+    'test has 49 questions, each asked once; 1000 were asked for',
+  )
+  assert suite.fit('test', 49).notes() == ()
+  with pytest.raises(ValueError, match='test has 49 questions; .* number 49'):
+    suite.prompt('test', 49)
+
+
+def test_labels_that_are_held_out_are_of_other_records(make, words):
+  """They are cut by draw, and no draw repeats a record."""
+  suite = make(prompt=ROOMY, label=(('words', words, 1.0),))
+  rows = [
+    dict(index=i, id=suite.prompt('label', i)[1].id)
+    for i in suite.fit('label', 4096).numbers
+  ]
+  learned, held_out = labels.parts(rows, 0.25)
+  assert len(learned) == 7 and len(held_out) == 2
+  assert not {r['id'] for r in learned} & {r['id'] for r in held_out}
+
+
+# What does not fit -----------------------------------------------------------
+
+
+def test_what_does_not_fit_is_known_before_anything_is_asked(make, monkeypatch):
+  """From lengths alone, and with what would hold all."""
+  roomy = make(prompt=ROOMY)
+  (long,) = [i for i in range(49) if roomy.prompt('test', i)[1].id == 'w2']
+  suite = make()
+  monkeypatch.setattr(processor.Processor, 'open_image', None)
+  fit = suite.fit('test', 49)
+  assert fit.too_long == (long,) and long not in fit.numbers
+  assert len(fit.numbers) == 48 and fit.slots == PROMPT
+  assert fit.needed['text'] > PROMPT['text']
+  assert fit.notes() == (
+    '1 of 49 questions of test do not fit data.prompt; '
+    f'text={fit.needed["text"]}, visual={fit.needed["visual"]}, '
+    f'tiles={fit.needed["tiles"]} would hold all',
+  )
+  assert make(prompt=fit.needed).fit('test', 49).too_long == ()
+  less = fit.needed | dict(visual=fit.needed['visual'] - 1)
+  assert make(prompt=less).fit('test', 49).too_long
+
+
+def test_a_question_that_does_not_fit_is_not_replaced(make):
+  """Nor is it a bad record; the others stay as they are."""
+  suite, roomy = make(bad=0.0), make(prompt=ROOMY)
+  fit = suite.fit('test', 49)
+  for i in range(49):
+    want = roomy.prompt('test', i)[1].id
+    if i in fit.too_long:
+      with pytest.raises(
+        protocols.TooLong, match='a row has 80 text slots for .*data.prompt'
+      ) as e:
+        suite.prompt('test', i)
+      assert e.value.needed['text'] == fit.needed['text']
+    else:
+      assert suite.prompt('test', i)[1].id == want
+  assert suite.counts == {} and fit.too_long
+
+
+# What is broken --------------------------------------------------------------
+
+
+@pytest.fixture
+def broken(tmp_path):
+  """Twenty texts, of which three have no answer."""
+  path = tmp_path / 'broken.jsonl'
+  path.write_text(
+    ''.join(
+      json.dumps(
+        dict(
+          id=f'b{i}',
+          messages=[
+            dict(role='user', content=f'Is it {i}?'),
+            dict(role='assistant', content=' ' * (i in (3, 8, 15)) or 'Yes.'),
+          ],
+        )
+      )
+      + '\n'
+      for i in range(20)
+    )
+  )
+  return (('broken', str(path), 1.0),)
+
+
+@pytest.mark.parametrize('asked', [8, 12, 17])
+def test_a_broken_question_is_replaced_by_one_that_nobody_asks(
+  make, broken, asked
+):
+  """By the same one in every run; counted once, under however many plans."""
+  suite = make(test=broken, questions=dict(test=asked))
+  drawn = order.OnePass('3/test', [20], [1.0])
+  first = [f'b{drawn.draw(i).index}' for i in range(asked)]
+  fit = suite.fit('test', asked)
+  assert fit.numbers == tuple(range(asked)) and suite.counts == {}
+  for _ in range(2):
+    ids = [suite.prompt('test', i)[1].id for i in range(asked)]
+  lost = {'b3', 'b8', 'b15'} & set(first)
+  assert lost and not lost & set(ids)
+  assert [a for a in first if a not in lost] == [
+    b for a, b in zip(first, ids) if a not in lost
+  ]
+  assert suite.counts['bad'] >= len(lost)
+  again = make(test=broken, questions=dict(test=asked))
+  assert [again.prompt('test', i)[1].id for i in range(asked)] == ids
+  assert again.counts == suite.counts
+  if asked < 17:  # there are as many others
+    assert len(set(ids)) == asked
+
+
+def test_an_image_that_cannot_be_decoded_is_broken(make, shards, monkeypatch):
+  """Its length is known, so it is found only when it is asked."""
+  suite = make(test=(('desk', shards, 1.0),), questions=dict(test=20))
+  first = [suite.prompt('test', i)[1] for i in range(20)]
+  victim = next(i for i, record in enumerate(first) if record.images)
+  opens = processor.Processor.open_image
+
+  def fail(self, source):
+    if source == first[victim].images[0]:
+      raise ValueError('image: the image cannot be opened')
+    return opens(self, source)
+
+  monkeypatch.setattr(processor.Processor, 'open_image', fail)
+  suite = make(test=(('desk', shards, 1.0),), questions=dict(test=20))
+  assert victim in suite.fit('test', 20).numbers
+  ids = [suite.prompt('test', i)[1].id for i in range(20)]
+  assert [i for i in range(20) if ids[i] != first[i].id] == [victim]
+  assert len(set(ids)) == 20 and suite.counts == {'bad': 1}
+
+
+def test_where_nothing_can_be_used_the_last_reason_is_told(make, tmp_path):
+  path = tmp_path / 'mute.jsonl'
+  record = dict(id='a', messages=[dict(role='user', content='a')])
+  path.write_text(json.dumps(record) + '\n')
+  suite = make(test=(('mute', str(path), 1.0),), bad=1.0)
+  for ask in (lambda: suite.prompt('test', 0), lambda: suite.fit('test', 1)):
+    with pytest.raises(
+      ValueError,
+      match='100 records drawn for question 0 cannot be used, the last: a: '
+      'bad turns: mute.jsonl line 1',
+    ):
+      ask()
 
 
 def test_answers_are_read_to_their_end(make, folder):

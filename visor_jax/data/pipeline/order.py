@@ -7,9 +7,11 @@ Nothing is carried from one draw to the next, and there is no shuffle buffer.
 """
 
 from collections.abc import Iterable
+from collections.abc import Iterator
 import functools
 import hashlib
 import itertools
+import threading
 from typing import NamedTuple
 
 import grain
@@ -78,13 +80,13 @@ class Order:
 
   def draw(self, k: int) -> Draw:
     """Draw number k, from 0 on."""
-    source, count = self._turn(k)
+    source, count = self.turn(k)
     size = self.sizes[source]
     epoch, at = divmod(count, size)
     index = shuffled(at, size, f'epoch/{self.seed}/{source}/{epoch}')
     return Draw(source, index, epoch)
 
-  def _turn(self, k: int) -> tuple[int, int]:
+  def turn(self, k: int) -> tuple[int, int]:
     """The source of draw k, and how many of the draws before were that one's.
 
     The first source has its beat among all draws, the second among those that
@@ -98,6 +100,60 @@ class Order:
         return source, count
       k -= count
     raise AssertionError('the last source has weight == rest')
+
+
+class OnePass:
+  """Draws of which none repeats a record, until all have been drawn.
+
+  They are those of an Order until a source is used up; then the others take
+  turns in proportion to their weights.
+
+  Args:
+    seed: names the run and the stream.
+    sizes: records of each source.
+    weights: weight of each source.
+
+  Raises:
+    ValueError: as of Order.
+  """
+
+  def __init__(
+    self, seed: int | str, sizes: Iterable[int], weights: Iterable[float]
+  ):
+    self._seed = seed
+    self._sizes, self._weights = tuple(sizes), tuple(weights)
+    Order(seed, self._sizes, self._weights)  # raises
+    self._rest, self._drawn = self._draws(), []
+    self._lock = threading.Lock()
+
+  def __len__(self) -> int:
+    return sum(self._sizes)
+
+  def draw(self, k: int) -> Draw:
+    """Draw number k, from 0 to len - 1; those before it are kept."""
+    with self._lock:
+      missing = max(0, k + 1 - len(self._drawn))
+      self._drawn.extend(itertools.islice(self._rest, missing))
+    return self._drawn[k]
+
+  def _draws(self) -> Iterator[Draw]:
+    left = dict(enumerate(self._sizes))  # records not yet drawn, by source
+    while left:
+      sources = tuple(left)
+      order = Order(
+        self._seed,
+        [self._sizes[source] for source in sources],
+        [self._weights[source] for source in sources],
+      )
+      for k in itertools.count():
+        source = sources[order.turn(k)[0]]
+        size = self._sizes[source]
+        key = f'epoch/{self._seed}/{source}/0'
+        yield Draw(source, shuffled(size - left[source], size, key), 0)
+        left[source] -= 1
+        if not left[source]:
+          del left[source]
+          break
 
 
 def shuffled(at: int, size: int, key: str) -> int:

@@ -1,10 +1,10 @@
 """Rows of conversations from sources, for `loader.batches`.
 
   order = order_lib.Order(seed, map(len, sources), weights)
-  lengths = stream.lengths(sources, processor, stream.BadRecordCounter())
+  lengths = stream.lengths(sources, processor, bad_share.BadRecordCounter())
   windows = bin_packing.Windows(order, lengths, shape, draws=1024, rows=233)
   load = stream.training(
-    windows, sources, processor, stream.BadRecordCounter()
+    windows, sources, processor, bad_share.BadRecordCounter()
   )
   for batch, _ in loader.batches(load, ...)
 
@@ -12,14 +12,14 @@ A record that cannot be used becomes padding: its row loses a segment and the
 rest of the run stays as it is. Which rows there are never depends on it.
 """
 
-import collections
+from collections.abc import Mapping
 from collections.abc import Sequence
-import threading
 
 import numpy as np
 import PIL.Image
 
 from visor_jax.data import protocols
+from visor_jax.data.pipeline import bad_share
 from visor_jax.data.pipeline import bin_packing
 from visor_jax.data.processing import packing
 from visor_jax.data.processing import processed
@@ -27,61 +27,10 @@ from visor_jax.data.sources import records
 from visor_jax.spec import batch as batch_lib
 
 
-class BadRecordCounter:
-  """Counts the bad among the records that were asked for.
-
-  Planning and loading want one each: every host plans all rows but loads its
-  own, so that in a sum of both the share of bad images would be diluted.
-
-  Attributes:
-    seen: how many records were asked for.
-    bad: Counter of (source, reason).
-    first: messages of the first few bad ones.
-
-  Args:
-    share: share of records that may be bad.
-    least: no share is taken of fewer records.
-  """
-
-  def __init__(self, share: float = 0.01, least: int = 1000):
-    self.share, self.least = share, least
-    self.seen = 0
-    self.bad: collections.Counter[tuple[str, str]] = collections.Counter()
-    self.first: list[str] = []
-    self._lock = threading.Lock()
-
-  def count(self, source: str, error: ValueError | None = None) -> None:
-    """Counts one record of a source.
-
-    Args:
-      source: its name.
-      error: why it cannot be used, or None; a BadRecord tells its reason.
-
-    Raises:
-      records.TooManyBad: they are more than `share` of at least `least`.
-    """
-    with self._lock:
-      self.seen += 1
-      if error is not None:
-        self.bad[source, getattr(error, 'reason', 'other')] += 1
-        if len(self.first) < 5:
-          self.first.append(f'{source}: {error}')
-      bad = self.bad.total()
-      if self.seen >= self.least and bad > self.share * self.seen:
-        counts = ', '.join(
-          f'{name}: {reason} {n}'
-          for (name, reason), n in self.bad.most_common()
-        )
-        raise records.TooManyBad(
-          f'{bad} of {self.seen} records are bad, more than a share of '
-          f'{self.share}: {counts}. The first: {"; ".join(self.first)}'
-        )
-
-
 def lengths(
   sources: Sequence[protocols.Source],
   processor: protocols.Processor,
-  counter: BadRecordCounter,
+  counter: bad_share.BadRecordCounter,
 ) -> bin_packing.Lengths:
   """`lengths` for `bin_packing.Windows`, from the text and the images' sizes.
 
@@ -110,7 +59,7 @@ def training(
   windows: bin_packing.Windows,
   sources: Sequence[protocols.Source],
   processor: protocols.Processor,
-  counter: BadRecordCounter,
+  counter: bad_share.BadRecordCounter,
 ) -> protocols.Load:
   """A `load` of packed rows for `loader.batches`.
 
@@ -157,20 +106,103 @@ def segment(
 
 
 def prompt(
-  record: records.Record, processor: protocols.Processor
-) -> packing.Segment:
-  """A record's first question alone, with the images before it.
+  record: records.Record,
+  processor: protocols.Processor,
+  shape: batch_lib.RowShape,
+) -> batch_lib.Row:
+  """A row with a record's first question alone, and the images before it.
 
   Args:
     record: one of a source.
     processor: what the checkpoint makes of it.
+    shape: slots of the row.
 
   Raises:
-    As `segment` does.
+    protocols.TooLong: it needs more slots than the row has.
+    records.BadRecord: as of `segment`.
   """
-  conversation = _conversation(record, processor)
-  question = _cut(conversation, conversation.prompts[0] + 1, turns=1)
-  return _with_images(record, question, processor)
+  question = _question(record, processor)
+  require_fit(slots_of(question, record.sizes, processor), shape)
+  return packing.row([_with_images(record, question, processor)], shape)
+
+
+def prompt_slots(
+  record: records.Record, processor: protocols.Processor
+) -> dict[str, int]:
+  """The slots that `prompt` takes, from an outline alone.
+
+  Args:
+    record: one of a source, or its outline.
+    processor: what the checkpoint makes of it.
+
+  Raises:
+    records.BadRecord: as of `segment`, but for images that cannot be decoded.
+  """
+  question = _question(record, processor)
+  return slots_of(question, record.sizes, processor)
+
+
+def slots_of(
+  question: processed.Conversation,
+  sizes: Sequence[tuple[int, int]],
+  processor: protocols.Processor,
+) -> dict[str, int]:
+  """{text, visual, tiles} that a question and its images take.
+
+  Args:
+    question: the text, with a place for each image.
+    sizes: (height, width) of images; those without a place are left out.
+    processor: what the checkpoint makes of them.
+  """
+  plans = processor.plans(sizes[: len(question.image_at)])
+  return dict(
+    text=len(question.tokens),
+    visual=sum(plan.tokens for plan in plans),
+    tiles=sum(plan.tiles for plan in plans),
+  )
+
+
+def row_slots(shape: batch_lib.RowShape) -> dict[str, int]:
+  """{text, visual, tiles} of a row."""
+  return dict(text=shape.text, visual=shape.visual, tiles=shape.tiles)
+
+
+def fit(
+  stream: str,
+  wanted: int,
+  needed: Sequence[Mapping[str, int]],
+  shape: batch_lib.RowShape,
+) -> protocols.Fit:
+  """Which questions fit a row.
+
+  Args:
+    stream: name of theirs.
+    wanted: questions that were asked for.
+    needed: {text, visual, tiles} of each that there is.
+    shape: slots of the row.
+  """
+  slots = row_slots(shape)
+  too_long = tuple(
+    number
+    for number, question in enumerate(needed)
+    if any(question[name] > slots[name] for name in slots)
+  )
+  most = {
+    name: max((question[name] for question in needed), default=0)
+    for name in slots
+  }
+  return protocols.Fit(stream, wanted, len(needed), too_long, most, slots)
+
+
+def require_fit(needed: Mapping[str, int], shape: batch_lib.RowShape) -> None:
+  """Whether a question fits a row.
+
+  Raises:
+    protocols.TooLong: it needs more slots than the row has.
+  """
+  slots = row_slots(shape)
+  if any(needed[name] > slots[name] for name in slots):
+    raise protocols.TooLong(needed, slots)
 
 
 def question(
@@ -246,11 +278,17 @@ def _slots(
   conversation, slots = _conversation(record, processor), []
   for turns in range(1, len(record.turns) + 1):
     part = _first_turns(conversation, turns)
-    plans = processor.plans(record.sizes[: len(part.image_at)])
-    visual = sum(plan.tokens for plan in plans)
-    tiles = sum(plan.tiles for plan in plans)
-    slots.append((len(part.tokens), visual, tiles, len(part.prompts)))
+    needed = slots_of(part, record.sizes, processor)
+    slots.append((*needed.values(), len(part.prompts)))
   return np.array(slots)
+
+
+def _question(
+  record: records.Record, processor: protocols.Processor
+) -> processed.Conversation:
+  """A record's first question alone."""
+  conversation = _conversation(record, processor)
+  return _cut(conversation, conversation.prompts[0] + 1, turns=1)
 
 
 def _conversation(

@@ -9,6 +9,8 @@ which is what loaders and `prepare` count.
 import dataclasses
 import re
 
+from visor_jax.runtime import errors
+
 IMAGE = '<image>'  # marks in a question where an image belongs
 
 REASONS = (
@@ -61,7 +63,7 @@ class BadRecord(ValueError):
     return BadRecord(self.reason, self.detail, id)
 
 
-class TooManyBad(ValueError):
+class TooManyBad(errors.Refusal):
   """More records are bad than may be; the message counts them."""
 
 

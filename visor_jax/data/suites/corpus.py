@@ -7,20 +7,21 @@ number), see `order`.
 
 import collections
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import functools
 
 from visor_jax.data import protocols
+from visor_jax.data.pipeline import bad_share
 from visor_jax.data.pipeline import bin_packing
 from visor_jax.data.pipeline import order as order_lib
 from visor_jax.data.pipeline import stream as stream_lib
-from visor_jax.data.processing import packing
 from visor_jax.data.sources import records
 from visor_jax.spec import batch as batch_lib
 
-TRIES = 100  # records tried for a question, where one after another is bad
+TRIES = 100  # records tried for a question, where one after another is broken
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +81,8 @@ class Settings:
     max_bad_fraction: share of bad records at which a run stops.
     answer_tokens: the most tokens of an answer.
     coarse: names of the sources that are coarse.
+    questions: {stream: questions that are asked of it}; records behind them
+      stand in for broken ones.
   """
 
   packed: Mapping[str, int]
@@ -88,6 +91,7 @@ class Settings:
   max_bad_fraction: float
   answer_tokens: int
   coarse: Sequence[str] = ()
+  questions: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 class Corpus:
@@ -113,10 +117,11 @@ class Corpus:
     self._processor, self._settings = processor, settings
     self._shape = processor.row_shape(**settings.packed)
     self._prompt_shape = processor.row_shape(**settings.prompt)
-    self._counters: list[stream_lib.BadRecordCounter] = []
+    self._counters: list[bad_share.BadRecordCounter] = []
     self._windows: list[bin_packing.Windows] = []
     self._asked = self._counter()
-    self._order = functools.cache(self._new_order)
+    self._counted: set[tuple[str, int, int]] = set()
+    self._pass = functools.cache(self._new_pass)
     tokenizer = processor.tokenizer
     self.answer_tokens = settings.answer_tokens
     self.ends = (tokenizer.end, *sorted(tokenizer.stops))
@@ -142,12 +147,19 @@ class Corpus:
 
   def training(self, stream: str) -> protocols.Load:
     """A `load` of packed rows, see `loader`."""
-    order, sources = self._order(stream), self._mixture(stream).sources
-    planned = stream_lib.BadRecordCounter(self._settings.max_bad_fraction)
-    lengths = stream_lib.lengths(sources, self._processor, planned)
-    draws = self._settings.window
-    rows = bin_packing.rows_for(order, lengths, self._shape, draws)
-    windows = bin_packing.Windows(order, lengths, self._shape, draws, rows)
+    mixture, draws = self._mixture(stream), self._settings.window
+    sources = mixture.sources
+    order = order_lib.Order(
+      f'{self._seed}/{stream}', map(len, sources), mixture.weights
+    )
+
+    def lengths() -> bin_packing.Lengths:
+      counter = bad_share.BadRecordCounter(self._settings.max_bad_fraction)
+      return stream_lib.lengths(sources, self._processor, counter)
+
+    # Each has a counter: the windows that rows are measured by come again.
+    rows = bin_packing.rows_for(order, lengths(), self._shape, draws)
+    windows = bin_packing.Windows(order, lengths(), self._shape, draws, rows)
     self._windows.append(windows)
     return stream_lib.training(
       windows, sources, self._processor, self._counter()
@@ -156,31 +168,94 @@ class Corpus:
   def prompt(
     self, stream: str, index: int
   ) -> tuple[batch_lib.Row, records.Record]:
-    """A question alone; where its record is bad, another one's.
+    """A question alone; where its record is broken, another one's.
+
+    No record is asked twice, as long as there are others.
 
     Returns:
       (fields of a Batch's row, its record).
 
     Raises:
-      ValueError: one record after another is bad.
+      protocols.TooLong: it needs more slots than there are.
+      ValueError: the stream has not so many, or one record after another is
+        broken.
     """
-    for attempt in range(TRIES):
-      draw = self._order(stream, attempt).draw(index)
-      source = self._mixture(stream).sources[draw.source]
+    for attempt, (source, at) in enumerate(self._candidates(stream, index)):
+      question, error = (stream, index, attempt), None
       try:
-        record = source[draw.index]
-        segment = stream_lib.prompt(record, self._processor)
-        row = packing.row([segment], self._prompt_shape)
+        record = source[at]
+        row = stream_lib.prompt(record, self._processor, self._prompt_shape)
+      except protocols.TooLong:
+        if not attempt:
+          raise
       except ValueError as e:
-        self._asked.count(source.name, e)
-        last = e
+        error = last = e
       else:
-        self._asked.count(source.name)
+        self._count_once(question, source.name)
         return row, record
+      self._count_once(question, source.name, error)
     raise ValueError(
       f'{stream}: {TRIES} records drawn for question {index} '
       f'cannot be used, the last: {last}'
     )
+
+  def fit(self, stream: str, count: int) -> protocols.Fit:
+    """Which of the first `count` questions of a stream can be asked.
+
+    Raises:
+      ValueError: one record after another is broken.
+    """
+    numbers = range(min(count, len(self._pass(stream))))
+    needed = [self._needed(stream, index) for index in numbers]
+    return stream_lib.fit(stream, count, needed, self._prompt_shape)
+
+  def _needed(self, stream: str, index: int) -> dict[str, int]:
+    """Slots of the record that `prompt` asks."""
+    for attempt, (source, at) in enumerate(self._candidates(stream, index)):
+      try:
+        needed = stream_lib.prompt_slots(source.outline(at), self._processor)
+        if attempt:
+          stream_lib.require_fit(needed, self._prompt_shape)
+        return needed
+      except ValueError as e:
+        last = e
+    raise ValueError(
+      f'{stream}: {TRIES} records drawn for question {index} '
+      f'cannot be used, the last: {last}'
+    )
+
+  def _candidates(
+    self, stream: str, index: int
+  ) -> Iterator[tuple[protocols.Source, int]]:
+    """(source, index in it) of a question's record, then of its substitutes.
+
+    These are records that no other question asks; where there are no more, its
+    neighbours' are asked again.
+    """
+    drawn, sources = self._pass(stream), self._mixture(stream).sources
+    total = len(drawn)
+    if not 0 <= index < total:
+      raise ValueError(
+        f'{stream} has {total} questions; there is no number {index}'
+      )
+    asked = min(self._settings.questions.get(stream, total), total)
+    yield sources[(draw := drawn.draw(index)).source], draw.index
+    for attempt in range(1, TRIES):
+      number = index + attempt * asked
+      if number >= total:
+        number = (index + attempt) % total
+      yield sources[(draw := drawn.draw(number)).source], draw.index
+
+  def _count_once(
+    self,
+    question: tuple[str, int, int],
+    source: str,
+    error: ValueError | None = None,
+  ) -> None:
+    """Counts a record, which is asked under one plan after the other."""
+    if question not in self._counted:
+      self._counted.add(question)
+      self._asked.count(source, error)
 
   def decode(self, ids: Iterable[int]) -> str:
     """An answer's text."""
@@ -198,13 +273,14 @@ class Corpus:
       )
     return self._mixtures[stream]
 
-  def _new_order(self, stream: str, attempt: int = 0) -> order_lib.Order:
+  def _new_pass(self, stream: str) -> order_lib.OnePass:
     mixture = self._mixture(stream)
-    key = f'{self._seed}/{stream}' + f'/{attempt}' * (attempt > 0)
-    return order_lib.Order(key, map(len, mixture.sources), mixture.weights)
+    return order_lib.OnePass(
+      f'{self._seed}/{stream}', map(len, mixture.sources), mixture.weights
+    )
 
-  def _counter(self) -> stream_lib.BadRecordCounter:
+  def _counter(self) -> bad_share.BadRecordCounter:
     """A counter that `counts` sums up."""
-    counter = stream_lib.BadRecordCounter(self._settings.max_bad_fraction)
+    counter = bad_share.BadRecordCounter(self._settings.max_bad_fraction)
     self._counters.append(counter)
     return counter
