@@ -13,7 +13,7 @@ from visor_jax.benchmarks import __main__ as command
 from visor_jax.benchmarks import scores
 from visor_jax.benchmarks import suite as suite_lib
 from visor_jax.benchmarks import table
-from visor_jax.data import protocols
+from visor_jax.data import fits
 from visor_jax.data.processing import text
 from visor_jax.families.llava_onevision import processor
 
@@ -122,7 +122,7 @@ def test_a_question_that_is_too_long_is_an_error(data, checkpoint):
     prompt=PROMPT | dict(text=20),
     max_new_tokens=99,
   )
-  with pytest.raises(protocols.TooLong, match='a row has 20 text.*data.prompt'):
+  with pytest.raises(fits.TooLong, match='a row has 20 text.*data.prompt'):
     suite.prompt('test', 3)
   fit = suite.fit('test', 99)
   assert fit.count == COUNT and 3 in fit.too_long and fit.stream == 'mmstar'

@@ -12,6 +12,7 @@ ROOT = pathlib.Path(__file__).parents[2] / 'visor_jax'
 FLOORS = {
   'data.sources.records': 0,
   'data.processing.processed': 0,
+  'data.fits': 0,
   'data.protocols': 1,
   'data.sources': 2,
   'data.processing': 3,

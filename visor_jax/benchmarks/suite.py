@@ -15,6 +15,7 @@ import re
 from typing import Any
 
 from visor_jax.benchmarks import record as record_lib
+from visor_jax.data import fits
 from visor_jax.data import protocols
 from visor_jax.data.pipeline import stream as stream_lib
 from visor_jax.data.processing import packing
@@ -234,7 +235,7 @@ class Suite:
       (fields of a Batch's row, the record).
 
     Raises:
-      protocols.TooLong: it needs more slots than there are.
+      fits.TooLong: it needs more slots than there are.
       ValueError: it is broken. None is left out, because the number would be of
         another benchmark.
     """
@@ -242,7 +243,7 @@ class Suite:
     turn = dataclasses.replace(record.turns[0], family=name)
     try:
       conversation = self._conversation(record)
-      stream_lib.require_fit(
+      fits.require(
         stream_lib.slots_of(conversation, record.sizes, self._processor),
         self._shape,
       )
@@ -251,13 +252,13 @@ class Suite:
         conversation, opened, record.sizes, self._processor
       )
       row = packing.row([segment], self._shape)
-    except protocols.TooLong:
+    except fits.TooLong:
       raise
     except ValueError as e:
       raise ValueError(f'question {index} of {name}: {e}') from e
     return row, dataclasses.replace(record, turns=(turn,))
 
-  def fit(self, stream: str, count: int) -> protocols.Fit:
+  def fit(self, stream: str, count: int) -> fits.Fit:
     """Which of the first `count` questions can be asked; reads all of them.
 
     Raises:
@@ -273,7 +274,7 @@ class Suite:
       needed.append(
         stream_lib.slots_of(conversation, record.sizes, self._processor)
       )
-    return stream_lib.fit(name, count, needed, self._shape)
+    return fits.fit(name, count, needed, self._shape)
 
   def _conversation(self, record: records.Record) -> processed.Conversation:
     return self._processor.tokenizer.prompt(

@@ -8,9 +8,7 @@ questions of a benchmark, benchmarks.suite.
 
 from collections.abc import Callable
 from collections.abc import Iterable
-from collections.abc import Mapping
 from collections.abc import Sequence
-import dataclasses
 import pathlib
 from typing import Protocol
 from typing import TypeAlias
@@ -18,6 +16,7 @@ from typing import TypeAlias
 import numpy as np
 import PIL.Image
 
+from visor_jax.data import fits
 from visor_jax.data.processing import processed
 from visor_jax.data.sources import records
 from visor_jax.spec import batch as batch_lib
@@ -174,69 +173,6 @@ class Record(Protocol):
   def turns(self) -> tuple[records.Turn, ...]: ...
 
 
-class TooLong(ValueError):
-  """A question that needs more slots than a question has.
-
-  Attributes:
-    needed: {text, visual, tiles} that would hold it.
-  """
-
-  def __init__(self, needed: Mapping[str, int], slots: Mapping[str, int]):
-    lacking = ' and '.join(
-      f'{slots[name]} {name} slots for {needed[name]}'
-      for name in slots
-      if needed[name] > slots[name]
-    )
-    super().__init__(
-      f'a row has {lacking} that the question needs; slots are set by '
-      'data.prompt'
-    )
-    self.needed = dict(needed)
-
-
-@dataclasses.dataclass(frozen=True)
-class Fit:
-  """Which questions of a stream can be asked, known before any is.
-
-  Attributes:
-    stream: name of the stream.
-    wanted: questions that were asked for, the first of the stream.
-    count: those of them that it has: it asks no record twice.
-    too_long: numbers of those that need more slots than a question has.
-    needed: {text, visual, tiles} that would hold all of them.
-    slots: those that a question has.
-  """
-
-  stream: str
-  wanted: int
-  count: int
-  too_long: tuple[int, ...]
-  needed: Mapping[str, int]
-  slots: Mapping[str, int]
-
-  @property
-  def numbers(self) -> tuple[int, ...]:
-    """Of the questions that can be asked, in order."""
-    too_long = set(self.too_long)
-    return tuple(i for i in range(self.count) if i not in too_long)
-
-  def notes(self) -> tuple[str, ...]:
-    """A line for whatever keeps questions from being asked; () for nothing."""
-    notes = []
-    if self.count < self.wanted:
-      notes.append(
-        f'{self.stream} has {self.count} questions, each asked once; '
-        f'{self.wanted} were asked for'
-      )
-    if self.too_long:
-      needed = ', '.join(f'{name}={n}' for name, n in self.needed.items())
-      notes.append(
-        f'{len(self.too_long)} of {self.count} questions of {self.stream} do '
-        f'not fit data.prompt; {needed} would hold all'
-      )
-    return tuple(notes)
-
-
 class Suite(Protocol):
   """Rows to learn from and questions to answer.
 
@@ -278,12 +214,12 @@ class Suite(Protocol):
     """Question `index` of a stream alone: its row, and its record.
 
     Raises:
-      TooLong: it needs more slots than there are; `fit` says so before.
+      fits.TooLong: it needs more slots than there are; `fit` says so before.
       ValueError: it cannot be asked, or the stream has not so many.
     """
     ...
 
-  def fit(self, stream: str, count: int) -> Fit:
+  def fit(self, stream: str, count: int) -> fits.Fit:
     """Which of the first `count` questions of a stream can be asked.
 
     From lengths alone: no image is decoded.

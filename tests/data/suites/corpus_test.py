@@ -7,7 +7,7 @@ import pytest
 
 from tests import llava_files
 from tests import pictures
-from visor_jax.data import protocols
+from visor_jax.data import fits
 from visor_jax.data.pipeline import order
 from visor_jax.data.prepare import writer
 from visor_jax.data.processing import text
@@ -211,7 +211,7 @@ def test_a_question_that_does_not_fit_is_not_replaced(make):
     want = roomy.prompt('test', i)[1].id
     if i in fit.too_long:
       with pytest.raises(
-        protocols.TooLong, match='a row has 80 text slots for .*data.prompt'
+        fits.TooLong, match='a row has 80 text slots for .*data.prompt'
       ) as e:
         suite.prompt('test', i)
       assert e.value.needed['text'] == fit.needed['text']

@@ -12,12 +12,12 @@ A record that cannot be used becomes padding: its row loses a segment and the
 rest of the run stays as it is. Which rows there are never depends on it.
 """
 
-from collections.abc import Mapping
 from collections.abc import Sequence
 
 import numpy as np
 import PIL.Image
 
+from visor_jax.data import fits
 from visor_jax.data import protocols
 from visor_jax.data.pipeline import bad_share
 from visor_jax.data.pipeline import bin_packing
@@ -118,11 +118,11 @@ def prompt(
     shape: slots of the row.
 
   Raises:
-    protocols.TooLong: it needs more slots than the row has.
+    fits.TooLong: it needs more slots than the row has.
     records.BadRecord: as of `segment`.
   """
   question = _question(record, processor)
-  require_fit(slots_of(question, record.sizes, processor), shape)
+  fits.require(slots_of(question, record.sizes, processor), shape)
   return packing.row([_with_images(record, question, processor)], shape)
 
 
@@ -160,49 +160,6 @@ def slots_of(
     visual=sum(plan.tokens for plan in plans),
     tiles=sum(plan.tiles for plan in plans),
   )
-
-
-def row_slots(shape: batch_lib.RowShape) -> dict[str, int]:
-  """{text, visual, tiles} of a row."""
-  return dict(text=shape.text, visual=shape.visual, tiles=shape.tiles)
-
-
-def fit(
-  stream: str,
-  wanted: int,
-  needed: Sequence[Mapping[str, int]],
-  shape: batch_lib.RowShape,
-) -> protocols.Fit:
-  """Which questions fit a row.
-
-  Args:
-    stream: name of theirs.
-    wanted: questions that were asked for.
-    needed: {text, visual, tiles} of each that there is.
-    shape: slots of the row.
-  """
-  slots = row_slots(shape)
-  too_long = tuple(
-    number
-    for number, question in enumerate(needed)
-    if any(question[name] > slots[name] for name in slots)
-  )
-  most = {
-    name: max((question[name] for question in needed), default=0)
-    for name in slots
-  }
-  return protocols.Fit(stream, wanted, len(needed), too_long, most, slots)
-
-
-def require_fit(needed: Mapping[str, int], shape: batch_lib.RowShape) -> None:
-  """Whether a question fits a row.
-
-  Raises:
-    protocols.TooLong: it needs more slots than the row has.
-  """
-  slots = row_slots(shape)
-  if any(needed[name] > slots[name] for name in slots):
-    raise protocols.TooLong(needed, slots)
 
 
 def question(

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import dataclasses
 import functools
 
+from visor_jax.data import fits
 from visor_jax.data import protocols
 from visor_jax.data.pipeline import bad_share
 from visor_jax.data.pipeline import bin_packing
@@ -176,7 +177,7 @@ class Corpus:
       (fields of a Batch's row, its record).
 
     Raises:
-      protocols.TooLong: it needs more slots than there are.
+      fits.TooLong: it needs more slots than there are.
       ValueError: the stream has not so many, or one record after another is
         broken.
     """
@@ -185,7 +186,7 @@ class Corpus:
       try:
         record = source[at]
         row = stream_lib.prompt(record, self._processor, self._prompt_shape)
-      except protocols.TooLong:
+      except fits.TooLong:
         if not attempt:
           raise
       except ValueError as e:
@@ -199,7 +200,7 @@ class Corpus:
       f'cannot be used, the last: {last}'
     )
 
-  def fit(self, stream: str, count: int) -> protocols.Fit:
+  def fit(self, stream: str, count: int) -> fits.Fit:
     """Which of the first `count` questions of a stream can be asked.
 
     Raises:
@@ -207,7 +208,7 @@ class Corpus:
     """
     numbers = range(min(count, len(self._pass(stream))))
     needed = [self._needed(stream, index) for index in numbers]
-    return stream_lib.fit(stream, count, needed, self._prompt_shape)
+    return fits.fit(stream, count, needed, self._prompt_shape)
 
   def _needed(self, stream: str, index: int) -> dict[str, int]:
     """Slots of the record that `prompt` asks."""
@@ -215,7 +216,7 @@ class Corpus:
       try:
         needed = stream_lib.prompt_slots(source.outline(at), self._processor)
         if attempt:
-          stream_lib.require_fit(needed, self._prompt_shape)
+          fits.require(needed, self._prompt_shape)
         return needed
       except ValueError as e:
         last = e

@@ -16,8 +16,8 @@ import hashlib
 
 import numpy as np
 
+from visor_jax.data import fits
 from visor_jax.data import protocols
-from visor_jax.data.pipeline import stream as stream_lib
 from visor_jax.data.processing import packing
 from visor_jax.data.processing import processed
 from visor_jax.data.sources import records
@@ -208,10 +208,10 @@ class Suite:
     clip = self.question(stream, index)
     return self._row(clip, self.words.prompt(clip.turns[0].question)), clip
 
-  def fit(self, stream: str, count: int) -> protocols.Fit:
+  def fit(self, stream: str, count: int) -> fits.Fit:
     """All can be asked: scenes have no end, and one length."""
-    slots = stream_lib.row_slots(row_shape(self._frames, 1))
-    return protocols.Fit(stream, count, count, (), slots, slots)
+    slots = fits.row_slots(row_shape(self._frames, 1))
+    return fits.Fit(stream, count, count, (), slots, slots)
 
   def decode(self, ids: Iterable[int]) -> str:
     """Words of an answer."""

@@ -80,7 +80,7 @@ class Processor:
     return [tiles.cut(i, p) for i, p in zip(opened, plans, strict=True)]
 
 
-def read(folder: pathlib.Path, transparency: str) -> Processor:
+def read(folder: pathlib.Path, transparency: str = 'white') -> Processor:
   """The processor in a checkpoint's folder.
 
   Args:
