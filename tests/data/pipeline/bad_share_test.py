@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from visor_jax.data.pipeline import bad_share
 from visor_jax.data.sources import records
@@ -93,3 +94,23 @@ def test_an_accident_is_no_share():
     match='3 of 4 records are bad, .* 0.01: a: other 3. .*max_bad_fraction',
   ):
     counter.count('a', ValueError('x'))
+
+
+@pytest.mark.parametrize('share', [0.001, 0.01, 0.05, 0.5])
+@pytest.mark.parametrize('total', [1, 2, 10, 150, 400, 10_000, 1_000_000])
+def test_of_all_records_the_binomial_test_decides(total, share):
+  """The fewest that are too many are those of scipy."""
+  binomial = stats.binom(total, share)
+  fewest = int(binomial.isf(1e-3))
+  for bad in range(max(0, fewest - 3), min(total, fewest + 3) + 1):
+    if abs(binomial.sf(bad - 1) - 1e-3) > 1e-9:
+      assert bad_share.exceeds_of_all(bad, total, share) == (
+        binomial.sf(bad - 1) < 1e-3
+      )
+
+
+def test_the_ends_hold_of_all_records_too():
+  assert bad_share.exceeds_of_all(1, 1000, 0)
+  assert not bad_share.exceeds_of_all(0, 1000, 0)
+  assert not bad_share.exceeds_of_all(1000, 1000, 1)
+  assert bad_share.exceeds_of_all(10, 10, 0.01)

@@ -66,8 +66,11 @@ def flags(folder, out='out', **options):
   ]
 
 
+main = __main__.main
+
+
 def run(folder, out='out', **options):
-  return __main__.main(flags(folder, out, **options))
+  return main(flags(folder, out, **options))
 
 
 def check(folder, capsys):

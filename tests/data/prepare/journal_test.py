@@ -10,6 +10,9 @@ import time
 import pytest
 
 from tests.data.prepare import command
+from visor_jax.data.prepare import writer
+from visor_jax.data.sources import readers
+from visor_jax.data.sources import records
 
 
 @pytest.fixture
@@ -50,6 +53,13 @@ def killed(folder, out, when, workers=2):
   return code == -signal.SIGKILL, len(theirs)
 
 
+def stop_after_a_shard(folder):
+  """A run that takes nothing, not even what is good."""
+  source = readers.open_source(folder / 'train.json', folder)
+  with pytest.raises(records.TooManyBad):
+    writer.prepare(source, folder / 'out', 0.2, max_bad=-1)
+
+
 def test_a_killed_run_is_taken_up(folder, capsys):
   """kill -9 amid the shards: whole ones stay, others are made again."""
   command.write(folder, command.rows(1500))
@@ -74,9 +84,7 @@ def test_a_killed_run_is_taken_up(folder, capsys):
   (out / lost[0]).unlink()
   (out / lost[1]).with_suffix('.outline').unlink()
   capsys.readouterr()
-  assert (
-    command.run(folder, max_bad=-1) == 1
-  )  # stops again, after one more shard
+  stop_after_a_shard(folder)
   assert f'{len(done) - 2} of' in capsys.readouterr().out
   assert command.run(folder) == 0
   assert f'{len(done) - 1} of' in capsys.readouterr().out
@@ -87,7 +95,7 @@ def test_a_killed_run_is_taken_up(folder, capsys):
 
 def test_a_killed_run_is_not_taken_up_on_other_data(folder, capsys):
   command.write(folder, command.rows(300))
-  assert command.run(folder, max_bad=-1) == 1  # stops after its first shard
+  stop_after_a_shard(folder)
   command.write(folder, command.rows(301))
   assert command.run(folder) == 1
   assert 'has shards with fingerprint' in capsys.readouterr().err

@@ -40,6 +40,34 @@ def exceeds(bad: int, seen: int, share: float) -> bool:
   return evidence >= -math.log(FALSE_STOPS)
 
 
+def exceeds_of_all(bad: int, total: int, share: float) -> bool:
+  """The same of all records there are, which is asked once.
+
+  The exact binomial test: so many or more would be bad with a probability below
+  FALSE_STOPS.
+
+  Args:
+    bad: records that are bad.
+    total: of so many.
+    share: of records that may be bad.
+  """
+  if bad <= share * total or not 0 < share < 1:
+    return bad > share * total
+  log_ways = (
+    math.lgamma(total + 1) - math.lgamma(bad + 1) - math.lgamma(total - bad + 1)
+  )
+  term = math.exp(
+    log_ways + bad * math.log(share) + (total - bad) * math.log1p(-share)
+  )
+  probability = 0.0
+  for count in range(bad, total + 1):
+    probability += term
+    if term < 1e-9 * probability:
+      break
+    term *= (total - count) / (count + 1) * share / (1 - share)
+  return probability < FALSE_STOPS
+
+
 class BadRecordCounter:
   """Counts the bad among the records that were asked for.
 

@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     type=float,
     default=0.01,
     metavar='SHARE',
-    help='of bad records at which to stop; default %(default)s',
+    help='of bad records; clearly more stop the run; default %(default)s',
   )
   add(
     '--seed',
@@ -80,6 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
   args = parser.parse_args(argv)
   if not args.check and args.src is None:
     parser.error('--src is missing')
+  if not 0 <= args.max_bad <= 1:
+    parser.error(f'--max-bad is {args.max_bad}; expected 0 to 1')
   if args.shard_size <= 0:
     parser.error(f'--shard-size is {args.shard_size}; expected more than 0')
   act = _check if args.check else _prepare

@@ -1,7 +1,9 @@
-"""Bad records by reason, with the ids of the first few: JSON all along."""
+"""Bad records by reason, with the first few of each: JSON all along."""
 
 from collections.abc import Iterable
 from typing import TypedDict
+
+from visor_jax.data.sources import records
 
 NAMED = 10  # ids that are told of each reason
 
@@ -12,36 +14,38 @@ class Reason(TypedDict):
   Attributes:
     count: how many there are.
     first: ids of the first of them.
+    detail: what is wrong with the very first.
   """
 
   count: int
   first: list[str]
+  detail: str
 
 
 Reasons = dict[str, Reason]  # by records.REASONS
 
 
-def add(reasons: Reasons, reason: str, count: int, ids: list[str]) -> None:
-  """Adds bad records to those that are counted.
-
-  Args:
-    reasons: the counts, which change.
-    reason: what is wrong.
-    count: how many more.
-    ids: ids of the first of these.
-  """
-  known = reasons.setdefault(reason, Reason(count=0, first=[]))
-  known['count'] += count
-  known['first'] = (known['first'] + ids)[:NAMED]
+def add(reasons: Reasons, error: records.BadRecord) -> None:
+  """Adds a bad record to those that are counted."""
+  one = Reason(count=1, first=[error.id], detail=error.detail)
+  _add(reasons, error.reason, one)
 
 
 def merge(parts: Iterable[Reasons]) -> Reasons:
   """The counts of several parts, in order, as those of one."""
   merged: Reasons = {}
   for part in parts:
-    for reason, known in part.items():
-      add(merged, reason, known['count'], known['first'])
+    for reason, more in part.items():
+      _add(merged, reason, more)
   return merged
+
+
+def _add(reasons: Reasons, reason: str, more: Reason) -> None:
+  known = reasons.setdefault(
+    reason, Reason(count=0, first=[], detail=more['detail'])
+  )
+  known['count'] += more['count']
+  known['first'] = (known['first'] + more['first'])[:NAMED]
 
 
 def total(reasons: Reasons) -> int:
@@ -50,11 +54,13 @@ def total(reasons: Reasons) -> int:
 
 
 def describe(reasons: Reasons) -> str:
-  """'3 are bad: 2 missing image (a, b), 1 no turns (c)'."""
+  """'3 are bad: 2 missing image (a, b; a: IMAGES/a.png: No such file), ...'."""
   parts = []
   for reason, known in sorted(reasons.items()):
     ids = ', '.join(known['first'])
     if known['count'] > len(known['first']):
       ids += ', ...'
+    if known['detail']:
+      ids += f'; {known["first"][0]}: {known["detail"]}'
     parts.append(f'{known["count"]} {reason} ({ids})')
   return f'{total(reasons)} are bad: ' + ', '.join(parts)

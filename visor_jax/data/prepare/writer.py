@@ -14,6 +14,7 @@ from array_record.python import array_record_module
 import numpy as np
 
 from visor_jax.data import protocols
+from visor_jax.data.pipeline import bad_share
 from visor_jax.data.prepare import bad_records
 from visor_jax.data.prepare import journal as journal_lib
 from visor_jax.data.prepare import pool
@@ -46,13 +47,14 @@ def prepare(
     out: folder of the shards.
     shard_mb: size of a shard that is aimed at, in 1e6 bytes.
     workers: processes.
-    max_bad: share of the source's records that may be bad.
+    max_bad: share of the source's records that may be bad; more must be no
+      accident, see pipeline.bad_share.
 
   Returns:
     What shards.json says: format, fingerprint of the source, shard_mb,
-    source_records, records, bad as {reason: {count, first ids}}, and shards
-    with name, records, bytes, sha256 and outline, which has name, bytes and
-    sha256.
+    source_records, records, bad as {reason: {count, first ids, detail of the
+    first}}, and shards with name, records, bytes, sha256 and outline, which has
+    name, bytes and sha256.
 
   Raises:
     records.TooManyBad: with counts and first ids; finished shards stay.
@@ -103,7 +105,7 @@ def _records_per_shard(source: protocols.Source, shard_mb: float) -> int:
     try:
       sizes.append(len(encoding.encode(source[i])))
     except records.BadRecord as e:
-      bad_records.add(bad, e.reason, 1, [e.id])
+      bad_records.add(bad, e)
   if bad:
     console.log(
       f'of a sample of {len(sample)} records {bad_records.describe(bad)}'
@@ -158,7 +160,7 @@ def _write_missing(
   """Writes the shards that are not among those `done`, and adds them there.
 
   Raises:
-    records.TooManyBad: more records are bad than a share of `max_bad`.
+    records.TooManyBad: more records are bad than a share of `max_bad` of all.
   """
   if done:
     console.log(f'{len(done)} of {len(ranges)} shards are there already')
@@ -175,9 +177,9 @@ def _write_missing(
     if time.monotonic() - last_line > PATIENCE or seen == total:
       last_line = time.monotonic()
       progress.line(seen)
-    if bad > max_bad * total:
+    if bad_share.exceeds_of_all(bad, total, max_bad):
       break
-  if bad > max_bad * total:
+  if bad_share.exceeds_of_all(bad, total, max_bad):
     reasons = bad_records.merge(done[number]['bad'] for number in sorted(done))
     raise records.TooManyBad(
       f'of {seen} records {bad_records.describe(reasons)}; more than --max-bad '
@@ -213,7 +215,7 @@ def _write(shard: _Range, source: protocols.Source) -> journal_lib.Shard:
     try:
       record = source[i]
     except records.BadRecord as e:
-      bad_records.add(bad, e.reason, 1, [e.id])
+      bad_records.add(bad, e)
     else:
       data = encoding.encode(record)
       writer.write(data)
