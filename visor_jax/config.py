@@ -114,12 +114,14 @@ def default() -> ml_collections.ConfigDict:
 
   c.search = ml_collections.ConfigDict()
   c.search.examples = 512  # questions per plan
+  c.search.sources = ()  # of the questions; () for those of data
   c.search.exhaustive = 5  # up to so many optional layers try every plan
   c.search.budget = 0  # at most so many plans are evaluated; 0: no limit
   c.search.max_plans = 9  # viable plans, the smallest and largest among them
 
   c.label = ml_collections.ConfigDict()
   c.label.examples = 4096  # questions
+  c.label.sources = ()  # of the questions; () for those of data
   c.label.score = 'exact'  # or anls, token
   c.label.threshold = 0.99  # right: this share of the best plan's score
   c.label.all_wrong = 'skip'  # or cheapest: the label where no plan is right

@@ -1,12 +1,12 @@
 """What can be known of a config before anything is built."""
 
-import math
 
 import ml_collections
 
 from visor_jax.checkpoint import resolve
 from visor_jax.jobs import key_values
 from visor_jax.jobs import order
+from visor_jax.jobs import sources
 from visor_jax.models import cross_attention
 from visor_jax.reduction import grammar
 from visor_jax.spec import architecture as architecture_lib
@@ -23,8 +23,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
   """
   key_values.check(config)
   _check_stages(config)
-  for key in ('data', 'eval', *stages.STAGES):
-    _check_sources(f'{key}.sources', config[key].sources)
+  sources.check(config)
   model = resolve.architecture(config)
   _check_model(config, model)
   _check_jobs(config)
@@ -133,23 +132,3 @@ def _check_reductions(
           'it goes with eval.plans "base" and, trained with, the base stage '
           'alone'
         )
-
-
-def _check_sources(key: str, sources: tuple) -> None:
-  """They are ((name, path, weight), ...)."""
-  for source in sources:
-    if not (
-      isinstance(source, tuple | list)
-      and len(source) == 3
-      and isinstance(source[0], str)
-      and isinstance(source[1], str)
-      and isinstance(source[2], int | float)
-      and 0 < source[2] < math.inf
-    ):
-      raise ValueError(
-        f'{key} has {source!r}; expected (name, path, weight) with '
-        'a weight above 0'
-      )
-  names = [name for name, _, _ in sources]
-  if len(set(names)) < len(names):
-    raise ValueError(f'{key} has a name twice: {", ".join(names)}')

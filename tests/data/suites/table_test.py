@@ -81,6 +81,17 @@ def test_jobs_open_their_own_sources(config):
   }
 
 
+def test_questions_have_sources_of_their_own(config, shards, words):
+  """The router learns from those that have labels."""
+  config.search.sources = (('signs', words, 1.0),)
+  config.label.sources = (('right', shards, 1.0),)
+  for job, source in dict(
+    search='search/signs', label='label/right', policy='label/right'
+  ).items():
+    suite = suites.open_suite(config, (job,), config.model.init_from)
+    assert set(suite.fingerprints) == {source}
+
+
 @pytest.mark.parametrize(
   'change,jobs,match',
   [

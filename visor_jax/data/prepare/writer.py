@@ -103,7 +103,7 @@ def _records_per_shard(source: protocols.Source, shard_mb: float) -> int:
   sample = np.unique(np.linspace(0, len(source) - 1, SAMPLE).astype(int))
   for i in sample:
     try:
-      sizes.append(len(encoding.encode(source[i])))
+      sizes.append(len(encoding.encode(_record(source, int(i)))))
     except records.BadRecord as e:
       bad_records.add(bad, e)
   if bad:
@@ -213,7 +213,7 @@ def _write(shard: _Range, source: protocols.Source) -> journal_lib.Shard:
   writer, outline_writer = _open(shard.path), _open(outline_path)
   for i in range(shard.start, shard.stop):
     try:
-      record = source[i]
+      record = _record(source, i)
     except records.BadRecord as e:
       bad_records.add(bad, e)
     else:
@@ -231,6 +231,16 @@ def _write(shard: _Range, source: protocols.Source) -> journal_lib.Shard:
     bad=bad,
     outline=_finish(outline_path),
   )
+
+
+def _record(source: protocols.Source, index: int) -> records.Record:
+  """A record; what stops the run names it."""
+  try:
+    return source[index]
+  except records.BadRecord:
+    raise
+  except ValueError as e:
+    raise ValueError(f'record {source.name}/{index}: {e}') from e
 
 
 def _open(path: pathlib.Path) -> array_record_module.ArrayRecordWriter:

@@ -82,10 +82,15 @@ class Shards:
     index: int,
     outlined: bool = False,
   ) -> records.Record:
+    name = f'{self.name}/{index}'
     try:
-      return encoding.decode(files[index], outlined)
+      data = files[index]
+    except RuntimeError as e:  # ArrayRecord's of a disk that fails
+      raise RuntimeError(f'record {name}: {e}') from e
+    try:
+      return encoding.decode(data, outlined)
     except records.BadRecord as e:
-      raise e.named(e.id or f'{self.name}/{index}') from None
+      raise e.named(e.id or name) from None
 
 
 def _read_index(folder: pathlib.Path) -> list[bytes]:

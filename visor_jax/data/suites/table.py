@@ -133,6 +133,11 @@ def open_corpus(
     max_bad_fraction=data.max_bad_fraction,
     answer_tokens=config.eval.max_new_tokens,
     coarse=tuple(config.eval.coarse),
+    questions=dict(
+      search=config.search.examples,
+      label=config.label.examples,
+      test=config.eval.examples,
+    ),
   )
   return corpus.Corpus(
     config.seed,
@@ -149,7 +154,8 @@ def _streams(
   streams = {}
   for job in jobs:
     if job in _QUESTIONS:
-      streams[_QUESTIONS[job]] = config.data.sources
+      stream = _QUESTIONS[job]
+      streams[stream] = config[stream].sources or config.data.sources
     elif job == 'eval':
       if config.eval.benchmarks:
         continue
@@ -165,7 +171,8 @@ def _streams(
   return streams
 
 
-# Jobs that ask questions of the training data, and the stream they ask.
+# Jobs that ask questions of the training data, and the stream they ask. It has
+# the name of the group of the config with its sources.
 _QUESTIONS = {'search': 'search', 'label': 'label', 'policy': 'label'}
 
 
