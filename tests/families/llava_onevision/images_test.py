@@ -18,6 +18,7 @@ from transformers.models.llava_onevision import modeling_llava_onevision
 from transformers.models.llava_onevision import processing_llava_onevision
 
 from tests import llava_files
+from visor_jax import config
 from visor_jax.families.llava_onevision import images
 from visor_jax.families.llava_onevision import recipe as recipe_lib
 from visor_jax.families.llava_onevision import tiles as tiles_lib
@@ -169,6 +170,19 @@ def check_pixels(name, sample):
 def test_published_counts(size, tokens):
   """Of the llava-onevision-qwen2 checkpoints, whatever transformers says."""
   assert images.plan(recipe('real'), *size).tokens == tokens
+
+
+def test_any_image_alone_fits_the_slots_of_a_question():
+  """As the config has them where it is not told otherwise."""
+  slots, draw = config.default().data.prompt, np.random.default_rng(0)
+  assert (slots.text + slots.visual) % 1024 == 0
+  most = 0
+  for aspect in np.exp(draw.uniform(-3, 3, 4000)):
+    height = int(draw.uniform(20, 4000))
+    plan = images.plan(recipe('real'), height, max(1, int(height * aspect)))
+    assert plan.tokens <= slots.visual and plan.tiles <= slots.tiles
+    most = max(most, plan.tokens)
+  assert most > 8000
 
 
 def test_a_plan_by_hand():
