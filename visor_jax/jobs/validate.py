@@ -1,6 +1,5 @@
 """What can be known of a config before anything is built."""
 
-
 import ml_collections
 
 from visor_jax.checkpoint import resolve
