@@ -10,7 +10,9 @@ from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.spec import plan as plans
 
 FIXED = plans.Selection('fixed', run_test.VIABLE[1])
-CHOSEN = [dict(plan=[1, 0])] * 3 + [dict(plan=[0, 0])]
+CHOSEN = [
+  dict(index=i, plan=plan) for i, plan in enumerate([[1, 0]] * 3 + [[0, 0]])
+]
 
 
 @pytest.fixture(scope='module')

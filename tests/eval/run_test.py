@@ -4,6 +4,7 @@ The model is tiny and random, and never right, but its greedy answers differ
 from question to question and from plan to plan.
 """
 
+import dataclasses
 import types
 import zlib
 
@@ -68,12 +69,19 @@ def make(mesh):
 
 @pytest.fixture(scope='module')
 def ask(subject, tmp_path_factory):
-  """(selection, batch, chunk, count, folder) -> rows."""
+  """(selection, batch, chunk, count, folder, under_test) -> rows."""
 
-  def answers(selection, batch=8, chunk=COUNT, count=COUNT, folder=None):
+  def answers(
+    selection,
+    batch=8,
+    chunk=COUNT,
+    count=COUNT,
+    folder=None,
+    under_test=subject,
+  ):
     folder = folder or tmp_path_factory.mktemp('answers')
     return run.answers(
-      subject,
+      under_test,
       'test',
       count,
       selection,
@@ -174,8 +182,7 @@ def test_what_was_answered_is_not_asked_again(ask, tmp_path, monkeypatch):
     run,
     '_ask',
     lambda under_test, stream, numbers, *rest: (
-      asked.append(numbers.start)
-      or ask_model(under_test, stream, numbers, *rest)
+      asked.append(numbers[0]) or ask_model(under_test, stream, numbers, *rest)
     ),
   )
   assert ask(one, chunk=8, folder=tmp_path) == first and not asked
@@ -185,3 +192,53 @@ def test_what_was_answered_is_not_asked_again(ask, tmp_path, monkeypatch):
   # Another plan has files of its own.
   ask(plans.Selection('fixed', VIABLE[1]), chunk=8, folder=tmp_path)
   assert asked == [8, 0, 8]
+
+
+@pytest.mark.parametrize(
+  'spoil',
+  [
+    lambda text: '',
+    lambda text: text[: len(text) // 2],
+    lambda text: ''.join(text.splitlines(True)[1:]),
+    lambda text: ''.join(text.splitlines(True)[::-1]),
+    lambda text: text.replace('"index": 9', '"index": 90'),
+    lambda text: text + text.splitlines(True)[0],
+    lambda text: text.replace('{', '[', 1),
+  ],
+)
+def test_a_chunk_that_is_not_what_was_asked_is_asked_again(
+  spoil, ask, tmp_path
+):
+  """Else the answers of two plans would be of different questions."""
+  one = plans.Selection('fixed', VIABLE[0])
+  first = ask(one, chunk=8, folder=tmp_path)
+  (chunk,) = tmp_path.glob('*/8-16.jsonl')
+  text = chunk.read_text()
+  chunk.write_text(spoil(text))
+  assert ask(one, chunk=8, folder=tmp_path) == first
+  assert chunk.read_text() == text
+
+
+class Crowded(digits.Suite):
+  """Some questions do not fit."""
+
+  too_long = (1, 8, 9, 10, 11, 12, 13, 14, 15)
+
+  def fit(self, stream, count):
+    fit = super().fit(stream, count)
+    too_long = tuple(n for n in self.too_long if n < count)
+    return dataclasses.replace(fit, too_long=too_long)
+
+  def prompt(self, stream, index):
+    assert index not in self.too_long
+    return super().prompt(stream, index)
+
+
+def test_what_does_not_fit_is_not_asked(ask, subject, fixed, tmp_path):
+  """And kept answers are completed where more of it does."""
+  one = plans.Selection('fixed', VIABLE[1])
+  crowded = dataclasses.replace(subject, suite=Crowded(4))
+  answers = ask(one, chunk=4, folder=tmp_path, under_test=crowded)
+  assert [a['index'] for a in answers] == [0, 2, 3, 4, 5, 6, 7]
+  assert answers == [fixed[VIABLE[1]][a['index']] for a in answers]
+  assert ask(one, chunk=4, folder=tmp_path) == fixed[VIABLE[1]]

@@ -60,10 +60,11 @@ def questions(
     Families of the questions, and a Batch in numpy; the last one is filled up
     with repeats that have no family.
   """
-  progress = console.Progress(title, count)
+  numbers = under_test.suite.fit(STREAM, count).numbers
+  progress = console.Progress(title, len(numbers))
   done = 0
   for asked in questions_lib.batches(
-    under_test.suite, STREAM, range(count), size, under_test.mesh
+    under_test.suite, STREAM, numbers, size, under_test.mesh
   ):
     families = [
       record.turns[0].family

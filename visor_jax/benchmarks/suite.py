@@ -10,6 +10,7 @@ questions become rows.
 from collections.abc import Iterable
 from collections.abc import Mapping
 import dataclasses
+import functools
 import pathlib
 import re
 from typing import Any
@@ -198,6 +199,7 @@ class Suite:
     self._benchmark, self._source = benchmark, source
     self._processor = processor
     self._shape = processor.row_shape(**prompt)
+    self._fits = functools.cache(self._new_fit)
     self.answer_tokens = min(benchmark.max_new_tokens, max_new_tokens)
     tokenizer = processor.tokenizer
     self.ends: tuple[int, ...] = (tokenizer.end, *sorted(tokenizer.stops))
@@ -264,6 +266,9 @@ class Suite:
     Raises:
       ValueError: one is broken.
     """
+    return self._fits(count)
+
+  def _new_fit(self, count: int) -> fits.Fit:
     name, needed = self._benchmark.name, []
     for index in range(min(count, len(self))):
       record = self._source.outline(index)

@@ -78,7 +78,7 @@ def _measure(
   (questions,) = questions_lib.batches(
     under_test.suite,
     stream,
-    range(min(size, len(answers))),
+    [answer['index'] for answer in answers[:size]],
     size,
     under_test.mesh,
   )

@@ -89,6 +89,9 @@ def mean_lengths(
 ) -> tuple[int, int]:
   """Mean visual and text tokens of the first of `count` questions."""
   batch = packing.stack(
-    [suite.prompt(stream, i)[0] for i in range(min(SAMPLED, count))]
+    [
+      suite.prompt(stream, number)[0]
+      for number in suite.fit(stream, count).numbers[:SAMPLED]
+    ]
   )
   return round(batch.visual().mean()), round(batch.text().mean())

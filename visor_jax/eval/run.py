@@ -7,6 +7,7 @@ scores the questions whose rows it holds, and all know all answers.
 
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 import dataclasses
 import json
 import pathlib
@@ -19,6 +20,7 @@ import ml_collections
 import numpy as np
 
 from visor_jax.benchmarks import scores
+from visor_jax.data import fits
 from visor_jax.data import protocols
 from visor_jax.data.sources import records
 from visor_jax.eval import costs
@@ -83,12 +85,12 @@ def answers(
   options: ml_collections.ConfigDict,
   score: str | Score,
 ) -> list[Answer]:
-  """Asks the first `count` questions of a stream.
+  """Asks those of the first `count` questions of a stream that can be asked.
 
   Args:
     under_test: who answers.
     stream: of the suite.
-    count: questions.
+    count: questions, some of which may not fit: see data.fits.
     selection: which plan, or who chooses it.
     folder: where the answers are kept.
     options: the config's `eval`, for `batch` and `chunk`.
@@ -104,47 +106,77 @@ def answers(
   """
   rows: list[Answer] = []
   reduction = str(under_test.model.reduction)
+  fit = under_test.suite.fit(stream, count)
   progress = console.Progress(
     f'{stream} questions, plan {selection}'
     + (f', {reduction}' if reduction else ''),
-    count,
+    len(fit.numbers),
   )
-  chunks = [
-    range(start, min(start + options.chunk, count))
-    for start in range(0, count, options.chunk)
-  ]
-  paths = [
-    pathlib.Path(folder) / str(selection) / f'{chunk.start}-{chunk.stop}.jsonl'
-    for chunk in chunks
-  ]
+  chunks = _chunks(fit, options.chunk, pathlib.Path(folder) / str(selection))
   # All must skip the same ones; only process 0 looks, because a host that looks
   # too early may see a file too late.
-  written, *_ = cluster.allgather_json(
-    [path.exists() for path in paths] if cluster.is_primary() else []
+  complete, *_ = cluster.allgather_json(
+    [chunk.is_complete() for chunk in chunks] if cluster.is_primary() else []
   )
-  for chunk, path, exists in zip(chunks, paths, written):
+  for chunk, is_complete in zip(chunks, complete):
     if preempt.requested():
       console.log(
         f'{stream} questions: SIGTERM; the same command goes on from '
-        f'question {chunk.start}'
+        f'question {chunk.numbers[0]}'
       )
       sys.exit(preempt.EXIT_CODE)
-    if exists:
-      part = files.read_jsonl(path)
+    if is_complete:
+      part = files.read_jsonl(chunk.path)
     else:
-      part = _ask(under_test, stream, chunk, selection, options.batch, score)
-      claim.write_shared(path, ''.join(json.dumps(row) + '\n' for row in part))
+      part = _ask(
+        under_test, stream, chunk.numbers, selection, options.batch, score
+      )
+      claim.write_shared(
+        chunk.path, ''.join(json.dumps(row) + '\n' for row in part)
+      )
     rows += part
     progress.line(
-      chunk.stop, score=float(np.mean([row['score'] for row in rows]))
+      len(rows), score=float(np.mean([row['score'] for row in rows]))
     )
   return rows
+
+
+@dataclasses.dataclass(frozen=True)
+class _Chunk:
+  """Questions whose answers are kept in one file.
+
+  Attributes:
+    numbers: of the questions, in order.
+    path: of the file.
+  """
+
+  numbers: tuple[int, ...]
+  path: pathlib.Path
+
+  def is_complete(self) -> bool:
+    """The file holds the answers to these questions, and to no others."""
+    try:
+      numbers = [row['index'] for row in files.read_jsonl(self.path)]
+    except (ValueError, KeyError, TypeError):  # of another writer, or torn
+      return False
+    return numbers == list(self.numbers)
+
+
+def _chunks(fit: fits.Fit, size: int, folder: pathlib.Path) -> list[_Chunk]:
+  """So many questions each, less those that cannot be asked."""
+  chunks = []
+  for start in range(0, fit.count, size):
+    stop = min(start + size, fit.count)
+    numbers = tuple(n for n in fit.numbers if start <= n < stop)
+    if numbers:
+      chunks.append(_Chunk(numbers, folder / f'{start}-{stop}.jsonl'))
+  return chunks
 
 
 def _ask(
   under_test: ModelUnderTest,
   stream: str,
-  numbers: range,
+  numbers: Sequence[int],
   selection: plans.Selection,
   size: int,
   score: str | Score,

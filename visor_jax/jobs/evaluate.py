@@ -70,6 +70,7 @@ def evaluate(run: run_lib.Run) -> None:
       measured,
       test.result,
       method=method,
+      too_long=len(test.suite.fit(test.stream, test.count).too_long),
       **run.stamp,
     )
   text = ''.join(json.dumps(row) + '\n' for row in rows)

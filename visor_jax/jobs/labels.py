@@ -92,6 +92,7 @@ def parts(
   """Labels to learn from, and those to calibrate with.
 
   The last `held_out` share of the questions is kept apart; both are in order.
+  No record is in both, because a stream of questions asks none twice.
   """
   cut = round(len(labels) * (1 - held_out))
   return labels[:cut], labels[cut:]

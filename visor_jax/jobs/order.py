@@ -24,6 +24,10 @@ _OWNERS = {
   'search.max_plans': ('base',),  # the width of the router
   'eval.max_new_tokens': ('search', 'label', 'eval'),
   'eval.score': ('search', 'eval'),
+  # Which questions fit; answers are kept by their numbers.
+  'data.prompt.text': (),
+  'data.prompt.tiles': (),
+  'data.prompt.visual': (),
   'eval.benchmarks': (),
   'eval.coarse': (),
   'eval.examples': (),

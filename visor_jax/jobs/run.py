@@ -28,6 +28,7 @@ from visor_jax.jobs import test_sets as test_sets_lib
 from visor_jax.jobs import validate
 from visor_jax.runtime import claim
 from visor_jax.runtime import cluster
+from visor_jax.runtime import console
 from visor_jax.runtime import files
 from visor_jax.runtime import identity
 from visor_jax.runtime import mesh as mesh_lib
@@ -228,6 +229,9 @@ def open_run(
       test_sets_lib.open_test_sets(config, suite) if 'eval' in jobs else ()
     ),
   )
+  cluster.all_or_raise(
+    'looking at the questions', lambda: _tell_fits(config, jobs, suite, tests)
+  )
   digests = suite.fingerprints | test_sets_lib.fingerprints(config, tests)
   patience = PATIENCE if jax.process_count() > 1 else 0
   with claim.claim(path, patience) as workdir:
@@ -238,6 +242,30 @@ def open_run(
     if cluster.is_primary():
       _write_config(config, workdir)
     yield Run(config, workdir, mesh, suite, tests)
+
+
+def _tell_fits(
+  config: ml_collections.ConfigDict,
+  jobs: Sequence[str],
+  suite: protocols.Suite,
+  tests: Sequence[test_sets_lib.TestSet],
+) -> None:
+  """Says which questions cannot be asked, before anything is trained.
+
+  Raises:
+    ValueError: none of them can.
+  """
+  asking = [job for job in ('search', 'label') if job in jobs]
+  streams = [(suite, job, config[job].examples) for job in asking]
+  streams += [(test.suite, test.stream, test.count) for test in tests]
+  for asker, stream, count in streams:
+    fit = asker.fit(stream, count)
+    for note in fit.notes():
+      console.log(note)
+    if not fit.numbers:
+      raise ValueError(
+        f'{stream} has no question to ask: {"; ".join(fit.notes())}'
+      )
 
 
 def _compare(

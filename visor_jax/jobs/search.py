@@ -62,10 +62,11 @@ def search(run: run_lib.Run) -> tuple[plans.Plan, ...]:
     ValueError: the stage before has not run.
   """
   under_test, options = run.model('full'), run.config.search
-  layout, examples = under_test.model.layout, options.examples
+  layout = under_test.model.layout
+  examples = len(under_test.suite.fit('search', options.examples).numbers)
   evaluated: Evaluated = {}
   candidates = _candidates(layout, options, lambda plan: evaluated[plan][0])
-  prices_by_layers = prices(under_test, examples)
+  prices_by_layers = prices(under_test, options.examples)
   count = len(layout.optional)
   exhaustive_flops = sum(
     math.comb(count, layers) * price
@@ -88,7 +89,7 @@ def search(run: run_lib.Run) -> tuple[plans.Plan, ...]:
       answers = eval_run.answers(
         under_test,
         'search',
-        examples,
+        options.examples,
         selection,
         folder,
         run.config.eval,
@@ -164,22 +165,27 @@ def _candidates(
   return Candidates(order, layers, exhaustive)
 
 
-def prices(under_test: eval_run.ModelUnderTest, examples: int) -> list[int]:
+def prices(under_test: eval_run.ModelUnderTest, count: int) -> list[int]:
   """LLM prefill FLOPs of a plan by how many of its layers run.
 
   Which of them run hardly matters to the cost. Lengths are those of the first
   questions.
+
+  Args:
+    under_test: who answers.
+    count: questions, some of which may not fit.
   """
-  count = len(under_test.model.layout.optional)
-  lengths = questions.mean_lengths(under_test.suite, 'search', examples)
+  layers = len(under_test.model.layout.optional)
+  asked = len(under_test.suite.fit('search', count).numbers)
+  lengths = questions.mean_lengths(under_test.suite, 'search', count)
   return [
-    examples
+    asked
     * costs.prefill_flops(
       under_test.model.architecture,
-      (True,) * running + (False,) * (count - running),
+      (True,) * running + (False,) * (layers - running),
       *lengths,
     )
-    for running in range(count + 1)
+    for running in range(layers + 1)
   ]
 
 

@@ -123,6 +123,7 @@ class Corpus:
     self._asked = self._counter()
     self._counted: set[tuple[str, int, int]] = set()
     self._pass = functools.cache(self._new_pass)
+    self._fits = functools.cache(self._new_fit)
     tokenizer = processor.tokenizer
     self.answer_tokens = settings.answer_tokens
     self.ends = (tokenizer.end, *sorted(tokenizer.stops))
@@ -206,6 +207,9 @@ class Corpus:
     Raises:
       ValueError: one record after another is broken.
     """
+    return self._fits(stream, count)
+
+  def _new_fit(self, stream: str, count: int) -> fits.Fit:
     numbers = range(min(count, len(self._pass(stream))))
     needed = [self._needed(stream, index) for index in numbers]
     return fits.fit(stream, count, needed, self._prompt_shape)
