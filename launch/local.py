@@ -160,7 +160,7 @@ def _attempt(args, command, logs, attempt, asked):
       watches.append(orphans.Watch(running[index]))
       if out:
         out.close()
-    told, until = 0, None
+    passed_on, until = 0, None
     while running:
       for index, process in list(running.items()):
         if process.poll() is not None:
@@ -168,14 +168,14 @@ def _attempt(args, command, logs, attempt, asked):
           orphans.kill(process)
           if codes[index] and until is None:
             until = time.monotonic() + GRACE
-      for number in asked[told:]:
-        told += 1
+      for number in asked[passed_on:]:
+        passed_on += 1
         _say(
           f'{signal.Signals(number).name}: '
-          + ('passed on' if told == 1 else 'killing')
+          + ('passed on' if passed_on == 1 else 'killing')
         )
         for process in running.values():
-          process.terminate() if told == 1 else orphans.kill(process)
+          process.terminate() if passed_on == 1 else orphans.kill(process)
       if until and time.monotonic() > until and not asked:
         break
       time.sleep(0.1)

@@ -1,10 +1,13 @@
 """Which jobs run, in which order, and which keys their results hold fast."""
 
+import dataclasses
+
 import pytest
 
 from tests import config_test
 from visor_jax.jobs import order
 from visor_jax.spec import workdir as workdir_lib
+from visor_jax.training import stages
 
 make = config_test.make
 
@@ -38,6 +41,16 @@ def test_jobs_run_in_the_order_of_the_recipe(jobs, want):
 def test_a_job_that_cannot_be_is_an_error(jobs):
   with pytest.raises(ValueError, match='jobs: '):
     order.asked(make(jobs=jobs))
+
+
+def test_plans_are_answered_by_what_the_router_starts_from(monkeypatch):
+  """A stage between the two is asked and labelled without another word."""
+  assert order.answering('fixed') == 'universal'
+  policy = dataclasses.replace(
+    stages.POLICY, starts_from=('polish', *stages.POLICY.starts_from)
+  )
+  monkeypatch.setitem(stages.STAGES, 'policy', policy)
+  assert order.answering('fixed') == 'polish'
 
 
 # Keys that results hold fast --------------------------------------------------

@@ -9,6 +9,7 @@ import json
 import ml_collections
 
 from visor_jax.eval import run as eval_run
+from visor_jax.jobs import order
 from visor_jax.jobs import run as run_lib
 from visor_jax.runtime import claim
 from visor_jax.runtime import console
@@ -31,7 +32,7 @@ def label(run: run_lib.Run) -> list[outcomes.Label]:
     ValueError: the search job or the stage before has not run.
   """
   options, viable = run.config.label, run.viable
-  under_test = run.model('universal', viable)
+  under_test = run.model(order.answering('fixed'), viable)
   answers_by_plan = [
     eval_run.answers(
       under_test,

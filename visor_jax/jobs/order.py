@@ -11,12 +11,6 @@ from visor_jax.training import stages
 
 LAST = ('eval', 'report')
 
-# The stage whose parameters answer, by who chooses the plan.
-ANSWERING = {'base': 'base', 'fixed': 'universal', 'router': 'policy'}
-
-# The jobs whose results these read.
-_READS = {'search': ('full',), 'label': ('search', 'universal')}
-
 # Keys that other jobs' results depend on than their group's, and those that
 # none do: answers are kept by plan, method, benchmark and number of questions,
 # so that what is asked for may change.
@@ -63,6 +57,23 @@ def asked(config: ml_collections.ConfigDict) -> tuple[str, ...]:
   return tuple(job for job in known if job in jobs)
 
 
+def answering(selector: str) -> str:
+  """The stage whose parameters answer, by who chooses the plan.
+
+  Plans are answered by what the router learns on top of. Where a stage has no
+  steps, that before it answers, see training/weights.py.
+
+  Args:
+    selector: of a spec.plan.Selection.
+  """
+  by_selector = {
+    'base': 'base',
+    'fixed': stages.named('policy').starts_from[0],
+    'router': 'policy',
+  }
+  return by_selector[selector]
+
+
 def dependents(key: str, workdir: workdir_lib.Workdir) -> list[str]:
   """The jobs that have left results which depend on a key of the config.
 
@@ -101,9 +112,11 @@ def _before(job: str, workdir: workdir_lib.Workdir) -> set[str]:
     reads = {*stage.starts_from, *stage.needs}
   elif job == 'eval':
     answers = workdir.answers(job).rglob('*-*.jsonl')  # START-STOP
-    reads = {ANSWERING[_selector(path.parent.name)] for path in answers}
+    reads = {answering(_selector(path.parent.name)) for path in answers}
+  elif job == 'label':
+    reads = {'search', answering('fixed')}
   else:
-    reads = {*_READS.get(job, ())}
+    reads = {'full'} if job == 'search' else set()
   return reads.union(*(_before(other, workdir) for other in reads))
 
 

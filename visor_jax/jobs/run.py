@@ -179,15 +179,15 @@ class Run:
     self, selection: plans.Selection, reduction: str | None = None
   ) -> run_lib.ModelUnderTest:
     """Who answers under a selection; arguments as of `model`."""
-    stage = order.ANSWERING[selection.selector]
+    stage = order.answering(selection.selector)
     if selection.selector != 'router':
       return self.model(stage, reduction=reduction)
     return self.model(stage, self.viable, self.confidence(selection), reduction)
 
   def _params(self, stage: str) -> generate.Params:
-    if self.config.eval.checkpoint and stage != order.ANSWERING['base']:
+    if self.config.eval.checkpoint and stage != order.answering('base'):
       # One checkpoint has the weights of all of them.
-      stage = order.ANSWERING['fixed']
+      stage = order.answering('fixed')
     if stage not in self._restored:
       self._restored[stage] = weights.restore(stage, self.inputs())
     return self._restored[stage]

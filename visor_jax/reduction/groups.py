@@ -35,24 +35,28 @@ class KeptSlots(NamedTuple):
 
 
 def keep(
-  tokens: method.VisualTokens, kept: KeptSlots, home: jax.Array | None = None
+  tokens: method.VisualTokens,
+  kept_slots: KeptSlots,
+  home: jax.Array | None = None,
 ) -> method.VisualTokens:
   """The tokens that stay, averaged with those at home in their slots.
 
   Args:
     tokens: V visual slots.
-    kept: the slots that stay.
+    kept_slots: the slots that stay.
     home: int32 [B, V], the slot that each is averaged into, V for none; None
       for no averages.
   """
   visual = tokens.visual
   if home is None:
-    visual = jnp.take_along_axis(visual, kept.slot[..., None], axis=1)
+    visual = jnp.take_along_axis(visual, kept_slots.slot[..., None], axis=1)
   else:
-    visual = _averages(visual, kept.slot, home)
+    visual = _averages(visual, kept_slots.slot, home)
   return method.VisualTokens(
     visual,
-    positions.keep_visual(tokens.token_layout, kept.slot, kept.valid),
+    positions.keep_visual(
+      tokens.token_layout, kept_slots.slot, kept_slots.valid
+    ),
   )
 
 
@@ -70,8 +74,8 @@ def average(
     used: bool [B, V], the slots that have a home.
     slots: V'.
   """
-  kept = compact(used & (home == slot_numbers(home)), slots)
-  return keep(tokens, kept, jnp.where(used, home, home.shape[1]))
+  kept_slots = compact(used & (home == slot_numbers(home)), slots)
+  return keep(tokens, kept_slots, jnp.where(used, home, home.shape[1]))
 
 
 def keep_highest(

@@ -50,7 +50,7 @@ class Watch:
     self._named: set[int] = set()
     self._threads = [
       threading.Thread(target=self._repeat, args=(act,), daemon=True)
-      for act in (self._sign, self._look)
+      for act in (self._sign, self._judge_all)
     ]
     for thread in self._threads:
       thread.start()
@@ -75,7 +75,7 @@ class Watch:
     )
     self._heard[0] = time.monotonic()  # who serves it took it
 
-  def _look(self) -> None:
+  def _judge_all(self) -> None:
     if self._index == 0:
       for key, sign in self._client.key_value_dir_get(_FOLDER):
         process = int(key.rpartition('/')[2])
