@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from tests import llava
+from visor_jax import config as config_lib
 from visor_jax.checkpoint import facts as facts_lib
 from visor_jax.checkpoint import folder as folder_lib
 from visor_jax.checkpoint import load
@@ -24,6 +25,7 @@ from visor_jax.spec import plan as plans
 from visor_jax.training import model as model_lib
 
 DEPTH = 6
+KEYS = dict(start='model.init_from', asked='eval.checkpoint')
 BOTH = (facts_lib.CROSS, facts_lib.ROUTER)
 
 
@@ -82,3 +84,24 @@ def checkpoint(
     sidecar.read(start.processor).write,
   )
   return where
+
+
+def put(config, key, value):
+  """Sets a key by its path, whatever its type."""
+  *groups, name = key.split('.')
+  for group in groups:
+    config = config[group]
+  with config.ignore_type():
+    config[name] = value
+
+
+def config(**checkpoint):
+  """One that leaves all open, and names a checkpoint to start from or to ask.
+
+  Args:
+    **checkpoint: its path, by a key of KEYS.
+  """
+  config = config_lib.default()
+  for key, path in checkpoint.items():
+    put(config, KEYS[key], str(path))
+  return config

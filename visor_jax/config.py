@@ -119,7 +119,9 @@ def default() -> ml_collections.ConfigDict:
   c.search.sources = ()  # of the questions; () for those of data
   c.search.exhaustive = 5  # up to so many optional layers try every plan
   c.search.budget = 0  # at most so many plans are evaluated; 0: no limit
-  c.search.max_plans = 9  # viable plans, the smallest and largest among them
+  # Viable plans, the smallest and largest among them, and so the outputs of the
+  # router: part of what the model is. None: the checkpoint's word, or 9.
+  c.search.max_plans = placeholder(int)
 
   c.label = ml_collections.ConfigDict()
   c.label.examples = 4096  # questions

@@ -21,7 +21,7 @@ from visor_jax.spec import workdir as workdir_lib
 def leave(path, *finished, init_from=''):
   """A workdir of which only the weights are missing; returns its path."""
   config = config_lib.default()
-  config.model.init_from, config.search.max_plans = str(init_from), 3
+  config.model.init_from = str(init_from)
   workdir = workdir_lib.Workdir(path)
   for stage in finished:
     config[stage].steps = 2

@@ -150,7 +150,7 @@ def test_a_run_starts_from_a_run_with_the_model_that_it_is(
 ):
   """Its base is that of the first, which came from an import."""
   c = config_lib.default()
-  c.model.init_from, c.full.steps, c.search.max_plans = str(workdir), 2, 3
+  c.model.init_from, c.full.steps = str(workdir), 2
   mesh = mesh_lib.make(devices=jax.devices()[:1])
   full = train_program.build(c, 'full', mesh, packed=False)
   assert full.model.architecture == load.locate(workdir).facts.architecture

@@ -1,5 +1,6 @@
 """Which plans are worth keeping, by hand."""
 
+import dataclasses
 import itertools
 import json
 import types
@@ -188,7 +189,10 @@ def asked(monkeypatch):
 
 
 UNDER_TEST = types.SimpleNamespace(
-  model=rows.tiny(THREE), suite=digits.Suite(0)
+  model=rows.tiny(
+    THREE, router_options=dataclasses.replace(rows.ROUTER, plans=9)
+  ),
+  suite=digits.Suite(0),
 )
 
 

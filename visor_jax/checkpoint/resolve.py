@@ -58,8 +58,6 @@ def architecture(
   settled = {
     key: value for key, value in settings.items() if _is_settled(key, facts)
   }
-  if config.eval.checkpoint or stated[_OUTPUTS] <= settled.get(_OUTPUTS, 0):
-    del stated[_OUTPUTS]  # no search, or outputs to spare
   _require_same(stated, settled, _checkpoint(config))
   return _build(settings | stated, known.family)
 

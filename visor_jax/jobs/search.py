@@ -109,7 +109,8 @@ def search(run: run_lib.Run) -> tuple[plans.Plan, ...]:
         f'{plans.name(plan)}, accuracy {accuracy:.4f}'
         + (f', ETA {console.duration(left * seconds / asked)}' if asked else '')
       )
-  viable = front(evaluated, layout, options.max_plans)
+  most = under_test.model.architecture.router.plans
+  viable = front(evaluated, layout, most)
   text = json.dumps(
     dict(
       viable=[_bits(plan) for plan in viable],

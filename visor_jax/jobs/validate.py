@@ -76,14 +76,14 @@ def _check_model(
       '"attention" can do; set it to "zero"'
     )
   cross_attention.named(model.cross.module)
+  if model.router.plans < 2:
+    raise ValueError(
+      f'search.max_plans is {model.router.plans}, less than 2: the smallest '
+      'and the largest plan are always viable'
+    )
 
 
 def _check_jobs(config: ml_collections.ConfigDict) -> None:
-  if config.search.max_plans < 2:
-    raise ValueError(
-      'search.max_plans is less than 2: the smallest and the '
-      'largest plan are always viable'
-    )
   if config.search.budget and config.search.budget < 2:
     raise ValueError(
       f'search.budget is {config.search.budget}: expected 0 for '

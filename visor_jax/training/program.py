@@ -227,13 +227,13 @@ def from_config(
   mesh = mesh_lib.make(**config.mesh, devices=devices)
   options = config[stages.named(stage).name]
   mesh_lib.check_batch(stage, options.batch, mesh, options.accumulate)
-  largest = resolve.architecture(config).layout.max
+  model = resolve.architecture(config)
   return build(
     config,
     stage,
     mesh,
     packed=suites.entry(config).packed,
-    viable=(largest,) * config.search.max_plans,
+    viable=(model.layout.max,) * model.router.plans,
   )
 
 
