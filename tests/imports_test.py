@@ -105,7 +105,7 @@ DOORS = {
   'jax._src': ('runtime.jax_private',),
   'optax': ('training.optim', 'training.step', 'training.losses'),
   # They only unbox the metadata that linen puts around parameters.
-  'flax.linen': ('models', 'runtime.mesh', 'training.model'),
+  'flax.linen': ('models', 'families', 'runtime.mesh', 'training.model'),
   'absl': ('main', 'preflight'),
   'absl.flags': ('main', 'preflight'),
   'matplotlib': ('report',),

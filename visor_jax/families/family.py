@@ -17,6 +17,7 @@ from visor_jax.spec import sizes as sizes_lib
 if TYPE_CHECKING:
   from visor_jax.convert import tensors
   from visor_jax.data import protocols
+  from visor_jax.models import backbone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +74,7 @@ class Family:
     read_processor: (folder of a checkpoint, what lies behind transparent
       images, see image_files.GROUNDS) -> its tokenizer, chat template and
       recipe of images.
+    modules: tower and connector as linen modules.
   """
 
   name: str
@@ -86,3 +88,4 @@ class Family:
   with_vocabulary: Callable[[dict[str, Any], int], dict[str, Any]]
   tensors: Callable[[], 'tensors.Table']
   read_processor: Callable[[pathlib.Path, str], 'protocols.Processor']
+  modules: Callable[[], 'backbone.Modules']

@@ -15,15 +15,14 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from visor_jax.families import table as families
 from visor_jax.models import compute as compute_lib
-from visor_jax.models import connector
 from visor_jax.models import decoder
 from visor_jax.models import decoding
 from visor_jax.models import layer_kinds
 from visor_jax.models import positions
 from visor_jax.models import router
 from visor_jax.models import spans
-from visor_jax.models import vision
 from visor_jax.reduction import grammar as reductions
 from visor_jax.reduction import method as reduction_lib
 from visor_jax.spec import architecture as architecture_lib
@@ -58,8 +57,9 @@ class Visor(nn.Module):
   compute: compute_lib.Compute = compute_lib.Compute()
 
   def setup(self) -> None:
-    self.vision = vision.Vision(self.size.vision, self.compute)
-    self.connector = connector.Connector(self.size, self.compute)
+    family = families.named(self.architecture.family).modules()
+    self.vision = family.tower(self.size.vision, self.compute)
+    self.connector = family.connector(self.size, self.compute)
     self.llm = decoder.Decoder(self.architecture, self.compute)
     self.router = router.Router(self.size.language, self.architecture.router)
 

@@ -15,6 +15,7 @@ from visor_jax.families.llava_onevision import sizes
 if TYPE_CHECKING:
   from visor_jax.convert import tensors as tensors_lib
   from visor_jax.data import protocols
+  from visor_jax.models import backbone
 
 
 def _plan_image(height: int, width: int) -> family.ImagePlan:
@@ -37,6 +38,12 @@ def _read_processor(
   return processor.read(folder, transparency)
 
 
+def _modules() -> 'backbone.Modules':
+  from visor_jax.families.llava_onevision import modules
+
+  return modules.MODULES
+
+
 FAMILY = family.Family(
   name='llava_onevision',
   model_types=(config.MODEL_TYPE, config.ORIGINAL),
@@ -49,4 +56,5 @@ FAMILY = family.Family(
   with_vocabulary=config.with_vocabulary,
   tensors=_tensors,
   read_processor=_read_processor,
+  modules=_modules,
 )

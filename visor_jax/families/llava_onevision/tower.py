@@ -5,24 +5,15 @@ As LLaVA-OneVision uses it: all `depth` layers, no final norm, no pooling.
 Legend: B batch, I tiles, P patches of a tile, D width, N heads, H head width.
 """
 
-from typing import NamedTuple
-
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from visor_jax.models import backbone
 from visor_jax.models import compute as compute_lib
 from visor_jax.models import params
 from visor_jax.models import scanning
 from visor_jax.spec import sizes
-
-
-class PatchFeatures(NamedTuple):
-  """What the tower says of patches; ratings only where they are asked for."""
-
-  features: jax.Array  # [B, I * P, D]
-  attention: jax.Array | None = None  # float32 [B, I * P], that a patch gets
-  keys: jax.Array | None = None  # [B, I * P, H], averaged over heads
 
 
 class LayerNorm(nn.Module):
@@ -112,14 +103,16 @@ def received(query: jax.Array, key: jax.Array) -> jax.Array:
   return jax.lax.map(one, tiles).swapaxes(0, 1)
 
 
-class Vision(nn.Module):
+class Tower(nn.Module):
   """uint8 tiles to patch features."""
 
   size: sizes.Vision
   compute: compute_lib.Compute = compute_lib.Compute()
 
   @nn.compact
-  def __call__(self, tiles: jax.Array, rate: bool = False) -> PatchFeatures:
+  def __call__(
+    self, tiles: jax.Array, rate: bool = False
+  ) -> backbone.PatchFeatures:
     """uint8 [B, I, height, width, 3] to the features of row-major patches.
 
     Args:
@@ -158,12 +151,14 @@ class Vision(nn.Module):
       return x.reshape(b, i * size.patches, -1)
 
     if not rate:
-      return PatchFeatures(of_row(x))
+      return backbone.PatchFeatures(of_row(x))
     query, key = (
       jax.lax.stop_gradient(y.reshape(b, i, *y.shape[1:])) for y in (query, key)
     )
     attention = received(query, key).reshape(b, -1)
-    return PatchFeatures(of_row(x), attention, of_row(key.mean(axis=3)))
+    return backbone.PatchFeatures(
+      of_row(x), attention, of_row(key.mean(axis=3))
+    )
 
   def _embed(self, tiles: jax.Array) -> jax.Array:
     """uint8 [B, I, height, width, 3] -> [B * I, P, D]."""
