@@ -123,7 +123,8 @@ class OnePass:
     self._seed = seed
     self._sizes, self._weights = tuple(sizes), tuple(weights)
     Order(seed, self._sizes, self._weights)  # raises
-    self._rest, self._drawn = self._draws(), []
+    self._rest = self._draws()
+    self._drawn: list[Draw] = []
     self._lock = threading.Lock()
 
   def __len__(self) -> int:

@@ -163,7 +163,8 @@ class _Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
       for name, filter_ in self.filters.items()
     }
     self.filters[_STEPS] = functools.partial(_Steps, self.budget)
-    self.filters[_JOINED] = self.concat = self._concat
+    self.filters[_JOINED] = self._concat
+    self.concat = self._concat  # type: ignore[method-assign]
 
   def _parse(
     self, source: str, name: str | None, filename: str | None
@@ -264,9 +265,10 @@ class _Rewritten(jinja2.visitor.NodeTransformer):
     self.generic_visit(node)
     return self._filter(_JOINED, jinja2.nodes.List(node.nodes))
 
-  def _filter(self, name: str, value: jinja2.nodes.Expr) -> jinja2.nodes.Filter:
+  def _filter(self, name: str, value: jinja2.nodes.Node) -> jinja2.nodes.Filter:
     node = jinja2.nodes.Filter(value, name, [], [], None, None)
-    return node.set_environment(self._environment).set_lineno(1)
+    node.set_environment(self._environment).set_lineno(1)
+    return node
 
 
 class _Generation(jinja2.ext.Extension):

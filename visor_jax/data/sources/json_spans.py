@@ -74,8 +74,8 @@ def _of_file(
 ) -> _Spans:
   at = _solid(data, len(_MARK) if data[: len(_MARK)] == _MARK else 0)
   if data[at : at + 1] == b'[':
-    listed, end = _elements(data, at, path)
-    _require_end(data, end, listed, path)
+    listed, list_end = _elements(data, at, path)
+    _require_end(data, list_end, listed, path)
     return listed
   if data[at : at + 1] != b'{':
     return _lines(data)
