@@ -75,9 +75,12 @@ def test_the_first_lines_of_the_readme_ask_a_model(monkeypatch, tmp_path):
     assert source == 'WORKDIR'
     model = inference.load(folder, allow_untrained=True)
     layout = model.model.layout
-    return dataclasses.replace(
-      model, trained=('cross', 'router'), viable=(layout.min, layout.max)
+    facts = dataclasses.replace(
+      model.facts,
+      trained=('cross', 'router'),
+      viable=(layout.min, layout.max),
     )
+    return dataclasses.replace(model, facts=facts)
 
   monkeypatch.setattr(visor_jax, 'load', load)
   monkeypatch.chdir(tmp_path)
