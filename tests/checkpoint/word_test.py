@@ -144,7 +144,7 @@ def test_a_checkpoint_is_evaluated_as_the_model_that_it_is(
   assert architecture_lib.from_json(kept) == known
   (row,) = files.read_jsonl(workdir.results)
   assert row['method'] == 'pack:2'
-  (path,) = (tmp_path / 'run/eval').rglob('*.jsonl')
+  (path,) = (tmp_path / 'run/eval').rglob('*-*.jsonl')  # a chunk of answers
   model = visor_jax.load(checkpoint)
   benchmark = benchmarks.BENCHMARKS['mme']
   source = suite.open_questions(benchmark, scores.RULES, tmp_path / 'hub')
