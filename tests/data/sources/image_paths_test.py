@@ -92,8 +92,8 @@ def test_a_path_of_a_stranger_costs_one_record(folder, value, why, outside):
   assert time.monotonic() - start < 2
 
 
-def test_a_socket_is_no_file(folder):
-  os.chdir(folder)  # the path of a socket is short
+def test_a_socket_is_no_file(folder, monkeypatch):
+  monkeypatch.chdir(folder)  # the path of a socket is short
   with socket.socket(socket.AF_UNIX) as server:
     server.bind('socket.jpg')
     assert reason(folder, 'socket.jpg') == 'special file'
