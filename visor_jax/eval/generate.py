@@ -243,23 +243,14 @@ def _grouped_by_plan(
       x.shape for x in (batch.tokens, batch.gather_index, batch.tiles)
     )
     scores, routed = route(model, params, batch)
+    drawn = None
+    if isinstance(confidence, budget.Mix):
+      drawn = _question_hash(batch, model.size.vision.patches)
     # Groups are formed of the choices of all, or processes would part ways.
-    chosen = to_host(
-      router.choose(
-        scores,
-        len(viable),
-        confidence,
-        _question_hash(batch, model.size.vision.patches)
-        if isinstance(confidence, budget.Mix)
-        else None,
-      )
-    )
+    chosen = to_host(router.choose(scores, len(viable), confidence, drawn))
+    asked = [row for row, question in enumerate(ids) if question is not None]
     for number, plan in enumerate(viable):
-      new = [
-        row
-        for row in np.flatnonzero(chosen == number).tolist()
-        if ids[row] is not None
-      ]
+      new = [row for row in asked if chosen[row] == number]
       waiting_ids, waiting_rows = waiting.pop(
         (plan, shapes), ([], (routed, batch))
       )
