@@ -48,7 +48,7 @@ def command(tmp_path_factory):
 @pytest.fixture(scope='module')
 def shards(tmp_path_factory, command):
   """Prepared shards to learn from and to be tested on."""
-  found = []
+  folders = []
   for name, count, seed in (('train', 60, 0), ('test', 20, 1)):
     folder = tmp_path_factory.mktemp(name)
     pictures.write(folder, count, seed)
@@ -63,8 +63,8 @@ def shards(tmp_path_factory, command):
       '--workers',
       1,
     )
-    found.append(folder / 'shards')
-  return found
+    folders.append(folder / 'shards')
+  return folders
 
 
 @pytest.fixture(scope='module')
@@ -89,7 +89,9 @@ def flags(checkpoint, shards):
 @pytest.fixture(scope='module')
 def workdir(tmp_path_factory, command, flags):
   folder = tmp_path_factory.mktemp('run')
-  (folder / 'said').write_text(command('main', *flags, f'--workdir={folder}'))
+  (folder / 'printed').write_text(
+    command('main', *flags, f'--workdir={folder}')
+  )
   return folder
 
 
@@ -107,7 +109,7 @@ def test_rows_are_packed_and_padding_is_told(workdir):
     assert rows[-1]['step'] == 6 and np.isfinite(rows[-1]['loss'])
     assert all(0 < r['visual_padding'] < 0.6 for r in rows)
     assert all(0 <= r['input_wait'] <= 1 for r in rows)
-  assert 'input' in (workdir / 'said').read_text()
+  assert 'input' in (workdir / 'printed').read_text()
 
 
 def test_the_result_is_asked_and_exported(workdir, shards, command, tmp_path):
@@ -121,11 +123,11 @@ def test_the_result_is_asked_and_exported(workdir, shards, command, tmp_path):
     '--max-new-tokens',
     4,
   )
-  said = json.loads(command('ask', '--checkpoint', workdir, *args))
-  assert said['selector'] == 'router' and said['llm_prefill_flops'] > 0
+  printed = json.loads(command('ask', '--checkpoint', workdir, *args))
+  assert printed['selector'] == 'router' and printed['llm_prefill_flops'] > 0
   command('convert', 'export', '--src', workdir, '--out', tmp_path / 'hf')
   again = json.loads(command('ask', '--checkpoint', tmp_path / 'hf', *args))
-  assert (again['text'], again['plan']) == (said['text'], said['plan'])
+  assert (again['text'], again['plan']) == (printed['text'], printed['plan'])
   import transformers
 
   model = transformers.LlavaOnevisionForConditionalGeneration.from_pretrained(
@@ -141,14 +143,14 @@ def test_changed_data_is_not_gone_on_with(workdir, shards, command, flags):
   text = index.read_text()
   index.write_text(text.replace('"records": ', '"records":  ', 1))
   try:
-    said = command('main', *flags, f'--workdir={workdir}', code=1)
+    printed = command('main', *flags, f'--workdir={workdir}', code=1)
   finally:
     index.write_text(text)
-  assert 'error: the data of cross/desk' in said and '--workdir' in said
+  assert 'error: the data of cross/desk' in printed and '--workdir' in printed
 
 
 def test_a_source_that_is_not_there_is_named(command, flags, tmp_path):
-  said = command(
+  printed = command(
     'main',
     *flags[:2],
     '--config.data.sources=(("x", "/no", 1),)',
@@ -156,13 +158,13 @@ def test_a_source_that_is_not_there_is_named(command, flags, tmp_path):
     f'--workdir={tmp_path}',
     code=1,
   )
-  assert 'error: source "x": /no: no such file or folder' in said
+  assert 'error: source "x": /no: no such file or folder' in printed
 
 
 def test_data_without_a_checkpoint_says_what_is_missing(
   command, flags, tmp_path
 ):
-  said = command(
+  printed = command(
     'main',
     flags[0],
     '--config.model.size=0.5b',
@@ -170,7 +172,7 @@ def test_data_without_a_checkpoint_says_what_is_missing(
     f'--workdir={tmp_path}',
     code=1,
   )
-  assert 'error: data.sources need the tokenizer' in said
+  assert 'error: data.sources need the tokenizer' in printed
 
 
 @pytest.mark.drill
@@ -232,15 +234,15 @@ def test_killed_twenty_times_it_ends_bitwise_the_same(
 def test_what_it_does_inside_can_be_analysed(command, shards, workdir):
   train, test = shards
   flags = ('--workdir', workdir, '--examples=8', '--batch=8')
-  said = command('analysis', *flags, '--only=cka', code=1)
-  assert '--eval-source=desk=PATH' in said
+  printed = command('analysis', *flags, '--only=cka', code=1)
+  assert '--eval-source=desk=PATH' in printed
   command(
     'analysis',
     *flags,
     '--only=attention,cka,drop,length',
     f'--eval-source=desk={test}',
   )
-  said = command(
+  printed = command(
     'analysis',
     *flags,
     '--only=unseen',
@@ -248,9 +250,9 @@ def test_what_it_does_inside_can_be_analysed(command, shards, workdir):
     f'--data-source=desk={train}',
     code=1,
   )
-  assert 'too few families' in said
-  found = json.loads((workdir / 'analysis/attention.json').read_text())
-  base = found['numbers']['base']
+  assert 'too few families' in printed
+  folders = json.loads((workdir / 'analysis/attention.json').read_text())
+  base = folders['numbers']['base']
   assert base['kinds'] == ['self'] * SIDES and base['questions'] == {'desk': 8}
   to_image = base['shares']['fine']['answer_to_image']
   assert len(to_image) == SIDES and all(0 < x < 1 for x in to_image)

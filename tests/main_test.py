@@ -286,8 +286,8 @@ def test_every_analysis_of_a_run_is_on_its_page(alone, tmp_path):
   flags = (f'--workdir={workdir}', f'--experiment={TINY}', '--examples=16')
   command('analysis', *flags)
   (workdir / 'analysis/cka.json').unlink()
-  said = command('analysis', *flags)
-  assert said.count('done before') == 4 and 'cka, plan max 16/16' in said
+  printed = command('analysis', *flags)
+  assert printed.count('done before') == 4 and 'cka, plan max 16/16' in printed
   command('report', f'--workdir={workdir}')
   page = (workdir / 'report/index.html').read_text()
   for title in (

@@ -36,9 +36,9 @@ def uniform():
 
 
 def test_uniform_attention_goes_where_tokens_are(uniform):
-  text, own, cross = uniform[0, :, :3]
+  text, self_, cross = uniform[0, :, :3]
   np.testing.assert_allclose(
-    own,
+    self_,
     [
       np.mean([4 / 7, 4 / 8]),  # of t6 and p7
       np.mean([4 / 8, 4 / 9, 4 / 10]),  # of p7, a8, a9
@@ -56,21 +56,21 @@ def test_what_is_taken_is_of_the_image_alone(uniform):
   taken = uniform[0, :, attention.SHARES.index('read')]
   assert taken[1] > 0 and taken[0] == taken[2] == 0
   params = changed(rows.params(MODEL), value=0, value_bias=0)
-  found = np.asarray(SHARES(params))
-  assert (found[0, :, -1] == 0).all()
-  found = np.asarray(SHARES(rows.params(MODEL)))
-  assert found[0, 2, -1] > 0 and (found[0, :, :3] <= 1).all()
+  values = np.asarray(SHARES(params))
+  assert (values[0, :, -1] == 0).all()
+  values = np.asarray(SHARES(rows.params(MODEL)))
+  assert values[0, 2, -1] > 0 and (values[0, :, :3] <= 1).all()
 
 
 def test_a_row_without_an_image_does_not_count(uniform):
   assert np.isnan(uniform[1]).all()
-  found, n = layerwise.means(
+  values, n = layerwise.means(
     uniform, ['a', 'b'], {'a': 'fine', 'b': 'coarse'}.get
   )
-  np.testing.assert_array_equal(found['a'], uniform[0])
-  np.testing.assert_array_equal(found['fine'], uniform[0])
-  assert np.isnan(found['b']).all() and n == {'a': 1, 'b': 1}
-  assert layerwise.plain(found)['b'] == [[None] * 4] * 3
+  np.testing.assert_array_equal(values['a'], uniform[0])
+  np.testing.assert_array_equal(values['fine'], uniform[0])
+  assert np.isnan(values['b']).all() and n == {'a': 1, 'b': 1}
+  assert layerwise.plain(values)['b'] == [[None] * 4] * 3
 
 
 def test_layer_by_layer_is_the_model():
@@ -88,8 +88,8 @@ def test_layer_by_layer_is_the_model():
 
 def test_an_answer_stands_behind_its_prompt():
   batch = rows.batch(('tvvtp',), ('tvp',), ('tvp',), shape=rows.Shape(text=5))
-  said = np.array([[7, 8, 9, 1], [5, 1, 1, 1], [2, 3, 4, 5]])
-  full = attention.answered(batch, said, (1,))
+  answers = np.array([[7, 8, 9, 1], [5, 1, 1, 1], [2, 3, 4, 5]])
+  full = attention.answered(batch, answers, (1,))
   # 7, 8 and 9 were said; from 9 nothing but the end is predicted.
   assert full.tokens[0, 3:].tolist() == [7, 8]
   assert full.answer[0].tolist() == [False] * 3 + [True] * 2

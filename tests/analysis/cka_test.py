@@ -47,10 +47,10 @@ def test_the_same_and_the_turned_are_one_and_the_independent_zero():
     ],
     axis=0,
   )
-  found = cka.ratio(terms)
-  np.testing.assert_allclose(found[:2, :2], 1, atol=1e-4)
+  values = cka.ratio(terms)
+  np.testing.assert_allclose(values[:2, :2], 1, atol=1e-4)
   # The biased estimator would give 0.2 here.
-  np.testing.assert_allclose(found[2, :2], 0, atol=0.03)
+  np.testing.assert_allclose(values[2, :2], 0, atol=0.03)
 
 
 def test_it_is_the_estimator_of_the_literature_and_padding_does_not_count():
@@ -76,15 +76,15 @@ def test_only_self_layers_change_the_image():
   kinds = model.layout.fix((True,))
   assert cka.changing(model, kinds) == [None, 1]
   assert cka.changing(model, plans.base(3)) == [None, 0, 1, 2]
-  kept = rows.change(model, last_visual=False)
-  assert cka.changing(kept, plans.base(3)) == [None, 0, 1]
+  unrefined = rows.change(model, last_visual=False)
+  assert cka.changing(unrefined, plans.base(3)) == [None, 0, 1]
   batch = rows.batch(('tvvvvvvvtp',), ('tvvp',))
-  found = np.asarray(
+  values = np.asarray(
     rows.jit(lambda params: cka.similarities(model, params, batch, kinds, 6))(
       rows.params(model)
     )
   )
-  assert found.shape == (2, 2, 2) and np.isnan(found[1]).all()
-  one = cka.ratio(found[0])
+  assert values.shape == (2, 2, 2) and np.isnan(values[1]).all()
+  one = cka.ratio(values[0])
   np.testing.assert_allclose(np.diagonal(one), 1, rtol=1e-6)
   assert -1 <= one[0, 1] < 1

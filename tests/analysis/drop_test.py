@@ -16,7 +16,7 @@ MODEL = rows.tiny(plans.Layout((C, S, C), (1,)))
 MAX = MODEL.layout.fix((True,))
 BATCH, OTHER = (rows.batch(('ttvvvvtp',)) for _ in range(2))
 OTHER.tiles[:] = 255 - BATCH.tiles
-SUBJECT = eval_run.ModelUnderTest(MODEL, rows.params(MODEL), None, None)
+UNDER_TEST = eval_run.ModelUnderTest(MODEL, rows.params(MODEL), None, None)
 
 
 @functools.cache
@@ -28,13 +28,13 @@ def program(layout):
 
 
 def logits(kinds, layers, batch=BATCH, params=None):
-  subject = drop.blind(SUBJECT, kinds, layers)
-  return program(subject.model.layout)(params or subject.params, batch)
+  under_test = drop.blind(UNDER_TEST, kinds, layers)
+  return program(under_test.model.layout)(params or under_test.params, batch)
 
 
 def test_nothing_dropped_is_the_model():
   want = rows.jit(lambda p: MODEL.apply({'params': p}, BATCH, None))(
-    SUBJECT.params
+    UNDER_TEST.params
   )[0, :4]
   rows.close(logits(plans.base(3), ()), want)
 
@@ -67,9 +67,9 @@ def test_stretches_are_of_at_most_six_parts():
     (3, 4),
     (2, 3, 4),
   ]
-  found = drop.stretches(range(24))
-  assert len(found) == 21 and found[0] == (0, 1, 2, 3)
-  assert found[-1] == tuple(range(24)) and len(set(found)) == 21
+  numbers = drop.stretches(range(24))
+  assert len(numbers) == 21 and numbers[0] == (0, 1, 2, 3)
+  assert numbers[-1] == tuple(range(24)) and len(set(numbers)) == 21
 
 
 def test_accuracy_is_of_each_family_and_subset(tmp_path, monkeypatch):
@@ -77,10 +77,10 @@ def test_accuracy_is_of_each_family_and_subset(tmp_path, monkeypatch):
 
   need = {'paper': 5, 'read': 2, 'same': 2}
 
-  def answers(subject, stream, count, selection, folder, options, score):
-    looks = subject.model.layout.indices(S)
+  def answers(under_test, stream, count, selection, folder, options, score):
+    seeing = under_test.model.layout.indices(S)
     return [
-      dict(family=f, score=float(need[f] in looks or f == 'paper'))
+      dict(family=f, score=float(need[f] in seeing or f == 'paper'))
       for f in need
       for _ in range(2)
     ]
@@ -88,18 +88,20 @@ def test_accuracy_is_of_each_family_and_subset(tmp_path, monkeypatch):
   monkeypatch.setattr(eval_run, 'answers', answers)
   monkeypatch.setattr(drop, 'PARTS', 3)
   suite = types.SimpleNamespace(group={'paper': 'coarse'}.get)
-  subject = eval_run.ModelUnderTest(rows.tiny(plans.visor(6)), {}, None, suite)
-  found = drop.measure(
-    subject,
+  under_test = eval_run.ModelUnderTest(
+    rows.tiny(plans.visor(6)), {}, None, suite
+  )
+  numbers = drop.measure(
+    under_test,
     plans.Selection('base'),
     6,
     tmp_path,
     types.SimpleNamespace(score='exact'),
   )
-  for layers, read in zip(found['dropped'], found['accuracy']['read']):
+  for layers, read in zip(numbers['dropped'], numbers['accuracy']['read']):
     assert read == float(2 not in layers)
-  assert found['accuracy']['paper'] == [1.0] * len(found['dropped'])
-  assert found['constant'] == ['paper'] and found['correlation'] is None
+  assert numbers['accuracy']['paper'] == [1.0] * len(numbers['dropped'])
+  assert numbers['constant'] == ['paper'] and numbers['correlation'] is None
 
 
 def test_families_that_respond_alike_are_one_cluster():
@@ -117,17 +119,19 @@ def test_families_that_respond_alike_are_one_cluster():
     f=[0.5] * 6,
   )
   groups = dict(a='fine', b='coarse', c='fine', d='coarse', e='fine', f='fine')
-  found = clusters.compare(response, groups)
-  assert found['constant'] == ['f'] and set(found['families']) == set('abcde')
-  assert found['split'] == dict(
+  numbers = clusters.compare(response, groups)
+  assert numbers['constant'] == ['f'] and set(numbers['families']) == set(
+    'abcde'
+  )
+  assert numbers['split'] == dict(
     a='fine', c='fine', b='coarse', d='coarse', e='coarse'
   )
-  assert found['agreement'] == 0.8
-  correlation = dict(zip(found['families'], found['correlation']))
-  assert correlation['a'][found['families'].index('c')] > 0.95
-  assert correlation['a'][found['families'].index('b')] < 0.9
+  assert numbers['agreement'] == 0.8
+  correlation = dict(zip(numbers['families'], numbers['correlation']))
+  assert correlation['a'][numbers['families'].index('c')] > 0.95
+  assert correlation['a'][numbers['families'].index('b')] < 0.9
   few = {f: r[:3] for f, r in response.items()}
   assert clusters.compare(few, groups)['correlation'] is None
   # In the order of the leaves a cluster's families are neighbours.
-  named = ''.join('c' if f in 'ac' else 'o' for f in found['families'])
+  named = ''.join('c' if f in 'ac' else 'o' for f in numbers['families'])
   assert named in ('ccooo', 'ooocc')

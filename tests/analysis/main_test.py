@@ -49,18 +49,24 @@ def test_curves_are_the_cost_of_plans():
   size, layout = published.SIZES['0.5b'], plans.visor(24)
   selections = plans.parse('base+max+min', layout)
   model = architecture.Architecture(size, layout)
-  found = lengths.measure(
+  numbers = lengths.measure(
     model,
     selections,
     grammar.parse('fastv+m3:2'),
     60,
     lengths=(1485, 7371),
   )
-  assert list(found['curves']) == ['base', 'max', 'min', 'fastv:2:0.5', 'm3:2']
-  assert found['lengths'] == [1485, 7371] and found['text'] == 60
+  assert list(numbers['curves']) == [
+    'base',
+    'max',
+    'min',
+    'fastv:2:0.5',
+    'm3:2',
+  ]
+  assert numbers['lengths'] == [1485, 7371] and numbers['text'] == 60
   want = flops.cost(model, layout.min, 7371, 60).llm_prefill
-  assert found['curves']['min'][1] == want
-  base, most, least = (found['curves'][n] for n in ('base', 'max', 'min'))
+  assert numbers['curves']['min'][1] == want
+  base, most, least = (numbers['curves'][n] for n in ('base', 'max', 'min'))
   # The table of the paper's accounting: 2.7x and 23x, 2.9x and 91x.
   np.testing.assert_allclose(
     [base[0] / most[0], base[1] / most[1]], [2.7, 2.9], atol=0.05
@@ -69,17 +75,17 @@ def test_curves_are_the_cost_of_plans():
     [base[0] / least[0], base[1] / least[1]], [23, 91], atol=0.5
   )
   # The table of docs/rivals.md, of 384 x 384 pixels.
-  np.testing.assert_allclose(found['curves']['fastv:2:0.5'][0], 652.5e9, 1e-3)
-  np.testing.assert_allclose(found['curves']['m3:2'][0], 332.3e9, 1e-3)
+  np.testing.assert_allclose(numbers['curves']['fastv:2:0.5'][0], 652.5e9, 1e-3)
+  np.testing.assert_allclose(numbers['curves']['m3:2'][0], 332.3e9, 1e-3)
 
 
 def test_what_is_there_is_not_done_again(workdir, capsys):
   flags = [f'--workdir={workdir}', '--only=length']
   assert door.main(flags) == 0
   file = workdir / 'analysis/length.json'
-  first, found = file.read_text(), json.loads(file.read_text())
-  assert {'config', 'seed', 'versions', 'options'} <= found.keys()
-  assert list(found['numbers']['curves']) == [
+  first, numbers = file.read_text(), json.loads(file.read_text())
+  assert {'config', 'seed', 'versions', 'options'} <= numbers.keys()
+  assert list(numbers['numbers']['curves']) == [
     'base',
     'min',
     'max',
@@ -117,14 +123,16 @@ def test_a_wrong_flag_is_named(workdir, flags, why, capsys):
 
 def test_questions_are_filled_up_with_repeats_that_do_not_count():
   mesh = mesh_lib.make(devices=jax.devices()[:1])
-  subject = eval_run.ModelUnderTest(None, None, mesh, digits.Suite(0))
-  found = list(layerwise.questions(subject, 6, 4, 'x'))
-  assert [len(families) for families, _ in found] == [4, 2]
-  assert found[1][0] == [
+  under_test = eval_run.ModelUnderTest(None, None, mesh, digits.Suite(0))
+  numbers = list(layerwise.questions(under_test, 6, 4, 'x'))
+  assert [len(families) for families, _ in numbers] == [4, 2]
+  assert numbers[1][0] == [
     digits.Suite(0).question('test', i).turns[0].family for i in (4, 5)
   ]
-  assert len(found[1][1].tokens) == 4
-  np.testing.assert_array_equal(found[1][1].tokens[1], found[1][1].tokens[2])
+  assert len(numbers[1][1].tokens) == 4
+  np.testing.assert_array_equal(
+    numbers[1][1].tokens[1], numbers[1][1].tokens[2]
+  )
 
 
 def test_both_routers_answer_the_same_questions(tmp_path, monkeypatch):

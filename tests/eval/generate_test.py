@@ -37,7 +37,7 @@ def tiny(layout, **kwargs):
 
 def uncached(model, params, figure, plan):
   """Greedy tokens, the whole sequence read again for each; and its logits."""
-  logits, said = [], []
+  logits, tokens = [], []
   if isinstance(figure, str):
     figure = rows.same(figure, figure)
   batch = rows.batch(
@@ -53,12 +53,12 @@ def uncached(model, params, figure, plan):
       else rows.logits(model)(params, batch, np.array(plan))
     )[0, end - 1 + i]
     logits.append(out)
-    said.append(int(np.argmax(out)))
+    tokens.append(int(np.argmax(out)))
     # The token takes the next slot and the next place; padding moves up.
-    batch.tokens[0, end + i] = said[-1]
+    batch.tokens[0, end + i] = tokens[-1]
     batch.text_segment[0, end + i] = 1
     batch.text_place[0, end:] = place + text[: len(text) - end]
-  return said, np.array(logits)
+  return tokens, np.array(logits)
 
 
 @functools.cache
@@ -85,8 +85,8 @@ def test_cached_equals_uncached(name):
   layout = LAYOUTS[name]
   model = tiny(layout, scan=name != 'self side by side')
   params = rows.params(model)
-  some = (None, layout.min, layout.max, layout.plans[1])
-  for plan in dict.fromkeys(some):
+  few_plans = (None, layout.min, layout.max, layout.plans[1])
+  for plan in dict.fromkeys(few_plans):
     want = [uncached(model, params, f, plan) for f in FIGURES]
     logits, memory = _prefill(model, plan)(params, BATCH)
     fresh = model.apply(
@@ -94,7 +94,7 @@ def test_cached_equals_uncached(name):
     )
     for i in range(TOKENS):
       rows.close(logits, np.stack([w[i] for _, w in want]))
-      token = jnp.array([said[i] for said, _ in want])
+      token = jnp.array([tokens[i] for tokens, _ in want])
       logits, fresh = _decode(model, plan)(params, token, memory, fresh, i)
 
 
@@ -114,7 +114,7 @@ def test_a_plug_in_keeps_what_it_likes():
     layout = plans.visor(3)
     model = tiny(layout, cross_options=architecture.CrossOptions(module='mean'))
     params = rows.params(model)
-    made = generate.decode(
+    generated = generate.decode(
       model,
       params,
       *generate.prefill(model, params, BATCH, layout.max),
@@ -122,17 +122,17 @@ def test_a_plug_in_keeps_what_it_likes():
       sampling(),
       jax.random.key(0),
     )
-    for row, figure in zip(np.asarray(made), FIGURES):
+    for row, figure in zip(np.asarray(generated), FIGURES):
       want = uncached(model, params, figure, layout.max)[0]
       assert row.tolist() == until_end(want)
   finally:
     del cross_attention.CROSS['mean']
 
 
-def until_end(said):
+def until_end(tokens):
   """What follows the end is the end."""
-  cut = said.index(END) if END in said else TOKENS
-  return said[:cut] + [END] * (TOKENS - cut)
+  cut = tokens.index(END) if END in tokens else TOKENS
+  return tokens[:cut] + [END] * (TOKENS - cut)
 
 
 LAYOUT = plans.visor(6)
@@ -155,22 +155,22 @@ def ask(selection, batch=4, count=11, **kwargs):
         ),
       )
 
-  found = {}
+  answers = {}
   for ids, plan, tokens in generate.answers(
     MODEL, PARAMS, batches(), selection, sampling(), KEY, LAYOUT.plans, **kwargs
   ):
-    assert None not in ids and not found.keys() & set(ids)
-    found |= {i: (plan, t.tolist()) for i, t in zip(ids, tokens)}
-  assert sorted(found) == list(range(count))
-  return found
+    assert None not in ids and not answers.keys() & set(ids)
+    answers |= {i: (plan, t.tolist()) for i, t in zip(ids, tokens)}
+  assert sorted(answers) == list(range(count))
+  return answers
 
 
 def test_answers_end_where_the_model_ends():
   """Greedy; a row that is done says nothing more while others go on."""
-  made = ask(plans.Selection('fixed', LAYOUT.max), count=4)
+  generated = ask(plans.Selection('fixed', LAYOUT.max), count=4)
   for i, figure in enumerate(FIGURES):
-    said, _ = uncached(MODEL, PARAMS, rows.Segment(figure, i), LAYOUT.max)
-    assert made[i][1] == until_end(said)
+    tokens, _ = uncached(MODEL, PARAMS, rows.Segment(figure, i), LAYOUT.max)
+    assert generated[i][1] == until_end(tokens)
 
 
 @pytest.mark.parametrize('batch', [3, 16])
@@ -220,8 +220,8 @@ def test_the_smallest_plan_keeps_a_third_of_the_base():
 def draws(logits, n=4000, **kwargs):
   """Shares of the tokens drawn from one row of logits."""
   rows_ = jnp.broadcast_to(jnp.array(logits), (n, len(logits)))
-  made = generate._draw(rows_, sampling(**kwargs), jax.random.key(1))
-  return np.bincount(np.asarray(made), minlength=len(logits)) / n
+  generated = generate._draw(rows_, sampling(**kwargs), jax.random.key(1))
+  return np.bincount(np.asarray(generated), minlength=len(logits)) / n
 
 
 def test_draws():

@@ -16,16 +16,16 @@ CHOSEN = [
 
 
 @pytest.fixture(scope='module')
-def subject():
+def under_test():
   return run_test.make(mesh_lib.make(devices=jax.devices()[:1]))
 
 
-def ask(subject, selection, rows, folder):
-  return measure.measure(subject, 'test', selection, rows, folder, 4)
+def ask(under_test, selection, rows, folder):
+  return measure.measure(under_test, 'test', selection, rows, folder, 4)
 
 
 def test_a_router_pays_for_itself_and_for_what_it_chose(
-  subject, tmp_path, monkeypatch
+  under_test, tmp_path, monkeypatch
 ):
   """By a clock that is made up: seconds of every function."""
   took = {
@@ -43,22 +43,27 @@ def test_a_router_pays_for_itself_and_for_what_it_chose(
     return took[function]
 
   monkeypatch.setattr(measure.Timer, '__call__', clock)
-  found = ask(subject, plans.Selection('router'), CHOSEN, tmp_path)
-  assert found['first_token_s'] == 1 + 8 and found['peak_bytes'] == 8
-  assert found['tokens_per_s'] == pytest.approx(4 * measure.NEW / 0.5)
+  measured = ask(under_test, plans.Selection('router'), CHOSEN, tmp_path)
+  assert measured['first_token_s'] == 1 + 8 and measured['peak_bytes'] == 8
+  assert measured['tokens_per_s'] == pytest.approx(4 * measure.NEW / 0.5)
   assert [plan for f, plan in timed if f is generate.resume] == [
     (True, False),
     (False, False),
   ]
-  found = ask(subject, FIXED, CHOSEN[:1], tmp_path)
-  assert found['first_token_s'] == 40
+  measured = ask(under_test, FIXED, CHOSEN[:1], tmp_path)
+  assert measured['first_token_s'] == 40
 
 
-def test_it_is_measured_once_and_kept(subject, tmp_path):
-  found = ask(subject, FIXED, CHOSEN[:1], tmp_path)
-  weights = sum(x.nbytes for x in jax.tree.leaves(subject.params))
-  assert found['peak_bytes'] > weights / 2  # some weights have no part in it
-  assert 0 < found['first_token_s'] < 60 and found['tokens_per_s'] > 0
-  assert found['process_bytes'] > 1e7 and found['of'] in ('host', 'device')
-  assert found['batch'] == 4 and found['device']
-  assert ask(subject, FIXED, CHOSEN[:1], tmp_path) == found  # time never is
+def test_it_is_measured_once_and_kept(under_test, tmp_path):
+  measured = ask(under_test, FIXED, CHOSEN[:1], tmp_path)
+  weights = sum(x.nbytes for x in jax.tree.leaves(under_test.params))
+  assert measured['peak_bytes'] > weights / 2  # some weights have no part in it
+  assert 0 < measured['first_token_s'] < 60 and measured['tokens_per_s'] > 0
+  assert measured['process_bytes'] > 1e7 and measured['of'] in (
+    'host',
+    'device',
+  )
+  assert measured['batch'] == 4 and measured['device']
+  assert (
+    ask(under_test, FIXED, CHOSEN[:1], tmp_path) == measured
+  )  # time never is

@@ -28,13 +28,13 @@ COUNT, BATCH, CHUNK = 20, 4, 11  # chunks that batches do not fill
 
 def ask(mesh, folder):
   """Lets the router choose between two plans; the rows."""
-  subject = dataclasses.replace(
+  under_test = dataclasses.replace(
     run_test.make(mesh),
     viable=run_test.VIABLE[::2],
     confidence=budget.Mix(0.02, 1.0, 0.2),
-  )  # by scores, and some by luck
+  )  # by scores, and some by its hash
   return run.answers(
-    subject,
+    under_test,
     'test',
     COUNT,
     plans.Selection('router'),

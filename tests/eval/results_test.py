@@ -17,10 +17,10 @@ def answers(*values, plan=None):
   """
   base = {'ink': [90, 110], 'read': [300]}  # what the base takes for each
   base = {family: iter(flops) for family, flops in base.items()}
-  found = []
+  answered = []
   for i, v in enumerate(values):
     dense = next(base[v[0]])
-    found.append(
+    answered.append(
       dict(
         index=i,
         family=v[0],
@@ -38,7 +38,7 @@ def answers(*values, plan=None):
         plan=v[3] if len(v) > 3 else plan,
       )
     )
-  return found
+  return answered
 
 
 ANSWERS = {
@@ -54,11 +54,11 @@ ANSWERS = {
 }
 
 
-def rows(found=ANSWERS):
-  made = results.rows(
-    found, {'ink': 'coarse', 'read': 'fine'}.get, seed=7, config='c0ffee'
+def rows(answered=ANSWERS):
+  table = results.rows(
+    answered, {'ink': 'coarse', 'read': 'fine'}.get, seed=7, config='c0ffee'
   )
-  return {(r['selector'], r['family']): r for r in made}
+  return {(r['selector'], r['family']): r for r in table}
 
 
 def test_a_row_for_every_family_and_selection():
@@ -107,27 +107,29 @@ def test_costs_stand_beside_accuracy():
   assert row['total_saved'] == pytest.approx((100 + 1010) / 1015)
   assert row['measured'] is None
   took = dict(first_token_s=0.5)
-  found = results.rows(ANSWERS, {}.get, {MIN: took})
-  assert [r['measured'] for r in found] == [None] * 2 + [took] * 2 + [None] * 2
+  answered = results.rows(ANSWERS, {}.get, {MIN: took})
+  assert [r['measured'] for r in answered] == [None] * 2 + [took] * 2 + [
+    None
+  ] * 2
 
 
 def test_a_promise_stands_beside_what_came():
   """Over all families: the router spends where it must, saves where it can."""
-  asked, kept = (
+  asked, within = (
     plans.Selection('router', **of)
     for of in (dict(budget=0.1), dict(drop=0.25))
   )
   largest = plans.Selection('fixed', (True, True))
-  found = {
+  answered = {
     asked: ANSWERS[ROUTER],
-    kept: ANSWERS[MIN],
+    within: ANSWERS[MIN],
     largest: answers(
       ('ink', 1.0, 200), ('ink', 1.0, 200), ('read', 1.0, 200), plan=[1, 1]
     ),
   }
   by = {
     (r.get('budget'), r.get('drop'), r['family']): r
-    for r in results.rows(found, {}.get)
+    for r in results.rows(answered, {}.get)
   }
   for family in ('ink', 'read'):
     row = by[0.1, None, family]
@@ -136,19 +138,21 @@ def test_a_promise_stands_beside_what_came():
     row = by[None, 0.25, family]
     assert row['promised'] == 0.75 and row['delivered'] == pytest.approx(0.75)
     assert 'promised' not in by[None, None, family]
-  del found[largest]
-  assert results.rows(found, {}.get)[-1]['delivered'] is None  # of max, unknown
+  del answered[largest]
+  assert (
+    results.rows(answered, {}.get)[-1]['delivered'] is None
+  )  # of max, unknown
 
 
 def test_only_the_router_says_what_it_chose():
-  found = rows()
-  assert found['router', 'ink']['chosen'] == {'min': 2}
-  assert found['router', 'read']['chosen'] == {'1': 1}
-  assert 'chosen' not in found['base', 'ink']
-  assert 'chosen' not in found['fixed', 'ink']
+  answered = rows()
+  assert answered['router', 'ink']['chosen'] == {'min': 2}
+  assert answered['router', 'read']['chosen'] == {'1': 1}
+  assert 'chosen' not in answered['base', 'ink']
+  assert 'chosen' not in answered['fixed', 'ink']
 
 
 def test_savings_need_no_answers_of_the_base():
   """What the base would take is a formula."""
-  found = rows({k: v for k, v in ANSWERS.items() if k != BASE})
-  assert found == {k: v for k, v in rows().items() if k[0] != 'base'}
+  answered = rows({k: v for k, v in ANSWERS.items() if k != BASE})
+  assert answered == {k: v for k, v in rows().items() if k[0] != 'base'}

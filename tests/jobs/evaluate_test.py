@@ -226,10 +226,10 @@ def test_a_run_is_evaluated_under_every_plan(config, imported, tmp_path):
   assert len({kind(r) for r in rows}) == len(rows) == 3 * 4
   assert all((r['flops_saved'] == 1) == (r['selector'] == 'base') for r in rows)
   run(config, tmp_path / 'b', workdir, 'max+router', batch=3, chunk=5)
-  whole, parts = answered(tmp_path / 'a'), answered(tmp_path / 'b')
-  for place, some in parts.items():
-    assert sorted(some, key=lambda r: r['index']) == whole[place]
+  at_once, parts = answered(tmp_path / 'a'), answered(tmp_path / 'b')
+  for folder_name, rows in parts.items():
+    assert sorted(rows, key=lambda r: r['index']) == at_once[folder_name]
   # The base of a run is what it started from.
   run(config, tmp_path / 'c', imported, 'base')
-  for place, some in answered(tmp_path / 'c').items():
-    assert some == whole[place]
+  for folder_name, rows in answered(tmp_path / 'c').items():
+    assert rows == at_once[folder_name]

@@ -31,8 +31,10 @@ def text(plan):
 
 def front(tried, most=9):
   """front of {'010': (accuracy, FLOPs)}, as words."""
-  found = search.front({bits(p): v for p, v in tried.items()}, THREE, most)
-  return ' '.join(map(text, found))
+  plans_found = search.front(
+    {bits(p): v for p, v in tried.items()}, THREE, most
+  )
+  return ' '.join(map(text, plans_found))
 
 
 @pytest.mark.parametrize(
@@ -113,10 +115,10 @@ def test_the_front_against_its_definition(seed):
   }
   tried[THREE.min] = (rng.integers(6) / 5, 1)
   tried[THREE.max] = (rng.integers(6) / 5, 6)
-  kept = search.front(tried, THREE, 9)
-  assert kept[0] == THREE.min and kept[-1] == THREE.max
-  assert len(set(kept)) == len(kept)
-  inner = set(kept[1:-1])
+  viable = search.front(tried, THREE, 9)
+  assert viable[0] == THREE.min and viable[-1] == THREE.max
+  assert len(set(viable)) == len(viable)
+  inner = set(viable[1:-1])
   for plan in set(tried) - {THREE.min, THREE.max}:
     beaten = [
       q
@@ -130,11 +132,11 @@ def test_the_front_against_its_definition(seed):
       assert plan in inner
     if set(beaten) - set(twins):
       assert plan not in inner
-  costs = [tried[p][1] for p in kept]
+  costs = [tried[p][1] for p in viable]
   assert costs == sorted(costs)
   for most in (2, 3):
     few = search.front(tried, THREE, most)
-    assert len(few) <= most and set(few) <= set(kept)
+    assert len(few) <= most and set(few) <= set(viable)
     assert few[0] == THREE.min and few[-1] == THREE.max
 
 
@@ -151,8 +153,10 @@ def test_greedy_visits_a_quadratic_number_of_plans(count):
 
 def test_greedy_adds_the_layer_that_helps_most():
   worth = (1, 5, 3)
-  found = search.greedy(THREE, lambda p: sum(itertools.compress(worth, p)))
-  assert [*map(text, found)] == [
+  plans_found = search.greedy(
+    THREE, lambda p: sum(itertools.compress(worth, p))
+  )
+  assert [*map(text, plans_found)] == [
     '000',
     '100',
     '010',
@@ -239,17 +243,17 @@ def test_few_layers_are_searched_wholly_many_greedily(
 def test_the_bill_is_told_before_and_kept(exhaustive, asked, tmp_path, capsys):
   """Questions have 10 visual and 2 to 3 text tokens; FLOPs as the formulas."""
   search_in(tmp_path, examples=4, exhaustive=exhaustive)
-  said = capsys.readouterr().out
+  printed = capsys.readouterr().out
   plans_ = 8 if exhaustive == 3 else 7
-  assert said.index(f'{plans_} plans, {plans_ * 4} questions') < said.index(
-    'plan 1 of'
-  )
-  assert '8 plans, 32 questions' in said and 'ETA' in said
-  did, whole = bill(tmp_path)
+  assert printed.index(
+    f'{plans_} plans, {plans_ * 4} questions'
+  ) < printed.index('plan 1 of')
+  assert '8 plans, 32 questions' in printed and 'ETA' in printed
+  did, exhaustive_bill = bill(tmp_path)
   assert (did['plans'], did['questions']) == (plans_, 4 * plans_)
   assert did['flops'] == 4 * sum(10 + sum(p) for p in asked)
   price = search.prices(UNDER_TEST, 4)
-  assert whole == dict(
+  assert exhaustive_bill == dict(
     plans=8,
     questions=32,
     flops=(price[0] + 3 * price[1] + 3 * price[2] + price[3]),

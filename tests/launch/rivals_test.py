@@ -36,9 +36,9 @@ def test_what_is_done_becomes_a_page(tmp_path, capsys):
   write(tmp_path / 'm3', 'm3:2')
   assert rivals.main([f'--workdir={tmp_path}']) == 0
   text = (tmp_path / 'report' / 'index.html').read_text()
-  said = capsys.readouterr().out
+  printed = capsys.readouterr().out
   for name in ('max', 'fastv:2:0.5', 'm3:2', 'On the fine group'):
-    assert name in text and name in said
+    assert name in text and name in printed
 
 
 @pytest.mark.parametrize(
@@ -63,9 +63,9 @@ def test_runs_of_the_experiment(
     )
     == code
   )
-  said = capsys.readouterr().out
+  printed = capsys.readouterr().out
   for name in ('dense', 'tr2'):
-    assert f'{name}: {end}' in said
+    assert f'{name}: {end}' in printed
     if code == 0:
       line = (tmp_path / f'{name}.log').read_text()
       assert f'rivals.py:run={name},share=0.5 ' in line
