@@ -76,6 +76,19 @@ def test_a_command_is_the_module_of_its_name(name, arguments):
   assert one.stdout or one.stderr
 
 
+@pytest.mark.parametrize('name', ['inference', 'config', 'training.loop'])
+def test_a_module_that_is_no_command_does_not_pretend_to_run(name):
+  """It would say nothing, do nothing and end well."""
+  done = subprocess.run(
+    [sys.executable, '-m', f'visor_jax.{name}', '--checkpoint=x'],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 2 and not done.stdout
+  assert f'no command "{name}"' in done.stderr and 'main, ask' in done.stderr
+
+
 def test_where_holds_experiments_and_launchers(capsys):
   assert commands.main(['where']) == 0
   folder = pathlib.Path(capsys.readouterr().out.strip())

@@ -29,6 +29,7 @@ FLOORS = {
   'runtime.command': 1,
   'runtime.errors': 1,
   'runtime.retry': 1,
+  'runtime.lock': 1,
   'runtime.preempt': 1,
   'runtime.regular_files': 1,
   'runtime.roll_call': 1,

@@ -1,6 +1,7 @@
 """VISOR in JAX: vision-language models whose cost follows the question."""
 
 from importlib import metadata
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -44,3 +45,18 @@ def train_program(
   from visor_jax.training import program  # jax and all, likewise
 
   return program.from_config(config, stage)
+
+
+def _require_command(name: str) -> None:
+  """Ends `python -m NAME` where that would do nothing, and say nothing."""
+  command = name.removeprefix('visor_jax.')
+  if command in (name, '__main__'):
+    return
+  from visor_jax import __main__ as commands
+
+  if command not in commands.COMMANDS:
+    sys.exit(commands.main([command]))
+
+
+if sys.argv[:1] == ['-m']:  # while the package of a module to run is imported
+  _require_command(sys.orig_argv[sys.orig_argv.index('-m') + 1])

@@ -7,10 +7,17 @@
   --config.seed=3                                      any key of config.py
 
 Started again with the same command, a run that was cut off goes on where it
-was. SIGTERM ends it with code 75 as soon as its step is saved, or its chunk of
-answers written. Jobs: base, cross, full, search, universal, label, policy,
-eval, report.
+was. SIGTERM and Ctrl-C end it with code 75 as soon as its step is saved, or its
+chunk of answers written; a second Ctrl-C kills. Code 1 means that it refused:
+trying again would change nothing; 70 that something failed which may go better
+next time. Jobs: base, cross, full, search, universal, label, policy, eval,
+report.
 """
+
+from visor_jax.runtime import preempt
+
+if __name__ == '__main__':  # from here on: what comes below takes seconds
+  preempt.install_handler()
 
 from collections.abc import Sequence
 import faulthandler
@@ -29,9 +36,10 @@ from visor_jax.jobs import table
 from visor_jax.runtime import command
 from visor_jax.runtime import compilation_cache
 from visor_jax.runtime import environment
+from visor_jax.runtime import errors
 from visor_jax.runtime import files
 from visor_jax.runtime import identity
-from visor_jax.runtime import preempt
+from visor_jax.runtime import retry
 from visor_jax.runtime import startup
 from visor_jax.runtime import xla_flags
 
@@ -66,20 +74,23 @@ def main(argv: Sequence[str] | None = None) -> int:
       if not values[name].value:
         raise ValueError(f'--{name} is missing; see --help')
     config = values.config
+    config.lock()  # raises where its file could not be read
     config.eval.checkpoint = values.checkpoint or config.eval.checkpoint
     workdir = files.local_path(values.workdir, '--workdir')
-  except (flags.Error, OSError, ValueError) as e:
-    command.tell(' '.join(str(e).split()))
-    return command.REFUSED
-  except (AttributeError, KeyError, TypeError) as e:  # of ml_collections
-    command.tell(f'--config: {e}; --help names the keys')
-    return command.REFUSED
+    if values.patience < 1:
+      raise ValueError(f'--patience={values.patience}: expected at least 1')
+  except Exception as e:  # of flags, or of the file that --config names
+    command.tell(command.of_config(e, argv))
+    return command.DIED if retry.passing(e) else command.REFUSED
   faulthandler.enable()
   logging.set_verbosity(logging.WARNING)  # orbax tells every detail of a save
   logging.use_absl_handler()
   try:
-    return command.run(lambda: _run(config, values, workdir))
-  except Exception:  # a peer that is gone, a bug
+    return command.run(
+      lambda: _run(config, values, workdir),
+      (errors.Refusal, errors.Passing, TimeoutError),
+    )
+  except Exception:  # a disk, a peer that is gone, a bug
     traceback.print_exc()
     return command.DIED
 
@@ -91,8 +102,9 @@ def _run(
 ) -> int:
   """Runs the jobs, beside the other processes if there are any."""
   xla_flags.set_overlap_flags(os.environ)
-  startup.join(_find_process(values), config, values.patience)
-  preempt.install_handler()
+  with errors.refusals():
+    process = _find_process(values)
+  startup.join(process, config, values.patience)
   if config.compilation_cache:
     compilation_cache.use(workdir / config.compilation_cache)
   table.run_jobs(config, workdir)

@@ -5,6 +5,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 
 import jax
 from jax import numpy as jnp
@@ -12,10 +13,12 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from tests import faulty_disk
 from tests.checkpoint import stages
 from visor_jax.checkpoint import manifest
 from visor_jax.checkpoint import steps
 from visor_jax.checkpoint import store
+from visor_jax.runtime import command
 from visor_jax.runtime import errors
 from visor_jax.runtime import retry
 
@@ -238,3 +241,44 @@ def test_a_disk_that_stays_full_leaves_the_last_checkpoint(small_disk):
     with store.Checkpoints(stage) as saved:
       saved.save(8, params)
   assert stages.resume(stage) == 4
+
+
+def saves_end(tmp_path, share, seeds):
+  """Starts a process again and again on a disk that fails; the tries."""
+  disk, folder = faulty_disk.Disk(tmp_path, tmp_path), tmp_path / 'checkpoints'
+  script = pathlib.Path(__file__).with_name('faulty_saves.py')
+  tries = 0
+  for seed in seeds:
+    tries += 1
+    done = subprocess.run(
+      [sys.executable, script, folder],
+      cwd=pathlib.Path(__file__).parents[2],
+      env=disk.env(share, seed) | {'PYTHONPATH': '.'},
+      capture_output=True,
+      text=True,
+      timeout=120,
+    )
+    assert done.returncode in (0, command.DIED), done.stdout + done.stderr
+    if done.returncode == 0:
+      break
+  assert done.returncode == 0 and disk.faults()
+  assert stages.resume(folder) == 5
+  with store.Checkpoints(folder) as saved:
+    params, _ = saved.restore(5, stages.like(stages.PARAMS))
+  np.testing.assert_array_equal(params['b'], stages.PARAMS['b'] + 5)
+  return tries
+
+
+def test_calls_that_fail_at_random_lose_nothing(tmp_path):
+  saves_end(tmp_path, 0.01, range(10))
+
+
+@pytest.mark.drill
+def test_many_calls_that_fail_at_random_lose_nothing(tmp_path):
+  tries = 0
+  for number in range(40):
+    folder = tmp_path / str(number)
+    folder.mkdir()
+    share = (0.002, 0.005, 0.01, 0.02)[number % 4]
+    tries += saves_end(folder, share, range(1000 * number, 1000 * number + 60))
+  print(f'40 times five saves: {tries} starts')

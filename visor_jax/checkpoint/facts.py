@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 from typing import Any
 
+from visor_jax.runtime import errors
 from visor_jax.runtime import param_paths
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import budget
@@ -105,7 +106,7 @@ def from_json(values: dict[str, Any], where: pathlib.Path | str) -> Facts:
     ValueError: it is of another format.
   """
   if values.get('format') != FORMAT:
-    raise ValueError(
+    raise errors.Refusal(
       f'{where} is of format {values.get("format")!r}; this '
       f'version of visor_jax reads format {FORMAT}'
     )

@@ -11,6 +11,7 @@ import pathlib
 
 from visor_jax.checkpoint import facts as facts_lib
 from visor_jax.checkpoint import store
+from visor_jax.runtime import errors
 from visor_jax.runtime import files
 from visor_jax.runtime import param_paths
 from visor_jax.spec import workdir
@@ -75,5 +76,7 @@ def require_new(out: pathlib.Path | str) -> pathlib.Path:
   """
   out = pathlib.Path(out)
   if out.exists() and (not out.is_dir() or any(out.iterdir())):
-    raise ValueError(f'{out} is there already; name a new folder or delete it')
+    raise errors.Refusal(
+      f'{out} is there already; name a new folder or delete it'
+    )
   return out

@@ -12,6 +12,7 @@ from visor_jax.checkpoint import facts as facts_lib
 from visor_jax.checkpoint import folder
 from visor_jax.checkpoint import run
 from visor_jax.checkpoint import store
+from visor_jax.runtime import errors
 from visor_jax.runtime import files
 from visor_jax.runtime import param_paths
 
@@ -33,7 +34,7 @@ def locate(path: pathlib.Path | str) -> facts_lib.Location:
     location = run.locate(path, before.facts.trained)
     # A run that started from a run has the tokenizer of the first.
     return dataclasses.replace(location, origin=before.origin)
-  raise ValueError(
+  raise errors.Refusal(
     f'{path} is neither a workdir nor a folder that `python -m '
     'visor_jax.convert import` wrote to the end'
   )
@@ -118,7 +119,7 @@ def placement(
 
   def sharding_of(path: str) -> jax.sharding.Sharding:
     if path not in flat:
-      raise ValueError(
+      raise errors.Refusal(
         f'the checkpoint has {path}, which the model has not; '
         'is its layout that of the checkpoint?'
       )

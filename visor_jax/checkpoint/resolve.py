@@ -19,6 +19,7 @@ from visor_jax.checkpoint import load
 from visor_jax.data.suites import sizes as suite_sizes
 from visor_jax.families import table as families
 from visor_jax.reduction import grammar
+from visor_jax.runtime import errors
 from visor_jax.runtime import files
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import plan as plans
@@ -112,7 +113,7 @@ def _located(
   try:
     return locate(_checkpoint(config))
   except ValueError as e:
-    raise ValueError(f'{key} is {_checkpoint(config)}: {e}') from e
+    raise errors.Refusal(f'{key} is {_checkpoint(config)}: {e}') from e
 
 
 def _settings(model: architecture_lib.Architecture) -> Settings:
@@ -230,7 +231,7 @@ def _require_same(here: Settings, there: Settings, where: str) -> None:
     if here[key] != there[key]
   ]
   if differences:
-    raise ValueError(
+    raise errors.Refusal(
       f'the model of the config is not that of {where}:\n'
       + '\n'.join(sorted(differences))
       + '\nLeave these keys open, or name another folder.'

@@ -8,6 +8,7 @@ import pathlib
 from typing import Any
 
 from visor_jax.checkpoint import facts as facts_lib
+from visor_jax.runtime import errors
 from visor_jax.runtime import outcomes
 from visor_jax.runtime import param_paths
 from visor_jax.spec import architecture as architecture_lib
@@ -46,7 +47,7 @@ def locate(
   folder = workdir_lib.Workdir(pathlib.Path(path))
   finished = _finished(folder)
   if not finished:
-    raise ValueError(f'{path}: no training stage is finished yet')
+    raise errors.Refusal(f'{path}: no training stage is finished yet')
   return _location(folder, finished[-1], started_with)
 
 

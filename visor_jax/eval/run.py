@@ -102,7 +102,7 @@ def answers(
     costs.of_answer.
 
   Raises:
-    SystemExit: SIGTERM came; the chunks that are done are kept.
+    SystemExit: it was told to leave; the chunks that are done are kept.
   """
   rows: list[Answer] = []
   reduction = str(under_test.model.reduction)
@@ -121,8 +121,8 @@ def answers(
   for chunk, is_complete in zip(chunks, complete):
     if preempt.requested():
       console.log(
-        f'{stream} questions: SIGTERM; the same command goes on from '
-        f'question {chunk.numbers[0]}'
+        f'{stream} questions: {preempt.reason()}; the same command goes on '
+        f'from question {chunk.numbers[0]}'
       )
       sys.exit(preempt.EXIT_CODE)
     if is_complete:

@@ -13,6 +13,7 @@ from visor_jax.jobs import order
 from visor_jax.jobs import run as run_lib
 from visor_jax.runtime import claim
 from visor_jax.runtime import console
+from visor_jax.runtime import errors
 from visor_jax.runtime import outcomes
 from visor_jax.spec import plan as plans
 
@@ -118,7 +119,7 @@ def split(
   families = sorted({row['family'] for row in labels})
   unknown = [family for family in without if family not in families]
   if unknown:
-    raise ValueError(
+    raise errors.Refusal(
       f'policy.without names {", ".join(unknown)}; the labels '
       f'are of {", ".join(families)}'
     )
@@ -130,7 +131,7 @@ def split(
     (row['index'], row['label']) for row in learn if row['label'] is not None
   ]
   if not to_learn:
-    raise ValueError(
+    raise errors.Refusal(
       'no question has a label: every plan is wrong on all of '
       'them; train longer, or set label.all_wrong=cheapest'
       + (', or leave fewer families out' if without else '')

@@ -29,6 +29,7 @@ from visor_jax.jobs import validate
 from visor_jax.runtime import claim
 from visor_jax.runtime import cluster
 from visor_jax.runtime import console
+from visor_jax.runtime import errors
 from visor_jax.runtime import files
 from visor_jax.runtime import identity
 from visor_jax.runtime import mesh as mesh_lib
@@ -105,9 +106,12 @@ class Run:
       ValueError: the run was opened without data.
     """
     if self.suite is None:
-      raise ValueError('the run was opened without data: no job asks for any')
+      raise errors.Refusal(
+        'the run was opened without data: no job asks for any'
+      )
     return self.suite
 
+  @errors.refusals()
   def confidence(self, selection: plans.Selection) -> budget.Confidence:
     """What the router asks for, as it was calibrated.
 
@@ -213,12 +217,13 @@ def open_run(
     ValueError: naming what is wrong with config, data or workdir, and the
       remedy.
   """
-  validate.validate(config)
-  if config.eval.checkpoint:
-    test_sets_lib.check_answerable(config)
-  jobs = order.asked(config)
-  mesh = mesh_lib.make(**config.mesh)
-  _check_batches(config, mesh)
+  with errors.refusals():
+    validate.validate(config)
+    if config.eval.checkpoint:
+      test_sets_lib.check_answerable(config)
+    jobs = order.asked(config)
+    mesh = mesh_lib.make(**config.mesh)
+    _check_batches(config, mesh)
   suite = cluster.all_or_raise(
     'opening the data',
     lambda: suites.open_suite(config, jobs, resolve.origin(config)),
@@ -232,7 +237,8 @@ def open_run(
   cluster.all_or_raise(
     'looking at the questions', lambda: _tell_fits(config, jobs, suite, tests)
   )
-  digests = suite.fingerprints | test_sets_lib.fingerprints(config, tests)
+  with errors.refusals():
+    digests = suite.fingerprints | test_sets_lib.fingerprints(config, tests)
   patience = PATIENCE if jax.process_count() > 1 else 0
   with claim.claim(path, patience) as workdir:
     cluster.all_or_raise(

@@ -4,6 +4,7 @@ import math
 
 import ml_collections
 
+from visor_jax.runtime import files
 from visor_jax.training import stages
 
 # Groups of the config that may name sources; policy only to be told better.
@@ -58,6 +59,7 @@ def _check_form(key: str, sources: tuple) -> None:
         f'{key} has {source!r}; expected (name, path, weight) with '
         'a weight above 0'
       )
+    files.local_path(source[1], f'{key} "{source[0]}"')
   names = [name for name, _, _ in sources]
   if len(set(names)) < len(names):
     raise ValueError(f'{key} has a name twice: {", ".join(names)}')

@@ -65,8 +65,8 @@ def run_jobs(
     path: folder of the run; made if it is not there.
 
   Raises:
-    ValueError: naming what is wrong with config or workdir, and the remedy.
-    SystemExit: SIGTERM came; what was done is kept.
+    Refusal: naming what is wrong with config or workdir, and the remedy.
+    SystemExit: it was told to leave; what was done is kept.
   """
   with run_lib.open_run(config, path) as run:
     asked, table = order.asked(config), jobs()
@@ -79,7 +79,7 @@ def run_jobs(
     for number, name in enumerate(asked, start=1):
       start = time.monotonic()
       if preempt.requested():
-        console.log(f'SIGTERM; the same command goes on with {name}')
+        console.log(f'{preempt.reason()}; the same command goes on with {name}')
         sys.exit(preempt.EXIT_CODE)
       console.log(f'job {number} of {len(asked)}: {name}')
       with mesh_lib.use_mesh(run.mesh):

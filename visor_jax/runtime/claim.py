@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
-import fcntl
 import json
 import os
 import pathlib
@@ -17,8 +16,11 @@ import time
 import ml_collections
 
 from visor_jax.runtime import cluster
+from visor_jax.runtime import errors
 from visor_jax.runtime import files
 from visor_jax.runtime import identity
+from visor_jax.runtime import lock
+from visor_jax.runtime import retry
 from visor_jax.spec import workdir as workdir_lib
 
 
@@ -29,7 +31,7 @@ def claim(
   """Holds the workdir for this run while the context lasts.
 
   Process 0 does so for all; the others check that they see the same folder.
-  The lock is the kernel's: it goes with the process, however that ends.
+  The hold goes with the process, however that ends, see lock.py.
 
   Args:
     path: folder of the run; made if it is not there.
@@ -37,18 +39,18 @@ def claim(
       take minutes to notice that the host of the last one died.
 
   Raises:
-    ValueError: another run is writing there, or it is not shared between the
+    Refusal: another run is writing there, or it is not shared between the
       hosts.
   """
-  workdir = workdir_lib.Workdir(pathlib.Path(path))
+  workdir = workdir_lib.Workdir(files.local_path(path, '--workdir'))
   with contextlib.ExitStack() as held:
 
-    def lock() -> str:
+    def hold() -> str:
       if not cluster.is_primary():
         return ''
-      return _lock(workdir, held, timeout)
+      return _hold(workdir, held, timeout)
 
-    owner = cluster.all_or_raise('claiming the workdir', lock)
+    owner = cluster.all_or_raise('claiming the workdir', hold)
     owner, *_ = cluster.exchange('the owner of the workdir', owner)
     cluster.all_or_raise(
       'reading the workdir', lambda: _check_shared(workdir, owner)
@@ -80,7 +82,7 @@ def check_config(
   """
   if not workdir.config.exists():
     return
-  saved = json.loads(workdir.config.read_text())
+  saved = json.loads(files.read_text(workdir.config))
   lines = [
     f'  {d.key}: here {d.here!r}, in the workdir {d.there!r}; '
     f'results of {", ".join(dependents(d.key))} depend on it'
@@ -88,7 +90,7 @@ def check_config(
     if dependents(d.key)
   ]
   if lines:
-    raise ValueError(
+    raise errors.Refusal(
       f'workdir {workdir.path} belongs to another config:\n'
       + '\n'.join(lines)
       + '\nGive another --workdir, or change these keys back; with the folder '
@@ -113,10 +115,11 @@ def require(path: pathlib.Path, job: str) -> pathlib.Path:
     ValueError: it is not there; names the job to run.
   """
   if not path.exists():
-    raise ValueError(f'there is no {path}; run the {job} stage first')
+    raise errors.Refusal(f'there is no {path}; run the {job} stage first')
   return path
 
 
+@errors.refusals()
 def check_same_data(
   path: pathlib.Path | str, fingerprints: Mapping[str, str]
 ) -> None:
@@ -137,14 +140,14 @@ def check_same_data(
     'comparing the data', lambda: _check_equal(digests, primary)
   )
   file = workdir_lib.Workdir(pathlib.Path(path)).data
-  saved = json.loads(file.read_text()) if file.exists() else {}
+  saved = json.loads(files.read_text(file)) if file.exists() else {}
   changed = [
     source
     for source, digest in fingerprints.items()
     if saved.get(source, digest) != digest
   ]
   if changed:
-    raise ValueError(
+    raise errors.Refusal(
       f'the data of {", ".join(changed)} is not what workdir {path} '
       'was begun with; bring it back, or give another --workdir'
     )
@@ -152,30 +155,22 @@ def check_same_data(
     write_shared(file, json.dumps(saved | dict(fingerprints), indent=1))
 
 
-def _lock(
+def _hold(
   workdir: workdir_lib.Workdir, held: contextlib.ExitStack, timeout: float
 ) -> str:
-  """Locks the folder until `held` closes; returns the owner it writes there."""
-  workdir.path.mkdir(parents=True, exist_ok=True)
-  file = held.enter_context(open(workdir.lock, 'a+'))
-  deadline = time.monotonic() + timeout
-  while True:
-    try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-      break
-    except BlockingIOError:
-      if time.monotonic() >= deadline:
-        file.seek(0)
-        raise ValueError(
-          f'workdir {workdir.path} is in use by process {file.read().strip()}; '
-          'wait for it, stop it, or give another --workdir'
-        ) from None
-      time.sleep(1)
-  file.truncate(0)
+  """Holds the folder until `held` closes; returns the owner it writes there."""
   owner = f'{os.getpid()} on {cluster.host()} since {time.time()}'
-  file.write(owner)
-  file.flush()
-  os.fsync(file.fileno())  # a server of files must have it
+  retry.retry(
+    f'making {workdir.path}',
+    lambda: workdir.path.mkdir(parents=True, exist_ok=True),
+  )
+  try:
+    held.enter_context(lock.hold(workdir.lock, owner, timeout))
+  except lock.HeldError as e:
+    raise errors.Refusal(
+      f'workdir {workdir.path} is in use by process {e}; '
+      'wait for it, stop it, or give another --workdir'
+    ) from None
   return owner
 
 
@@ -184,12 +179,17 @@ def _check_shared(
 ) -> None:
   """Raises unless this process sees what process 0 wrote."""
   deadline = time.monotonic() + timeout
+  failure: OSError | None = None
   while time.monotonic() < deadline:
-    with contextlib.suppress(OSError):
+    try:
       if workdir.lock.read_text() == owner:
         return
+    except OSError as e:
+      failure = e
     time.sleep(0.5)
-  raise ValueError(
+  if failure and retry.passing(failure):
+    raise failure
+  raise errors.Refusal(
     f'workdir {workdir.path} is not shared: host {cluster.host()} does not see '
     f'what host {cluster.hosts()[0]} writes there; give one that all hosts see'
   )
@@ -198,7 +198,7 @@ def _check_shared(
 def _check_equal(digests: str, primary: str) -> None:
   """Raises unless the data of this process is that of process 0."""
   if digests != primary:
-    raise ValueError(
+    raise errors.Refusal(
       f'the data of host {cluster.host()} is {digests}, that of '
       f'host {cluster.hosts()[0]} {primary}'
     )

@@ -4,7 +4,9 @@ import argparse
 from collections.abc import Callable
 from collections.abc import Sequence
 import pathlib
+import re
 import sys
+import traceback
 from typing import NoReturn
 
 from visor_jax.runtime import console
@@ -101,6 +103,31 @@ def tell(mistake: BaseException | str) -> None:
   """Prints a mistake as `error: ...`."""
   text = console.printable(str(mistake).strip())
   print(f'error: {text}', file=sys.stderr)
+
+
+def of_config(error: Exception, argv: Sequence[str]) -> str:
+  """One line for what flags raised, or the file that --config names.
+
+  Args:
+    error: what it raised; absl puts a traceback into its text.
+    argv: the command line.
+  """
+  given = [a.partition('=')[2] for a in argv if re.match('--?config=', a)]
+  path = given[-1].partition(':')[0] if given else ''
+  if path and not pathlib.Path(path).exists():
+    return f'--config={path}: there is no such file'
+  text = str(error)
+  if 'Traceback (most recent call last)' in text:
+    text = re.split(r'\n(?=\S)', text.strip())[-1]
+  elif not isinstance(error, OSError | ValueError):
+    text = f'{type(error).__name__}: {text}'
+  lines = [
+    frame.lineno
+    for frame in traceback.extract_tb(error.__traceback__)
+    if path and frame.filename.endswith(path)
+  ]
+  where = f'{path}, line {lines[-1]}: ' if lines else ''
+  return where + ' '.join(text.split())
 
 
 def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 import dataclasses
 import re
 
+from visor_jax.runtime import errors
 from visor_jax.runtime import jax_private
 
 EXPLICIT = ('JAX_COORDINATOR_ADDRESS', 'JAX_NUM_PROCESSES', 'JAX_PROCESS_ID')
@@ -81,7 +82,7 @@ def _from_variables(explicit: dict[str, str]) -> Process:
   """The process that the variables in EXPLICIT name."""
   for name in EXPLICIT:
     if name not in explicit:
-      raise ValueError(
+      raise errors.Refusal(
         f'{name} is not set beside {" and ".join(explicit)}; set '
         'all three, or none'
       )
@@ -91,14 +92,14 @@ def _from_variables(explicit: dict[str, str]) -> Process:
   except ValueError:
     count = index = -1
   if not 0 <= index < count:
-    raise ValueError(
+    raise errors.Refusal(
       f'JAX_NUM_PROCESSES (--processes) is {numbers[0]} and JAX_PROCESS_ID '
       f'(--process) {numbers[1]}; expected whole numbers, the second from 0 to '
       'below the first'
     )
   host, _, port = address.rpartition(':')
   if not (host and re.fullmatch('[0-9]{1,5}', port) and 0 < int(port) < 65536):
-    raise ValueError(
+    raise errors.Refusal(
       f'JAX_COORDINATOR_ADDRESS (--coordinator) is {address}; expected '
       'host:port of process 0, a port from 1 to 65535'
     )
@@ -109,17 +110,17 @@ def _check_complete(env: Mapping[str, str]) -> None:
   """Refuses what jax would pass over, each process then running alone."""
   tasks = env.get('SLURM_NTASKS', '1')
   if not tasks.isdecimal():
-    raise ValueError(f'SLURM_NTASKS is {tasks}; expected a whole number')
+    raise errors.Refusal(f'SLURM_NTASKS is {tasks}; expected a whole number')
   if int(tasks) > 1:
     for name in _SRUN:
       if name not in env:
-        raise ValueError(
+        raise errors.Refusal(
           f'SLURM_NTASKS is {tasks}, but {name} is not set; '
           'start with srun, as launch/slurm.sh does. JAX_NUM_PROCESSES=1 '
           'runs alone'
         )
   if _many_tpu_hosts(env) and 'TPU_WORKER_ID' not in env:
-    raise ValueError(
+    raise errors.Refusal(
       'TPU_WORKER_HOSTNAMES names several hosts, but TPU_WORKER_ID is not set'
     )
 
@@ -145,12 +146,12 @@ def _from_cluster(env: Mapping[str, str], timeout: int) -> Process | None:
 def _alone(env: Mapping[str, str]) -> Process:
   """A single process, unless the environment speaks of others."""
   if 'JOB_COMPLETION_INDEX' in env:
-    raise ValueError(
+    raise errors.Refusal(
       'this pod is one of an indexed job, but JAX_COORDINATOR_ADDRESS is not '
       'set; launch/gke.py sets it. JAX_NUM_PROCESSES=1 runs it alone'
     )
   if _many_tpu_hosts(env):
-    raise ValueError(
+    raise errors.Refusal(
       'TPU_WORKER_HOSTNAMES names several hosts, but jax finds '
       "no TPU on this one; install visor_jax with '[tpu]'"
     )

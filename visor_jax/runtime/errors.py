@@ -31,16 +31,17 @@ class Passing(RuntimeError):
 
 @contextlib.contextmanager
 def refusals() -> Iterator[None]:
-  """Where all that is done is to check what was given.
+  """Where all that is done is to check what was given; also a decorator.
 
-  A ValueError in here is a refusal, unless a disk or a network is behind it.
+  A ValueError in here is a refusal, and so is a path that is not there or may
+  not be read, unless a disk or a network is behind it.
 
   Raises:
-    Refusal: in place of a ValueError.
+    Refusal: in place of these.
   """
   try:
     yield
-  except ValueError as e:
+  except (ValueError, *WRONG_PATHS) as e:
     if isinstance(e, Refusal) or _environment(e):
       raise
     raise Refusal(str(e) or repr(e)) from e

@@ -21,6 +21,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec
 import numpy as np
 
+from visor_jax.runtime import errors
 from visor_jax.spec import batch as batch_lib
 
 # {axis: devices along it unless the config says otherwise}, in the order of the
@@ -68,7 +69,7 @@ def make(devices: Sequence[jax.Device] | None = None, **sizes: int) -> Mesh:
   devices = jax.devices() if devices is None else devices
   for axis in sizes:
     if axis not in AXES:
-      raise ValueError(
+      raise errors.Refusal(
         f'mesh.{axis} is no axis of the mesh, which has {", ".join(AXES)}'
       )
   names, asked = tuple(AXES), tuple((AXES | sizes).values())
@@ -78,7 +79,7 @@ def make(devices: Sequence[jax.Device] | None = None, **sizes: int) -> Mesh:
     shape[shape.index(-1)] = len(devices) // rest
   if math.prod(shape) != len(devices) or min(shape) < 1:
     given = ', '.join(f'mesh.{axis}={n}' for axis, n in zip(names, asked))
-    raise ValueError(
+    raise errors.Refusal(
       f'{given} do not multiply to the {len(devices)} devices there are; one '
       'may be -1'
     )
@@ -88,7 +89,7 @@ def make(devices: Sequence[jax.Device] | None = None, **sizes: int) -> Mesh:
   groups = list(slices.values())
   if shape[0] % len(groups):
     if devices[0].platform == 'tpu':
-      raise ValueError(
+      raise errors.Refusal(
         f'mesh.{names[0]}={shape[0]} is no multiple of the {len(groups)} '
         f'slices; only {names[0]} may cross the network between them'
       )
@@ -137,7 +138,7 @@ def shardings(boxed: Mapping[str, Any], mesh: Mesh) -> Mapping[str, Any]:
     spec = [_mesh_axes(name) for name in leaf.names]
     for name, axes, length in zip(leaf.names, spec, leaf.value.shape):
       if length % _size(axes, mesh):
-        raise ValueError(
+        raise errors.Refusal(
           f'{path_name(path)} {leaf.value.shape}: its axis "{name}" of '
           f'{length} does not divide by '
           + ' * '.join(f'mesh.{axis}={mesh.shape[axis]}' for axis in axes)
@@ -152,7 +153,7 @@ def _mesh_axes(name: str | None) -> tuple[str, ...]:
   if name is None:
     return ()
   if name not in RULES:
-    raise ValueError(
+    raise errors.Refusal(
       f'there is no rule for the logical axis "{name}"; mesh.RULES has '
       + ', '.join(RULES)
     )
@@ -214,7 +215,7 @@ def check_batch(name: str, rows: int, mesh: Mesh, parts: int = 1) -> None:
   """
   shards = num_batch_shards(mesh)
   if rows % (shards * parts):
-    raise ValueError(
+    raise errors.Refusal(
       f'{name}.batch is {rows}, which {_batch_keys()} = {shards}'
       + f' times {name}.accumulate = {parts}' * (parts > 1)
       + ' does not divide'
@@ -252,7 +253,7 @@ def shard_batch(tree, mesh):
   shards = num_batch_shards(mesh)
   local = len(local_rows(shards, mesh))
   if len(tree) % local:
-    raise ValueError(
+    raise errors.Refusal(
       f'a batch of {len(tree) * shards // local} rows does not divide by '
       f'{_batch_keys()} = {shards}; change the batch or the mesh'
     )

@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 from visor_jax.runtime import claim
+from visor_jax.runtime import errors
 from visor_jax.runtime import files
 from visor_jax.spec import budget
 from visor_jax.spec import plan as plans
@@ -38,35 +39,39 @@ class Calibration:
     return budget.confidence(selection, self.curve, self.confidence)
 
 
+@errors.refusals()
 def viable_plans(workdir: workdir_lib.Workdir) -> tuple[plans.Plan, ...]:
   """The plans that the search job chose, by cost.
 
   Raises:
-    ValueError: it has not run.
+    Refusal: it has not run.
   """
   path = claim.require(workdir.plans, 'search')
   return tuple(
-    tuple(map(bool, plan)) for plan in json.loads(path.read_text())['viable']
+    tuple(map(bool, plan))
+    for plan in json.loads(files.read_text(path))['viable']
   )
 
 
+@errors.refusals()
 def labels(workdir: workdir_lib.Workdir) -> list[Label]:
   """The rows of labels.jsonl.
 
   Raises:
-    ValueError: the label job has not run.
+    Refusal: the label job has not run.
   """
   return files.read_jsonl(claim.require(workdir.labels, 'label'))
 
 
+@errors.refusals()
 def calibration(workdir: workdir_lib.Workdir) -> Calibration:
   """How sure the router of a run must be.
 
   Raises:
-    ValueError: the policy job has not run.
+    Refusal: the policy job has not run.
   """
   path = claim.require(workdir.calibration, 'policy')
-  values = json.loads(path.read_text())
+  values = json.loads(files.read_text(path))
   return Calibration(
     values['confidence'],
     tuple(

@@ -14,6 +14,8 @@ from typing import TypeVar
 
 from flax import traverse_util
 
+from visor_jax.runtime import errors
+
 T = TypeVar('T')
 
 # Nested dicts of arrays, or of what stands for them: shapes, shardings.
@@ -38,7 +40,7 @@ def by_path(patterns: Patterns[T], paths: Iterable[str]) -> dict[str, T]:
         break
   missing = sorted(set(paths) - values.keys())
   if missing:
-    raise ValueError(
+    raise errors.Refusal(
       f'no pattern of {[pattern for pattern, _ in patterns]} covers {missing}'
     )
   return values

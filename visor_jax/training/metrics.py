@@ -18,6 +18,7 @@ import uuid
 import ml_collections
 
 from visor_jax.runtime import console
+from visor_jax.runtime import errors
 from visor_jax.runtime import files
 from visor_jax.spec import workdir as workdir_lib
 
@@ -175,7 +176,7 @@ def names(config: ml_collections.ConfigDict) -> tuple[str, ...]:
   chosen = tuple(name for name in config.log.writers.split('+') if name)
   for name in chosen:
     if name not in WRITERS:
-      raise ValueError(
+      raise errors.Refusal(
         f'log.writers has "{name}", which is not one of {", ".join(WRITERS)}'
       )
   return chosen

@@ -6,6 +6,7 @@ from typing import Self
 import jax
 
 from visor_jax.runtime import console
+from visor_jax.runtime import errors
 from visor_jax.training import metrics
 
 
@@ -60,7 +61,7 @@ class NonFiniteSteps:
     """
     self._read()
     if self._gave_up is not None:
-      raise ValueError(
+      raise errors.Refusal(
         f'{self._patience} steps in a row up to step {self._gave_up} had a '
         'loss or gradient that is not finite; none was applied. Their rows are '
         f'in {self._path}: look at them, lower the learning rate, or raise '

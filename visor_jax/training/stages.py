@@ -5,6 +5,7 @@ is and what they start from; which plan runs at a step is a key of the config.
 A stage of one's own is a record more in `STAGES`.
 """
 
+from visor_jax.runtime import errors
 from visor_jax.training import feeds
 from visor_jax.training import losses
 from visor_jax.training import stage as stage_lib
@@ -72,5 +73,5 @@ def named(name: str) -> stage_lib.Stage:
     ValueError: there is none.
   """
   if name not in STAGES:
-    raise ValueError(f'stage "{name}" is not one of {", ".join(STAGES)}')
+    raise errors.Refusal(f'stage "{name}" is not one of {", ".join(STAGES)}')
   return STAGES[name]

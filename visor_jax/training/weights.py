@@ -13,6 +13,7 @@ from visor_jax.checkpoint import resolve
 from visor_jax.checkpoint import store
 from visor_jax.models import cross_attention
 from visor_jax.runtime import console
+from visor_jax.runtime import errors
 from visor_jax.runtime import param_paths
 from visor_jax.spec import plan as plans
 from visor_jax.spec import workdir as workdir_lib
@@ -80,7 +81,7 @@ def restore(stage: str, inputs: inputs_lib.Inputs) -> param_paths.Params:
   if not trained:
     if _origin_has_cross(config):
       return imported(program, load.locate(config.model.init_from))
-    raise ValueError(
+    raise errors.Refusal(
       f'none of the stages {candidates} has steps in this config'
     )
   return _result(trained[0], inputs.workdir, config, program.params)
@@ -116,7 +117,7 @@ def _require_shapes(
     if value.shape != expected[name].shape
   ]
   if wrong:
-    raise ValueError(
+    raise errors.Refusal(
       f'checkpoint {path} does not fit model.size '
       f'{program.config.model.size}: ' + '; '.join(wrong)
     )
@@ -148,7 +149,7 @@ def _result(
   """
   folder, last = workdir.checkpoints(stage), config[stage].steps
   if not (folder / str(last)).exists():
-    raise ValueError(
+    raise errors.Refusal(
       f'the {stage} stage is not finished ({folder} has no step {last}); run '
       f'it first: --config=...:jobs={stage}'
     )

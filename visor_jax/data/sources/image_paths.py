@@ -14,6 +14,7 @@ import pathlib
 import urllib.parse
 
 from visor_jax.runtime import regular_files
+from visor_jax.runtime import retry
 
 # Errors of the path itself, and what is wrong with it; others are the disk's.
 _REASONS = {
@@ -85,7 +86,7 @@ class Folder:
     try:
       if not self.follow_outside:
         self._check_inside(path)
-      return regular_files.read(path)
+      return retry.retry(f'reading {path}', lambda: regular_files.read(path))
     except regular_files.SpecialFile as e:
       raise BadPath('special file', str(e)) from None
     except regular_files.LargeFile as e:
