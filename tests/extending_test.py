@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import importlib
+import json
 import pathlib
 import re
 import sys
@@ -19,15 +20,20 @@ from tests import tiny
 import visor_jax
 from visor_jax import config as config_lib
 from visor_jax.benchmarks import table as benchmarks
+from visor_jax.checkpoint import resolve
 from visor_jax.convert import folders
 from visor_jax.data.suites import table as suites
+from visor_jax.families import table as families
+from visor_jax.flops import __main__ as flops
 from visor_jax.flops import cost as costs
 from visor_jax.jobs import table as jobs
 from visor_jax.jobs import validate
 from visor_jax.models import cross_attention
+from visor_jax.models import visor
 from visor_jax.reduction import table as reductions
 from visor_jax.runtime import files
 from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.spec import architecture
 from visor_jax.spec import plan as plans
 from visor_jax.spec import workdir as workdir_lib
 from visor_jax.training import inputs
@@ -48,6 +54,7 @@ TABLES = (
   metrics.WRITERS,
   reductions.METHODS,
   cross_attention.CROSS,
+  families.FAMILIES,
   mesh_lib.AXES,
   mesh_lib.RULES,
 )
@@ -253,3 +260,28 @@ def test_every_section_has_an_example_and_a_line_of_the_table():
   assert len(EXAMPLES) == len(sections)
   for code in EXAMPLES.values():
     assert len(code.splitlines()) <= 42
+
+
+def test_a_backbone_is_a_record(tmp_path, capsys):
+  """It trains, its checkpoints say what they are of, and its cost is told."""
+  with examples(tmp_path, 'pixels'):
+    config = tiny.get_config()
+    config.model.size = 'pixels-tiny'
+    config.base.update(dict(steps=2, batch=4))
+    workdir = train('base', config, tmp_path)
+    paths = [path for path in runs.final(workdir.path, 'base', 2)]
+    assert any("['vision']['pixels']" in path for path in paths)
+    assert not any("['vision']['layers']" in path for path in paths)
+    resolve.keep(workdir, resolve.architecture(config))
+    kept = json.loads(workdir.architecture.read_text())
+    assert kept['family'] == 'pixels'
+    model = architecture.from_json(kept)
+    cost = costs.cost(model, None, 10, 4, tiles=2)
+    assert cost.vision == 2 * 2 * 10 * 3 * 8**2 * 16
+    assert cost.connector == 2 * 2 * 10 * 16 * 16
+    assert flops.main(['--size=pixels-tiny', '--visual=10']) == 0
+    assert 'pixels-tiny: 10 visual tokens' in capsys.readouterr().out
+    with pytest.raises(ValueError, match='checkpoints of this family cannot'):
+      families.named('pixels').tensors()
+  with pytest.raises(ValueError, match='family "pixels" is not one of'):
+    visor.Visor(model).init(jax.random.key(0), rows.batch(('tvp',)), None)

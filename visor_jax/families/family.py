@@ -10,6 +10,7 @@ import dataclasses
 import pathlib
 from typing import TYPE_CHECKING
 from typing import Any
+from typing import NoReturn
 from typing import Protocol
 
 from visor_jax.spec import sizes as sizes_lib
@@ -52,40 +53,52 @@ class ImagePlan(Protocol):
   def tokens(self) -> int: ...
 
 
+def _unreadable(*args: object) -> NoReturn:
+  raise ValueError(
+    'checkpoints of this family cannot be read or written: its record has no '
+    'functions for that, see families/family.py'
+  )
+
+
 @dataclasses.dataclass(frozen=True)
 class Family:
   """A kind of base model.
 
+  What has a default is of its published checkpoints; without, models of the
+  family start fresh and learn from a suite that needs no tokenizer.
+
   Attributes:
     name: key of the table, and `family` of an Architecture.
-    model_types: values of `model_type` or of `architectures` in config.json
-      that say that a checkpoint is of it.
     sizes: those that have a name, for config.model.size.
+    modules: tower and connector as linen modules.
     tower_macs: (vision tower, whether making patches of pixels counts) ->
       multiply-adds of the tower on one tile.
     connector_macs: multiply-adds of the connector on the patches of one tile.
     taps: patches that are summed into a visual token, at most.
-    plan_image: (height, width) in pixels -> how published checkpoints make
-      visual tokens of an image.
+    model_types: values of `model_type` or of `architectures` in config.json
+      that say that a checkpoint is of it.
+    plan_image: (height, width) in pixels -> how visual tokens are made of an
+      image.
+    read_processor: (folder of a checkpoint, what lies behind transparent
+      images, see image_files.GROUNDS) -> its tokenizer, chat template and
+      recipe of images.
     read_config: reads config.json of a checkpoint's folder.
     with_vocabulary: (config.json as transformers has it, words) -> the same
       with so many words.
     tensors: the names of tensors, and the parameters that they are.
-    read_processor: (folder of a checkpoint, what lies behind transparent
-      images, see image_files.GROUNDS) -> its tokenizer, chat template and
-      recipe of images.
-    modules: tower and connector as linen modules.
   """
 
   name: str
-  model_types: tuple[str, ...]
   sizes: Mapping[str, sizes_lib.Size]
+  modules: Callable[[], 'backbone.Modules']
   tower_macs: Callable[[sizes_lib.Vision, bool], int]
   connector_macs: Callable[[sizes_lib.Size], int]
-  taps: int
-  plan_image: Callable[[int, int], ImagePlan]
-  read_config: Callable[[pathlib.Path], HfConfig]
-  with_vocabulary: Callable[[dict[str, Any], int], dict[str, Any]]
-  tensors: Callable[[], 'tensors.Table']
-  read_processor: Callable[[pathlib.Path, str], 'protocols.Processor']
-  modules: Callable[[], 'backbone.Modules']
+  taps: int = 1
+  model_types: tuple[str, ...] = ()
+  plan_image: Callable[[int, int], ImagePlan] = _unreadable
+  read_processor: Callable[[pathlib.Path, str], 'protocols.Processor'] = (
+    _unreadable
+  )
+  read_config: Callable[[pathlib.Path], HfConfig] = _unreadable
+  with_vocabulary: Callable[[dict[str, Any], int], dict[str, Any]] = _unreadable
+  tensors: Callable[[], 'tensors.Table'] = _unreadable

@@ -10,8 +10,10 @@ from typing import NamedTuple
 
 from flax import linen as nn
 import jax
+import jax.numpy as jnp
 
 from visor_jax.models import compute as compute_lib
+from visor_jax.models import params
 from visor_jax.spec import sizes
 
 
@@ -39,3 +41,31 @@ class Modules:
 
   tower: Callable[[sizes.Vision, compute_lib.Compute], nn.Module]
   connector: Callable[[sizes.Size, compute_lib.Compute], nn.Module]
+
+
+def gather(
+  features: jax.Array,
+  newline: jax.Array,
+  gather_index: jax.Array,
+  gather_weight: jax.Array,
+) -> jax.Array:
+  """Visual tokens of the features of patches.
+
+  Args:
+    features: [B, I * P, D].
+    newline: [D], what index I * P means.
+    gather_index: int32 [B, V, K].
+    gather_weight: float32 [B, V, K].
+
+  Returns:
+    [B, V, D].
+  """
+  newline = jnp.broadcast_to(newline, (features.shape[0], 1, newline.size))
+  features = jnp.concatenate([features, newline], axis=1)
+  weighted = (
+    jnp.take_along_axis(features, gather_index[..., k, None], axis=1)
+    * gather_weight[..., k, None].astype(features.dtype)
+    for k in range(gather_index.shape[-1])
+  )
+  zero = jnp.zeros((), features.dtype)
+  return params.constrain_batch(sum(weighted, start=zero))

@@ -2,8 +2,8 @@
 
 from flax import linen as nn
 import jax
-import jax.numpy as jnp
 
+from visor_jax.models import backbone
 from visor_jax.models import compute as compute_lib
 from visor_jax.models import params
 from visor_jax.spec import sizes
@@ -50,11 +50,4 @@ class Connector(nn.Module):
     x = params.dense(x, weight('out', (d, d), ('hidden', 'embed')))
     x = x + weight('out_bias', (d,), ('embed',), params.zeros)
     newline = weight('newline', (d,), ('embed',), params.small)
-    newline = jnp.broadcast_to(newline, (x.shape[0], 1, d))
-    x = jnp.concatenate([x, newline], axis=1)
-    weighted = (
-      jnp.take_along_axis(x, gather_index[..., k, None], axis=1)
-      * gather_weight[..., k, None].astype(dtype)
-      for k in range(gather_index.shape[-1])
-    )
-    return params.constrain_batch(sum(weighted, start=jnp.zeros((), dtype)))
+    return backbone.gather(x, newline, gather_index, gather_weight)

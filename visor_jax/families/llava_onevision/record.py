@@ -46,15 +46,15 @@ def _modules() -> 'backbone.Modules':
 
 FAMILY = family.Family(
   name='llava_onevision',
-  model_types=(config.MODEL_TYPE, config.ORIGINAL),
   sizes=sizes.SIZES,
+  modules=_modules,
   tower_macs=costs.tower,
   connector_macs=costs.connector,
   taps=recipe.TAPS,
+  model_types=(config.MODEL_TYPE, config.ORIGINAL),
   plan_image=_plan_image,
+  read_processor=_read_processor,
   read_config=config.read,
   with_vocabulary=config.with_vocabulary,
   tensors=_tensors,
-  read_processor=_read_processor,
-  modules=_modules,
 )
