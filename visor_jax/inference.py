@@ -51,8 +51,6 @@ class Model:
     processor: what it makes of words and images.
     context: tokens of text, images and answer that a row may have.
     allow_untrained: plans may run whose CROSS weights are fresh.
-    transparency: what lies behind transparent images, see
-      image_files.GROUNDS.
   """
 
   source: str
@@ -62,7 +60,6 @@ class Model:
   processor: protocols.Processor
   context: int
   allow_untrained: bool = False
-  transparency: str = 'white'
 
   @property
   def _choice(self) -> plan_choice.PlanChoice:
@@ -80,7 +77,9 @@ class Model:
     self, images: ManyImages, prompt: Many, plan: str = 'base'
   ) -> list[np.ndarray]: ...
 
-  def logits(self, images, prompt, plan='base'):
+  def logits(
+    self, images: Images | ManyImages, prompt: str | Many, plan: str = 'base'
+  ) -> np.ndarray | list[np.ndarray]:
     """Logits of the templated prompt, or of many at once.
 
     Args:
@@ -95,13 +94,12 @@ class Model:
     Raises:
       ValueError: naming what cannot be: a plan, an image, a prompt.
     """
-    if isinstance(prompt, str):
-      return self.logits([images], [prompt], plan)[0]
     selection = self._choice.parse(plan)
     if selection.selector == 'router':
       raise ValueError('logits are of one plan; the router may choose many')
     prompts = self._pack(images, prompt, 0)
-    return prompts.logits(self.model, self.params, selection.plan)
+    logits = prompts.logits(self.model, self.params, selection.plan)
+    return logits[0] if isinstance(prompt, str) else logits
 
   @overload
   def generate(
@@ -131,15 +129,15 @@ class Model:
 
   def generate(
     self,
-    images,
-    prompt,
-    plan=None,
+    images: Images | ManyImages,
+    prompt: str | Many,
+    plan: str | None = None,
     *,
-    budget=None,
-    drop=None,
-    max_new_tokens=64,
-    **draw,
-  ):
+    budget: float | None = None,
+    drop: float | None = None,
+    max_new_tokens: int = 64,
+    **draw: Unpack[answer_lib.Draw],
+  ) -> answer_lib.Answer | list[answer_lib.Answer]:
     """Answers to a prompt, or to many at once.
 
     Args:
@@ -162,23 +160,12 @@ class Model:
     Raises:
       ValueError: naming what cannot be: a plan, an image, a prompt.
     """
-    if isinstance(prompt, str):
-      (answer,) = self.generate(
-        [images],
-        [prompt],
-        plan,
-        budget=budget,
-        drop=drop,
-        max_new_tokens=max_new_tokens,
-        **draw,
-      )
-      return answer
     began = time.monotonic()
     prompts = self._pack(images, prompt, max_new_tokens)
     selection = self._choice.select(plan, budget, drop, max(prompts.lengths))
     generated = self._generate(prompts, selection, max_new_tokens, draw)
     seconds = time.monotonic() - began
-    return [
+    answers = [
       answer_lib.build(
         self.model,
         self.processor.tokenizer,
@@ -189,6 +176,7 @@ class Model:
       )
       for number, lengths in enumerate(prompts.lengths)
     ]
+    return answers[0] if isinstance(prompt, str) else answers
 
   def _generate(
     self,
@@ -221,20 +209,19 @@ class Model:
     return generated
 
   def _pack(
-    self, images: ManyImages, prompts: Sequence[str], new_tokens: int
+    self, images: Images | ManyImages, prompt: str | Many, new_tokens: int
   ) -> prompts_lib.Prompts:
-    """All prompts in one Batch, with room for the tokens to come."""
-    if len(images) != len(prompts):
+    """A prompt or all prompts in one Batch, with room for new tokens."""
+    if isinstance(prompt, str):
+      return self._pack([cast(Images, images)], [prompt], new_tokens)
+    many = cast(ManyImages, images)
+    if len(many) != len(prompt):
       raise ValueError(
-        f'{len(prompts)} prompts with {len(images)} lists of images'
+        f'{len(prompt)} prompts with {len(many)} lists of images'
       )
     segments = [
-      stream.question(
-        prompt,
-        _listed(each),
-        self.processor,
-      )
-      for prompt, each in zip(prompts, images)
+      stream.question(text, _listed(each), self.processor)
+      for text, each in zip(prompt, many)
     ]
     longest = max(
       segment.slots()['visual'] + segment.slots()['text']
