@@ -32,13 +32,13 @@ def page(tmp_path_factory):
 
 def door(*args):
   """Exit status, stdout and stderr of `python -m visor_jax.ask`."""
-  found = subprocess.run(
+  done = subprocess.run(
     [sys.executable, '-m', 'visor_jax.ask', *args],
     capture_output=True,
     text=True,
     check=False,
   )
-  return found.returncode, found.stdout, found.stderr
+  return done.returncode, done.stdout, done.stderr
 
 
 def test_ask_prints_the_answer_and_who_gave_it(model, page):
@@ -74,11 +74,12 @@ def test_ask_prints_json(model, page, capsys):
     )
     == 0
   )
-  said = json.loads(capsys.readouterr().out)
+  printed = json.loads(capsys.readouterr().out)
   assert (
-    said['text'] == model.generate(*questions.ASKED[0], max_new_tokens=5).text
+    printed['text']
+    == model.generate(*questions.ASKED[0], max_new_tokens=5).text
   )
-  assert said['plan'] is None and said['selector'] == 'base'
+  assert printed['plan'] is None and printed['selector'] == 'base'
 
 
 @pytest.mark.parametrize(
@@ -96,9 +97,9 @@ def test_ask_says_what_is_wrong(model, page, capsys, args, why):
     )
     == 1
   )
-  said = capsys.readouterr()
-  last = said.err.splitlines()[-1]  # what comes before is progress
-  assert last.startswith('error: ') and why in last and not said.out
+  printed = capsys.readouterr()
+  last = printed.err.splitlines()[-1]  # what comes before is progress
+  assert last.startswith('error: ') and why in last and not printed.out
 
 
 def test_there_and_back(oracle, model, page, tmp_path, capsys):
@@ -107,7 +108,7 @@ def test_there_and_back(oracle, model, page, tmp_path, capsys):
   assert convert.main(['import', '--src', model.source, '--out', there]) == 0
   assert convert.main(['export', '--src', there, '--out', back]) == 0
   capsys.readouterr()
-  said = []
+  printed = []
   for folder in (model.source, there, back):
     assert (
       ask.main(
@@ -124,5 +125,5 @@ def test_there_and_back(oracle, model, page, tmp_path, capsys):
       )
       == 0
     )
-    said.append(capsys.readouterr().out)
-  assert len(set(said)) == 1 and said[0].strip()
+    printed.append(capsys.readouterr().out)
+  assert len(set(printed)) == 1 and printed[0].strip()

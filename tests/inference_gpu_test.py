@@ -125,10 +125,12 @@ def ours(size, rows, times):
       ),
       times,
     )
-    made = generate.prefill(model, params, batch, plan)
+    prompt = generate.prefill(model, params, batch, plan)
     decode = median(
-      lambda plan=plan, made=made: jax.block_until_ready(
-        generate.decode(model, params, *made, plan, sampling, jax.random.key(0))
+      lambda plan=plan, prompt=prompt: jax.block_until_ready(
+        generate.decode(
+          model, params, *prompt, plan, sampling, jax.random.key(0)
+        )
       ),
       times,
     )
@@ -216,10 +218,10 @@ def theirs(size, rows, times):
       torch.cuda.synchronize()
 
   first = median(lambda: generate_(1), times)
-  whole = median(lambda: generate_(NEW), max(1, times // 2))
+  all_tokens = median(lambda: generate_(NEW), max(1, times // 2))
   print(
     f'{"rival":8} rows {rows:3}  first token {first * 1e3:8.1f} ms  decode '
-    f'{rows * (NEW - 1) / (whole - first):8.0f} tokens/s',
+    f'{rows * (NEW - 1) / (all_tokens - first):8.0f} tokens/s',
     flush=True,
   )
 

@@ -63,19 +63,19 @@ def cases(seed, count):
     yield kwargs, asked
 
 
-def worst(found, wanted):
+def worst(ours, theirs):
   """Largest difference of two lists of logits."""
-  for a, b in zip(found, wanted, strict=True):
+  for a, b in zip(ours, theirs, strict=True):
     assert a.shape == b.shape and a.dtype == np.float32
-  return max(np.abs(a - b).max() for a, b in zip(found, wanted))
+  return max(np.abs(a - b).max() for a, b in zip(ours, theirs))
 
 
 def check_case(folder, kwargs, asked):
   oracle = llava.Oracle(folder, **kwargs)
   model = visor_jax.load(folder)
   jax.clear_caches()  # every case is a program of its own
-  found = model.logits(*zip(*asked))
-  return worst(found, [oracle.logits(*case) for case in asked])
+  ours = model.logits(*zip(*asked))
+  return worst(ours, [oracle.logits(*case) for case in asked])
 
 
 @pytest.mark.parametrize('number', range(3))
@@ -89,15 +89,15 @@ def test_logits_are_transformers(number, tmp_path):
 def test_agreement_in_bfloat16(tmp_path):
   """How far both are from float32, and how often they say the same."""
   oracle = llava.Oracle(tmp_path / 'hf')
-  asked = [case for _, some in cases(3, 5) for case in some]
+  asked = [case for _, group in cases(3, 5) for case in group]
   exact = [oracle.logits(*case) for case in asked]
   ours = visor_jax.load(tmp_path / 'hf', dtype='bfloat16').logits(*zip(*asked))
   oracle.model = oracle.model.bfloat16()
   theirs = [oracle.logits(*case) for case in asked]
-  for name, found in (('ours', ours), ('theirs', theirs)):
-    off = np.concatenate([np.abs(a - b).ravel() for a, b in zip(found, exact)])
+  for name, logits in (('ours', ours), ('theirs', theirs)):
+    off = np.concatenate([np.abs(a - b).ravel() for a, b in zip(logits, exact)])
     same = np.concatenate(
-      [a.argmax(-1) == b.argmax(-1) for a, b in zip(found, exact)]
+      [a.argmax(-1) == b.argmax(-1) for a, b in zip(logits, exact)]
     )
     print(
       f'{name} in bfloat16: off by {off.mean():.3f} on average, at most '
@@ -108,12 +108,12 @@ def test_agreement_in_bfloat16(tmp_path):
 
 @pytest.mark.drill
 def test_logits_are_transformers_200_times(tmp_path):
-  found = []
+  errors = []
   for number, case in enumerate(cases(2, 50)):
-    found.append(check_case(tmp_path / str(number), *case))
-    print(number, case[0], f'{found[-1]:.1e}', flush=True)
-  print(f'{4 * len(found)} cases, worst {max(found):.1e}')
-  assert max(found) < 1e-4
+    errors.append(check_case(tmp_path / str(number), *case))
+    print(number, case[0], f'{errors[-1]:.1e}', flush=True)
+  print(f'{4 * len(errors)} cases, worst {max(errors):.1e}')
+  assert max(errors) < 1e-4
 
 
 def same_text(oracle, model, asked):
@@ -144,8 +144,8 @@ def test_greedy_text_is_transformers_40_times(tmp_path):
   for number, (kwargs, asked) in enumerate(cases(4, 10)):
     oracle = llava.Oracle(tmp_path / str(number), **kwargs | dict(tied=False))
     jax.clear_caches()
-    found = same_text(oracle, visor_jax.load(oracle.folder), asked)
-    close, different = close + found[0], different + found[1]
+    ours = same_text(oracle, visor_jax.load(oracle.folder), asked)
+    close, different = close + ours[0], different + ours[1]
   print(
     f'{len(different)} texts, {np.median(different):.0f} different tokens '
     f'in the median; too close to call: {close}'

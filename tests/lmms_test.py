@@ -124,13 +124,13 @@ def test_the_harness_gets_our_answers(
   got = {}
   for line in path.read_text().splitlines():
     row = json.loads(line)
-    said = row['filtered_resps']
-    got[row['doc_id']] = said[0] if isinstance(said, list) else said
+    reply = row['filtered_resps']
+    got[row['doc_id']] = reply[0] if isinstance(reply, list) else reply
   model = visor_jax.load(workdir)
   asked = benchmarks_data.Questions(record, 'rules', data / name)
   raws = [asked[i] for i in range(len(asked))]
   turns = [raw.turns[0] for raw in raws]
-  said = [
+  texts = [
     a.text
     for a in model.generate(  # in one batch, unlike the harness
       [list(raw.images) for raw in raws],
@@ -139,10 +139,10 @@ def test_the_harness_gets_our_answers(
       max_new_tokens=5,
     )
   ]
-  assert [got[i] for i in range(len(raws))] == [s.strip() for s in said]
+  assert [got[i] for i in range(len(raws))] == [s.strip() for s in texts]
   answered = [
     dict(gold=t.answer, answer=s, score=record.score(s, t.answer))
-    for s, t in zip(said, turns)
+    for s, t in zip(texts, turns)
   ]
   (path,) = (tmp_path / 'out').rglob('*results.json')
   found = json.loads(path.read_text())['results'][f'tiny_{name}']

@@ -69,7 +69,7 @@ def workdir(config, start, tmp_path_factory):
     else x + 0.1 * rng.standard_normal(x.shape).astype('float32')
     for path, x in param_paths.flatten(start).items()
   }
-  write = lambda name, found: (folder / name).write_text(json.dumps(found))
+  write = lambda name, values: (folder / name).write_text(json.dumps(values))
   write('config.json', identity_lib.identity(config))
   write('architecture.json', resolve.architecture(config).to_json())
   for stage in ('cross', 'full', 'policy'):
@@ -99,10 +99,10 @@ def test_training_starts_from_the_checkpoint(start, imported):
   assert {str(x.dtype) for x in source.values()} == {'bfloat16'}
   for path, x in source.items():
     np.testing.assert_array_equal(flat[path], x.astype('float32'), path)
-  own = {
+  fresh = {
     p.split('/')[0] + '/' + p.split('/')[1] for p in flat if (p not in source)
   }
-  assert own >= {'llm/cross', 'router/token'}
+  assert fresh >= {'llm/cross', 'router/token'}
   assert not flat['llm/cross/out'].any() and flat['llm/cross/query'].any()
 
 

@@ -140,8 +140,8 @@ def test_a_checkpoint_is_evaluated_as_the_model_that_it_is(
   )
   table.run_jobs(config, tmp_path / 'run')
   workdir = workdir_lib.Workdir(tmp_path / 'run')
-  kept = json.loads(workdir.architecture.read_text())
-  assert architecture_lib.from_json(kept) == known
+  left = json.loads(workdir.architecture.read_text())
+  assert architecture_lib.from_json(left) == known
   (row,) = files.read_jsonl(workdir.results)
   assert row['method'] == 'pack:2'
   (path,) = (tmp_path / 'run/eval').rglob('*-*.jsonl')  # a chunk of answers

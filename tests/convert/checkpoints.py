@@ -23,23 +23,23 @@ from visor_jax.spec import plan as plans
 
 def tensors_of(folder):
   """{name: (dtype, shape, bytes)}, read by the package, names as they are."""
-  found = {}
+  tensors = {}
   for path in sorted(pathlib.Path(folder).glob('model*.safetensors')):
     for name, t in llava_weights.safetensors.load_file(path).items():
-      found[name] = (
+      tensors[name] = (
         t.dtype,
         tuple(t.shape),
         t.contiguous().view(-1).view(torch.uint8).numpy().tobytes(),
       )
-  return found
+  return tensors
 
 
 def change(folder, act):
   """Rewrites the one file of a checkpoint: act changes {name: tensor}."""
   path = folder / safetensors.SINGLE
-  found = llava_weights.safetensors.load_file(path)
-  act(found)
-  llava_weights.safetensors.save_file(found, path, {'format': 'pt'})
+  tensors = llava_weights.safetensors.load_file(path)
+  act(tensors)
+  llava_weights.safetensors.save_file(tensors, path, {'format': 'pt'})
 
 
 def copy(checkpoint, folder):
@@ -57,12 +57,12 @@ def equal(a, b):
 
 def loads(folder, **kwargs):
   """The model as transformers loads it, with nothing missing or left over."""
-  model, said = (
+  model, problems = (
     transformers.LlavaOnevisionForConditionalGeneration.from_pretrained(
       folder, output_loading_info=True, **kwargs
     )
   )
-  assert not any(said.values()), said
+  assert not any(problems.values()), problems
   return model.eval()
 
 
@@ -87,11 +87,11 @@ def row(tokens, image_at, tiles, source):
   )
 
 
-def with_visor(found):
+def with_visor(imported):
   """The checkpoint with trained VISOR weights, all random."""
   facts = facts_lib.Facts(
     architecture.Architecture(
-      found.facts.architecture.size,
+      imported.facts.architecture.size,
       plans.visor(3, cross=(0, 1), self_=(2,)),
       architecture.CrossOptions(conv=True),
       architecture.RouterOptions(hidden=6, plans=2),
@@ -103,7 +103,7 @@ def with_visor(found):
   model = visor.Visor(facts.architecture)
   batch = row([1, 2, 3], 1, np.zeros((1, 20, 20, 3), np.uint8), [0, 1])
   generator = np.random.default_rng(0)
-  made = jax.tree.map(
+  visor_params = jax.tree.map(
     lambda x: jnp.asarray(generator.standard_normal(x.shape, np.float32)),
     param_paths.flatten(
       jax.eval_shape(
@@ -115,10 +115,10 @@ def with_visor(found):
       )
     ),
   )
-  base = param_paths.flatten(found.params)
-  assert len(made) > len(base) + 12
-  params = param_paths.unflatten(made | base)
-  return facts_lib.Checkpoint(params, facts, found.processor)
+  base = param_paths.flatten(imported.params)
+  assert len(visor_params) > len(base) + 12
+  params = param_paths.unflatten(visor_params | base)
+  return facts_lib.Checkpoint(params, facts, imported.processor)
 
 
 def save(folder, checkpoint):

@@ -54,15 +54,15 @@ def test_an_export_is_what_was_imported(
   llava_weights.make(src, dtype=kind, tied=tied, shards=shards)
   if dtype == 'mixed':
 
-    def mix(found):
+    def mix(tensors):
       kinds = (torch.bfloat16, torch.float16, torch.float32)
-      for i, name in enumerate(sorted(found)):
-        found[name] = found[name].to(kinds[i % 3])
+      for i, name in enumerate(sorted(tensors)):
+        tensors[name] = tensors[name].to(kinds[i % 3])
       for where in (
         'vision_tower.embeddings.position_ids',
         'language_model.model.layers.1.self_attn.rotary_emb.inv_freq',
       ):  # buffers that older versions wrote
-        found[where] = torch.arange(5)
+        tensors[where] = torch.arange(5)
 
     checkpoints.change(src, mix)
   expected = checkpoints.tensors_of(src)
@@ -96,9 +96,9 @@ def test_transformers_loads_an_export(tmp_path, spelling):
 
 
 def test_old_buffers_do_not_bother_transformers(tmp_path, checkpoint):
-  def old(found):
-    found['vision_tower.embeddings.position_ids'] = torch.arange(9)[None]
-    found['language_model.model.layers.0.self_attn.rotary_emb.inv_freq'] = (
+  def old(tensors):
+    tensors['vision_tower.embeddings.position_ids'] = torch.arange(9)[None]
+    tensors['language_model.model.layers.0.self_attn.rotary_emb.inv_freq'] = (
       torch.ones(6)
     )
 
@@ -155,11 +155,11 @@ def test_an_import_that_was_cut_off_is_not_used(tmp_path, checkpoint):
 
 def test_visor_weights_go_out_and_come_back(tmp_path, checkpoint):
   """By way of a checkpoint folder; transformers sees the base alone."""
-  found = checkpoints.with_visor(hf.read(checkpoint[0]))
-  checkpoints.save(tmp_path / 'a', found)
+  imported = checkpoints.with_visor(hf.read(checkpoint[0]))
+  checkpoints.save(tmp_path / 'a', imported)
   loaded = load.load(tmp_path / 'a')
-  checkpoints.equal(loaded.params, found.params)
-  assert loaded.facts == found.facts
+  checkpoints.equal(loaded.params, imported.params)
+  assert loaded.facts == imported.facts
   folders.export(tmp_path / 'a', tmp_path / 'b')
   assert checkpoints.tensors_of(tmp_path / 'b') == checkpoints.tensors_of(
     checkpoint[0]
@@ -171,16 +171,16 @@ def test_visor_weights_go_out_and_come_back(tmp_path, checkpoint):
   written = safetensors.file(tmp_path / 'b' / visor_tensors.FILE)
   np.testing.assert_array_equal(
     written['visor.cross.1.text_norm.scale'].read(),
-    found.params['llm']['cross']['text_norm']['scale'][1],
+    imported.params['llm']['cross']['text_norm']['scale'][1],
   )
   np.testing.assert_array_equal(
     written['visor.router.norm.scale'].read(),
-    found.params['router']['norm']['scale'],
+    imported.params['router']['norm']['scale'],
   )
   folders.import_(tmp_path / 'b', tmp_path / 'c')
   again = load.load(tmp_path / 'c')
-  checkpoints.equal(again.params, found.params)
-  assert again.facts == found.facts
+  checkpoints.equal(again.params, imported.params)
+  assert again.facts == imported.facts
   folders.export(tmp_path / 'c', tmp_path / 'd')
   for path in (tmp_path / 'b').iterdir():
     assert (tmp_path / 'd' / path.name).read_bytes() == path.read_bytes(), path
@@ -189,9 +189,9 @@ def test_visor_weights_go_out_and_come_back(tmp_path, checkpoint):
 def test_what_was_trained_goes_out_in_the_tensors_dtype(tmp_path):
   """Float32 masters are rounded to the nearest, once."""
   llava_weights.make(tmp_path / 'src', dtype='bfloat16')
-  found = hf.read(tmp_path / 'src', dtype='float32')
-  params = jax.tree.map(lambda x: x * 1.01, found.params)
-  checkpoints.save(tmp_path / 'a', dataclasses.replace(found, params=params))
+  imported = hf.read(tmp_path / 'src', dtype='float32')
+  params = jax.tree.map(lambda x: x * 1.01, imported.params)
+  checkpoints.save(tmp_path / 'a', dataclasses.replace(imported, params=params))
   assert (
     load.load(tmp_path / 'a').params['llm']['embedding'].dtype == jnp.float32
   )
@@ -200,7 +200,7 @@ def test_what_was_trained_goes_out_in_the_tensors_dtype(tmp_path):
     checkpoints.tensors_of(tmp_path / 'src'),
     checkpoints.tensors_of(tmp_path / 'b'),
   )
-  unused = sidecar.read(found.processor).unused
+  unused = sidecar.read(imported.processor).unused
   assert before.keys() == after.keys()
   for name, (dtype, shape, bytes_) in before.items():
     assert after[name][:2] == (dtype, shape)

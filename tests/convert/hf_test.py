@@ -33,11 +33,11 @@ def test_four_spellings_in_one_file_or_many(tmp_path, dtype, tied):
   llava_weights.make(tmp_path / 'many', dtype=dtype, tied=tied, shards=True)
   assert len(list((tmp_path / 'many').glob('*.safetensors'))) > 4
   state = {TABLE.written(k): v for k, v in model.state_dict().items()}
-  found = hf.read(tmp_path / 'one')
+  imported = hf.read(tmp_path / 'one')
   dtypes = sidecar.read(tmp_path / 'one').dtypes
-  assert found.facts.architecture.size.language.tied == tied
-  flat = param_paths.flatten(found.params)
-  for name, home in TABLE.homes(found.facts.architecture.size).items():
+  assert imported.facts.architecture.size.language.tied == tied
+  flat = param_paths.flatten(imported.params)
+  for name, home in TABLE.homes(imported.facts.architecture.size).items():
     ours = flat[home.path]
     assert str(ours.dtype) == dtype
     ours = np.asarray(ours if home.layer is None else ours[home.layer])
@@ -56,8 +56,8 @@ def test_four_spellings_in_one_file_or_many(tmp_path, dtype, tied):
         folder, lambda n, s=spelling: llava_weights.respell(n, s)
       )
       again = hf.read(folder)
-      checkpoints.equal(again.params, found.params)
-      assert again.facts == found.facts
+      checkpoints.equal(again.params, imported.params)
+      assert again.facts == imported.facts
       assert sidecar.read(folder).dtypes == dtypes
 
 
@@ -66,22 +66,22 @@ def test_a_tied_head_that_is_written(tmp_path, checkpoint):
   head, embedding = TABLE.head, TABLE.embedding
   src = checkpoints.copy(checkpoint, tmp_path / 'src')
   checkpoints.change(src, lambda t: t.update({head: t[embedding].clone()}))
-  found = hf.read(src)
+  imported = hf.read(src)
   assert (
-    found.facts.architecture.size.language.tied
-    and 'head' not in found.params['llm']
+    imported.facts.architecture.size.language.tied
+    and 'head' not in imported.params['llm']
   )
-  found.params['llm']['embedding'] += 1
-  hf.write(tmp_path / 'out', found)
+  imported.params['llm']['embedding'] += 1
+  hf.write(tmp_path / 'out', imported)
   out = checkpoints.tensors_of(tmp_path / 'out')
   assert out.keys() == checkpoints.tensors_of(src).keys()
   assert out[head] == out[embedding] != checkpoints.tensors_of(src)[embedding]
   checkpoints.loads(tmp_path / 'out')
   checkpoints.change(src, lambda t: t.update({head: t[head] + 1}))
-  found = hf.read(src)
-  assert not found.facts.architecture.size.language.tied
+  imported = hf.read(src)
+  assert not imported.facts.architecture.size.language.tied
   np.testing.assert_array_equal(
-    found.params['llm']['head'], found.params['llm']['embedding'].T + 1
+    imported.params['llm']['head'], imported.params['llm']['embedding'].T + 1
   )
 
 
@@ -95,12 +95,14 @@ def test_the_embedding_has_the_last_word_on_the_vocabulary(
   assert hf.read(src).facts.architecture.size.language.vocabulary == 157
 
 
-def lose(found):
-  del found['multi_modal_projector.linear_1.bias']
-  del found['language_model.model.layers.2.mlp.up_proj.weight']
-  found['vision_tower.encoder.layers.2.mlp.fc1.bias'] = torch.ones(36)
-  found['language_model.model.layers.0.self_attn.q_norm.weight'] = torch.ones(1)
-  found['image_newline'] = torch.ones(31)
+def lose(tensors):
+  del tensors['multi_modal_projector.linear_1.bias']
+  del tensors['language_model.model.layers.2.mlp.up_proj.weight']
+  tensors['vision_tower.encoder.layers.2.mlp.fc1.bias'] = torch.ones(36)
+  tensors['language_model.model.layers.0.self_attn.q_norm.weight'] = torch.ones(
+    1
+  )
+  tensors['image_newline'] = torch.ones(31)
 
 
 def test_all_that_does_not_fit_is_one_error(tmp_path, checkpoint):
@@ -122,14 +124,14 @@ def test_all_that_does_not_fit_is_one_error(tmp_path, checkpoint):
   assert not (tmp_path / 'out').exists()
 
 
-def double(found):
-  found['model.image_newline'] = found['image_newline'].clone()
+def double(tensors):
+  tensors['model.image_newline'] = tensors['image_newline'].clone()
 
 
-def halve(found):
-  for name in list(found):
+def halve(tensors):
+  for name in list(tensors):
     if '.layers.' in name:
-      del found[name]
+      del tensors[name]
 
 
 @pytest.mark.parametrize(
@@ -167,18 +169,18 @@ def test_dtypes(tmp_path):
   checkpoints.change(src, act)
   folders.import_(src, tmp_path / 'a')
   checkpoints.equal(load.load(tmp_path / 'a').params, hf.read(src).params)
-  found = param_paths.flatten(hf.read(src).params)
-  assert {p for p, x in found.items() if x.dtype != jnp.bfloat16} == {
+  imported = param_paths.flatten(hf.read(src).params)
+  assert {p for p, x in imported.items() if x.dtype != jnp.bfloat16} == {
     'llm/layers/mlp/up'
   }
-  assert found['llm/layers/mlp/up'].dtype == jnp.float32
+  assert imported['llm/layers/mlp/up'].dtype == jnp.float32
   for wide in (
     hf.read(src, dtype='float32'),
     load.load(tmp_path / 'a', dtype='float32'),
   ):
     for path, x in param_paths.flatten(wide.params).items():
       assert x.dtype == jnp.float32
-      np.testing.assert_array_equal(x, found[path].astype(jnp.float32))
+      np.testing.assert_array_equal(x, imported[path].astype(jnp.float32))
 
 
 @pytest.mark.parametrize(
@@ -201,8 +203,8 @@ def test_the_base_is_their_model(tmp_path, layer, text, tied):
     text=text,
     vision=dict(num_hidden_layers=3),
   )
-  found = hf.read(tmp_path)
-  assert found.facts.architecture.size.vision.depth == 4 + layer
+  imported = hf.read(tmp_path)
+  assert imported.facts.architecture.size.vision.depth == 4 + layer
   past = {n for n in sidecar.read(tmp_path).unused if 'layers.2.' in n}
   assert len(past) == (16 if layer == -2 else 0)
   side, generator = llava_weights.SIDE, np.random.default_rng(0)
@@ -216,10 +218,10 @@ def test_the_base_is_their_model(tmp_path, layer, text, tied):
       x for r in range(3) for x in (9 + 3 * r, 10 + 3 * r, 11 + 3 * r, newline)
     ),
   ]
-  model = visor.Visor(found.facts.architecture)
+  model = visor.Visor(imported.facts.architecture)
   ask = jax.jit(
     lambda tiles: model.apply(
-      {'params': found.params},
+      {'params': imported.params},
       checkpoints.row(before + after, len(before), tiles, source),
       None,
     )[0]
@@ -248,8 +250,8 @@ def test_the_base_is_their_model(tmp_path, layer, text, tied):
 
 def test_layers_of_visor_are_those_of_the_network(tmp_path, checkpoint):
   """Cross layers are named by their place in the decoder."""
-  found = checkpoints.with_visor(hf.read(checkpoint[0]))
-  hf.write(tmp_path / 'a', found)
+  imported = checkpoints.with_visor(hf.read(checkpoint[0]))
+  hf.write(tmp_path / 'a', imported)
   config = json.loads((tmp_path / 'a' / 'config.json').read_text())
   layout = plans.visor(3, cross=(1,), self_=(2,))
   config['visor']['architecture']['layout']['kinds'] = layout.kinds
@@ -267,14 +269,14 @@ def test_layers_of_visor_are_those_of_the_network(tmp_path, checkpoint):
 
 
 def test_parameters_that_cannot_go_out(tmp_path, checkpoint):
-  found = hf.read(checkpoint[0])
+  imported = hf.read(checkpoint[0])
   with pytest.raises(ValueError, match='has no hf/'):
-    hf.write(tmp_path / 'a', dataclasses.replace(found, processor=None))
-  short = dict(found.params, connector=dict(found.params['connector']))
+    hf.write(tmp_path / 'a', dataclasses.replace(imported, processor=None))
+  short = dict(imported.params, connector=dict(imported.params['connector']))
   short['connector']['newline'] = short['connector']['newline'][:3]
   with pytest.raises(ValueError, match=r'connector/newline \(3,\), not \(32,'):
-    hf.write(tmp_path / 'a', dataclasses.replace(found, params=short))
-  folder_lib.save(tmp_path / 'b', found.params, found.facts)
+    hf.write(tmp_path / 'a', dataclasses.replace(imported, params=short))
+  folder_lib.save(tmp_path / 'b', imported.params, imported.facts)
   with pytest.raises(ValueError, match='has no hf/'):
     folders.export(tmp_path / 'b', tmp_path / 'a')
   assert not (tmp_path / 'a').exists()

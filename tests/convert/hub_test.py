@@ -19,8 +19,8 @@ def test_the_hub(tmp_path, checkpoint, monkeypatch):
     return str(checkpoint[0])
 
   monkeypatch.setattr(huggingface_hub, 'snapshot_download', download)
-  found = hf.read('llava-hf/some-model')
-  checkpoints.equal(found.params, hf.read(checkpoint[0]).params)
+  imported = hf.read('llava-hf/some-model')
+  checkpoints.equal(imported.params, hf.read(checkpoint[0]).params)
   ((name, patterns),) = asked
   assert name == 'llava-hf/some-model'
   assert '*.safetensors' in patterns and '*.json' in patterns

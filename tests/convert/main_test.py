@@ -11,16 +11,16 @@ from visor_jax.convert import safetensors
 
 def run(*args, capsys):
   code = door.main([*map(str, args)])
-  said = capsys.readouterr()
-  return code, said.out, said.err
+  printed = capsys.readouterr()
+  return code, printed.out, printed.err
 
 
 def test_the_command(tmp_path, checkpoint, capsys):
   """In and out; an error is one line and exit code 1."""
   do = lambda *args: run(*args, capsys=capsys)
   there, out, new = (tmp_path / name for name in 'abc')
-  code, said, _ = do('import', '--src', checkpoint[0], '--out', there)
-  assert code == 0 and f'wrote {there}' in said
+  code, printed, _ = do('import', '--src', checkpoint[0], '--out', there)
+  assert code == 0 and f'wrote {there}' in printed
   assert do('export', '--src', there, '--out', out)[0] == 0
   assert checkpoints.tensors_of(out) == checkpoints.tensors_of(checkpoint[0])
   (tmp_path / 'empty').mkdir()
@@ -39,8 +39,8 @@ def test_the_command(tmp_path, checkpoint, capsys):
     ('neither a folder nor a name', 'import', tmp_path / 'no', new),
     ('config.json is missing', 'export', tmp_path / 'empty', new),
   ):
-    code, _, said = do(args[0], '--src', args[1], '--out', args[2])
-    assert code == 1 and why in said and said.count('\n') == 1, said
-    assert said.startswith('error: ')
+    code, _, printed = do(args[0], '--src', args[1], '--out', args[2])
+    assert code == 1 and why in printed and printed.count('\n') == 1, printed
+    assert printed.startswith('error: ')
   with pytest.raises(SystemExit):
     do('--help')

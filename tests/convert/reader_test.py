@@ -14,7 +14,7 @@ from visor_jax.runtime import mesh as mesh_lib
 def test_shardings(tmp_path, checkpoint):
   """Parameters arrive spread over the devices, from both kinds of folder."""
   mesh = mesh_lib.make(data=2, fsdp=4)
-  found = hf.read(checkpoint[0])
+  imported = hf.read(checkpoint[0])
   spec = lambda x: jax.sharding.NamedSharding(
     mesh,
     jax.sharding.PartitionSpec(
@@ -23,7 +23,7 @@ def test_shardings(tmp_path, checkpoint):
       else [None] * (x.ndim - 1) + ['fsdp' if x.shape[-1] % 4 == 0 else None]
     ),
   )
-  where = jax.tree.map(spec, found.params)
+  where = jax.tree.map(spec, imported.params)
   folders.import_(checkpoint[0], tmp_path / 'a')
   extra = where | {'router': {'token': None}}  # the model has more
   for again in (
@@ -31,7 +31,7 @@ def test_shardings(tmp_path, checkpoint):
     load.load(tmp_path / 'a', extra),
     reader.read(tmp_path / 'a', extra, 'float32'),
   ):
-    checkpoints.equal(again.params, found.params)
+    checkpoints.equal(again.params, imported.params)
     jax.tree.map(
       lambda x, s: (
         x.sharding.is_equivalent_to(s, x.ndim) or pytest.fail(str(x.sharding))

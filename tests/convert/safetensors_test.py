@@ -11,7 +11,7 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 
-from visor_jax.convert import safetensors as own
+from visor_jax.convert import safetensors as ours
 
 ARRAYS = {
   'half': np.arange(6, dtype=np.float16).reshape(2, 3),
@@ -27,19 +27,19 @@ ARRAYS = {
 
 def lazy(arrays):
   return {
-    name: own.Tensor(a.shape, a.dtype, lambda a=a: a)
+    name: ours.Tensor(a.shape, a.dtype, lambda a=a: a)
     for name, a in arrays.items()
   }
 
 
-def check(found, arrays):
-  assert found.keys() == arrays.keys()
+def check(tensors, arrays):
+  assert tensors.keys() == arrays.keys()
   for name, a in arrays.items():
-    read = found[name].read()
+    read = tensors[name].read()
     assert (
       (read.shape, read.dtype)
       == (a.shape, a.dtype)
-      == (found[name].shape, found[name].dtype)
+      == (tensors[name].shape, tensors[name].dtype)
     )
     assert read.tobytes() == a.tobytes()
 
@@ -54,12 +54,12 @@ def test_reads_what_the_package_writes(tmp_path):
     for name, a in ARRAYS.items()
   }
   safetensors.torch.save_file(tensors, tmp_path / 'x', {'any': 'words'})
-  check(own.file(tmp_path / 'x'), ARRAYS)
+  check(ours.file(tmp_path / 'x'), ARRAYS)
 
 
 def test_the_package_reads_what_is_written(tmp_path):
-  own.write(tmp_path / 'x', lazy(ARRAYS))
-  check(own.file(tmp_path / 'x'), ARRAYS)
+  ours.write(tmp_path / 'x', lazy(ARRAYS))
+  check(ours.file(tmp_path / 'x'), ARRAYS)
   with safetensors.safe_open(tmp_path / 'x', 'pt') as f:
     assert f.metadata() == {'format': 'pt'}  # transformers asks for it
     assert set(f.keys()) == set(ARRAYS)
@@ -73,7 +73,7 @@ def test_the_package_reads_what_is_written(tmp_path):
 
 def test_tensors_start_at_multiples_of_their_width(tmp_path):
   """An odd number of bytes before a float would make readers copy."""
-  own.write(
+  ours.write(
     tmp_path / 'x',
     lazy({'odd': np.array([True]), 'f': np.float32([1]), 'd': np.float64([2])}),
   )
@@ -88,21 +88,21 @@ def test_shards_are_as_large_as_they_may_be(tmp_path):
   """Three of 40 bytes and one of 400 in shards of 100."""
   arrays = {n: np.full(10, i, np.float32) for i, n in enumerate('abc')}
   arrays['large'] = np.ones(100, np.float32)
-  own.write_folder(tmp_path, lazy(arrays), shard=100)
+  ours.write_folder(tmp_path, lazy(arrays), shard=100)
   names = [f'model-0000{i}-of-00003.safetensors' for i in (1, 2, 3)]
-  index = json.loads((tmp_path / own.INDEX).read_text())
+  index = json.loads((tmp_path / ours.INDEX).read_text())
   assert index['weight_map'] == dict(
     a=names[0], b=names[0], c=names[1], large=names[2]
   )
   assert index['metadata']['total_size'] == 520
-  assert sorted(p.name for p in tmp_path.iterdir()) == [*names, own.INDEX]
-  check(own.folder(tmp_path), arrays)
+  assert sorted(p.name for p in tmp_path.iterdir()) == [*names, ours.INDEX]
+  check(ours.folder(tmp_path), arrays)
 
 
 def test_few_tensors_are_one_file(tmp_path):
-  own.write_folder(tmp_path, lazy(ARRAYS))
-  assert [p.name for p in tmp_path.iterdir()] == [own.SINGLE]
-  check(own.folder(tmp_path), ARRAYS)
+  ours.write_folder(tmp_path, lazy(ARRAYS))
+  assert [p.name for p in tmp_path.iterdir()] == [ours.SINGLE]
+  check(ours.folder(tmp_path), ARRAYS)
 
 
 def test_one_tensor_at_a_time(tmp_path):
@@ -117,16 +117,16 @@ def test_one_tensor_at_a_time(tmp_path):
     most = max(most, len(living))
     return array
 
-  own.write(
+  ours.write(
     tmp_path / 'x',
     {
-      str(i): own.Tensor((1000,), np.dtype(np.float32), lambda i=i: read(i))
+      str(i): ours.Tensor((1000,), np.dtype(np.float32), lambda i=i: read(i))
       for i in range(9)
     },
   )
   assert most <= 2  # the last one lives until the next is there
-  found = own.file(tmp_path / 'x')
-  one = found['4'].read()
+  tensors = ours.file(tmp_path / 'x')
+  one = tensors['4'].read()
   assert one.tobytes() == np.full(1000, 4, np.float32).tobytes()
   assert str(tmp_path / 'x') not in pathlib.Path('/proc/self/maps').read_text()
 
@@ -134,20 +134,20 @@ def test_one_tensor_at_a_time(tmp_path):
 @pytest.mark.parametrize('left', [-5, 30, 3])
 def test_a_file_that_is_cut_off_says_how_much_is_missing(tmp_path, left):
   """In the tensors, in the header, and in its length."""
-  own.write(tmp_path / 'x', lazy(ARRAYS))
+  ours.write(tmp_path / 'x', lazy(ARRAYS))
   text = (tmp_path / 'x').read_bytes()
   (tmp_path / 'cut').write_bytes(text[:left])
   header = 8 + int.from_bytes(text[:8], 'little')
-  whole = len(text) if left < 0 else header if left > 8 else None
-  missing = whole - len(text[:left]) if whole else r'\d+'
+  complete = len(text) if left < 0 else header if left > 8 else None
+  missing = complete - len(text[:left]) if complete else r'\d+'
   with pytest.raises(ValueError, match=rf'cut is cut off: {missing} of '):
-    own.file(tmp_path / 'cut')
+    ours.file(tmp_path / 'cut')
 
 
 def test_a_pointer_of_git_lfs_is_no_file(tmp_path):
   (tmp_path / 'x').write_text('version https://git-lfs.github.com/spec/v1\n')
   with pytest.raises(ValueError, match='git lfs pull'):
-    own.file(tmp_path / 'x')
+    ours.file(tmp_path / 'x')
 
 
 @pytest.mark.parametrize(
@@ -172,31 +172,33 @@ def test_a_broken_header_is_not_believed(tmp_path, header, why):
     len(text).to_bytes(8, 'little') + text + bytes(64)
   )
   with pytest.raises(ValueError, match=why) as e:
-    own.file(tmp_path / 'x')
+    ours.file(tmp_path / 'x')
   assert str(tmp_path / 'x') in str(e.value)
 
 
 def test_a_folder_that_lacks_something(tmp_path):
   with pytest.raises(ValueError, match='neither model.safetensors nor'):
-    own.folder(tmp_path)
-  own.write_folder(tmp_path, lazy(dict(a=ARRAYS['half'], b=ARRAYS['brain'])), 1)
-  index = json.loads((tmp_path / own.INDEX).read_text())
-  lost = dict(
+    ours.folder(tmp_path)
+  ours.write_folder(
+    tmp_path, lazy(dict(a=ARRAYS['half'], b=ARRAYS['brain'])), 1
+  )
+  index = json.loads((tmp_path / ours.INDEX).read_text())
+  broken = dict(
     index, weight_map=index['weight_map'] | dict(c=index['weight_map']['a'])
   )
-  (tmp_path / own.INDEX).write_text(json.dumps(lost))
+  (tmp_path / ours.INDEX).write_text(json.dumps(broken))
   with pytest.raises(ValueError, match=r"no shard has: \['c'\]"):
-    own.folder(tmp_path)
-  (tmp_path / own.INDEX).write_text(json.dumps(index))
+    ours.folder(tmp_path)
+  (tmp_path / ours.INDEX).write_text(json.dumps(index))
   (tmp_path / index['weight_map']['b']).unlink()
   with pytest.raises(ValueError, match='00002-of-00002.safetensors is missing'):
-    own.folder(tmp_path)
+    ours.folder(tmp_path)
 
 
 @pytest.mark.parametrize('array', [np.zeros(4), np.zeros(3, np.float32)])
 def test_what_is_not_as_announced_is_not_written(tmp_path, array):
   tensors = lazy(dict(a=np.zeros(4, np.float32)))
-  tensors['b'] = own.Tensor((4,), np.dtype(np.float32), lambda: array)
+  tensors['b'] = ours.Tensor((4,), np.dtype(np.float32), lambda: array)
   with pytest.raises(ValueError, match='b is .* announced as float32'):
-    own.write(tmp_path / 'x', tensors)
+    ours.write(tmp_path / 'x', tensors)
   assert not (tmp_path / 'x').exists()

@@ -71,8 +71,8 @@ def test_the_table_is_their_model():
   homes = TABLE.homes(UNTIED)
   used = {n: s for n, s in theirs.items() if not TABLE.is_unused(n, UNTIED, 2)}
   assert used == {name: home.tensor_shape for name, home in homes.items()}
-  kept = {n.split('.')[1] for n in theirs if n not in used}
-  assert kept == {'post_layernorm', 'head'}
+  unused_parts = {n.split('.')[1] for n in theirs if n not in used}
+  assert unused_parts == {'post_layernorm', 'head'}
 
 
 @pytest.mark.parametrize('spelling', llava_weights.SPELLINGS)

@@ -81,15 +81,15 @@ ORIGINAL = dict(
 )
 
 
-def read(folder, found, **files):
-  for name, value in dict(files, config=found).items():
+def read(folder, values, **files):
+  for name, value in dict(files, config=values).items():
     (folder / f'{name}.json').write_text(json.dumps(value))
   return families.of_folder(folder).read_config(folder)
 
 
-def by_transformers(found) -> tuple:
+def by_transformers(values) -> tuple:
   """Size and layers of the tower, with the defaults of transformers."""
-  c = transformers.LlavaOnevisionConfig(**found)
+  c = transformers.LlavaOnevisionConfig(**values)
   t, v = c.text_config, c.vision_config
   heads = t.num_attention_heads
   depth = range(v.num_hidden_layers + 1)[c.vision_feature_layer]
@@ -120,11 +120,11 @@ def by_transformers(found) -> tuple:
 
 @pytest.mark.parametrize('name', PUBLISHED)
 def test_the_published_checkpoints_have_our_sizes(tmp_path, name):
-  found = read(tmp_path, PUBLISHED[name])
-  assert found.size == named.SIZES[name]
-  assert found.tower_layers == 26
-  assert found.config == PUBLISHED[name]
-  assert (found.size, 26) == by_transformers(PUBLISHED[name])
+  values = read(tmp_path, PUBLISHED[name])
+  assert values.size == named.SIZES[name]
+  assert values.tower_layers == 26
+  assert values.config == PUBLISHED[name]
+  assert (values.size, 26) == by_transformers(PUBLISHED[name])
 
 
 @pytest.mark.parametrize(
@@ -149,44 +149,44 @@ def test_the_published_checkpoints_have_our_sizes(tmp_path, name):
 def test_keys_that_are_left_out_have_the_defaults_of_transformers(
   tmp_path, change
 ):
-  found = dict(change, model_type='llava_onevision')
+  values = dict(change, model_type='llava_onevision')
   for part, kind in (
     ('text_config', 'qwen2'),
     ('vision_config', 'siglip_vision_model'),
   ):
-    if found.get(part):
-      found[part] = dict(found[part], model_type=kind)
-  known = read(tmp_path, found)
-  assert (known.size, known.tower_layers) == by_transformers(found)
+    if values.get(part):
+      values[part] = dict(values[part], model_type=kind)
+  known = read(tmp_path, values)
+  assert (known.size, known.tower_layers) == by_transformers(values)
 
 
 def test_what_transformers_writes(tmp_path):
   """Its own config.json, with rope_theta in rope_parameters."""
-  made = llava_weights.build().config
-  made.save_pretrained(tmp_path)
-  found = config.read(tmp_path)
-  assert found.size == by_transformers(made.to_dict())[0]
-  assert found.size.language.rope_theta == 50000
-  assert found.size.language.head_width == 12
-  assert found.size.vision.tile == (20, 20)
+  written = llava_weights.build().config
+  written.save_pretrained(tmp_path)
+  values = config.read(tmp_path)
+  assert values.size == by_transformers(written.to_dict())[0]
+  assert values.size.language.rope_theta == 50000
+  assert values.size.language.head_width == 12
+  assert values.size.vision.tile == (20, 20)
 
 
 def test_an_original(tmp_path):
   """Flat, with a tower by name that leaves out the last layer."""
-  found = read(tmp_path, ORIGINAL)
-  assert found.size == named.SIZES['0.5b']
-  assert found.tower_layers == 26
-  assert (found.size, 26) == by_transformers(found.config)
-  made = transformers.LlavaOnevisionConfig(**found.config)
-  assert made.image_grid_pinpoints == (
+  values = read(tmp_path, ORIGINAL)
+  assert values.size == named.SIZES['0.5b']
+  assert values.tower_layers == 26
+  assert (values.size, 26) == by_transformers(values.config)
+  written = transformers.LlavaOnevisionConfig(**values.config)
+  assert written.image_grid_pinpoints == (
     transformers.LlavaOnevisionConfig().image_grid_pinpoints
   )
-  assert made.vision_aspect_ratio == 'anyres_max_9'
+  assert written.vision_aspect_ratio == 'anyres_max_9'
 
 
 def test_canvases_of_an_original(tmp_path):
   """Pairs are width, height there, and height, width with transformers."""
-  found = read(
+  values = read(
     tmp_path,
     dict(
       ORIGINAL,
@@ -194,14 +194,14 @@ def test_canvases_of_an_original(tmp_path):
       image_grid_pinpoints='[(384, 768), (1152, 384)]',
     ),
   ).config
-  assert found['image_grid_pinpoints'] == [[768, 384], [384, 1152]]
-  assert found['vision_aspect_ratio'] == 'anyres_max_9'
+  assert values['image_grid_pinpoints'] == [[768, 384], [384, 1152]]
+  assert values['vision_aspect_ratio'] == 'anyres_max_9'
 
 
 def test_pixels_as_the_processor_says(tmp_path):
   """transformers 4 has a file for it, 5 a part of another."""
   three = lambda mean, std: dict(image_mean=[mean] * 3, image_std=[std] * 3)
-  pixels = lambda found: (found.size.vision.mean, found.size.vision.std)
+  pixels = lambda values: (values.size.vision.mean, values.size.vision.std)
   assert pixels(read(tmp_path, PUBLISHED['7b'])) == (0.5, 0.5)
   nested = dict(image_processor=three(0.1, 0.2))
   assert pixels(read(tmp_path, PUBLISHED['7b'], processor_config=nested)) == (
@@ -216,10 +216,11 @@ def test_pixels_as_the_processor_says(tmp_path):
     read(tmp_path, PUBLISHED['7b'], preprocessor_config=clip)
 
 
-def changed(found, path, value):
+def changed(values, path, value):
   key, _, rest = path.partition('.')
   return dict(
-    found, **{key: changed(found.get(key, {}), rest, value) if rest else value}
+    values,
+    **{key: changed(values.get(key, {}), rest, value) if rest else value},
   )
 
 
