@@ -148,6 +148,49 @@ def test_a_checkpoint_is_evaluated_on_benchmarks(config, imported, folder):
   assert {len(v) for v in answered(folder).values()} == {8}
 
 
+def test_what_does_not_fit_is_said_at_the_start_and_in_results(
+  config, imported, tmp_path, capsys
+):
+  """Before the model is there; and what was asked stays with more slots."""
+  (suite,) = {
+    test.suite: 0
+    for test in test_sets.open_test_sets(
+      _evaluating(config, imported, 'mme'), None
+    )
+  }
+  lengths = [suite.prompt('mme', i)[0]['text_segment'].sum() for i in range(8)]
+  config.data.prompt.text = int(sorted(lengths)[-2])
+  longest = int(np.argmax(lengths))
+  (row,) = run(config, tmp_path, imported, 'base', benchmarks='mme')
+  assert row['too_long'] == 1 and row['n'] == 7
+  told = capsys.readouterr().out
+  note = told.index('1 of 8 questions of mme do not fit data.prompt; text=')
+  assert note < told.index('job 1 of 2')
+  (before,) = answered(tmp_path).values()
+  assert [r['index'] for r in before] == [i for i in range(8) if i != longest]
+  config.data.prompt.text = 400
+  (row,) = run(config, tmp_path, imported, 'base', benchmarks='mme')
+  assert row['too_long'] == 0 and row['n'] == 8
+  (after,) = answered(tmp_path).values()
+  assert [r['index'] for r in after] == list(range(8))
+  assert [r for r in after if r['index'] != longest] == before
+
+
+def test_where_nothing_fits_nothing_begins(config, imported, tmp_path):
+  config.data.prompt.text = 3
+  with pytest.raises(
+    ValueError, match='docvqa has no question to ask: 8 of 8 .* would hold all'
+  ):
+    run(config, tmp_path / 'w', imported, 'base')
+  assert not (tmp_path / 'w').exists()
+
+
+def _evaluating(config, imported, benchmarks):
+  config = config.copy_and_resolve_references()
+  config.eval.checkpoint, config.eval.benchmarks = str(imported), benchmarks
+  return config
+
+
 def test_other_weights_or_questions_are_refused(
   config, imported, folder, workdir
 ):
