@@ -1,5 +1,6 @@
 """What `prepare` wrote as a TFDS dataset, read here and as tfds reads it."""
 
+import json
 import shutil
 
 import numpy as np
@@ -8,6 +9,7 @@ import tensorflow_datasets as tfds
 
 from tests.data import datasets
 from visor_jax.data import tfds_builder
+from visor_jax.data.prepare import writer
 from visor_jax.data.sources import readers
 
 COUNT, NAME = datasets.COUNT, datasets.NAME
@@ -33,6 +35,29 @@ def test_what_was_prepared_comes_back(prepared):
     ]
     assert {t.family for t in raw.turns} == {source.name} == {NAME}
     assert source.outline(np.int64(i)) == raw == source[np.int64(i)]
+
+
+def test_what_the_system_says_comes_back(tmp_path):
+  (tmp_path / 'train.json').write_text(
+    json.dumps(
+      [
+        dict(
+          id='a',
+          conversations=[
+            {'from': 'system', 'value': 'Be brief.'},
+            *datasets.talk(),
+            *datasets.talk(),
+          ],
+        )
+      ]
+    )
+  )
+  writer.prepare(
+    readers.open_source(tmp_path / 'train.json'), tmp_path / 'shards', 1
+  )
+  tfds_builder.build(tmp_path / 'shards', tmp_path / 'data', NAME)
+  source = readers.open_source(f'tfds:{tmp_path}/data/{NAME}/1.0.0')
+  assert [turn.system for turn in source[0].turns] == ['Be brief.', '']
 
 
 def test_tfds_itself_reads_what_was_built(prepared):

@@ -119,3 +119,12 @@ def test_a_folder_may_be_relative(folder, monkeypatch):
   monkeypatch.chdir(folder.parent)
   assert reason(pathlib.Path('images'), 'a.jpg') is None
   assert reason('images', '../b.jpg') == 'outside image'
+
+
+def test_many_images_are_not_held_at_once(folder, monkeypatch):
+  """A record of a stranger may name one file a million times."""
+  monkeypatch.setattr(regular_files, 'MAX_BYTES', 10 * len(JPEG))
+  images = image_paths.Folder(folder)
+  assert len(llava.encoded_images(['a.jpg'] * 10, images)[0]) == 10
+  with pytest.raises(records.BadRecord, match='large image: the first 11 ima'):
+    llava.encoded_images(['a.jpg'] * 10**6, images)

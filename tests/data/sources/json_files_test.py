@@ -9,6 +9,7 @@ import pytest
 from tests.data.sources import files
 from visor_jax.data.sources import readers
 from visor_jax.data.sources import records
+from visor_jax.runtime import regular_files
 
 
 @pytest.fixture
@@ -160,3 +161,18 @@ def test_a_fifo_is_no_source(folder):
   os.mkfifo(folder / 'x.json')
   with pytest.raises(ValueError, match='neither a file nor a folder'):
     readers.open_source(folder / 'x.json')
+
+
+def test_a_line_without_end_is_one_bad_record(folder, monkeypatch):
+  path = folder / 'x.jsonl'
+  path.write_text(f'{GOOD}\n{GOOD[:-1]}{" " * 2000}}}\n{GOOD}\n')
+  assert reasons(path) == {}
+  monkeypatch.setattr(regular_files, 'MAX_BYTES', 2000)
+  assert reasons(path) == {1: ('bad json', 2)}
+
+
+def test_a_fifo_among_files_is_no_source(folder):
+  files.write_parquet(folder / 'a.parquet', files.FIELDS)
+  os.mkfifo(folder / 'b.parquet')
+  with pytest.raises(ValueError, match='b.parquet is not a file'):
+    readers.open_source(folder)

@@ -259,6 +259,21 @@ def test_a_part_without_a_file_marks_that_of_the_record(folder):
     (messages('a', 3), 'bad text', 'of assistant: int, not a string'),
     (messages([dict(type='text')], 'b'), 'bad text', 'without a text'),
     (
+      dict(messages=[dict(role='user', content='a', tool_calls=[{}])]),
+      'unknown role',
+      'user has tool_calls',
+    ),
+    (
+      dict(
+        messages=[
+          dict(role='user', content='a'),
+          dict(role='assistant', content='b', weight=0),
+        ]
+      ),
+      'bad turns',
+      'assistant has weight 0',
+    ),
+    (
       dict(conversations=[message('human', 'a'), message('bing', 'b')]),
       'unknown role',
       "'bing'; expected one of human, user, gpt, assistant, system",

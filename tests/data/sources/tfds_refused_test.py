@@ -145,6 +145,11 @@ def test_a_dataset_that_is_not_whole_is_refused(change, message, dataset):
       dict(conversations=[], id=[]),
       'id is .*expected one Text',
     ),
+    (
+      dict(conversations=TALK, video=np.int64),
+      dict(conversations=[], video=3),
+      'records have video; expected conversations about images',
+    ),
   ],
 )
 def test_a_dataset_of_something_else_is_refused(

@@ -263,3 +263,19 @@ def test_of_several_formats_the_one_is_taken(dataset):
     b'"fileFormat": "parquet", "alternativeFileFormats": ["array_record"]',
   )
   assert len(datasets.read(tfds_lib.Tfds(f'tfds:{dataset}'))) == COUNT
+
+
+def test_what_the_system_says_and_videos_are_read(tmp_path):
+  """The first is used; of the second no conversation about nothing is made."""
+  path = datasets.write(
+    tmp_path / '1.0.0',
+    dict(conversations=TALK, system=TEXT, video=TEXT),
+    [
+      dict(conversations=datasets.talk(), system='Be brief.', video=''),
+      dict(conversations=datasets.talk(), system='', video='a.mp4'),
+    ],
+  )
+  source = readers.open_source(path)
+  assert source[0].turns[0].system == 'Be brief.'
+  with pytest.raises(records.BadRecord, match='other modality: video'):
+    source[1]

@@ -13,6 +13,7 @@ from visor_jax.data.sources import image_paths
 from visor_jax.data.sources import json_spans
 from visor_jax.data.sources import llava
 from visor_jax.data.sources import records
+from visor_jax.runtime import regular_files
 
 
 class Conversations:
@@ -53,10 +54,17 @@ class Conversations:
 
   def __getitem__(self, index: int) -> records.Record:
     start, stop, line = self._spans[index].tolist()
+    name = f'{self.name}/{index}'
+    if stop - start > regular_files.MAX_BYTES:
+      raise records.BadRecord(
+        'bad json',
+        f'{self._path.name} line {line}: {stop - start} bytes; expected at '
+        f'most {regular_files.MAX_BYTES}',
+        name,
+      )
     with open(self._path, 'rb') as file:
       file.seek(start)
       data = file.read(stop - start)
-    name = f'{self.name}/{index}'
     try:
       return llava.parse(_fields(data, line), name, self._images, self.name)
     except records.BadRecord as e:

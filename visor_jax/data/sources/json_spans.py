@@ -92,11 +92,11 @@ def _of_file(
 def _lines(data: mmap.mmap) -> _Spans:
   """An object per line; empty ones are none."""
   lines, at = _Spans(data), 0
-  data.seek(0)
-  for line in iter(data.readline, b''):
-    if line.strip():
-      lines.add(at, at + len(line))
-    at += len(line)
+  while at < len(data):
+    end = data.find(b'\n', at) + 1 or len(data)
+    if _SOLID.search(data, at, end):
+      lines.add(at, end)
+    at = end
   return lines
 
 

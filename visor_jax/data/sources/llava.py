@@ -16,6 +16,7 @@ from typing import NamedTuple
 from visor_jax.data.sources import image_files
 from visor_jax.data.sources import image_paths
 from visor_jax.data.sources import records
+from visor_jax.runtime import regular_files
 
 IMAGES = ('image', 'images')  # fields of image files
 TURNS = ('conversations', 'messages')  # fields of what is said
@@ -112,12 +113,21 @@ def encoded_images(
     records.BadRecord: what is wrong with an image, without an id.
     OSError: the disk failed, of which nothing follows for the record.
   """
+  files, total = [], 0
+  for value in values:
+    try:
+      files.append(images.read(value))
+    except image_paths.BadPath as e:
+      raise records.BadRecord(e.reason, str(e)) from None
+    total += len(files[-1])
+    if total > regular_files.MAX_BYTES:
+      raise records.BadRecord(
+        'large image',
+        f'the first {len(files)} images have {total} bytes; expected at most '
+        f'{regular_files.MAX_BYTES} in all',
+      )
   try:
-    files = tuple(images.read(value) for value in values)
-  except image_paths.BadPath as e:
-    raise records.BadRecord(e.reason, str(e)) from None
-  try:
-    return files, tuple(map(image_files.size, files))
+    return tuple(files), tuple(map(image_files.size, files))
   except ValueError as e:
     raise records.BadRecord('broken image', str(e)) from e
 
@@ -163,6 +173,11 @@ def _message(value: Any, field: str) -> _Message:
     raise records.BadRecord(
       'unknown role', f'{role!r}; expected one of {known}'
     )
+  for call in ('tool_calls', 'function_call'):
+    if value.get(call):
+      raise records.BadRecord('unknown role', f'{role} has {call}')
+  if value.get('weight') == 0:  # of OpenAI's: not to be learned from
+    raise records.BadRecord('bad turns', f'{role} has weight 0')
   if content is None:
     raise records.BadRecord('bad json', f'{field}: {role} says nothing')
   if isinstance(content, str):

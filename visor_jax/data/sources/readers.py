@@ -25,6 +25,7 @@ from visor_jax.data.sources import records
 from visor_jax.data.sources import shards
 from visor_jax.data.sources import tfds
 from visor_jax.runtime import files as files_lib
+from visor_jax.runtime import regular_files
 
 _SHARDS, _PARQUET = '.array_record', '.parquet'  # these come as many files
 
@@ -99,6 +100,9 @@ def _open_files(
   """
   # A pattern may take outlines along.
   files = sorted(f for f in files if f.suffix != shards.OUTLINE)
+  for file in files:
+    if not file.is_file():
+      raise ValueError(f'{file} is not a file')
   suffixes = {f.suffix for f in files}
   if suffixes == {_SHARDS}:
     return shards.Shards(files)
@@ -182,6 +186,7 @@ class Mixture:
     return source, int(chosen[index - self._starts[part]])
 
 
+_MIXTURE_BYTES = 1 << 22
 _MIXTURE_KEYS = ('datasets',)
 _DATASET_KEYS = ('json_path', 'sampling_strategy')
 _EXPECTED = 'expected datasets, a list with json_path and sampling_strategy'
@@ -205,7 +210,8 @@ class _Loader(yaml.SafeLoader):
 def _datasets(path: pathlib.Path) -> list[tuple[str, str]]:
   """(json_path, sampling_strategy) of a mixture's datasets."""
   try:
-    mixture = yaml.load(path.read_text('utf-8'), _Loader)  # a SafeLoader
+    text = regular_files.read(path, _MIXTURE_BYTES).decode('utf-8')
+    mixture = yaml.load(text, _Loader)  # a SafeLoader
   except (yaml.YAMLError, ValueError, RecursionError) as e:
     problem = ' '.join(str(e).split())
     raise ValueError(f'{path}: {problem}; {_EXPECTED}') from None
