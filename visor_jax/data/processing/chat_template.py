@@ -164,7 +164,7 @@ class _Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
     }
     self.filters[_STEPS] = functools.partial(_Steps, self.budget)
     self.filters[_JOINED] = self._concat
-    self.concat = self._concat  # type: ignore[method-assign]
+    self.concat = self._concat  # type: ignore[method-assign]  # jinja's hook
 
   def _parse(
     self, source: str, name: str | None, filename: str | None
@@ -267,7 +267,8 @@ class _Rewritten(jinja2.visitor.NodeTransformer):
 
   def _filter(self, name: str, value: jinja2.nodes.Node) -> jinja2.nodes.Filter:
     node = jinja2.nodes.Filter(value, name, [], [], None, None)
-    node.set_environment(self._environment).set_lineno(1)
+    node.set_environment(self._environment)
+    node.set_lineno(1)
     return node
 
 

@@ -5,9 +5,12 @@ repeated here. An image is written `<image>` and is no token: it leaves a gap
 between two, where its visual tokens will stand.
 """
 
+from collections.abc import Iterable
+from collections.abc import Sequence
 import json
 import pathlib
 import re
+from typing import Any
 
 import numpy as np
 import tokenizers
@@ -15,6 +18,11 @@ import tokenizers
 from visor_jax.data.processing import chat_template
 from visor_jax.data.processing import processed
 from visor_jax.data.sources import records
+
+Message = dict[str, Any]  # {role, content}
+Piece = tuple[str, bool]  # a text, and whether the model says it
+
+_MARKERS = re.compile(rf'((?:{records.IMAGE}\s*)*)(.*)', re.DOTALL)
 
 
 class Tokenizer:
@@ -35,7 +43,7 @@ class Tokenizer:
       answer ends one.
   """
 
-  def __init__(self, folder):
+  def __init__(self, folder: pathlib.Path | str):
     folder = pathlib.Path(folder)
     self._tokenizer = tokenizers.Tokenizer.from_str(
       (folder / 'tokenizer.json').read_text('utf-8')
@@ -53,7 +61,7 @@ class Tokenizer:
     )
     # A template for text alone takes a string where others take a list, and
     # others take one for what the system says.
-    self._list_roles = {'user', 'assistant', 'system'}
+    self._list_roles: set[str] = {'user', 'assistant', 'system'}
     if records.IMAGE not in self._try(self._message('user', '?', 1)):
       self._list_roles = set()
     elif "{'" in self._try(
@@ -70,7 +78,7 @@ class Tokenizer:
     ):
       stop = fields.get('eos_token_id')
       stops += stop if isinstance(stop, list) else [stop]
-    self.stops = frozenset(stops) - {None}
+    self.stops = frozenset(stop for stop in stops if stop is not None)
     turn = self._render(
       self._message('user', '?'), self._message('assistant', '!')
     )
@@ -85,7 +93,9 @@ class Tokenizer:
     if self.pad is None:
       self.pad = self.end
 
-  def conversation(self, turns, images: int) -> processed.Conversation:
+  def conversation(
+    self, turns: Sequence[records.Turn], images: int
+  ) -> processed.Conversation:
     """Questions with their answers, for training.
 
     Every prompt is written as `prompt` writes it, so that the model is trained
@@ -102,12 +112,14 @@ class Tokenizer:
         empty, or the template has no place for what the system says, or
         rewrites earlier turns.
     """
-    end = self._tokenizer.id_to_token(self.end)
+    end = str(self._tokenizer.id_to_token(self.end))
     marked = any(
       records.IMAGE in turn.system + turn.question + turn.answer
       for turn in turns
     )
-    messages, pieces, past = [], [], ''
+    messages: list[Message] = []
+    pieces: list[Piece] = []
+    past = ''
     for number, turn in enumerate(turns):
       answer = turn.answer.strip()
       if not answer:
@@ -147,13 +159,13 @@ class Tokenizer:
     _require_system(system, prompt)
     return self._talk([(prompt, False)], images)
 
-  def decode(self, ids) -> str:
+  def decode(self, ids: Iterable[int]) -> str:
     """The text of tokens up to the end of the turn, without special tokens."""
     ids = [int(i) for i in ids]
     stop = next((k for k, i in enumerate(ids) if i in self.stops), len(ids))
     return self._tokenizer.decode(ids[:stop], skip_special_tokens=True)
 
-  def _ask(self, question, images, system):
+  def _ask(self, question: str, images: int, system: str) -> list[Message]:
     """The messages of a question, and of what the system says before it.
 
     A question that opens with its markers leaves the place to the template.
@@ -162,15 +174,14 @@ class Tokenizer:
     """
     if not question.replace(records.IMAGE, '').strip():
       raise ValueError(f'the question "{question}" is empty')
-    front, rest = re.fullmatch(
-      rf'((?:{records.IMAGE}\s*)*)(.*)', question, re.DOTALL
-    ).groups()
+    match = _MARKERS.fullmatch(question)
+    front, rest = match.groups() if match else ('', question)
     if front and records.IMAGE not in rest:
       images, question = front.count(records.IMAGE), rest
     messages = [self._message('system', system)] if system else []
     return [*messages, self._message('user', question, images)]
 
-  def _message(self, role, text, images=0):
+  def _message(self, role: str, text: str, images: int = 0) -> Message:
     if role not in self._list_roles:
       return dict(role=role, content=f'{records.IMAGE}\n' * images + text)
     return dict(
@@ -178,22 +189,29 @@ class Tokenizer:
       content=[{'type': 'image'}] * images + [{'type': 'text', 'text': text}],
     )
 
-  def _render(self, *messages, add_generation_prompt=False):
+  def _render(
+    self, *messages: Message, add_generation_prompt: bool = False
+  ) -> str:
     return self._template.render(messages, add_generation_prompt)
 
-  def _try(self, *messages):
+  def _try(self, *messages: Message) -> str:
     """What the template makes of messages; '' where it refuses."""
     try:
       return self._render(*messages)
     except ValueError:
       return ''
 
-  def _encode(self, text):
+  def _encode(self, text: str) -> list[int]:
     return self._tokenizer.encode(text, add_special_tokens=False).ids
 
-  def _talk(self, pieces, images):
-    """Tokens of [(text, whether the model says it), ...]."""
-    tokens, answer, image_at, prompts = [], [], [], []
+  def _talk(
+    self, pieces: Sequence[Piece], images: int
+  ) -> processed.Conversation:
+    """Tokens of pieces that stand one behind the other."""
+    tokens: list[int] = []
+    answer: list[bool] = []
+    image_at: list[int] = []
+    prompts: list[int] = []
     for text, answers in pieces:
       for k, part in enumerate(text.split(records.IMAGE)):
         if k:
@@ -214,13 +232,13 @@ class Tokenizer:
     )
 
 
-def _load(folder, name):
+def _load(folder: pathlib.Path, name: str) -> dict[str, Any]:
   """A JSON file's fields; none where there is no such file."""
   file = folder / name
   return json.loads(file.read_text('utf-8')) if file.exists() else {}
 
 
-def _template(folder):
+def _template(folder: pathlib.Path) -> str:
   """The chat template, from where transformers' processors look, in order."""
   jinja = folder / 'chat_template.jinja'
   template = (
@@ -241,7 +259,7 @@ def _template(folder):
   return template
 
 
-def _require_system(system, prompt):
+def _require_system(system: str, prompt: str) -> None:
   """Raises a ValueError where the template leaves out what the system says."""
   if system.strip() not in prompt:
     raise ValueError(

@@ -74,8 +74,8 @@ def _of_file(
 ) -> _Spans:
   at = _solid(data, len(_MARK) if data[: len(_MARK)] == _MARK else 0)
   if data[at : at + 1] == b'[':
-    listed, list_end = _elements(data, at, path)
-    _require_end(data, list_end, listed, path)
+    listed, behind = _elements(data, at, path)
+    _require_end(data, behind, listed, path)
     return listed
   if data[at : at + 1] != b'{':
     return _lines(data)
@@ -84,7 +84,7 @@ def _of_file(
     return _lines(data)
   if _solid(data, end) == len(data):
     return _of_object(data, at, end, path, record_keys)
-  if b'\n' in data[at:end]:
+  if data.find(b'\n', at, end) >= 0:
     return _objects(data, at) or _lines(data)
   return _lines(data)
 
@@ -104,8 +104,8 @@ def _objects(data: mmap.mmap, at: int) -> _Spans | None:
   """Objects one behind the other; None where there is something else."""
   objects = _Spans(data)
   while at < len(data):
-    end = _end(data, at) if data[at : at + 1] == b'{' else None
-    if end is None:
+    end = _end(data, at)
+    if data[at : at + 1] != b'{' or end is None:
       return None
     objects.add(at, end)
     at = _solid(data, end)
