@@ -42,7 +42,7 @@ def default() -> ml_collections.ConfigDict:
   m.init_from = ''  # a checkpoint or finished run to start from; '' for none
   # What the model is (see spec/architecture.py). A key that is None is the
   # checkpoint's own word, or what its comment names first.
-  m.size = ''  # a name in sizes.SIZES; '' for the checkpoint's, or 0.5b
+  m.size = ''  # a name of a size; '' for the checkpoint's, or 0.5b
   m.cross_layers = None  # CROSS layers: every third from layer 1
   m.self_layers = None  # optional SELF layers: every third from layer 2
   m.cross = ml_collections.ConfigDict()

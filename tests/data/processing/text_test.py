@@ -196,6 +196,15 @@ def test_markers_in_front_are_no_markers(template, folder, tmp_path):
     assert a.image_at == b.image_at and len(a.image_at) == images
 
 
+def test_a_family_may_write_an_image_its_own_way(words, folder, tmp_path):
+  template = llava_files.TEMPLATE.replace('<image>', '<|see|><|end|>')
+  assert template != llava_files.TEMPLATE
+  other = text.Tokenizer(copy(folder, tmp_path, template), '<|see|><|end|>')
+  for question, images in (('Why?', 2), ('Is <image> as <image>?', 2)):
+    a, b = words.prompt(question, images), other.prompt(question, images)
+    assert a.tokens.tolist() == b.tokens.tolist() and a.image_at == b.image_at
+
+
 def system(text):
   return dict(role='system', content=[dict(type='text', text=text)])
 

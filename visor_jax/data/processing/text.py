@@ -36,6 +36,7 @@ class Tokenizer:
   Args:
     folder: holds tokenizer.json, tokenizer_config.json, a chat template and,
       where there are such, config.json and generation_config.json.
+    image: what the template writes for an image.
 
   Raises:
     FileNotFoundError: there is no tokenizer.json.
@@ -43,8 +44,9 @@ class Tokenizer:
       answer ends one.
   """
 
-  def __init__(self, folder: pathlib.Path | str):
+  def __init__(self, folder: pathlib.Path | str, image: str = records.IMAGE):
     folder = pathlib.Path(folder)
+    self._image = image
     self._tokenizer = tokenizers.Tokenizer.from_str(
       (folder / 'tokenizer.json').read_text('utf-8')
     )
@@ -192,7 +194,8 @@ class Tokenizer:
   def _render(
     self, *messages: Message, add_generation_prompt: bool = False
   ) -> str:
-    return self._template.render(messages, add_generation_prompt)
+    text = self._template.render(messages, add_generation_prompt)
+    return text.replace(self._image, records.IMAGE)
 
   def _try(self, *messages: Message) -> str:
     """What the template makes of messages; '' where it refuses."""
