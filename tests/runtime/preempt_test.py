@@ -65,6 +65,15 @@ def test_a_signal_before_the_first_import_of_jax_counts(start, how):
   assert 'Traceback' not in out
 
 
+@pytest.mark.parametrize('seconds', [0.1, 0.3, 0.6])
+def test_a_signal_while_jax_is_imported_counts(start, seconds):
+  process = start(f'print(1, flush=True); import jax; time.sleep(1); {LEAVE}')
+  time.sleep(seconds)
+  process.send_signal(signal.SIGINT)
+  code, out = ends(process)
+  assert code == preempt.EXIT_CODE and 'Traceback' not in out, out
+
+
 def test_the_second_ctrl_c_kills(start):
   """And a terminal whose wrapper passes it on, too, sends one, not two."""
   process = start('print(1, flush=True); time.sleep(100)')

@@ -12,7 +12,6 @@ process still saves.
 import itertools
 import os
 import signal
-import sys
 import threading
 import time
 
@@ -27,6 +26,7 @@ _ECHO = 0.3
 
 _received = threading.Event()
 _first: list[int] = []  # the signal that came first
+_several = threading.Event()  # jax's service is there
 _polls = itertools.count(1)
 
 
@@ -39,7 +39,7 @@ def install_handler() -> None:
   heard, wakes = os.pipe()
   os.set_blocking(wakes, False)
   signal.signal(signal.SIGINT, lambda *_: None)  # else it would raise
-  if not _is_one_of_several():  # else the service has its own handler
+  if not _several.is_set():  # else the service has its own handler
     signal.signal(signal.SIGTERM, lambda *_: None)
   signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
   threading.Thread(target=_hear, args=(heard,), daemon=True).start()
@@ -51,7 +51,7 @@ def requested() -> bool:
   Where there are several, each asks equally often, and the answer is yes only
   once: moments are told apart by how often was asked before.
   """
-  if not _is_one_of_several():
+  if not _several.is_set():
     return _received.is_set()
   from jax.experimental import multihost_utils
 
@@ -64,27 +64,29 @@ def reason() -> str:
 
 
 def hand_over() -> None:
-  """Tells jax's service what came before it was there."""
-  if _received.is_set() and _is_one_of_several():
-    os.kill(os.getpid(), signal.SIGTERM)  # the handler is the service's now
+  """Has jax's service decide from now on; to be called when it is there."""
+  _several.set()
+  if _received.is_set():
+    _tell_service()
 
 
 def _hear(heard: int) -> None:
   """Takes signals as they come, whatever the main thread does."""
   last = -_ECHO
-  while numbers := os.read(heard, 64):
+  while signals := os.read(heard, 64):
+    numbers = [n for n in signals if n in (signal.SIGTERM, signal.SIGINT)]
     now, echo = time.monotonic(), time.monotonic() < last + _ECHO
     if signal.SIGINT in numbers and _received.is_set() and not echo:
       os.write(2, b'SIGINT again: killed\n')
       os._exit(128 + signal.SIGINT)
-    if not _received.is_set() and {signal.SIGTERM, signal.SIGINT} & {*numbers}:
+    if numbers and not _received.is_set():
       last = now
       _first.append(numbers[0])
       _received.set()
       console.log(f'{reason()}: saving and leaving; Ctrl-C again kills')
-      hand_over()
+      if _several.is_set():
+        _tell_service()
 
 
-def _is_one_of_several() -> bool:
-  jax = sys.modules.get('jax')
-  return jax is not None and jax.distributed.is_initialized()
+def _tell_service() -> None:
+  os.kill(os.getpid(), signal.SIGTERM)  # of which it has the handler
