@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -16,6 +17,7 @@ from visor_jax.checkpoint import run
 from visor_jax.checkpoint import store
 from visor_jax.convert import folders
 from visor_jax.convert import reader
+from visor_jax.jobs import test_sets
 from visor_jax.jobs import validate
 from visor_jax.runtime import identity as identity_lib
 from visor_jax.runtime import mesh as mesh_lib
@@ -134,6 +136,29 @@ def test_a_run_is_asked_with_its_router(workdir):
   assert np.abs(a - b).max() < 0.1 * np.abs(a).max()
   assert model.facts.curve == ((0, 0.3, 0.3), (0.5, 0.6, 0.6), (1, 1.1, 1.1))
   assert back.facts == model.facts
+
+
+def test_a_run_is_asked_with_the_ground_that_it_was_trained_on(
+  workdir, tmp_path
+):
+  """Of transparent images, whatever the one who asks would put there."""
+  assert visor_jax.load(workdir).processor.transparency == 'white'
+  other = tmp_path / 'run'
+  shutil.copytree(workdir, other)
+  saved = json.loads((other / 'config.json').read_text())
+  saved['data.transparency'] = 'stored'
+  (other / 'config.json').write_text(json.dumps(saved))
+  assert load.locate(other).facts.transparency == 'stored'
+  assert visor_jax.load(other).processor.transparency == 'stored'
+  config = config_lib.default()
+  config.data.suite, config.eval.checkpoint = '', str(other)
+  config.jobs, config.eval.plans = 'eval', 'base'
+  with pytest.raises(
+    ValueError, match='data.transparency is "white", but .* with "stored"'
+  ):
+    test_sets.check_answerable(config)
+  config.data.transparency = 'stored'
+  test_sets.check_answerable(config)
 
 
 def test_the_last_finished_stage_counts(workdir, tmp_path):

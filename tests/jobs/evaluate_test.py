@@ -162,7 +162,7 @@ def test_what_does_not_fit_is_said_at_the_start_and_in_results(
   config.data.prompt.text = int(sorted(lengths)[-2])
   longest = int(np.argmax(lengths))
   (row,) = run(config, tmp_path, imported, 'base', benchmarks='mme')
-  assert row['too_long'] == 1 and row['n'] == 7
+  assert (row['too_long'], row['broken'], row['n']) == (1, 0, 7)
   told = capsys.readouterr().out
   note = told.index('1 of 8 questions of mme do not fit data.prompt; text=')
   assert note < told.index('job 1 of 2')

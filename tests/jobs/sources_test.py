@@ -44,6 +44,12 @@ def test_the_router_learns_from_the_sources_of_labels(suite):
     sources.check(config(suite, policy=dict(sources=ONE)))
 
 
+def test_a_path_is_no_two_sources():
+  """Its records would be asked twice, and held out of nothing."""
+  with pytest.raises(ValueError, match='label.sources has a path twice'):
+    sources.check(config(label=dict(sources=(*ONE, ('chat', '/a', 1.0)))))
+
+
 def test_benchmarks_and_test_sources_are_not_asked_both():
   with pytest.raises(
     ValueError, match='eval.sources .* asks "hard"; leave one'

@@ -42,6 +42,7 @@ class Fit:
     too_long: numbers of those that need more slots than a question has.
     needed: {text, visual, tiles} that would hold all of them.
     slots: those that a question has.
+    broken: numbers of those whose record is broken, so that another is asked.
   """
 
   stream: str
@@ -50,6 +51,7 @@ class Fit:
   too_long: tuple[int, ...]
   needed: Mapping[str, int]
   slots: Mapping[str, int]
+  broken: tuple[int, ...] = ()
 
   @property
   def numbers(self) -> tuple[int, ...]:
@@ -71,6 +73,11 @@ class Fit:
         f'{len(self.too_long)} of {self.count} questions of {self.stream} do '
         f'not fit data.prompt; {needed} would hold all'
       )
+    if self.broken:
+      notes.append(
+        f'{len(self.broken)} of {self.count} questions of {self.stream} are of '
+        'broken records; others are asked instead'
+      )
     return tuple(notes)
 
 
@@ -84,6 +91,7 @@ def fit(
   wanted: int,
   needed: Sequence[Mapping[str, int]],
   shape: batch_lib.RowShape,
+  broken: tuple[int, ...] = (),
 ) -> Fit:
   """Which questions fit a row.
 
@@ -92,6 +100,7 @@ def fit(
     wanted: questions that were asked for.
     needed: {text, visual, tiles} of each that there is.
     shape: slots of the row.
+    broken: numbers of those that stand for a broken record.
   """
   slots = row_slots(shape)
   too_long = tuple(
@@ -103,7 +112,7 @@ def fit(
     name: max((question[name] for question in needed), default=0)
     for name in slots
   }
-  return Fit(stream, wanted, len(needed), too_long, most, slots)
+  return Fit(stream, wanted, len(needed), too_long, most, slots, broken)
 
 
 def require(needed: Mapping[str, int], shape: batch_lib.RowShape) -> None:

@@ -59,8 +59,9 @@ def rows(
     how often it took which plan; for a router with a target `promised`, the
     budget or 1 - drop, and `delivered`, over the questions of all families the
     share of the LLM prefill FLOPs, or of the accuracy, of max (None without
-    answers of max). `too_long` of the stamp: questions of the test, of all
-    families, that did not fit and were not asked.
+    answers of max). Of the stamp, of the questions of all families:
+    `too_long`, that did not fit and were not asked, and `broken`, for which
+    others were.
   """
   table = []
   for selection, asked in answers.items():

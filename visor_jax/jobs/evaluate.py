@@ -64,13 +64,15 @@ def evaluate(run: run_lib.Run) -> None:
           folder,
           config.eval.batch,
         )
+    fit = test.suite.fit(test.stream, test.count)
     rows += results.rows(
       answers,
       test.suite.group,
       measured,
       test.result,
       method=method,
-      too_long=len(test.suite.fit(test.stream, test.count).too_long),
+      too_long=len(fit.too_long),
+      broken=len(fit.broken),
       **run.stamp,
     )
   text = ''.join(json.dumps(row) + '\n' for row in rows)

@@ -60,6 +60,9 @@ def _check_form(key: str, sources: tuple) -> None:
         'a weight above 0'
       )
     files.local_path(source[1], f'{key} "{source[0]}"')
-  names = [name for name, _, _ in sources]
-  if len(set(names)) < len(names):
-    raise ValueError(f'{key} has a name twice: {", ".join(names)}')
+  for what, values in (
+    ('name', [name for name, _, _ in sources]),
+    ('path', [path for _, path, _ in sources]),
+  ):
+    if len(set(values)) < len(values):
+      raise ValueError(f'{key} has a {what} twice: {", ".join(values)}')

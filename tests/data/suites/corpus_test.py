@@ -258,6 +258,13 @@ def test_a_broken_question_is_replaced_by_one_that_nobody_asks(
   for _ in range(2):
     ids = [suite.prompt('test', i)[1].id for i in range(asked)]
   lost = {'b3', 'b8', 'b15'} & set(first)
+  assert [first[i] in lost for i in range(asked)] == [
+    i in fit.broken for i in range(asked)
+  ]
+  assert fit.notes() == (
+    f'{len(lost)} of {asked} questions of test are of broken records; others '
+    'are asked instead',
+  )
   assert lost and not lost & set(ids)
   assert [a for a in first if a not in lost] == [
     b for a, b in zip(first, ids) if a not in lost

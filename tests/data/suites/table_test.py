@@ -2,10 +2,12 @@
 
 import json
 
+import PIL.Image
 import pytest
 
 from tests import llava_files
 from tests import pictures
+from tests.data.sources import files
 from visor_jax import config as config_lib
 from visor_jax.data.prepare import writer
 from visor_jax.data.sources import readers
@@ -79,6 +81,24 @@ def test_jobs_open_their_own_sources(config):
     'search/desk',
     'label/desk',
   }
+
+
+def test_transparent_images_lie_on_what_the_config_says(config, tmp_path):
+  image = PIL.Image.new('RGBA', (40, 30), (0, 0, 0, 0))
+  image.save(tmp_path / 'clear.png')
+  record = files.fields(1) | dict(image='clear.png')
+  files.write_json(tmp_path / 'train.json', [record] * 20)
+  writer.prepare(
+    readers.open_source(tmp_path / 'train.json', tmp_path), tmp_path / 'out', 1
+  )
+  config.eval.sources = (('clear', str(tmp_path / 'out'), 1.0),)
+  brightest = {}
+  for ground in ('white', 'black', 'stored'):
+    config.data.transparency = ground
+    suite = suites.open_suite(config, ('eval',), config.model.init_from)
+    row, _ = suite.prompt('test', 0)
+    brightest[ground] = row['tiles'].max()
+  assert brightest == dict(white=255, black=0, stored=0)
 
 
 def test_questions_have_sources_of_their_own(config, shards, words):

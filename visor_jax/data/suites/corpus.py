@@ -20,6 +20,7 @@ from visor_jax.data.pipeline import bin_packing
 from visor_jax.data.pipeline import order as order_lib
 from visor_jax.data.pipeline import stream as stream_lib
 from visor_jax.data.sources import records
+from visor_jax.runtime import console
 from visor_jax.spec import batch as batch_lib
 
 TRIES = 100  # records tried for a question, where one after another is broken
@@ -211,17 +212,18 @@ class Corpus:
 
   def _new_fit(self, stream: str, count: int) -> fits.Fit:
     numbers = range(min(count, len(self._pass(stream))))
-    needed = [self._needed(stream, index) for index in numbers]
-    return fits.fit(stream, count, needed, self._prompt_shape)
+    attempts, needed = zip(*(self._needed(stream, i) for i in numbers))
+    broken = tuple(i for i in numbers if attempts[i])
+    return fits.fit(stream, count, needed, self._prompt_shape, broken)
 
-  def _needed(self, stream: str, index: int) -> dict[str, int]:
-    """Slots of the record that `prompt` asks."""
+  def _needed(self, stream: str, index: int) -> tuple[int, dict[str, int]]:
+    """Which of its candidates `prompt` asks, and the slots of that."""
     for attempt, (source, at) in enumerate(self._candidates(stream, index)):
       try:
         needed = stream_lib.prompt_slots(source.outline(at), self._processor)
         if attempt:
           fits.require(needed, self._prompt_shape)
-        return needed
+        return attempt, needed
       except ValueError as e:
         last = e
     raise ValueError(
@@ -260,6 +262,8 @@ class Corpus:
     """Counts a record, which is asked under one plan after the other."""
     if question not in self._counted:
       self._counted.add(question)
+      if error:
+        console.log(f'{question[0]} question {question[1]}: {error}; replaced')
       self._asked.count(source, error)
 
   def decode(self, ids: Iterable[int]) -> str:
