@@ -174,23 +174,37 @@ def test_killed_in_every_stage_it_ends_bitwise_the_same(start, alone, tmp_path):
     assert (alone / name).read_text() == (tmp_path / name).read_text()
 
 
+def harry(start, workdir, rng):
+  """Sends signals to a run at random moments until it ends; how many."""
+  sent = 0
+  while True:
+    run, lines = start(workdir), int(rng.integers(1, 25))
+    number = rng.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+    for line, _ in zip(run.stdout, range(lines)):
+      assert 'Traceback' not in line, line
+    time.sleep(rng.uniform(0, 0.5))
+    if run.poll() is None:
+      run.send_signal(number)
+      sent += 1
+    out, _ = run.communicate()
+    if run.returncode == 0:
+      return sent
+    told = number != signal.SIGKILL
+    assert run.returncode == (preempt.EXIT_CODE if told else -number), out
+
+
 @pytest.mark.drill
 def test_killed_at_random_moments(start, alone, tmp_path):
-  rng = np.random.default_rng(0)
-  kills = 0
-  while True:
-    run = start(tmp_path)
-    try:
-      out, _ = run.communicate(timeout=rng.uniform(5, 12))
-      assert run.returncode == 0, out
-      break
-    except subprocess.TimeoutExpired:
-      run.kill()
-      run.communicate()
-      kills += 1
-  assert kills >= 3
-  for stage in stages.STAGES:
-    runs.same(runs.final(alone, stage), runs.final(tmp_path, stage))
+  """$VISOR_KILLS times, in as many runs as it takes."""
+  rng, sent, count = np.random.default_rng(0), 0, 0
+  while sent < int(os.environ.get('VISOR_KILLS', 20)):
+    workdir = tmp_path / str(count)
+    sent += harry(start, workdir, rng)
+    count += 1
+    for stage in stages.STAGES:
+      runs.same(runs.final(alone, stage), runs.final(workdir, stage))
+    assert runs.results(alone) == runs.results(workdir)
+    print(f'{sent} signals, {count} runs: nothing lost', flush=True)
 
 
 def fails(run, *words):

@@ -244,7 +244,10 @@ def test_a_disk_that_stays_full_leaves_the_last_checkpoint(small_disk):
 
 
 def saves_end(tmp_path, share, seeds):
-  """Starts a process again and again on a disk that fails; the tries."""
+  """Starts a process again and again on a disk that fails.
+
+  Returns how often it was started, and how many calls failed.
+  """
   disk, folder = faulty_disk.Disk(tmp_path, tmp_path), tmp_path / 'checkpoints'
   script = pathlib.Path(__file__).with_name('faulty_saves.py')
   tries = 0
@@ -261,12 +264,12 @@ def saves_end(tmp_path, share, seeds):
     assert done.returncode in (0, command.DIED), done.stdout + done.stderr
     if done.returncode == 0:
       break
-  assert done.returncode == 0 and disk.faults()
+  assert done.returncode == 0
   assert stages.resume(folder) == 5
   with store.Checkpoints(folder) as saved:
     params, _ = saved.restore(5, stages.like(stages.PARAMS))
   np.testing.assert_array_equal(params['b'], stages.PARAMS['b'] + 5)
-  return tries
+  return tries, sum(disk.faults().values())
 
 
 def test_calls_that_fail_at_random_lose_nothing(tmp_path):
@@ -275,10 +278,14 @@ def test_calls_that_fail_at_random_lose_nothing(tmp_path):
 
 @pytest.mark.drill
 def test_many_calls_that_fail_at_random_lose_nothing(tmp_path):
-  tries = 0
+  ends = []
   for number in range(40):
     folder = tmp_path / str(number)
     folder.mkdir()
     share = (0.002, 0.005, 0.01, 0.02)[number % 4]
-    tries += saves_end(folder, share, range(1000 * number, 1000 * number + 60))
-  print(f'40 times five saves: {tries} starts')
+    seeds = range(1000 * number, 1000 * number + 60)
+    ends.append(saves_end(folder, share, seeds))
+    starts, faults = map(sum, zip(*ends))
+    print(
+      f'{len(ends)} runs, {faults} calls failed, {starts} starts', flush=True
+    )
