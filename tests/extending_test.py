@@ -103,33 +103,60 @@ def train(stage, config, folder):
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
-  """A stage from outside with a cross attention from outside, to a writer."""
+  """A stage on a backbone with a cross attention, to a writer."""
   folder = tmp_path_factory.mktemp('trained')
-  with examples(folder, 'distil', 'gated', 'csv_writer'):
+  with examples(folder, 'pixels', 'distil', 'gated', 'csv_writer'):
     config = tiny.get_config()
     config.distil.update(
-      dict(steps=3, batch=4, plan='min', learning_rate=1e-2, warmup=0.0)
+      dict(steps=8, batch=8, plan='min', learning_rate=3e-3, warmup=0.0)
     )
-    config.model.cross.module = 'gated'
+    config.model.size, config.model.cross.module = 'pixels-tiny', 'gated'
     config.log.update(dict(every=1, writers='jsonl+csv'))
     return config, train('distil', config, folder)
+
+
+def test_a_backbone_is_a_record(trained, tmp_path, capsys):
+  """It trains, its checkpoints say what they are of, and its cost is told."""
+  _, workdir = trained
+  final = runs.final(workdir.path, 'distil', 8)
+  (path,) = (path for path in final if "['params']['vision']" in path)
+  assert path == "['params']['vision']['pixels']"
+  moments = [final[path] for path in final if 'vision/pixels' in path]
+  assert len(moments) == 2 and all(np.any(moment) for moment in moments)
+  with examples(tmp_path, 'pixels'):
+    config = tiny.get_config()
+    config.model.size = 'pixels-tiny'
+    resolve.keep(workdir, resolve.architecture(config))
+    saved = json.loads(workdir.architecture.read_text())
+    assert saved['family'] == 'pixels'
+    model = architecture.from_json(saved)
+    cost = costs.cost(model, None, 10, 4, tiles=2)
+    assert cost.vision == 2 * 2 * 10 * 3 * 8**2 * 16
+    assert flops.main(['--size=pixels-tiny', '--visual=10']) == 0
+    assert 'pixels-tiny: 10 visual tokens' in capsys.readouterr().out
+    with pytest.raises(ValueError, match='checkpoints of this family cannot'):
+      families.named('pixels').tensors()
+  with pytest.raises(ValueError, match='family "pixels" is not one of'):
+    visor.Visor(model).init(jax.random.key(0), rows.batch(('tvp',)), None)
 
 
 def test_a_stage_is_a_record(trained):
   """It has its keys, its loss falls, and it leaves a checkpoint."""
   config, workdir = trained
   assert config.distil.temperature == 2.0
-  rows = files.read_jsonl(workdir.metrics('distil'))
-  assert [row['step'] for row in rows] == [1, 2, 3]
-  assert rows[0]['loss'] > rows[1]['loss'] > rows[2]['loss'] > 0
-  paths = [path for path in runs.final(workdir.path, 'distil', 3)]
-  moments = [path for path in paths if "['opt']" in path]
+  logged = files.read_jsonl(workdir.metrics('distil'))
+  assert [row['step'] for row in logged] == list(range(1, 9))
+  losses = [row['loss'] for row in logged]
+  assert sum(losses[:3]) > 1.5 * sum(losses[-3:]) > 0
+  moments = [
+    path for path in runs.final(workdir.path, 'distil', 8) if "['opt']" in path
+  ]
   assert moments and not any("['router']" in path for path in moments)
 
 
 def test_a_cross_attention_is_a_module_of_two_methods(trained):
   _, workdir = trained
-  final = runs.final(workdir.path, 'distil', 3)
+  final = runs.final(workdir.path, 'distil', 8)
   (gate,) = (
     final[path]
     for path in final
@@ -168,7 +195,7 @@ def test_a_writer_has_two_methods(trained, tmp_path):
   lines = [line.split(',') for line in path.read_text().splitlines()]
   assert [
     {'step': step} | {n: float(v) for s, n, v in lines if int(s) == step}
-    for step in (1, 2, 3)
+    for step in range(1, 9)
   ] == files.read_jsonl(workdir.metrics('distil'))
   config = tiny.get_config()
   config.log.writers = 'csv'
@@ -259,29 +286,4 @@ def test_every_section_has_an_example_and_a_line_of_the_table():
   assert sections == re.findall(r'^\| \[a (.*?)\]\(#', PAGE, re.M)
   assert len(EXAMPLES) == len(sections)
   for code in EXAMPLES.values():
-    assert len(code.splitlines()) <= 42
-
-
-def test_a_backbone_is_a_record(tmp_path, capsys):
-  """It trains, its checkpoints say what they are of, and its cost is told."""
-  with examples(tmp_path, 'pixels'):
-    config = tiny.get_config()
-    config.model.size = 'pixels-tiny'
-    config.base.update(dict(steps=2, batch=4))
-    workdir = train('base', config, tmp_path)
-    paths = [path for path in runs.final(workdir.path, 'base', 2)]
-    assert any("['vision']['pixels']" in path for path in paths)
-    assert not any("['vision']['layers']" in path for path in paths)
-    resolve.keep(workdir, resolve.architecture(config))
-    kept = json.loads(workdir.architecture.read_text())
-    assert kept['family'] == 'pixels'
-    model = architecture.from_json(kept)
-    cost = costs.cost(model, None, 10, 4, tiles=2)
-    assert cost.vision == 2 * 2 * 10 * 3 * 8**2 * 16
-    assert cost.connector == 2 * 2 * 10 * 16 * 16
-    assert flops.main(['--size=pixels-tiny', '--visual=10']) == 0
-    assert 'pixels-tiny: 10 visual tokens' in capsys.readouterr().out
-    with pytest.raises(ValueError, match='checkpoints of this family cannot'):
-      families.named('pixels').tensors()
-  with pytest.raises(ValueError, match='family "pixels" is not one of'):
-    visor.Visor(model).init(jax.random.key(0), rows.batch(('tvp',)), None)
+    assert len(code.splitlines()) <= 40

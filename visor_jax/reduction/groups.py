@@ -141,7 +141,10 @@ def patch_rating(patches: method.Patches) -> tuple[jax.Array, jax.Array]:
     keys. A newline has zeros.
   """
   if patches.attention is None or patches.keys is None:
-    raise ValueError('a method that asks for ratings sets `rates_patches`')
+    raise ValueError(
+      'patches are not rated: a method that asks for it sets `rates_patches`, '
+      'and the tower of the family must be able to'
+    )
   attention = _at_slots(patches.attention[..., None], patches)[..., 0]
   keys = _at_slots(patches.keys, patches)
   return jax.lax.stop_gradient(attention), jax.lax.stop_gradient(keys)
