@@ -178,7 +178,10 @@ def test_a_token_reduction_is_a_class(tmp_path):
     logits = rows.logits(model, (True,))
     both, each = (logits(rows.params(model), b) for b in (packed, alone))
     everything = rows.logits(model.with_reduction(''), (True,))
-    of = lambda model, visual: costs.cost(model, None, visual, 60).layers
+
+    def of(model, visual):
+      return costs.cost(model, None, visual, 60).layers
+
     assert of(model.architecture, 700) == of(model.architecture.base, 350)
   for number in (1, 2):
     want = each[rows.text(alone, number - 1, 1)]

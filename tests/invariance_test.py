@@ -51,8 +51,8 @@ def batches(numbers, size, shape):
   shapes = shape if isinstance(shape, list) else [shape]
   for turn, first in enumerate(range(0, len(numbers), size)):
     shape = shapes[turn % len(shapes)]
-    some = numbers[first : first + size]
-    ids = [*some, *[None] * (size - len(some))]
+    chunk = numbers[first : first + size]
+    ids = [*chunk, *[None] * (size - len(chunk))]
     yield (
       ids,
       rows.batch(*((question(i or 0),) for i in ids), shape=shape, noise=first),
@@ -61,7 +61,7 @@ def batches(numbers, size, shape):
 
 def ask(numbers, selection, size, shape, confidence=None):
   """{number: (plan, tokens)}."""
-  found = {}
+  answers = {}
   for ids, plan, tokens in generate.answers(
     MODEL,
     PARAMS,
@@ -72,9 +72,9 @@ def ask(numbers, selection, size, shape, confidence=None):
     LAYOUT.plans,
     confidence,
   ):
-    found |= {i: (plan, row.tolist()) for i, row in zip(ids, tokens)}
-  assert found.keys() == set(numbers)
-  return found
+    answers |= {i: (plan, row.tolist()) for i, row in zip(ids, tokens)}
+  assert answers.keys() == set(numbers)
+  return answers
 
 
 @functools.partial(jax.jit, static_argnames='plan')
@@ -83,15 +83,15 @@ def slow(params, batch, plan):
   apply = functools.partial(MODEL.apply, {'params': params})
   logits, memory = apply(batch, plan, method='prefill')
   fresh = apply(len(logits), TOKENS, method='init_decode_cache')
-  said, gaps = [], []
+  answer, gaps = [], []
   for number in range(TOKENS):
     best, tokens = jax.lax.top_k(logits, 2)
-    said.append(tokens[:, 0])
+    answer.append(tokens[:, 0])
     gaps.append(best[:, 0] - best[:, 1])
     logits, fresh = apply(
       tokens[:, 0], memory, plan, fresh, number, method='decode'
     )
-  return jnp.stack(said, 1), jnp.stack(gaps, 1)
+  return jnp.stack(answer, 1), jnp.stack(gaps, 1)
 
 
 class Ties:
@@ -101,22 +101,22 @@ class Ties:
     self.count = self.compared = 0
     self._known = {}
     for ids, batch in batches(numbers, 8, SMALL):
-      for i, said, gaps in zip(
+      for i, answer, gaps in zip(
         ids, *map(np.asarray, slow(params, batch, plan))
       ):
         if i is not None:
-          self._known[i] = said.tolist(), gaps
+          self._known[i] = answer.tolist(), gaps
 
-  def check(self, numbers, found):
+  def check(self, numbers, answers):
     """Asserts that answers are those known, up to their first near tie."""
     for i in numbers:
-      (said, gaps), (_, tokens) = self._known[i], found[i]
+      (answer, gaps), (_, tokens) = self._known[i], answers[i]
       self.compared += 1
       near = np.flatnonzero(gaps < NEAR)
-      ended = said.index(END) + 1 if END in said else TOKENS
+      ended = answer.index(END) + 1 if END in answer else TOKENS
       sure = min([ended, *near])
       self.count += len(near) > 0 and near[0] < ended
-      assert tokens[:sure] == said[:sure], (i, said, gaps, tokens)
+      assert tokens[:sure] == answer[:sure], (i, answer, gaps, tokens)
 
 
 def odds(numbers, confidence):
@@ -124,7 +124,7 @@ def odds(numbers, confidence):
   at = [
     np.log(c / (1 - c)) for c in (confidence.low, confidence.high) if 0 < c < 1
   ]
-  found = {}
+  closest = {}
   for ids, batch in batches(numbers, 8, SMALL):
     scores, _ = generate.route(MODEL, PARAMS, batch)
     scores = np.asarray(scores, np.float64)[:, : len(LAYOUT.plans)]
@@ -137,8 +137,8 @@ def odds(numbers, confidence):
       axis=1,
     )
     close = np.abs(plan[..., None] - np.array(at)).min(axis=(1, 2))
-    found |= {i: c for i, c in zip(ids, close) if i is not None}
-  return found
+    closest |= {i: c for i, c in zip(ids, close) if i is not None}
+  return closest
 
 
 def packed(numbers):
@@ -147,14 +147,16 @@ def packed(numbers):
   find = rows.jit(
     lambda params, batch: MODEL.apply({'params': params}, batch, LAYOUT.max)
   )
-  found = {}
+  first_logits = {}
   for first in range(0, len(numbers), 4):
-    some = numbers[first : first + 4]
-    batch = rows.batch(tuple(map(question, some)), shape=shape)
+    chunk = numbers[first : first + 4]
+    batch = rows.batch(tuple(map(question, chunk)), shape=shape)
     logits = np.asarray(find(PARAMS, batch))[0]
-    for number, place in zip(some, batch.prompt_place[0]):
-      found[number] = logits[np.flatnonzero(batch.text_place[0] == place)[0]]
-  return found
+    for number, place in zip(chunk, batch.prompt_place[0]):
+      first_logits[number] = logits[
+        np.flatnonzero(batch.text_place[0] == place)[0]
+      ]
+  return first_logits
 
 
 def check(numbers, settings, chosen):
@@ -171,14 +173,14 @@ def check(numbers, settings, chosen):
   mix = budget.Mix(0.2, 0.7, 0.5)
   close, routed = odds(numbers, mix), None
   for order, size, shape in settings:
-    found = ask(order(numbers), plans.Selection('router'), size, shape, mix)
-    assert len({p for p, _ in found.values()}) > 1
+    answers = ask(order(numbers), plans.Selection('router'), size, shape, mix)
+    assert len({p for p, _ in answers.values()}) > 1
     sure = [i for i in numbers if close[i] >= NEAR]
-    plan = {i: found[i][0] for i in sure}
+    plan = {i: answers[i][0] for i in sure}
     assert routed is None or plan == routed
     routed = plan
     for p, ties in known.items():
-      ties.check([i for i in sure if plan[i] == p], found)
+      ties.check([i for i in sure if plan[i] == p], answers)
   if LAYOUT.max in known:
     ties = known[LAYOUT.max]
     ties.check(
@@ -195,20 +197,29 @@ def check(numbers, settings, chosen):
   )
 
 
-BACK = lambda numbers: numbers[::-1]
-SAME = lambda numbers: numbers
+def backwards(numbers):
+  return numbers[::-1]
+
+
+def in_order(numbers):
+  return numbers
 
 
 def test_answers_do_not_depend_on_their_company():
   numbers = list(range(24))
-  compared, ties, _ = check(numbers, ((BACK, 3, [LARGE, SMALL]),), LAYOUT.plans)
+  compared, ties, _ = check(
+    numbers, ((backwards, 3, [LARGE, SMALL]),), LAYOUT.plans
+  )
   assert compared > 3 * len(numbers)  # two plans, packed, and routed
   assert ties < len(numbers) / 4  # or this would prove little
 
 
 def test_a_near_tie_is_counted_and_any_other_difference_fails():
   """Two tokens of one embedding are said equally loudly."""
-  first = lambda ties: ties._known[0][0][0]
+
+  def first(ties):
+    return ties._known[0][0][0]
+
   one = first(Ties([0], LAYOUT.max))
   other = (one + 1) % END
   table = PARAMS['llm']['embedding']
@@ -227,11 +238,14 @@ def test_a_near_tie_is_counted_and_any_other_difference_fails():
 @pytest.mark.drill
 def test_answers_do_not_depend_on_their_company_500_times():
   numbers = list(range(500))
-  shuffled = lambda n: np.random.default_rng(0).permutation(n).tolist()
+
+  def shuffled(n):
+    return np.random.default_rng(0).permutation(n).tolist()
+
   settings = (
-    (SAME, 1, SMALL),
-    (SAME, 8, [SMALL, LARGE]),
-    (BACK, 3, LARGE),
+    (in_order, 1, SMALL),
+    (in_order, 8, [SMALL, LARGE]),
+    (backwards, 3, LARGE),
     (shuffled, 64, LARGE),
     (shuffled, 17, dataclasses.replace(LARGE, text=64, visual=96, tiles=5)),
   )

@@ -50,7 +50,10 @@ def printed(text, unit=1.0):
 def test_nominal_is_the_table(row):
   visual, tiles, base_text, vision_text, ratios, end_to_end = row
   model = released('0.5b')
-  of = lambda plan: flops.cost(model, plan, visual, 60, tiles=tiles)
+
+  def of(plan):
+    return flops.cost(model, plan, visual, 60, tiles=tiles)
+
   base = of(None)
   for text, got in ((base_text, base.llm_prefill), (vision_text, base.vision)):
     number, unit = text.split()
@@ -168,9 +171,10 @@ class Case:
 
   def trace(self, f, *more):
     """The jaxpr of f(module, batch, *more)."""
-    run = lambda params, batch, *m: self.model.apply(
-      params, batch, *m, method=f
-    )
+
+    def run(params, batch, *m):
+      return self.model.apply(params, batch, *m, method=f)
+
     return jax.make_jaxpr(run)(*self.inputs, *more)
 
   def cost(self, plan, **more):
@@ -254,7 +258,10 @@ def test_executed_decoding_is_the_program(name):
   case = CASES[name]
   model, (params, batch) = case.model, case.inputs
   accounting = dataclasses.replace(accounting_lib.EXECUTED, chunk=case.chunk)
-  of = lambda f: functools.partial(model.apply, method=f)
+
+  def of(f):
+    return functools.partial(model.apply, method=f)
+
   alone = batch_lib.Batch(
     **batch.fields()
     | {
@@ -283,7 +290,10 @@ def test_nominal_decoding_reads_what_is_there():
   d, n, k, h, f = 896, 14, 2, 64, 4864
   token = d * (2 * (n + k) * h + 3 * f)
   text = 24 * (2 * token + 2 * n * h * (61 + 62))  # two steps, three tokens
-  of = lambda plan, tokens=3: flops.decode(model, plan, 700, 60, tokens)
+
+  def of(plan, tokens=3):
+    return flops.decode(model, plan, 700, 60, tokens)
+
   assert of(None) == 2 * (text + 24 * 2 * n * h * 2 * 700)
   assert of(layout.min) == 2 * (
     text + 8 * 2 * (2 * n * h * 700 + 2 * d * n * h)
@@ -295,7 +305,10 @@ def test_nominal_decoding_reads_what_is_there():
 def test_parts_are_the_modules():
   case = CASES['untied, full keys, no vision']
   cost = case.routed(case.model.layout.max)
-  count = lambda f: 2 * macs(case.trace(f)) // B
+
+  def count(f):
+    return 2 * macs(case.trace(f)) // B
+
   embed = count(lambda module, batch: module.embed(batch))
   before = count(
     lambda module, batch: module.llm.run(
@@ -350,14 +363,17 @@ def test_published_counts_of_one_model():
     sizes.Vision(1024, 23, 16, 4096, tile=(336, 336), patch=14),
     sizes.Language(4096, 32, 32, 32, 128, 11008, 32_000, tied=False),
   )
-  of = lambda name: flops.cost(
-    architecture.Architecture(size, plans.base(32)),
-    None,
-    576,
-    36,
-    accounting_lib.ACCOUNTINGS[name],
-    tiles=1,
-  )
+
+  def of(name):
+    return flops.cost(
+      architecture.Architecture(size, plans.base(32)),
+      None,
+      576,
+      36,
+      accounting_lib.ACCOUNTINGS[name],
+      tiles=1,
+    )
+
   assert of('fastv').total / 32 == pytest.approx(99.3e9, rel=1e-3)
   assert of('fastv').total == pytest.approx(3.23e12, rel=0.02)
   assert of('calflops').total == pytest.approx(8.48e12, rel=0.03)
@@ -392,9 +408,12 @@ def test_torchtitan_counts_parameters():
 
 def test_macs_are_half_of_nominal():
   model = released('0.5b')
-  of = lambda accounting: (
-    flops.cost(model, model.layout.min, 100, 10, accounting, tiles=2).total
-  )
+
+  def of(accounting):
+    return flops.cost(
+      model, model.layout.min, 100, 10, accounting, tiles=2
+    ).total
+
   assert 2 * of(accounting_lib.ACCOUNTINGS['macs']) == of(
     accounting_lib.NOMINAL
   )
@@ -403,14 +422,17 @@ def test_macs_are_half_of_nominal():
 def test_switches():
   model = released('0.5b')
   layout = model.layout
-  of = lambda plan=None, **switches: flops.cost(
-    model,
-    plan,
-    100,
-    10,
-    dataclasses.replace(accounting_lib.NOMINAL, **switches),
-    tiles=2,
-  )
+
+  def of(plan=None, **switches):
+    return flops.cost(
+      model,
+      plan,
+      100,
+      10,
+      dataclasses.replace(accounting_lib.NOMINAL, **switches),
+      tiles=2,
+    )
+
   d, n, k, h, f = 896, 14, 2, 64, 4864
   nominal = of()
   assert of(per_mac=1).total * 2 == nominal.total
@@ -435,12 +457,12 @@ def test_accountings_say_what_they_count():
     causal=('half', 'full'),
     vision=(True, False),
   )
-  said = {
+  texts = {
     accounting_lib.Accounting('x', **dict(zip(switches, values))).describe()
     for values in itertools.product(*switches.values())
   }
-  assert len(said) == 2**5
-  for text in said | {accounting_lib.EXECUTED.describe()}:
+  assert len(texts) == 2**5
+  for text in texts | {accounting_lib.EXECUTED.describe()}:
     assert text.endswith('.') and 'vision tower' in text
 
 
@@ -467,9 +489,9 @@ def test_accountings_say_what_they_count():
 def test_errors(given, message):
   call = dict(plan=None, visual=9, text=9, routing=0)
   call |= {key: given[key] for key in call if key in given}
-  made = {key: given[key] for key in given if key not in call}
+  fields_given = {key: given[key] for key in given if key not in call}
   with pytest.raises(ValueError, match=message):
-    fields = {k: v() if callable(v) else v for k, v in made.items()}
+    fields = {k: v() if callable(v) else v for k, v in fields_given.items()}
     flops.cost(released('0.5b', **fields), **call)
   with pytest.raises(ValueError, match='causal'):
     accounting_lib.Accounting('x', causal='third')

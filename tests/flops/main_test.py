@@ -20,17 +20,17 @@ def rows(capsys, *args):
 
 def test_the_published_ratio_of_a_page(capsys):
   """91x, the table in paper.md."""
-  found = rows(capsys, *PAGE, '--plans=base+min')
-  assert [r['plan'] for r in found] == [None, [0] * 8]
-  assert found[1]['flops_saved'] == pytest.approx(91, abs=0.05)
-  assert found[0]['flops_saved'] == 1
+  table = rows(capsys, *PAGE, '--plans=base+min')
+  assert [r['plan'] for r in table] == [None, [0] * 8]
+  assert table[1]['flops_saved'] == pytest.approx(91, abs=0.05)
+  assert table[0]['flops_saved'] == 1
 
 
 @pytest.mark.parametrize('name', ['nominal', 'executed'])
 def test_rows_are_the_formulas(capsys, name):
   model = cost_test.released('1.5b')
   layout = model.layout
-  found = rows(
+  table = rows(
     capsys,
     '--size=1.5b',
     '--visual=700',
@@ -38,9 +38,12 @@ def test_rows_are_the_formulas(capsys, name):
     '--plans=base+max+0,2+min',
     f'--accounting={name}',
   )
-  bits = lambda *on: tuple(i in on for i in range(len(layout.optional)))
+
+  def bits(*on):
+    return tuple(i in on for i in range(len(layout.optional)))
+
   for row, plan in zip(
-    found, (None, layout.max, bits(0, 2), bits()), strict=True
+    table, (None, layout.max, bits(0, 2), bits()), strict=True
   ):
     want = flops.cost(model, plan, 700, 33, accounting.ACCOUNTINGS[name])
     assert (row['llm_prefill'], row['total']) == (want.llm_prefill, want.total)
@@ -50,56 +53,56 @@ def test_rows_are_the_formulas(capsys, name):
 
 
 def test_token_reduction_is_of_the_base(capsys):
-  found = rows(
+  table = rows(
     capsys,
     '--size=0.5b',
     '--visual=576',
     '--plans=base+min',
     '--reduce=visionzip-64+fastv',
   )
-  assert [r['method'] for r in found] == [
+  assert [r['method'] for r in table] == [
     '',
     '',
     'visionzip:1/9',
     'fastv:2:0.5',
   ]
-  for row in found[2:]:
+  for row in table[2:]:
     model = cost_test.released('0.5b', reduction=row['method'])
     want = flops.cost(model, None, 576, 60)
     assert row['llm_prefill'] == want.llm_prefill > want.rating > 0
-    assert row['flops_saved'] == found[0]['llm_prefill'] / want.llm_prefill
-    assert row['cache_bytes'] < found[0]['cache_bytes']
+    assert row['flops_saved'] == table[0]['llm_prefill'] / want.llm_prefill
+    assert row['cache_bytes'] < table[0]['cache_bytes']
 
 
 def test_all_is_one_plan_of_every_number_of_layers(capsys):
-  found = rows(capsys, *PAGE, '--plans=all')
-  assert [r['self_layers'] for r in found] == list(range(9))
-  cost = [r['llm_prefill'] for r in found]
+  table = rows(capsys, *PAGE, '--plans=all')
+  assert [r['self_layers'] for r in table] == list(range(9))
+  cost = [r['llm_prefill'] for r in table]
   assert cost == sorted(set(cost))
-  assert all(0 < r['routing'] < r['llm_prefill'] for r in found)
+  assert all(0 < r['routing'] < r['llm_prefill'] for r in table)
 
 
 def test_all_accountings_side_by_side(capsys):
   """The formula alone moves 91x to 38x; with the tower it is 1.4x."""
-  found = rows(capsys, *PAGE, '--plans=base+min', '--accounting=all')
-  assert set(found[0]['saved'].values()) == {1.0}
-  assert {*found[1]['saved']} == {*accounting.ACCOUNTINGS}
-  assert found[1]['saved']['nominal'] == found[1]['flops_saved']
-  assert found[1]['saved']['macs'] == pytest.approx(91, abs=0.05)
-  assert round(found[1]['saved']['fastv']) == 38
-  assert found[1]['whole_saved']['nominal'] == found[1]['total_saved']
-  assert 1.3 < found[1]['total_saved'] < 1.4
-  assert 'torchtitan' not in found[1]['whole_saved']
+  table = rows(capsys, *PAGE, '--plans=base+min', '--accounting=all')
+  assert set(table[0]['saved'].values()) == {1.0}
+  assert {*table[1]['saved']} == {*accounting.ACCOUNTINGS}
+  assert table[1]['saved']['nominal'] == table[1]['flops_saved']
+  assert table[1]['saved']['macs'] == pytest.approx(91, abs=0.05)
+  assert round(table[1]['saved']['fastv']) == 38
+  assert table[1]['whole_saved']['nominal'] == table[1]['total_saved']
+  assert 1.3 < table[1]['total_saved'] < 1.4
+  assert 'torchtitan' not in table[1]['whole_saved']
   assert command.main([*PAGE, '--accounting=all']) == 0
-  said = capsys.readouterr().out
-  assert 'sparsevlm' in said and '42.04x' in said
-  assert all(a.describe() in said for a in accounting.ACCOUNTINGS.values())
+  output = capsys.readouterr().out
+  assert 'sparsevlm' in output and '42.04x' in output
+  assert all(a.describe() in output for a in accounting.ACCOUNTINGS.values())
 
 
 def test_the_image_takes_what_the_prompt_alone_does_not(capsys):
-  found = rows(capsys, '--visual=700', '--plans=base+max+min')
+  table = rows(capsys, '--visual=700', '--plans=base+max+min')
   alone = rows(capsys, '--visual=0', '--plans=base+max+min')
-  for with_image, without in zip(found, alone):
+  for with_image, without in zip(table, alone):
     assert (
       with_image['visual'] + without['llm_prefill']
       == (with_image['llm_prefill'])

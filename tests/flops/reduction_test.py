@@ -67,10 +67,15 @@ def test_executed_is_the_router_mode():
 
 def test_nominal_by_hand():
   """LLaVA-OneVision 0.5B, one tile: FastV sees half from layer 2 on."""
-  of = lambda text, visual=729: flops.cost(
-    cost_test.released('0.5b', reduction=text), None, visual, 60
-  )
-  layer = lambda visual: of('', visual).layers // 24
+
+  def of(text, visual=729):
+    return flops.cost(
+      cost_test.released('0.5b', reduction=text), None, visual, 60
+    )
+
+  def layer(visual):
+    return of('', visual).layers // 24
+
   fastv = of('fastv')
   assert fastv.layers == 2 * layer(729) + 22 * layer(364)
   assert fastv.rating == 2 * (
@@ -87,9 +92,12 @@ def test_nominal_by_hand():
 
 def test_what_is_dropped_is_not_kept():
   layout = plans.visor(24)
-  of = lambda plan, text: flops.cache(
-    cost_test.released('0.5b', reduction=text), plan, 800, 60, 2
-  )
+
+  def of(plan, text):
+    return flops.cache(
+      cost_test.released('0.5b', reduction=text), plan, 800, 60, 2
+    )
+
   each = 2 * 64 * 2 * 2
   assert of(None, 'fastv')[1] == each * (2 * 800 + 22 * 400)
   assert of(layout.max, 'pack:4')[1] == each * 16 * 200

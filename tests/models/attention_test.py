@@ -28,7 +28,10 @@ def draw(query, key):
 
 def tensors(q, s, n=4, k=2, h=6, b=1):
   rng = np.random.default_rng(0)
-  make = lambda *shape: rng.standard_normal(shape).astype(np.float32)
+
+  def make(*shape):
+    return rng.standard_normal(shape).astype(np.float32)
+
   return make(b, q, n, h), make(b, s, k, h), make(b, s, k, h)
 
 
@@ -86,10 +89,10 @@ def plain(query, key, value, mask):
   for i, j, head in np.ndindex(b, q, n):
     seen = np.flatnonzero(mask[i, j])
     if len(seen):
-      own = head // (n // key.shape[2])
-      score = key[i, seen, own] @ query[i, j, head] / np.sqrt(h)
+      key_head = head // (n // key.shape[2])
+      score = key[i, seen, key_head] @ query[i, j, head] / np.sqrt(h)
       weight = np.exp(score - score.max())
-      out[i, j, head] = weight / weight.sum() @ value[i, seen, own]
+      out[i, j, head] = weight / weight.sum() @ value[i, seen, key_head]
   return out
 
 
@@ -202,7 +205,9 @@ def test_splash_is_chunked(head_width):
   weight = np.random.default_rng(1).standard_normal(qkv[0].shape)
 
   def value(f):
-    g = lambda qkv: jnp.sum(f(*qkv) * weight)
+    def g(qkv):
+      return jnp.sum(f(*qkv) * weight)
+
     return rows.jit(lambda qkv: (f(*qkv), jax.grad(g)(qkv)))(qkv)
 
   got = value(lambda *qkv: attention._splash(*qkv, at, interpret=True))
@@ -223,7 +228,9 @@ def largest(f, *args):
         if is_jaxpr(sub):
           yield from walk(getattr(sub, 'jaxpr', sub))
 
-  is_jaxpr = lambda x: hasattr(x, 'eqns') or hasattr(x, 'jaxpr')
+  def is_jaxpr(x):
+    return hasattr(x, 'eqns') or hasattr(x, 'jaxpr')
+
   return max(walk(jax.make_jaxpr(f)(*args).jaxpr))
 
 
@@ -236,7 +243,10 @@ def test_a_long_row_never_fills_memory(gradient):
   """S * S scores would be 16 M numbers; nothing has more than S chunks."""
   s, chunk, heads = 4096, 512, 2
   at = positions.Slots(*[jnp.zeros((1, s), jnp.int32)] * 2)
-  f = lambda *qkv: jnp.sum(chunks(chunk)(*qkv, at, at) ** 2)
+
+  def f(*qkv):
+    return jnp.sum(chunks(chunk)(*qkv, at, at) ** 2)
+
   f = jax.grad(f, argnums=(0, 1, 2)) if gradient else f
   qkv = abstract(tensors(s, s, heads, 1, 8))
   assert largest(f, *qkv) == heads * chunk * s < s * s
@@ -246,7 +256,10 @@ def test_memory_can_be_measured():
   """In one chunk all scores are there."""
   s = 4096
   at = positions.Slots(*[jnp.zeros((1, s), jnp.int32)] * 2)
-  f = lambda *qkv: chunks(s)(*qkv, at, at)
+
+  def f(*qkv):
+    return chunks(s)(*qkv, at, at)
+
   assert largest(f, *abstract(tensors(s, s, 2, 1, 8))) == 2 * s * s
 
 

@@ -151,12 +151,12 @@ def test_keys_may_be_kept():
   text slot's result does not depend on which others are asked with it."""
   options = architecture.CrossOptions()
   weights = params(options)
-  some = AT._replace(
+  two_slots = AT._replace(
     text=positions.Slots(*(x[:, 3:5] for x in AT.text)),
     text_position=AT.text_position[:, 3:5],
   )
   rows.close(
-    read(options, weights, TEXT[:, 3:5], at=some),
+    read(options, weights, TEXT[:, 3:5], at=two_slots),
     read(options, weights)[:, 3:5],
   )
 
@@ -175,7 +175,10 @@ def test_full_key_heads():
     k: np.repeat(x, 2, axis=-2) if k.startswith(('key', 'value')) else x
     for k, x in few.items()
   }
-  shape = lambda tree: jax.tree.map(np.shape, tree)
+
+  def shape(tree):
+    return jax.tree.map(np.shape, tree)
+
   assert shape(params(full)) == shape(many)
   assert shape(many)['key'] == (16, 4, 6) and shape(few)['key'] == (16, 2, 6)
   rows.close(read(full, many), read(base, few))

@@ -107,12 +107,12 @@ def test_an_image_that_nobody_reads_need_not_be_computed(plan):
 def test_plans_differ():
   """All of the above would hold for a model that ignores its plan."""
   model = tiny('??S?CCST')
-  found = [
+  logits = [
     rows.logits(model)(rows.params(model), BATCH, np.array(plan))
     for plan in model.layout.plans
   ]
   there = BATCH.text_segment > 0
-  for a, b in itertools.combinations(found, 2):
+  for a, b in itertools.combinations(logits, 2):
     assert np.max(np.abs(np.asarray(a - b)[there])) > 1e-2
 
 
@@ -227,31 +227,34 @@ def wide(equation):
 def test_a_self_layer_is_one_branch_of_a_cond(figure, gradient):
   """Not a select of two results: what is off is not computed, nor are its
   gradients."""
-  found = [inside for e, inside in traced(figure, gradient) if wide(e)]
-  assert found
-  for inside in found:
+  branches = [inside for e, inside in traced(figure, gradient) if wide(e)]
+  assert branches
+  for inside in branches:
     assert 'cond1' in inside and 'cond0' not in inside, inside
 
 
 def test_a_self_layer_that_is_not_optional_always_runs():
   """The test above can see one that is not in a cond."""
-  found = [inside for e, inside in traced('CTSC?', False) if wide(e)]
-  assert {'cond1' in inside for inside in found} == {True, False}
+  branches = [inside for e, inside in traced('CTSC?', False) if wide(e)]
+  assert {'cond1' in inside for inside in branches} == {True, False}
 
 
 def test_static_plans_have_no_cond_and_no_layer_that_is_off():
   model = tiny('TC?TC?')
-  jaxpr = lambda plan: list(
-    equations(
-      jax.make_jaxpr(lambda p: model.apply({'params': p}, BATCH, plan))(
-        rows.params(model)
-      ).jaxpr
+
+  def jaxpr(plan):
+    return list(
+      equations(
+        jax.make_jaxpr(lambda p: model.apply({'params': p}, BATCH, plan))(
+          rows.params(model)
+        ).jaxpr
+      )
     )
-  )
+
   for plan in model.layout.plans:
-    found = jaxpr(plan)
-    assert not any(e.primitive.name == 'cond' for e, _ in found)
-    assert any(wide(e) for e, _ in found) == any(plan)
+    program = jaxpr(plan)
+    assert not any(e.primitive.name == 'cond' for e, _ in program)
+    assert any(wide(e) for e, _ in program) == any(plan)
 
 
 def test_one_program_serves_all_plans():
@@ -268,6 +271,9 @@ def test_one_program_serves_all_plans():
 
 def test_a_repeated_period_is_compiled_once():
   """A deeper model has no larger program."""
-  count = lambda figure: len(traced(figure, False))
+
+  def count(figure):
+    return len(traced(figure, False))
+
   assert count('TC?' * 2) == count('TC?' * 3) == count('TC?' * 4)
   assert count('TC?TC?T') > count('TC?TC?')

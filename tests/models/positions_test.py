@@ -12,7 +12,10 @@ def test_geometry():
   """Positions count from a segment's start, over text and image together."""
   batch = rows.batch(('tvvtp', 'vta'), shape=rows.Shape(6, 4, 2, 1))
   at = positions.token_layout(batch)
-  line = lambda x: ' '.join(map(str, np.asarray(x)[0]))
+
+  def line(x):
+    return ' '.join(map(str, np.asarray(x)[0]))
+
   assert line(batch.text_place) == '0 3 4 6 7 8'
   assert line(batch.visual_place) == '1 2 5 9'
   assert line(at.merged.segment) == '1 1 1 1 1 2 2 2 0 0'
@@ -31,7 +34,10 @@ def test_permute_is_a_gather_with_a_gather_for_its_gradient():
   index = jax.random.permutation(jax.random.key(0), 7)[None]
   x = jax.random.normal(jax.random.key(1), (1, 7, 3))
   weight = jnp.arange(21.0).reshape(1, 7, 3)
-  f = lambda permute: jax.grad(lambda x: jnp.sum(weight * permute(x)))(x)
+
+  def f(permute):
+    return jax.grad(lambda x: jnp.sum(weight * permute(x)))(x)
+
   inverse = jnp.argsort(index, axis=1)
   got = f(lambda x: positions.permute(x, index, inverse))
   assert np.array_equal(got, f(lambda x: x[:, index[0]]))

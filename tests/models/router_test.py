@@ -51,13 +51,13 @@ def run(token, batch, plan=PLANS[0], params=None):
 
 def scores(token, batch):
   """(segment's row and number, which of its prompts) -> scores."""
-  found = {}
+  by_prompt = {}
   for row, all_scores in enumerate(run(token, batch)[0]):
     for number in range(1, batch.prompt_segment[row].max() + 1):
       at = np.flatnonzero(batch.prompt_segment[row] == number)
       for i, prompt in enumerate(at):
-        found[row, number, i] = np.asarray(all_scores[prompt])
-  return found
+        by_prompt[row, number, i] = np.asarray(all_scores[prompt])
+  return by_prompt
 
 
 def until(figure, prompt):
@@ -112,20 +112,20 @@ def test_the_learned_token_is_read_where_it_is_the_routers():
 def test_a_prompt_in_a_packed_row_equals_the_prompt_alone(token):
   """Alone: nothing before it, nothing behind it, no other prompt."""
   got = scores(token, PACKED)
-  for (row, number, prompt), own in got.items():
+  for (row, number, prompt), packed in got.items():
     figure = (SEGMENTS if row == 0 else SEGMENTS[::-1])[number - 1]
     alone = scores(token, batch((until(figure, prompt),), (), ()))
-    rows.close(own, alone[0, 1, prompt])
+    rows.close(packed, alone[0, 1, prompt])
   assert len(got) == 8
 
 
 @TOKENS
 def test_prompts_differ(token):
   """A router that reads nothing would pass the test above."""
-  found = scores(token, PACKED)
-  found = [found[0, 1, 0], found[0, 2, 0], found[0, 3, 0]]
+  different = scores(token, PACKED)
+  different = [different[0, 1, 0], different[0, 2, 0], different[0, 3, 0]]
   for i in range(3):
-    assert np.abs(found[i] - found[i - 1]).max() > 1e-2
+    assert np.abs(different[i] - different[i - 1]).max() > 1e-2
 
 
 @TOKENS
@@ -146,9 +146,9 @@ def test_what_follows_a_prompt_does_not_matter(token):
 def test_an_image_after_the_prompt_does_not_matter(token):
   """It belongs to a later turn of the same conversation."""
   figure = 'tvvtpaavvtpa'
-  whole = scores(token, batch((figure,), (), ()))
+  both_turns = scores(token, batch((figure,), (), ()))
   first = scores(token, batch((until(figure, 0),), (), ()))
-  rows.close(whole[0, 1, 0], first[0, 1, 0])
+  rows.close(both_turns[0, 1, 0], first[0, 1, 0])
 
 
 @TOKENS
@@ -157,9 +157,9 @@ def test_scores_train_the_router_alone(token):
   reach every weight of the router that is used, and are finite."""
   model = tiny(token)
 
-  def loss(own, params):
+  def loss(weights, params):
     scores, _ = model.apply(
-      {'params': params | {'router': own}}, PACKED, method='route'
+      {'params': params | {'router': weights}}, PACKED, method='route'
     )
     there = PACKED.prompt_segment > 0
     return -jnp.sum(jnp.where(there, jax.nn.log_softmax(scores)[..., 0], 0))
@@ -178,9 +178,10 @@ def test_scores_train_the_router_alone(token):
 def test_choose():
   """Probabilities .1 .2 .3 .4: cumulative .1 .3 .6 1."""
   scores = np.log(np.array([[0.1, 0.2, 0.3, 0.4, 9.0]]))
-  pick = lambda confidence, viable=4: int(
-    router.choose(scores, viable, confidence)[0]
-  )
+
+  def pick(confidence, viable=4):
+    return int(router.choose(scores, viable, confidence)[0])
+
   assert [pick(c) for c in (0.05, 0.2, 0.5, 0.9, 1)] == [0, 1, 2, 3, 3]
   assert pick(None) == 3
   assert pick(None, viable=3) == 2  # what is not viable has no probability

@@ -65,8 +65,8 @@ def test_packed_is_alone(text):
     assert len(got) == length
     np.testing.assert_allclose(got, want, atol=2e-5 * np.abs(want).max())
   if depth == 0:
-    whole = logits('', plan, alone)[rows.text(alone, 0, 1)]
-    assert np.abs(whole - both[1:][rows.text(alone, 0, 1)]).max() > 1e-2
+    all_tokens = logits('', plan, alone)[rows.text(alone, 0, 1)]
+    assert np.abs(all_tokens - both[1:][rows.text(alone, 0, 1)]).max() > 1e-2
 
 
 def test_what_inside_keeps_is_what_the_prompt_looks_at():
@@ -81,9 +81,9 @@ def test_what_inside_keeps_is_what_the_prompt_looks_at():
   rated, stream, at = rows.jit(
     lambda p: m.apply({'params': p}, batch, method=rate)
   )(rows.params(m))
-  own = jax.tree.map(lambda x: x[1], rows.params(m)['llm']['layers'])
+  parameters = jax.tree.map(lambda x: x[1], rows.params(m)['llm']['layers'])
   both = jnp.concatenate([stream.text, stream.visual], axis=1)
-  layer = layers.Layer(m.size.language).bind({'params': own})
+  layer = layers.Layer(m.size.language).bind({'params': parameters})
   query, key, _ = layer.qkv(
     positions.permute(both, at.order, at.place), at.merged_position
   )
@@ -102,9 +102,9 @@ def test_what_inside_keeps_is_what_the_prompt_looks_at():
 def test_tokens_from_a_cache_are_those_of_the_whole(text):
   """Behind the prompt, by the caches of layers that saw fewer tokens."""
   m, answer = model(text), 'tvvvvtpaaa'
-  whole = rows.batch((answer,), shape=SHAPE)
+  conversation = rows.batch((answer,), shape=SHAPE)
   prompt = rows.batch((rows.same(answer, answer[:7]),), shape=SHAPE)
-  want = logits(text, rows.BASE, whole)[0]
+  want = logits(text, rows.BASE, conversation)[0]
   params, fresh = (
     rows.params(m),
     m.apply({'params': rows.params(m)}, 1, 3, method='init_decode_cache'),
@@ -117,11 +117,13 @@ def test_tokens_from_a_cache_are_those_of_the_whole(text):
       {'params': p}, token, memory, None, fresh, i, method='decode'
     )
   )
-  found, memory = prefill(params)
-  np.testing.assert_allclose(found[0], want[2], atol=1e-4)
+  of_token, memory = prefill(params)
+  np.testing.assert_allclose(of_token[0], want[2], atol=1e-4)
   for i in range(3):
-    found, fresh = decode(params, whole.tokens[:, 3 + i], memory, fresh, i)
-    np.testing.assert_allclose(found[0], want[3 + i], atol=1e-4)
+    of_token, fresh = decode(
+      params, conversation.tokens[:, 3 + i], memory, fresh, i
+    )
+    np.testing.assert_allclose(of_token[0], want[3 + i], atol=1e-4)
   assert costs.cache_bytes(memory) == flops.cache(
     m.architecture, None, SHAPE.visual, SHAPE.text, 4
   )
@@ -131,22 +133,22 @@ def test_tokens_from_a_cache_are_those_of_the_whole(text):
 def test_what_is_averaged_learns(text):
   """An average hands its gradient to every token in it."""
   batch = rows.batch(('tvvtpaa',), shape=SHAPE)  # no newline
-  found = [
+  gradients = [
     rows.run(model(t), rows.BASE)(rows.params(model(t)), batch)[1]
     for t in (text, '')
   ]
-  for mine, whole in zip(*map(jax.tree.leaves, found)):
-    assert np.isfinite(mine).all()
-    assert (np.abs(whole).max() > 0) == (np.abs(mine).max() > 0)
+  for fewer, all_tokens in zip(*map(jax.tree.leaves, gradients)):
+    assert np.isfinite(fewer).all()
+    assert (np.abs(all_tokens).max() > 0) == (np.abs(fewer).max() > 0)
 
 
 def test_the_router_goes_on_with_what_is_left():
   """route() and resume() are prefill(); its token looks at what is left."""
   m = model('pack:2')
   batch = rows.batch((A,), ('tvtvp',), shape=SHAPE)
-  apply = lambda method, *args: m.apply(
-    {'params': rows.params(m)}, *args, method=method
-  )
+
+  def apply(method, *args):
+    return m.apply({'params': rows.params(m)}, *args, method=method)
 
   def both():
     scores, routed = apply('route', batch)
@@ -156,12 +158,12 @@ def test_the_router_goes_on_with_what_is_left():
       apply('prefill', batch, (True,)),
     )
 
-  scores, resumed, whole = rows.jit(both)()
+  scores, resumed, prefilled = rows.jit(both)()
   assert resumed[1].token_layouts[0].visual.place.shape == (
     2,
     SHAPE.visual // 2,
   )
-  np.testing.assert_allclose(resumed[0], whole[0], atol=1e-5)
+  np.testing.assert_allclose(resumed[0], prefilled[0], atol=1e-5)
   unpacked = model('')
   other = rows.jit(
     lambda: unpacked.apply({'params': rows.params(m)}, batch, method='route')[0]

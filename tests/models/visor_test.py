@@ -222,12 +222,12 @@ def run(batch, plan, chunk=8):
 
 def figure(batch, logits):
   """Segment's length -> its logits; lengths differ, so they name segments."""
-  found = {}
+  by_segment = {}
   for row in range(len(logits)):
     for number in range(1, batch.text_segment[row].max() + 1):
-      own = logits[rows.text(batch, row, number)]
-      found[f'{len(own)} text'] = own
-  return found
+      of_segment = logits[rows.text(batch, row, number)]
+      by_segment[f'{len(of_segment)} text'] = of_segment
+  return by_segment
 
 
 @pytest.mark.parametrize('plan', [rows.BASE, *PLANS], ids=str)
@@ -300,9 +300,12 @@ def test_no_token_sees_a_later_one(plan):
 
 def test_kinds_do_not_shape_the_tree():
   """Any choice of kinds runs on one checkpoint."""
-  shapes = lambda *kinds: jax.tree.map(
-    np.shape, rows.params(rows.tiny(plans.visor(8, *kinds)))
-  )
+
+  def shapes(*kinds):
+    return jax.tree.map(
+      np.shape, rows.params(rows.tiny(plans.visor(8, *kinds)))
+    )
+
   assert shapes() == shapes((0, 7), (3,)) == shapes((1, 2), (0, 4, 5, 6))
   assert shapes()['llm']['cross']['key'] == (2, 16, 2, 6)
   assert shapes()['llm']['layers']['attention']['key'] == (8, 16, 2, 6)
@@ -312,17 +315,19 @@ def test_copy_cross():
   model = rows.tiny(plans.visor(6))
   params = rows.params(model)
   copied = cross_attention.copy_from_layers(params, model.layout)
-  own = params['llm']['layers']['attention']
+  layers = params['llm']['layers']['attention']
   for name, value in copied['llm']['cross'].items():
-    if name in own:
-      assert np.array_equal(value, own[name][[1, 4]]), name
+    if name in layers:
+      assert np.array_equal(value, layers[name][[1, 4]]), name
     else:  # conv and norms have nothing to copy
       assert value is params['llm']['cross'][name]
-  assert {'query', 'key_bias', 'out'} <= set(own) & set(copied['llm']['cross'])
+  assert {'query', 'key_bias', 'out'} <= set(layers) & set(
+    copied['llm']['cross']
+  )
   same = jax.tree.map(np.shape, params)
   assert jax.tree.map(np.shape, copied) == same  # a checkpoint like any other
   assert not np.array_equal(
-    params['llm']['cross']['out'], own['out'][[1, 4]]
+    params['llm']['cross']['out'], layers['out'][[1, 4]]
   )  # and nothing was overwritten
 
 

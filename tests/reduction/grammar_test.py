@@ -11,7 +11,9 @@ from visor_jax.reduction import grammar
 from visor_jax.reduction import pyramiddrop
 from visor_jax.reduction import table
 
-one = lambda text: grammar.parse(text)[0]
+
+def one(text):
+  return grammar.parse(text)[0]
 
 
 @pytest.mark.parametrize(
@@ -45,7 +47,10 @@ def test_every_method_is_named_as_in_the_table():
 
 def test_published_settings_are_shares():
   """54 dominant tokens and 10 averages of 576, and so on at any size."""
-  tokens = lambda name: one(name).slots(576, 1, (24, 24))
+
+  def tokens(name):
+    return one(name).slots(576, 1, (24, 24))
+
   for n in (64, 128, 192):
     assert tokens(f'visionzip-{n}') == n
   for n in (32, 64, 128, 192):

@@ -9,7 +9,9 @@ from visor_jax.models import positions
 from visor_jax.reduction import grammar
 from visor_jax.reduction import method
 
-one = lambda text: grammar.parse(text)[0]
+
+def one(text):
+  return grammar.parse(text)[0]
 
 
 def layout(segment, place):

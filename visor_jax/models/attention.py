@@ -105,8 +105,8 @@ def visible(
   return same & before & (key_slots.segment[:, None, :] > 0)
 
 
-def attend_parts(
-  query: jax.Array, query_slots: positions.Slots, parts: Sequence[Keys]
+def attend_arrays(
+  query: jax.Array, query_slots: positions.Slots, arrays: Sequence[Keys]
 ) -> jax.Array:
   """Attention over keys that lie in several arrays, scored all at once.
 
@@ -116,7 +116,7 @@ def attend_parts(
   Args:
     query: [B, Q, N, H], not scaled.
     query_slots: where the queries stand, [B, Q].
-    parts: the arrays.
+    arrays: keys, values and where they stand.
 
   Returns:
     [B, Q, N, H] in the dtype of `query`.
@@ -125,11 +125,11 @@ def attend_parts(
   scores = jnp.concatenate(
     [
       jnp.where(
-        visible(query_slots, part.slots)[:, None, None],
-        _scores(query, part.key),
+        visible(query_slots, keys.slots)[:, None, None],
+        _scores(query, keys.key),
         -jnp.inf,
       )
-      for part in parts
+      for keys in arrays
     ],
     axis=-1,
   )
@@ -139,10 +139,10 @@ def attend_parts(
   total = jnp.sum(weights, axis=-1, keepdims=True)
   weights = weights / jnp.where(total > 0, total, 1)
   context, start = jnp.zeros((), query.dtype), 0
-  for part in parts:
-    stop = start + part.value.shape[1]
-    of_part = weights[..., start:stop].astype(part.value.dtype)
-    context += jnp.einsum('BKGQS,BSKH->BQKGH', of_part, part.value)
+  for keys in arrays:
+    stop = start + keys.value.shape[1]
+    of_array = weights[..., start:stop].astype(keys.value.dtype)
+    context += jnp.einsum('BKGQS,BSKH->BQKGH', of_array, keys.value)
     start = stop
   return context.reshape(b, q, n, h)
 
@@ -164,10 +164,10 @@ def shares(
   Returns:
     float32 [B, Q, S], averaged over heads; a query that sees nothing, zeros.
   """
-  seen = visible(query_slots, key_slots)[:, None, None]
-  scores = jnp.where(seen, _scores(query, key), -1e30)
+  mask = visible(query_slots, key_slots)[:, None, None]
+  scores = jnp.where(mask, _scores(query, key), -1e30)
   weights = jax.nn.softmax(scores, axis=-1)
-  return jnp.where(seen, weights, 0).mean(axis=(1, 2))
+  return jnp.where(mask, weights, 0).mean(axis=(1, 2))
 
 
 def _scores(query: jax.Array, key: jax.Array) -> jax.Array:
@@ -187,7 +187,7 @@ def _chunked(
   """Query chunks of at most `chunk`: memory grows with S, not with Q * S."""
   b, q, n, h = query.shape
   if q <= chunk:
-    return attend_parts(query, query_slots, (keys,))
+    return attend_arrays(query, query_slots, (keys,))
 
   def split(x: jax.Array) -> jax.Array:
     """[B, Q, ...] -> [Q / chunk, B, chunk, ...]."""
@@ -196,11 +196,11 @@ def _chunked(
     return jnp.moveaxis(chunks, 1, 0)
 
   @jax.checkpoint
-  def one(part: tuple[jax.Array, positions.Slots]) -> jax.Array:
-    return attend_parts(*part, (keys,))
+  def attend_chunk(chunk: tuple[jax.Array, positions.Slots]) -> jax.Array:
+    return attend_arrays(*chunk, (keys,))
 
   slots = positions.Slots(*map(split, query_slots))
-  context = jax.lax.map(one, (split(query), slots))
+  context = jax.lax.map(attend_chunk, (split(query), slots))
   return jnp.moveaxis(context, 0, 1).reshape(b, -1, n, h)[:, :q]
 
 

@@ -11,6 +11,7 @@ new tokens, K key heads, H head width.
 
 from collections.abc import Sequence
 import functools
+from typing import Any
 
 from flax import linen as nn
 import jax
@@ -29,12 +30,15 @@ from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
 
+_TextAndImage = tuple[jax.Array, jax.Array]
+_Inputs = tuple[layer_kinds.Weights, jax.Array | None]
+
 
 class Decoder(nn.Module):
   """A Qwen2-shaped decoder with CROSS layers beside its own.
 
-  Which kinds the layers have is said by the layout that a call is given. It
-  need not be the architecture's, but has as many CROSS layers, or none.
+  The layout that a call is given says which kinds the layers have. It need
+  not be the architecture's, but has as many CROSS layers, or none.
   """
 
   architecture: architecture_lib.Architecture
@@ -169,26 +173,17 @@ class Decoder(nn.Module):
       for i in range(repeat.start, repeat.start + repeat.period)
     )
 
-  def _stacks(
+  def _weights(
     self, layout: plans.Layout, repeat: plans.Repeat
-  ) -> tuple[params.Tree, params.Tree]:
-    """Weights of layers and cross attentions, leaves [count, a period's, ...].
-
-    The latter are None where no layer is CROSS.
-    """
+  ) -> layer_kinds.Weights:
+    """Weights with leaves [count, those of a period, ...]."""
     crosses = layout.indices(plans.CROSS)
     end = repeat.start + repeat.period * repeat.count
     weights = scanning.cut(self.layers, range(self.size.depth), repeat)
     if not any(repeat.start <= i < end for i in crosses):
-      return weights, None
-    return weights, scanning.cut(self.cross, crosses, repeat)
-
-  def _cast(self, inputs):
-    """A period's inputs with the weights in the dtype that is computed in."""
-    return inputs._replace(
-      layers=params.cast(inputs.layers, self.compute.dtype),
-      cross=params.cast(inputs.cross, self.compute.dtype),
-    )
+      return layer_kinds.Weights(weights, None)
+    cross = scanning.cut(self.cross, crosses, repeat)
+    return layer_kinds.Weights(weights, cross)
 
   def _run_repeat(
     self,
@@ -201,39 +196,44 @@ class Decoder(nn.Module):
   ) -> tuple[layer_kinds.HiddenStates, tuple[layer_kinds.LayerCache, ...]]:
     """Equal periods of layers: a scan, or a single period."""
     roles = self._roles(layout, repeat)
-    weights, cross_weights = self._stacks(layout, repeat)
     optional = any(role.optional for role in roles)
     if optional and plan is None:
       raise ValueError(f'no plan for optional layers among {repeat}')
     plan = scanning.cut(plan, layout.optional, repeat) if optional else None
 
-    def body(state, inputs):
+    def body(
+      state: _TextAndImage, inputs: _Inputs
+    ) -> tuple[_TextAndImage, Any]:
       text, visual = state
+      weights, plan = inputs
       after, caches = self.kinds.period(
         roles,
         hidden._replace(text=text, visual=visual),
         token_layout,
-        self._cast(inputs),
+        params.cast(weights, self.compute.dtype),
+        plan,
       )
       return (after.text, after.visual), caches if keep else None
 
     (text, visual), caches = scanning.scan(
       scanning.remat(body, self.compute, prevent_cse=repeat.count == 1),
       (hidden.text, hidden.visual),
-      layer_kinds.PeriodInputs(weights, cross_weights, plan),
+      (self._weights(layout, repeat), plan),
       repeat.count,
     )
     return hidden._replace(text=text, visual=visual), caches
 
   def weights(self, layer: int) -> params.Tree:
     """A layer's parameters, in the dtype that is computed in."""
-    weights = params.take_layer(self.layers, layer)
-    return params.cast(weights, self.compute.dtype)
+    return params.cast(
+      params.take_layer(self.layers, layer), self.compute.dtype
+    )
 
   def cross_weights(self, number: int) -> params.Tree:
-    """A CROSS layer's own parameters, counted among CROSS layers."""
-    weights = params.take_layer(self.cross, number)
-    return params.cast(weights, self.compute.dtype)
+    """A cross attention's parameters, counted among CROSS layers."""
+    return params.cast(
+      params.take_layer(self.cross, number), self.compute.dtype
+    )
 
   def rate(
     self,
@@ -241,16 +241,7 @@ class Decoder(nn.Module):
     token_layout: positions.TokenLayout,
     layer: int,
   ) -> jax.Array:
-    """How much of a prompt's last token's attention a visual token gets.
-
-    Args:
-      hidden: what flows into the layer.
-      token_layout: where the tokens stand.
-      layer: whose attention it is.
-
-    Returns:
-      float32 [B, V], averaged over heads.
-    """
+    """float32 [B, V], the attention of a layer, see LayerKinds.rate."""
     return self.kinds.rate(self.weights(layer), hidden, token_layout)
 
   def init_decode_cache(self, rows: int, tokens: int) -> decoding.NewCache:
@@ -274,7 +265,7 @@ class Decoder(nn.Module):
     Args:
       text: its hidden state, [B, 1, D].
       new_cache: of the new tokens before this one, [L, B, M, K, H].
-      caches: what `prefill` of these layers kept.
+      caches: what `prefill` of these layers left.
       token: where it stands.
       prompt: where the prompt's tokens stand in these layers.
       layout: that the caches are of; nothing in the span is optional.
@@ -284,19 +275,25 @@ class Decoder(nn.Module):
       The hidden state, and `new_cache` with this token in it.
     """
     state = text, new_cache
-    indices = jnp.arange(self.size.depth)
+    numbers = jnp.arange(self.size.depth)
     for repeat, cache in zip(self._repeats(layout, span), caches, strict=True):
       kinds = tuple(role.kind for role in self._roles(layout, repeat))
 
-      def body(state, inputs, kinds=kinds):
+      def body(
+        state: decoding.State,
+        inputs: decoding.PeriodInputs,
+        kinds: tuple[str, ...] = kinds,
+      ) -> tuple[decoding.State, None]:
+        weights = params.cast(inputs.weights, self.compute.dtype)
+        inputs = inputs._replace(weights=weights)
         return decoding.run_period(
-          self.kinds, kinds, state, self._cast(inputs), token, prompt
+          self.kinds, kinds, state, inputs, token, prompt
         ), None
 
       inputs = decoding.PeriodInputs(
-        *self._stacks(layout, repeat),
+        self._weights(layout, repeat),
         cache,
-        scanning.cut(indices, range(self.size.depth), repeat),
+        scanning.cut(numbers, range(self.size.depth), repeat),
       )
       state, _ = scanning.scan(body, state, inputs, repeat.count)
     return state

@@ -22,6 +22,9 @@ SpanCaches = tuple[tuple[layer_kinds.LayerCache, ...], ...]
 # Keys and values of new tokens, [L, B, M, K, H] each.
 NewCache = tuple[jax.Array, jax.Array]
 
+# The hidden state of a new token, [B, 1, D], and the tokens before it.
+State = tuple[jax.Array, NewCache]
+
 
 class DecodeState(NamedTuple):
   """The prompt as a new token sees it."""
@@ -70,8 +73,7 @@ def new_token(
 class PeriodInputs(NamedTuple):
   """What a period of layers needs on a new token."""
 
-  layers: params.Tree  # [layers, ...]
-  cross: params.Tree  # [CROSS layers, ...], None where there are none
+  weights: layer_kinds.Weights
   caches: tuple[layer_kinds.LayerCache, ...]
   numbers: jax.Array  # int32 [layers], which layers of the decoder they are
 
@@ -79,18 +81,17 @@ class PeriodInputs(NamedTuple):
 def run_period(
   modules: layer_kinds.LayerKinds,
   kinds: tuple[str, ...],
-  state: tuple[jax.Array, NewCache],
+  state: State,
   inputs: PeriodInputs,
   token: NewToken,
   prompt: positions.TokenLayout,
-) -> tuple[jax.Array, NewCache]:
+) -> State:
   """The layers of a period, one after the other, on one new token.
 
   Args:
     modules: of the decoder.
     kinds: of the layers.
-    state: hidden state of the token, [B, 1, D], and new tokens' keys and
-      values.
+    state: of the token, as it flows into the period.
     inputs: weights, caches and numbers of the layers.
     token: where it stands.
     prompt: where the prompt's tokens stand.
@@ -103,7 +104,9 @@ def run_period(
   for i, kind in enumerate(kinds):
     cache, number = inputs.caches[i], inputs.numbers[i]
     if kind == plans.CROSS:
-      cross = modules.bind_cross(params.take_layer(inputs.cross, crosses))
+      cross = modules.bind_cross(
+        params.take_layer(inputs.weights.cross, crosses)
+      )
       crosses += 1
       text += cross(
         text,
@@ -113,14 +116,14 @@ def run_period(
         token.position,
         modules.attend,
       )
-    weights = params.take_layer(inputs.layers, i)
+    weights = params.take_layer(inputs.weights.layers, i)
     layer = modules.layer.bind({'params': weights})
     query, key, value = layer.qkv(text, token.position)
     start = (number, 0, token.number, 0, 0)
     keys = jax.lax.dynamic_update_slice(keys, key[None], start)
     values = jax.lax.dynamic_update_slice(values, value[None], start)
     prompt_slots = prompt.merged if kind == plans.SELF else prompt.text
-    context = attention.attend_parts(
+    context = attention.attend_arrays(
       query,
       token.slots,
       (

@@ -49,12 +49,11 @@ class Role(NamedTuple):
   last: bool  # nobody reads the image after it: it stays as it was
 
 
-class PeriodInputs(NamedTuple):
-  """What a period of layers needs."""
+class Weights(NamedTuple):
+  """Parameters of layers that follow one another."""
 
   layers: params.Tree  # [layers, ...]
   cross: params.Tree  # [CROSS layers, ...], None where there are none
-  plan: jax.Array | None  # bool [optional layers], None where there are none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,15 +75,24 @@ class LayerKinds:
     roles: tuple[Role, ...],
     hidden: HiddenStates,
     token_layout: positions.TokenLayout,
-    inputs: PeriodInputs,
+    weights: Weights,
+    plan: jax.Array | None,
   ) -> tuple[HiddenStates, tuple[LayerCache, ...]]:
-    """Layers one after the other; and what those not optional keep."""
+    """Layers one after the other; and what those not optional keep.
+
+    Args:
+      roles: of the layers.
+      hidden: what flows in.
+      token_layout: where the tokens stand.
+      weights: of the layers.
+      plan: bool [optional layers], None where there are none.
+    """
     crosses = optionals = 0
     caches = []
     for i, (kind, optional, last) in enumerate(roles):
-      layer, cross_keys = params.take_layer(inputs.layers, i), None
+      layer, cross_keys = params.take_layer(weights.layers, i), None
       if optional:
-        runs = params.take_layer(inputs.plan, optionals)
+        runs = params.take_layer(plan, optionals)
         hidden = self.optional_self(layer, hidden, token_layout, runs, last)
         optionals += 1
         continue
@@ -92,7 +100,7 @@ class LayerKinds:
         hidden, key_value = self.self_(layer, hidden, token_layout, last)
       else:
         if kind == plans.CROSS:
-          cross = params.take_layer(inputs.cross, crosses)
+          cross = params.take_layer(weights.cross, crosses)
           hidden, cross_keys = self.cross(cross, hidden, token_layout)
           crosses += 1
         hidden, key_value = self.text(layer, hidden, token_layout)

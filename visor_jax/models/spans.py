@@ -119,7 +119,7 @@ def prefill(
 class _Between:
   """The reduction between layers, which may ask for attention further up."""
 
-  def __init__(self, llm: decoder.Decoder):
+  def __init__(self, llm: decoder.Decoder) -> None:
     self._llm = llm
     self._reduction = grammar.single(llm.architecture.reduction)
     self._layers = self._reduction.layers(llm.architecture.depth)

@@ -24,7 +24,7 @@ from visor_jax.models import positions
 from visor_jax.reduction import method
 
 
-class KeptSlots(NamedTuple):
+class RemainingSlots(NamedTuple):
   """Visual slots that stay."""
 
   slot: jax.Array  # int32 [B, V'], in order; anything where not valid
@@ -36,27 +36,25 @@ class KeptSlots(NamedTuple):
 
 def keep(
   tokens: method.VisualTokens,
-  kept_slots: KeptSlots,
+  remaining: RemainingSlots,
   home: jax.Array | None = None,
 ) -> method.VisualTokens:
   """The tokens that stay, averaged with those at home in their slots.
 
   Args:
     tokens: V visual slots.
-    kept_slots: the slots that stay.
+    remaining: the slots that stay.
     home: int32 [B, V], the slot that each is averaged into, V for none; None
       for no averages.
   """
   visual = tokens.visual
   if home is None:
-    visual = jnp.take_along_axis(visual, kept_slots.slot[..., None], axis=1)
+    visual = jnp.take_along_axis(visual, remaining.slot[..., None], axis=1)
   else:
-    visual = _averages(visual, kept_slots.slot, home)
+    visual = _averages(visual, remaining.slot, home)
   return method.VisualTokens(
     visual,
-    positions.keep_visual(
-      tokens.token_layout, kept_slots.slot, kept_slots.valid
-    ),
+    positions.keep_visual(tokens.token_layout, remaining.slot, remaining.valid),
   )
 
 
@@ -70,12 +68,12 @@ def average(
 
   Args:
     tokens: V visual slots.
-    home: int32 [B, V], a slot that is its own home.
+    home: int32 [B, V], a slot that is home to itself.
     used: bool [B, V], the slots that have a home.
     slots: V'.
   """
-  kept_slots = compact(used & (home == slot_numbers(home)), slots)
-  return keep(tokens, kept_slots, jnp.where(used, home, home.shape[1]))
+  remaining = compact(used & (home == slot_numbers(home)), slots)
+  return keep(tokens, remaining, jnp.where(used, home, home.shape[1]))
 
 
 def keep_highest(
@@ -94,7 +92,7 @@ def keep_highest(
 
 def highest(
   rating: jax.Array, segment: jax.Array, share: fractions.Fraction
-) -> KeptSlots:
+) -> RemainingSlots:
   """The share of each segment's visual slots that is rated highest.
 
   Args:
@@ -108,12 +106,12 @@ def highest(
   return compact(stays & (group > 0), method.slots_for(rating.shape[1], share))
 
 
-def compact(stays: jax.Array, slots: int) -> KeptSlots:
+def compact(stays: jax.Array, slots: int) -> RemainingSlots:
   """The slots that stay, bool [B, V], in order and without gaps."""
   number, v = slot_numbers(stays), stays.shape[1]
   ordered = jnp.argsort(jnp.where(stays, number, v + number), axis=1)
   valid = jnp.arange(slots) < stays.sum(axis=1, keepdims=True)
-  return KeptSlots(ordered[:, :slots], valid)
+  return RemainingSlots(ordered[:, :slots], valid)
 
 
 def _averages(visual: jax.Array, slot: jax.Array, home: jax.Array) -> jax.Array:
@@ -220,6 +218,6 @@ def rank(group: jax.Array, rating: jax.Array) -> jax.Array:
   *_, ranked = jax.lax.sort(
     (padding_last, -rating, number), dimension=1, num_keys=3
   )
-  # Groups are neighbours in order, so as a whole they stay where they are.
+  # Groups are neighbours in order, so each stays where it is.
   in_row = jnp.argsort(ranked, axis=1)
   return in_row - number + order(group, jnp.ones_like(group, bool))

@@ -131,8 +131,10 @@ class Tower(nn.Module):
       def init_block(key: jax.Array) -> params.Tree:
         return block.init(key, jnp.zeros((1, 1, size.width)))['params']
 
-      def run(x: jax.Array, weights: params.Tree):
-        return block.apply({'params': params.cast(weights, dtype)}, x)
+      def run(
+        x: jax.Array, weights: params.Tree
+      ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        return block.bind({'params': params.cast(weights, dtype)})(x)
 
       def body(x: jax.Array, weights: params.Tree) -> tuple[jax.Array, None]:
         return run(x, weights)[0], None
