@@ -29,12 +29,12 @@ def test_the_highest_of_each_conversation_stay():
   run = rows.jit(
     functools.partial(groups.highest, share=one_row.one('fastv:1:1/2').share)
   )
-  remaining = run(
+  kept_slots = run(
     np.float32([[3, 1, 2, 3, 9, 5, 5, 5, 99]]),
     np.int32([[1, 1, 1, 1, 2, 4, 4, 4, 0]]),
   )
-  assert remaining.slot[0][remaining.valid[0]].tolist() == [0, 3, 5]
-  assert remaining.slot.shape == (1, 4)
+  assert kept_slots.slot[0][kept_slots.valid[0]].tolist() == [0, 3, 5]
+  assert kept_slots.slot.shape == (1, 4)
 
 
 def test_ratings_are_there_for_methods_that_ask():

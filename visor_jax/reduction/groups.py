@@ -24,7 +24,7 @@ from visor_jax.models import positions
 from visor_jax.reduction import method
 
 
-class RemainingSlots(NamedTuple):
+class KeptSlots(NamedTuple):
   """Visual slots that stay."""
 
   slot: jax.Array  # int32 [B, V'], in order; anything where not valid
@@ -36,25 +36,27 @@ class RemainingSlots(NamedTuple):
 
 def keep(
   tokens: method.VisualTokens,
-  remaining: RemainingSlots,
+  kept_slots: KeptSlots,
   home: jax.Array | None = None,
 ) -> method.VisualTokens:
   """The tokens that stay, averaged with those at home in their slots.
 
   Args:
     tokens: V visual slots.
-    remaining: the slots that stay.
+    kept_slots: the slots that stay.
     home: int32 [B, V], the slot that each is averaged into, V for none; None
       for no averages.
   """
   visual = tokens.visual
   if home is None:
-    visual = jnp.take_along_axis(visual, remaining.slot[..., None], axis=1)
+    visual = jnp.take_along_axis(visual, kept_slots.slot[..., None], axis=1)
   else:
-    visual = _averages(visual, remaining.slot, home)
+    visual = _averages(visual, kept_slots.slot, home)
   return method.VisualTokens(
     visual,
-    positions.keep_visual(tokens.token_layout, remaining.slot, remaining.valid),
+    positions.keep_visual(
+      tokens.token_layout, kept_slots.slot, kept_slots.valid
+    ),
   )
 
 
@@ -72,8 +74,8 @@ def average(
     used: bool [B, V], the slots that have a home.
     slots: V'.
   """
-  remaining = compact(used & (home == slot_numbers(home)), slots)
-  return keep(tokens, remaining, jnp.where(used, home, home.shape[1]))
+  kept_slots = compact(used & (home == slot_numbers(home)), slots)
+  return keep(tokens, kept_slots, jnp.where(used, home, home.shape[1]))
 
 
 def keep_highest(
@@ -92,7 +94,7 @@ def keep_highest(
 
 def highest(
   rating: jax.Array, segment: jax.Array, share: fractions.Fraction
-) -> RemainingSlots:
+) -> KeptSlots:
   """The share of each segment's visual slots that is rated highest.
 
   Args:
@@ -106,12 +108,12 @@ def highest(
   return compact(stays & (group > 0), method.slots_for(rating.shape[1], share))
 
 
-def compact(stays: jax.Array, slots: int) -> RemainingSlots:
+def compact(stays: jax.Array, slots: int) -> KeptSlots:
   """The slots that stay, bool [B, V], in order and without gaps."""
   number, v = slot_numbers(stays), stays.shape[1]
   ordered = jnp.argsort(jnp.where(stays, number, v + number), axis=1)
   valid = jnp.arange(slots) < stays.sum(axis=1, keepdims=True)
-  return RemainingSlots(ordered[:, :slots], valid)
+  return KeptSlots(ordered[:, :slots], valid)
 
 
 def _averages(visual: jax.Array, slot: jax.Array, home: jax.Array) -> jax.Array:

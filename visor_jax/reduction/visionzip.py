@@ -49,23 +49,23 @@ class VisionZip(method.Reduction):
     step = jnp.maximum((size - share + context) // jnp.maximum(context, 1), 1)
     target = rest & (rank % step == 0) & (rank // step < context)
     slots = self.slots(group.shape[1], patches.tiles, patches.grid)
-    remaining = groups.compact(dominant | target, slots)
+    kept_slots = groups.compact(dominant | target, slots)
 
     # Every other token is averaged into the target that is most like it.
     keys = groups.normalised(keys)
-    target_keys = take(keys, remaining.slot[..., None], axis=1)
-    is_target = take(target, remaining.slot, axis=1) & remaining.valid
-    remaining_group = take(group, remaining.slot, axis=1)
-    fits = is_target[:, None] & (group[:, :, None] == remaining_group[:, None])
+    target_keys = take(keys, kept_slots.slot[..., None], axis=1)
+    is_target = take(target, kept_slots.slot, axis=1) & kept_slots.valid
+    kept_group = take(group, kept_slots.slot, axis=1)
+    fits = is_target[:, None] & (group[:, :, None] == kept_group[:, None])
     likeness = jnp.einsum('BVH,BUH->BVU', keys, target_keys)
     likeness = jnp.where(fits, likeness, -jnp.inf)
-    nearest = take(remaining.slot, jnp.argmax(likeness, axis=2), axis=1)
+    nearest = take(kept_slots.slot, jnp.argmax(likeness, axis=2), axis=1)
     home = jnp.where(rest & fits.any(axis=2), nearest, group.shape[1])
     home = jnp.where(dominant | target, groups.slot_numbers(group), home)
-    return groups.keep(tokens, remaining, home)
+    return groups.keep(tokens, kept_slots, home)
 
   def rating_macs(self, row: method.Row) -> int:
-    """Attention that patches get, and who is like whom of those remaining."""
+    """Attention that patches get, and who is like whom of those kept_slots."""
     vision = row.size.vision
     head_width = vision.width // (vision.heads if vision.depth else 1)
     slots = self.slots(row.visual, row.tiles, vision.grid)
