@@ -65,7 +65,7 @@ class VisionZip(method.Reduction):
     return groups.keep(tokens, kept_slots, home)
 
   def rating_macs(self, row: method.Row) -> int:
-    """Attention that patches get, and who is like whom of those kept_slots."""
+    """Attention that patches get, and who is like whom of those kept."""
     vision = row.size.vision
     head_width = vision.width // (vision.heads if vision.depth else 1)
     slots = self.slots(row.visual, row.tiles, vision.grid)
