@@ -62,8 +62,8 @@ def test_only_a_refusal_of_its_own_ends_with_1(run, error, code, monkeypatch):
   monkeypatch.setattr(main.table, 'run_jobs', fail)
   ended, printed = run()
   assert ended == code and str(error) in printed
-  told = isinstance(error, errors.Refusal | errors.Passing | TimeoutError)
-  assert ('Traceback' in printed) != told
+  explained = isinstance(error, errors.Refusal | errors.Passing | TimeoutError)
+  assert ('Traceback' in printed) != explained
 
 
 @pytest.mark.parametrize(

@@ -253,5 +253,5 @@ def test_the_drill_runs_where_there_is_no_gpu(capsys):
     (2,),
     1,
   )
-  said = capsys.readouterr().out
-  assert said.count('first token') == 5 and 'roofline' in said
+  printed = capsys.readouterr().out
+  assert printed.count('first token') == 5 and 'roofline' in printed

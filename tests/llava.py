@@ -54,10 +54,10 @@ class Oracle:
       add_generation_prompt=True,
       tokenize=False,
     )
-    made = {}
+    fields = {}
     if images:
-      made = dict(self.pixels([images], return_tensors='pt'))
-      made['batch_num_images'] = torch.tensor([len(images)])
+      fields = dict(self.pixels([images], return_tensors='pt'))
+      fields['batch_num_images'] = torch.tensor([len(images)])
     pieces = text.split('<image>')
     tokens = self._encode(pieces[0])
     for image, piece in zip(images, pieces[1:], strict=True):
@@ -65,7 +65,7 @@ class Oracle:
         self._count(image) if len(images) == 1 else (SIDE // PATCH) ** 2 + 1
       )
       tokens += [self.ids['image']] * count + self._encode(piece)
-    return made | dict(input_ids=torch.tensor([tokens]))
+    return fields | dict(input_ids=torch.tensor([tokens]))
 
   def _encode(self, text):
     return self.tokenizer.encode(text, add_special_tokens=False)
@@ -85,8 +85,8 @@ class Oracle:
   def logits(self, images, prompt):
     """float32 [T, C] at text positions."""
     inputs = self.inputs(images, prompt)
-    found = self.model(**inputs).logits[0].float().numpy()
-    return found[inputs['input_ids'][0].numpy() != self.ids['image']]
+    logits = self.model(**inputs).logits[0].float().numpy()
+    return logits[inputs['input_ids'][0].numpy() != self.ids['image']]
 
   @torch.no_grad()
   def generate(self, images, prompt, tokens):
@@ -102,8 +102,8 @@ class Oracle:
       pad_token_id=self.ids['pad'],
     )
     top = torch.stack(out.logits)[:, 0].float().topk(2).values
-    made = out.sequences[0][inputs['input_ids'].shape[1] :]
-    return made.tolist(), (top[:, 0] - top[:, 1]).tolist()
+    answer = out.sequences[0][inputs['input_ids'].shape[1] :]
+    return answer.tolist(), (top[:, 0] - top[:, 1]).tolist()
 
 
 @functools.lru_cache(maxsize=64)

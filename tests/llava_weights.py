@@ -148,8 +148,8 @@ def rename(folder, name_of) -> None:
     )
   index = pathlib.Path(folder) / 'model.safetensors.index.json'
   if index.exists():
-    found = json.loads(index.read_text())
-    found['weight_map'] = {
-      name_of(k): v for k, v in found['weight_map'].items() if name_of(k)
+    table = json.loads(index.read_text())
+    table['weight_map'] = {
+      name_of(k): v for k, v in table['weight_map'].items() if name_of(k)
     }
-    index.write_text(json.dumps(found))
+    index.write_text(json.dumps(table))

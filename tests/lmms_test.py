@@ -38,8 +38,8 @@ import io
 import PIL.Image
 
 def visuals(doc):
-  some = doc['image'] if isinstance(doc['image'], list) else [doc['image']]
-  return [PIL.Image.open(io.BytesIO(i['bytes'])).convert('RGB') for i in some]
+  images = doc['image'] if isinstance(doc['image'], list) else [doc['image']]
+  return [PIL.Image.open(io.BytesIO(i['bytes'])).convert('RGB') for i in images]
 """
 
 
@@ -145,12 +145,12 @@ def test_the_harness_gets_our_answers(
     for s, t in zip(texts, turns)
   ]
   (path,) = (tmp_path / 'out').rglob('*results.json')
-  found = json.loads(path.read_text())['results'][f'tiny_{name}']
+  theirs = json.loads(path.read_text())['results'][f'tiny_{name}']
   ours = record.result(answered)
   if name == 'seedbench':
-    assert found['seed_all,none'] == pytest.approx(ours['detail']['all'])
+    assert theirs['seed_all,none'] == pytest.approx(ours['detail']['all'])
   else:
-    assert found['mme_perception_score,none'] == pytest.approx(
+    assert theirs['mme_perception_score,none'] == pytest.approx(
       ours['detail']['perception']
     )
   assert len(got) == len(asked) == 8

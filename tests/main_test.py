@@ -122,10 +122,12 @@ def stop_at(run, words, number):
   else:
     raise AssertionError(f'"{words}" never came')
   out, _ = run.communicate()
-  told = number != signal.SIGKILL
-  assert run.returncode == (preempt.EXIT_CODE if told else -number), out
+  asked_to_leave = number != signal.SIGKILL
+  assert run.returncode == (preempt.EXIT_CODE if asked_to_leave else -number), (
+    out
+  )
   words = f'{signal.Signals(number).name}; the same command goes on'
-  assert told == (words in out) and 'Traceback' not in out
+  assert asked_to_leave == (words in out) and 'Traceback' not in out
 
 
 def listens(pid):
@@ -189,8 +191,10 @@ def harry(start, workdir, rng):
     out, _ = run.communicate()
     if run.returncode == 0:
       return sent
-    told = number != signal.SIGKILL
-    assert run.returncode == (preempt.EXIT_CODE if told else -number), out
+    asked_to_leave = number != signal.SIGKILL
+    assert run.returncode == (
+      preempt.EXIT_CODE if asked_to_leave else -number
+    ), out
 
 
 @pytest.mark.drill

@@ -196,11 +196,11 @@ def small_disk(tmp_path):
   """A disk of a megabyte."""
   disk = tmp_path / 'disk'
   disk.mkdir()
-  made = subprocess.run(
+  process = subprocess.run(
     ['mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', disk],
     capture_output=True,
   )
-  if made.returncode:
+  if process.returncode:
     pytest.skip('a disk needs rights')
   yield disk
   subprocess.run(['umount', '--lazy', disk], check=True)

@@ -142,8 +142,8 @@ def test_answers_do_not_depend_on_batch_or_chunk(
 ):
   """eval.batch and eval.chunk are no part of a run's identity."""
   plan = VIABLE[1]
-  found = ask(plans.Selection('fixed', plan), batch, chunk, count)
-  assert found == fixed[plan][:count]
+  answers = ask(plans.Selection('fixed', plan), batch, chunk, count)
+  assert answers == fixed[plan][:count]
 
 
 def test_a_routed_answer_is_that_of_the_plan_it_chose(routed, fixed):

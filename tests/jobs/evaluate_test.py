@@ -163,9 +163,9 @@ def test_what_does_not_fit_is_said_at_the_start_and_in_results(
   longest = int(np.argmax(lengths))
   (row,) = run(config, tmp_path, imported, 'base', benchmarks='mme')
   assert (row['too_long'], row['broken'], row['n']) == (1, 0, 7)
-  told = capsys.readouterr().out
-  note = told.index('1 of 8 questions of mme do not fit data.prompt; text=')
-  assert note < told.index('job 1 of 2')
+  printed = capsys.readouterr().out
+  note = printed.index('1 of 8 questions of mme do not fit data.prompt; text=')
+  assert note < printed.index('job 1 of 2')
   (before,) = answered(tmp_path).values()
   assert [r['index'] for r in before] == [i for i in range(8) if i != longest]
   config.data.prompt.text = 400

@@ -308,25 +308,25 @@ SHAPE = {
 }
 
 
-def fits(found, shape, where=''):
+def fits(actual, shape, where=''):
   """Empty shapes fit any content."""
   if isinstance(shape, dict):
-    assert isinstance(found, dict), where
-    assert not shape or where == '/metadata' or found.keys() == shape.keys(), (
+    assert isinstance(actual, dict), where
+    assert not shape or where == '/metadata' or actual.keys() == shape.keys(), (
       where
     )
     for key in shape:
-      fits(found[key], shape[key], f'{where}/{key}')
+      fits(actual[key], shape[key], f'{where}/{key}')
   elif isinstance(shape, list):
-    assert isinstance(found, list) and (
-      not shape or len(found) == len(shape)
+    assert isinstance(actual, list) and (
+      not shape or len(actual) == len(shape)
     ), where
-    for a, b in zip(found, shape):
+    for a, b in zip(actual, shape):
       fits(a, b, where)
   elif isinstance(shape, type):
-    assert type(found) is shape, where
+    assert type(actual) is shape, where
   else:
-    assert found == shape, where
+    assert actual == shape, where
 
 
 def gke(*options):
@@ -364,9 +364,9 @@ GPU = ('--gpu=nvidia-h100-80gb', '--hosts=4')
   ],
 )
 def test_a_manifest_has_what_jobset_needs(options, hosts, limits):
-  found = gke(*options)
-  fits(found, SHAPE)
-  (workers,) = found['spec']['replicatedJobs']
+  actual = gke(*options)
+  fits(actual, SHAPE)
+  (workers,) = actual['spec']['replicatedJobs']
   job = workers['template']['spec']
   (container,) = job['template']['spec']['containers']
   assert job['parallelism'] == job['completions'] == hosts

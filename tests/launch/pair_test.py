@@ -119,15 +119,15 @@ def test_a_pair_is_repeatable_to_the_bit(start, pair, tmp_path):
 
 def processes(workdir):
   """Ids of those that run on a workdir, the supervisor not among them."""
-  found = []
+  steps = []
   for path in pathlib.Path('/proc').glob('[0-9]*/cmdline'):
     try:
       words = path.read_bytes().decode().split('\0')
     except OSError:
       continue
     if f'--workdir={workdir}' in words and 'visor_jax.main' in words:
-      found.append(int(path.parent.name))
-  return sorted(found)
+      steps.append(int(path.parent.name))
+  return sorted(steps)
 
 
 @pytest.mark.drill
@@ -141,7 +141,7 @@ def test_killed_at_random_moments_it_ends_bitwise_the_same(
   rng, kills = np.random.default_rng(0), 0
   low, high = map(float, os.environ.get('VISOR_KILL_EVERY', '15,40').split(','))
   job = start(tmp_path, options=('--restarts=10',))
-  said = []
+  outputs = []
   while job.poll() is None:
     if kills < 10:
       time.sleep(rng.uniform(low, high))
@@ -150,9 +150,9 @@ def test_killed_at_random_moments_it_ends_bitwise_the_same(
         os.kill(alive[rng.integers(2)], signal.SIGKILL)
         kills += 1
     else:
-      said.append(done(job, 7200))
+      outputs.append(done(job, 7200))
   print(f'{kills} kills')
-  assert kills >= 5 and job.returncode == 0, said
+  assert kills >= 5 and job.returncode == 0, outputs
   for stage in stages.STAGES:
     runs.same(runs.final(pair, stage), runs.final(tmp_path, stage))
   assert answers(pair) == answers(tmp_path)

@@ -207,7 +207,7 @@ def refused(folder, capsys, text, **options):
 
 
 @pytest.mark.parametrize(
-  'text, told',
+  'text, reason',
   [
     (json.dumps([dict(id='a', text='Why?')]), 'neither conversations nor'),
     (
@@ -227,8 +227,8 @@ def refused(folder, capsys, text, **options):
     ('', 'no records'),
   ],
 )
-def test_a_file_that_cannot_be_used_says_why(folder, capsys, text, told):
-  assert told in refused(folder, capsys, text)
+def test_a_file_that_cannot_be_used_says_why(folder, capsys, text, reason):
+  assert reason in refused(folder, capsys, text)
 
 
 @pytest.mark.parametrize('indent', [None, 1])

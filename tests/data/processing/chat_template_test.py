@@ -18,8 +18,8 @@ MESSAGES = [
 
 
 def render(template, messages=MESSAGES, **options):
-  made = chat_template.ChatTemplate(template, dict(eos_token='</s>'))
-  return made.render(messages, **options)
+  chat = chat_template.ChatTemplate(template, dict(eos_token='</s>'))
+  return chat.render(messages, **options)
 
 
 @pytest.mark.parametrize(
@@ -162,15 +162,15 @@ def test_a_template_takes_no_more_than_it_may(template):
 
 def test_what_a_rendering_may_take_is_its_own():
   """Neither the last one nor another thread's takes from it."""
-  made = chat_template.ChatTemplate(
+  chat = chat_template.ChatTemplate(
     '{% for i in range(50000) %}{% for j in range(3) %}{% endfor %}'
     '{% endfor %}',
     {},
   )
   for _ in range(4):
-    assert made.render([]) == ''
+    assert chat.render([]) == ''
   with concurrent.futures.ThreadPoolExecutor(4) as pool:
-    assert list(pool.map(made.render, [[]] * 4)) == [''] * 4
+    assert list(pool.map(chat.render, [[]] * 4)) == [''] * 4
 
 
 def test_a_long_conversation_is_rendered():
