@@ -21,7 +21,6 @@ import argparse
 from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
-import json
 import runpy
 import sys
 import time
@@ -36,6 +35,7 @@ from visor_jax.jobs import run as run_lib
 from visor_jax.runtime import claim
 from visor_jax.runtime import command
 from visor_jax.runtime import console
+from visor_jax.runtime import files
 from visor_jax.runtime import identity
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.spec import workdir as workdir_lib
@@ -130,7 +130,7 @@ def open_config(args: argparse.Namespace) -> ml_collections.ConfigDict:
     raise ValueError(f'there is no {path}; --workdir names the folder of a run')
   if args.experiment:
     runpy.run_path(args.experiment)
-  config = config_lib.from_identity(json.loads(path.read_text()))
+  config = config_lib.from_identity(files.read_json(path))
   for group, given in (('data', args.data_source), ('eval', args.eval_source)):
     paths = dict(source.partition('=')[::2] for source in given)
     config[group].sources = tuple(

@@ -27,7 +27,7 @@ def is_folder(path: pathlib.Path | str) -> bool:
 def locate(path: pathlib.Path | str) -> facts_lib.Location:
   """What is known of a checkpoint folder, without its weights."""
   path = pathlib.Path(path)
-  values = json.loads((path / FACTS).read_text())
+  values = files.read_json(path / FACTS)
   return facts_lib.Location(
     facts=facts_lib.from_json(values, path / FACTS),
     origin=str(path),

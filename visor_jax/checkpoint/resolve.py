@@ -91,7 +91,7 @@ def keep(folder: workdir.Workdir, model: architecture_lib.Architecture) -> None:
   if not path.exists():
     files.write_atomic(path, json.dumps(model.to_json(), indent=1))
     return
-  known = architecture_lib.from_json(json.loads(path.read_text()))
+  known = architecture_lib.from_json(files.read_json(path))
   _require_same(
     _settings(model) | {'family': model.family},
     _settings(known) | {'family': known.family},

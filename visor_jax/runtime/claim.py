@@ -82,7 +82,7 @@ def check_config(
   """
   if not workdir.config.exists():
     return
-  saved = json.loads(files.read_text(workdir.config))
+  saved = files.read_json(workdir.config)
   lines = [
     f'  {d.key}: here {d.here!r}, in the workdir {d.there!r}; '
     f'results of {", ".join(dependents(d.key))} depend on it'
@@ -140,7 +140,7 @@ def check_same_data(
     'comparing the data', lambda: _check_equal(digests, primary)
   )
   file = workdir_lib.Workdir(pathlib.Path(path)).data
-  saved = json.loads(files.read_text(file)) if file.exists() else {}
+  saved = files.read_json(file) if file.exists() else {}
   changed = [
     source
     for source, digest in fingerprints.items()

@@ -40,17 +40,36 @@ def read_text(path: pathlib.Path | str) -> str:
   return retry.retry(f'reading {path}', path.read_text)
 
 
+def read_json(path: pathlib.Path | str) -> Any:
+  """What a file of JSON holds.
+
+  Raises:
+    json.JSONDecodeError: it is cut short, or no JSON; names the file.
+  """
+  text = read_text(path)
+  try:
+    return json.loads(text)
+  except json.JSONDecodeError as e:
+    raise _named(e, f'{path}') from None
+
+
 def read_jsonl(path: pathlib.Path | str) -> list[dict[str, Any]]:
   """Complete rows of a file; a last line cut off by a crash is left out.
 
   Raises:
-    json.JSONDecodeError: another line is broken.
+    json.JSONDecodeError: another line is broken; names file and line.
   """
   path = pathlib.Path(path)
   if not path.exists():
     return []
   *lines, _ = read_text(path).split('\n')
-  return [json.loads(line) for line in lines if line]
+  rows = []
+  for number, line in enumerate(lines, start=1):
+    try:
+      rows += [json.loads(line)] if line else []
+    except json.JSONDecodeError as e:
+      raise _named(e, f'{path}, line {number}') from None
+  return rows
 
 
 def write_atomic(path: pathlib.Path | str, text: str) -> None:
@@ -70,3 +89,7 @@ def write_atomic(path: pathlib.Path | str, text: str) -> None:
     os.replace(part, path)
 
   retry.retry(f'writing {path}', write)
+
+
+def _named(error: json.JSONDecodeError, where: str) -> json.JSONDecodeError:
+  return json.JSONDecodeError(f'{where}: {error.msg}', error.doc, error.pos)

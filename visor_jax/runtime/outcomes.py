@@ -1,7 +1,6 @@
 """What the jobs of a run have left for those after them, read back."""
 
 import dataclasses
-import json
 from typing import Any
 
 from visor_jax.runtime import claim
@@ -48,8 +47,7 @@ def viable_plans(workdir: workdir_lib.Workdir) -> tuple[plans.Plan, ...]:
   """
   path = claim.require(workdir.plans, 'search')
   return tuple(
-    tuple(map(bool, plan))
-    for plan in json.loads(files.read_text(path))['viable']
+    tuple(map(bool, plan)) for plan in files.read_json(path)['viable']
   )
 
 
@@ -71,7 +69,7 @@ def calibration(workdir: workdir_lib.Workdir) -> Calibration:
     Refusal: the policy job has not run.
   """
   path = claim.require(workdir.calibration, 'policy')
-  values = json.loads(files.read_text(path))
+  values = files.read_json(path)
   return Calibration(
     values['confidence'],
     tuple(
