@@ -117,15 +117,14 @@ class LayerKinds:
     t = token_layout.text.place.shape[1]
     slots = token_layout.text
     layer = self.layer.bind({'params': weights})
-    query, key, value = layer.qkv(
-      hidden.text, _text_position(hidden, token_layout)
-    )
+    text = params.constrain_batch(hidden.text)
+    query, key, value = layer.qkv(text, _text_position(hidden, token_layout))
     key, value = key[:, :t], value[:, :t]
     context = self.attend(query[:, :t], key, value, slots, slots, ordered=True)
     if hidden.route is not None:
       routed = self.attend(query[:, t:], key, value, hidden.route, slots)
       context = jnp.concatenate([context, routed], axis=1)
-    text = layer.output(hidden.text, context)
+    text = layer.output(text, context)
     return hidden._replace(text=text), (key, value)
 
   def self_(
@@ -151,6 +150,7 @@ class LayerKinds:
     layer = self.layer.bind({'params': weights})
     both = jnp.concatenate([hidden.text, hidden.visual], axis=1)
     both = positions.permute(both, token_layout.order, token_layout.place)
+    both = params.constrain_batch(both)
     if last:
       query, key, value = layer.qkv(both, position, text_slots.place)
       context = self.attend(query, key, value, text_slots, merged)

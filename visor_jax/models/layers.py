@@ -114,7 +114,7 @@ class Layer(nn.Module):
     self, x: jax.Array, position: jax.Array, queries: jax.Array | None = None
   ) -> tuple[jax.Array, jax.Array]:
     """What scores are made of; see `qkv`."""
-    x = self.attention_norm(params.constrain_batch(x))
+    x = self.attention_norm(x)
     return self.attention.query_key(x, position, queries)
 
   def qkv(
@@ -123,11 +123,12 @@ class Layer(nn.Module):
     """Query [B, Q, N, H], key and value [B, S, K, H].
 
     Args:
-      x: [B, S, D].
+      x: [B, S, D], constrained once by whoever made it: two constraints of
+        one value are two values to the compiler.
       position: int32 [B, S].
       queries: int32 [B, Q], the slots that ask; None for all of them.
     """
-    x = self.attention_norm(params.constrain_batch(x))
+    x = self.attention_norm(x)
     query, key = self.attention.query_key(x, position, queries)
     return query, key, self.attention.values(x)
 
@@ -138,8 +139,7 @@ class Layer(nn.Module):
       x: [B, Q, D], what the layer was given of them.
       context: [B, Q, N, H], what attention found for them.
     """
-    x = params.constrain_batch(x) + self.attention.output(context)
-    x = params.constrain_batch(x)
+    x = params.constrain_batch(x + self.attention.output(context))
     return params.constrain_batch(x + self.mlp(self.mlp_norm(x)))
 
   def init_all(self, x: jax.Array, position: jax.Array) -> jax.Array:
