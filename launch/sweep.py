@@ -235,7 +235,9 @@ def sweep(
       files.write_atomic(done, '')
   searched = act == 'eval' and (shared.exists() or not dry)
   viable = (
-    outcomes.viable_plans(workdir_lib.Workdir(shared)) if searched else ()
+    outcomes.viable_plans(workdir_lib.Workdir(shared), layout)
+    if searched
+    else ()
   )
   chosen = choose(shares(config, viable))
 

@@ -13,6 +13,7 @@ from launch import orphans
 from visor_jax.report import page
 from visor_jax.report import sentences
 from visor_jax.report import tables
+from visor_jax.runtime import checksums
 from visor_jax.runtime import console
 from visor_jax.runtime import files as files_lib
 from visor_jax.spec import workdir as workdir_lib
@@ -113,11 +114,11 @@ def run(
 def report(out: pathlib.Path, folders: Sequence[pathlib.Path]) -> None:
   """One page of the results in folders, where there are any."""
   files = [workdir_lib.Workdir(folder).results for folder in folders]
-  text = ''.join(f.read_text() for f in files if f.exists())
+  text = ''.join(checksums.read_text(f) for f in files if f.exists())
   if not text:
     return
   joined = workdir_lib.Workdir(out)
-  files_lib.write_atomic(joined.results, text)
+  checksums.write(joined.results, text)
   rows = files_lib.read_jsonl(joined.results)
   summaries = tables.summary(rows), sentences.rivals(rows)
   print('\n\n'.join(filter(None, summaries)))

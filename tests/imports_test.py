@@ -25,6 +25,7 @@ FLOORS = {
   },
   # Rooms, and the files and console that all of them may use.
   'runtime.files': 1,
+  'runtime.checksums': 1,
   'runtime.console': 1,
   'runtime.command': 1,
   'runtime.errors': 1,

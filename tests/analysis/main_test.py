@@ -137,7 +137,10 @@ def test_questions_are_filled_up_with_repeats_that_do_not_count():
 
 def test_both_routers_answer_the_same_questions(tmp_path, monkeypatch):
   """The one that has not seen family b always looks there, the other never."""
-  labels = [dict(index=i, family='ab'[i % 2], label=0) for i in range(8)]
+  labels = [
+    dict(index=i, family='ab'[i % 2], scores=[1, 1], flops=[1, 2], label=0)
+    for i in range(8)
+  ]
   (tmp_path / 'label').mkdir()
   (tmp_path / 'label/labels.jsonl').write_text(
     ''.join(json.dumps(r) + '\n' for r in labels)
@@ -189,8 +192,13 @@ def test_both_routers_answer_the_same_questions(tmp_path, monkeypatch):
   monkeypatch.setattr(calibrate, 'calibrate', calibrate_)
   monkeypatch.setattr(eval_run, 'answers', answers)
   monkeypatch.setattr(run_lib.Run, 'model', model)
-  suite = types.SimpleNamespace(group={'a': 'coarse', 'b': 'fine'}.get)
+  suite = types.SimpleNamespace(
+    group={'a': 'coarse', 'b': 'fine'}.get, fit=digits.Suite(0).fit
+  )
   config = config_lib.default()
+  config.label.examples = len(labels)
+  config.model.size = 'digits'
+  config.model.cross_layers, config.model.self_layers = (4,), (2, 3)
   run = run_lib.Run(config, workdir_lib.Workdir(tmp_path), None, suite)
   measure = lambda without: unseen.measure(run, tmp_path / 'unseen', without, 4)
   numbers = measure(('b',))

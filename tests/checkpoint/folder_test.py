@@ -11,6 +11,7 @@ from tests import trained
 from visor_jax.checkpoint import facts as facts_lib
 from visor_jax.checkpoint import folder
 from visor_jax.checkpoint import load
+from visor_jax.runtime import errors
 from visor_jax.runtime import param_paths
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import budget
@@ -29,7 +30,7 @@ def facts(*parts):
   base = architecture_lib.Architecture(published.SIZES['0.5b'], plans.base(24))
   return facts_lib.Facts(
     trained.architecture(base, 24) if parts else base,
-    viable=((False, True), (True, True)),
+    viable=((False, False), (True, True)) if parts else (),
     confidence=0.25,
     trained=parts,
     curve=(budget.Point(0.0, 0.3, 0.4), budget.Point(1.0, 1.1, 0.9)),
@@ -46,6 +47,23 @@ def test_facts_of_another_format_are_refused():
   values = facts().to_json() | {'format': 1}
   with pytest.raises(ValueError, match='here is of format 1; .* format 2'):
     facts_lib.from_json(values, 'here')
+
+
+@pytest.mark.parametrize(
+  'values,why',
+  [
+    (dict(confidence=5), '"confidence" is 5; expected a number from 0 to 1'),
+    (dict(confidence=float('nan')), '"confidence" is nan'),
+    (dict(viable=[[0, 0]]), 'viable plans are min; expected .* max last'),
+    (dict(viable=[[0], [1]]), r'viable plan \[0\]: expected .* of the 2'),
+    (dict(curve=[[0, 0.3, 0.5]]), 'expected that they rise from 0 to 1'),
+    (dict(curve=[0]), 'argument after'),
+  ],
+)
+def test_facts_that_cannot_be_are_refused(values, why):
+  stated = facts(*trained.BOTH).to_json() | values
+  with pytest.raises(errors.Refusal, match=f'here: .*{why}'):
+    facts_lib.from_json(stated, 'here')
 
 
 @pytest.mark.parametrize(

@@ -204,16 +204,43 @@ def test_what_was_answered_is_not_asked_again(ask, tmp_path, monkeypatch):
     lambda text: text.replace('"index": 9', '"index": 90'),
     lambda text: text + text.splitlines(True)[0],
     lambda text: text.replace('{', '[', 1),
+    lambda text: text.replace('"score": 0.0', '"score": 1.0', 1),
+    lambda text: text.replace('"score": 0.0', '"score": NaN', 1),
   ],
 )
 def test_a_chunk_that_is_not_what_was_asked_is_asked_again(
-  spoil, ask, tmp_path
+  spoil, ask, tmp_path, capsys
 ):
   """Else the answers of two plans would be of different questions."""
   one = plans.Selection('fixed', VIABLE[0])
   first = ask(one, chunk=8, folder=tmp_path)
   (chunk,) = tmp_path.glob('*/8-16.jsonl')
   text = chunk.read_text()
+  chunk.write_text(spoil(text))
+  assert spoil(text) != text
+  assert ask(one, chunk=8, folder=tmp_path) == first
+  assert chunk.read_text() == text
+  assert f'{chunk} is not what was written' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+  'spoil',
+  [
+    lambda text: '',
+    lambda text: text[: len(text) // 2],
+    lambda text: ''.join(text.splitlines(True)[1:]),
+    lambda text: ''.join(text.splitlines(True)[::-1]),
+    lambda text: text + text.splitlines(True)[0],
+    lambda text: text.replace('"score": 0.0', '"score": NaN', 1),
+    lambda text: text.replace('"score": 0.0', '"score": "0"', 1),
+  ],
+)
+def test_a_torn_chunk_without_its_hash_is_asked_again_too(spoil, ask, tmp_path):
+  one = plans.Selection('fixed', VIABLE[0])
+  first = ask(one, chunk=8, folder=tmp_path)
+  (chunk,) = tmp_path.glob('*/8-16.jsonl')
+  text = chunk.read_text()
+  (tmp_path / 'min/8-16.jsonl.sha256').unlink()
   chunk.write_text(spoil(text))
   assert ask(one, chunk=8, folder=tmp_path) == first
   assert chunk.read_text() == text

@@ -95,7 +95,7 @@ def test_labels_are_written_row_by_row(tmp_path, monkeypatch):
   config.label.examples, config.label.score = 3, 'token'
   run = run_of(tmp_path, config)
   rows = labels.label(run)
-  assert rows == outcomes.labels(run.workdir)
+  assert rows == outcomes.labels(run.workdir, 2, range(3))
   assert [r['label'] for r in rows] == [0, 1, None]
   assert [r['index'] for r in rows] == [0, 1, 2]
   assert rows[1] == dict(
@@ -103,9 +103,25 @@ def test_labels_are_written_row_by_row(tmp_path, monkeypatch):
   )
 
 
+def test_answers_are_joined_by_their_question(tmp_path, monkeypatch):
+  """By their place, the plans' answers could be those to different ones."""
+
+  def answers(under_test, stream, count, selection, *rest):
+    rows = [
+      dict(index=i, family='f', score=float(i > 1), llm_prefill_flops=i)
+      for i in range(4)
+    ]
+    return rows[::-1] if any(selection.plan) else rows
+
+  monkeypatch.setattr(eval_run, 'answers', answers)
+  rows = labels.label(run_of(tmp_path, config_lib.default()))
+  assert [row['flops'] for row in rows] == [[i, i] for i in range(4)]
+  assert [row['label'] for row in rows] == [None, None, 0, 0]
+
+
 def test_loading_before_labelling_says_what_to_run(tmp_path):
   with pytest.raises(ValueError, match='run the label stage first'):
-    outcomes.labels(workdir_lib.Workdir(tmp_path))
+    outcomes.labels(workdir_lib.Workdir(tmp_path), 2, range(3))
 
 
 def test_a_family_that_is_left_out_is_neither_learned_nor_calibrated_with():

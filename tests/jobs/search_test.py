@@ -211,7 +211,7 @@ def search_in(folder, **options):
 
 
 def viable_plans(folder):
-  return outcomes.viable_plans(workdir_lib.Workdir(folder))
+  return outcomes.viable_plans(workdir_lib.Workdir(folder), THREE)
 
 
 def bill(tmp_path):

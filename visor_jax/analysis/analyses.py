@@ -15,8 +15,8 @@ from visor_jax.analysis import unseen
 from visor_jax.checkpoint import resolve
 from visor_jax.jobs import run as run_lib
 from visor_jax.reduction import grammar
+from visor_jax.runtime import checksums
 from visor_jax.runtime import console
-from visor_jax.runtime import files
 from visor_jax.runtime import identity
 from visor_jax.runtime import provenance
 from visor_jax.spec import plan as plans
@@ -166,14 +166,13 @@ def analyse(analysis_run: AnalysisRun, name: str) -> pathlib.Path:
     seed=run.config.seed,
     options=json.loads(json.dumps(options)),
   )
-  if path.exists():
-    saved = json.loads(path.read_text())
-    if all(saved.get(key) == value for key, value in facts.items()):
-      console.log(f'{name}: done before')
-      return path
+  saved = checksums.intact(path, lambda: checksums.read_object(path))
+  if saved and all(saved.get(key) == value for key, value in facts.items()):
+    console.log(f'{name}: done before')
+    return path
   numbers = analysis.measure(analysis_run)
   text = json.dumps(
     facts | dict(versions=provenance.versions(), numbers=numbers)
   )
-  files.write_atomic(path, text)
+  checksums.write(path, text)
   return path

@@ -8,6 +8,7 @@ from visor_jax.runtime import errors
 from visor_jax.runtime import param_paths
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import budget
+from visor_jax.spec import choice
 from visor_jax.spec import plan as plans
 
 FORMAT = 2
@@ -103,18 +104,28 @@ def from_json(values: dict[str, Any], where: pathlib.Path | str) -> Facts:
     where: the file, for errors.
 
   Raises:
-    ValueError: it is of another format.
+    ValueError: it is of another format, or says what cannot be.
   """
   if values.get('format') != FORMAT:
     raise errors.Refusal(
       f'{where} is of format {values.get("format")!r}; this '
       f'version of visor_jax reads format {FORMAT}'
     )
+  architecture = architecture_lib.from_json(values['architecture'])
+  viable = values['viable']
+  try:
+    if viable:
+      viable = choice.viable_plans(viable, architecture.layout)
+    choice.check_confidence(values['confidence'])
+    curve = tuple(budget.Point(*point) for point in values['curve'])
+    choice.check_curve(curve)
+  except (TypeError, ValueError) as e:
+    raise errors.Refusal(f'{where}: {e}') from None
   return Facts(
-    architecture=architecture_lib.from_json(values['architecture']),
-    viable=tuple(tuple(bool(on) for on in plan) for plan in values['viable']),
+    architecture=architecture,
+    viable=tuple(viable),
     confidence=values['confidence'],
     trained=tuple(values['trained']),
-    curve=tuple(budget.Point(*point) for point in values['curve']),
+    curve=curve,
     transparency=values.get('transparency', ''),
   )

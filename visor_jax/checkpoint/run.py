@@ -90,7 +90,9 @@ def _facts(
     )
   facts = dataclasses.replace(
     facts,
-    viable=outcomes.viable_plans(folder) if folder.plans.exists() else (),
+    viable=outcomes.viable_plans(folder, architecture.layout)
+    if folder.plans.exists()
+    else (),
     trained=(facts_lib.CROSS,),
   )
   # Not that of the start: what it chooses among has been trained on.

@@ -17,6 +17,7 @@ import numpy as np
 from visor_jax.eval import generate
 from visor_jax.eval import questions as questions_lib
 from visor_jax.eval import run
+from visor_jax.runtime import checksums
 from visor_jax.runtime import claim
 from visor_jax.runtime import cluster
 from visor_jax.spec import plan as plans
@@ -57,8 +58,8 @@ def measure(
   """
   path = pathlib.Path(folder) / str(selection) / 'measured.json'
   measured, *_ = cluster.allgather_json(
-    json.loads(path.read_text())
-    if cluster.is_primary() and path.exists()
+    checksums.intact(path, lambda: checksums.read_object(path))
+    if cluster.is_primary()
     else None
   )
   if measured is None:

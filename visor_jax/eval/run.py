@@ -27,10 +27,10 @@ from visor_jax.eval import costs
 from visor_jax.eval import generate
 from visor_jax.eval import questions as questions_lib
 from visor_jax.models import visor
+from visor_jax.runtime import checksums
 from visor_jax.runtime import claim
 from visor_jax.runtime import cluster
 from visor_jax.runtime import console
-from visor_jax.runtime import files
 from visor_jax.runtime import preempt
 from visor_jax.spec import batch as batch_lib
 from visor_jax.spec import budget
@@ -126,7 +126,7 @@ def answers(
       )
       sys.exit(preempt.EXIT_CODE)
     if is_complete:
-      part = files.read_jsonl(chunk.path)
+      part = chunk.read()
     else:
       part = _ask(
         under_test, stream, chunk.numbers, selection, options.batch, score
@@ -155,11 +155,26 @@ class _Chunk:
 
   def is_complete(self) -> bool:
     """The file holds the answers to these questions, and to no others."""
-    try:
-      numbers = [row['index'] for row in files.read_jsonl(self.path)]
-    except (ValueError, KeyError, TypeError):  # of another writer, or torn
-      return False
-    return numbers == list(self.numbers)
+    return checksums.intact(self.path, self.read) is not None
+
+  def read(self) -> list[Answer]:
+    """The answers in the file.
+
+    Raises:
+      ValueError: they are not those to these questions, each once and in order.
+    """
+    rows = []
+    for location, row in checksums.read_rows(self.path):
+      score = row.get('score')
+      if not isinstance(score, int | float) or not 0 <= score <= 1:
+        raise ValueError(f'{location}: "score" is {score!r}, expected 0 to 1')
+      rows.append(row)
+    if [row.get('index') for row in rows] != list(self.numbers):
+      raise ValueError(
+        f'{self.path} lacks answers to questions {self.numbers[0]} to '
+        f'{self.numbers[-1]}, or has others'
+      )
+    return rows
 
 
 def _chunks(fit: fits.Fit, size: int, folder: pathlib.Path) -> list[_Chunk]:

@@ -35,23 +35,27 @@ def label(run: run_lib.Run) -> list[outcomes.Label]:
   options, viable = run.config.label, run.viable
   under_test = run.model(order.answering('fixed'), viable)
   answers_by_plan = [
-    eval_run.answers(
-      under_test,
-      'label',
-      options.examples,
-      plans.Selection('fixed', plan),
-      run.workdir.answers('label'),
-      run.config.eval,
-      options.score,
-    )
+    {
+      answer['index']: answer
+      for answer in eval_run.answers(
+        under_test,
+        'label',
+        options.examples,
+        plans.Selection('fixed', plan),
+        run.workdir.answers('label'),
+        run.config.eval,
+        options.score,
+      )
+    }
     for plan in viable
   ]
   labels = []
-  for answers in zip(*answers_by_plan):
+  for index in answers_by_plan[0]:
+    answers = [answers_of[index] for answers_of in answers_by_plan]
     scores = [answer['score'] for answer in answers]
     labels.append(
       dict(
-        index=answers[0]['index'],
+        index=index,
         family=answers[0]['family'],
         scores=scores,
         flops=[answer['llm_prefill_flops'] for answer in answers],

@@ -79,7 +79,9 @@ class Run:
     """
     if self.config.eval.checkpoint:
       return load.locate(self.config.eval.checkpoint).facts.viable
-    return outcomes.viable_plans(self.before or self.workdir)
+    return outcomes.viable_plans(
+      self.before or self.workdir, resolve.architecture(self.config).layout
+    )
 
   @property
   def labels(self) -> list[outcomes.Label]:
@@ -88,7 +90,12 @@ class Run:
     Raises:
       ValueError: the label job has not run.
     """
-    return outcomes.labels(self.before or self.workdir)
+    examples = self.config.label.examples
+    return outcomes.labels(
+      self.before or self.workdir,
+      len(self.viable),
+      self.require_suite().fit('label', examples).numbers,
+    )
 
   @property
   def stamp(self) -> dict[str, Any]:

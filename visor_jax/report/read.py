@@ -11,14 +11,13 @@ missing:
   analysis/NAME.json       what python -m visor_jax.analysis measured
 """
 
-from collections.abc import Iterator
 import dataclasses
-import json
 import numbers
 import pathlib
 from typing import Any
 
 from visor_jax.report import average
+from visor_jax.runtime import checksums
 from visor_jax.spec import workdir
 
 SELECTORS = ('base', 'fixed', 'router')
@@ -114,7 +113,7 @@ def results(path: pathlib.Path | str) -> list[average.Row]:
   if not file.exists():
     raise FileNotFoundError(f'there is no {file}; it is made by\n  {command}')
   rows: list[average.Row] = []
-  for location, row in _lines(file):
+  for location, row in checksums.read_rows(file):
     complaint = _complaint(row)
     if complaint:
       raise ValueError(f'{location}: {complaint}')
@@ -168,36 +167,11 @@ def _losses(file: pathlib.Path) -> list[average.Row]:
   """The logged rows that carry a loss."""
   return [
     row
-    for _, row in _lines(file)
+    for _, row in checksums.read_rows(file)
     if isinstance(row.get('loss'), numbers.Real) and 'step' in row
   ]
 
 
-def _lines(file: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:
-  """Yields ('file, line 3', row) for the lines of a JSON-lines file."""
-  with file.open(encoding='utf-8') as lines:
-    for number, line in enumerate(lines, start=1):
-      if line.strip():
-        location = f'{file}, line {number}'
-        yield location, _parse_object(line, location)
-
-
 def _read_object(file: pathlib.Path, *needed: str) -> dict[str, Any] | None:
   """A file that is one JSON object; None where there is no file."""
-  if not file.exists():
-    return None
-  value = _parse_object(file.read_text(encoding='utf-8'), str(file))
-  for key in needed:
-    if key not in value:
-      raise ValueError(f'{file} lacks "{key}"; it has {sorted(value)}')
-  return value
-
-
-def _parse_object(text: str, location: str) -> dict[str, Any]:
-  try:
-    value = json.loads(text)
-  except json.JSONDecodeError as e:
-    raise ValueError(f'{location}: not JSON ({e.msg}): {text[:60]!r}') from None
-  if not isinstance(value, dict):
-    raise ValueError(f'{location}: expected a JSON object, not {text[:60]!r}')
-  return value
+  return checksums.read_object(file, *needed) if file.exists() else None

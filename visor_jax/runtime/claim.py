@@ -15,6 +15,7 @@ import time
 
 import ml_collections
 
+from visor_jax.runtime import checksums
 from visor_jax.runtime import cluster
 from visor_jax.runtime import errors
 from visor_jax.runtime import files
@@ -61,7 +62,7 @@ def claim(
 def forget(workdir: workdir_lib.Workdir) -> None:
   """Takes back what a run says of itself, before it has any results."""
   for path in (workdir.config, workdir.architecture, workdir.data):
-    path.unlink(missing_ok=True)
+    checksums.remove(path)
 
 
 def check_config(
@@ -99,12 +100,12 @@ def check_config(
 
 
 def write_shared(path: pathlib.Path | str, text: str) -> None:
-  """Writes a file of the run, complete or not at all, before anyone goes on.
+  """Writes a file of the run and its hash before anyone goes on.
 
   All processes call it with the same text; process 0 writes.
   """
   if cluster.is_primary():
-    files.write_atomic(path, text)
+    checksums.write(pathlib.Path(path), text)
   cluster.exchange(f'writing {pathlib.Path(path).name}')
 
 
@@ -140,7 +141,7 @@ def check_same_data(
     'comparing the data', lambda: _check_equal(digests, primary)
   )
   file = workdir_lib.Workdir(pathlib.Path(path)).data
-  saved = files.read_json(file) if file.exists() else {}
+  saved = checksums.read_object(file) if file.exists() else {}
   changed = [
     source
     for source, digest in fingerprints.items()

@@ -1,12 +1,18 @@
 """What the jobs of a run have left for those after them, read back."""
 
+from collections.abc import Iterator
+from collections.abc import Sequence
+import contextlib
 import dataclasses
+import math
+import pathlib
 from typing import Any
 
+from visor_jax.runtime import checksums
 from visor_jax.runtime import claim
 from visor_jax.runtime import errors
-from visor_jax.runtime import files
 from visor_jax.spec import budget
+from visor_jax.spec import choice
 from visor_jax.spec import plan as plans
 from visor_jax.spec import workdir as workdir_lib
 
@@ -39,26 +45,50 @@ class Calibration:
 
 
 @errors.refusals()
-def viable_plans(workdir: workdir_lib.Workdir) -> tuple[plans.Plan, ...]:
+def viable_plans(
+  workdir: workdir_lib.Workdir, layout: plans.Layout
+) -> tuple[plans.Plan, ...]:
   """The plans that the search job chose, by cost.
 
+  Args:
+    workdir: of the run.
+    layout: whose plans they are.
+
   Raises:
-    Refusal: it has not run.
+    Refusal: it has not run, or its file is torn.
   """
   path = claim.require(workdir.plans, 'search')
-  return tuple(
-    tuple(map(bool, plan)) for plan in files.read_json(path)['viable']
-  )
+  values = checksums.read_object(path, 'viable')
+  with _naming(path):
+    return choice.viable_plans(values['viable'], layout)
 
 
 @errors.refusals()
-def labels(workdir: workdir_lib.Workdir) -> list[Label]:
+def labels(
+  workdir: workdir_lib.Workdir, viable: int, questions: Sequence[int]
+) -> list[Label]:
   """The rows of labels.jsonl.
 
+  Args:
+    workdir: of the run.
+    viable: number of plans that a label may be of.
+    questions: numbers of those that have a row each, in order.
+
   Raises:
-    Refusal: the label job has not run.
+    Refusal: the label job has not run, or its file is torn.
   """
-  return files.read_jsonl(claim.require(workdir.labels, 'label'))
+  path = claim.require(workdir.labels, 'label')
+  rows, expected = [], iter(questions)
+  for location, row in checksums.read_rows(path):
+    with _naming(location):
+      _check_label(row, viable, next(expected, None))
+    rows.append(row)
+  for missing in expected:
+    raise ValueError(
+      f'{path} ends before question {missing}, one of {len(questions)} to '
+      'label; run the label job again'
+    )
+  return rows
 
 
 @errors.refusals()
@@ -66,14 +96,52 @@ def calibration(workdir: workdir_lib.Workdir) -> Calibration:
   """How sure the router of a run must be.
 
   Raises:
-    Refusal: the policy job has not run.
+    Refusal: the policy job has not run, or its file is torn.
   """
   path = claim.require(workdir.calibration, 'policy')
-  values = files.read_json(path)
-  return Calibration(
-    values['confidence'],
-    tuple(
-      budget.Point(point['confidence'], point['share'], point['accuracy'])
+  values = checksums.read_object(path, 'confidence', 'curve')
+  with _naming(path):
+    choice.check_confidence(values['confidence'])
+    curve = tuple(
+      budget.Point(*(point.get(field) for field in budget.Point._fields))
       for point in values['curve']
-    ),
-  )
+    )
+    choice.check_curve(curve)
+  return Calibration(values['confidence'], curve)
+
+
+@contextlib.contextmanager
+def _naming(where: pathlib.Path | str) -> Iterator[None]:
+  """Says in which file a value stands that cannot be."""
+  try:
+    yield
+  except (ValueError, TypeError, AttributeError) as e:
+    raise ValueError(f'{where}: {e}') from None
+
+
+def _check_label(row: Label, viable: int, question: int | None) -> None:
+  """Raises a ValueError unless it is the label of a question."""
+  scores, flops, label = (row.get(key) for key in ('scores', 'flops', 'label'))
+  if row.get('index') != question:
+    raise ValueError(
+      f'"index" is {row.get("index")!r}; expected '
+      + ('no more labels' if question is None else f'question {question}')
+      + '; run the label job again'
+    )
+  if not isinstance(row.get('family'), str):
+    raise ValueError(f'"family" is {row.get("family")!r}; expected a name')
+  for key, values, most in (('scores', scores, 1), ('flops', flops, math.inf)):
+    if (
+      not isinstance(values, list)
+      or len(values) != viable
+      or not all(0 <= value <= most for value in values)  # false for NaN
+    ):
+      raise ValueError(
+        f'"{key}" is {values!r}; expected {viable} numbers from 0 to {most}, '
+        'one for each viable plan'
+      )
+  if label is not None and label not in range(viable):
+    raise ValueError(
+      f'"label" is {label!r}; expected null or the number of one of {viable} '
+      'viable plans, from 0'
+    )

@@ -8,6 +8,8 @@
   search/answers/  label/answers/  eval/TEST/METHOD/PLAN/
   analysis/NAME.json  report/index.html  logs/
 
+What jobs leave for others has its hash beside it, see runtime/checksums.py.
+
 Plain Python: jobs, checkpoints, launchers and the report all find files by it.
 """
 

@@ -1,0 +1,90 @@
+"""What a router chooses among and how sure it must be: what that can be.
+
+Plain Python: checkpoints and the files of a run say it, and both are checked.
+"""
+
+from collections.abc import Sequence
+import math
+from typing import Any
+
+from visor_jax.spec import budget
+from visor_jax.spec import plan as plans
+
+
+def viable_plans(lists: Any, layout: plans.Layout) -> tuple[plans.Plan, ...]:
+  """Plans out of lists of 0 and 1.
+
+  Args:
+    lists: by cost, so that the smallest comes first and the largest last.
+    layout: whose plans they are.
+
+  Raises:
+    ValueError: they are not such plans.
+  """
+  bits = len(layout.optional)
+  for plan in lists if isinstance(lists, list | tuple) else [lists]:
+    if (
+      not isinstance(plan, list | tuple)
+      or len(plan) != bits
+      or any(bit not in (0, 1) for bit in plan)
+    ):
+      raise ValueError(
+        f'viable plan {plan!r}: expected a list of 0 and 1 for each of the '
+        f'{bits} optional SELF layers'
+      )
+  viable = tuple(tuple(bit == 1 for bit in plan) for plan in lists)
+  ends = (layout.min, layout.max)
+  if (viable[:1], viable[-1:]) != (ends[:1], ends[1:]):
+    raise ValueError(
+      f'viable plans are {"; ".join(map(plans.name, viable)) or "none"}; '
+      'expected min first and max last'
+    )
+  if len(set(viable)) < len(viable):
+    raise ValueError(
+      f'a viable plan stands twice: {"; ".join(map(plans.name, viable))}'
+    )
+  return viable
+
+
+def check_confidence(confidence: Any) -> None:
+  """Whether a router can be asked for it.
+
+  Raises:
+    ValueError: it is neither None nor a number from 0 to 1.
+  """
+  if confidence is not None and not _is_share(confidence):
+    raise ValueError(
+      f'"confidence" is {confidence!r}; expected a number from 0 to 1, or null '
+      'for the likeliest plan'
+    )
+
+
+def check_curve(curve: Sequence[budget.Point]) -> None:
+  """Whether a calibration can have left it; one without points says nothing.
+
+  Raises:
+    ValueError: a value is out of range, or confidence does not rise from 0 to
+      1.
+  """
+  for point in curve:
+    if not _is_share(point.confidence) or not _is_share(point.accuracy):
+      raise ValueError(f'{point}: expected confidence and accuracy from 0 to 1')
+    if not _is_number(point.share) or not 0 < point.share < math.inf:
+      raise ValueError(f'{point}: expected a finite share above 0')
+  confidences = [point.confidence for point in curve]
+  if curve and (
+    confidences != sorted(set(confidences))
+    or (confidences[0], confidences[-1]) != (0, 1)
+  ):
+    raise ValueError(
+      f'the curve has confidences {confidences}; expected that they rise from '
+      '0 to 1'
+    )
+
+
+def _is_share(value: Any) -> bool:
+  return _is_number(value) and 0 <= value <= 1  # false for NaN
+
+
+def _is_number(value: Any) -> bool:
+  return isinstance(value, int | float) and not isinstance(value, bool)
