@@ -11,6 +11,7 @@ import ml_collections
 
 from visor_jax.jobs import evaluate
 from visor_jax.jobs import labels
+from visor_jax.jobs import opening
 from visor_jax.jobs import order
 from visor_jax.jobs import report
 from visor_jax.jobs import run as run_lib
@@ -68,7 +69,7 @@ def run_jobs(
     Refusal: naming what is wrong with config or workdir, and the remedy.
     SystemExit: it was told to leave; what was done is kept.
   """
-  with run_lib.open_run(config, path) as run:
+  with opening.open_run(config, path) as run:
     asked, table = order.asked(config), jobs()
     console.log(
       f'config {identity.fingerprint(config)}, '
