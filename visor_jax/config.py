@@ -104,6 +104,9 @@ def default() -> ml_collections.ConfigDict:
   c.optim.b1 = 0.9
   c.optim.b2 = 0.98
   c.optim.weight_decay = 0.0  # the paper uses none
+  # Whether a parameter decays, by its path, first match counts: no norms and no
+  # biases, as in transformers' Trainer.
+  c.optim.weight_decay_mask = (('.*(scale|bias)', False), ('.*', True))
   c.optim.clip = 1.0  # global norm of the gradient; 0 for none
   # A step whose loss or gradient is not finite is not applied; so many in a row
   # stop the run.

@@ -38,6 +38,29 @@ def run(model, plan, static=False):
   return rows.run(model)(params, BATCH, np.array(plan, bool))
 
 
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_the_gradient_of_a_frequent_token_is_exact(dtype):
+  """bfloat16 counts to 256; a newline stands in a batch some thousand times."""
+  model = tiny('TC?', dtype=dtype)
+  params, tokens = rows.params(model), jnp.full((4, 1000), 7).at[0, 0].set(3)
+
+  def total(params):
+    bound = model.bind({'params': params})
+    return bound.llm.embed(tokens).astype(jnp.float32).sum()
+
+  gradient = jax.jit(jax.grad(total))(params)['llm']['embedding']
+  assert gradient.dtype == jnp.float32
+  assert (gradient[7] == 3999).all() and (gradient[3] == 1).all()
+
+
+def test_rows_of_the_embedding_are_those_of_the_cast_table():
+  model = tiny('TC?', dtype='bfloat16')
+  params, tokens = rows.params(model), jnp.arange(8)[None]
+  rows_ = model.bind({'params': params}).llm.embed(tokens)
+  table = params['llm']['embedding'].astype('bfloat16')
+  np.testing.assert_array_equal(rows_, table[tokens])
+
+
 # One result -------------------------------------------------------------------
 
 

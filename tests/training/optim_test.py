@@ -33,7 +33,12 @@ def stage(**values):
 def options(**values):
   return types.SimpleNamespace(
     **dict(
-      b1=0.9, b2=0.98, weight_decay=0.0, clip=0.0, lr_scales=(('.*', 1.0),)
+      b1=0.9,
+      b2=0.98,
+      weight_decay=0.0,
+      weight_decay_mask=config_lib.default().optim.weight_decay_mask,
+      clip=0.0,
+      lr_scales=(('.*', 1.0),),
     )
     | values
   )
@@ -152,6 +157,26 @@ def test_weight_decay_pulls_towards_zero_at_the_rate():
   more = updates(options(weight_decay=0.1))
   less = updates(options())
   assert all((more[k] < less[k]).all() for k in more)
+
+
+def test_neither_norms_nor_biases_decay(paths):
+  """Those of a stack have as many axes as matrices have."""
+  params = {path: jnp.ones(x.shape) for path, x in paths.items()}
+  tx = optim.make(options(weight_decay=0.1), stage())
+  still = {path: jnp.zeros_like(x) for path, x in params.items()}
+  change, _ = tx.update(still, tx.init(params), params)
+  decayed = {path for path, x in change.items() if np.any(x)}
+  kept = params.keys() - decayed
+  assert kept == {p for p in params if 'norm' in p or p.endswith('bias')}
+  assert {'vision/patch', 'llm/embedding', 'llm/layers/mlp/up'} <= decayed
+
+
+def test_a_mask_says_what_decays(paths):
+  mask = (('llm/.*', True), ('.*', False))
+  change = updates(options(weight_decay=0.1, weight_decay_mask=mask))
+  plain = updates(options())
+  assert (change['llm/cross/up'] < plain['llm/cross/up']).all()
+  np.testing.assert_array_equal(change['vision/kernel'], plain['vision/kernel'])
 
 
 def test_the_global_norm_is_clipped_over_all_paths():

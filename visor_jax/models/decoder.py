@@ -96,8 +96,10 @@ class Decoder(nn.Module):
 
   def embed(self, tokens: jax.Array) -> jax.Array:
     """int32 [B, T] -> [B, T, D]."""
-    embedding = self.embedding.astype(self.compute.dtype)
-    return params.constrain_batch(embedding[tokens])
+    # Rows are cast, not the table: else its gradient would be the sum over all
+    # tokens in that dtype.
+    rows = self.embedding[tokens].astype(self.compute.dtype)
+    return params.constrain_batch(rows)
 
   def logits(self, text: jax.Array) -> jax.Array:
     """[B, T, D] -> float32 [B, T, C]."""

@@ -45,13 +45,20 @@ def make(
     scales = param_paths.by_path(optim.lr_scales, updates)
     return {path: u * scales[path] for path, u in updates.items()}
 
+  def decays(params: dict[str, jax.Array]) -> dict[str, bool]:
+    return param_paths.by_path(optim.weight_decay_mask, params)
+
   clip = (
     optax.clip_by_global_norm(optim.clip) if optim.clip else optax.identity()
   )
   return optax.chain(
     clip,
     optax.adamw(
-      schedule(stage), optim.b1, optim.b2, weight_decay=optim.weight_decay
+      schedule(stage),
+      optim.b1,
+      optim.b2,
+      weight_decay=optim.weight_decay,
+      mask=decays,
     ),
     optax.stateless(scale),
   )
