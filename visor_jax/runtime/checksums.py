@@ -73,7 +73,7 @@ def read_rows(path: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:
   Raises:
     ValueError: naming file and line, and what is wrong with it.
   """
-  for number, line in enumerate(read_text(path).splitlines(), start=1):
+  for number, line in enumerate(read_text(path).split('\n'), start=1):
     if line.strip():
       location = f'{path}, line {number}'
       yield location, _parse(line, location)
