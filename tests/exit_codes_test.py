@@ -111,6 +111,22 @@ def test_what_is_asked_wrongly_is_a_line_and_leaves_nothing(
 
 
 @pytest.mark.parametrize(
+  'key,words',
+  [
+    ('sede', '--config.sede: no such key; config has seed, '),
+    ('full.stepps', 'config.full has '),
+    ('data.nothing.at_all', 'config.data has '),
+    ('seed.at_all', 'config.seed has none'),
+  ],
+)
+def test_a_key_that_is_none_is_named_with_those_there_are(key, words, capsys):
+  line = ['--config=tests/tiny.py', '--workdir=x', f'--config.{key}=3']
+  assert main.main(line) == 1
+  error = capsys.readouterr().err
+  assert words in error and error.count('\n') == 1
+
+
+@pytest.mark.parametrize(
   'text,words',
   [
     (None, 'there is no such file'),

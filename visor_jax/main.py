@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if values.patience < 1:
       raise ValueError(f'--patience={values.patience}: expected at least 1')
   except Exception as e:  # of flags, or of the file that --config names
-    command.tell(command.of_config(e, argv))
+    command.tell(_unknown_key(argv) or command.of_config(e, argv))
     return command.DIED if retry.passing(e) else command.REFUSED
   faulthandler.enable()
   logging.set_verbosity(logging.WARNING)  # orbax tells every detail of a save
@@ -127,6 +127,21 @@ def _flags(argv: Sequence[str]) -> flags.FlagValues:
   for name, (default, text) in NUMBERS.items():
     flags.DEFINE_integer(name, default, text, flag_values=values)
   return values
+
+
+def _unknown_key(argv: Sequence[str]) -> str:
+  """Says which --config.KEY is none, and what there is beside it; or ''."""
+  for argument in argv:
+    flag, equals, _ = argument.lstrip('-').partition('=')
+    group, where, *names = config_lib.default(), *flag.split('.')
+    if not equals or where != 'config':
+      continue
+    for name in names:
+      if not isinstance(group, ml_collections.ConfigDict) or name not in group:
+        there = ', '.join(getattr(group, 'keys', list)())
+        return f'--{flag}: no such key; {where} has {there or "none below it"}'
+      group, where = group[name], f'{where}.{name}'
+  return ''
 
 
 def _find_process(values: flags.FlagValues) -> environment.Process:
