@@ -85,6 +85,7 @@ def test_what_is_there_is_not_done_again(workdir, capsys):
   file = workdir / 'analysis/length.json'
   first, numbers = file.read_text(), json.loads(file.read_text())
   assert {'config', 'seed', 'versions', 'options'} <= numbers.keys()
+  assert numbers['left_out'] == {}  # it asks nothing
   assert list(numbers['numbers']['curves']) == [
     'base',
     'min',
@@ -138,7 +139,9 @@ def test_questions_are_filled_up_with_repeats_that_do_not_count():
 def test_both_routers_answer_the_same_questions(tmp_path, monkeypatch):
   """The one that has not seen family b always looks there, the other never."""
   labels = [
-    dict(index=i, family='ab'[i % 2], scores=[1, 1], flops=[1, 2], label=0)
+    dict(
+      index=i, id=i, family='ab'[i % 2], scores=[1, 1], flops=[1, 2], label=0
+    )
     for i in range(8)
   ]
   (tmp_path / 'label').mkdir()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from visor_jax import config as config_lib
+from visor_jax.data.suites import digits
 from visor_jax.eval import run as eval_run
 from visor_jax.jobs import calibrate
 from visor_jax.jobs import labels
@@ -25,7 +26,9 @@ def run_of(folder, config):
     config=config,
     workdir=workdir_lib.Workdir(folder),
     viable=TWO,
-    model=lambda stage, viable: types.SimpleNamespace(viable=viable),
+    model=lambda stage, viable: types.SimpleNamespace(
+      viable=viable, suite=digits.Suite(0)
+    ),
   )
 
 
@@ -69,9 +72,17 @@ def test_where_every_plan_is_wrong(all_wrong, want, threshold):
 )
 def test_parts_are_in_order_and_apart(count, share, want):
   """A question in both would calibrate on what was learned by heart."""
-  every = [dict(index=i) for i in range(count)]
+  every = [dict(index=i, id=f'{i}', family='f') for i in range(count)]
   learn, held_out = labels.parts(every, share)
   assert learn + held_out == every and len(learn) == want
+
+
+def test_a_record_is_never_learned_from_and_held_out():
+  """Whatever gave it twice; the ids of another source are other records'."""
+  ids = ['f/0', 'f/1', 'f/2', 'g/3', 'f/1', 'f/3', 'f/0', 'f/4']
+  rows = [dict(index=i, family=id_[0], id=id_[2]) for i, id_ in enumerate(ids)]
+  learn, held_out = labels.parts(rows, 0.5)
+  assert learn == rows[:4] and held_out == [rows[5], rows[7]]
 
 
 def test_labels_are_written_row_by_row(tmp_path, monkeypatch):
@@ -83,6 +94,7 @@ def test_labels_are_written_row_by_row(tmp_path, monkeypatch):
     return [
       dict(
         index=i,
+        id=f'r{i}',
         family='f',
         score=s,
         llm_prefill_flops=100 + sum(selection.plan),
@@ -99,7 +111,7 @@ def test_labels_are_written_row_by_row(tmp_path, monkeypatch):
   assert [r['label'] for r in rows] == [0, 1, None]
   assert [r['index'] for r in rows] == [0, 1, 2]
   assert rows[1] == dict(
-    index=1, family='f', scores=[0, 1], flops=[100, 101], label=1
+    index=1, id='r1', family='f', scores=[0, 1], flops=[100, 101], label=1
   )
 
 
@@ -126,7 +138,7 @@ def test_loading_before_labelling_says_what_to_run(tmp_path):
 
 def test_a_family_that_is_left_out_is_neither_learned_nor_calibrated_with():
   rows = [
-    dict(index=i, family='ab'[i % 2], label=None if i == 4 else 0)
+    dict(index=i, id=i, family='ab'[i % 2], label=None if i == 4 else 0)
     for i in range(8)
   ]
   config = config_lib.default()
@@ -137,6 +149,9 @@ def test_a_family_that_is_left_out_is_neither_learned_nor_calibrated_with():
   assert learn == [(0, 0), (2, 0)] and held_out == [rows[6]]
   config.policy.without = ('a', 'b')
   with pytest.raises(ValueError, match='leave fewer families out'):
+    labels.split(rows, config)
+  config.policy.without, config.label.held_out = ('b',), 0.125
+  with pytest.raises(ValueError, match='none of 8 labels is left to calibrate'):
     labels.split(rows, config)
   config.policy.without = ('c',)
   with pytest.raises(ValueError, match='names c; the labels are of a, b'):
@@ -166,6 +181,7 @@ def calibrated(tmp_path, monkeypatch, scores, right, **policy):
   run = run_of(tmp_path, config)
   calibrate.calibrate(run, run.model('policy', TWO), rows)
   saved = json.loads(run.workdir.calibration.read_text())
+  assert saved['too_long'] == saved['broken'] == 0
   logged = files.read_jsonl(run.workdir.metrics('calibration'))
   assert [row | dict(step=i) for i, row in enumerate(saved['curve'], 1)] == (
     logged

@@ -85,6 +85,17 @@ def test_other_keys_may_change_and_are_kept(tmp_path):
     claim(tmp_path, eval__max_new_tokens=3)
 
 
+def test_a_test_that_is_learned_from_is_told():
+  """Whatever its name is in either."""
+  digests = {'full/chat': 'a', 'label/ocr': 'b', 'test/chat': 'c'}
+  assert not list(opening._learned_tests(digests))
+  tests = {'test/held-out': 'a', 'test/more': 'b'}
+  assert list(opening._learned_tests(digests | tests)) == [
+    ('test/held-out', 'full/chat'),
+    ('test/more', 'label/ocr'),
+  ]
+
+
 def test_the_saved_config_tells_the_stages_in_their_order(tmp_path):
   """By it a checkpoint's reader knows which stage was the last."""
   saved = json.loads(claim(tmp_path).config.read_text())

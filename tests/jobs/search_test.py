@@ -200,12 +200,21 @@ UNDER_TEST = types.SimpleNamespace(
 )
 
 
-def search_in(folder, **options):
+class Crowded(digits.Suite):
+  """One question does not fit, and another one's record is broken."""
+
+  def fit(self, stream, count):
+    return dataclasses.replace(
+      super().fit(stream, count), too_long=(1,), broken={2: 'no image'}
+    )
+
+
+def search_in(folder, under_test=None, **options):
   """Searches the plans of the tiny model."""
   run = types.SimpleNamespace(
     config=config(**options),
     workdir=workdir_lib.Workdir(folder),
-    model=lambda stage: UNDER_TEST,
+    model=lambda stage: under_test or UNDER_TEST,
   )
   return search.search(run)
 
@@ -272,6 +281,13 @@ def test_a_budget_of_every_plan(budget, want, asked, tmp_path):
       text(p) for p in THREE.plans[: budget - 1]
     }
   assert viable_plans(tmp_path)[-1] == THREE.max
+
+
+def test_what_was_not_asked_is_in_the_bill(asked, tmp_path):
+  crowded = types.SimpleNamespace(**vars(UNDER_TEST) | dict(suite=Crowded(0)))
+  search_in(tmp_path, crowded, examples=4)
+  did, _ = bill(tmp_path)
+  assert (did['too_long'], did['broken'], did['questions']) == (1, 1, 8 * 2)
 
 
 def test_a_budget_of_greed(asked, tmp_path):

@@ -76,5 +76,20 @@ def test_the_page_says_where_visor_lies_below():
   assert 'coarse group VISOR lies above **0 of 2**' in text
 
 
+def test_what_was_not_asked_is_told_once_for_those_that_share_it():
+  rows = [row | dict(too_long=0, broken=0) for row in result_rows.rows()]
+  assert (
+    sentences.left_out(rows) == sentences.left_out(result_rows.rows()) == []
+  )
+  rows[0] |= dict(too_long=3)
+  rows += [rows[0], rows[0] | dict(family='docvqa'), rows[1] | dict(broken=2)]
+  assert sentences.left_out(rows) == [
+    f'Not asked of {rows[0]["family"]}, docvqa: 3 questions that do not fit '
+    'data.prompt, and 0 of broken records.',
+    f'Not asked of {rows[1]["family"]}: 0 questions that do not fit '
+    'data.prompt, and 2 of broken records.',
+  ]
+
+
 def test_rivals_alone_say_nothing_of_visor():
   assert sentences.rivals(result_rows.rivals()) == ''

@@ -19,7 +19,14 @@ VIABLE = [[0, 0, 0], [0, 1, 0], [1, 1, 1]]
 POINTS = ((0, 0.3, 0.5), (0.5, 0.6, 0.7), (1, 1.02, 0.8))
 CURVE = [dict(confidence=c, share=s, accuracy=a) for c, s, a in POINTS]
 LABELS = [
-  dict(index=i, family='f', scores=[0.0, 1, 1], flops=[1, 2, 3], label=1)
+  dict(
+    index=i,
+    id=f'r{i}',
+    family='f',
+    scores=[0.0, 1, 1],
+    flops=[1, 2, 3],
+    label=1,
+  )
   for i in (0, 1, 2, 4, 5)  # question 3 does not fit
 ]
 QUESTIONS = [row['index'] for row in LABELS]

@@ -31,6 +31,7 @@ from visor_jax import config as config_lib
 from visor_jax.analysis import analyses
 from visor_jax.checkpoint import resolve
 from visor_jax.data.suites import table as suites
+from visor_jax.jobs import opening
 from visor_jax.jobs import run as run_lib
 from visor_jax.runtime import claim
 from visor_jax.runtime import command
@@ -40,7 +41,7 @@ from visor_jax.runtime import identity
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.spec import workdir as workdir_lib
 
-# Of a job that asks, the group of the config with its sources.
+# Of a job that asks, the flag that says where its sources lie.
 SOURCES = {'eval': 'eval', 'policy': 'data'}
 
 
@@ -131,7 +132,11 @@ def open_config(args: argparse.Namespace) -> ml_collections.ConfigDict:
   if args.experiment:
     runpy.run_path(args.experiment)
   config = config_lib.from_identity(files.read_json(path))
-  for group, given in (('data', args.data_source), ('eval', args.eval_source)):
+  for group, given in (
+    ('data', args.data_source),
+    ('label', args.data_source),
+    ('eval', args.eval_source),
+  ):
     paths = dict(source.partition('=')[::2] for source in given)
     config[group].sources = tuple(
       (name, paths.get(name, ''), weight)
@@ -142,6 +147,15 @@ def open_config(args: argparse.Namespace) -> ml_collections.ConfigDict:
   return config
 
 
+def _jobs(names: Sequence[str]) -> tuple[str, ...]:
+  """The jobs whose questions some analyses ask."""
+  return tuple(
+    job
+    for job in SOURCES
+    if any(job in analyses.ANALYSES[name].asks for name in names)
+  )
+
+
 def _asking(
   config: ml_collections.ConfigDict, names: Sequence[str]
 ) -> tuple[str, ...]:
@@ -150,15 +164,15 @@ def _asking(
   Raises:
     ValueError: nobody says where a source of theirs lies.
   """
-  jobs = tuple(
-    job
-    for job in SOURCES
-    if any(job in analyses.ANALYSES[name].asks for name in names)
+  jobs = _jobs(names)
+  sources = dict(
+    eval=config.eval.sources,
+    policy=config.label.sources or config.data.sources,
   )
   missing = [
     f'--{SOURCES[job]}-source={name}=PATH'
     for job in jobs
-    for name, path, _ in config[SOURCES[job]].sources
+    for name, path, _ in sources[job]
     if not path
   ]
   if missing:
@@ -200,6 +214,7 @@ def _analyse(args: argparse.Namespace) -> int:
       + ' x '.join(f'{axis} {size}' for axis, size in run.mesh.shape.items())
     )
     analysis_run = analyses.AnalysisRun(run, args)
+    opening.tell_fits(analysis_run.streams(_jobs(args.only)))
     for number, name in enumerate(args.only, start=1):
       began = time.monotonic()
       console.log(f'analysis {number} of {len(args.only)}: {name}')

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from collections.abc import Iterable
 import dataclasses
 import json
 import pathlib
@@ -13,6 +14,7 @@ from visor_jax.analysis import drop
 from visor_jax.analysis import lengths
 from visor_jax.analysis import unseen
 from visor_jax.checkpoint import resolve
+from visor_jax.jobs import opening
 from visor_jax.jobs import run as run_lib
 from visor_jax.reduction import grammar
 from visor_jax.runtime import checksums
@@ -35,6 +37,14 @@ class AnalysisRun:
 
   run: run_lib.Run
   options: argparse.Namespace
+
+  def streams(self, jobs: Iterable[str]) -> list[opening.Stream]:
+    """The questions that are asked, of those of some jobs."""
+    wanted = {
+      'eval': ('test', self.options.examples),
+      'policy': ('label', self.run.config.label.examples),
+    }
+    return [(self.run.require_suite(), *wanted[job]) for job in jobs]
 
   def selections(self, text: str) -> tuple[plans.Selection, ...]:
     """Of the grammar, each of one plan or the base."""
@@ -171,8 +181,13 @@ def analyse(analysis_run: AnalysisRun, name: str) -> pathlib.Path:
     console.log(f'{name}: done before')
     return path
   numbers = analysis.measure(analysis_run)
+  left_out = {
+    stream: suite.fit(stream, count).left_out
+    for suite, stream, count in analysis_run.streams(analysis.asks)
+  }
   text = json.dumps(
-    facts | dict(versions=provenance.versions(), numbers=numbers)
+    facts
+    | dict(versions=provenance.versions(), left_out=left_out, numbers=numbers)
   )
   checksums.write(path, text)
   return path

@@ -269,15 +269,15 @@ class Suite:
     return self._fits(count)
 
   def _new_fit(self, count: int) -> fits.Fit:
-    name, needed = self._benchmark.name, []
+    name, needed = self._benchmark.name, {}
     for index in range(min(count, len(self))):
       record = self._source.outline(index)
       try:
         conversation = self._conversation(record)
       except ValueError as e:
         raise ValueError(f'question {index} of {name}: {e}') from e
-      needed.append(
-        stream_lib.slots_of(conversation, record.sizes, self._processor)
+      needed[index] = stream_lib.slots_of(
+        conversation, record.sizes, self._processor
       )
     return fits.fit(name, count, needed, self._shape)
 

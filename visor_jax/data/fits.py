@@ -5,7 +5,6 @@ questions before one is asked, or anything is trained.
 """
 
 from collections.abc import Mapping
-from collections.abc import Sequence
 import dataclasses
 
 from visor_jax.spec import batch as batch_lib
@@ -42,7 +41,7 @@ class Fit:
     too_long: numbers of those that need more slots than a question has.
     needed: {text, visual, tiles} that would hold all of them.
     slots: those that a question has.
-    broken: numbers of those whose record is broken, so that another is asked.
+    broken: {number: what is wrong} of those whose record is broken.
   """
 
   stream: str
@@ -51,13 +50,18 @@ class Fit:
   too_long: tuple[int, ...]
   needed: Mapping[str, int]
   slots: Mapping[str, int]
-  broken: tuple[int, ...] = ()
+  broken: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
   @property
   def numbers(self) -> tuple[int, ...]:
     """Of the questions that can be asked, in order."""
-    too_long = set(self.too_long)
-    return tuple(i for i in range(self.count) if i not in too_long)
+    left_out = {*self.too_long, *self.broken}
+    return tuple(i for i in range(self.count) if i not in left_out)
+
+  @property
+  def left_out(self) -> dict[str, int]:
+    """How many questions are not asked, by the reason."""
+    return dict(too_long=len(self.too_long), broken=len(self.broken))
 
   def notes(self) -> tuple[str, ...]:
     """A line for whatever keeps questions from being asked; () for nothing."""
@@ -74,9 +78,10 @@ class Fit:
         f'not fit data.prompt; {needed} would hold all'
       )
     if self.broken:
+      first = next(iter(self.broken.values()))
       notes.append(
         f'{len(self.broken)} of {self.count} questions of {self.stream} are of '
-        'broken records; others are asked instead'
+        f'broken records; the first: {first}'
       )
     return tuple(notes)
 
@@ -89,30 +94,36 @@ def row_slots(shape: batch_lib.RowShape) -> dict[str, int]:
 def fit(
   stream: str,
   wanted: int,
-  needed: Sequence[Mapping[str, int]],
+  needed: Mapping[int, Mapping[str, int]],
   shape: batch_lib.RowShape,
-  broken: tuple[int, ...] = (),
+  broken: Mapping[int, str] | None = None,
 ) -> Fit:
   """Which questions fit a row.
 
   Args:
     stream: name of theirs.
     wanted: questions that were asked for.
-    needed: {text, visual, tiles} of each that there is.
+    needed: {number: {text, visual, tiles}} of those whose record is whole.
     shape: slots of the row.
-    broken: numbers of those that stand for a broken record.
+    broken: {number: what is wrong} of the others.
   """
-  slots = row_slots(shape)
-  too_long = tuple(
-    number
-    for number, question in enumerate(needed)
-    if any(question[name] > slots[name] for name in slots)
+  slots, broken = row_slots(shape), broken or {}
+  return Fit(
+    stream=stream,
+    wanted=wanted,
+    count=len(needed) + len(broken),
+    too_long=tuple(
+      number
+      for number, question in needed.items()
+      if any(question[name] > slots[name] for name in slots)
+    ),
+    needed={
+      name: max((question[name] for question in needed.values()), default=0)
+      for name in slots
+    },
+    slots=slots,
+    broken=broken,
   )
-  most = {
-    name: max((question[name] for question in needed), default=0)
-    for name in slots
-  }
-  return Fit(stream, wanted, len(needed), too_long, most, slots, broken)
 
 
 def require(needed: Mapping[str, int], shape: batch_lib.RowShape) -> None:

@@ -70,6 +70,7 @@ class ModelUnderTest:
 class _Asked:
   """A question that waits for its answer, and how long its prompt is."""
 
+  id: str
   turn: records.Turn
   visual: int
   text: int
@@ -90,16 +91,16 @@ def answers(
   Args:
     under_test: who answers.
     stream: of the suite.
-    count: questions, some of which may not fit: see data.fits.
+    count: questions, not all of which can be asked: see data.fits.
     selection: which plan, or who chooses it.
     folder: where the answers are kept.
     options: the config's `eval`, for `batch` and `chunk`.
     score: a name in scores.SCORES, or a function.
 
   Returns:
-    A row per question, in order: index, family, question, gold, answer, score,
-    plan (list of 0/1, None for the base), and what it took, see
-    costs.of_answer.
+    A row per question, in order: index, id of its record, family, question,
+    gold, answer, score, plan (list of 0/1, None for the base), and what it
+    took, see costs.of_answer.
 
   Raises:
     SystemExit: it was told to leave; the chunks that are done are kept.
@@ -228,6 +229,7 @@ def _ask(
       answer = suite.decode(answer_tokens)
       answered[number] = dict(
         index=number,
+        id=question.id,
         family=question.turn.family,
         question=question.turn.question,
         gold=question.turn.answer,
@@ -265,7 +267,7 @@ def _lengths(
     batch.used(patches).tolist(),
   )
   return {
-    number: _Asked(record.turns[0], visual, text, tiles)
+    number: _Asked(record.id, record.turns[0], visual, text, tiles)
     for number, record, visual, text, tiles in lengths
     if number is not None
   }

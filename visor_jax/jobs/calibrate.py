@@ -76,6 +76,7 @@ def calibrate(
       dict(
         confidence=chosen,
         questions=len(labels),
+        **under_test.suite.fit('label', run.config.label.examples).left_out,
         curve=curve,
         argmax=point(None),
       ),

@@ -71,8 +71,7 @@ def evaluate(run: run_lib.Run) -> None:
       measured,
       test.result,
       method=method,
-      too_long=len(fit.too_long),
-      broken=len(fit.broken),
+      **fit.left_out,
       **run.stamp,
     )
   text = ''.join(json.dumps(row) + '\n' for row in rows)

@@ -25,7 +25,7 @@ def label(run: run_lib.Run) -> list[outcomes.Label]:
     run: what it works with.
 
   Returns:
-    The rows of labels.jsonl, one a question: index, family, scores (of the
+    The rows of labels.jsonl, one a question: index, id, family, scores (of the
     viable plans, by cost), flops (likewise), label (number of the plan, None
     where it has none).
 
@@ -56,6 +56,7 @@ def label(run: run_lib.Run) -> list[outcomes.Label]:
     labels.append(
       dict(
         index=index,
+        id=answers[0].get('id', index),  # of older answers, none
         family=answers[0]['family'],
         scores=scores,
         flops=[answer['llm_prefill_flops'] for answer in answers],
@@ -94,14 +95,19 @@ def cheapest(
 
 def parts(
   labels: Sequence[outcomes.Label], held_out: float
-) -> tuple[Sequence[outcomes.Label], Sequence[outcomes.Label]]:
+) -> tuple[list[outcomes.Label], list[outcomes.Label]]:
   """Labels to learn from, and those to calibrate with.
 
   The last `held_out` share of the questions is kept apart; both are in order.
-  No record is in both, because a stream of questions asks none twice.
+  They are cut by record: of those apart, what shares its id with one to learn
+  from is in neither.
   """
   cut = round(len(labels) * (1 - held_out))
-  return labels[:cut], labels[cut:]
+  learned = {(row['family'], row['id']) for row in labels[:cut]}
+  held_out_rows = [
+    row for row in labels[cut:] if (row['family'], row['id']) not in learned
+  ]
+  return list(labels[:cut]), held_out_rows
 
 
 def split(
@@ -139,5 +145,11 @@ def split(
       'no question has a label: every plan is wrong on all of '
       'them; train longer, or set label.all_wrong=cheapest'
       + (', or leave fewer families out' if without else '')
+    )
+  if not held_out:
+    raise errors.Refusal(
+      f'none of {len(labels)} labels is left to calibrate with: those held out '
+      'have the ids of records that are learned from, or are of policy.without;'
+      ' raise label.held_out or label.examples'
     )
   return to_learn, held_out

@@ -1,6 +1,8 @@
 """A run is opened: what can be known before its first job is checked."""
 
+from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
 import json
@@ -26,6 +28,9 @@ from visor_jax.runtime import identity
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.spec import workdir as workdir_lib
 from visor_jax.training import stages
+
+# (suite, name of the stream, how many of its questions are wanted)
+Stream = tuple[protocols.Suite, str, int]
 
 PATIENCE = 120  # seconds to wait for the last of several processes to be gone
 
@@ -64,10 +69,13 @@ def open_run(
     ),
   )
   cluster.all_or_raise(
-    'looking at the questions', lambda: _tell_fits(config, jobs, suite, tests)
+    'looking at the questions',
+    lambda: tell_fits(_streams(config, jobs, suite, tests)),
   )
   with errors.refusals():
     digests = suite.fingerprints | test_sets_lib.fingerprints(config, tests)
+  for test, source in _learned_tests(digests):
+    console.log(f'{test} is the data of {source}: that test is not held out')
   patience = PATIENCE if jax.process_count() > 1 else 0
   with claim.claim(path, patience) as workdir:
     cluster.all_or_raise(
@@ -79,28 +87,53 @@ def open_run(
     yield run_lib.Run(config, workdir, mesh, suite, tests)
 
 
-def _tell_fits(
+def _streams(
   config: ml_collections.ConfigDict,
   jobs: Sequence[str],
   suite: protocols.Suite,
   tests: Sequence[test_sets_lib.TestSet],
-) -> None:
+) -> Iterator[Stream]:
+  """Yields what jobs ask."""
+  for job in ('search', 'label'):
+    if job in jobs:
+      yield suite, job, config[job].examples
+  for test in tests:
+    yield test.suite, test.stream, test.count
+
+
+def tell_fits(streams: Iterable[Stream]) -> None:
   """Says which questions cannot be asked, before anything is trained.
 
+  Args:
+    streams: of questions that will be asked.
+
   Raises:
-    ValueError: none of them can.
+    ValueError: none of one can.
   """
-  asking = [job for job in ('search', 'label') if job in jobs]
-  streams = [(suite, job, config[job].examples) for job in asking]
-  streams += [(test.suite, test.stream, test.count) for test in tests]
-  for asker, stream, count in streams:
-    fit = asker.fit(stream, count)
+  for suite, stream, count in streams:
+    fit = suite.fit(stream, count)
     for note in fit.notes():
       console.log(note)
     if not fit.numbers:
       raise ValueError(
         f'{stream} has no question to ask: {"; ".join(fit.notes())}'
       )
+
+
+def _learned_tests(digests: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+  """Yields the test sources that other jobs use, and how they name them.
+
+  Args:
+    digests: {stream/source: what changes when its data does}.
+  """
+  learned = {
+    digest: source
+    for source, digest in digests.items()
+    if not source.startswith('test/')
+  }
+  for source, digest in digests.items():
+    if source.startswith('test/') and digest in learned:
+      yield source, learned[digest]
 
 
 def _compare(

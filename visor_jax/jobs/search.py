@@ -63,7 +63,8 @@ def search(run: run_lib.Run) -> tuple[plans.Plan, ...]:
   """
   under_test, options = run.model('full'), run.config.search
   layout = under_test.model.layout
-  examples = len(under_test.suite.fit('search', options.examples).numbers)
+  fit = under_test.suite.fit('search', options.examples)
+  examples = len(fit.numbers)
   evaluated: Evaluated = {}
   candidates = _candidates(layout, options, lambda plan: evaluated[plan][0])
   prices_by_layers = prices(under_test, options.examples)
@@ -122,6 +123,7 @@ def search(run: run_lib.Run) -> tuple[plans.Plan, ...]:
         plans=len(evaluated),
         questions=len(evaluated) * examples,
         flops=examples * sum(flops for _, flops in evaluated.values()),
+        **fit.left_out,
       ),
       exhaustive_would_be=dict(
         plans=2**count, questions=2**count * examples, flops=exhaustive_flops

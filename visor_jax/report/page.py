@@ -108,6 +108,8 @@ def _doubts(rows: Sequence[average.Row]) -> Iterator[str]:
   """The accounting, and what makes rows that stand side by side unequal."""
   for accounting in _distinct(rows, 'accounting'):
     yield markup.how(f'Cost: {accounting}')
+  for text in sentences.left_out(rows):
+    yield markup.doubt(text)
   for key in ('accounting', 'config', 'seed'):
     if len(_distinct(rows, key)) > 1:
       yield markup.doubt(f'These results differ in {key}: compare with care.')

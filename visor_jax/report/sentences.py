@@ -124,3 +124,18 @@ def _visor_against_rivals(
   if cheaper:
     sentence += f'. {cheaper} cost less than every plan'
   return sentence + '.'
+
+
+def left_out(rows: Iterable[average.Row]) -> list[str]:
+  """What was not asked of the tests, one sentence for those that share it."""
+  families: dict[tuple[int, int], list[str]] = {}
+  for row in rows:
+    counts = row.get('too_long', 0), row.get('broken', 0)
+    if any(counts):
+      names = families.setdefault(counts, [])
+      names += [row['family']] if row['family'] not in names else []
+  return [
+    f'Not asked of {", ".join(names)}: {too_long} questions that do not fit '
+    f'data.prompt, and {broken} of broken records.'
+    for (too_long, broken), names in families.items()
+  ]

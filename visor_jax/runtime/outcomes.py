@@ -128,8 +128,11 @@ def _check_label(row: Label, viable: int, question: int | None) -> None:
       + ('no more labels' if question is None else f'question {question}')
       + '; run the label job again'
     )
-  if not isinstance(row.get('family'), str):
-    raise ValueError(f'"family" is {row.get("family")!r}; expected a name')
+  if not isinstance(row.get('family'), str) or 'id' not in row:
+    raise ValueError(
+      f'"family" is {row.get("family")!r} and "id" {row.get("id")!r}; expected '
+      'the name of its source and that of its record'
+    )
   for key, values, most in (('scores', scores, 1), ('flops', flops, math.inf)):
     if (
       not isinstance(values, list)

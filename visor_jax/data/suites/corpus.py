@@ -7,7 +7,6 @@ number), see `order`.
 
 import collections
 from collections.abc import Iterable
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
@@ -23,7 +22,7 @@ from visor_jax.data.sources import records
 from visor_jax.runtime import console
 from visor_jax.spec import batch as batch_lib
 
-TRIES = 100  # records tried for a question, where one after another is broken
+TRIES = 100  # records tried where one image after another is broken
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,8 +82,6 @@ class Settings:
     max_bad_fraction: share of bad records at which a run stops.
     answer_tokens: the most tokens of an answer.
     coarse: names of the sources that are coarse.
-    questions: {stream: questions that are asked of it}; records behind them
-      stand in for broken ones.
   """
 
   packed: Mapping[str, int]
@@ -93,7 +90,6 @@ class Settings:
   max_bad_fraction: float
   answer_tokens: int
   coarse: Sequence[str] = ()
-  questions: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 class Corpus:
@@ -171,9 +167,10 @@ class Corpus:
   def prompt(
     self, stream: str, index: int
   ) -> tuple[batch_lib.Row, records.Record]:
-    """A question alone; where its record is broken, another one's.
+    """A question alone.
 
-    No record is asked twice, as long as there are others.
+    Where its image cannot be decoded, which no length tells, another one: from
+    the end of the stream, where nobody asks unless all are asked.
 
     Returns:
       (fields of a Batch's row, its record).
@@ -183,8 +180,15 @@ class Corpus:
       ValueError: the stream has not so many, or one record after another is
         broken.
     """
-    for attempt, (source, at) in enumerate(self._candidates(stream, index)):
+    total = len(self._pass(stream))
+    if not 0 <= index < total:
+      raise ValueError(
+        f'{stream} has {total} questions; there is no number {index}'
+      )
+    for attempt in range(TRIES):
+      number = (total - index - attempt) % total if attempt else index
       question, error = (stream, index, attempt), None
+      source, at = self._drawn(stream, number)
       try:
         record = source[at]
         row = stream_lib.prompt(record, self._processor, self._prompt_shape)
@@ -203,55 +207,25 @@ class Corpus:
     )
 
   def fit(self, stream: str, count: int) -> fits.Fit:
-    """Which of the first `count` questions of a stream can be asked.
-
-    Raises:
-      ValueError: one record after another is broken.
-    """
+    """Which of the first `count` questions of a stream can be asked."""
     return self._fits(stream, count)
 
   def _new_fit(self, stream: str, count: int) -> fits.Fit:
-    numbers = range(min(count, len(self._pass(stream))))
-    attempts, needed = zip(*(self._needed(stream, i) for i in numbers))
-    broken = tuple(i for i in numbers if attempts[i])
+    needed, broken = {}, {}
+    for index in range(min(count, len(self._pass(stream)))):
+      source, at = self._drawn(stream, index)
+      try:
+        needed[index] = stream_lib.prompt_slots(
+          source.outline(at), self._processor
+        )
+      except ValueError as e:
+        broken[index] = str(e)
     return fits.fit(stream, count, needed, self._prompt_shape, broken)
 
-  def _needed(self, stream: str, index: int) -> tuple[int, dict[str, int]]:
-    """Which of its candidates `prompt` asks, and the slots of that."""
-    for attempt, (source, at) in enumerate(self._candidates(stream, index)):
-      try:
-        needed = stream_lib.prompt_slots(source.outline(at), self._processor)
-        if attempt:
-          fits.require(needed, self._prompt_shape)
-        return attempt, needed
-      except ValueError as e:
-        last = e
-    raise ValueError(
-      f'{stream}: {TRIES} records drawn for question {index} '
-      f'cannot be used, the last: {last}'
-    )
-
-  def _candidates(
-    self, stream: str, index: int
-  ) -> Iterator[tuple[protocols.Source, int]]:
-    """(source, index in it) of a question's record, then of its substitutes.
-
-    These are records that no other question asks; where there are no more, its
-    neighbours' are asked again.
-    """
-    drawn, sources = self._pass(stream), self._mixture(stream).sources
-    total = len(drawn)
-    if not 0 <= index < total:
-      raise ValueError(
-        f'{stream} has {total} questions; there is no number {index}'
-      )
-    asked = min(self._settings.questions.get(stream, total), total)
-    yield sources[(draw := drawn.draw(index)).source], draw.index
-    for attempt in range(1, TRIES):
-      number = index + attempt * asked
-      if number >= total:
-        number = (index + attempt) % total
-      yield sources[(draw := drawn.draw(number)).source], draw.index
+  def _drawn(self, stream: str, number: int) -> tuple[protocols.Source, int]:
+    """(source, index in it) of a draw of a stream of questions."""
+    draw = self._pass(stream).draw(number)
+    return self._mixture(stream).sources[draw.source], draw.index
 
   def _count_once(
     self,

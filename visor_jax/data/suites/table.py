@@ -133,11 +133,6 @@ def open_corpus(
     max_bad_fraction=data.max_bad_fraction,
     answer_tokens=config.eval.max_new_tokens,
     coarse=tuple(config.eval.coarse),
-    questions=dict(
-      search=config.search.examples,
-      label=config.label.examples,
-      test=config.eval.examples,
-    ),
   )
   return corpus.Corpus(
     config.seed,
