@@ -23,6 +23,7 @@ from visor_jax.runtime import console
 from visor_jax.spec import batch as batch_lib
 
 TRIES = 100  # records tried where one image after another is broken
+SPARE = 2**14  # draws, of which the last stand in for broken images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,8 +170,8 @@ class Corpus:
   ) -> tuple[batch_lib.Row, records.Record]:
     """A question alone.
 
-    Where its image cannot be decoded, which no length tells, another one: from
-    the end of the stream, where nobody asks unless all are asked.
+    Where its image cannot be decoded, which no length tells, another one, which
+    nobody asks unless there are few.
 
     Returns:
       (fields of a Batch's row, its record).
@@ -185,8 +186,9 @@ class Corpus:
       raise ValueError(
         f'{stream} has {total} questions; there is no number {index}'
       )
+    spare = min(total, SPARE)
     for attempt in range(TRIES):
-      number = (total - index - attempt) % total if attempt else index
+      number = (spare - index - attempt) % spare if attempt else index
       question, error = (stream, index, attempt), None
       source, at = self._drawn(stream, number)
       try:
