@@ -38,7 +38,7 @@ class AnalysisRun:
   run: run_lib.Run
   options: argparse.Namespace
 
-  def streams(self, jobs: Iterable[str]) -> list[opening.Stream]:
+  def streams(self, jobs: Iterable[str]) -> list[opening.QuestionStream]:
     """The questions that are asked, of those of some jobs."""
     wanted = {
       'eval': ('test', self.options.examples),

@@ -30,7 +30,7 @@ from visor_jax.spec import workdir as workdir_lib
 from visor_jax.training import stages
 
 # (suite, name of the stream, how many of its questions are wanted)
-Stream = tuple[protocols.Suite, str, int]
+QuestionStream = tuple[protocols.Suite, str, int]
 
 PATIENCE = 120  # seconds to wait for the last of several processes to be gone
 
@@ -92,7 +92,7 @@ def _streams(
   jobs: Sequence[str],
   suite: protocols.Suite,
   tests: Sequence[test_sets_lib.TestSet],
-) -> Iterator[Stream]:
+) -> Iterator[QuestionStream]:
   """Yields what jobs ask."""
   for job in ('search', 'label'):
     if job in jobs:
@@ -101,7 +101,7 @@ def _streams(
     yield test.suite, test.stream, test.count
 
 
-def tell_fits(streams: Iterable[Stream]) -> None:
+def tell_fits(streams: Iterable[QuestionStream]) -> None:
   """Says which questions cannot be asked, before anything is trained.
 
   Args:
