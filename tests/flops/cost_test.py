@@ -3,13 +3,13 @@
 import dataclasses
 import functools
 import itertools
-import math
 
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
 
+from tests import multiply_adds
 from tests import published
 from visor_jax.flops import accounting as accounting_lib
 from visor_jax.flops import cost as flops
@@ -67,35 +67,6 @@ def test_nominal_is_the_table(row):
     assert abs(base.llm_prefill / of(plan).llm_prefill - want) <= half
   want, half = printed(end_to_end)
   assert abs(base.total / of(model.layout.min).total - want) <= half
-
-
-def macs(jaxpr, on=None):
-  """Multiply-adds of B rows; `on` says which branch every cond takes."""
-  jaxpr = getattr(jaxpr, 'jaxpr', jaxpr)
-  total = 0
-  for eqn in jaxpr.eqns:
-    if eqn.primitive.name == 'dot_general':
-      (contracted, _), _ = eqn.params['dimension_numbers']
-      shape = eqn.invars[0].aval.shape
-      total += math.prod(eqn.outvars[0].aval.shape) * math.prod(
-        shape[i] for i in contracted
-      )
-    elif eqn.primitive.name == 'cond':
-      assert on is not None, 'a static plan has no cond'
-      total += macs(eqn.params['branches'][int(on)], on)
-    else:
-      inside = sum(
-        macs(j, on)
-        for j in jax.tree.leaves(list(eqn.params.values()), is_leaf=is_jaxpr)
-        if is_jaxpr(j)
-      )
-      assert not inside or eqn.primitive.name != 'while', 'length unknown'
-      total += eqn.params.get('length', 1) * inside
-  return total
-
-
-def is_jaxpr(x):
-  return hasattr(x, 'eqns') or hasattr(x, 'jaxpr')
 
 
 B = 2
@@ -227,7 +198,7 @@ def route_and_finish(module, batch, plan):
 def test_executed_is_the_program(case):
   for plan in (None, *case.model.layout.plans):
     program = case.trace(lambda module, batch: module(batch, plan))
-    assert 2 * macs(program) == B * case.cost(plan).total, plan
+    assert 2 * multiply_adds.macs(program) == B * case.cost(plan).total, plan
 
 
 @each_case
@@ -236,7 +207,7 @@ def test_executed_is_the_router_mode(case):
     program = case.trace(
       lambda module, batch: route_and_finish(module, batch, plan)
     )
-    assert 2 * macs(program) == B * case.routed(plan).total, plan
+    assert 2 * multiply_adds.macs(program) == B * case.routed(plan).total, plan
 
 
 @each_case
@@ -246,8 +217,8 @@ def test_executed_is_the_traced_plan(case):
   program = case.trace(lambda module, *args: module(*args), bits)
   routed = case.trace(route_and_finish, bits)
   for on, plan in ((False, layout.min), (True, layout.max)):
-    assert 2 * macs(program, on) == B * case.cost(plan).total
-    assert 2 * macs(routed, on) == B * case.routed(plan).total
+    assert 2 * multiply_adds.macs(program, on) == B * case.cost(plan).total
+    assert 2 * multiply_adds.macs(routed, on) == B * case.routed(plan).total
 
 
 @pytest.mark.parametrize(
@@ -280,7 +251,9 @@ def test_executed_decoding_is_the_program(name):
     want = flops.decode(
       model.architecture, plan, case.visual, case.text, 6, accounting
     )
-    assert 2 * macs(program) * 5 == B * want, plan  # five steps make six tokens
+    assert 2 * multiply_adds.macs(program) * 5 == B * want, (
+      plan
+    )  # five steps make six tokens
 
 
 def test_nominal_decoding_reads_what_is_there():
@@ -307,7 +280,7 @@ def test_parts_are_the_modules():
   cost = case.routed(case.model.layout.max)
 
   def count(f):
-    return 2 * macs(case.trace(f)) // B
+    return 2 * multiply_adds.macs(case.trace(f)) // B
 
   embed = count(lambda module, batch: module.embed(batch))
   before = count(

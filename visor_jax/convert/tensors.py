@@ -1,15 +1,13 @@
 """Tensors of a checkpoint and our parameters: a table, read both ways.
 
 Axes are single letters, a word of several is one axis that holds them all, the
-first the slowest:
-
-  language  D width, E width, F mlp, N heads, K key heads, H head width,
-            C vocabulary
-  vision    d width, f mlp, n heads, h head width, P patches, p and q rows and
-            columns of a patch, c colours
+first the slowest; how long each is, a group of rows says.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Sequence
 import dataclasses
 import math
 import re
@@ -86,6 +84,30 @@ class Home:
 
 
 @dataclasses.dataclass(frozen=True)
+class Group:
+  """Rows whose letters mean the same, and that repeat alike.
+
+  Attributes:
+    rows: parameters and their tensors.
+    lengths: of every axis in a model of a size.
+    layers: how many layers have the rows whose names have a {}.
+  """
+
+  rows: Sequence[Row]
+  lengths: Callable[[sizes.Size], dict[str, int]]
+  layers: Callable[[sizes.Size], int]
+
+  def homes(self, size: sizes.Size) -> Iterator[tuple[str, Home]]:
+    """(name of a tensor, its home) of all rows."""
+    lengths, depth = self.lengths(size), self.layers(size)
+    for row in self.rows:
+      layers = range(depth) if '{}' in row.name else (None,)
+      for layer in layers:
+        home = Home(row.path, layer, row.theirs, row.ours, lengths)
+        yield row.name.format(layer), home
+
+
+@dataclasses.dataclass(frozen=True)
 class Table:
   """The tensors of a family.
 
@@ -93,35 +115,32 @@ class Table:
   written, the others are read.
 
   Attributes:
-    rows: parameters and their tensors.
+    groups: of rows.
     embedding: name of the tensor of the embedding.
     head: name of that of the output head, which a tied model has not.
-    tower_layer: what names of the vision tower's layers begin with; {} is the
-      number of the layer.
-    spellings: what begins a name in each of the spellings, the written one
-      first; the longest that fits a name counts.
+    spellings: (pattern, what takes its place), applied to a name one after the
+      other, until it is as it is written.
     unused: patterns of tensors that no computation of ours reads; they are kept
       for the way back.
+    tower_layer: what names of the vision tower's layers begin with, where a
+      checkpoint may have more than run; {} is the number of the layer.
   """
 
-  rows: tuple[Row, ...]
+  groups: tuple[Group, ...]
   embedding: str
   head: str
-  tower_layer: str
-  spellings: tuple[tuple[str, ...], ...] = ()
+  spellings: tuple[tuple[str, str], ...] = ()
   unused: tuple[str, ...] = ()
+  tower_layer: str = ''
 
   def homes(self, size: sizes.Size) -> dict[str, Home]:
     """{name of a tensor: its home} of all that a model of this size has."""
-    lengths = _lengths(size)
-    homes = {}
-    for row in self.rows:
-      if row.name == self.head and size.language.tied:
-        continue
-      for layer in _layers(row, size):
-        name = row.name.format(layer)
-        homes[name] = Home(row.path, layer, row.theirs, row.ours, lengths)
-    return homes
+    return {
+      name: home
+      for group in self.groups
+      for name, home in group.homes(size)
+      if name != self.head or not size.language.tied
+    }
 
   def shapes(self, size: sizes.Size) -> dict[str, tuple[int, ...]]:
     """{path: shape} of the base's parameters."""
@@ -133,16 +152,9 @@ class Table:
 
   def written(self, name: str) -> str:
     """A name in any spelling as it is written."""
-    fits = [
-      (len(spelling), spelling, row[0])
-      for row in self.spellings
-      for spelling in row
-      if name.startswith(spelling)
-    ]
-    if not fits:
-      return name
-    _, spelling, written = max(fits)
-    return written + name[len(spelling) :]
+    for pattern, written in self.spellings:
+      name = re.sub(pattern, written, name)
+    return name
 
   def is_unused(self, name: str, size: sizes.Size, tower_layers: int) -> bool:
     """Whether a tensor is one that we only keep.
@@ -173,34 +185,4 @@ def rows(
 
 def is_stacked(path: str) -> bool:
   """Whether layers are stacked on the first axis of a parameter."""
-  return path.startswith(('vision/layers/', 'llm/layers/', 'llm/cross/'))
-
-
-def _layers(row: Row, size: sizes.Size) -> Iterable[int | None]:
-  """Numbers of the layers that have a row's tensor; None for no layer."""
-  if '{}' not in row.name:
-    return (None,)
-  of_tower = row.path.startswith('vision/')
-  return range(size.vision.depth if of_tower else size.language.depth)
-
-
-def _lengths(size: sizes.Size) -> dict[str, int]:
-  """The length of each axis."""
-  vision, language = size.vision, size.language
-  return dict(
-    D=language.width,
-    E=language.width,
-    F=language.mlp,
-    N=language.heads,
-    K=language.key_heads,
-    H=language.head_width,
-    C=language.vocabulary,
-    d=vision.width,
-    f=vision.mlp,
-    n=vision.heads,
-    h=vision.width // vision.heads,
-    P=vision.patches,
-    p=vision.patch,
-    q=vision.patch,
-    c=3,
-  )
+  return '/layers/' in path or path.startswith('llm/cross/')

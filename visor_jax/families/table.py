@@ -6,11 +6,13 @@ import json
 import pathlib
 
 from visor_jax.families import family
+from visor_jax.families.fastvlm import record as fastvlm
 from visor_jax.families.llava_onevision import record as llava_onevision
 from visor_jax.spec import sizes
 
 FAMILIES: dict[str, family.Family] = {
   'llava_onevision': llava_onevision.FAMILY,
+  'fastvlm': fastvlm.FAMILY,
 }
 DEFAULT = 'llava_onevision'
 

@@ -24,6 +24,9 @@ Params: TypeAlias = Mapping[str, Any]
 # ((regular expression, value), ...): the first that matches a path counts.
 Patterns = Sequence[tuple[str, T]]
 
+# What norms have measured is no weight: no stage trains it.
+_MEASURED = (r'.*/running_(mean|var)', False)
+
 
 def by_path(patterns: Patterns[T], paths: Iterable[str]) -> dict[str, T]:
   """The value of the first pattern that matches each path from end to end.
@@ -63,10 +66,11 @@ def split(
 
   Args:
     tree: parameters, or their shapes or shardings.
-    trains: whether a parameter learns, covering every path.
+    trains: whether a parameter learns, covering every path; what norms have
+      measured never does.
   """
   flat = flatten(tree)
-  learns = by_path(trains, flat)
+  learns = by_path((_MEASURED, *trains), flat)
   return (
     {path: leaf for path, leaf in flat.items() if learns[path]},
     {path: leaf for path, leaf in flat.items() if not learns[path]},

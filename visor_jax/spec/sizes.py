@@ -6,17 +6,32 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Vision:
-  """A vision tower of patches and layers, as SigLIP's."""
+  """A vision tower.
+
+  Attributes:
+    width: of its layers; of the last stage where it has stages.
+    depth: layers that run; a checkpoint may have more.
+    heads: of a layer, or of a layer of the last stage.
+    mlp: width of the MLP of a layer, or of a layer of the last stage.
+    tile: height and width of a tile in pixels.
+    patch: pixels to a side.
+    norm_eps: of its norms.
+    mean: pixels / 255 are normalised by it, on the device.
+    std: likewise.
+    stages: layers of each stage, where a tower has stages: from one to the next
+      the width doubles, and rows and columns are halved.
+  """
 
   width: int
-  depth: int  # layers that run; a checkpoint may have more
+  depth: int
   heads: int
   mlp: int
-  tile: tuple[int, int]  # height, width of a tile in pixels
-  patch: int  # pixels
+  tile: tuple[int, int]
+  patch: int
   norm_eps: float = 1e-6
-  mean: float = 0.5  # pixels / 255 are normalised by these on the device
+  mean: float = 0.5
   std: float = 0.5
+  stages: tuple[int, ...] = ()
 
   @property
   def grid(self) -> tuple[int, int]:
@@ -27,6 +42,11 @@ class Vision:
   def patches(self) -> int:
     """P of a tile."""
     return self.grid[0] * self.grid[1]
+
+  @property
+  def features(self) -> int:
+    """Width of a patch's features; behind stages it has doubled once more."""
+    return self.width * (2 if self.stages else 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,5 +75,7 @@ class Size:
 
 def from_json(values: dict[str, Any]) -> Size:
   """The size that dataclasses.asdict and JSON have been through."""
-  vision = values['vision'] | dict(tile=tuple(values['vision']['tile']))
+  vision = dict(values['vision'])
+  for key in ('tile', 'stages'):
+    vision[key] = tuple(vision.get(key, ()))
   return Size(Vision(**vision), Language(**values['language']))

@@ -1,4 +1,4 @@
-"""Multiply-adds of tower and connector; see flops/cost.py for what counts."""
+"""Multiply-adds of the vision tower; see flops/cost.py for what counts."""
 
 from visor_jax.spec import sizes
 
@@ -13,9 +13,3 @@ def tower(vision: sizes.Vision, patches: bool) -> int:
   p, d = vision.patches, vision.width
   layer = p * d * (4 * d + 2 * vision.mlp) + 2 * p * p * d
   return vision.depth * layer + patches * p * 3 * vision.patch**2 * d
-
-
-def connector(size: sizes.Size) -> int:
-  """Of the connector on the patches of one tile."""
-  vision, language = size.vision, size.language
-  return vision.patches * language.width * (vision.width + language.width)

@@ -6,6 +6,7 @@ Parts that need libraries are imported when they are asked for.
 import pathlib
 from typing import TYPE_CHECKING
 
+from visor_jax.families import costs as shared_costs
 from visor_jax.families import family
 from visor_jax.families.llava_onevision import config
 from visor_jax.families.llava_onevision import costs
@@ -49,7 +50,7 @@ FAMILY = family.Family(
   sizes=sizes.SIZES,
   modules=_modules,
   tower_macs=costs.tower,
-  connector_macs=costs.connector,
+  connector_macs=shared_costs.connector,
   taps=recipe.TAPS,
   model_types=(config.MODEL_TYPE, config.ORIGINAL),
   plan_image=_plan_image,

@@ -4,26 +4,21 @@ Named as transformers writes them today, the fourth of four spellings; the other
 three are read.
 """
 
+from visor_jax.convert import shared_tensors as shared
 from visor_jax.convert import tensors
+from visor_jax.spec import sizes
 
-_EMBEDDING = 'language_model.model.embed_tokens.weight'
-_HEAD = 'language_model.lm_head.weight'
-_LAYER = 'language_model.model.layers.{}.'
+_DECODER, _HEAD = 'language_model.model.', 'language_model.lm_head.weight'
 _TOWER_LAYER = 'vision_tower.encoder.layers.{}.'
 
 _SPELLINGS = (
-  (
-    'vision_tower.',
-    'model.vision_tower.',
-    'vision_tower.vision_model.',
-    'model.vision_tower.vision_tower.vision_model.',
-  ),
-  ('multi_modal_projector.', 'model.multi_modal_projector.'),
-  ('multi_modal_projector.linear_1.', 'model.mm_projector.0.'),
-  ('multi_modal_projector.linear_2.', 'model.mm_projector.2.'),
-  ('image_newline', 'model.image_newline'),
-  ('language_model.model.', 'model.language_model.', 'model.'),
-  ('language_model.lm_head.', 'lm_head.'),
+  (r'^model\.language_model\.', 'language_model.model.'),
+  (r'^model\.mm_projector\.0\.', 'multi_modal_projector.linear_1.'),
+  (r'^model\.mm_projector\.2\.', 'multi_modal_projector.linear_2.'),
+  (r'^model\.(vision_tower|multi_modal_projector|image_newline)', r'\1'),
+  (r'^vision_tower\.(vision_tower\.)?vision_model\.', 'vision_tower.'),
+  (r'^model\.', 'language_model.model.'),
+  (r'^lm_head\.', 'language_model.lm_head.'),
 )
 
 # The vision tower's last norm and head, and buffers that older versions wrote.
@@ -34,7 +29,8 @@ _UNUSED = (
   r'.*\.inv_freq',
 )
 
-# Our parameter, their tensor, axes of theirs, axes of ours.
+# Our parameter, their tensor, axes of theirs, axes of ours: d width, f mlp,
+# n heads, h head width, P patches, p, q rows and columns of a patch, c colours.
 # fmt: off
 _ROWS = (
   *tensors.rows('vision/', 'vision_tower.embeddings.', (
@@ -60,40 +56,35 @@ _ROWS = (
     ('down',                 'mlp.fc2.weight',            'd f',  'f d'),
     ('down_bias',            'mlp.fc2.bias',              'd',    'd'),
   )),
-  *tensors.rows('connector/', 'multi_modal_projector.', (
-    ('in',       'linear_1.weight', 'D d', 'd D'),
-    ('in_bias',  'linear_1.bias',   'D',   'D'),
-    ('out',      'linear_2.weight', 'D E', 'E D'),
-    ('out_bias', 'linear_2.bias',   'D',   'D'),
-  )),
-  tensors.Row('connector/newline', 'image_newline', 'D', 'D'),
-  tensors.Row('llm/embedding', _EMBEDDING, 'C D', 'C D'),
-  *tensors.rows('llm/layers/', _LAYER, (
-    ('attention_norm/scale', 'input_layernorm.weight',  'D',    'D'),
-    ('attention/query',      'self_attn.q_proj.weight', 'NH D', 'D N H'),
-    ('attention/query_bias', 'self_attn.q_proj.bias',   'NH',   'N H'),
-    ('attention/key',        'self_attn.k_proj.weight', 'KH D', 'D K H'),
-    ('attention/key_bias',   'self_attn.k_proj.bias',   'KH',   'K H'),
-    ('attention/value',      'self_attn.v_proj.weight', 'KH D', 'D K H'),
-    ('attention/value_bias', 'self_attn.v_proj.bias',   'KH',   'K H'),
-    ('attention/out',        'self_attn.o_proj.weight', 'D NH', 'N H D'),
-  )),
-  *tensors.rows('llm/layers/', _LAYER, (
-    ('mlp_norm/scale', 'post_attention_layernorm.weight', 'D',   'D'),
-    ('mlp/gate',       'mlp.gate_proj.weight',            'F D', 'D F'),
-    ('mlp/up',         'mlp.up_proj.weight',              'F D', 'D F'),
-    ('mlp/down',       'mlp.down_proj.weight',            'D F', 'F D'),
-  )),
-  tensors.Row('llm/norm/scale', 'language_model.model.norm.weight', 'D', 'D'),
-  tensors.Row('llm/head', _HEAD, 'C D', 'D C'),
 )
 # fmt: on
 
+
+def _lengths(size: sizes.Size) -> dict[str, int]:
+  vision = size.vision
+  return dict(
+    d=vision.width,
+    f=vision.mlp,
+    n=vision.heads,
+    h=vision.width // vision.heads,
+    P=vision.patches,
+    p=vision.patch,
+    q=vision.patch,
+    c=3,
+  )
+
+
+_NEWLINE = tensors.Row('connector/newline', 'image_newline', 'D', 'D')
+
 TABLE = tensors.Table(
-  _ROWS,
-  embedding=_EMBEDDING,
+  (
+    tensors.Group(_ROWS, _lengths, lambda size: size.vision.depth),
+    shared.connector('multi_modal_projector.', _NEWLINE),
+    shared.decoder(_DECODER, _HEAD),
+  ),
+  embedding=_DECODER + shared.EMBEDDING,
   head=_HEAD,
-  tower_layer=_TOWER_LAYER,
   spellings=_SPELLINGS,
   unused=_UNUSED,
+  tower_layer=_TOWER_LAYER,
 )

@@ -13,22 +13,8 @@ from visor_jax.models import backbone
 from visor_jax.models import compute as compute_lib
 from visor_jax.models import params
 from visor_jax.models import scanning
+from visor_jax.models import vision
 from visor_jax.spec import sizes
-
-
-class LayerNorm(nn.Module):
-  """LayerNorm in float32; [..., D] -> [..., D]."""
-
-  eps: float
-
-  @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
-    d = x.shape[-1:]
-    scale = params.param(self, 'scale', d, ('norm',), params.ones)
-    bias = params.param(self, 'bias', d, ('norm',), params.zeros)
-    high = x.astype(jnp.float32)
-    high = jax.nn.standardize(high, axis=-1, epsilon=self.eps)
-    return high.astype(x.dtype) * scale + bias
 
 
 class Block(nn.Module):
@@ -57,50 +43,19 @@ class Block(nn.Module):
       return params.dense(x, kernel, inputs) + bias
 
     x = params.constrain_batch(x)
-    y = LayerNorm(size.norm_eps, name='attention_norm')(x)
+    y = vision.LayerNorm(size.norm_eps, name='attention_norm')(x)
     query, key, value = (
       linear(y, name, (d, n, h), ('embed', 'heads', 'head'))
       for name in ('query', 'key', 'value')
     )
-    gpu = jax.default_backend() == 'gpu' and x.dtype == jnp.bfloat16
-    context = jax.nn.dot_product_attention(
-      query,
-      key,
-      value,
-      implementation='cudnn' if gpu and self.attention == 'auto' else 'xla',
-    )
+    context = vision.attend(query, key, value, self.attention)
     y = linear(context, 'out', (n, h, d), ('heads', 'head', 'embed'), 2)
     x = params.constrain_batch(x + y)
-    y = LayerNorm(size.norm_eps, name='mlp_norm')(x)
+    y = vision.LayerNorm(size.norm_eps, name='mlp_norm')(x)
     y = linear(y, 'up', (d, size.mlp), ('embed', 'mlp'))
     y = nn.gelu(y, approximate=True)
     y = linear(y, 'down', (size.mlp, d), ('mlp', 'embed'))
     return params.constrain_batch(x + y), query, key
-
-
-def received(query: jax.Array, key: jax.Array) -> jax.Array:
-  """How much attention each patch of a tile gets of all.
-
-  One tile of each row at a time, so that scores never fill memory.
-
-  Args:
-    query: [B, I, P, N, H], not scaled.
-    key: [B, I, P, N, H].
-
-  Returns:
-    float32 [B, I, P], averaged over queries and heads.
-  """
-
-  def one(tile: tuple[jax.Array, jax.Array]) -> jax.Array:
-    query, key = tile
-    scores = jnp.einsum(
-      'BPNH,BQNH->BNPQ', query, key, preferred_element_type=jnp.float32
-    )
-    weights = jax.nn.softmax(scores * query.shape[-1] ** -0.5, axis=-1)
-    return weights.mean(axis=(1, 2))
-
-  tiles = jax.tree.map(lambda x: x.swapaxes(0, 1), (query, key))
-  return jax.lax.map(one, tiles).swapaxes(0, 1)
 
 
 class Tower(nn.Module):
@@ -149,18 +104,10 @@ class Tower(nn.Module):
       else:
         x, _ = jax.lax.scan(step, x, stack)
 
-    def of_row(x: jax.Array) -> jax.Array:
-      return x.reshape(b, i * size.patches, -1)
-
+    features = x.reshape(b, i * size.patches, -1)
     if not rate:
-      return backbone.PatchFeatures(of_row(x))
-    query, key = (
-      jax.lax.stop_gradient(y.reshape(b, i, *y.shape[1:])) for y in (query, key)
-    )
-    attention = received(query, key).reshape(b, -1)
-    return backbone.PatchFeatures(
-      of_row(x), attention, of_row(key.mean(axis=3))
-    )
+      return backbone.PatchFeatures(features)
+    return vision.rated(features, query, key)
 
   def _embed(self, tiles: jax.Array) -> jax.Array:
     """uint8 [B, I, height, width, 3] -> [B * I, P, D]."""

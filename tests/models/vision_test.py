@@ -1,9 +1,9 @@
-"""What the vision tower says of patches."""
+"""What vision towers say of patches."""
 
 import numpy as np
 
 from tests import rows
-from visor_jax.families.llava_onevision import tower
+from visor_jax.models import vision
 
 
 def test_a_patch_is_rated_by_the_attention_it_gets():
@@ -13,5 +13,5 @@ def test_a_patch_is_rated_by_the_attention_it_gets():
   scores = np.einsum('bipnh,biqnh->binpq', query, key) / 2
   weights = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
   np.testing.assert_allclose(
-    rows.jit(tower.received)(query, key), weights.mean((2, 3)), rtol=1e-5
+    rows.jit(vision.received)(query, key), weights.mean((2, 3)), rtol=1e-5
   )

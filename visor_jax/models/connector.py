@@ -2,6 +2,7 @@
 
 from flax import linen as nn
 import jax
+import jax.numpy as jnp
 
 from visor_jax.models import backbone
 from visor_jax.models import compute as compute_lib
@@ -10,10 +11,11 @@ from visor_jax.spec import sizes
 
 
 class Connector(nn.Module):
-  """LLaVA-OneVision's projector and learned newline."""
+  """A projector and, where images have rows to end, a learned newline."""
 
   size: sizes.Size
   compute: compute_lib.Compute = compute_lib.Compute()
+  newline: bool = True
 
   @nn.compact
   def __call__(
@@ -25,14 +27,14 @@ class Connector(nn.Module):
     """Projects the patches and places them.
 
     Args:
-      patches: [B, I * P, vision width].
-      gather_index: int32 [B, V, K]; I * P is the newline.
+      patches: [B, I * P, width of features].
+      gather_index: int32 [B, V, K]; I * P is the newline, or 0.
       gather_weight: float32 [B, V, K].
 
     Returns:
       [B, V, D] visual tokens.
     """
-    vision_width, d = self.size.vision.width, self.size.language.width
+    features, d = self.size.vision.features, self.size.language.width
     dtype = self.compute.dtype
 
     def weight(
@@ -44,10 +46,12 @@ class Connector(nn.Module):
       return params.param(self, name, shape, axes, init).astype(dtype)
 
     x = params.constrain_batch(patches)
-    x = params.dense(x, weight('in', (vision_width, d), ('vision', 'embed')))
+    x = params.dense(x, weight('in', (features, d), ('vision', 'embed')))
     x = x + weight('in_bias', (d,), ('embed',), params.zeros)
     x = nn.gelu(x, approximate=False)
     x = params.dense(x, weight('out', (d, d), ('hidden', 'embed')))
     x = x + weight('out_bias', (d,), ('embed',), params.zeros)
-    newline = weight('newline', (d,), ('embed',), params.small)
+    newline = jnp.zeros(d, dtype)
+    if self.newline:
+      newline = weight('newline', (d,), ('embed',), params.small)
     return backbone.gather(x, newline, gather_index, gather_weight)

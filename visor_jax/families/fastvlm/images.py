@@ -1,0 +1,82 @@
+"""From an image of any size to one square tile, and its visual tokens."""
+
+import dataclasses
+import functools
+
+import numpy as np
+import PIL.Image
+
+PAD, CROP = 'pad', 'crop'
+# Times as long as wide: to cut a thinner image takes gigabytes.
+_LONGEST = 100
+_BICUBIC = PIL.Image.Resampling.BICUBIC
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """How an image becomes visual tokens: each patch of its tile is one.
+
+  Attributes:
+    tokens: V, the patches.
+    tiles: one.
+  """
+
+  tokens: int
+  tiles: int = 1
+
+  @functools.cached_property
+  def gather_index(self) -> np.ndarray:
+    """int32 [V, 1]; the patches in order."""
+    return np.arange(self.tokens, dtype=np.int32)[:, None]
+
+  @functools.cached_property
+  def gather_weight(self) -> np.ndarray:
+    """float32 [V, 1]; all of each."""
+    return np.ones((self.tokens, 1), np.float32)
+
+
+def tile(image: PIL.Image.Image, side: int, fit: str) -> np.ndarray:
+  """An image as one tile.
+
+  Args:
+    image: RGB.
+    side: of the tile in pixels.
+    fit: 'pad' for the whole image amid black, as the models were trained;
+      'crop' for its middle alone.
+
+  Returns:
+    uint8 [1, side, side, 3].
+
+  Raises:
+    ValueError: there is no such way to fit it, or it is too thin to be cut.
+  """
+  if fit not in FITS:
+    raise ValueError(f'fit is {fit!r}; expected one of {sorted(FITS)}')
+  return np.asarray(FITS[fit](image, side))[None]
+
+
+def _pad(image: PIL.Image.Image, side: int) -> PIL.Image.Image:
+  """As Apple's `expand2square`, then resized."""
+  longest = max(image.size)
+  square = PIL.Image.new('RGB', (longest, longest))
+  square.paste(
+    image, ((longest - image.width) // 2, (longest - image.height) // 2)
+  )
+  return square.resize((side, side), _BICUBIC)
+
+
+def _crop(image: PIL.Image.Image, side: int) -> PIL.Image.Image:
+  """As CLIP's processor: the shortest side is resized, and the middle cut."""
+  shortest = min(image.size)
+  width, height = (side * length // shortest for length in image.size)
+  if max(width, height) > _LONGEST * side:
+    raise ValueError(
+      f'an image of {image.height} x {image.width} is too thin to be cut; its '
+      f'sides may be 1 : {_LONGEST}'
+    )
+  image = image.resize((width, height), _BICUBIC)
+  left, top = (width - side) // 2, (height - side) // 2
+  return image.crop((left, top, left + side, top + side))
+
+
+FITS = {PAD: _pad, CROP: _crop}

@@ -1,0 +1,45 @@
+"""FastVLM: FastViTHD, a connector of two layers, Qwen2.
+
+Parts that need libraries are imported when they are asked for.
+"""
+
+from typing import TYPE_CHECKING
+
+from visor_jax.families import costs as shared_costs
+from visor_jax.families import family
+from visor_jax.families.fastvlm import costs
+from visor_jax.families.fastvlm import sizes
+
+if TYPE_CHECKING:
+  from visor_jax.convert import tensors as tensors_lib
+  from visor_jax.models import backbone
+
+
+def _plan_image(height: int, width: int) -> family.ImagePlan:
+  from visor_jax.families.fastvlm import images
+
+  del height, width  # every image is one tile
+  return images.Plan(next(iter(sizes.SIZES.values())).vision.patches)
+
+
+def _tensors() -> 'tensors_lib.Table':
+  from visor_jax.families.fastvlm import tensors
+
+  return tensors.TABLE
+
+
+def _modules() -> 'backbone.Modules':
+  from visor_jax.families.fastvlm import modules
+
+  return modules.MODULES
+
+
+FAMILY = family.Family(
+  name='fastvlm',
+  sizes=sizes.SIZES,
+  modules=_modules,
+  tower_macs=costs.tower,
+  connector_macs=shared_costs.connector,
+  plan_image=_plan_image,
+  tensors=_tensors,
+)
