@@ -132,6 +132,10 @@ class FastVit(nn.Module):
       dict(fc1=_conv(last, last // 16, 1), fc2=_conv(last // 16, last, 1))
     )
 
+  def forward_head(self, x):
+    """What a classifier would read; FastVLM does not."""
+    return x.mean((2, 3))
+
   def forward_features(self, x):
     """[tiles, 3, height, width] -> [tiles, features, rows, columns]."""
     for part in self.stem:

@@ -37,13 +37,16 @@ class Oracle:
     )
     llava_files.write_processor(folder, SIDE, PATCH)  # over weights' own
     self.ids, self.folder = ids, folder
-    self.tokenizer = transformers.PreTrainedTokenizerFast(
-      tokenizer_file=str(folder / 'tokenizer.json')
-    )
-    self.template = (folder / 'chat_template.jinja').read_text()
+    self._read_words()
     self.pixels = image_processing.LlavaOnevisionImageProcessorPil(
       **llava_files.preprocessor(SIDE)
     )
+
+  def _read_words(self):
+    self.tokenizer = transformers.PreTrainedTokenizerFast(
+      tokenizer_file=str(self.folder / 'tokenizer.json')
+    )
+    self.template = (self.folder / 'chat_template.jinja').read_text()
 
   def inputs(self, images, prompt: str):
     """What its processor would make; its constructor wants torchvision."""
@@ -54,23 +57,26 @@ class Oracle:
       add_generation_prompt=True,
       tokenize=False,
     )
-    fields = {}
-    if images:
-      fields = dict(self.pixels([images], return_tensors='pt'))
-      fields['batch_num_images'] = torch.tensor([len(images)])
+    fields = self._fields(images) if images else {}
     pieces = text.split('<image>')
     tokens = self._encode(pieces[0])
     for image, piece in zip(images, pieces[1:], strict=True):
-      count = (
-        self._count(image) if len(images) == 1 else (SIDE // PATCH) ** 2 + 1
-      )
+      count = self._count(image, alone=len(images) == 1)
       tokens += [self.ids['image']] * count + self._encode(piece)
     return fields | dict(input_ids=torch.tensor([tokens]))
 
   def _encode(self, text):
     return self.tokenizer.encode(text, add_special_tokens=False)
 
-  def _count(self, image):
+  def _fields(self, images):
+    """What the image processor gives."""
+    fields = dict(self.pixels([images], return_tensors='pt'))
+    return fields | dict(batch_num_images=torch.tensor([len(images)]))
+
+  def _count(self, image, alone):
+    """Visual tokens of an image."""
+    if not alone:
+      return (SIDE // PATCH) ** 2 + 1
     counter = object.__new__(processing_llava_onevision.LlavaOnevisionProcessor)
     counter.image_processor = types.SimpleNamespace(
       image_grid_pinpoints=llava_files.canvases(SIDE)

@@ -48,6 +48,8 @@ def test_a_size_is_of_a_family_or_of_the_built_in_suite():
   'config,name',
   [
     (dict(model_type='llava_onevision'), 'llava_onevision'),
+    (dict(model_type='fast_vlm'), 'fastvlm'),
+    (dict(model_type='llava_qwen2', architectures=['Llava']), 'fastvlm'),
     (
       dict(model_type='llava', architectures=['LlavaQwenForCausalLM']),
       'llava_onevision',

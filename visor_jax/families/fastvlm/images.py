@@ -6,7 +6,8 @@ import functools
 import numpy as np
 import PIL.Image
 
-PAD, CROP = 'pad', 'crop'
+from visor_jax.families.fastvlm import recipe
+
 # Times as long as wide: to cut a thinner image takes gigabytes.
 _LONGEST = 100
 _BICUBIC = PIL.Image.Resampling.BICUBIC
@@ -41,18 +42,16 @@ def tile(image: PIL.Image.Image, side: int, fit: str) -> np.ndarray:
   Args:
     image: RGB.
     side: of the tile in pixels.
-    fit: 'pad' for the whole image amid black, as the models were trained;
-      'crop' for its middle alone.
+    fit: a name in recipe.FITS: 'pad' for all of the image amid black, 'crop'
+      for its middle alone.
 
   Returns:
     uint8 [1, side, side, 3].
 
   Raises:
-    ValueError: there is no such way to fit it, or it is too thin to be cut.
+    ValueError: it is too thin to be cut.
   """
-  if fit not in FITS:
-    raise ValueError(f'fit is {fit!r}; expected one of {sorted(FITS)}')
-  return np.asarray(FITS[fit](image, side))[None]
+  return np.asarray(_FITS[fit](image, side))[None]
 
 
 def _pad(image: PIL.Image.Image, side: int) -> PIL.Image.Image:
@@ -79,4 +78,4 @@ def _crop(image: PIL.Image.Image, side: int) -> PIL.Image.Image:
   return image.crop((left, top, left + side, top + side))
 
 
-FITS = {PAD: _pad, CROP: _crop}
+_FITS = dict(zip(recipe.FITS, (_pad, _crop), strict=True))

@@ -3,15 +3,20 @@
 Parts that need libraries are imported when they are asked for.
 """
 
+import pathlib
 from typing import TYPE_CHECKING
 
 from visor_jax.families import costs as shared_costs
 from visor_jax.families import family
+from visor_jax.families import qwen2
+from visor_jax.families.fastvlm import config
 from visor_jax.families.fastvlm import costs
+from visor_jax.families.fastvlm import recipe
 from visor_jax.families.fastvlm import sizes
 
 if TYPE_CHECKING:
   from visor_jax.convert import tensors as tensors_lib
+  from visor_jax.data import protocols
   from visor_jax.models import backbone
 
 
@@ -19,13 +24,21 @@ def _plan_image(height: int, width: int) -> family.ImagePlan:
   from visor_jax.families.fastvlm import images
 
   del height, width  # every image is one tile
-  return images.Plan(next(iter(sizes.SIZES.values())).vision.patches)
+  return images.Plan(recipe.Recipe(recipe.SIDE, recipe.FITS[0]).patches)
 
 
 def _tensors() -> 'tensors_lib.Table':
   from visor_jax.families.fastvlm import tensors
 
   return tensors.TABLE
+
+
+def _read_processor(
+  folder: pathlib.Path, transparency: str
+) -> 'protocols.Processor':
+  from visor_jax.families.fastvlm import processor
+
+  return processor.read(folder, transparency)
 
 
 def _modules() -> 'backbone.Modules':
@@ -40,6 +53,10 @@ FAMILY = family.Family(
   modules=_modules,
   tower_macs=costs.tower,
   connector_macs=shared_costs.connector,
+  model_types=(config.MODEL_TYPE, config.APPLE),
   plan_image=_plan_image,
+  read_processor=_read_processor,
+  read_config=config.read,
+  with_vocabulary=qwen2.with_vocabulary,
   tensors=_tensors,
 )

@@ -6,6 +6,7 @@ From the `config.json` of each.
 from visor_jax.spec import sizes
 
 STAGES = (2, 12, 24, 4, 2)  # layers of FastViTHD
+HEAD = 32  # width of a head of its attention
 
 
 def tower(
@@ -21,7 +22,7 @@ def tower(
   return sizes.Vision(
     width=width,
     depth=sum(stages),
-    heads=width // 32,
+    heads=width // HEAD,
     mlp=4 * width,
     tile=(side, side),
     patch=4 << (len(stages) - 1),

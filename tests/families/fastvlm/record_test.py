@@ -1,0 +1,179 @@
+"""FastVLM from a folder to answers and back: transformers is asked the same.
+
+Here a draw of cases; `pytest -m drill` asks more and prints what came out.
+"""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from tests import fastvlm
+from tests import llava
+from tests import llava_weights
+from tests import questions
+from tests.convert import checkpoints
+import visor_jax
+from visor_jax.checkpoint import load
+from visor_jax.convert import folders
+from visor_jax.convert import hf
+from visor_jax.families.fastvlm import config as config_lib
+
+SIZES = (1, 1), (480, 640), (40, 91), (3000, 40), (128, 128)
+
+
+def asked(seed=0):
+  """(images, prompt): each size alone, two images, text alone."""
+  pictures = [llava.picture(*size, seed=seed) for size in SIZES]
+  return [
+    *(([image], 'What is the total?') for image in pictures),
+    (pictures[1:3], 'First <image> then <image>, which is red?'),
+    ([], 'How many?'),
+  ]
+
+
+def worst(model, oracle, cases):
+  theirs = [oracle.logits(*case) for case in cases]
+  ours = model.logits(*zip(*cases))
+  assert all(a.shape == b.shape for a, b in zip(ours, theirs, strict=True))
+  return max(np.abs(a - b).max() for a, b in zip(ours, theirs))
+
+
+@pytest.fixture(scope='module')
+def oracle(tmp_path_factory):
+  return fastvlm.Oracle(tmp_path_factory.mktemp('pad') / 'hf', tied=False)
+
+
+@pytest.fixture(scope='module')
+def model(oracle):
+  return visor_jax.load(oracle.folder)
+
+
+def test_logits_are_transformers(model, oracle):
+  """Of every size of image, several, and none, in one batch."""
+  cases = asked()
+  assert worst(model, oracle, cases) < 1e-4
+  # And the image is looked at: another one changes what is said.
+  (_, prompt), other = cases[1], llava.picture(480, 640, seed=9)
+  assert (
+    np.abs(oracle.logits([other], prompt) - oracle.logits(*cases[1])).max()
+    > 0.1
+  )
+
+
+def test_a_config_chooses_the_crop_of_converted_checkpoints(tmp_path, oracle):
+  crop = fastvlm.Oracle(tmp_path / 'hf', fit='crop', tied=False)
+  case = ([llava.picture(60, 240)], 'What is it?')
+  assert worst(visor_jax.load(crop.folder), crop, [case]) < 1e-4
+  assert np.abs(crop.logits(*case) - oracle.logits(*case)).max() > 1e-2
+
+
+def same_text(model, oracle, cases):
+  """Asserts equal greedy text of 64 tokens where the best are not too close."""
+  answers = model.generate(*zip(*cases), max_new_tokens=64)
+  checked = 0
+  for case, got in zip(cases, answers, strict=True):
+    tokens, gaps = oracle.generate(*case, 64)
+    if min(gaps) > 1e-4:
+      text = oracle.tokenizer.decode(tokens, skip_special_tokens=True)
+      assert (got.text, got.tokens) == (text, len(tokens))
+      checked += 1
+  return checked
+
+
+def test_greedy_text_is_transformers(model, oracle):
+  assert same_text(model, oracle, asked()[1:3]) > 0
+
+
+@pytest.mark.drill
+def test_agreement_in_many_cases(tmp_path):
+  errors, texts = [], 0
+  for number in range(10):
+    rng = np.random.default_rng(number)
+    keys, group = map(int, rng.integers(1, 4, 2))
+    oracle = fastvlm.Oracle(
+      tmp_path / str(number),
+      fit=('pad', 'crop')[number % 2],
+      tied=bool(number % 3),
+      text=dict(
+        num_attention_heads=keys * group,
+        num_key_value_heads=keys,
+        head_dim=int(rng.choice([4, 8, 10])),
+        num_hidden_layers=int(rng.integers(1, 8)),
+      ),
+    )
+    model = visor_jax.load(oracle.folder)
+    cases = asked(number)
+    if number % 2:  # an image of 3000 x 40 is as thin as may be cut
+      cases += [([llava.picture(77, 400)], str(rng.choice(questions.PROMPTS)))]
+    errors.append(worst(model, oracle, cases))
+    texts += same_text(model, oracle, cases)
+    print(f'{number}: {errors[-1]:.1e}, {texts} texts so far', flush=True)
+  assert max(errors) < 1e-4
+
+
+@pytest.mark.parametrize('spelling', ['transformers', 'apple'])
+@pytest.mark.parametrize(
+  'dtype,tied,shards', [('bfloat16', True, False), ('float32', False, True)]
+)
+def test_an_export_is_what_was_imported(
+  tmp_path, dtype, tied, shards, spelling
+):
+  """Every tensor to the byte: statistics, their counts and unused heads too."""
+  src = tmp_path / 'src'
+  fastvlm.make(src, dtype, tied, shards=shards)
+  if not shards:
+    checkpoints.change(
+      src,
+      lambda t: t.update(
+        {fastvlm.TOWER + 'head.proj': torch.ones(3, 5, dtype=torch.bfloat16)}
+      ),
+    )
+  expected = checkpoints.tensors_of(src)
+  if spelling == 'apple':
+    llava_weights.rename(src, fastvlm.apple)
+    assert any('.lkb_reparam.' in name for name in checkpoints.tensors_of(src))
+  folders.import_(src, tmp_path / 'checkpoint')
+  folders.export(tmp_path / 'checkpoint', tmp_path / 'out')
+  assert checkpoints.tensors_of(tmp_path / 'out') == expected
+  assert sum('num_batches_tracked' in name for name in expected) == 7
+  assert sum('running_mean' in name for name in expected) == 7
+
+
+@pytest.mark.parametrize('spelling', ['transformers', 'apple'])
+def test_transformers_loads_an_export(tmp_path, monkeypatch, spelling):
+  theirs = fastvlm.make(tmp_path / 'src', tied=False)
+  if spelling == 'apple':
+    vision = json.loads((tmp_path / 'src/config.json').read_text())
+    monkeypatch.setattr(config_lib, '_VISION', vision['vision_config'])
+    monkeypatch.setitem(
+      config_lib._FIXED_APPLE, 'mm_hidden_size', 2 * fastvlm.WIDTHS[-1]
+    )
+    llava_weights.rename(tmp_path / 'src', fastvlm.apple)
+    fastvlm.flat_config(tmp_path / 'src', 2 * fastvlm.WIDTHS[-1])
+  folders.import_(tmp_path / 'src', tmp_path / 'checkpoint')
+  folders.export(tmp_path / 'checkpoint', tmp_path / 'out')
+  again = fastvlm.loads(tmp_path / 'out').state_dict()
+  for name, tensor in theirs.state_dict().items():
+    assert torch.equal(again[name], tensor), name
+  assert (
+    hf.read(tmp_path / 'out').facts == load.load(tmp_path / 'checkpoint').facts
+  )
+
+
+def test_the_redundant_head_of_a_tied_checkpoint_stays(tmp_path):
+  """Apple's 0.5B writes one."""
+  fastvlm.make(tmp_path / 'src')
+  checkpoints.change(
+    tmp_path / 'src',
+    lambda t: t.update(
+      {'lm_head.weight': t['model.language_model.embed_tokens.weight'].clone()}
+    ),
+  )
+  imported = hf.read(tmp_path / 'src')
+  assert imported.facts.architecture.size.language.tied
+  hf.write(tmp_path / 'out', imported)
+  assert checkpoints.tensors_of(tmp_path / 'out') == checkpoints.tensors_of(
+    tmp_path / 'src'
+  )
