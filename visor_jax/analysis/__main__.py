@@ -33,10 +33,10 @@ from visor_jax.checkpoint import resolve
 from visor_jax.data.suites import table as suites
 from visor_jax.jobs import opening
 from visor_jax.jobs import run as run_lib
+from visor_jax.runtime import checksums
 from visor_jax.runtime import claim
 from visor_jax.runtime import command
 from visor_jax.runtime import console
-from visor_jax.runtime import files
 from visor_jax.runtime import identity
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.spec import workdir as workdir_lib
@@ -131,7 +131,7 @@ def open_config(args: argparse.Namespace) -> ml_collections.ConfigDict:
     raise ValueError(f'there is no {path}; --workdir names the folder of a run')
   if args.experiment:
     runpy.run_path(args.experiment)
-  config = config_lib.from_identity(files.read_json(path))
+  config = config_lib.from_identity(checksums.read_object(path))
   for group, given in (
     ('data', args.data_source),
     ('label', args.data_source),

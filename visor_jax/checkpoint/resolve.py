@@ -19,8 +19,8 @@ from visor_jax.checkpoint import load
 from visor_jax.data.suites import sizes as suite_sizes
 from visor_jax.families import table as families
 from visor_jax.reduction import grammar
+from visor_jax.runtime import checksums
 from visor_jax.runtime import errors
-from visor_jax.runtime import files
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
@@ -89,9 +89,9 @@ def keep(folder: workdir.Workdir, model: architecture_lib.Architecture) -> None:
   """
   path = folder.architecture
   if not path.exists():
-    files.write_atomic(path, json.dumps(model.to_json(), indent=1))
+    checksums.write(path, json.dumps(model.to_json(), indent=1))
     return
-  known = architecture_lib.from_json(files.read_json(path))
+  known = architecture_lib.from_json(checksums.read_object(path))
   _require_same(
     _settings(model) | {'family': model.family},
     _settings(known) | {'family': known.family},

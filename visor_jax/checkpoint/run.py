@@ -7,8 +7,8 @@ import pathlib
 from typing import Any
 
 from visor_jax.checkpoint import facts as facts_lib
+from visor_jax.runtime import checksums
 from visor_jax.runtime import errors
-from visor_jax.runtime import files
 from visor_jax.runtime import outcomes
 from visor_jax.runtime import param_paths
 from visor_jax.spec import architecture as architecture_lib
@@ -20,7 +20,7 @@ from visor_jax.training import stages
 def is_run(path: pathlib.Path | str) -> bool:
   """Whether it is a workdir."""
   config = workdir_lib.Workdir(pathlib.Path(path)).config
-  return config.exists() and 'model.size' in files.read_json(config)
+  return config.exists() and 'model.size' in checksums.read_object(config)
 
 
 def start(path: pathlib.Path | str) -> str:
@@ -77,7 +77,7 @@ def _facts(
   """About the weights that a finished stage left."""
   config = _config(folder)
   architecture = architecture_lib.from_json(
-    files.read_json(folder.architecture)
+    checksums.read_object(folder.architecture)
   )
   learned = _learned(config, stage)
   facts = facts_lib.Facts(
@@ -131,4 +131,4 @@ def _finished(folder: workdir_lib.Workdir) -> list[str]:
 
 def _config(folder: workdir_lib.Workdir) -> dict[str, Any]:
   """The keys that decide the results: {'full.steps': 100, ...}."""
-  return files.read_json(folder.config)
+  return checksums.read_object(folder.config)

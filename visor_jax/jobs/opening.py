@@ -19,11 +19,11 @@ from visor_jax.jobs import order
 from visor_jax.jobs import run as run_lib
 from visor_jax.jobs import test_sets as test_sets_lib
 from visor_jax.jobs import validate
+from visor_jax.runtime import checksums
 from visor_jax.runtime import claim
 from visor_jax.runtime import cluster
 from visor_jax.runtime import console
 from visor_jax.runtime import errors
-from visor_jax.runtime import files
 from visor_jax.runtime import identity
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.spec import workdir as workdir_lib
@@ -155,7 +155,7 @@ def _write_config(
 ) -> None:
   """Leaves the keys that results depend on, in the order of the config."""
   text = json.dumps(identity.identity(config), indent=1)
-  files.write_atomic(workdir.config, text)
+  checksums.write(workdir.config, text)
 
 
 def _check_batches(config: ml_collections.ConfigDict, mesh: Mesh) -> None:

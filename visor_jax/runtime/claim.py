@@ -65,6 +65,7 @@ def forget(workdir: workdir_lib.Workdir) -> None:
     checksums.remove(path)
 
 
+@errors.refusals()
 def check_config(
   workdir: workdir_lib.Workdir,
   config: ml_collections.ConfigDict,
@@ -83,7 +84,7 @@ def check_config(
   """
   if not workdir.config.exists():
     return
-  saved = files.read_json(workdir.config)
+  saved = checksums.read_object(workdir.config)
   lines = [
     f'  {d.key}: here {d.here!r}, in the workdir {d.there!r}; '
     f'results of {", ".join(dependents(d.key))} depend on it'
