@@ -105,6 +105,27 @@ def test_what_cannot_be_is_said_in_a_sentence(values, words):
     assert word in str(e.value)
 
 
+@pytest.mark.parametrize(
+  'key,value,why',
+  [
+    ('policy.confidence', 5.0, 'is 5.0; expected a number from 0 to 1'),
+    ('policy.confidence', -1.0, 'is -1.0; expected'),
+    ('policy.confidence', float('nan'), 'is nan, no finite number'),
+    ('optim.lr_scales', (('(', 1.0),), r'has "\(", no regular expression'),
+    ('optim.lr_scales', (('.*', -1.0),), 'has -1.0 for .* not negative'),
+    ('optim.lr_scales', (('.*', float('inf')),), 'has inf for "'),
+    ('optim.lr_scales', (('.*', '1'),), "has '1' for"),
+    ('optim.weight_decay_mask', (('[', True),), 'has "., no regular'),
+    ('optim.weight_decay_mask', (('.*', 0.5),), 'has 0.5 .*True or False'),
+  ],
+)
+def test_a_value_of_a_kind_of_its_own_is_checked(key, value, why):
+  c = make()
+  put(c, key, value)
+  with pytest.raises(ValueError, match=f'{re.escape(key)} {why}'):
+    validate.validate(c)
+
+
 # Sources ---------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from visor_jax.report import read
+from visor_jax.runtime import checksums
 
 _ROW = {
   'family': 'count',
@@ -102,6 +103,25 @@ def test_a_file_that_lacks_a_key(tmp_path):
   (tmp_path / 'search').mkdir()
   (tmp_path / 'search' / 'plans.json').write_text('{"viable": []}')
   with pytest.raises(ValueError, match='plans.json lacks "evaluated"'):
+    read.contents(tmp_path)
+
+
+@pytest.mark.parametrize(
+  'name', ['results.jsonl', 'search/plans.json', 'policy/calibration.json']
+)
+def test_a_file_that_lost_a_line_is_no_page(name, tmp_path):
+  """A family, a plan or a point fewer would look as if that were all."""
+  rows = [_ROW, _ROW | dict(family='docvqa')]
+  for file, text in {
+    'results.jsonl': ''.join(json.dumps(row) + '\n' for row in rows),
+    'search/plans.json': '{"viable": [],\n "evaluated": [\n1,\n2\n]}',
+    'policy/calibration.json': '{"confidence": 0.5, "curve": [\n1,\n2\n]}',
+  }.items():
+    checksums.write(tmp_path / file, text)
+  assert len(read.contents(tmp_path).rows) == 2
+  lines = (tmp_path / name).read_text().splitlines(True)
+  (tmp_path / name).write_text(''.join(lines[:1] + lines[2:]))
+  with pytest.raises(ValueError, match=f'{name} is not what was written'):
     read.contents(tmp_path)
 
 

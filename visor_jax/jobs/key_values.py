@@ -1,8 +1,10 @@
 """The values that keys of a config may have, one key at a time."""
 
 from collections.abc import Callable
+from collections.abc import Sequence
 import dataclasses
 import math
+import re
 from typing import Any
 
 import ml_collections
@@ -11,6 +13,7 @@ from visor_jax.benchmarks import scores
 from visor_jax.data.sources import image_files
 from visor_jax.data.suites import table as suites
 from visor_jax.runtime import identity
+from visor_jax.spec import choice
 from visor_jax.training import stages
 from visor_jax.training import weights
 
@@ -123,12 +126,19 @@ def check(config: ml_collections.ConfigDict) -> None:
       number: Any = values[key]
       if not bound.holds(number):
         raise ValueError(f'{key} is {number}, not {bound.expected}')
-  for pattern, scale in config.optim.lr_scales:
-    if not (math.isfinite(scale) and scale >= 0):
-      raise ValueError(
-        f'optim.lr_scales has {scale} for "{pattern}"; expected a finite '
-        'factor that is not negative'
-      )
+  choice.check_confidence(config.policy.confidence, 'policy.confidence')
+  _check_patterns(
+    'optim.lr_scales',
+    config.optim.lr_scales,
+    lambda scale: 0 <= scale < math.inf,
+    'a finite factor that is not negative',
+  )
+  _check_patterns(
+    'optim.weight_decay_mask',
+    config.optim.weight_decay_mask,
+    lambda decays: decays in (True, False),
+    'True or False',
+  )
   if config.seed >= 2**63:
     raise ValueError(f'seed is {config.seed}; expected less than 2**63')
   trace = config.log.trace
@@ -137,3 +147,23 @@ def check(config: ml_collections.ConfigDict) -> None:
       f'log.trace is {trace}; expected (first, last) '
       'of the steps to trace, or ()'
     )
+
+
+def _check_patterns(
+  key: str,
+  patterns: Sequence[tuple[str, Any]],
+  holds: Callable[[Any], bool],
+  expected: str,
+) -> None:
+  """Checks patterns of parameter paths, each with a value."""
+  for pattern, value in patterns:
+    try:
+      re.compile(pattern)
+    except re.error as e:
+      raise ValueError(
+        f'{key} has "{pattern}", no regular expression: {e}'
+      ) from None
+    if not isinstance(value, int | float) or not holds(value):
+      raise ValueError(
+        f'{key} has {value!r} for "{pattern}"; expected {expected}'
+      )

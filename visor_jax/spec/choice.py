@@ -46,16 +46,19 @@ def viable_plans(lists: Any, layout: plans.Layout) -> tuple[plans.Plan, ...]:
   return viable
 
 
-def check_confidence(confidence: Any) -> None:
+def check_confidence(confidence: Any, key: str = '"confidence"') -> None:
   """Whether a router can be asked for it.
+
+  Args:
+    confidence: the value.
+    key: that it was given by.
 
   Raises:
     ValueError: it is neither None nor a number from 0 to 1.
   """
   if confidence is not None and not _is_share(confidence):
     raise ValueError(
-      f'"confidence" is {confidence!r}; expected a number from 0 to 1, or null '
-      'for the likeliest plan'
+      f'{key} is {confidence!r}; expected a number from 0 to 1, or none'
     )
 
 
