@@ -115,7 +115,7 @@ def test_what_cannot_be_is_said_in_a_sentence(values, words):
     ('optim.lr_scales', (('.*', -1.0),), 'has -1.0 for .* not negative'),
     ('optim.lr_scales', (('.*', float('inf')),), 'has inf for "'),
     ('optim.lr_scales', (('.*', '1'),), "has '1' for"),
-    ('optim.weight_decay_mask', (('[', True),), 'has "., no regular'),
+    ('optim.weight_decay_mask', (('[', True),), 'has ".", no regular'),
     ('optim.weight_decay_mask', (('.*', 0.5),), 'has 0.5 .*True or False'),
   ],
 )
