@@ -19,7 +19,6 @@ sys.path.insert(0, str(ROOT))  # run from anywhere, installed or not
 
 from launch import together  # noqa: E402
 from visor_jax.runtime import command  # noqa: E402
-from visor_jax.runtime import console  # noqa: E402
 
 
 def main(argv=None) -> int:
@@ -43,8 +42,7 @@ def main(argv=None) -> int:
   names = args.runs.split(',')
 
   def one(name) -> bool:
-    if (out / name / 'results.jsonl').exists():
-      console.log(f'{name}: done before')
+    if together.is_done(name, out / name):
       return True
     line = [
       sys.executable,

@@ -243,8 +243,7 @@ def sweep(
 
   def run_budget(plan: plans.Plan, budget: str) -> bool:
     folder = out / f'budget-{budget}'
-    if workdir_lib.Workdir(folder).results.exists():
-      console.log(f'budget {budget}: done before')
+    if together.is_done(f'budget {budget}', folder):
       return True
     if not dry:
       link(folder, shared.absolute(), SHARED[act])

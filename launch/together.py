@@ -111,6 +111,15 @@ def run(
   return code == 0
 
 
+def is_done(name: str, folder: pathlib.Path) -> bool:
+  """Whether a run has left its results, which the console says then."""
+  path = workdir_lib.Workdir(folder).results
+  if checksums.intact(path, lambda: checksums.read_text(path)) is None:
+    return False
+  console.log(f'{name}: done before')
+  return True
+
+
 def report(out: pathlib.Path, folders: Sequence[pathlib.Path]) -> None:
   """One page of the results in folders, where there are any."""
   files = [workdir_lib.Workdir(folder).results for folder in folders]

@@ -10,6 +10,7 @@ import pytest
 
 from launch import sweep
 from tests import tiny
+from visor_jax.runtime import checksums
 from visor_jax.runtime import files
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -47,7 +48,7 @@ def swept(tmp_path, monkeypatch):
       )
       for f, g in (('a', 'coarse'), ('b', 'fine'))
     ]
-    files.write_atomic(
+    checksums.write(
       workdir / 'results.jsonl', ''.join(json.dumps(r) + '\n' for r in rows)
     )
     return True
@@ -85,6 +86,9 @@ def test_a_sweep_goes_on_where_it_was(swept, tmp_path):
   assert [r['plan'] for r in rows] == [[0], [0], [1], [1]]
   page = (tmp_path / 'report/index.html').read_text()
   assert 'Accuracy against cost' in page and re.search(r'\bmin\b', page)
+  results = tmp_path / 'budget-0.6/results.jsonl'
+  results.write_text(results.read_text().splitlines(True)[0])  # it had two
+  assert swept()[1] == ['budget-0.6']
   for budget in ('0.6', '1'):
     stage = tmp_path / f'budget-{budget}' / 'base'
     assert stage.resolve() == tmp_path / 'shared' / 'base'
