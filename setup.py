@@ -66,6 +66,7 @@ setuptools.setup(
   extras_require={
     # transformers is the oracle that the model is held against.
     'test': [
+      'jax[cuda13-local]',  # what is compiled for GPUs is looked at
       'mypy',
       'pytest',
       'pytest-xdist',
@@ -86,5 +87,7 @@ setuptools.setup(
     'tpu': ['jax[tpu]'],
     # The compiler for TPUs, libtpu, at the version that jax pins.
     'preflight': ['jax[tpu]'],
+    # That for NVIDIA GPUs, two wheels, without CUDA.
+    'preflight-gpu': ['jax[cuda13-local]'],
   },
 )

@@ -9,6 +9,7 @@ import jax
 
 if 'JAX_PLATFORMS' not in os.environ:
   jax.config.update('jax_platforms', 'cpu')
+  os.environ['JAX_PLATFORMS'] = 'cpu'  # of processes that tests start
 jax.config.update('jax_num_cpu_devices', 8)
 
 

@@ -10,10 +10,11 @@ from visor_jax.preflight import hlo
 from visor_jax.runtime import mesh as mesh_lib
 
 MESH = {'data': 2, 'fsdp': 4, 'tensor': 1}
+ALL = ('data', 'fsdp')
 KB = 1024
 
 
-def counted(f, *shapes, dearer=True):
+def counted(f, *shapes, islands=()):
   """Counts a program on 2 x 4 devices; shapes are ((lengths), spec)."""
   mesh = mesh_lib.make(data=2, fsdp=4)
   args = [
@@ -22,7 +23,7 @@ def counted(f, *shapes, dearer=True):
   ]
   with mesh_lib.use_mesh(mesh):
     text = jax.jit(f).lower(*args).compile().as_text()
-  return hlo.count(text, MESH, dearer)
+  return hlo.counts(text, MESH, islands)
 
 
 def mapped(f, spec=P('fsdp'), out=P()):
@@ -69,7 +70,7 @@ def mapped(f, spec=P('fsdp'), out=P()):
   ],
 )
 def test_what_a_collective_sends(f, out, kind, axes, sent):
-  got = counted(mapped(f, out=out), ((16, 4, 16), P('fsdp')))
+  got, _ = counted(mapped(f, out=out), ((16, 4, 16), P('fsdp')))
   assert got.sent == {(kind, axes): sent * KB}
 
 
@@ -82,7 +83,7 @@ def test_a_loop_counts_as_often_as_it_runs():
 
     return jax.lax.scan(body, x, None, length=5)[0]
 
-  got = counted(mapped(loop, P()), ((16, 16), P()))
+  got, _ = counted(mapped(loop, P()), ((16, 16), P()))
   assert got.flops == 5 * 2 * 16**3
   assert got.sent == {('all-reduce', 'data'): 5 * KB}
   assert not got.loops
@@ -92,9 +93,8 @@ def test_a_conditional_counts_its_dearer_branch_or_its_cheaper_one():
   def either(x):
     return jax.lax.cond(x[0, 0] > 0, lambda x: x @ x @ x, lambda x: x @ x, x)
 
-  for dearer, products in ((True, 2), (False, 1)):
-    got = counted(either, ((16, 16), P()), dearer=dearer)
-    assert got.flops == products * 2 * 16**3
+  for count, products in zip(counted(either, ((16, 16), P())), (2, 1)):
+    assert count.flops == products * 2 * 16**3
 
 
 def test_products_are_those_of_one_device():
@@ -102,9 +102,9 @@ def test_products_are_those_of_one_device():
 
   def f(x, w):
     w = jax.lax.with_sharding_constraint(w, P())
-    return jax.lax.with_sharding_constraint(x @ w, P(('data', 'fsdp')))
+    return jax.lax.with_sharding_constraint(x @ w, P(ALL))
 
-  got = counted(f, ((64, 32), P(('data', 'fsdp'))), ((32, 16), P('fsdp')))
+  got, _ = counted(f, ((64, 32), P(ALL)), ((32, 16), P('fsdp')))
   assert got.flops == 2 * 8 * 32 * 16
   assert got.sent == {('all-gather', 'fsdp'): 3 * 8 * 16 * 4}
 
@@ -144,8 +144,39 @@ ENTRY %main (x: f32[8,4]) -> f32[8,4] {{
   ],
 )
 def test_groups_of_devices_in_all_spellings(groups, axes, n):
-  got = hlo.count(LINE.format(groups), MESH)
+  got, _ = hlo.counts(LINE.format(groups), MESH)
   assert got.sent == {('all-gather', axes): (n - 1) * 128}
+
+
+@pytest.mark.parametrize(
+  'collective,f,spec,between',
+  [
+    # Four of an island send their KB, each a quarter of the sum, to the other.
+    ('all-gather', lambda x: jax.lax.all_gather(x, ALL), P(ALL), 1),
+    ('all-reduce', lambda x: jax.lax.psum(x, ALL), P(ALL), 0.25),
+    ('all-reduce', lambda x: jax.lax.psum(x, 'data'), P(ALL), 1),
+    ('all-reduce', lambda x: jax.lax.psum(x, 'fsdp'), P(ALL), 0),
+  ],
+)
+def test_what_goes_between_islands(collective, f, spec, between):
+  """Two islands of four: the rows of the mesh."""
+  count, _ = counted(
+    mapped(f, spec, P()),
+    ((64, 8, 4), spec),
+    islands=[0, 0, 0, 0, 1, 1, 1, 1],
+  )
+  assert {kind for kind, _ in count.sent} == {collective}
+  assert count.between == between * KB
+
+
+def test_what_computes_nothing_is_no_cheaper_plan():
+  """Keys that no query sees may be skipped; both counts have them all."""
+
+  def maybe(x):
+    return jax.lax.cond(x[0, 0] > 0, lambda x: x @ x, lambda x: x, x)
+
+  for count in counted(maybe, ((16, 16), P())):
+    assert count.flops == 2 * 16**3
 
 
 def test_products_as_tpus_write_them():
@@ -159,4 +190,4 @@ ENTRY %main (x: f32[8,16], w: f32[16,32]) -> f32[8,32] {
   %y = bf16[8,32]{1,0} convolution(%x, %w), dim_labels=bf_io->bf
   ROOT %c = bf16[6,8,32]{2,1,0} convolution(%a, %b), window={size=6 stride=5 """
   text += 'pad=0_0 lhs_dilate=6}, dim_labels=0bf_0io->0bf\n}\n'
-  assert hlo.count(text, MESH).flops == 2 * 8 * 16 * 32 * (1 + 6)
+  assert hlo.counts(text, MESH)[0].flops == 2 * 8 * 16 * 32 * (1 + 6)

@@ -13,20 +13,10 @@ from visor_jax.preflight import __main__ as preflight
 from visor_jax.preflight import compiler
 from visor_jax.preflight import examine
 from visor_jax.preflight import machine as machine_lib
-from visor_jax.preflight import report as otherlib
+from visor_jax.preflight import report as report_lib
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
 from visor_jax.training import model as model_lib
-
-
-def test_without_libtpu_the_error_names_the_extra(monkeypatch, capsys):
-  monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
-  code = preflight.main(
-    ['--config=tests/tiny.py:jobs=full', '--topology=v5e:16x16']
-  )
-  errors = capsys.readouterr().err
-  assert code == 1
-  assert "pip install 'visor_jax[preflight]'" in errors and 'libtpu' in errors
 
 
 def small():
@@ -88,34 +78,64 @@ def test_weights_are_sent_and_not_activations(report):
   assert 0 < before <= compiled.most.bytes < 1.3 * before
 
 
-def test_a_otherreads_well(report):
-  text = otherlib.text(report)
-  assert text.startswith('full on cpu:8: 8 devices, mesh data 2 x fsdp 4')
-  assert text.endswith('fits')
+def test_a_report_reads_well(report):
+  heading, verdict, *_ = report_lib.text(report).splitlines()
+  assert heading.startswith('full on cpu:8: 8 devices, mesh data 2 x fsdp 4')
+  assert verdict.startswith('fits: ')
   for word in ('optimizer', 'temporaries', 'nominal', 'all-gather fsdp'):
-    assert word in text
+    assert word in report_lib.text(report)
+  assert report_lib.hours([report], 0.5) == ''  # who knows how fast a CPU is?
+
+
+def test_temporaries_are_counted(report):
+  """All that a step computes on its way, and gradients among it."""
+  assert report['temporaries'] > report['held']['trained']
+
+
+def test_hours_are_those_of_the_roofline(report):
+  """At half of it twice the time; with all stages of the recipe."""
+  timed = report | dict(
+    chips=4.0,
+    stages=[
+      dict(stage='full', plan='max', steps=7200, seconds=1.0),
+      dict(stage='universal', plan='viable', steps=3600, seconds=0.5),
+    ],
+  )
+  lines = report_lib.hours([timed, report | dict(stage='policy')], 0.5)
+  heading, *rows, total, without = lines.splitlines()
+  assert heading.split() == (
+    'at 50% of the roofline steps hours chip-hours'.split()
+  )
+  assert [row.split()[-3:] for row in rows] == [
+    ['7200', '4', '16'],
+    ['3600', '1', '4'],
+  ]
+  assert total.split()[-2:] == ['5', '20'] and without == 'without policy'
 
 
 def test_what_does_not_fit_comes_with_settings_that_do(report, capsys):
-  """Found by compiling them, here on the command line."""
+  """First the verdict, then why, at last what was compiled and fits."""
   config = small()
   room = report['total'] * 1.1 / 2**30
   code = preflight.main(
     [
       '--config=tests/tiny.py:jobs=full',
       '--devices=8',
-      '--json',
       f'--memory={room}',
       '--config.full.batch=64',
     ]
   )
-  out = capsys.readouterr()
-  (other,) = json.loads(out.out)
-  assert code == 1 and other['fits'] is False
-  assert other['total'] > other['available']
-  proposal = other['proposal']
-  assert proposal['changes'] and proposal['bytes'] <= other['available']
+  _, verdict, *_, last = capsys.readouterr().out.splitlines()
+  assert code == 1 and verdict.startswith('does not fit: ')
+  assert last.startswith('fits with --config.')
   assert config.full.batch == 8  # what main read was another one
+
+
+def test_reports_are_json_too(report, monkeypatch, capsys):
+  monkeypatch.setattr(examine, 'examine', lambda *args: report)
+  flags = ['--config=tests/tiny.py:jobs=full', '--devices=8', '--json']
+  assert preflight.main(flags) == 0
+  assert json.loads(capsys.readouterr().out) == [json.loads(json.dumps(report))]
 
 
 @pytest.mark.skipif(
@@ -126,5 +146,8 @@ def test_a_tpu_says_what_fits():
   config = small()
   config.mesh.fsdp = 2
   other = examine.examine(config, 'full', machine_lib.describe('v5e:2x2'))
-  assert other['fits'] and other['most']['seconds_at_peak'] > 0
+  assert other['fits'] and 0 < other['roofline']['least']['seconds']
+  assert (
+    other['roofline']['least']['seconds'] <= (other['stages'][0]['seconds'])
+  )
   assert other['available'] == 15.75 * 2**30

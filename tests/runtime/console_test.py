@@ -1,5 +1,7 @@
 """A person reads how far a run is, and how long it will take."""
 
+import time
+
 import pytest
 
 from visor_jax.runtime import console
@@ -39,3 +41,9 @@ def test_the_pace_counts_what_this_process_did(capsys, monkeypatch):
 def test_a_line_before_anything_is_done_divides_by_nothing(capsys):
   console.Progress('full', 10).line(0)
   assert 'full 0/10' in capsys.readouterr().out
+
+
+def test_what_takes_long_is_said_again_and_again(capsys):
+  with console.heartbeat('compiling', every=0.01):
+    while capsys.readouterr().out.count('compiling, 0s') < 1:
+      time.sleep(0.01)

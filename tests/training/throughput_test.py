@@ -90,6 +90,13 @@ def test_a_stage_without_a_formula_has_none(clock):
     ('TPU v6 lite', 918e12),
     ('NVIDIA H100 80GB HBM3', 989e12),
     ('NVIDIA H100 PCIe', 756e12),
+    ('TPU7x', 2307e12 / 2),  # a chip is two devices
+    ('NVIDIA GH200 480GB', 990e12),
+    ('NVIDIA H200', 989e12),
+    ('NVIDIA B200', 2250e12),
+    ('NVIDIA GB200', 2500e12),
+    ('NVIDIA B300 SXM6 AC', 2250e12),
+    ('AMD Instinct MI300X', 1307.4e12),
     ('cpu', None),
   ],
 )

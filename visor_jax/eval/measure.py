@@ -20,6 +20,7 @@ from visor_jax.eval import run
 from visor_jax.runtime import checksums
 from visor_jax.runtime import claim
 from visor_jax.runtime import cluster
+from visor_jax.runtime import program_memory
 from visor_jax.spec import plan as plans
 from visor_jax.training import throughput
 
@@ -138,6 +139,6 @@ class Timer:
       jax.block_until_ready(function(*args))
       seconds.append(time.perf_counter() - start)
     # The program is there already: nothing is compiled again.
-    memory = function.lower(*args).compile().memory_analysis()
-    self.peak = max(self.peak, memory.peak_memory_in_bytes)
+    compiled = function.lower(*args).compile()
+    self.peak = max(self.peak, program_memory.held(compiled))
     return float(np.median(seconds))

@@ -2,13 +2,15 @@
 
   python -m visor_jax.preflight --topology=v5e:16x16 \
       --config=experiments/llava_ov.py:size=7b,jobs=full
+  ... --topology=h100:4x8                   four hosts of eight GPUs
   ... --topology=cpu:256 --memory=80        256 fake devices of 80 GiB
   ... --config.mesh.fsdp=128                any key of config.py, as in main
 
-The devices need not be there. Says for each stage what a device holds, computes
-and sends in a step; where it does not fit, which settings near the asked ones
-do. TPU topologies need libtpu: pip install 'visor_jax[preflight]'. Exits 0 if
-all stages fit, else 1.
+The devices need not be there. Says for each stage what a device holds, moves,
+computes and sends in a step, how long that takes at least, and how many hours
+all steps take at a share of that speed; where it does not fit, which settings
+near the asked ones do. The compiler for TPUs is in the extra `preflight`, that
+for GPUs in `preflight-gpu`. Exits 0 if all stages fit, else 1.
 """
 
 from collections.abc import Sequence
@@ -55,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   topology = flags.DEFINE_string(
     'topology',
     None,
-    'v5e:16x16, v5p:4x4x4, v6e:8x8, or cpu:N.',
+    'Chip and shape: ' + machine_lib.EXAMPLES,
     flag_values=values,
   )
   devices = flags.DEFINE_integer(
@@ -64,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   memory = flags.DEFINE_float(
     'memory',
     None,
-    'GiB of a device, where it is not a TPU that is known.',
+    'GiB of a device, instead of what is known of the chip.',
     flag_values=values,
   )
   slices = flags.DEFINE_integer(
@@ -76,6 +78,14 @@ def main(argv: Sequence[str] | None = None) -> int:
   )
   propose = flags.DEFINE_bool(
     'propose', True, 'Look for settings that fit.', flag_values=values
+  )
+  share = flags.DEFINE_float(
+    'share',
+    0.5,
+    'Of the roofline, for the hours of a stage.',
+    lower_bound=0.01,
+    upper_bound=1.0,
+    flag_values=values,
   )
   as_json = flags.DEFINE_bool(
     'json', False, 'Print reports as one JSON list.', flag_values=values
@@ -91,18 +101,27 @@ def main(argv: Sequence[str] | None = None) -> int:
       raise ValueError('which run? --config=experiments/....py')
     where = topology.value or (devices.value and f'cpu:{devices.value}')
     if not where:
-      raise ValueError('which devices? --topology=v5e:16x16, or cpu:N')
+      raise ValueError(f'which devices? --topology={machine_lib.EXAMPLES}')
     validate.validate(config.value)
     machine_lib.prepare(where)
     machine = machine_lib.describe(where, memory.value, slices.value)
-    reports = []
+    reports: list[examine.Report] = []
+
+    out = sys.stdout
+
+    def show(text: str) -> None:
+      if text and not as_json.value:
+        print(text, file=out, flush=True)
+
     with contextlib.redirect_stdout(sys.stderr):
       for first, *same in alike(config.value):
-        reports.append(
-          examine.examine(config.value, first, machine, propose.value, same)
-        )
-        if not as_json.value:
-          print(report_lib.text(reports[-1]), file=sys.__stdout__)
+        report = examine.examine(config.value, first, machine, same)
+        reports.append(report)
+        show(report_lib.text(report))
+        if report['fits'] is False and propose.value and machine.memory:
+          examine.propose(config.value, report, machine)
+          show(report_lib.proposal(report))
+      show(report_lib.hours(reports, share.value))
   except (ValueError, flags.Error) as e:
     print(f'error: {e}', file=sys.stderr)
     return 1

@@ -13,19 +13,24 @@ from typing import Any
 import jax
 import ml_collections
 
+from visor_jax.preflight import gpus
 from visor_jax.preflight import hlo
 from visor_jax.preflight import machine as machine_lib
 from visor_jax.reduction import grammar
 from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.runtime import program_memory
 from visor_jax.training import program as program_lib
 
-# Half the time to compile, the same memory but for a few per cent.
-_FAST_TPU: dict[str, Any] = {'exec_time_optimization_effort': -1.0}
-
-# No need for fast machine code.
-_FAST_CPU: dict[str, Any] = {
-  'xla_backend_optimization_level': 0,
-  'xla_llvm_disable_expensive_passes': True,
+# {platform: options of XLA}
+OPTIONS: dict[str, dict[str, Any]] = {
+  # No need for fast machine code.
+  'cpu': {
+    'xla_backend_optimization_level': 0,
+    'xla_llvm_disable_expensive_passes': True,
+  },
+  'gpu': gpus.OPTIONS,
+  # Half the time to compile, the same memory but for a few per cent.
+  'tpu': {'exec_time_optimization_effort': -1.0},
 }
 
 
@@ -57,7 +62,7 @@ class Compiled:
   """What the compiler says, of one device.
 
   Attributes:
-    peak: bytes at the worst moment, what is held before the step among them.
+    peak: bytes that it takes, what is held before the step among them.
     code: bytes.
     most: what a step does whose conditionals all take the dearer branch.
     least: the cheaper branch.
@@ -89,7 +94,7 @@ def train_program(
   Raises:
     ValueError: the config does not fit together, or not this machine.
   """
-  if machine.tpu and config.model.attention == 'auto':
+  if machine.platform == 'tpu' and config.model.attention == 'auto':
     # `auto` asks for the backend, which here is the CPU that compiles.
     config = config.copy_and_resolve_references()
     config.model.attention = 'splash'
@@ -147,7 +152,7 @@ def compile_step(
     TooBig: the compiler says that it does not fit.
     ValueError: it cannot be compiled for another reason.
   """
-  options = _FAST_TPU if machine.tpu else _FAST_CPU
+  options = OPTIONS[machine.platform]
   began, cpu = time.monotonic(), time.process_time()
   try:
     lowered = program.lower(most_expensive(program))
@@ -170,13 +175,16 @@ def compile_step(
     compile=time.monotonic() - middle,
     cpu=time.process_time() - cpu,
   )
+  most, least = hlo.counts(
+    compiled.as_text() or '',
+    dict(program.mesh.shape),
+    [machine.islands.get(d.id, 0) for d in program.mesh.devices.flat],
+  )
   memory: Any = compiled.memory_analysis()
-  text = compiled.as_text() or ''
-  shape = dict(program.mesh.shape)
   return Compiled(
-    memory.peak_memory_in_bytes,
+    program_memory.held(compiled),
     memory.generated_code_size_in_bytes,
-    hlo.count(text, shape),
-    hlo.count(text, shape, dearer=False),
+    most,
+    least,
     seconds,
   )

@@ -12,7 +12,9 @@ from visor_jax.preflight import compiler
 from visor_jax.preflight import hlo
 from visor_jax.preflight import machine as machine_lib
 from visor_jax.preflight import propose as propose_lib
+from visor_jax.preflight import roofline
 from visor_jax.runtime import console
+from visor_jax.spec import chips
 from visor_jax.spec import plan as plans
 from visor_jax.training import program as program_lib
 
@@ -24,7 +26,6 @@ def examine(
   config: ml_collections.ConfigDict,
   stage: str,
   machine: machine_lib.Machine,
-  propose: bool = True,
   same: Sequence[str] = (),
 ) -> Report:
   """What a training stage takes of a machine.
@@ -33,7 +34,6 @@ def examine(
     config: the whole config.
     stage: its name.
     machine: that it shall run on.
-    propose: look for settings that fit, where these do not.
     same: names of stages whose step is the same program.
 
   Returns:
@@ -49,53 +49,104 @@ def examine(
     available=machine.memory,
     fits=None,
     reason=None,
+    temporaries=None,
   )
-  temporaries = None
   try:
     program = compiler.train_program(config, stage, machine)
     held = compiler.held(program)
     report |= dict(held=held, prefill=prefill(program))
-    console.log(f'{stage}: compiling for {machine.name}')
-    compiled = compiler.compile_step(program, machine)
+    with console.heartbeat(f'{stage}: compiling for {machine.name}'):
+      compiled = compiler.compile_step(program, machine)
   except compiler.TooBig as e:
     temporaries = e.temporary_bytes(sum(held.values()))
     report |= dict(fits=False, temporaries=temporaries, reason=str(e))
   except ValueError as e:
     report |= dict(fits=False, reason=str(e))
   else:
-    temporaries = compiled.total - sum(held.values())
-    report |= _measured(compiled, temporaries - compiled.code, machine)
-  if report['fits'] is False and propose and machine.memory:
-    proposal = propose_lib.propose(config, stage, machine, temporaries)
-    report['proposal'] = dataclasses.asdict(proposal)
+    report |= _measured(compiled, sum(held.values()), machine)
+    if machine.chip:
+      report |= _times(config, (stage, *same), program, compiled, machine.chip)
   return report
 
 
+def propose(
+  config: ml_collections.ConfigDict,
+  report: Report,
+  machine: machine_lib.Machine,
+) -> None:
+  """Adds to the report of what does not fit which settings near it do."""
+  proposal = propose_lib.propose(
+    config, report['stage'], machine, report['temporaries']
+  )
+  report['proposal'] = dataclasses.asdict(proposal)
+
+
 def _measured(
-  compiled: compiler.Compiled, temporaries: int, machine: machine_lib.Machine
+  compiled: compiler.Compiled, held: int, machine: machine_lib.Machine
 ) -> Report:
   """The part of a report that the compiler has written."""
   return dict(
-    temporaries=temporaries,
+    temporaries=compiled.peak - held,
     code=compiled.code,
     total=compiled.total,
     fits=compiled.total <= machine.memory if machine.memory else None,
-    most=_count(compiled.most, machine),
-    least=_count(compiled.least, machine),
+    most=_count(compiled.most),
+    least=_count(compiled.least),
     seconds=compiled.seconds,
   )
 
 
-def _count(count: hlo.Count, machine: machine_lib.Machine) -> Report:
+def _count(count: hlo.Count) -> Report:
   return dict(
     flops=count.flops,
+    moved=count.moved,
     sent=[
       dict(kind=kind, axes=axes, bytes=size)
       for (kind, axes), size in sorted(count.sent.items())
     ],
+    between=count.between,
     kernels=count.kernels,
     unknown_loops=count.loops,
-    seconds_at_peak=machine.flops and count.flops / machine.flops,
+  )
+
+
+def _times(
+  config: ml_collections.ConfigDict,
+  names: Sequence[str],
+  program: program_lib.TrainProgram,
+  compiled: compiler.Compiled,
+  chip: chips.Chip,
+) -> Report:
+  """How fast a step may be, and with it each of the stages that run it."""
+  layout = program.model.layout
+  dense = program.options.plan == 'base'
+  step = compiler.most_expensive(program)
+  most, least = (
+    roofline.bound(
+      count,
+      roofline.useful_flops(program, step, None if dense else plan),
+      chip,
+    )
+    for count, plan in (
+      (compiled.most, layout.max),
+      (compiled.least, layout.min),
+    )
+  )
+  return dict(
+    roofline={
+      name: dataclasses.asdict(bound) | dict(seconds=bound.seconds)
+      for name, bound in (('most', most), ('least', least))
+    },
+    stages=[
+      dict(
+        stage=name,
+        plan=config[name].plan,
+        steps=config[name].steps,
+        seconds=least.towards(most, roofline.share_on(config[name], layout)),
+      )
+      for name in names
+    ],
+    chips=program.mesh.size / chip.devices,
   )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import math
 import re
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,24 +23,39 @@ _AXES = re.compile(
 )
 
 
-def axes(attributes: str, mesh: Mapping[str, int]) -> tuple[str, int]:
-  """The axes of the mesh that a collective runs over, and how many devices.
+class Group(NamedTuple):
+  """Devices that speak to each other.
+
+  Attributes:
+    axes: of the mesh along which they stand, as 'fsdp' or 'data+fsdp'.
+    devices: how many; 2 where a device sends to one other.
+    islands: on how many of these they are, at most.
+  """
+
+  axes: str
+  devices: int
+  islands: int
+
+
+def group(
+  attributes: str, mesh: Mapping[str, int], islands: Sequence[int] = ()
+) -> Group:
+  """Who speaks to whom in a collective.
 
   Args:
     attributes: what stands behind its operands in HLO text.
     mesh: {axis: size} in the order of the mesh.
-
-  Returns:
-    axes as 'fsdp' or 'data+fsdp', and the devices of a group.
+    islands: number of the island of each device of the mesh; none for one.
   """
   devices = _groups(attributes, math.prod(mesh.values()))
   coordinates = np.stack(np.unravel_index(devices, tuple(mesh.values())))
   differs = (coordinates != coordinates[:, :, :1]).any(axis=(1, 2))
   names = '+'.join(axis for axis, moves in zip(mesh, differs) if moves)
+  numbers = np.asarray(islands)[devices] if islands else 0 * devices
+  most = max(len(np.unique(group)) for group in numbers)
   # A device sends to one other, however long the chain is.
-  if 'source_target_pairs' in attributes and differs.any():
-    return names, 2
-  return names, devices.shape[1]
+  pairs = 'source_target_pairs' in attributes and differs.any()
+  return Group(names, 2 if pairs else devices.shape[1], most)
 
 
 def _groups(attributes: str, devices: int) -> np.ndarray:

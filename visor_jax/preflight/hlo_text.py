@@ -57,7 +57,7 @@ def parse(text: str) -> Program:
   """Takes `jax.stages.Compiled.as_text()` apart."""
   computations: dict[str, list[Instruction]] = collections.defaultdict(list)
   entry, current = '', None
-  for line in text.splitlines():
+  for line in text.split('\n'):
     opening = _OPENING.match(line)
     if opening:
       current = opening[2]

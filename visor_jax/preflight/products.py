@@ -1,14 +1,19 @@
-"""FLOPs of products in a compiled program."""
+"""FLOPs of products in a compiled program, and of kernels made of them."""
 
+from collections.abc import Sequence
+import math
 import re
 
 import numpy as np
 
 from visor_jax.preflight import hlo_text
 
+# As `dot` writes it, and cuBLAS's settings.
+_SUMMED = re.compile(r'lhs_contracting_dim(?:s=\{|ensions":\[)([^\]}]*)')
+
 
 def dot(result: str, left: str, attributes: str) -> int:
-  """FLOPs of a `dot`, 2 a multiply-add.
+  """FLOPs of a `dot`, or a call of cuBLAS, 2 a multiply-add.
 
   Args:
     result: its type.
@@ -16,11 +21,44 @@ def dot(result: str, left: str, attributes: str) -> int:
     attributes: which of that one's axes are summed over.
   """
   ((_, shape),) = hlo_text.arrays(left)[:1]
-  axes = hlo_text.find(r'lhs_contracting_dims=\{([\d,]*)\}', attributes)[1]
-  terms = 1
-  for axis in filter(None, axes.split(',')):
-    terms *= shape[int(axis)]
+  axes = hlo_text.find(_SUMMED, attributes)
+  terms = math.prod(shape[int(axis)] for axis in re.findall(r'\d+', axes[1]))
   return 2 * hlo_text.num_elements(result) * terms
+
+
+def attention(results: str, operands: Sequence[str]) -> int | None:
+  """FLOPs of a kernel of attention, by its shapes; None where it is none.
+
+  It takes queries [.., heads, head] or [heads, .., head], keys and values, and
+  gives what is read: two products. With the gradient among its operands it
+  goes backward: scores and their gradient are made again, and each result is a
+  product more. Of as many queries as keys half of the pairs count, as where
+  each sees those before it.
+
+  Args:
+    results: their type.
+    operands: the type of each.
+  """
+  matrices = _matrices(''.join(operands))
+  if len(matrices) < 3:
+    return None
+  query, key, value = matrices[:3]
+  if key != value or query[-1] != key[-1]:
+    return None
+  keys = max(key[:-1])  # more than there are heads, or rows
+  backward = [shape for shape in matrices[3:] if shape == query]
+  gradients = [shape for shape in _matrices(results) if shape[-1] == query[-1]]
+  products = 2 + len(gradients) if backward else 2
+  flops = 2 * products * math.prod(query) * keys
+  return flops // 2 if max(query[:-1]) == keys else flops
+
+
+def _matrices(types: str) -> list[list[int]]:
+  """Shapes of arrays of floats with three axes or more."""
+  return [
+    [int(n) for n in lengths.split(',')]
+    for lengths in re.findall(r'\b(?:bf|f)\d+\[(\d+(?:,\d+){2,})\]', types)
+  ]
 
 
 def convolution(result: str, left: str, right: str, attributes: str) -> int:

@@ -5,7 +5,6 @@ known for every mesh, and the rest is as much a row as the last compiled step
 took. Then the nearest one is compiled, and the estimate learns from it.
 """
 
-from collections.abc import Callable
 import dataclasses
 import math
 from typing import Any
@@ -87,7 +86,6 @@ def propose(
   machine: machine_lib.Machine,
   measured: float | None = None,
   tries: int = 4,
-  log: Callable[[str], None] = console.log,
 ) -> Proposal:
   """Looks for the nearest settings that fit and compiles them.
 
@@ -98,7 +96,6 @@ def propose(
     measured: bytes of temporaries of the configured step, None where it could
       not be compiled for another reason.
     tries: steps to compile at most.
-    log: is told of every try.
 
   Raises:
     ValueError: nobody says how much a device holds.
@@ -125,11 +122,11 @@ def propose(
       program = compiler.train_program(
         settings.apply(config, stage), stage, machine
       )
-      log(f'trying {flags(changes)}')
       tried.append(changes)
-      total, temporaries = measure(program, machine)
+      with console.heartbeat(f'trying {flags(changes)}'):
+        total, temporaries = measure(program, machine)
     except ValueError as e:
-      log(str(e))
+      console.log(str(e))
       continue
     if total <= machine.memory:
       return Proposal(changes, total, tried[:-1])

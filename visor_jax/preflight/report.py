@@ -1,35 +1,56 @@
 """What preflight found, for people."""
 
+from collections.abc import Sequence
+
 from visor_jax.preflight import examine
 from visor_jax.preflight import machine as machine_lib
 from visor_jax.preflight import propose
 
 GIB = machine_lib.GIB
+_PLANS = ('dearest plan', 'cheapest')
 
 
 def text(report: examine.Report) -> str:
-  """A report of `examine.examine`, some lines."""
+  """A report of `examine.examine`, its verdict first."""
   mesh = ' x '.join(f'{axis} {n}' for axis, n in report['mesh'].items())
   lines = [
     f'{report["stage"]} on {report["topology"]}: {report["devices"]} devices, '
-    f'mesh {mesh}, batch {report["batch"]}'
+    f'mesh {mesh}, batch {report["batch"]}',
+    _verdict(report),
   ]
-  if 'held' in report:
-    lines += _memory(report)
-  if 'prefill' in report:
-    lines += _prefill(report['prefill'])
-  if 'most' in report:
-    lines += _step(report)
-  lines.append(_verdict(report))
   if report['same']:
     lines.append(f'and so it is with {", ".join(report["same"])}')
-  if 'proposal' in report:
-    lines.append(_proposal(report['proposal']))
+  for key, part in (
+    ('held', _memory),
+    ('prefill', _prefill),
+    ('most', _step),
+    ('roofline', _roofline),
+  ):
+    if key in report:
+      lines += part(report)
   return '\n'.join(lines)
+
+
+def _verdict(report: examine.Report) -> str:
+  if report['reason']:
+    return f'does not fit: {report["reason"]}'
+  needs = f'{report["total"] / GIB:.2f} GiB'
+  if report['fits'] is None:
+    return f'fits? it takes {needs}: say how many a device has, --memory'
+  room = f'{needs}, a device has {report["available"] / GIB:.2f}'
+  return f'fits: {room}' if report['fits'] else f'does not fit: {room}'
 
 
 def _line(label: str, value: float, more: str = '') -> str:
   return f'  {label:24}{value:>12.4g}{more}'
+
+
+def _columns(label: str, *values: float) -> str:
+  return f'  {label:24}' + ''.join(f'{value:>12.4g}' for value in values)
+
+
+def _heading(label: str, *columns: str) -> str:
+  return f'{label:26}' + ''.join(f'{column:>12}' for column in columns)
 
 
 def _memory(report: examine.Report) -> list[str]:
@@ -41,48 +62,42 @@ def _memory(report: examine.Report) -> list[str]:
     _line('optimizer', held['optimizer'] / GIB),
     _line('batch', held['batch'] / GIB),
   ]
-  if 'temporaries' in report:
+  if report['temporaries'] is not None:
     gradients = f', gradients ({held["trained"] / GIB:.3g}) among them'
     lines.append(_line('temporaries', report['temporaries'] / GIB, gradients))
   if 'total' in report:
-    room = report['available']
     lines.append(_line('code', report['code'] / GIB))
-    lines.append(
-      _line(
-        'total', report['total'] / GIB, f' of {room / GIB:.2f}' if room else ''
-      )
-    )
+    lines.append(_line('total', report['total'] / GIB))
   return lines
 
 
-def _prefill(plans: dict[str, dict[str, int]]) -> list[str]:
-  rows = [
-    _line(plan, flops['nominal'] / 1e12, f'{flops["executed"] / 1e12:>12.4g}')
-    for plan, flops in plans.items()
-  ]
+def _prefill(report: examine.Report) -> list[str]:
   return [
-    'prefill of a full row, TFLOPs',
-    f'  {"plan":24}{"nominal":>12}{"executed":>12}',
-    *rows,
+    _heading('prefill of a row, TFLOPs', 'nominal', 'executed'),
+    *(
+      _columns(plan, flops['nominal'] / 1e12, flops['executed'] / 1e12)
+      for plan, flops in report['prefill'].items()
+    ),
   ]
 
 
 def _step(report: examine.Report) -> list[str]:
-  most, seconds = report['most'], report['seconds']
-  lines = ['a step on a device']
-  for label, count in (('dearest', most), ('cheapest', report['least'])):
-    peak = count['seconds_at_peak']
-    lines.append(
-      _line(
-        f'TFLOPs, {label} plan',
-        count['flops'] / 1e12,
-        f', {peak:.3g} s at the peak' if peak else '',
+  most, least, seconds = report['most'], report['least'], report['seconds']
+  lines = [
+    _heading('a step on a device', *_PLANS),
+    *(
+      _columns(label, most[key] / unit, least[key] / unit)
+      for key, label, unit in (
+        ('flops', 'TFLOPs', 1e12),
+        ('moved', 'to and from memory, GB', 1e9),
+        ('between', 'sent to other hosts, GB', 1e9),
       )
-    )
-  lines.append('sent by a device in a step of the dearest plan, GB')
-  lines += [
-    _line(f'{sent["kind"]} {sent["axes"]}', sent['bytes'] / 1e9)
-    for sent in most['sent']
+    ),
+    'sent by a device in a step of the dearest plan, GB',
+    *(
+      _line(f'{sent["kind"]} {sent["axes"]}', sent['bytes'] / 1e9)
+      for sent in most['sent']
+    ),
   ]
   if most['kernels']:
     lines.append(f'  {most["kernels"]} calls of kernels are not counted')
@@ -97,23 +112,61 @@ def _step(report: examine.Report) -> list[str]:
   return lines
 
 
-def _verdict(report: examine.Report) -> str:
-  if report['fits'] is None:
-    return 'fits? say how many GiB a device has: --memory'
-  if report['fits']:
-    return 'fits'
-  if report['reason']:
-    return f'does not fit: {report["reason"]}'
-  return (
-    f'does not fit: {report["total"] / GIB:.2f} GiB, a device has '
-    f'{report["available"] / GIB:.2f}'
-  )
-
-
-def _proposal(proposal: dict) -> str:
-  if proposal['changes']:
-    return (
-      f'fits with {propose.flags(proposal["changes"])}: '
-      f'{proposal["bytes"] / GIB:.2f} GiB'
+def _roofline(report: examine.Report) -> list[str]:
+  bounds = report['roofline'].values()
+  lines = [
+    _heading('roofline, seconds a step', *_PLANS),
+    *(
+      _columns(label, *(bound[key] for bound in bounds))
+      for key, label in (
+        ('products', 'products'),
+        ('memory', 'memory'),
+        ('links', 'links'),
+        ('network', 'between hosts'),
+        ('seconds', 'at least'),
+      )
+    ),
+  ]
+  utilisation = [bound['mfu'] for bound in bounds]
+  if None not in utilisation:
+    lines.append(
+      _columns('MFU, % at most', *(100 * mfu for mfu in utilisation))
     )
-  return f'nothing near it fits; {len(proposal["tried"])} tried'
+  return lines
+
+
+def hours(reports: Sequence[examine.Report], share: float) -> str:
+  """What stages take, and all of them together; '' where nobody can say.
+
+  Args:
+    reports: of all stages asked for.
+    share: of the roofline that they reach.
+  """
+  timed = [report for report in reports if 'stages' in report]
+  if not timed:
+    return ''
+  lines = [
+    _heading(f'at {share:.0%} of the roofline', 'steps', 'hours', 'chip-hours')
+  ]
+  totals = []
+  for report in timed:
+    for stage in report['stages']:
+      one = stage['steps'] * stage['seconds'] / share / 3600
+      totals.append((stage['steps'], one, one * report['chips']))
+      lines.append(_columns(f'{stage["stage"]}, {stage["plan"]}', *totals[-1]))
+  lines.append(_columns('all of it', *map(sum, zip(*totals))))
+  missing = [r['stage'] for r in reports if 'stages' not in r]
+  if missing:
+    lines.append(f'without {", ".join(missing)}')
+  return '\n'.join(lines)
+
+
+def proposal(report: examine.Report) -> str:
+  """What `examine.propose` has added."""
+  result = report['proposal']
+  if result['changes']:
+    return (
+      f'fits with {propose.flags(result["changes"])}: '
+      f'{result["bytes"] / GIB:.2f} GiB'
+    )
+  return f'nothing near it fits; {len(result["tried"])} tried'

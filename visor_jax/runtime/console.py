@@ -1,6 +1,8 @@
 """Progress and time: what a person reads while a run runs."""
 
+from collections.abc import Iterator
 import contextlib
+import threading
 import time
 
 _muted = False
@@ -32,6 +34,28 @@ def log(text: str) -> None:
   if not _muted:
     with contextlib.suppress(OSError):
       print(f'[{time.strftime("%H:%M:%S")}] {printable(text)}', flush=True)
+
+
+@contextlib.contextmanager
+def heartbeat(what: str, every: float = 10.0) -> Iterator[None]:
+  """Says what is done, and in here again and again how long it has taken.
+
+  Args:
+    what: is done.
+    every: so many seconds.
+  """
+  log(what)
+  began, over = time.monotonic(), threading.Event()
+
+  def beat() -> None:
+    while not over.wait(every):
+      log(f'{what}, {duration(time.monotonic() - began)}')
+
+  threading.Thread(target=beat, daemon=True).start()
+  try:
+    yield
+  finally:
+    over.set()
 
 
 def printable(text: str) -> str:

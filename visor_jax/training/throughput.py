@@ -31,7 +31,8 @@ from visor_jax.spec import batch as batch_lib
 from visor_jax.spec import chips
 from visor_jax.spec import plan as plans
 
-_ACCOUNTING = dataclasses.replace(accounting.NOMINAL, name='model', head='all')
+# What is useful of a pass.
+ACCOUNTING = dataclasses.replace(accounting.NOMINAL, name='model', head='all')
 
 
 class Throughput:
@@ -153,7 +154,7 @@ def _cost(
   text: int,
   tiles: int = 0,
 ) -> flops.Cost:
-  return flops.cost(architecture, plan, visual, text, _ACCOUNTING, tiles=tiles)
+  return flops.cost(architecture, plan, visual, text, ACCOUNTING, tiles=tiles)
 
 
 def _rounded(x: float) -> float:
