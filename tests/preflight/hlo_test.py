@@ -179,6 +179,25 @@ def test_what_computes_nothing_is_no_cheaper_plan():
     assert count.flops == 2 * 16**3
 
 
+def test_a_reduce_scatter_as_tpus_write_it():
+  """A fusion of an all-reduce and a slice of it."""
+  text = """HloModule m
+%all-reduce-scatter.1 (x: f32[16,4]) -> f32[4,4] {
+  %x = f32[16,4]{1,0} parameter(0)
+  %s = f32[16,4]{1,0} all-reduce(%x), replica_groups={{0,1,2,3},{4,5,6,7}}
+  %z = s32[] constant(0)
+  ROOT %d = f32[4,4]{1,0} dynamic-slice(%s, %z, %z), dynamic_slice_sizes={4,4}
+}
+ENTRY %main (y: f32[16,4]) -> f32[4,4] {
+  %y = f32[16,4]{1,0} parameter(0)
+  ROOT %r = f32[4,4]{1,0} fusion(%y), kind=kCustom, calls=%all-reduce-scatter.1
+}
+"""
+  count, _ = hlo.counts(text, MESH)
+  assert count.sent == {('reduce-scatter', 'fsdp'): 256 * 3 / 4}
+  assert count.moved == 256 + 64
+
+
 def test_products_as_tpus_write_them():
   """A convolution; the second is a batch of six products of 8x16 and 16x32."""
   text = """HloModule m

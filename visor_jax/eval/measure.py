@@ -140,5 +140,7 @@ class Timer:
       seconds.append(time.perf_counter() - start)
     # The program is there already: nothing is compiled again.
     compiled = function.lower(*args).compile()
-    self.peak = max(self.peak, program_memory.held(compiled))
+    self.peak = max(
+      self.peak, program_memory.held(compiled, jax.default_backend())
+    )
     return float(np.median(seconds))

@@ -106,7 +106,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     machine_lib.prepare(where)
     machine = machine_lib.describe(where, memory.value, slices.value)
     reports: list[examine.Report] = []
-
     out = sys.stdout
 
     def show(text: str) -> None:

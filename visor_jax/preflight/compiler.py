@@ -182,7 +182,7 @@ def compile_step(
   )
   memory: Any = compiled.memory_analysis()
   return Compiled(
-    program_memory.held(compiled),
+    program_memory.held(compiled, machine.platform),
     memory.generated_code_size_in_bytes,
     most,
     least,

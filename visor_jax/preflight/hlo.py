@@ -214,7 +214,18 @@ class _Counter:
 
   def _fusion(self, instruction: hlo_text.Instruction) -> Count:
     # What it keeps to itself is in registers.
-    return dataclasses.replace(self._calls(instruction), moved=0)
+    count = dataclasses.replace(self._calls(instruction), moved=0)
+    if 'calls=%all-reduce-scatter' not in instruction.attributes:
+      return count
+    # As TPUs write it: of the sum only a shard is sent back.
+    return dataclasses.replace(
+      count,
+      sent={
+        ('reduce-scatter', axes): size / 2
+        for (_, axes), size in count.sent.items()
+      },
+      between=count.between / 2,
+    )
 
   def _custom_call(self, instruction: hlo_text.Instruction) -> Count:
     target = hlo_text.find(_TARGET, instruction.attributes)[1]
