@@ -1,6 +1,7 @@
 """The table of costs: against the formulas, and what it refuses."""
 
 import json
+import re
 
 import pytest
 
@@ -125,3 +126,25 @@ def test_the_image_takes_what_the_prompt_alone_does_not(capsys):
 def test_what_cannot_be_is_refused(capsys, args, match):
   assert command.main(list(args)) == 1
   assert match in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  'size,image,line',
+  [
+    ('fastvlm-0.5b', '480x640', '68% of the base, .*: end to end 1.35x'),
+    ('fastvlm-0.5b', '2200x1700', '68% of the base, .*: end to end 1.35x'),
+    ('0.5b', '2200x1700', '72% of the base, .*: end to end 1.38x'),
+  ],
+)
+def test_where_the_tower_is_what_costs_the_first_line_says_so(
+  capsys, size, image, line
+):
+  assert command.main([f'--size={size}', f'--image={image}']) == 0
+  first = capsys.readouterr().out.splitlines()[0]
+  assert re.search(line, first), first
+
+
+@pytest.mark.parametrize('size', ['fastvlm-1.5b', '7b'])
+def test_elsewhere_it_does_not(capsys, size):
+  assert command.main([f'--size={size}', '--image=480x640']) == 0
+  assert capsys.readouterr().out.startswith(f'{size}: ')

@@ -2,9 +2,11 @@
 
   python -m visor_jax.flops --size=0.5b --image=2200x1700 --text=60
 
-An image of so many pixels becomes tiles and visual tokens as LLaVA-OneVision
-cuts it (anyres_max_9). Savings are against the dense base; "LLM prefill" is
-everything behind the connector, "visual" what of it the image takes.
+An image of so many pixels becomes tiles and visual tokens as the published
+checkpoints of the size cut it. Savings are against the dense base; "LLM
+prefill" is everything behind the connector, "visual" what of it the image
+takes. Where tower and connector take more than that, which no plan changes, the
+first line says what is left to save.
 
   ... --accounting=all
 
@@ -21,6 +23,7 @@ import sys
 from visor_jax.data.suites import sizes as suite_sizes
 from visor_jax.families import table as families
 from visor_jax.flops import accounting as accounting_lib
+from visor_jax.flops import cost as cost_lib
 from visor_jax.flops import table as table_lib
 from visor_jax.reduction import grammar
 from visor_jax.runtime import command
@@ -108,6 +111,22 @@ def _name(row):
   )
 
 
+def _limit(model, visual, text, tiles, accounting):
+  """A line where tower and connector take more than the language model."""
+  base, cheapest = (
+    cost_lib.cost(model, plan, visual, text, accounting, tiles=tiles)
+    for plan in (None, model.layout.min)
+  )
+  tower = base.vision + base.connector
+  if tower <= base.llm_prefill:
+    return ''
+  return (
+    f'the vision tower takes {tower / base.total:.0%} of the base, whatever '
+    f'the plan: end to end {base.total / cheapest.total:.2f}x is the most to '
+    'save\n'
+  )
+
+
 def _print(rows, accounting):
   """What each plan takes."""
   print(
@@ -168,8 +187,9 @@ def _show(args: argparse.Namespace) -> int:
     if side_by_side
     else accounting_lib.ACCOUNTINGS[args.accounting]
   )
+  model = architecture_lib.Architecture(size, layout, family=family)
   rows = table_lib.table(
-    architecture_lib.Architecture(size, layout, family=family),
+    model,
     _selections(args.plans, layout),
     visual,
     args.text,
@@ -178,7 +198,8 @@ def _show(args: argparse.Namespace) -> int:
     grammar.parse(args.reduce),
   )
   print(
-    f'{args.size}: {visual} visual tokens of {tiles} tiles, {args.text} '
+    _limit(model, visual, args.text, tiles, accounting)
+    + f'{args.size}: {visual} visual tokens of {tiles} tiles, {args.text} '
     f'text tokens'
   )
   if side_by_side:

@@ -1,7 +1,8 @@
 """What a prefill, new tokens and the cache cost, in closed form.
 
-Only matrix products count. Elementwise work is left out in every accounting:
-norms, softmax, rotary embedding, gathers, and CROSS's depthwise convolution.
+Only matrix products count, and a tower's convolutions as those that they stand
+for. Elementwise work is left out in every accounting: norms, softmax, rotary
+embedding, gathers, and CROSS's depthwise convolution.
 The cost is that of one row; slots are what the caller says they are: real
 tokens for NOMINAL, all slots of the arrays for EXECUTED. What new tokens take
 is counted apart, by `decode`.

@@ -44,10 +44,13 @@ def param(
   module: nn.Module,
   name: str,
   shape: tuple[int, ...],
-  axes: tuple[str, ...],
+  axes: tuple[str | None, ...],
   init: Initializer = fan_in(),
 ) -> jax.Array:
-  """A float32 parameter of `module` with a logical name for each axis."""
+  """A float32 parameter of `module` with logical names of axes.
+
+  Those without a name lie on every device whole.
+  """
   # Inside its module a parameter is an array; outside, in its box of names.
   boxed: Any = module.param(
     name, nn.with_logical_partitioning(init, axes), shape

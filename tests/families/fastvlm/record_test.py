@@ -4,6 +4,7 @@ Here a draw of cases; `pytest -m drill` asks more and prints what came out.
 """
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -19,6 +20,13 @@ from visor_jax.checkpoint import load
 from visor_jax.convert import folders
 from visor_jax.convert import hf
 from visor_jax.families.fastvlm import config as config_lib
+from visor_jax.families.fastvlm import record
+from visor_jax.models import visor
+from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.runtime import param_paths
+from visor_jax.spec import architecture as architecture_lib
+from visor_jax.spec import plan as plans
+from visor_jax.training import model as model_lib
 
 SIZES = (1, 1), (480, 640), (40, 91), (3000, 40), (128, 128)
 
@@ -177,3 +185,42 @@ def test_the_redundant_head_of_a_tied_checkpoint_stays(tmp_path):
   assert checkpoints.tensors_of(tmp_path / 'out') == checkpoints.tensors_of(
     tmp_path / 'src'
   )
+
+
+# Parameters of Qwen2 as its checkpoints hold them, with 151,936 words (7B:
+# 152,064), and of the tower, of which a connector of two layers reads 3072.
+QWEN2 = {'0.5b': 494_032_768, '1.5b': 1_543_714_304, '7b': 7_615_616_512}
+WORDS = {'0.5b': 151_936, '1.5b': 151_936, '7b': 152_064}
+TOWER = 122.7e6
+
+
+@pytest.mark.parametrize('size', QWEN2)
+def test_the_published_sizes_are_as_large_as_published_and_spread(size):
+  """On paper: no byte of them is made."""
+  language = record.FAMILY.sizes[f'fastvlm-{size}'].language
+  model = visor.Visor(
+    architecture_lib.Architecture(
+      record.FAMILY.sizes[f'fastvlm-{size}'],
+      plans.visor(language.depth),
+      family='fastvlm',
+    )
+  )
+  shapes = param_paths.flatten(
+    model_lib.abstract_params(model, mesh_lib.make(data=1, fsdp=4, tensor=2))
+  )
+
+  def count(part):
+    return sum(math.prod(x.shape) for p, x in shapes.items() if part in p)
+
+  padded = (language.vocabulary - WORDS[size]) * (1 if language.tied else 2)
+  assert count('llm/') - count('llm/cross/') == (
+    QWEN2[size] + padded * language.width
+  )
+  assert count('vision/') == pytest.approx(TOWER, rel=1e-3)
+  assert count('connector/') == language.width * (3072 + language.width + 2)
+  held = sum(
+    math.prod(x.sharding.shard_shape(x.shape))
+    for p, x in shapes.items()
+    if 'vision/' in p
+  )
+  assert held < 0.4 * count('vision/')  # or it would be on every device

@@ -30,13 +30,13 @@ _LAYER_SCALE = nn.initializers.constant(1e-5)
 Queries = tuple[jax.Array, jax.Array]  # and keys, [tiles, P, N, H]
 
 
-def _channels(length: int) -> str:
+def _channels(length: int) -> str | None:
   """The logical axis of so many channels.
 
   Meshes of any size in use divide the wide ones, which hold nearly all of the
   tower; the others lie on every device.
   """
-  return 'embed' if length % 512 == 0 else 'vision'
+  return 'embed' if length % 512 == 0 else None
 
 
 class Linear(nn.Module):
@@ -71,7 +71,7 @@ class Convolution(nn.Module):
     """[tiles, rows, columns, C] -> the same divided by the stride, `width`."""
     side, pad = self.side, self.side // 2
     shape = side, side, x.shape[-1] // self.groups, self.width
-    axes = 'taps', 'taps', 'vision', 'vision'
+    axes = 'taps', None, None, 'vision'
     kernel = params.param(self, 'kernel', shape, axes, params.fan_in(3))
     x = jax.lax.conv_general_dilated(
       x,
@@ -146,7 +146,7 @@ class Block(nn.Module):
   def _attend(self, x: jax.Array) -> tuple[jax.Array, Queries]:
     tiles, rows, columns, c = x.shape
     shape = c, 3, self.heads, c // self.heads
-    axes = _channels(c), 'vision', 'vision', 'head'
+    axes = _channels(c), None, None, 'head'
     kernel = params.param(self, 'qkv', shape, axes)
     x = x.reshape(tiles, rows * columns, c)
     qkv = params.dense(x, kernel.astype(x.dtype))
