@@ -1,11 +1,13 @@
 """The table of costs: against the formulas, and what it refuses."""
 
 import json
+import pathlib
 import re
 
 import pytest
 
 from tests.flops import cost_test
+from visor_jax.families import table as families
 from visor_jax.flops import __main__ as command
 from visor_jax.flops import accounting
 from visor_jax.flops import cost as flops
@@ -148,3 +150,24 @@ def test_where_the_tower_is_what_costs_the_first_line_says_so(
 def test_elsewhere_it_does_not(capsys, size):
   assert command.main([f'--size={size}', '--image=480x640']) == 0
   assert capsys.readouterr().out.startswith(f'{size}: ')
+
+
+def test_the_table_in_the_readme_is_what_it_says(capsys):
+  text = (pathlib.Path(__file__).parents[2] / 'README.md').read_text()
+  table = re.findall(
+    r'^\| ([\w.-]+b) \| (\w+) \| (.*) T \| (.*) T \| (.*)x \| (.*)x \|$',
+    text,
+    re.M,
+  )
+  sizes = [
+    size for family in families.FAMILIES.values() for size in family.sizes
+  ]
+  assert list(dict.fromkeys(row[0] for row in table)) == sizes
+  for size, image, *numbers in table:
+    image = '1x1' if image == 'any' else image
+    base, least = rows(
+      capsys, f'--size={size}', f'--image={image}', '--plans=base+min'
+    )
+    parts = base['llm_prefill'] / 1e12, base['vision'] / 1e12
+    saved = f'{least["flops_saved"]:.1f}', f'{least["total_saved"]:.2f}'
+    assert numbers == [*(f'{part:.2f}' for part in parts), *saved], size
