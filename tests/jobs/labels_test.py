@@ -181,7 +181,7 @@ def calibrated(tmp_path, monkeypatch, scores, right, **policy):
   run = run_of(tmp_path, config)
   calibrate.calibrate(run, run.model('policy', TWO), rows)
   saved = json.loads(run.workdir.calibration.read_text())
-  assert saved['too_long'] == saved['broken'] == 0
+  assert saved['too_long'] == saved['broken'] == saved['repeated'] == 0
   logged = files.read_jsonl(run.workdir.metrics('calibration'))
   assert [row | dict(step=i) for i, row in enumerate(saved['curve'], 1)] == (
     logged

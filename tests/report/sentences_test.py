@@ -82,12 +82,16 @@ def test_what_was_not_asked_is_told_once_for_those_that_share_it():
     sentences.left_out(rows) == sentences.left_out(result_rows.rows()) == []
   )
   rows[0] |= dict(too_long=3)
-  rows += [rows[0], rows[0] | dict(family='docvqa'), rows[1] | dict(broken=2)]
+  rows += [
+    rows[0],
+    rows[0] | dict(family='docvqa'),
+    rows[1] | dict(broken=2, repeated=1),
+  ]
   assert sentences.left_out(rows) == [
     f'Not asked of {rows[0]["family"]}, docvqa: 3 questions that do not fit '
-    'data.prompt, and 0 of broken records.',
-    f'Not asked of {rows[1]["family"]}: 0 questions that do not fit '
-    'data.prompt, and 2 of broken records.',
+    'data.prompt.',
+    f'Not asked of {rows[1]["family"]}: 2 questions that are of broken '
+    'records, 1 questions that are asked before.',
   ]
 
 

@@ -37,11 +37,12 @@ class Fit:
   Attributes:
     stream: name of the stream.
     wanted: questions that were asked for, the first of the stream.
-    count: those of them that it has: it asks no record twice.
+    count: those of them that it has.
     too_long: numbers of those that need more slots than a question has.
     needed: {text, visual, tiles} that would hold all of them.
     slots: those that a question has.
     broken: {number: what is wrong} of those whose record is broken.
+    repeated: numbers of those whose record an earlier one has.
   """
 
   stream: str
@@ -51,17 +52,21 @@ class Fit:
   needed: Mapping[str, int]
   slots: Mapping[str, int]
   broken: Mapping[int, str] = dataclasses.field(default_factory=dict)
+  repeated: tuple[int, ...] = ()
 
   @property
   def numbers(self) -> tuple[int, ...]:
     """Of the questions that can be asked, in order."""
-    left_out = {*self.too_long, *self.broken}
+    left_out = {*self.too_long, *self.broken, *self.repeated}
     return tuple(i for i in range(self.count) if i not in left_out)
 
   @property
   def left_out(self) -> dict[str, int]:
     """How many questions are not asked, by the reason."""
-    return dict(too_long=len(self.too_long), broken=len(self.broken))
+    reasons = dict(
+      too_long=self.too_long, broken=self.broken, repeated=self.repeated
+    )
+    return {reason: len(numbers) for reason, numbers in reasons.items()}
 
   def notes(self) -> tuple[str, ...]:
     """A line for whatever keeps questions from being asked; () for nothing."""
@@ -83,6 +88,11 @@ class Fit:
         f'{len(self.broken)} of {self.count} questions of {self.stream} are of '
         f'broken records; the first: {first}'
       )
+    if self.repeated:
+      notes.append(
+        f'{len(self.repeated)} of {self.count} questions of {self.stream} are '
+        'asked before, of the same record'
+      )
     return tuple(notes)
 
 
@@ -97,6 +107,7 @@ def fit(
   needed: Mapping[int, Mapping[str, int]],
   shape: batch_lib.RowShape,
   broken: Mapping[int, str] | None = None,
+  repeated: tuple[int, ...] = (),
 ) -> Fit:
   """Which questions fit a row.
 
@@ -106,6 +117,7 @@ def fit(
     needed: {number: {text, visual, tiles}} of those whose record is whole.
     shape: slots of the row.
     broken: {number: what is wrong} of the others.
+    repeated: numbers of those whose record an earlier one has.
   """
   slots, broken = row_slots(shape), broken or {}
   return Fit(
@@ -123,6 +135,7 @@ def fit(
     },
     slots=slots,
     broken=broken,
+    repeated=repeated,
   )
 
 

@@ -60,8 +60,8 @@ def rows(
     budget or 1 - drop, and `delivered`, over the questions of all families the
     share of the LLM prefill FLOPs, or of the accuracy, of max (None without
     answers of max). Of the stamp, of the questions of all families:
-    those that were not asked: `too_long`, that did not fit, and `broken`, whose
-    record is.
+    those that were not asked: `too_long`, that did not fit, `broken`, whose
+    record is, and `repeated`, whose record was asked.
   """
   table = []
   for selection, asked in answers.items():

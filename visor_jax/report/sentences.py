@@ -126,16 +126,26 @@ def _visor_against_rivals(
   return sentence + '.'
 
 
+_LEFT_OUT = {
+  'too_long': 'do not fit data.prompt',
+  'broken': 'are of broken records',
+  'repeated': 'are asked before',
+}
+
+
 def left_out(rows: Iterable[average.Row]) -> list[str]:
   """What was not asked of the tests, one sentence for those that share it."""
-  families: dict[tuple[int, int], list[str]] = {}
+  families: dict[str, list[str]] = {}
   for row in rows:
-    counts = row.get('too_long', 0), row.get('broken', 0)
-    if any(counts):
+    counts = ', '.join(
+      f'{row[key]} questions that {reason}'
+      for key, reason in _LEFT_OUT.items()
+      if row.get(key)
+    )
+    if counts:
       names = families.setdefault(counts, [])
       names += [row['family']] if row['family'] not in names else []
   return [
-    f'Not asked of {", ".join(names)}: {too_long} questions that do not fit '
-    f'data.prompt, and {broken} of broken records.'
-    for (too_long, broken), names in families.items()
+    f'Not asked of {", ".join(names)}: {counts}.'
+    for counts, names in families.items()
   ]

@@ -167,6 +167,23 @@ def test_no_record_is_asked_twice(make):
     suite.prompt('test', 49)
 
 
+def test_a_dataset_that_a_mixture_has_twice_is_asked_once(
+  make, words, tmp_path
+):
+  """Else its questions would count twice, and be learned and held out."""
+  (tmp_path / 'twice.yaml').write_text(
+    f'datasets:\n- json_path: {words}\n- json_path: {words}\n'
+    '  sampling_strategy: first:4\n'
+  )
+  suite = make(prompt=ROOMY, test=(('a', str(tmp_path / 'twice.yaml'), 1.0),))
+  fit = suite.fit('test', 13)
+  ids = [suite.prompt('test', i)[1].id for i in fit.numbers]
+  assert len(ids) == len(set(ids)) == 9 and fit.left_out['repeated'] == 4
+  assert fit.notes() == (
+    '4 of 13 questions of test are asked before, of the same record',
+  )
+
+
 def test_labels_that_are_held_out_are_of_other_records(make, words):
   """They are cut by draw, and no draw repeats a record."""
   suite = make(prompt=ROOMY, label=(('words', words, 1.0),))

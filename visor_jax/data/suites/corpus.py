@@ -213,16 +213,22 @@ class Corpus:
     return self._fits(stream, count)
 
   def _new_fit(self, stream: str, count: int) -> fits.Fit:
-    needed, broken = {}, {}
+    needed, broken, repeated = {}, {}, []
+    asked: set[int] = set()  # hashes: records may hold their images
     for index in range(min(count, len(self._pass(stream)))):
       source, at = self._drawn(stream, index)
       try:
-        needed[index] = stream_lib.prompt_slots(
-          source.outline(at), self._processor
-        )
+        record = source.outline(at)
+        needed[index] = stream_lib.prompt_slots(record, self._processor)
       except ValueError as e:
         broken[index] = str(e)
-    return fits.fit(stream, count, needed, self._prompt_shape, broken)
+        continue
+      if hash(record) in asked:  # a mixture may have a dataset twice
+        repeated.append(index)
+      asked.add(hash(record))
+    return fits.fit(
+      stream, count, needed, self._prompt_shape, broken, tuple(repeated)
+    )
 
   def _drawn(self, stream: str, number: int) -> tuple[protocols.Source, int]:
     """(source, index in it) of a draw of a stream of questions."""
