@@ -30,13 +30,16 @@ _LAYER_SCALE = nn.initializers.constant(1e-5)
 Queries = tuple[jax.Array, jax.Array]  # and keys, [tiles, P, N, H]
 
 
-def _channels(length: int) -> str | None:
-  """The logical axis of so many channels.
+def _spread(*lengths: int) -> tuple[str | None, ...]:
+  """Logical axes of a kernel: the widest is spread if any mesh in use can.
 
-  Meshes of any size in use divide the wide ones, which hold nearly all of the
-  tower; the others lie on every device.
+  What is too narrow for that lies on every device; it is little of the tower.
   """
-  return 'embed' if length % 512 == 0 else None
+  widest = lengths.index(max(lengths))
+  return tuple(
+    'embed' if axis == widest and length % 512 == 0 else None
+    for axis, length in enumerate(lengths)
+  )
 
 
 class Linear(nn.Module):
@@ -48,12 +51,12 @@ class Linear(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """[..., C] -> [..., width]."""
-    axes = 'vision', _channels(self.width)
-    kernel = params.param(self, 'kernel', (x.shape[-1], self.width), axes)
+    shape = x.shape[-1], self.width
+    kernel = params.param(self, 'kernel', shape, _spread(*shape))
     x = params.dense(x, kernel.astype(x.dtype))
     if not self.use_bias:
       return x
-    bias = params.param(self, 'bias', (self.width,), axes[1:], params.zeros)
+    bias = params.param(self, 'bias', shape[1:], (None,), params.zeros)
     return x + bias.astype(x.dtype)
 
 
@@ -71,8 +74,7 @@ class Convolution(nn.Module):
     """[tiles, rows, columns, C] -> the same divided by the stride, `width`."""
     side, pad = self.side, self.side // 2
     shape = side, side, x.shape[-1] // self.groups, self.width
-    axes = 'taps', None, None, 'vision'
-    kernel = params.param(self, 'kernel', shape, axes, params.fan_in(3))
+    kernel = params.param(self, 'kernel', shape, 4 * (None,), params.fan_in(3))
     x = jax.lax.conv_general_dilated(
       x,
       kernel.astype(x.dtype),
@@ -83,7 +85,7 @@ class Convolution(nn.Module):
     )
     if not self.use_bias:
       return x
-    bias = params.param(self, 'bias', shape[-1:], axes[-1:], params.zeros)
+    bias = params.param(self, 'bias', shape[-1:], (None,), params.zeros)
     return x + bias.astype(x.dtype)
 
 
@@ -146,8 +148,7 @@ class Block(nn.Module):
   def _attend(self, x: jax.Array) -> tuple[jax.Array, Queries]:
     tiles, rows, columns, c = x.shape
     shape = c, 3, self.heads, c // self.heads
-    axes = _channels(c), None, None, 'head'
-    kernel = params.param(self, 'qkv', shape, axes)
+    kernel = params.param(self, 'qkv', shape, _spread(*shape))
     x = x.reshape(tiles, rows * columns, c)
     qkv = params.dense(x, kernel.astype(x.dtype))
     query, key, value = (qkv[:, :, part] for part in range(3))
