@@ -67,3 +67,6 @@ def test_it_is_measured_once_and_kept(under_test, tmp_path):
   assert (
     ask(under_test, FIXED, CHOSEN[:1], tmp_path) == measured
   )  # time never is
+  (path,) = tmp_path.glob('*/measured.json')
+  path.write_text(path.read_text()[:-9])
+  assert ask(under_test, FIXED, CHOSEN[:1], tmp_path).keys() == measured.keys()

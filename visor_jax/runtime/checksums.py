@@ -45,7 +45,8 @@ def read_text(path: pathlib.Path) -> str:
   if beside.exists() and files.read_text(beside).split()[:1] != [_sha256(text)]:
     raise ValueError(
       f'{path} is not what was written: its SHA-256 is not that in '
-      f'{beside.name} (which may be deleted where the change was meant)'
+      f'{beside.name}; run the job again that leaves it, or delete '
+      f'{beside.name} if the change was meant'
     )
   return text
 
@@ -95,7 +96,7 @@ def intact(path: pathlib.Path, read: Callable[[], T]) -> T | None:
   try:
     return read()
   except ValueError as e:
-    console.log(f'{e}; it is made again')
+    console.log(f'{e} (it is made again now)')
     return None
 
 
