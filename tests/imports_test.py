@@ -23,6 +23,10 @@ FLOORS = {
     f'families.*.{name}': 0
     for name in ('record', 'sizes', 'costs', 'config', 'recipe')
   },
+  'families.*.original': 0,
+  'families.*.preprocessor': 0,
+  'runtime.json_fields': 0,
+  'runtime.regular_files': 0,
   # Rooms, and the files and console that all of them may use.
   'runtime.files': 1,
   'runtime.checksums': 1,
@@ -32,7 +36,6 @@ FLOORS = {
   'runtime.retry': 1,
   'runtime.lock': 1,
   'runtime.preempt': 1,
-  'runtime.regular_files': 1,
   'runtime.roll_call': 1,
   'runtime.gathering': 1,
   'runtime.peers': 1,
@@ -61,7 +64,8 @@ FLOORS = {
   'training.stages': 4,
   'checkpoint': 5,
   'convert.hf': 6,
-  'convert.folders': 6,
+  'convert.folders': 8,
+  'convert.rehearsal': 8,
   'convert.reader': 6,
   'training': 6,
   'eval': 7,
@@ -97,7 +101,7 @@ DOORS = {
   'tensorflow_datasets': ('data',),
   'tokenizers': ('data',),
   'jinja2': ('data',),
-  'PIL': ('data', 'families'),
+  'PIL': ('data', 'families', 'convert.rehearsal'),
   'pyarrow': ('data',),
   'yaml': ('data',),
   'array_record': ('data',),

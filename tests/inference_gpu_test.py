@@ -23,6 +23,7 @@ from tests import published
 from visor_jax.data.processing import packing
 from visor_jax.data.processing import processed
 from visor_jax.eval import generate
+from visor_jax.eval import sampling as sampling_lib
 from visor_jax.families.llava_onevision import images
 from visor_jax.families.llava_onevision import recipe as recipe_lib
 from visor_jax.families.llava_onevision import tiles as tiles_lib
@@ -55,9 +56,7 @@ def recipe(side, patch):
   canvases = tuple(
     (side * h, side * w) for h in range(1, 7) for w in range(1, 7)
   )
-  return recipe_lib.Recipe(
-    side, side // patch, canvases, 9, (0.5,) * 3, (0.5,) * 3
-  )
+  return recipe_lib.Recipe(side, side // patch, canvases, 9, (0.5,) * 3)
 
 
 def ours(size, rows, times):
@@ -99,7 +98,7 @@ def ours(size, rows, times):
   embed = jax.jit(lambda p, b: model.apply({'params': p}, b, method='embed'))
   stream = embed(params, batch)
   language = sum(x.nbytes for x in jax.tree.leaves(params['llm']))
-  sampling = generate.Sampling(NEW, (-1,))  # no end: all tokens are made
+  sampling = sampling_lib.Sampling(NEW, (-1,))  # no end: all tokens are made
   for plan in (None, layout.max, two, layout.min):
     cost = flops.cost(
       model.architecture, plan, cut.tokens, TEXT, tiles=cut.tiles
@@ -129,7 +128,7 @@ def ours(size, rows, times):
     decode = median(
       lambda plan=plan, prompt=prompt: jax.block_until_ready(
         generate.decode(
-          model, params, *prompt, plan, sampling, jax.random.key(0)
+          model, params, batch, *prompt, plan, sampling, jax.random.key(0)
         )
       ),
       times,

@@ -4,10 +4,13 @@ Here a draw of cases; `pytest -m drill` asks 200 and prints what came out.
 """
 
 import dataclasses
+import json
+import shutil
 
 import jax
 import numpy as np
 import pytest
+import transformers
 
 from tests import llava
 from tests import questions
@@ -136,6 +139,36 @@ def same_text(oracle, model, asked):
 def test_greedy_text_is_transformers(oracle, model):
   close, different = same_text(oracle, model, questions.ASKED)
   assert close < 4 and max(different) > 9  # or this would prove little
+
+
+def test_the_rules_of_a_checkpoint_act_as_in_transformers(
+  oracle, tmp_path, monkeypatch
+):
+  """Of generation_config.json; on prompts with images and of any length."""
+  shutil.copytree(oracle.folder, tmp_path / 'hf')
+  rules = dict(
+    repetition_penalty=1.3,
+    no_repeat_ngram_size=2,
+    min_new_tokens=20,
+    suppress_tokens=[5, 17],
+    bad_words_ids=[[40], [41, 42]],
+  )
+  path = tmp_path / 'hf' / 'generation_config.json'
+  path.write_text(json.dumps(json.loads(path.read_text()) | rules))
+  ruled = visor_jax.load(tmp_path / 'hf')
+  answers = ruled.generate(*zip(*questions.ASKED), max_new_tokens=24)
+  free = visor_jax.load(oracle.folder).generate(
+    *zip(*questions.ASKED), max_new_tokens=24
+  )
+  monkeypatch.setattr(
+    oracle.model,
+    'generation_config',
+    transformers.GenerationConfig.from_pretrained(tmp_path / 'hf'),
+  )
+  for (images, prompt), got, other in zip(questions.ASKED, answers, free):
+    tokens, _ = oracle.generate(images, prompt, 24)
+    want = oracle.tokenizer.decode(tokens, skip_special_tokens=True)
+    assert got.text == want != other.text
 
 
 @pytest.mark.drill

@@ -16,6 +16,7 @@ import pytest
 
 from tests import rows
 from visor_jax.eval import generate
+from visor_jax.eval import sampling as sampling_lib
 from visor_jax.spec import budget
 from visor_jax.spec import plan as plans
 
@@ -25,7 +26,7 @@ LARGE = rows.Shape(text=23, visual=19, tiles=3, prompts=1)
 LAYOUT = plans.visor(3)
 MODEL = rows.tiny(LAYOUT, chunk=16)
 PARAMS = jax.tree.map(jnp.asarray, rows.params(MODEL))
-SAMPLING = generate.Sampling(TOKENS, (END,))
+SAMPLING = sampling_lib.Sampling(TOKENS, (END,))
 
 
 @pytest.fixture(scope='module', autouse=True)

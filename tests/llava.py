@@ -18,25 +18,35 @@ from tests import llava_weights
 SIDE, PATCH = llava_weights.SIDE, llava_weights.VISION['patch_size']
 
 
+def write(folder, text=None, **kwargs):
+  """Writes a checkpoint, whole; arguments as of `llava_weights.make`.
+
+  Returns:
+    The transformers model, and the ids of `llava_files.write_processor`.
+  """
+  ids = llava_files.write_processor(folder, SIDE, PATCH)
+  model = llava_weights.make(
+    folder,
+    text=dict(vocab_size=ids['vocabulary'] + 3) | (text or {}),
+    image_token_index=ids['image'],
+    video_token_index=ids['video'],
+    **kwargs,
+  )
+  llava_files.write_processor(folder, SIDE, PATCH)  # over weights' own
+  return model, ids
+
+
 class Oracle:
   """transformers, asked with images and a prompt.
 
   Args:
     folder: where a checkpoint is written.
-    **kwargs: of `llava_weights.make`.
+    text: of `write`, as all that follow.
   """
 
   def __init__(self, folder, text=None, **kwargs):
-    ids = llava_files.write_processor(folder, SIDE, PATCH)
-    self.model = llava_weights.make(
-      folder,
-      text=dict(vocab_size=ids['vocabulary'] + 3) | (text or {}),
-      image_token_index=ids['image'],
-      video_token_index=ids['video'],
-      **kwargs,
-    )
-    llava_files.write_processor(folder, SIDE, PATCH)  # over weights' own
-    self.ids, self.folder = ids, folder
+    self.model, self.ids = write(folder, text, **kwargs)
+    self.folder = folder
     self._read_words()
     self.pixels = image_processing.LlavaOnevisionImageProcessorPil(
       **llava_files.preprocessor(SIDE)

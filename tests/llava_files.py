@@ -6,6 +6,7 @@ kind of tokenizer as the published ones, with a vocabulary of a few hundred.
 
 import json
 import pathlib
+import tempfile
 
 import tokenizers
 from tokenizers import decoders
@@ -13,6 +14,8 @@ from tokenizers import models
 from tokenizers import normalizers
 from tokenizers import pre_tokenizers
 from tokenizers import trainers
+
+from visor_jax.families.llava_onevision import recipe as recipe_lib
 
 # In the order of their ids in Qwen2 and LLaVA-OneVision, after the words.
 SPECIAL = ('<|endoftext|>', '<|im_start|>', '<|im_end|>', '<image>', '<video>')
@@ -94,6 +97,17 @@ def config(tile=28, patch=8, pinpoints=None):
     image_grid_pinpoints=pinpoints or canvases(tile),
     vision_config=dict(image_size=tile, patch_size=patch),
   )
+
+
+def recipe(tile=28, patch=8, pinpoints=None, **fields):
+  """The recipe of images of these files; `fields` of config.json."""
+  with tempfile.TemporaryDirectory() as folder:
+    for name, values in (
+      ('config.json', config(tile, patch, pinpoints) | fields),
+      ('preprocessor_config.json', preprocessor(tile, pinpoints)),
+    ):
+      (pathlib.Path(folder) / name).write_text(json.dumps(values))
+    return recipe_lib.read(folder)
 
 
 def write_processor(folder, tile=28, patch=8, pinpoints=None):

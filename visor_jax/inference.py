@@ -24,6 +24,7 @@ from visor_jax.eval import answer as answer_lib
 from visor_jax.eval import generate
 from visor_jax.eval import plan_choice
 from visor_jax.eval import prompts as prompts_lib
+from visor_jax.eval import sampling as sampling_lib
 from visor_jax.families import table as families
 from visor_jax.models import compute as compute_lib
 from visor_jax.models import visor
@@ -187,11 +188,12 @@ class Model:
   ) -> dict[int, tuple[plans.Plan | None, np.ndarray]]:
     """The plan that ran for each prompt, by its number, and its tokens."""
     tokenizer = self.processor.tokenizer
-    sampling = generate.Sampling(
+    sampling = sampling_lib.Sampling(
       max_new_tokens,
       (tokenizer.end, *tokenizer.stops),
       draw.get('temperature', 0.0),
       draw.get('top_p', 1.0),
+      tokenizer.rules,
     )
     generated = {}
     for numbers, plan, tokens in generate.answers(
@@ -277,7 +279,9 @@ def load(
     params=params,
     facts=checkpoint.facts,
     processor=family.read_processor(
-      checkpoint.processor, checkpoint.facts.transparency or 'white'
+      checkpoint.processor,
+      checkpoint.facts.transparency or 'white',
+      architecture.size.language.vocabulary,
     ),
     context=family.read_config(checkpoint.processor).context,
     allow_untrained=allow_untrained,

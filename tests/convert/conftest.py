@@ -2,11 +2,11 @@
 
 import pytest
 
-from tests import llava_weights
+from tests import llava
 
 
 @pytest.fixture(scope='module')
 def checkpoint(tmp_path_factory):
   """(folder, torch model) of a tied float32 checkpoint; not to be changed."""
   folder = tmp_path_factory.mktemp('fourth')
-  return folder, llava_weights.make(folder)
+  return folder, llava.write(folder)[0]

@@ -14,9 +14,12 @@ import numpy as np
 import pytest
 import torch
 
+from tests import llava
+from tests import llava_files
 from tests import llava_weights
 from tests import published
 from tests.convert import checkpoints
+import visor_jax
 from visor_jax.checkpoint import folder as folder_lib
 from visor_jax.checkpoint import load
 from visor_jax.convert import folders
@@ -25,12 +28,10 @@ from visor_jax.convert import safetensors
 from visor_jax.convert import sidecar
 from visor_jax.convert import visor_tensors
 from visor_jax.families import table as families
-from visor_jax.families.llava_onevision import config as config_lib
+from visor_jax.families.llava_onevision import original
 
 FILES = {  # what a folder may have that is nobody's business but transformers'
-  'tokenizer.json': b'{"any":  "bytes\xc3\xa9"}',
   'merges.txt': b'a b\r\n',
-  'chat_template.jinja': b'{{ x }}',
   'LICENSE': b'free',
 }
 
@@ -51,7 +52,7 @@ def test_an_export_is_what_was_imported(
   """Every tensor to the byte, used or not, and every other file."""
   src = tmp_path / 'src'
   kind = 'float32' if dtype == 'mixed' else dtype
-  llava_weights.make(src, dtype=kind, tied=tied, shards=shards)
+  llava.write(src, dtype=kind, tied=tied, shards=shards)
   if dtype == 'mixed':
 
     def mix(tensors):
@@ -69,6 +70,8 @@ def test_an_export_is_what_was_imported(
   llava_weights.rename(src, lambda n: llava_weights.respell(n, spelling))
   for name, text in FILES.items():
     (src / name).write_bytes(text)
+  words = src / 'tokenizer.json'
+  words.write_text(words.read_text() + ' \n\n')  # bytes of no meaning
   folders.import_(src, tmp_path / 'checkpoint')
   shutil.move(src, tmp_path / 'gone')  # nothing is asked of it any more
   folders.export(tmp_path / 'checkpoint', tmp_path / 'out')
@@ -87,7 +90,7 @@ def test_an_export_is_what_was_imported(
 
 @pytest.mark.parametrize('spelling', llava_weights.SPELLINGS)
 def test_transformers_loads_an_export(tmp_path, spelling):
-  model = llava_weights.make(tmp_path / 'src', spelling, tied=False)
+  model, _ = llava.write(tmp_path / 'src', spelling=spelling, tied=False)
   folders.import_(tmp_path / 'src', tmp_path / 'checkpoint')
   folders.export(tmp_path / 'checkpoint', tmp_path / 'out')
   state = checkpoints.loads(tmp_path / 'out').state_dict()
@@ -110,14 +113,23 @@ def test_old_buffers_do_not_bother_transformers(tmp_path, checkpoint):
   checkpoints.loads(tmp_path / 'out')
 
 
-def test_an_original_with_a_flat_config(tmp_path, monkeypatch):
-  """It is exported with a config that transformers knows."""
+def test_an_original_answers_and_goes_out_as_transformers_has_it(
+  tmp_path, monkeypatch
+):
+  """As lmms-lab has it: a flat config, and no file that speaks of images."""
   monkeypatch.setitem(
-    config_lib.TOWERS, 'tiny', dict(llava_weights.VISION, vision_use_head=True)
+    original.TOWERS, 'tiny', dict(llava_weights.VISION, vision_use_head=True)
   )
   text = dict(llava_weights.TEXT)
   text.pop('rope_parameters')
-  model = llava_weights.make(tmp_path / 'src', 'original')
+  oracle = llava.Oracle(tmp_path / 'src', spelling='original')
+  for name in ('preprocessor_config.json', 'processor_config.json'):
+    (tmp_path / 'src' / name).unlink()
+  template = tmp_path / 'src' / 'chat_template.jinja'
+  words = tmp_path / 'src' / 'tokenizer_config.json'
+  settings = json.loads(words.read_text())
+  words.write_text(json.dumps(settings | dict(chat_template=oracle.template)))
+  template.unlink()
   (tmp_path / 'src' / 'config.json').write_text(
     json.dumps(
       dict(
@@ -137,10 +149,13 @@ def test_an_original_with_a_flat_config(tmp_path, monkeypatch):
     )
   )
   folders.import_(tmp_path / 'src', tmp_path / 'checkpoint')
+  asked = [llava.picture(40, 70)], 'What does the sign say?'
+  ours = visor_jax.load(tmp_path / 'checkpoint').logits(*asked)
+  np.testing.assert_allclose(ours, oracle.logits(*asked), atol=1e-4)
   folders.export(tmp_path / 'checkpoint', tmp_path / 'out')
   again = checkpoints.loads(tmp_path / 'out')
   ids = torch.tensor([[3, 1, 4, 1, 5]])
-  assert torch.equal(again(ids).logits, model(ids).logits)
+  assert torch.equal(again(ids).logits, oracle.model(ids).logits)
   assert (
     hf.read(tmp_path / 'out').facts == load.load(tmp_path / 'checkpoint').facts
   )
@@ -188,7 +203,7 @@ def test_visor_weights_go_out_and_come_back(tmp_path, checkpoint):
 
 def test_what_was_trained_goes_out_in_the_tensors_dtype(tmp_path):
   """Float32 masters are rounded to the nearest, once."""
-  llava_weights.make(tmp_path / 'src', dtype='bfloat16')
+  llava.write(tmp_path / 'src', dtype='bfloat16')
   imported = hf.read(tmp_path / 'src', dtype='float32')
   params = jax.tree.map(lambda x: x * 1.01, imported.params)
   checkpoints.save(tmp_path / 'a', dataclasses.replace(imported, params=params))
@@ -218,7 +233,7 @@ def large(folder, size):
     .standard_normal(2**20, np.float32)
     .astype(ml_dtypes.bfloat16)
   )
-  folder.mkdir()
+  llava_files.write_processor(folder, 384, 14)
   language, vision = size.language, size.vision
   (folder / 'config.json').write_text(
     json.dumps(

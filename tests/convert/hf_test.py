@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests import llava
 from tests import llava_weights
 from tests import published
 from tests.convert import checkpoints
@@ -159,7 +160,7 @@ def test_an_untied_checkpoint_without_its_head(tmp_path):
 def test_dtypes(tmp_path):
   """The tensors' own, the widest of a stack, or what is asked for."""
   src = tmp_path / 'src'
-  llava_weights.make(src, dtype='bfloat16')
+  llava.write(src, dtype='bfloat16')
 
   def act(t):
     name = 'language_model.model.layers.{}.mlp.up_proj.weight'

@@ -40,7 +40,7 @@ def test_shardings(tmp_path, checkpoint):
       where,
     )
   shards = again.params['llm']['embedding'].addressable_shards
-  assert shards[0].data.shape == (160, 8)
+  assert shards[0].data.shape == (368, 8)
   del where['connector']
   with pytest.raises(ValueError, match='the checkpoint has connector/'):
     hf.read(checkpoint[0], where)

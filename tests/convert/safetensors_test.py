@@ -161,8 +161,25 @@ def test_a_pointer_of_git_lfs_is_no_file(tmp_path):
       },
       'bytes 4 to 8',
     ),
-    ({'a': dict(dtype='F4', shape=[2], data_offsets=[0, 1])}, 'dtype F4, not'),
-    ({'a': dict(dtype='F32', shape=[2])}, "'data_offsets'"),
+    (
+      {'a': dict(dtype='F4', shape=[2], data_offsets=[0, 1])},
+      "dtype is 'F4'; expected one of",
+    ),
+    ({'a': dict(dtype='F32', shape=[2])}, 'a: data_offsets is missing'),
+    (
+      {'a': dict(dtype='F32', shape=[1.0], data_offsets=[0, 4])},
+      'shape is .1.0.; expected integers',
+    ),
+    (
+      {'a': dict(dtype='F32', shape=[40_000_000_000], data_offsets=[0, 4])},
+      'bytes 0 to 160000000000',
+    ),
+    (
+      {'a': dict(dtype='F32', shape=[1] * 9, data_offsets=[0, 4])},
+      'expected at most 8 axes',
+    ),
+    ({'a': dict(dtype='F32', shape=[1], data_offsets=[4])}, 'not enough'),
+    ({'a': [1]}, 'a is no object'),
     ([1, 2], 'broken header'),
   ],
 )
@@ -189,6 +206,11 @@ def test_a_folder_that_lacks_something(tmp_path):
   (tmp_path / ours.INDEX).write_text(json.dumps(broken))
   with pytest.raises(ValueError, match=r"no shard has: \['c'\]"):
     ours.folder(tmp_path)
+  for shard, why in (('../x', 'is no file of the folder'), (3, 'a string')):
+    wrong = dict(index, weight_map=dict(a=shard))
+    (tmp_path / ours.INDEX).write_text(json.dumps(wrong))
+    with pytest.raises(ValueError, match=why):
+      ours.folder(tmp_path)
   (tmp_path / ours.INDEX).write_text(json.dumps(index))
   (tmp_path / index['weight_map']['b']).unlink()
   with pytest.raises(ValueError, match='00002-of-00002.safetensors is missing'):

@@ -11,6 +11,7 @@ import pytest
 from tests import rows
 from visor_jax.eval import costs
 from visor_jax.eval import generate
+from visor_jax.eval import sampling as sampling_lib
 from visor_jax.flops import cost as flops
 from visor_jax.models import attention
 from visor_jax.models import cross_attention
@@ -28,7 +29,7 @@ LAYOUTS = {
   'all kinds first': plans.visor(5, (0,), (1, 2, 4)),
 }
 END = 3  # a token that a row may well say
-sampling = functools.partial(generate.Sampling, TOKENS, (END,))
+sampling = functools.partial(sampling_lib.Sampling, TOKENS, (END,))
 
 
 def tiny(layout, **kwargs):
@@ -117,6 +118,7 @@ def test_a_plug_in_keeps_what_it_likes():
     generated = generate.decode(
       model,
       params,
+      BATCH,
       *generate.prefill(model, params, BATCH, layout.max),
       layout.max,
       sampling(),
@@ -215,33 +217,6 @@ def test_the_smallest_plan_keeps_a_third_of_the_base():
   bytes_of = lambda plan: costs.cache_bytes(memory_of(model, plan)[1])[1]
   assert bytes_of(layout.min) * 3 == bytes_of(None)
   assert bytes_of(layout.max) * 3 == bytes_of(None) * 2
-
-
-def draws(logits, n=4000, **kwargs):
-  """Shares of the tokens drawn from one row of logits."""
-  rows_ = jnp.broadcast_to(jnp.array(logits), (n, len(logits)))
-  generated = generate._draw(rows_, sampling(**kwargs), jax.random.key(1))
-  return np.bincount(np.asarray(generated), minlength=len(logits)) / n
-
-
-def test_draws():
-  """Four tokens of probability .1 .4 .3 .2."""
-  logits = np.log([0.1, 0.4, 0.3, 0.2])
-  assert draws(logits).tolist() == [0, 1, 0, 0]
-  np.testing.assert_allclose(
-    draws(logits, temperature=1.0), [0.1, 0.4, 0.3, 0.2], atol=0.03
-  )
-  cold = np.array([0.1, 0.4, 0.3, 0.2]) ** 2
-  np.testing.assert_allclose(
-    draws(logits, temperature=0.5), cold / cold.sum(), atol=0.03
-  )
-  # .4 and .3 do not reach .75, so the third stays, too; .4 alone reaches .4.
-  np.testing.assert_allclose(
-    draws(logits, temperature=1.0, top_p=0.75),
-    [0, 4 / 9, 3 / 9, 2 / 9],
-    atol=0.03,
-  )
-  assert draws(logits, temperature=1.0, top_p=0.3).tolist() == [0, 1, 0, 0]
 
 
 def test_a_traced_plan_has_no_cache():

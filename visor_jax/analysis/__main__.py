@@ -195,7 +195,12 @@ def open_run(args: argparse.Namespace) -> Iterator[run_lib.Run]:
     mesh = mesh_lib.make(**config.mesh)
     suite = None
     if jobs:
-      suite = suites.open_suite(config, jobs, resolve.origin(config))
+      suite = suites.open_suite(
+        config,
+        jobs,
+        resolve.origin(config),
+        resolve.architecture(config).size.language.vocabulary,
+      )
       claim.check_same_data(workdir.path, suite.fingerprints)
     yield run_lib.Run(config, workdir, mesh, suite)
 

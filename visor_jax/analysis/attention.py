@@ -19,6 +19,7 @@ import numpy as np
 from visor_jax.analysis import layerwise
 from visor_jax.eval import generate
 from visor_jax.eval import run as eval_run
+from visor_jax.eval import sampling as sampling_lib
 from visor_jax.models import attention as attention_lib
 from visor_jax.models import decoder
 from visor_jax.models import layer_kinds
@@ -55,7 +56,9 @@ def measure(
   """
   model, suite = under_test.model, under_test.suite
   kinds = model.architecture.layout_of(selection.plan)
-  sampling = generate.Sampling(suite.answer_tokens, suite.ends)
+  sampling = sampling_lib.Sampling(
+    suite.answer_tokens, suite.ends, rules=suite.rules
+  )
   values, families = [], []
   for asked, batch in layerwise.questions(
     under_test, count, size, f'attention, plan {selection}'

@@ -183,6 +183,7 @@ class Suite:
   Attributes:
     answer_tokens: tokens of an answer at most.
     ends: ids of the tokens that end an answer.
+    rules: what else decides which token comes next.
   """
 
   packed = False  # a question a row
@@ -203,6 +204,7 @@ class Suite:
     self.answer_tokens = min(benchmark.max_new_tokens, max_new_tokens)
     tokenizer = processor.tokenizer
     self.ends: tuple[int, ...] = (tokenizer.end, *sorted(tokenizer.stops))
+    self.rules = tokenizer.rules
 
   def __len__(self) -> int:
     return len(self._source)

@@ -104,28 +104,30 @@ def from_json(values: dict[str, Any], where: pathlib.Path | str) -> Facts:
     where: the file, for errors.
 
   Raises:
-    ValueError: it is of another format, or says what cannot be.
+    ValueError: it is of another format, broken, or says what cannot be.
   """
   if values.get('format') != FORMAT:
     raise errors.Refusal(
       f'{where} is of format {values.get("format")!r}; this '
       f'version of visor_jax reads format {FORMAT}'
     )
-  architecture = architecture_lib.from_json(values['architecture'])
-  viable = values['viable']
   try:
+    architecture = architecture_lib.from_json(values['architecture'])
+    viable = values['viable']
     if viable:
       viable = choice.viable_plans(viable, architecture.layout)
     choice.check_confidence(values['confidence'])
     curve = tuple(budget.Point(*point) for point in values['curve'])
     choice.check_curve(curve)
-  except (TypeError, ValueError) as e:
+    return Facts(
+      architecture=architecture,
+      viable=tuple(viable),
+      confidence=values['confidence'],
+      trained=tuple(values['trained']),
+      curve=curve,
+      transparency=values.get('transparency', ''),
+    )
+  except KeyError as e:
+    raise errors.Refusal(f'{where} lacks {e}') from None
+  except (AttributeError, IndexError, TypeError, ValueError) as e:
     raise errors.Refusal(f'{where}: {e}') from None
-  return Facts(
-    architecture=architecture,
-    viable=tuple(viable),
-    confidence=values['confidence'],
-    trained=tuple(values['trained']),
-    curve=curve,
-    transparency=values.get('transparency', ''),
-  )

@@ -6,6 +6,7 @@ from visor_jax.checkpoint import folder
 from visor_jax.convert import hf
 from visor_jax.convert import hub
 from visor_jax.convert import reader
+from visor_jax.convert import rehearsal
 from visor_jax.convert import sidecar
 from visor_jax.runtime import console
 
@@ -18,10 +19,13 @@ def import_(src: pathlib.Path | str, out: pathlib.Path | str) -> None:
     out: a new folder.
 
   Raises:
-    ValueError: as hf.read does, or `out` is there already.
+    OSError: a file is missing or cannot be read.
+    ValueError: as hf.read does, the model cannot be asked, or `out` is there
+      already; nothing is written then.
   """
   folder.require_new(out)
   src = hub.local(src)
+  rehearsal.rehearse(hf.outline(src))
   checkpoint = hf.read(src)
   console.log(f'import: writing {out}')
   folder.save(out, checkpoint.params, checkpoint.facts, sidecar.read(src).write)

@@ -51,14 +51,7 @@ def read(
       parameters do not match, which names all that have no counterpart.
   """
   src = hub.local(src)
-  contents = contents_lib.read(src)
-  facts, ours = _visor(contents)
-  table = contents.family.tensors()
-  parts = weights.parts(table, contents.size, contents.base)
-  parts |= visor_tensors.to_parts(
-    ours, facts.architecture.layout.indices(plans.CROSS)
-  )
-  parts = {path: parts[path] for path in parts if facts.holds(path)}
+  facts, parts = _parts(src)
   sharding_of = load.placement(shardings)
   tick = _progress('import', (t for layers in parts.values() for t in layers))
   params = {}
@@ -67,6 +60,17 @@ def read(
     for layer in layers:
       tick(layer)
   return facts_lib.Checkpoint(param_paths.unflatten(params), facts, src)
+
+
+def outline(src: pathlib.Path) -> facts_lib.Checkpoint:
+  """A folder from its configs and headers: shapes in place of parameters.
+
+  Raises:
+    ValueError: as `read` does.
+  """
+  facts, parts = _parts(src)
+  shapes = {path: weights.shape(path, layers) for path, layers in parts.items()}
+  return facts_lib.Checkpoint(param_paths.unflatten(shapes), facts, src)
 
 
 def write(out: pathlib.Path | str, checkpoint: facts_lib.Checkpoint) -> None:
@@ -108,6 +112,20 @@ def write(out: pathlib.Path | str, checkpoint: facts_lib.Checkpoint) -> None:
   if config != json.loads((out / 'config.json').read_text()):
     (out / 'config.json').write_text(json.dumps(config, indent=2))
   safetensors.write_folder(out, _ticking(base, tick) | sidecar.unused)
+
+
+def _parts(
+  src: pathlib.Path,
+) -> tuple[facts_lib.Facts, dict[str, list[safetensors.Tensor]]]:
+  """What a folder holds, and of every parameter a tensor for each layer."""
+  contents = contents_lib.read(src)
+  facts, ours = _visor(contents)
+  table = contents.family.tensors()
+  parts = weights.parts(table, contents.size, contents.base)
+  parts |= visor_tensors.to_parts(
+    ours, facts.architecture.layout.indices(plans.CROSS)
+  )
+  return facts, {path: parts[path] for path in parts if facts.holds(path)}
 
 
 def _put(array: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:

@@ -13,10 +13,14 @@ import json
 import math
 import os
 import pathlib
+import sys
 from typing import Any
 
 import ml_dtypes
 import numpy as np
+
+from visor_jax.runtime import json_fields
+from visor_jax.runtime import regular_files
 
 DTYPES: dict[str, Any] = {
   'BOOL': np.bool_,
@@ -40,7 +44,8 @@ NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
 SINGLE = 'model.safetensors'
 INDEX = 'model.safetensors.index.json'
 SHARD = 5 * 10**9  # bytes
-HEADER = 100 * 10**6  # bytes; a longer one is not believed
+HEADER = 10**7  # bytes, of 50,000 tensors; a longer one is not believed
+AXES = 8  # of a tensor, at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,11 +83,14 @@ def folder(path: pathlib.Path | str) -> dict[str, Tensor]:
       f'{path} has neither {SINGLE} nor {INDEX}; weights in another format '
       '(pytorch_model.bin) must be saved as safetensors first'
     )
-  shard_of = json.loads((path / INDEX).read_text())['weight_map']
+  index = json_fields.read(path / INDEX).fields('weight_map')
+  shard_of = {name: index.text(name) for name in index.values}
   tensors: dict[str, Tensor] = {}
   for shard in sorted(set(shard_of.values())):
+    if pathlib.PurePath(shard).name != shard:
+      raise ValueError(f'{path / INDEX}: {shard!r} is no file of the folder')
     tensors |= file(path / shard)
-  missing = sorted(shard_of.keys() - tensors.keys())
+  missing = sorted(shard_of.keys() - tensors.keys())[:20]
   if missing:
     raise ValueError(
       f'{path / INDEX} names tensors that no shard has: {missing}'
@@ -100,7 +108,7 @@ def file(path: pathlib.Path | str) -> dict[str, Tensor]:
   if not path.exists():
     raise ValueError(f'{path} is missing; download the checkpoint again')
   size = path.stat().st_size
-  with open(path, 'rb') as f:
+  with regular_files.open_regular(path) as f:
     length = int.from_bytes(f.read(8), 'little')
     if length > HEADER:
       raise ValueError(
@@ -111,8 +119,8 @@ def file(path: pathlib.Path | str) -> dict[str, Tensor]:
     text = f.read(length)
   try:
     tensors, end = _parse(path, text)
-  except (AttributeError, KeyError, TypeError, ValueError) as e:
-    raise ValueError(f'{path} has a broken header: {e!r}') from e
+  except (ValueError, RecursionError) as e:
+    raise ValueError(f'{path} has a broken header: {str(e)[:300]}') from e
   _require_bytes(path, size, 8 + length + end)
   return tensors
 
@@ -122,9 +130,11 @@ def _parse(path: pathlib.Path, text: bytes) -> tuple[dict[str, Tensor], int]:
   tensors: dict[str, Tensor] = {}
   end = 0
   header = json.loads(text)
+  if not isinstance(header, dict):
+    raise ValueError('it is no object')
   header.pop('__metadata__', None)
   for name, entry in sorted(header.items(), key=_offsets):
-    start, stop = entry['data_offsets']
+    start, stop = _offsets((name, entry))
     tensor = _tensor(path, 8 + len(text) + start, entry)
     if (start, stop) != (end, end + tensor.nbytes):
       raise ValueError(
@@ -135,8 +145,14 @@ def _parse(path: pathlib.Path, text: bytes) -> tuple[dict[str, Tensor], int]:
   return tensors, end
 
 
-def _offsets(named_entry: tuple[str, dict[str, Any]]) -> list[int]:
-  return named_entry[1]['data_offsets']
+def _offsets(named_entry: tuple[str, Any]) -> list[int]:
+  """Where the bytes of an entry of the header begin and end."""
+  name, entry = named_entry
+  if not isinstance(entry, dict):
+    raise ValueError(f'{name} is no object')
+  return json_fields.Fields(entry, f'{name}: ').integers(
+    'data_offsets', most=sys.maxsize
+  )
 
 
 def _require_bytes(path: pathlib.Path, size: int, expected: int) -> None:
@@ -149,10 +165,13 @@ def _require_bytes(path: pathlib.Path, size: int, expected: int) -> None:
 
 def _tensor(path: pathlib.Path, start: int, entry: dict[str, Any]) -> Tensor:
   """The tensor of an entry of the header, whose bytes begin at `start`."""
-  shape = tuple(entry['shape'])
-  if entry['dtype'] not in DTYPES:
-    raise ValueError(f'dtype {entry["dtype"]}, not one of {sorted(DTYPES)}')
-  dtype = np.dtype(DTYPES[entry['dtype']])
+  fields = json_fields.Fields(entry, '')
+  shape = tuple(fields.integers('shape', most=sys.maxsize))
+  if len(shape) > AXES:
+    raise fields.error('shape', f'at most {AXES} axes')
+  if fields.text('dtype') not in DTYPES:
+    raise fields.error('dtype', f'one of {sorted(DTYPES)}')
+  dtype = np.dtype(DTYPES[fields.text('dtype')])
 
   def read() -> np.ndarray:
     array = np.fromfile(path, dtype, math.prod(shape), offset=start)

@@ -6,6 +6,7 @@ They travel in a file of their own, which transformers does not look at, as
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import re
 
 import jax
 import numpy as np
@@ -14,6 +15,7 @@ from visor_jax.convert import safetensors
 
 FILE = 'visor.safetensors'
 _CROSS, _ROUTER = 'llm/cross/', 'router/'
+_NAME = re.compile(r'visor\.(?:cross\.(\d{1,6})\.(.+)|router\.(.+))')
 
 
 def to_tensors(
@@ -47,14 +49,21 @@ def to_parts(
     crosses: indices of the CROSS layers.
 
   Raises:
-    ValueError: a parameter's layers are not the CROSS layers.
+    ValueError: a name is no parameter's, or a parameter's layers are not the
+      CROSS layers.
   """
   layers: dict[str, dict[int, safetensors.Tensor]] = {}
   for name in sorted(tensors):
-    _, part, *rest = name.split('.')
-    layer = int(rest.pop(0)) if part == 'cross' else 0
-    path = (_CROSS if part == 'cross' else _ROUTER) + '/'.join(rest)
-    layers.setdefault(path, {})[layer] = tensors[name]
+    match = _NAME.fullmatch(name)
+    if not match:
+      raise ValueError(
+        f'{FILE} has {name}; expected visor.cross.LAYER.NAME, visor.router.NAME'
+      )
+    layer, of_cross, of_router = match.groups()
+    path = _CROSS + of_cross if layer else _ROUTER + of_router
+    layers.setdefault(path.replace('.', '/'), {})[int(layer or 0)] = tensors[
+      name
+    ]
   for path, by_layer in layers.items():
     if path.startswith(_CROSS) and set(by_layer) != set(crosses):
       raise ValueError(

@@ -7,6 +7,7 @@ import functools
 import pathlib
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
@@ -50,8 +51,8 @@ def settle(
   own after all, as for transformers.
   """
   embedding, head = tensors.get(table.embedding), tensors.get(table.head)
-  if embedding is None:
-    return size
+  if embedding is None or len(embedding.shape) != 2:
+    return size  # `match` says it
   tied = size.language.tied and (head is None or _are_equal(head, embedding))
   language = dataclasses.replace(
     size.language, vocabulary=embedding.shape[0], tied=tied
@@ -118,15 +119,22 @@ def stack(
     layers: a tensor for each.
     dtype: of the array; None for the layers' own, the widest if they differ.
   """
-  dtype = dtype or functools.reduce(
-    jnp.promote_types, [layer.dtype for layer in layers]
-  )
+  dtype = dtype or shape(path, layers).dtype
   if not tensors_lib.is_stacked(path):
     return np.asarray(layers[0].read(), dtype, order='C')
   array = np.empty((len(layers), *layers[0].shape), dtype)
   for number, layer in enumerate(layers):
     array[number] = layer.read()
   return array
+
+
+def shape(
+  path: str, layers: Sequence[safetensors.Tensor]
+) -> jax.ShapeDtypeStruct:
+  """Shape and dtype of a parameter; arguments as of `stack`."""
+  dtype = functools.reduce(jnp.promote_types, [layer.dtype for layer in layers])
+  depth = (len(layers),) if tensors_lib.is_stacked(path) else ()
+  return jax.ShapeDtypeStruct(depth + layers[0].shape, dtype)
 
 
 def tensors(

@@ -20,6 +20,7 @@ from visor_jax.data import fits
 from visor_jax.data.processing import processed
 from visor_jax.data.sources import records
 from visor_jax.spec import batch as batch_lib
+from visor_jax.spec import generation
 
 # A path, the bytes of a file, or an image that is open.
 ImageLike: TypeAlias = pathlib.Path | str | bytes | PIL.Image.Image
@@ -71,6 +72,8 @@ class Tokenizer(Protocol):
   Attributes:
     end: the token that ends an answer.
     stops: all tokens at which an answer is over, `end` among them.
+    rules: what else decides which token comes next.
+    notes: what a person should know of its answers.
   """
 
   @property
@@ -78,6 +81,12 @@ class Tokenizer(Protocol):
 
   @property
   def stops(self) -> frozenset[int]: ...
+
+  @property
+  def rules(self) -> generation.Rules: ...
+
+  @property
+  def notes(self) -> tuple[str, ...]: ...
 
   def conversation(
     self, turns: Sequence[records.Turn], images: int
@@ -183,6 +192,7 @@ class Suite(Protocol):
     packed: training rows may hold several conversations.
     answer_tokens: the most tokens of an answer.
     ends: tokens at which an answer is over; the first of them is trained.
+    rules: what else decides which token comes next.
     fingerprints: {stream/source: what changes when its data does}.
     counts: {reason: records that were not used as they are}, so far.
   """
@@ -195,6 +205,9 @@ class Suite(Protocol):
 
   @property
   def ends(self) -> tuple[int, ...]: ...
+
+  @property
+  def rules(self) -> generation.Rules: ...
 
   @property
   def fingerprints(self) -> dict[str, str]: ...

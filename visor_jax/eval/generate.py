@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
-import dataclasses
 import functools
 from typing import Any
 
@@ -18,6 +17,8 @@ from jax.experimental import multihost_utils
 import jax.numpy as jnp
 import numpy as np
 
+from visor_jax.eval import logit_rules
+from visor_jax.eval import sampling as sampling_lib
 from visor_jax.models import decoding
 from visor_jax.models import router
 from visor_jax.models import visor
@@ -37,23 +38,6 @@ Prompt = tuple[jax.Array, decoding.DecodeState]
 # The numbers of some questions, the plan that ran (None for the dense base),
 # and the tokens of their answers, int32 [n, tokens].
 Answers = tuple[list[int], plans.Plan | None, np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True)
-class Sampling:
-  """How tokens are drawn.
-
-  Attributes:
-    tokens: the most to generate.
-    ends: tokens after which a row is done; the first fills the rest of it.
-    temperature: 0 takes the likeliest token.
-    top_p: draw among the likeliest tokens that together have this probability.
-  """
-
-  tokens: int
-  ends: tuple[int, ...]
-  temperature: float = 0.0
-  top_p: float = 1.0
 
 
 def apply(
@@ -99,10 +83,11 @@ def resume(
 def decode(
   model: visor.Visor,
   params: Params,
+  batch: batch_lib.Batch,
   logits: jax.Array,
   prompt: decoding.DecodeState,
   plan: plans.Plan | None,
-  sampling: Sampling,
+  sampling: sampling_lib.Sampling,
   key: jax.Array,
 ) -> jax.Array:
   """Tokens behind the prompts, until every row has ended.
@@ -110,6 +95,7 @@ def decode(
   Args:
     model: the network.
     params: its parameters.
+    batch: of the prompts, for the rules of the checkpoint.
     logits: of the prompts' last tokens, float32 [B, C].
     prompt: what the layers keep of the prompts.
     plan: the plan under which the prompts were read.
@@ -120,12 +106,17 @@ def decode(
     int32 [B, tokens].
   """
   rows, end = logits.shape[0], sampling.ends[0]
+  prompts = logit_rules.prompts(
+    batch, sampling.rules.image_token, sampling.tokens
+  )
 
   def draw(
-    logits: jax.Array, number: jax.Array | int, done: jax.Array
+    logits: jax.Array, number: jax.Array | int, tokens: jax.Array
   ) -> jax.Array:
-    token = _draw(logits, sampling, jax.random.fold_in(key, number))
-    return jnp.where(done, end, token)
+    so_far = logit_rules.with_answers(prompts, tokens, number)
+    return sampling_lib.draw(
+      sampling, logits, so_far, number, jax.random.fold_in(key, number)
+    )
 
   def ends(token: jax.Array) -> jax.Array:
     return jnp.isin(token, jnp.array(sampling.ends))
@@ -147,12 +138,13 @@ def decode(
       number - 1,
       method='decode',
     )
-    token = draw(logits, number, done)
+    token = jnp.where(done, end, draw(logits, number, tokens))
     tokens = tokens.at[:, number].set(token)
     return number + 1, tokens, done | ends(token), cache
 
-  first = draw(logits, 0, jnp.zeros(rows, bool))
-  tokens = jnp.full((rows, sampling.tokens), end, jnp.int32).at[:, 0].set(first)
+  tokens = jnp.full((rows, sampling.tokens), end, jnp.int32)
+  first = draw(logits, 0, tokens)
+  tokens = tokens.at[:, 0].set(first)
   cache = apply(
     model, params, rows, sampling.tokens, method='init_decode_cache'
   )
@@ -160,28 +152,12 @@ def decode(
   return jax.lax.while_loop(more, step, state)[1]
 
 
-def _draw(logits: jax.Array, sampling: Sampling, key: jax.Array) -> jax.Array:
-  """float32 [B, C] -> int32 [B]."""
-  if sampling.temperature == 0:
-    return jnp.argmax(logits, axis=-1).astype(jnp.int32)
-  logits = logits / sampling.temperature
-  if sampling.top_p < 1:
-    order = jnp.argsort(-logits, axis=-1)
-    ranked = jnp.take_along_axis(logits, order, axis=-1)
-    probability = jax.nn.softmax(ranked, axis=-1)
-    # A token stays while those before it have not reached top_p.
-    before = jnp.cumsum(probability, axis=-1) - probability
-    ranked = jnp.where(before < sampling.top_p, ranked, -jnp.inf)
-    logits = jnp.put_along_axis(logits, order, ranked, axis=-1, inplace=False)
-  return jax.random.categorical(key, logits, axis=-1).astype(jnp.int32)
-
-
 def answers(
   model: visor.Visor,
   params: Params,
   batches: Iterable[tuple[Ids, batch_lib.Batch]],
   selection: plans.Selection,
-  sampling: Sampling,
+  sampling: sampling_lib.Sampling,
   key: jax.Array,
   viable: Sequence[plans.Plan] = (),
   confidence: budget.Confidence = None,
@@ -204,20 +180,22 @@ def answers(
     processes.
   """
 
-  def finish(ids: Ids, prompt: Prompt, plan: plans.Plan | None) -> Answers:
-    tokens = to_host(decode(model, params, *prompt, plan, sampling, key))
+  def finish(
+    ids: Ids, batch: batch_lib.Batch, prompt: Prompt, plan: plans.Plan | None
+  ) -> Answers:
+    tokens = to_host(decode(model, params, batch, *prompt, plan, sampling, key))
     rows = [row for row, number in enumerate(ids) if number is not None]
     return [number for number in ids if number is not None], plan, tokens[rows]
 
   if selection.selector != 'router':
     for ids, batch in batches:
       prompt = prefill(model, params, batch, selection.plan)
-      yield finish(ids, prompt, selection.plan)
+      yield finish(ids, batch, prompt, selection.plan)
     return
   for ids, rows, plan in _grouped_by_plan(
     model, params, batches, viable, confidence
   ):
-    yield finish(ids, resume(model, params, *rows, plan), plan)
+    yield finish(ids, rows[1], resume(model, params, *rows, plan), plan)
 
 
 Rows = tuple[visor.Routed, batch_lib.Batch]

@@ -17,6 +17,7 @@ import numpy as np
 from visor_jax.eval import generate
 from visor_jax.eval import questions as questions_lib
 from visor_jax.eval import run
+from visor_jax.eval import sampling as sampling_lib
 from visor_jax.runtime import checksums
 from visor_jax.runtime import claim
 from visor_jax.runtime import cluster
@@ -86,7 +87,7 @@ def _measure(
   )
   batch = under_test.shard(questions)
   # Nothing ends an answer: all tokens are generated.
-  sampling = generate.Sampling(1 + NEW, (-1,))
+  sampling = sampling_lib.Sampling(1 + NEW, (-1,))
   key, timer = jax.random.key(0), Timer()
   first_token = 0.0
   read: Callable = generate.prefill
@@ -105,7 +106,7 @@ def _measure(
     first_token += share * timer(read, *arguments, plan)
     prompt = read(*arguments, plan)
     decode += share * timer(
-      generate.decode, model, params, *prompt, plan, sampling, key
+      generate.decode, model, params, batch, *prompt, plan, sampling, key
     )
   device = jax.local_devices()[0]
   return dict(

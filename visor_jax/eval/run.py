@@ -26,6 +26,7 @@ from visor_jax.data.sources import records
 from visor_jax.eval import costs
 from visor_jax.eval import generate
 from visor_jax.eval import questions as questions_lib
+from visor_jax.eval import sampling as sampling_lib
 from visor_jax.models import visor
 from visor_jax.runtime import checksums
 from visor_jax.runtime import claim
@@ -211,7 +212,9 @@ def _ask(
 
   answered = {}
   routing = int(selection.selector == 'router')
-  sampling = generate.Sampling(suite.answer_tokens, suite.ends)
+  sampling = sampling_lib.Sampling(
+    suite.answer_tokens, suite.ends, rules=suite.rules
+  )
   for ids, plan, tokens in generate.answers(
     under_test.model,
     under_test.params,

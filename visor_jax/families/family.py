@@ -80,8 +80,8 @@ class Family:
     plan_image: (height, width) in pixels -> how visual tokens are made of an
       image.
     read_processor: (folder of a checkpoint, what lies behind transparent
-      images, see image_files.GROUNDS) -> its tokenizer, chat template and
-      recipe of images.
+      images, see image_files.GROUNDS, rows of the embedding or None) -> its
+      tokenizer, chat template and recipe of images.
     read_config: reads config.json of a checkpoint's folder.
     with_vocabulary: (config.json as transformers has it, words) -> the same
       with so many words.
@@ -96,9 +96,9 @@ class Family:
   taps: int = 1
   model_types: tuple[str, ...] = ()
   plan_image: Callable[[int, int], ImagePlan] = _unreadable
-  read_processor: Callable[[pathlib.Path, str], 'protocols.Processor'] = (
-    _unreadable
-  )
+  read_processor: Callable[
+    [pathlib.Path, str, int | None], 'protocols.Processor'
+  ] = _unreadable
   read_config: Callable[[pathlib.Path], HfConfig] = _unreadable
   with_vocabulary: Callable[[dict[str, Any], int], dict[str, Any]] = _unreadable
   tensors: Callable[[], 'tensors.Table'] = _unreadable

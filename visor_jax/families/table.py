@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 from collections.abc import Mapping
-import json
 import pathlib
 
 from visor_jax.families import family
 from visor_jax.families.fastvlm import record as fastvlm
 from visor_jax.families.llava_onevision import record as llava_onevision
+from visor_jax.runtime import json_fields
 from visor_jax.spec import sizes
 
 FAMILIES: dict[str, family.Family] = {
@@ -67,13 +67,14 @@ def of_folder(folder: pathlib.Path | str) -> family.Family:
       f'{path} is missing: --src is a folder that transformers '
       'can read, or the name of one on the hub'
     )
-  config = json.loads(path.read_text())
-  kinds = {config.get('model_type'), *config.get('architectures', ())}
+  config = json_fields.read(path)
+  model_type = config.text('model_type', '')
+  architectures = config.strings('architectures')
   for kind in FAMILIES.values():
-    if kinds & set(kind.model_types):
+    if {model_type, *architectures} & set(kind.model_types):
       return kind
   known = ', '.join(kind for f in FAMILIES.values() for kind in f.model_types)
   raise ValueError(
-    f'{path} is of {config.get("architectures")} (model_type '
-    f'{config.get("model_type")!r}); what can be imported is {known}'
+    f'{path} is of {architectures} (model_type {model_type!r}); what can be '
+    f'imported is {known}'
   )

@@ -55,12 +55,14 @@ def open_run(
     validate.validate(config)
     if config.eval.checkpoint:
       test_sets_lib.check_answerable(config)
-    jobs = order.asked(config)
+    jobs, model = order.asked(config), resolve.architecture(config)
     mesh = mesh_lib.make(**config.mesh)
     _check_batches(config, mesh)
   suite = cluster.all_or_raise(
     'opening the data',
-    lambda: suites.open_suite(config, jobs, resolve.origin(config)),
+    lambda: suites.open_suite(
+      config, jobs, resolve.origin(config), model.size.language.vocabulary
+    ),
   )
   tests = cluster.all_or_raise(
     'opening the tests',

@@ -71,7 +71,8 @@ def open_test_sets(
       f'is "{config.model.init_from}"; give a --checkpoint'
     )
   family = families.of_folder(folder)
-  processor = family.read_processor(folder, config.data.transparency)
+  rows = resolve.architecture(config).size.language.vocabulary
+  processor = family.read_processor(folder, config.data.transparency, rows)
   return tuple(
     _open_benchmark(config, benchmark, processor)
     for benchmark in table.named(config.eval.benchmarks)

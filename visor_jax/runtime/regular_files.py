@@ -3,6 +3,7 @@
 import os
 import pathlib
 import stat
+from typing import BinaryIO
 
 # What as many pixels as Pillow opens take, three bytes each.
 MAX_BYTES = 1 << 29
@@ -36,6 +37,20 @@ def read(path: pathlib.Path | str, most: int = MAX_BYTES) -> bytes:
     SpecialFile: it is a folder, a FIFO, a device or a socket.
     LargeFile: it has more than `most` bytes.
   """
+  with open_regular(path) as file:
+    size = os.fstat(file.fileno()).st_size
+    if size > most:
+      raise LargeFile(f'{path} has {size} bytes; expected at most {most}')
+    return file.read(most)
+
+
+def open_regular(path: pathlib.Path | str) -> BinaryIO:
+  """Opens a file to read.
+
+  Raises:
+    OSError: there is no such file, or it cannot be read.
+    SpecialFile: it is a folder, a FIFO, a device or a socket.
+  """
   # Opening a FIFO would else wait for somebody who writes.
   descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
   status = os.fstat(descriptor)
@@ -43,9 +58,4 @@ def read(path: pathlib.Path | str, most: int = MAX_BYTES) -> bytes:
     os.close(descriptor)
     kind = _KINDS.get(stat.S_IFMT(status.st_mode), 'something else')
     raise SpecialFile(f'{path} is {kind}, not a file')
-  with open(descriptor, 'rb') as file:
-    if status.st_size > most:
-      raise LargeFile(
-        f'{path} has {status.st_size} bytes; expected at most {most}'
-      )
-    return file.read(most)
+  return open(descriptor, 'rb')

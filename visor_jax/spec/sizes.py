@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+Colours = tuple[float, float, float]  # of red, green and blue
+
 
 @dataclasses.dataclass(frozen=True)
 class Vision:
@@ -29,8 +31,8 @@ class Vision:
   tile: tuple[int, int]
   patch: int
   norm_eps: float = 1e-6
-  mean: float = 0.5
-  std: float = 0.5
+  mean: Colours = (0.5, 0.5, 0.5)
+  std: Colours = (0.5, 0.5, 0.5)
   stages: tuple[int, ...] = ()
 
   @property
@@ -78,4 +80,7 @@ def from_json(values: dict[str, Any]) -> Size:
   vision = dict(values['vision'])
   for key in ('tile', 'stages'):
     vision[key] = tuple(vision.get(key, ()))
+  for key in ('mean', 'std'):
+    colours = vision[key]  # older checkpoints have one number for all three
+    vision[key] = tuple(colours if isinstance(colours, list) else [colours] * 3)
   return Size(Vision(**vision), Language(**values['language']))

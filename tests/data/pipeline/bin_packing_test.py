@@ -23,7 +23,6 @@ RECIPE = recipe_lib.Recipe(
   tuple((384 * i, 384 * j) for i in range(1, 7) for j in range(1, 7)),
   9,
   (0.5,) * 3,
-  (0.5,) * 3,
 )
 MIXTURE = (10**7, 10**6, 10**6, 10**5)  # documents, charts, photos, text alone
 SHARES = (0.3, 0.25, 0.3, 0.15)

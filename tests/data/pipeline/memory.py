@@ -16,7 +16,6 @@ from visor_jax.data.pipeline import stream
 from visor_jax.data.processing import text
 from visor_jax.data.sources import records
 from visor_jax.families.llava_onevision import processor as processor_lib
-from visor_jax.families.llava_onevision import recipe as recipe_lib
 from visor_jax.spec import batch as batch_lib
 
 SHAPE = batch_lib.RowShape(
@@ -74,7 +73,7 @@ def processor(folder):
   llava_files.write_processor(folder)
   return processor_lib.Processor(
     text.Tokenizer(folder),
-    recipe_lib.parse(llava_files.preprocessor(), llava_files.config()),
+    llava_files.recipe(),
   )
 
 

@@ -354,7 +354,7 @@ def test_what_is_trained_is_what_is_asked(template, folder, tmp_path):
   yes = words.decode(trained.tokens[n:])
   assert yes == 'Yes' and words.decode(trained.tokens[:1]) == ''
   assert trained.answer.sum() == 2 + sum(
-    len(words._encode(answer)) for answer in ('Yes', 'No')
+    len(words._encoder.encode(answer)) for answer in ('Yes', 'No')
   )
 
 

@@ -4,7 +4,6 @@ import numpy as np
 import PIL.Image
 
 from tests import llava_files
-from visor_jax.families.llava_onevision import recipe as recipe_lib
 
 # Tile, patch: as published; with a rest that no patch covers; with an even
 # number of patches, where a thin image may keep no row at all.
@@ -38,11 +37,8 @@ SEVERAL = (40, 91), (91, 40), (25, 25), (1, 60)  # of one sample
 
 
 def recipe(name, most=9):
-  tile, patch = TILES[name]
-  config = llava_files.config(tile, patch, CANVASES[name])
-  config['vision_aspect_ratio'] = f'anyres_max_{most}'
-  return recipe_lib.parse(
-    llava_files.preprocessor(tile, CANVASES[name]), config
+  return llava_files.recipe(
+    *TILES[name], CANVASES[name], vision_aspect_ratio=f'anyres_max_{most}'
   )
 
 

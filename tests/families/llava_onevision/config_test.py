@@ -202,18 +202,18 @@ def test_pixels_as_the_processor_says(tmp_path):
   """transformers 4 has a file for it, 5 a part of another."""
   three = lambda mean, std: dict(image_mean=[mean] * 3, image_std=[std] * 3)
   pixels = lambda values: (values.size.vision.mean, values.size.vision.std)
-  assert pixels(read(tmp_path, PUBLISHED['7b'])) == (0.5, 0.5)
+  assert pixels(read(tmp_path, PUBLISHED['7b'])) == ((0.5,) * 3, (0.5,) * 3)
   nested = dict(image_processor=three(0.1, 0.2))
   assert pixels(read(tmp_path, PUBLISHED['7b'], processor_config=nested)) == (
-    0.1,
-    0.2,
+    (0.1,) * 3,
+    (0.2,) * 3,
   )
-  assert pixels(
-    read(tmp_path, PUBLISHED['7b'], preprocessor_config=three(0.3, 0.4))
-  ) == (0.3, 0.4)
+  (tmp_path / 'processor_config.json').unlink()
   clip = dict(image_mean=[0.48, 0.46, 0.41], image_std=[0.27, 0.26, 0.28])
-  with pytest.raises(ValueError, match='one value for all colours'):
-    read(tmp_path, PUBLISHED['7b'], preprocessor_config=clip)
+  assert pixels(read(tmp_path, PUBLISHED['7b'], preprocessor_config=clip)) == (
+    (0.48, 0.46, 0.41),
+    (0.27, 0.26, 0.28),
+  )
 
 
 def changed(values, path, value):
@@ -234,10 +234,23 @@ def changed(values, path, value):
     ('vision_config.hidden_act', 'gelu', "vision_config.hidden_act is 'gelu'"),
     ('text_config.use_sliding_window', True, 'use_sliding_window is True'),
     ('projector_hidden_act', 'relu', "projector_hidden_act is 'relu'"),
-    ('vision_feature_select_strategy', 'default', "has 'full'"),
+    ('vision_feature_select_strategy', 'default', "'full', which"),
     ('vision_feature_layer', [-1, -2], r'vision_feature_layer is \[-1, -2\]'),
     ('vision_feature_layer', -28, 'one of the outputs of 26 layers'),
-    ('text_config.rope_scaling', dict(type='yarn', factor=4.0), "type 'yarn'"),
+    (
+      'text_config.rope_scaling',
+      dict(type='yarn', factor=4.0),
+      "type is 'yarn'; expected 'default'",
+    ),
+    ('text_config.num_key_value_heads', 3, 'expected a divisor of 14'),
+    ('text_config.head_dim', 63, 'head_dim is 63; expected an even number'),
+    ('text_config.hidden_size', -896, 'expected an integer from 1'),
+    ('text_config.rope_theta', float('nan'), 'expected a finite number'),
+    ('text_config', [896], 'text_config is .896.; expected an object'),
+    ('vision_config.num_hidden_layers', 10**9, 'from 1 to 1000'),
+    ('vision_config.patch_size', 385, 'patch_size is 385; .* to 384'),
+    ('tie_word_embeddings', 'yes', 'expected true or false'),
+    ('architectures', 3, 'architectures is 3; expected a list of strings'),
     ('text_config.rope_parameters', dict(rope_type='linear'), 'linear'),
   ],
 )
@@ -250,9 +263,12 @@ def test_another_architecture_is_an_error(tmp_path, path, value, why):
 @pytest.mark.parametrize(
   'key,value,why',
   [
-    ('mm_vision_tower', 'openai/clip-vit-large-patch14', 'known are'),
-    ('mm_projector_type', 'linear', "has 'mlp2x_gelu'"),
-    ('mm_patch_merge_type', 'flat', "has 'spatial_unpad'"),
+    ('mm_vision_tower', 'openai/clip-vit-large-patch14', 'one of .*siglip'),
+    ('mm_projector_type', 'linear', "expected 'mlp2x_gelu'"),
+    ('mm_patch_merge_type', 'flat', "expected 'spatial_unpad'"),
+    ('image_grid_pinpoints', '(9999999x1)', 'at most 12'),
+    ('image_grid_pinpoints', '(' * 9999, 'at most 12'),
+    ('image_grid_pinpoints', [[1, 2, 3]], 'at most 12'),
     ('architectures', ['LlavaLlamaForCausalLM'], 'what can be imported is'),
   ],
 )

@@ -2,8 +2,7 @@
 
 Templates come from strangers. jinja's sandbox keeps them from the machine, but
 not from its time and memory: so whatever a template does takes a part of what a
-rendering may take. The measure is steps and characters, the same everywhere;
-the clock, of this thread alone, only ends what slips through.
+rendering may take, see template_budget.py.
 """
 
 from collections.abc import Callable
@@ -14,9 +13,6 @@ from collections.abc import Sequence
 import datetime
 import functools
 import json
-import re
-import threading
-import time
 from typing import Any
 from typing import TypeVar
 
@@ -28,19 +24,12 @@ import jinja2.runtime
 import jinja2.sandbox
 import jinja2.visitor
 
-SOURCE = 1_000_000  # characters of a template
-WORK = 30_000_000  # characters, and steps times STEP, of a rendering
-STEP = 50
-NUMBER = 100_000  # the largest that anything is called with, as widths are
-SECONDS = 3.0  # of this thread's own time
-CHECKED = 5_000  # characters after which it is looked at
+from visor_jax.data.processing import template_budget
 
+SOURCE = 1_000_000  # characters of a template
 # What transformers renders in takes the day that it is. Here it is the day on
 # which the process began: lengths are planned before rows are made.
 _BEGAN = datetime.datetime.now()
-
-_DIGITS = re.compile(r'\d{1,20}')
-
 
 T = TypeVar('T')
 
@@ -99,44 +88,12 @@ class ChatTemplate:
     self._environment.budget.begin()
     try:
       return act()
-    except _Refused as e:
+    except template_budget.Refused as e:
       raise ValueError(f'the chat template {e}') from None
     except Exception as e:  # also of jinja's and Python's own limits
       raise ValueError(
         f'the chat template fails: {type(e).__name__}: {e}'
       ) from e
-
-
-class _Refused(Exception):
-  """A template says no, or takes more than it may."""
-
-
-class _Budget(threading.local):
-  """What is left for the rendering of this thread."""
-
-  left, checked, end = WORK, WORK, float('inf')
-
-  def begin(self) -> None:
-    self.left, self.checked = WORK, WORK - CHECKED
-    self.end = time.thread_time() + SECONDS
-
-  def spend(self, characters: int) -> None:
-    """Takes a step's part.
-
-    Raises:
-      _Refused: nothing is left.
-    """
-    self.left -= STEP + characters
-    if self.left < self.checked:
-      self._check()
-
-  def _check(self) -> None:
-    self.checked = max(0, self.left - CHECKED)
-    if self.left < 0 or time.thread_time() > self.end:
-      raise _Refused(
-        f'takes more than the {WORK // STEP} steps or {WORK} characters that a '
-        'conversation may take'
-      )
 
 
 class _Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
@@ -155,14 +112,15 @@ class _Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
       extensions=[_Generation, jinja2.ext.loopcontrols],
       finalize=self._finalize,
     )
-    self.budget = _Budget()
+    self.budget = template_budget.Budget()
     self.globals |= {'raise_exception': _refuse, 'strftime_now': _strftime}
+    del self.globals['lipsum']  # another text each time
     self.filters['tojson'] = _tojson
     self.filters = {
       name: self._bounded(name, filter_)
       for name, filter_ in self.filters.items()
     }
-    self.filters[_STEPS] = functools.partial(_Steps, self.budget)
+    self.filters[_STEPS] = functools.partial(template_budget.Steps, self.budget)
     self.filters[_JOINED] = self._concat
     self.concat = self._concat  # type: ignore[method-assign]  # jinja's hook
 
@@ -185,7 +143,9 @@ class _Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
     method = getattr(act, '__wrapped__', act)
     owner = getattr(method, '__self__', None)
     values = [owner, *args, *kwargs.values()]
-    self.budget.spend(_size(getattr(method, '__name__', ''), values))
+    self.budget.spend(
+      template_budget.call_size(getattr(method, '__name__', ''), values)
+    )
     return super().call(context, act, *args, **kwargs)
 
   def call_binop(
@@ -195,7 +155,7 @@ class _Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
     if operator == '+' and type(left) is type(right) is str:  # nearly always
       self.budget.spend(len(left) + len(right))
       return left + right
-    self.budget.spend(_size(operator, [left, right]))
+    self.budget.spend(template_budget.call_size(operator, [left, right]))
     return super().call_binop(context, operator, left, right)
 
   def _bounded(self, name: str, act: Callable[..., Any]) -> Callable[..., Any]:
@@ -204,7 +164,9 @@ class _Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
     @functools.wraps(act)  # with the marks by which jinja passes a context
     def bounded(*args: Any, **kwargs: Any) -> Any:
       args = tuple(self._held(value) for value in args)
-      self.budget.spend(_size(name, [*args, *kwargs.values()]))
+      self.budget.spend(
+        template_budget.call_size(name, [*args, *kwargs.values()])
+      )
       return act(*args, **kwargs)
 
     return bounded
@@ -213,12 +175,12 @@ class _Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
     """What a filter reads: all at once where filters would hand it on."""
     if not isinstance(value, Iterator):
       return value
-    return list(_Steps(self.budget, value))
+    return list(template_budget.Steps(self.budget, value))
 
   def _finalize(self, value: Any) -> Any:
     """What is written, before it is a text."""
-    if isinstance(value, _HOLDING):
-      self.budget.spend(_depth_size(value))
+    if isinstance(value, template_budget.HOLDING):
+      self.budget.spend(template_budget.depth_size(value))
     return value
 
   def _concat(self, pieces: Iterable[Any]) -> str:
@@ -229,21 +191,6 @@ class _Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
 
 
 _STEPS, _JOINED = 'the steps of a loop', 'the texts between ~'  # no names
-
-
-class _Steps:
-  """What a loop goes through, each step paid for."""
-
-  def __init__(self, budget: _Budget, values: Iterable[Any]):
-    self._budget, self._values = budget, values
-
-  def __len__(self) -> int:
-    return len(self._values)  # type: ignore[arg-type]  # as without it
-
-  def __iter__(self) -> Iterator[Any]:
-    for value in self._values:
-      self._budget.spend(0)
-      yield value
 
 
 class _Rewritten(jinja2.visitor.NodeTransformer):
@@ -282,74 +229,9 @@ class _Generation(jinja2.ext.Extension):
     return parser.parse_statements(('name:endgeneration',), drop_needle=True)
 
 
-def _size(name: str, values: Sequence[Any]) -> int:
-  """At least the characters that a call reads and makes.
-
-  Args:
-    name: of the function, filter or operator.
-    values: what it is called with; a method's own object first.
-
-  Raises:
-    _Refused: it is called with a number that is larger than any text.
-  """
-  size = sum(
-    _depth_size(v) if name in _READS_ALL else len(v)
-    for v in values
-    if isinstance(v, _SIZED)
-  )
-  if name in _FORMATS:  # widths may stand in a tuple
-    values = [*values, *(w for v in values if isinstance(v, tuple) for w in v)]
-  numbers = [abs(v) for v in values if isinstance(v, int)]
-  texts = [v for v in values if isinstance(v, str)]
-  number = max(numbers, default=0)
-  if number > NUMBER:
-    raise _Refused(f'calls {name} with {str(number)[:20]}')
-  if name == '**':
-    return number * number
-  if name in _BY_NUMBER:
-    return max(size, 1) * max(number, 1)
-  if name in _FORMATS:
-    widths = map(int, _DIGITS.findall(texts[0] if texts else ''))
-    return size + sum(widths)
-  if name == 'replace' and len(texts) > 2:
-    return size + (texts[0].count(texts[1]) + 1) * len(texts[2])
-  if name == 'join':
-    longest = max((len(v) for v in values if isinstance(v, _SIZED)), default=0)
-    return size + sum(map(len, texts)) * longest
-  return size + number
-
-
-_HOLDING = (list, tuple, dict)
-_SIZED = (str, bytes, range, *_HOLDING)
-_FORMATS = ('%', 'format', 'format_map')
-_BY_NUMBER = ('*', 'expandtabs', 'indent', 'batch', 'slice', 'lipsum')
-_READS_ALL = (*_FORMATS, '*', 'join', 'string', 'tojson', 'pprint', 'replace')
-
-
-def _depth_size(value: Any) -> int:
-  """Characters and elements of what lists hold, and the lists in them.
-
-  Raises:
-    _Refused: they are more than a rendering may take.
-  """
-  size, pending = 0, [value]
-  while pending:
-    value = pending.pop()
-    size += STEP
-    if isinstance(value, str | bytes):
-      size += len(value)
-    elif isinstance(value, dict):
-      pending += [*value.keys(), *value.values()]
-    elif isinstance(value, list | tuple):
-      pending += value
-    if size > WORK:
-      raise _Refused('builds lists larger than any conversation')
-  return size
-
-
 def _refuse(message: object) -> None:
   """`raise_exception`."""
-  raise _Refused(f'says: {message}')
+  raise template_budget.Refused(f'says: {message}')
 
 
 def _strftime(form: str) -> str:

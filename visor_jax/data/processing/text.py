@@ -7,17 +7,19 @@ between two, where its visual tokens will stand.
 
 from collections.abc import Iterable
 from collections.abc import Sequence
-import json
 import pathlib
 import re
 from typing import Any
 
 import numpy as np
-import tokenizers
 
 from visor_jax.data.processing import chat_template
+from visor_jax.data.processing import encoder
+from visor_jax.data.processing import generation_config
 from visor_jax.data.processing import processed
 from visor_jax.data.sources import records
+from visor_jax.runtime import json_fields
+from visor_jax.runtime import regular_files
 
 Message = dict[str, Any]  # {role, content}
 Piece = tuple[str, bool]  # a text, and whether the model says it
@@ -31,35 +33,36 @@ class Tokenizer:
   Attributes:
     end: the token that ends an answer.
     stops: all tokens at which an answer is over, `end` among them.
+    rules: what else decides which token comes next.
     pad: the token of slots without text.
+    notes: what a person should know of its answers.
 
   Args:
-    folder: holds tokenizer.json, tokenizer_config.json, a chat template and,
-      where there are such, config.json and generation_config.json.
+    folder: holds a tokenizer, see encoder.py, tokenizer_config.json, a chat
+      template and, where there are such, config.json and
+      generation_config.json.
     image: what the template writes for an image.
+    rows: of the embedding; None where nobody knows.
 
   Raises:
-    FileNotFoundError: there is no tokenizer.json.
-    ValueError: there is no chat template, or none of the tokens said to stop an
-      answer ends one.
+    FileNotFoundError: there is no tokenizer.
+    ValueError: a file is broken, there is no chat template, none of the tokens
+      said to stop an answer ends one, or a rule is not known here.
   """
 
-  def __init__(self, folder: pathlib.Path | str, image: str = records.IMAGE):
+  def __init__(
+    self,
+    folder: pathlib.Path | str,
+    image: str = records.IMAGE,
+    rows: int | None = None,
+  ):
     folder = pathlib.Path(folder)
     self._image = image
-    self._tokenizer = tokenizers.Tokenizer.from_str(
-      (folder / 'tokenizer.json').read_text('utf-8')
-    )
-    self._tokenizer.no_truncation()  # both may be left over from training
-    self._tokenizer.no_padding()
-    settings = _load(folder, 'tokenizer_config.json')
-    self._special = {
-      name: token['content'] if isinstance(token, dict) else token
-      for name, token in settings.items()
-      if name.endswith('_token') and isinstance(token, (dict, str))
-    }
+    self._encoder = encoder.Encoder(folder, rows)
+    settings = json_fields.read_if_there(folder / 'tokenizer_config.json')
+    self._special = _special_tokens(settings)
     self._template = chat_template.ChatTemplate(
-      _template(folder), self._special
+      _template(folder, settings), self._special
     )
     # A template for text alone takes a string where others take a list, and
     # others take one for what the system says.
@@ -70,30 +73,23 @@ class Tokenizer:
       self._message('system', '!'), self._message('user', '?')
     ):
       self._list_roles -= {'system'}
-    id_of = self._tokenizer.token_to_id
-    config = _load(folder, 'config.json')
-    stops = [id_of(self._special.get('eos_token', ''))]
-    for fields in (
-      config,
-      config.get('text_config', {}),
-      _load(folder, 'generation_config.json'),
-    ):
-      stop = fields.get('eos_token_id')
-      stops += stop if isinstance(stop, list) else [stop]
-    self.stops = frozenset(stop for stop in stops if stop is not None)
+    id_of = self._encoder.id_of
+    end = id_of(self._special.get('eos_token', ''))
+    self.stops = _stops(folder) | ({end} if end is not None else set())
+    self.rules = generation_config.read(folder, self.stops)
     turn = self._render(
       self._message('user', '?'), self._message('assistant', '!')
     )
-    ends = [i for i in self._encode(turn) if i in self.stops]
+    ends = [i for i in self._encoder.encode(turn) if i in self.stops]
     if not ends:
       raise ValueError(
         f'{folder}: the chat template writes "{turn}", which '
         f'holds none of the eos tokens {sorted(self.stops)}'
       )
     self.end = ends[-1]
-    self.pad = id_of(self._special.get('pad_token', ''))
-    if self.pad is None:
-      self.pad = self.end
+    pad = id_of(self._special.get('pad_token', ''))
+    self.pad = self.end if pad is None else pad
+    self.notes = (*self._encoder.notes, *generation_config.notes(folder))
 
   def conversation(
     self, turns: Sequence[records.Turn], images: int
@@ -114,7 +110,7 @@ class Tokenizer:
         empty, or the template has no place for what the system says, or
         rewrites earlier turns.
     """
-    end = str(self._tokenizer.id_to_token(self.end))
+    end = self._encoder.token_of(self.end)
     marked = any(
       records.IMAGE in turn.system + turn.question + turn.answer
       for turn in turns
@@ -165,7 +161,7 @@ class Tokenizer:
     """The text of tokens up to the end of the turn, without special tokens."""
     ids = [int(i) for i in ids]
     stop = next((k for k, i in enumerate(ids) if i in self.stops), len(ids))
-    return self._tokenizer.decode(ids[:stop], skip_special_tokens=True)
+    return self._encoder.decode(ids[:stop])
 
   def _ask(self, question: str, images: int, system: str) -> list[Message]:
     """The messages of a question, and of what the system says before it.
@@ -204,9 +200,6 @@ class Tokenizer:
     except ValueError:
       return ''
 
-  def _encode(self, text: str) -> list[int]:
-    return self._tokenizer.encode(text, add_special_tokens=False).ids
-
   def _talk(
     self, pieces: Sequence[Piece], images: int
   ) -> processed.Conversation:
@@ -219,7 +212,7 @@ class Tokenizer:
       for k, part in enumerate(text.split(records.IMAGE)):
         if k:
           image_at.append(len(tokens))
-        tokens += self._encode(part)
+        tokens += self._encoder.encode(part)
       answer += [answers] * (len(tokens) - len(answer))
       if not answers:
         prompts.append(len(tokens) - 1)
@@ -235,26 +228,50 @@ class Tokenizer:
     )
 
 
-def _load(folder: pathlib.Path, name: str) -> dict[str, Any]:
-  """A JSON file's fields; none where there is no such file."""
-  file = folder / name
-  return json.loads(file.read_text('utf-8')) if file.exists() else {}
+def _special_tokens(settings: json_fields.Fields) -> dict[str, str]:
+  """{'eos_token': its text, ...} of those that tokenizer_config.json names."""
+  tokens = {}
+  for name, token in settings.values.items():
+    if isinstance(token, dict):
+      token = token.get('content')
+    if name.endswith('_token') and isinstance(token, str):
+      tokens[name] = token
+  return tokens
 
 
-def _template(folder: pathlib.Path) -> str:
+def _stops(folder: pathlib.Path) -> frozenset[int]:
+  """All that the files of a folder name as tokens that end an answer."""
+  config = json_fields.read_if_there(folder / 'config.json')
+  generation = json_fields.read_if_there(folder / 'generation_config.json')
+  return frozenset(
+    token
+    for fields in (config, config.fields('text_config'), generation)
+    for token in fields.integers('eos_token_id', [])
+  )
+
+
+def _template(folder: pathlib.Path, settings: json_fields.Fields) -> str:
   """The chat template, from where transformers' processors look, in order."""
+  key = 'chat_template'
   jinja = folder / 'chat_template.jinja'
+  alone: Any = None
+  if jinja.exists():
+    text = regular_files.read(jinja, chat_template.SOURCE * 4)
+    alone = text.decode('utf-8')
+  processor = json_fields.read_if_there(folder / 'processor_config.json')
+  older = json_fields.read_if_there(folder / 'chat_template.json')
   template = (
-    _load(folder, 'processor_config.json').get('chat_template')
-    or _load(folder, 'chat_template.json').get('chat_template')
-    or (jinja.read_text('utf-8') if jinja.exists() else None)
-    or _load(folder, 'tokenizer_config.json').get('chat_template')
+    processor.values.get(key)
+    or older.values.get(key)
+    or alone
+    or settings.values.get(key)
   )
   if isinstance(template, list):
-    template = {t['name']: t['template'] for t in template}
+    named = [json_fields.Fields({key: t}, '').fields(key) for t in template]
+    template = {t.text('name'): t.text('template') for t in named}
   if isinstance(template, dict):
     template = template.get('default')
-  if not template:
+  if not template or not isinstance(template, str):
     raise ValueError(
       f'{folder}: no chat template in chat_template.jinja, '
       'chat_template.json or tokenizer_config.json'

@@ -125,6 +125,7 @@ class Corpus:
     tokenizer = processor.tokenizer
     self.answer_tokens = settings.answer_tokens
     self.ends = (tokenizer.end, *sorted(tokenizer.stops))
+    self.rules = tokenizer.rules
 
   @property
   def fingerprints(self) -> dict[str, str]:

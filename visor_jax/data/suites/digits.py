@@ -24,6 +24,7 @@ from visor_jax.data.sources import records
 from visor_jax.data.suites import handwriting
 from visor_jax.data.suites import vocabulary
 from visor_jax.spec import batch as batch_lib
+from visor_jax.spec import generation
 
 ROWS = 'vwxyz'  # names of the rows, of two digits each
 CELLS = 'abcdefghij'  # names of the digits, row by row
@@ -157,6 +158,7 @@ class Suite:
 
   packed = False  # one scene a row
   answer_tokens = 2  # a word and `end`
+  rules = generation.Rules()  # none
 
   def __init__(
     self,

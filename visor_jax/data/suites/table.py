@@ -28,15 +28,15 @@ class Entry:
 
   Attributes:
     packed: training rows may hold several conversations.
-    open: (whole config, names of jobs, checkpoint folder with the tokenizer) ->
-      the suite with what they need.
+    open: (whole config, names of jobs, checkpoint folder with the tokenizer,
+      rows of its embedding) -> the suite with what they need.
     training_shape: (whole config, model) -> slots of a training row.
     prompt_shape: (whole config, model) -> slots of a question's row.
   """
 
   packed: bool
   open: Callable[
-    [ml_collections.ConfigDict, Sequence[str], str], protocols.Suite
+    [ml_collections.ConfigDict, Sequence[str], str, int | None], protocols.Suite
   ]
   training_shape: ShapeOf
   prompt_shape: ShapeOf
@@ -56,7 +56,10 @@ def entry(config: ml_collections.ConfigDict) -> Entry:
 
 
 def open_suite(
-  config: ml_collections.ConfigDict, jobs: Sequence[str], origin: str
+  config: ml_collections.ConfigDict,
+  jobs: Sequence[str],
+  origin: str,
+  rows: int | None = None,
 ) -> protocols.Suite:
   """Where the records of some jobs come from.
 
@@ -64,18 +67,22 @@ def open_suite(
     config: the whole config.
     jobs: names of the jobs that ask for records.
     origin: checkpoint folder with the tokenizer (hf/); '' for none.
+    rows: of its embedding; None where nobody knows.
 
   Raises:
     ValueError: naming the key that is missing or the source that is wrong.
   """
-  return entry(config).open(config, jobs, origin)
+  return entry(config).open(config, jobs, origin, rows)
 
 
 # The built-in suite ----------------------------------------------------------
 
 
 def _open_digits(
-  config: ml_collections.ConfigDict, jobs: Sequence[str], origin: str
+  config: ml_collections.ConfigDict,
+  jobs: Sequence[str],
+  origin: str,
+  rows: int | None,
 ) -> digits.Suite:
   return digits.Suite(config.seed, **config.data.digits)
 
@@ -96,7 +103,10 @@ def _digits_prompt(
 
 
 def open_corpus(
-  config: ml_collections.ConfigDict, jobs: Sequence[str], origin: str
+  config: ml_collections.ConfigDict,
+  jobs: Sequence[str],
+  origin: str,
+  rows: int | None = None,
 ) -> corpus.Corpus:
   """The corpus of a config, with the sources that some jobs need.
 
@@ -104,6 +114,7 @@ def open_corpus(
     config: the whole config.
     jobs: names of them.
     origin: checkpoint folder with the tokenizer (hf/); '' for none.
+    rows: of its embedding; None where nobody knows.
 
   Raises:
     ValueError: naming the key that is missing or the source that is wrong.
@@ -137,7 +148,7 @@ def open_corpus(
   return corpus.Corpus(
     config.seed,
     mixtures,
-    families.of_folder(folder).read_processor(folder, data.transparency),
+    families.of_folder(folder).read_processor(folder, data.transparency, rows),
     settings,
   )
 

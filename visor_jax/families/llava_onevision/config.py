@@ -1,21 +1,19 @@
-"""Sizes from a checkpoint's config.json, and config.json for the originals.
+"""Sizes from a checkpoint's config.json.
 
 transformers leaves out keys that have their defaults, so the defaults are
-here. The originals (lmms-lab, LlavaQwenForCausalLM) have one flat config, and
-their vision tower is a name.
+here.
 """
 
-import ast
-from collections.abc import Mapping
-from collections.abc import Sequence
-import json
 import pathlib
-import re
 from typing import Any
 
 from visor_jax.families import family
+from visor_jax.families.llava_onevision import original
+from visor_jax.families.llava_onevision import preprocessor
+from visor_jax.runtime import json_fields
 from visor_jax.spec import sizes
 
+# Of Qwen2 and SigLIP in transformers.
 _TEXT: dict[str, Any] = dict(
   model_type='qwen2',
   hidden_size=4096,
@@ -24,6 +22,7 @@ _TEXT: dict[str, Any] = dict(
   num_attention_heads=32,
   num_key_value_heads=32,
   vocab_size=151936,
+  max_position_embeddings=32_768,
   hidden_act='silu',
   rms_norm_eps=1e-6,
   rope_theta=1e4,
@@ -42,41 +41,41 @@ _VISION: dict[str, Any] = dict(
   hidden_act='gelu_pytorch_tanh',
   layer_norm_eps=1e-6,
 )
-_SO400M: dict[str, Any] = dict(
-  hidden_size=1152,
-  intermediate_size=4304,
-  num_hidden_layers=26,
-  num_attention_heads=16,
-  image_size=384,
-  patch_size=14,
-  vision_use_head=False,
-)
-# Where `vision_config` is missing, and the towers that the originals name.
-TOWERS: dict[str, dict[str, Any]] = {'siglip-so400m-patch14-384': _SO400M}
 
 # What the model does and the config could ask otherwise.
-_FIXED = {
-  'text_config': dict(
-    model_type='qwen2', hidden_act='silu', use_sliding_window=False
-  ),
-  'vision_config': dict(
-    model_type='siglip_vision_model',
-    hidden_act='gelu_pytorch_tanh',
-    num_channels=3,
-  ),
-  None: dict(
-    projector_hidden_act='gelu',
-    multimodal_projector_bias=True,
-    vision_feature_select_strategy='full',
-  ),
-}
+_FIXED_TEXT = dict(
+  model_type='qwen2', hidden_act='silu', use_sliding_window=False
+)
+_FIXED_VISION = dict(
+  model_type='siglip_vision_model',
+  hidden_act='gelu_pytorch_tanh',
+  num_channels=3,
+)
+_FIXED = dict(
+  projector_hidden_act='gelu',
+  multimodal_projector_bias=True,
+  vision_feature_select_strategy='full',
+)
 
-
-# Where max_position_embeddings is missing: that of Qwen2 in transformers.
-_CONTEXT = 32_768
+DEPTH = 1000  # layers of a decoder or a tower, at most
+SIDE = 4096  # pixels of a tile, at most
 
 # Whatever else has one of the two is of another family.
-MODEL_TYPE, ORIGINAL = 'llava_onevision', 'LlavaQwenForCausalLM'
+MODEL_TYPE, ORIGINAL = 'llava_onevision', original.NAME
+
+
+def as_transformers(folder: pathlib.Path) -> tuple[json_fields.Fields, bool]:
+  """config.json as transformers has it, and whether it is of an original.
+
+  Raises:
+    OSError: it cannot be read.
+    ValueError: it is broken, or of an original that the model cannot be.
+  """
+  config = json_fields.read(folder / 'config.json')
+  if not original.is_original(config):
+    return config, False
+  values = original.to_transformers(config)
+  return json_fields.Fields(values, config.where), True
 
 
 def read(folder: pathlib.Path) -> family.HfConfig:
@@ -85,32 +84,28 @@ def read(folder: pathlib.Path) -> family.HfConfig:
   Raises:
     ValueError: it asks for what the model does not do.
   """
-  path = folder / 'config.json'
-  config = json.loads(path.read_text())
-  if ORIGINAL in config.get('architectures', ()):
-    config = _from_original(config, path)
-  text = _TEXT | (config.get('text_config') or {})
-  vision = _VISION | (config.get('vision_config') or _SO400M)
-  parts = {'text_config': text, 'vision_config': vision, None: config}
-  _require_fixed(parts, path)
+  config, is_original = as_transformers(folder)
+  text = _with_defaults(config, 'text_config', _TEXT)
+  tower = {} if config.has('vision_config') else original.DEFAULT_TOWER
+  vision = _with_defaults(config, 'vision_config', _VISION | tower)
+  for fields, fixed in (
+    (text, _FIXED_TEXT),
+    (vision, _FIXED_VISION),
+    (config, _FIXED),
+  ):
+    for key, value in fixed.items():
+      fields.require(key, value)
+  layers = vision.integer('num_hidden_layers', most=DEPTH)
+  images = preprocessor.read(folder, config, is_original)
+  mean, std = preprocessor.normalisation(images)
   return family.HfConfig(
     size=sizes.Size(
-      _vision_size(
-        vision,
-        _vision_depth(config, vision['num_hidden_layers'], path),
-        *_pixels(path.parent),
-      ),
-      _language_size(
-        text,
-        tied=bool(
-          text['tie_word_embeddings'] or config.get('tie_word_embeddings')
-        ),
-        rope_theta=_rope_theta(text, path),
-      ),
+      _vision_size(vision, _vision_depth(config, layers), mean, std),
+      _language_size(text, config.flag('tie_word_embeddings', False)),
     ),
-    tower_layers=vision['num_hidden_layers'],
-    context=text.get('max_position_embeddings', _CONTEXT),
-    config=config,
+    tower_layers=layers,
+    context=text.integer('max_position_embeddings', most=1 << 31),
+    config=dict(config.values),
   )
 
 
@@ -125,152 +120,78 @@ def with_vocabulary(config: dict[str, Any], words: int) -> dict[str, Any]:
   return config | dict(text_config=text | dict(vocab_size=words))
 
 
-def _require_fixed(
-  parts: Mapping[str | None, dict[str, Any]], path: pathlib.Path
-) -> None:
-  for part, fixed in _FIXED.items():
-    for key, value in fixed.items():
-      if parts[part].get(key, value) != value:
-        raise ValueError(
-          f'{path}: {part + "." if part else ""}{key} is '
-          f'{parts[part][key]!r}; the model has {value!r}'
-        )
+def _with_defaults(
+  config: json_fields.Fields, part: str, defaults: dict[str, Any]
+) -> json_fields.Fields:
+  """A part of a config, with the defaults where it says nothing."""
+  fields = config.fields(part)
+  return json_fields.Fields(defaults | dict(fields.values), fields.where)
 
 
 def _vision_size(
-  vision: dict[str, Any], depth: int, mean: float, std: float
+  vision: json_fields.Fields,
+  depth: int,
+  mean: sizes.Colours,
+  std: sizes.Colours,
 ) -> sizes.Vision:
+  side = vision.integer('image_size', most=SIDE)
+  heads = vision.integer('num_attention_heads')
+  width = vision.integer('hidden_size')
+  if width % heads:
+    raise vision.error('hidden_size', f'a multiple of {heads}, the heads')
   return sizes.Vision(
-    width=vision['hidden_size'],
+    width=width,
     depth=depth,
-    heads=vision['num_attention_heads'],
-    mlp=vision['intermediate_size'],
-    tile=(vision['image_size'], vision['image_size']),
-    patch=vision['patch_size'],
-    norm_eps=vision['layer_norm_eps'],
+    heads=heads,
+    mlp=vision.integer('intermediate_size'),
+    tile=(side, side),
+    patch=vision.integer('patch_size', most=side),
+    norm_eps=vision.number('layer_norm_eps', least=0),
     mean=mean,
     std=std,
   )
 
 
-def _language_size(
-  text: dict[str, Any], tied: bool, rope_theta: float
-) -> sizes.Language:
-  heads = text['num_attention_heads']
+def _language_size(text: json_fields.Fields, tied: bool) -> sizes.Language:
+  heads = text.integer('num_attention_heads')
+  width = text.integer('hidden_size')
+  head_width = text.integer('head_dim', width // heads)
+  if head_width % 2:
+    raise text.error('head_dim', f'an even number; {width} / {heads} is none')
+  key_heads = text.integer('num_key_value_heads', heads)
+  if heads % key_heads:
+    raise text.error('num_key_value_heads', f'a divisor of {heads}, the heads')
   return sizes.Language(
-    width=text['hidden_size'],
-    depth=text['num_hidden_layers'],
+    width=width,
+    depth=text.integer('num_hidden_layers', most=DEPTH),
     heads=heads,
-    key_heads=text['num_key_value_heads'] or heads,
-    head_width=text.get('head_dim') or text['hidden_size'] // heads,
-    mlp=text['intermediate_size'],
-    vocabulary=text['vocab_size'],
-    tied=tied,
-    rope_theta=rope_theta,
-    norm_eps=text['rms_norm_eps'],
+    key_heads=key_heads,
+    head_width=head_width,
+    mlp=text.integer('intermediate_size'),
+    vocabulary=text.integer('vocab_size'),
+    tied=tied or text.flag('tie_word_embeddings', False),
+    rope_theta=_rope_theta(text),
+    norm_eps=text.number('rms_norm_eps', least=0),
   )
 
 
-def _vision_depth(
-  config: dict[str, Any], layers: int, path: pathlib.Path
-) -> int:
+def _vision_depth(config: json_fields.Fields, layers: int) -> int:
   """How many layers run before the features are read."""
-  at = config.get('vision_feature_layer', -1)
+  key = 'vision_feature_layer'
+  at = config.values.get(key, -1)
   at = at[0] if isinstance(at, list) and len(at) == 1 else at
-  depth = layers + 1 + at if isinstance(at, int) and at < 0 else at
-  if not isinstance(depth, int) or not 0 < depth <= layers:
-    raise ValueError(
-      f'{path}: vision_feature_layer is {at}; it names one of the outputs of '
-      f'{layers} layers, -1 that of the last'
+  integer = isinstance(at, int) and not isinstance(at, bool)
+  depth = layers + 1 + at if integer and at < 0 else at
+  if not integer or not 0 < depth <= layers:
+    raise config.error(
+      key, f'one of the outputs of {layers} layers, -1 that of the last'
     )
   return depth
 
 
-def _rope_theta(text: dict[str, Any], path: pathlib.Path) -> float:
-  rope = text.get('rope_parameters') or text.get('rope_scaling') or {}
-  kind = rope.get('rope_type', rope.get('type', 'default'))
-  if kind != 'default':
-    raise ValueError(
-      f'{path}: the rotary positions are of type {kind!r}; the '
-      'model has "default"'
-    )
-  return float(rope.get('rope_theta', text['rope_theta']))
-
-
-def _pixels(folder: pathlib.Path) -> tuple[float, float]:
-  """Mean and deviation that pixels / 255 are normalised by."""
-  images: dict[str, Any] = {}
-  for name in ('processor_config.json', 'preprocessor_config.json'):
-    if (folder / name).exists():
-      settings = json.loads((folder / name).read_text())
-      images = settings.get('image_processor', settings)
-  values = [images.get(key, [0.5]) for key in ('image_mean', 'image_std')]
-  if any(len(set(v)) != 1 for v in values):
-    raise ValueError(
-      f'{folder}: image_mean and image_std are {values}; the '
-      'model has one value for all colours'
-    )
-  return values[0][0], values[1][0]
-
-
-def _from_original(flat: dict[str, Any], path: pathlib.Path) -> dict[str, Any]:
-  """The config of an original, as transformers has it."""
-  tower = str(flat.get('mm_vision_tower')).split('/')[-1]
-  if tower not in TOWERS:
-    raise ValueError(
-      f'{path}: mm_vision_tower is {tower!r}; known are {sorted(TOWERS)}'
-    )
-  for key, value in (
-    ('mm_projector_type', 'mlp2x_gelu'),
-    ('mm_patch_merge_type', 'spatial_unpad'),
-  ):
-    if flat.get(key) != value:
-      raise ValueError(
-        f'{path}: {key} is {flat.get(key)!r}; the model has {value!r}'
-      )
-  keys = (
-    *_TEXT,
-    'head_dim',
-    'rope_scaling',
-    'max_position_embeddings',
-    'max_window_layers',
-    'sliding_window',
-    'bos_token_id',
-    'eos_token_id',
-  )
-  text = {k: flat[k] for k in keys if k in flat} | dict(model_type='qwen2')
-  # The tower of the originals leaves out SigLIP's last layer and head, and
-  # gives the output of what is left, whatever mm_vision_select_layer says.
-  vision = _VISION | TOWERS[tower]
-  aspect = flat.get('image_aspect_ratio', 'anyres_max_9')
-  return dict(
-    architectures=['LlavaOnevisionForConditionalGeneration'],
-    model_type='llava_onevision',
-    text_config=text,
-    vision_config=vision,
-    vision_feature_layer=-1,
-    vision_feature_select_strategy='full',
-    projector_hidden_act='gelu',
-    image_token_index=151646,
-    video_token_index=151647,
-    tie_word_embeddings=flat.get('tie_word_embeddings', False),
-    image_grid_pinpoints=_canvases(
-      flat.get('image_grid_pinpoints', '(6x6)'), vision['image_size']
-    ),
-    # Plain "anyres" goes with so few tiles that nothing is made smaller.
-    vision_aspect_ratio=aspect if aspect[-1].isdigit() else 'anyres_max_9',
-  )
-
-
-def _canvases(
-  pinpoints: str | Sequence[Sequence[int]], side: int
-) -> list[list[int]]:
-  """'(1x1),...,(6x6)' or '[(768, 384), ...]' as [[height, width], ...]."""
-  if isinstance(pinpoints, str) and 'x' in pinpoints:
-    largest = max(int(n) for n in re.findall(r'\d+', pinpoints)) * side
-    steps = range(side, largest + 1, side)
-    return [[height, width] for height in steps for width in steps]
-  pairs = (
-    ast.literal_eval(pinpoints) if isinstance(pinpoints, str) else pinpoints
-  )
-  return [[height, width] for width, height in pairs]
+def _rope_theta(text: json_fields.Fields) -> float:
+  name = 'rope_parameters' if text.has('rope_parameters') else 'rope_scaling'
+  rope = text.fields(name)
+  kind = 'rope_type' if rope.has('rope_type') else 'type'
+  rope.require(kind, 'default')
+  return rope.number('rope_theta', text.number('rope_theta', least=1), least=1)

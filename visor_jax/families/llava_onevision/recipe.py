@@ -1,9 +1,14 @@
 """What a checkpoint says of images: tiles, and canvases to cut them from."""
 
 import dataclasses
-import json
 import pathlib
-from typing import Any
+import re
+
+from visor_jax.families.llava_onevision import config as config_lib
+from visor_jax.families.llava_onevision import original
+from visor_jax.families.llava_onevision import preprocessor
+from visor_jax.runtime import json_fields
+from visor_jax.spec import sizes
 
 TAPS = 4  # patches that are summed into a visual token: bilinear
 
@@ -17,16 +22,14 @@ class Recipe:
     side: rows and columns of patches in a tile: 27 of 14 pixels in 384.
     canvases: (height, width) in pixels of those to choose from.
     most: tiles' worth of tokens that a canvas may have: 9 of anyres_max_9.
-    mean: of each channel, pixels / 255; the device normalises.
-    std: likewise.
+    mean: the colour that one of several images is laid on, as pixels / 255.
   """
 
   tile: int
   side: int
   canvases: tuple[tuple[int, int], ...]
   most: int
-  mean: tuple[float, float, float]
-  std: tuple[float, float, float]
+  mean: sizes.Colours
 
   @property
   def patches(self) -> int:
@@ -40,7 +43,6 @@ PUBLISHED = Recipe(
   canvases=tuple((384 * h, 384 * w) for h in range(1, 7) for w in range(1, 7)),
   most=9,
   mean=(0.5, 0.5, 0.5),
-  std=(0.5, 0.5, 0.5),
 )
 
 
@@ -49,81 +51,66 @@ def read(folder: pathlib.Path | str) -> Recipe:
 
   Raises:
     FileNotFoundError: naming the file that is missing.
-    ValueError: as `parse` does.
+    ValueError: a file is broken, lacks a field, contradicts another or asks for
+      something else than anyres_max.
   """
   folder = pathlib.Path(folder)
-  newer = folder / 'processor_config.json'  # where transformers 5 writes it
-  inner = _json(newer).get('image_processor') if newer.exists() else None
-  return parse(
-    inner or _json(folder / 'preprocessor_config.json'),
-    _json(folder / 'config.json'),
-  )
+  config, is_original = config_lib.as_transformers(folder)
+  settings = preprocessor.read(folder, config, is_original)
+  if not settings.values:
+    raise FileNotFoundError(
+      f'{folder} has no {preprocessor.FILES[1]}, which says how images are cut'
+    )
+  return _parse(settings, config, config_lib.read(folder).size.vision)
 
 
-def parse(preprocessor: dict[str, Any], config: dict[str, Any]) -> Recipe:
-  """The recipe that preprocessor_config.json and config.json give.
-
-  Raises:
-    ValueError: they lack a field, contradict each other or ask for something
-      else than anyres_max with bicubic tiles.
-  """
-  vision = config.get('vision_config', {})
-  _require_fields(preprocessor, vision)
-  size, tile = preprocessor['size'], vision['image_size']
-  canvases = preprocessor['image_grid_pinpoints']
-  ratio = config.get('vision_aspect_ratio', 'anyres_max_9')
-  kind, _, most = ratio.rpartition('_')
-  for wrong, message in (
-    (
-      set(size.values()) != {tile},
-      f'size is {size}, vision_config.image_size {tile}; expected the same',
-    ),
-    (
-      config.get('image_grid_pinpoints') not in (None, canvases),
-      'image_grid_pinpoints differ between preprocessor_config.json and '
-      'config.json',
-    ),
-    (
-      any(side % tile for canvas in canvases for side in canvas),
-      f'image_grid_pinpoints are {canvases}; expected multiples of {tile}',
-    ),
-    (
-      preprocessor.get('resample', 3) != 3,
-      f'resample is {preprocessor.get("resample")}; expected 3, bicubic',
-    ),
-    (
-      kind != 'anyres_max' or not most.isdigit(),
-      f'vision_aspect_ratio is {ratio}; expected anyres_max_ and a number',
-    ),
-  ):
-    if wrong:
-      raise ValueError(f'the checkpoint cannot be read: {message}')
+def _parse(
+  settings: json_fields.Fields,
+  config: json_fields.Fields,
+  vision: sizes.Vision,
+) -> Recipe:
+  """No defaults: those of transformers' classes are not a checkpoint's."""
+  tile, key = vision.tile[0], 'image_grid_pinpoints'
+  size = settings.fields('size')
+  if not size.values or set(size.values.values()) != {tile}:
+    raise settings.error('size', f'vision_config.image_size, which is {tile}')
+  if config.has(key) and config.values[key] != settings.values.get(key):
+    raise settings.error(key, 'the same as in config.json')
+  ratio = config.text('vision_aspect_ratio', 'anyres_max_9')
+  most = re.fullmatch('anyres_max_([1-9][0-9]{0,3})', ratio)
+  if not most:
+    raise config.error('vision_aspect_ratio', 'anyres_max_ and a number')
+  for name in ('image_mean', 'image_std'):
+    if not settings.has(name):
+      raise settings.error(name, 'three numbers')
   return Recipe(
     tile=tile,
-    side=tile // vision['patch_size'],
-    canvases=tuple((height, width) for height, width in canvases),
-    most=int(most),
-    mean=tuple(preprocessor['image_mean']),
-    std=tuple(preprocessor['image_std']),
+    side=vision.grid[0],
+    canvases=_canvases(settings, key, tile),
+    most=int(most[1]),
+    mean=preprocessor.colours(settings, 'image_mean'),
   )
 
 
-def _require_fields(
-  preprocessor: dict[str, Any], vision: dict[str, Any]
-) -> None:
-  """No defaults: those of transformers' classes are not a checkpoint's."""
-  for fields, name, keys in (
-    (
-      preprocessor,
-      'preprocessor_config.json',
-      ('size', 'image_grid_pinpoints', 'image_mean', 'image_std'),
-    ),
-    (vision, 'config.json vision_config', ('image_size', 'patch_size')),
+def _canvases(
+  settings: json_fields.Fields, key: str, tile: int
+) -> tuple[tuple[int, int], ...]:
+  """(height, width) of each, whole tiles and not too many."""
+  canvases = settings.values.get(key)
+  sides = range(tile, original.SIDES * tile + 1, tile)
+  if (
+    not isinstance(canvases, list)
+    or not 0 < len(canvases) <= original.SIDES**2
+    or not all(
+      isinstance(canvas, list)
+      and len(canvas) == 2
+      and all(type(side) is int and side in sides for side in canvas)
+      for canvas in canvases
+    )
   ):
-    for key in keys:
-      if not fields.get(key):
-        raise ValueError(f'{name} has no {key}')
-
-
-def _json(path: pathlib.Path) -> dict[str, Any]:
-  return json.loads(path.read_text('utf-8'))
+    raise settings.error(
+      key,
+      f'pairs of height and width, multiples of {tile} up to {sides[-1]}, at '
+      f'most {original.SIDES**2} pairs',
+    )
+  return tuple((height, width) for height, width in canvases)

@@ -6,6 +6,7 @@ import numpy as np
 import PIL.Image
 
 from visor_jax.families.llava_onevision import images
+from visor_jax.spec import sizes
 
 
 def cut(image: PIL.Image.Image, plan: images.Plan) -> np.ndarray:
@@ -50,12 +51,18 @@ def _fit(canvas: tuple[int, int], height: int, width: int) -> tuple[int, int]:
   return canvas[0], min(math.ceil(width * down), canvas[1])
 
 
-def _square(
-  image: PIL.Image.Image, mean: tuple[float, float, float]
-) -> PIL.Image.Image:
-  """The image amid the mean colour."""
+def _square(image: PIL.Image.Image, mean: sizes.Colours) -> PIL.Image.Image:
+  """The image amid the mean colour.
+
+  Raises:
+    ValueError: the mean is no colour; transformers refuses it, too.
+  """
   side = max(image.size)
   colour = tuple(int(m * 255) for m in mean)
+  if not all(0 <= part <= 255 for part in colour):
+    raise ValueError(
+      f'image_mean is {mean}: no colour that several images could be laid on'
+    )
   square = PIL.Image.new('RGB', (side, side), colour)
   square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
   return square
