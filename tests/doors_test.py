@@ -104,6 +104,21 @@ def test_an_object_store_is_refused_by_launchers(launcher, tmp_path):
     ('data.tfds_builder', ['--shards=/none'], '--data-dir'),
     ('ask', ['--checkpoint=/none', '--prompt=x'], '/none'),
     ('ask', ['--checkpoint=/none'], '--prompt'),
+    (
+      'ask',
+      ['--checkpoint=/none', '--prompt=x', '--max-new-tokens=0'],
+      'max_new_tokens is 0; expected at least 1',
+    ),
+    (
+      'ask',
+      ['--checkpoint=/none', '--prompt=x', '--temperature=nan'],
+      'temperature is nan',
+    ),
+    (
+      'ask',
+      ['--checkpoint=/none', '--prompt=x', '--top-p=1.5'],
+      'top_p is 1.5; expected above 0',
+    ),
     ('flops.__main__', ['--size=0.6b', '--image=1x1', '--text=1'], '0.6b'),
   ],
 )

@@ -14,40 +14,36 @@ VALUES = (
 )
 
 
-def nodes(value):
-  """(what holds it, its key) of everything in a JSON value."""
-  keys = ()
-  if isinstance(value, dict):
-    keys = list(value)
-  elif isinstance(value, list):
-    keys = range(len(value))
-  for key in keys:
-    yield value, key
-    yield from nodes(value[key])
+def place(rng, value):
+  """(what holds it, its key) of something in an object or a list."""
+  while True:
+    keys = list(value) if isinstance(value, dict) else range(len(value))
+    key = keys[rng.integers(len(keys))]
+    inner = value[key]
+    if not (isinstance(inner, dict | list) and inner and rng.random() < 0.7):
+      return value, key
+    value = inner
 
 
 def change(rng, value):
-  """A JSON value in which one to three things are otherwise."""
+  """An object of JSON in which one to three things are otherwise."""
   value = json.loads(json.dumps(value))
   for _ in range(rng.integers(1, 4)):
-    places = list(nodes(value))
-    if not places:
+    if not value:
       return value
-    holder, key = places[rng.integers(len(places))]
-    new = VALUES[rng.integers(len(VALUES))]
+    holder, key = place(rng, value)
     kind = rng.integers(6)
     if kind == 0:
       del holder[key]
     elif kind == 1:
-      other, other_key = places[rng.integers(len(places))]
-      new = json.loads(json.dumps(other[other_key]))
-      holder[key] = new
+      other, other_key = place(rng, value)
+      holder[key] = json.loads(json.dumps(other[other_key]))
     elif kind == 2 and type(holder[key]) is int:
       holder[key] += int(rng.integers(-3, 4))
     elif kind == 3 and isinstance(holder, dict):
       holder[f'{key}x'] = holder.pop(key)
     else:
-      holder[key] = new
+      holder[key] = VALUES[rng.integers(len(VALUES))]
   return value
 
 

@@ -16,6 +16,7 @@ import sys
 
 from visor_jax import inference
 from visor_jax.eval import answer as answer_lib
+from visor_jax.eval import sampling
 from visor_jax.runtime import command
 from visor_jax.spec import plan as plans
 
@@ -110,6 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _ask(args: argparse.Namespace) -> int:
+  sampling.check(args.max_new_tokens, args.temperature, args.top_p)
   with contextlib.redirect_stdout(sys.stderr):  # it tells how far it is
     model = inference.load(
       args.checkpoint, dtype=args.dtype, allow_untrained=args.allow_untrained

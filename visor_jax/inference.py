@@ -161,6 +161,8 @@ class Model:
     Raises:
       ValueError: naming what cannot be: a plan, an image, a prompt.
     """
+    temperature, top_p = draw.get('temperature', 0.0), draw.get('top_p', 1.0)
+    sampling_lib.check(max_new_tokens, temperature, top_p)
     began = time.monotonic()
     prompts = self._pack(images, prompt, max_new_tokens)
     selection = self._choice.select(plan, budget, drop, max(prompts.lengths))

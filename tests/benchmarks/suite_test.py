@@ -3,6 +3,7 @@
 import gzip
 import json
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -169,3 +170,14 @@ def test_what_is_missing_is_named(data, tmp_path):
   with pytest.raises(FileNotFoundError, match='no DocVQA/validation-'):
     read(tmp_path, 'docvqa')
   assert command.main(['--data', str(tmp_path), '--benchmarks', 'pope']) == 1
+
+
+def test_all_that_is_missing_is_said_at_once(data, tmp_path, capsys):
+  """And what is there; no shard is written before."""
+  shutil.copytree(data / 'mme', tmp_path / 'in' / 'mme')
+  line = ['--data', str(tmp_path / 'in'), '--benchmarks', 'pope+mme+docvqa']
+  assert command.main([*line, '--out', str(tmp_path / 'out')]) == 1
+  out, error = capsys.readouterr()
+  assert 'mme: 8 of 2374 questions' in out and 'pope: ' in out
+  assert '2 of 3 benchmarks are missing or broken: pope, docvqa' in error
+  assert not (tmp_path / 'out').exists()

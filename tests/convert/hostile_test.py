@@ -16,9 +16,11 @@ import pytest
 
 from tests import hostile
 from tests import llava
+from tests import llava_weights
 from visor_jax.convert import hf
 from visor_jax.convert import rehearsal
 from visor_jax.families import table as families
+from visor_jax.families.llava_onevision import original
 
 SECONDS = 30  # of this process, for a case
 MEMORY = 2 << 30  # bytes that the process may grow by
@@ -33,7 +35,7 @@ def original_config(folder, rng):
   values |= dict(
     architectures=['LlavaQwenForCausalLM'],
     model_type='llava',
-    mm_vision_tower='google/siglip-so400m-patch14-384',
+    mm_vision_tower='google/tiny',
     mm_projector_type='mlp2x_gelu',
     mm_patch_merge_type='spatial_unpad',
     image_grid_pinpoints='(1x1),(6x6)',
@@ -77,7 +79,9 @@ KINDS = (config, original_config, preprocessor, header, tokenizer, template)
 def source(tmp_path_factory):
   folder = tmp_path_factory.mktemp('hostile') / 'hf'
   llava.write(folder)
-  return folder
+  original.TOWERS['tiny'] = llava_weights.VISION  # so that it may be well
+  yield folder
+  del original.TOWERS['tiny']
 
 
 def read(folder, whole):

@@ -83,6 +83,26 @@ def test_a_count_is_at_least_1(key, value):
     (dict(search__max_plans=1), ['search.max_plans', '2']),
     (dict(eval__plans='mx'), ['mx', 'router']),
     (dict(eval__plans='8'), ['8', 'counted from 0']),
+    (dict(eval__plans='router@99'), ['router@99', 'at most 1.5']),
+    (dict(eval__plans='base+router-1'), ['router-1', 'from 0 to below 1']),
+    (dict(seed=2**63), ['seed', '2**63']),
+    (
+      dict(label__examples=3, label__held_out=0.1),
+      ['label.held_out', 'leaves 3'],
+    ),
+    (
+      dict(label__examples=3, label__held_out=0.9),
+      ['label.held_out', '0 to learn'],
+    ),
+    (dict(policy__without=('ocr',)), ['policy.without', "'ocr'", 'families']),
+    (
+      dict(
+        policy__without=('a',),
+        data__suite='',
+        label__sources=(('a', '/a', 1.0),),
+      ),
+      ['policy.without', 'not all', 'are a'],
+    ),
     (
       dict(model__cross__init='copy', model__cross__module='mine'),
       ['model.cross.init', 'zero'],

@@ -54,20 +54,36 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-  for benchmark in table.named(args.benchmarks):
-    questions = suite.open_questions(benchmark, scores.RULES, args.data)
-    (turn,) = questions[0].turns
+  """Says what there is of all that are asked for, then writes shards.
+
+  Raises:
+    ValueError: one is missing or broken; nothing is written then.
+  """
+  benchmarks = table.named(args.benchmarks)
+  opened, missing = {}, []
+  for benchmark in benchmarks:
+    try:
+      questions = suite.open_questions(benchmark, scores.RULES, args.data)
+      (turn,) = questions[0].turns
+    except (FileNotFoundError, ValueError) as e:
+      console.log(f'{benchmark.name}: {e}')
+      missing.append(benchmark.name)
+      continue
+    opened[benchmark.name] = questions
     console.log(
       f'{benchmark.name}: {len(questions)} of {benchmark.size} questions of '
       f'{benchmark.hub}, {benchmark.group}; the first: '
       f'{turn.question!r}, right is {turn.answer}'
     )
-    if args.out:
+  if missing:
+    raise ValueError(
+      f'{len(missing)} of {len(benchmarks)} benchmarks are missing or broken: '
+      f'{", ".join(missing)}'
+    )
+  if args.out:
+    for name, questions in opened.items():
       writer.prepare(
-        questions,
-        pathlib.Path(args.out) / benchmark.name,
-        args.shard_size,
-        max_bad=0,
+        questions, pathlib.Path(args.out) / name, args.shard_size, max_bad=0
       )
   return 0
 

@@ -58,7 +58,8 @@ def rehearse(outline: facts_lib.Checkpoint) -> None:
       f'question about a picture takes {length}'
     )
   model = visor.Visor(architecture, compute.Compute(remat=False, packed=False))
-  _check_shapes(model, outline)
+  if outline.facts.trained:
+    _check_shapes(model, outline)
   sampling = sampling_lib.Sampling(
     TOKENS, (tokenizer.end, *tokenizer.stops), rules=tokenizer.rules
   )

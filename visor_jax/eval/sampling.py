@@ -1,6 +1,7 @@
 """How the next token is drawn from its logits."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,26 @@ class Sampling:
   temperature: float = 0.0
   top_p: float = 1.0
   rules: generation.Rules = generation.Rules()
+
+
+def check(tokens: int, temperature: float, top_p: float) -> None:
+  """Checks what a person has asked for.
+
+  Raises:
+    ValueError: naming what cannot be, and what was expected.
+  """
+  for name, value, fits, expected in (
+    ('max_new_tokens', tokens, tokens >= 1, 'at least 1'),
+    (
+      'temperature',
+      temperature,
+      0 <= temperature < math.inf,
+      'a finite number of at least 0, which takes the likeliest token',
+    ),
+    ('top_p', top_p, 0 < top_p <= 1, 'above 0 and at most 1'),
+  ):
+    if not fits:
+      raise ValueError(f'{name} is {value}; expected {expected}')
 
 
 def draw(

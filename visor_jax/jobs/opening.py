@@ -55,6 +55,8 @@ def open_run(
     validate.validate(config)
     if config.eval.checkpoint:
       test_sets_lib.check_answerable(config)
+    else:
+      test_sets_lib.check_trained(config)
     jobs, model = order.asked(config), resolve.architecture(config)
     mesh = mesh_lib.make(**config.mesh)
     _check_batches(config, mesh)

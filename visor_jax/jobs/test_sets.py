@@ -123,6 +123,21 @@ def fingerprints(
   return digests
 
 
+def check_trained(config: ml_collections.ConfigDict) -> None:
+  """Whether a run will have trained who its eval job asks.
+
+  Raises:
+    ValueError: the router is asked, and never learns.
+  """
+  routed = [w for w in config.eval.plans.split('+') if w.startswith('router')]
+  if routed and 'eval' in order.asked(config) and not config.policy.steps:
+    raise ValueError(
+      f'eval.plans is "{config.eval.plans}", but policy.steps is 0: no router '
+      f'learns to choose; leave {routed[0]} out of eval.plans, or set '
+      'policy.steps'
+    )
+
+
 def check_answerable(config: ml_collections.ConfigDict) -> None:
   """Whether the checkpoint that a config evaluates can answer what is asked.
 

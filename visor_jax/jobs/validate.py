@@ -3,6 +3,7 @@
 import ml_collections
 
 from visor_jax.checkpoint import resolve
+from visor_jax.data.suites import table as suites
 from visor_jax.jobs import key_values
 from visor_jax.jobs import order
 from visor_jax.jobs import sources
@@ -97,6 +98,22 @@ def _check_jobs(config: ml_collections.ConfigDict) -> None:
     raise ValueError(
       f'label.held_out is {config.label.held_out}: some labels '
       'must be learned from, and some kept to calibrate with'
+    )
+  learned = round(config.label.examples * (1 - config.label.held_out))
+  if not 0 < learned < config.label.examples:
+    raise ValueError(
+      f'label.held_out is {config.label.held_out} of label.examples, '
+      f'{config.label.examples}: that leaves {learned} to learn from and '
+      f'{config.label.examples - learned} to calibrate with; expected at least '
+      'one of each'
+    )
+  families = suites.entry(config).families(config)
+  without = set(config.policy.without)
+  if not without <= set(families) or without and without == set(families):
+    raise ValueError(
+      f'policy.without is {tuple(config.policy.without)}: expected some, not '
+      'all, of the families that get labels, which are '
+      + (', '.join(families) or 'none')
     )
 
 

@@ -33,6 +33,9 @@ TEXT, CROSS, SELF = 'text', 'cross', 'self'
 
 Plan = tuple[bool, ...]
 
+# Of a router, which adds little to the largest plan, that it may choose always.
+MAX_BUDGET = 1.5
+
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
@@ -251,14 +254,14 @@ def _target(word: str) -> Selection:
   """A router with a target: 'router@0.3' or 'router-0.01'."""
   number = word[len('router@') :]
   share = float(number) if re.fullmatch(r'\d*\.?\d+', number) else -1.0
-  if word[len('router')] == '@' and share > 0:
+  if word[len('router')] == '@' and 0 < share <= MAX_BUDGET:
     return Selection('router', budget=share)
   if word[len('router')] == '-' and 0 <= share < 1:
     return Selection('router', drop=share)
   raise ValueError(
-    f'plan "{word}": expected router@0.3, a budget above 0 as a share of '
-    "max's LLM prefill FLOPs, or router-0.01, a share of max's accuracy, "
-    'from 0 to below 1, that may be lost'
+    f'plan "{word}": expected router@0.3, a budget above 0 and at most '
+    f"{MAX_BUDGET} as a share of max's LLM prefill FLOPs, or router-0.01, a "
+    "share of max's accuracy, from 0 to below 1, that may be lost"
   )
 
 

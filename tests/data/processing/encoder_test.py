@@ -77,6 +77,12 @@ def test_vocabulary_and_merges_of_another_tokenizer(folder, tmp_path):
     encoder.Encoder(tmp_path)
 
 
+def test_half_a_character_is_no_text(folder):
+  """As a shell passes on bytes that are no UTF-8."""
+  with pytest.raises(ValueError, match='is no Unicode text: character 4 is'):
+    encoder.Encoder(folder).encode('caf \udcff')
+
+
 def test_tokens_beyond_the_embedding_are_no_words(folder):
   """transformers raises an IndexError; here it is said which."""
   words = encoder.Encoder(folder, rows=300)

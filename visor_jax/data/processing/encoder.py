@@ -72,6 +72,13 @@ class Encoder:
       ValueError: the tokenizer fails on it or takes too long, or the embedding
         has no row for one of its tokens.
     """
+    try:
+      text.encode()
+    except UnicodeEncodeError as e:
+      raise ValueError(
+        f'{_shortened(text)!r} is no Unicode text: character {e.start} is half '
+        'of one'
+      ) from None
     with _no_panic(f'the tokenizer fails on "{_shortened(text)}"'):
       if len(text) <= SHORT:
         ids = self._tokenizer.encode(text, add_special_tokens=False).ids

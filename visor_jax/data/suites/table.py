@@ -32,6 +32,7 @@ class Entry:
       rows of its embedding) -> the suite with what they need.
     training_shape: (whole config, model) -> slots of a training row.
     prompt_shape: (whole config, model) -> slots of a question's row.
+    families: whole config -> the families of the questions that get labels.
   """
 
   packed: bool
@@ -40,6 +41,7 @@ class Entry:
   ]
   training_shape: ShapeOf
   prompt_shape: ShapeOf
+  families: Callable[[ml_collections.ConfigDict], tuple[str, ...]]
 
 
 def entry(config: ml_collections.ConfigDict) -> Entry:
@@ -97,6 +99,10 @@ def _digits_prompt(
   config: ml_collections.ConfigDict, model: architecture_lib.Architecture
 ) -> batch_lib.RowShape:
   return digits.row_shape(config.data.digits.frames, 1)
+
+
+def _digits_families(config: ml_collections.ConfigDict) -> tuple[str, ...]:
+  return digits.COARSE + digits.FINE
 
 
 # Sources of conversations ----------------------------------------------------
@@ -201,6 +207,11 @@ def _corpus_prompt(
   return _corpus_shape(model, **config.data.prompt, prompts=1)
 
 
+def _corpus_families(config: ml_collections.ConfigDict) -> tuple[str, ...]:
+  sources = config.label.sources or config.data.sources
+  return tuple(name for name, _, _ in sources)
+
+
 def _corpus_shape(
   model: architecture_lib.Architecture, **slots: int
 ) -> batch_lib.RowShape:
@@ -213,6 +224,10 @@ def _corpus_shape(
 
 
 SUITES = {
-  'digits': Entry(False, _open_digits, _digits_training, _digits_prompt),
-  '': Entry(True, open_corpus, _corpus_training, _corpus_prompt),
+  'digits': Entry(
+    False, _open_digits, _digits_training, _digits_prompt, _digits_families
+  ),
+  '': Entry(
+    True, open_corpus, _corpus_training, _corpus_prompt, _corpus_families
+  ),
 }

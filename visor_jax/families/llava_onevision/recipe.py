@@ -72,7 +72,7 @@ def _parse(
   """No defaults: those of transformers' classes are not a checkpoint's."""
   tile, key = vision.tile[0], 'image_grid_pinpoints'
   size = settings.fields('size')
-  if not size.values or set(size.values.values()) != {tile}:
+  if not size.values or any(n != tile for n in size.values.values()):
     raise settings.error('size', f'vision_config.image_size, which is {tile}')
   if config.has(key) and config.values[key] != settings.values.get(key):
     raise settings.error(key, 'the same as in config.json')
