@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
 import contextlib
 import functools
 import time
@@ -13,6 +15,7 @@ import numpy as np
 from visor_jax.runtime import console
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.spec import batch as batch_lib
+from visor_jax.spec import plan as plans
 from visor_jax.training import input_wait
 from visor_jax.training import inputs as inputs_lib
 from visor_jax.training import losses
@@ -27,6 +30,7 @@ from visor_jax.training import trace as trace_lib
 # Batches as the loader yields them: rows of this process, and their labels.
 HostBatch = tuple[batch_lib.Batch, np.ndarray | None]
 
+BY_PLAN = 'loss/'  # and the name of a plan
 INPUT_BOUND = 0.1  # share of the time at which waiting for input is named so
 
 
@@ -64,6 +68,9 @@ class Telemetry:
     )
     self._wait = input_wait.InputWaitMeter()
     self._numbers: losses.Metrics = {}  # of the newest step
+    # Since the last row: the plan of each step, and what it gave.
+    self._plans: list[str] = []
+    self._steps: list[losses.Metrics] = []
     self._began = time.monotonic()
     self._open = contextlib.ExitStack()
 
@@ -83,7 +90,9 @@ class Telemetry:
   def before(self, step: int, batch: batch_lib.Batch) -> None:
     """Before a step is run on these rows of this process."""
     program = self._program
-    self._throughput.add(batch, program.plan(step), program.reductions(step))
+    plan = program.plan(step)
+    self._plans.append('base' if plan is None else plans.name(plan))
+    self._throughput.add(batch, plan, program.reductions(step))
     self._trace.step(
       step, functools.partial(jax.block_until_ready, self._numbers)
     )
@@ -100,6 +109,7 @@ class Telemetry:
     # Or batches would pile up on the device.
     jax.block_until_ready(self._numbers)
     self._numbers, done = numbers, step + 1
+    self._steps.append(numbers)
     self._skipped.add(done, numbers['skipped'])
     if done % self._every == 0 or done in (
       self._start + 1,
@@ -117,23 +127,32 @@ class Telemetry:
     self._skipped.check()
 
   def _write(self, done: int, state: step_lib.State) -> None:
-    """A line on the console and a row of metrics."""
-    row = {k: float(v) for k, v in jax.device_get(self._numbers).items()}
+    """A line on the console and a row of metrics, of all since the last one."""
+    steps = jax.device_get(self._steps)
     learning_rate = optim.learning_rate(
-      self._program.options, state.opt, bool(row['skipped'])
+      self._program.options, state.opt, bool(steps[-1]['skipped'])
     )
+    row, by_plan = means(steps), losses_by_plan(self._plans, steps)
+    self._plans, self._steps = [], []
     row['skipped'] = self._skipped.take()  # of all steps since the last row
     waited = self._wait.share()
     input_ = 'input-bound' if waited > INPUT_BOUND else 'input'
     padding, rates = self._throughput.take()
     counts = self._suite.counts
+    name, *others = (key.removeprefix(BY_PLAN) for key in by_plan)
     self._progress.line(
-      done, **row, **rates, **counts, **{input_: f'{waited:.0%}'}
+      done,
+      **row,
+      plan=f'{1 + len(others)} of them' if others else name,
+      **rates,
+      **counts,
+      **{input_: f'{waited:.0%}'},
     )
     self._metrics.write(
       done,
       dict(
         **row,
+        **(by_plan if others else {}),
         **rates,
         **padding,
         **counts,
@@ -142,3 +161,24 @@ class Telemetry:
         seconds=round(time.monotonic() - self._began, 3),
       ),
     )
+
+
+def means(steps: Sequence[Mapping[str, np.ndarray]]) -> dict[str, float]:
+  """Of what steps gave that were applied; of all where none was."""
+  applied = [step for step in steps if not step['skipped']] or steps
+  return {
+    name: float(np.mean([step[name] for step in applied], dtype=np.float64))
+    for name in applied[-1]
+  }
+
+
+def losses_by_plan(
+  names: Sequence[str], steps: Sequence[Mapping[str, np.ndarray]]
+) -> dict[str, float]:
+  """{'loss/PLAN': mean loss of the steps that ran it}, in order of names."""
+  return {
+    BY_PLAN + plan: means(
+      [step for name, step in zip(names, steps, strict=True) if name == plan]
+    )['loss']
+    for plan in sorted(set(names))
+  }
