@@ -154,6 +154,23 @@ def make(folder, *args, shards=False, **kwargs):
   return model
 
 
+def write(folder, *args, text=None, **kwargs):
+  """Writes a checkpoint, whole; arguments as of `make`.
+
+  Returns:
+    The transformers model, and the ids of `llava_files.write_processor`.
+  """
+  ids = llava_files.write_processor(folder)
+  model = make(
+    folder,
+    *args,
+    text=dict(vocab_size=ids['vocabulary'] + 3) | (text or {}),
+    image_token_index=ids['image'],
+    **kwargs,
+  )
+  return model, ids
+
+
 def write_preprocessor(folder):
   """That of converted checkpoints."""
   fields = dict(
@@ -191,17 +208,11 @@ class Oracle(llava.Oracle):
   """
 
   def __init__(self, folder, fit='pad', text=None, **kwargs):
-    ids = llava_files.write_processor(folder)
-    self.model = make(
-      folder,
-      text=dict(vocab_size=ids['vocabulary'] + 3) | (text or {}),
-      image_token_index=ids['image'],
-      **kwargs,
-    )
+    self.model, self.ids = write(folder, text=text, **kwargs)
     config = json.loads((folder / 'config.json').read_text())
     config['image_aspect_ratio'] = fit
     (folder / 'config.json').write_text(json.dumps(config))
-    self.ids, self.folder, self.fit = ids, folder, fit
+    self.folder, self.fit = folder, fit
     self._read_words()
 
   def _fields(self, images):

@@ -1,5 +1,6 @@
 """What a stranger, or a disk that fails, may have written into a file."""
 
+import copy
 import json
 
 import numpy as np
@@ -43,7 +44,7 @@ def change(rng, value):
     elif kind == 3 and isinstance(holder, dict):
       holder[f'{key}x'] = holder.pop(key)
     else:
-      holder[key] = VALUES[rng.integers(len(VALUES))]
+      holder[key] = copy.deepcopy(VALUES[rng.integers(len(VALUES))])
   return value
 
 

@@ -3,9 +3,9 @@
 transformers leaves out keys that have their defaults, so the defaults are here.
 """
 
-import pathlib
 from typing import Any
 
+from visor_jax.runtime import json_fields
 from visor_jax.spec import sizes
 
 DEFAULTS: dict[str, Any] = dict(
@@ -34,55 +34,55 @@ _MORE = (
   'eos_token_id',
 )
 
+DEPTH = 1000  # layers of a decoder or a tower, at most
 
-def of_flat(flat: dict[str, Any]) -> dict[str, Any]:
+
+def of_flat(flat: json_fields.Fields) -> dict[str, Any]:
   """The text_config of an original, whose config is flat."""
   keys = (*DEFAULTS, *_MORE)
-  return {k: flat[k] for k in keys if k in flat} | dict(model_type='qwen2')
+  return {k: flat.values[k] for k in keys if k in flat.values} | dict(
+    model_type='qwen2'
+  )
 
 
-def require_fixed(
-  fields: dict[str, Any], fixed: dict[str, Any], where: str
-) -> None:
-  """Keys that are there have the values that the model has.
-
-  Raises:
-    ValueError: naming the key; `where` is what stands before it.
-  """
-  for key, value in fixed.items():
-    if fields.get(key, value) != value:
-      raise ValueError(
-        f'{where}{key} is {fields[key]!r}; the model has {value!r}'
-      )
-
-
-def size(
-  text: dict[str, Any], tied: bool, path: pathlib.Path
-) -> sizes.Language:
+def size(text: json_fields.Fields, tied: bool) -> sizes.Language:
   """The decoder that a text_config asks for.
 
   Args:
     text: with the defaults.
     tied: the whole config says that the output head is the embedding.
-    path: of the config, for errors.
 
   Raises:
     ValueError: it asks for what the model does not do.
   """
-  require_fixed(text, _FIXED, f'{path}: text_config.')
-  heads = text['num_attention_heads']
-  return sizes.Language(
-    width=text['hidden_size'],
-    depth=text['num_hidden_layers'],
-    heads=heads,
-    key_heads=text['num_key_value_heads'] or heads,
-    head_width=text.get('head_dim') or text['hidden_size'] // heads,
-    mlp=text['intermediate_size'],
-    vocabulary=text['vocab_size'],
-    tied=bool(tied or text['tie_word_embeddings']),
-    rope_theta=_rope_theta(text, path),
-    norm_eps=text['rms_norm_eps'],
+  text.require_all(_FIXED)
+  heads, width = (
+    text.integer('num_attention_heads'),
+    text.integer('hidden_size'),
   )
+  head_width = text.integer('head_dim', width // heads)
+  if head_width % 2:
+    raise text.error('head_dim', f'an even number; {width} / {heads} is none')
+  key_heads = text.integer('num_key_value_heads', heads)
+  if heads % key_heads:
+    raise text.error('num_key_value_heads', f'a divisor of {heads}, the heads')
+  return sizes.Language(
+    width=width,
+    depth=text.integer('num_hidden_layers', most=DEPTH),
+    heads=heads,
+    key_heads=key_heads,
+    head_width=head_width,
+    mlp=text.integer('intermediate_size'),
+    vocabulary=text.integer('vocab_size'),
+    tied=tied or text.flag('tie_word_embeddings', False),
+    rope_theta=_rope_theta(text),
+    norm_eps=text.number('rms_norm_eps', least=0),
+  )
+
+
+def context(text: json_fields.Fields) -> int:
+  """Tokens that a prompt and its answer may have."""
+  return text.integer('max_position_embeddings', most=1 << 31)
 
 
 def with_vocabulary(config: dict[str, Any], words: int) -> dict[str, Any]:
@@ -96,12 +96,8 @@ def with_vocabulary(config: dict[str, Any], words: int) -> dict[str, Any]:
   return config | dict(text_config=text | dict(vocab_size=words))
 
 
-def _rope_theta(text: dict[str, Any], path: pathlib.Path) -> float:
-  rope = text.get('rope_parameters') or text.get('rope_scaling') or {}
-  kind = rope.get('rope_type', rope.get('type', 'default'))
-  if kind != 'default':
-    raise ValueError(
-      f'{path}: the rotary positions are of type {kind!r}; the '
-      'model has "default"'
-    )
-  return float(rope.get('rope_theta', text['rope_theta']))
+def _rope_theta(text: json_fields.Fields) -> float:
+  name = 'rope_parameters' if text.has('rope_parameters') else 'rope_scaling'
+  rope = text.fields(name)
+  rope.require('rope_type' if rope.has('rope_type') else 'type', 'default')
+  return rope.number('rope_theta', text.number('rope_theta', least=1), least=1)

@@ -120,6 +120,15 @@ class Fields:
     if self.has(key) and self.values[key] != value:
       raise self.error(key, f'{value!r}, which is what the model has')
 
+  def require_all(self, values: Mapping[str, object]) -> None:
+    """`require` of each."""
+    for key, value in values.items():
+      self.require(key, value)
+
+  def with_defaults(self, defaults: Mapping[str, Any]) -> 'Fields':
+    """The same, with these where it says nothing."""
+    return Fields({**defaults, **self.values}, self.where)
+
   def error(self, key: str, expected: str) -> ValueError:
     """What to raise of a field."""
     if not self.has(key):

@@ -130,7 +130,7 @@ def test_an_export_is_what_was_imported(
 ):
   """Every tensor to the byte: statistics, their counts and unused heads too."""
   src = tmp_path / 'src'
-  fastvlm.make(src, dtype, tied, shards=shards)
+  fastvlm.write(src, dtype, tied, shards=shards)
   if not shards:
     checkpoints.change(
       src,
@@ -151,7 +151,7 @@ def test_an_export_is_what_was_imported(
 
 @pytest.mark.parametrize('spelling', ['transformers', 'apple'])
 def test_transformers_loads_an_export(tmp_path, monkeypatch, spelling):
-  theirs = fastvlm.make(tmp_path / 'src', tied=False)
+  theirs, _ = fastvlm.write(tmp_path / 'src', tied=False)
   if spelling == 'apple':
     vision = json.loads((tmp_path / 'src/config.json').read_text())
     monkeypatch.setattr(config_lib, '_VISION', vision['vision_config'])

@@ -4,7 +4,6 @@ transformers leaves out keys that have their defaults, so the defaults are
 here. Apple's checkpoints have one flat config, and their tower is a name.
 """
 
-import json
 import pathlib
 import re
 from typing import Any
@@ -13,6 +12,7 @@ from visor_jax.families import family
 from visor_jax.families import qwen2
 from visor_jax.families.fastvlm import recipe
 from visor_jax.families.fastvlm import sizes
+from visor_jax.runtime import json_fields
 from visor_jax.spec import sizes as sizes_lib
 
 # Whatever else has one of the two is of another family.
@@ -55,66 +55,60 @@ def read(folder: pathlib.Path) -> family.HfConfig:
   Raises:
     ValueError: it asks for what the model does not do.
   """
-  path = folder / 'config.json'
-  config = json.loads(path.read_text('utf-8'))
+  config = json_fields.read(folder / 'config.json')
   images = recipe.read(folder)
-  if config.get('model_type') == APPLE:
-    config = _from_apple(config, images, path)
-  text = (_TEXT if 'text_config' not in config else qwen2.DEFAULTS) | (
-    config.get('text_config') or {}
+  if config.text('model_type', '') == APPLE:
+    config = json_fields.Fields(_from_apple(config, images), config.where)
+  text = config.fields('text_config').with_defaults(
+    qwen2.DEFAULTS if config.has('text_config') else _TEXT
   )
-  vision = _VISION | (config.get('vision_config') or {})
-  qwen2.require_fixed(config, _FIXED, f'{path}: ')
-  qwen2.require_fixed(vision, _FIXED_VISION, f'{path}: vision_config.')
-  tower = _tower(vision, images.side, path)
+  vision = config.fields('vision_config').with_defaults(_VISION)
+  config.require_all(_FIXED)
+  vision.require_all(_FIXED_VISION)
+  tower = _tower(vision, images.side)
   return family.HfConfig(
     size=sizes_lib.Size(
-      tower,
-      qwen2.size(text, bool(config.get('tie_word_embeddings')), path),
+      tower, qwen2.size(text, config.flag('tie_word_embeddings', False))
     ),
     tower_layers=tower.depth,
-    context=text['max_position_embeddings'],
-    config=config,
+    context=qwen2.context(text),
+    config=dict(config.values),
   )
 
 
-def _tower(
-  vision: dict[str, Any], side: int, path: pathlib.Path
-) -> sizes_lib.Vision:
+def _tower(vision: json_fields.Fields, side: int) -> sizes_lib.Vision:
   """FastViTHD, or one of other widths and depths, as timm is asked for it."""
-  arguments = dict(vision['model_args'] or {})
-  layers = tuple(arguments.pop('layers', sizes.STAGES))
+  arguments = vision.fields('model_args')
   doubled = [_WIDTH << stage for stage in range(len(sizes.STAGES))]
-  widths = list(arguments.pop('embed_dims', doubled))
-  if arguments != dict(inference_mode=True) or len(layers) != len(doubled):
-    raise ValueError(
-      f'{path}: vision_config.model_args are {vision["model_args"]}; the model '
-      f'has inference_mode, layers of {len(doubled)} stages and embed_dims'
+  layers = arguments.integers('layers', [*sizes.STAGES], most=qwen2.DEPTH)
+  widths = arguments.integers('embed_dims', doubled)
+  others = {*arguments.values} - {'layers', 'embed_dims', 'inference_mode'}
+  if others or len(layers) != len(doubled) or min(layers) < 1:
+    raise vision.error(
+      'model_args',
+      f'inference_mode, layers of {len(doubled)} stages and embed_dims',
     )
+  arguments.require('inference_mode', True)
+  if not arguments.has('inference_mode'):
+    raise arguments.error('inference_mode', 'true')
   if widths != [widths[0] << stage for stage in range(len(layers))]:
-    raise ValueError(
-      f'{path}: embed_dims are {widths}; the model has twice as many from '
-      'stage to stage'
+    raise arguments.error('embed_dims', 'twice as many from stage to stage')
+  if widths[-2] % sizes.HEAD or not widths[0]:
+    raise arguments.error(
+      'embed_dims', f'heads of {sizes.HEAD} in the last two stages'
     )
-  if vision['hidden_size'] != 2 * widths[-1] or widths[-2] % sizes.HEAD:
-    raise ValueError(
-      f'{path}: vision_config.hidden_size is {vision["hidden_size"]} and '
-      f'embed_dims are {widths}; the model has twice the last, and heads of '
-      f'{sizes.HEAD} in the last two'
-    )
-  return sizes.tower(side, widths[-1], layers)
+  if vision.integer('hidden_size') != 2 * widths[-1]:
+    raise vision.error('hidden_size', f'twice {widths[-1]}, the last width')
+  return sizes.tower(side, widths[-1], tuple(layers))
 
 
 def _from_apple(
-  flat: dict[str, Any], images: recipe.Recipe, path: pathlib.Path
+  flat: json_fields.Fields, images: recipe.Recipe
 ) -> dict[str, Any]:
   """The config of one of Apple's checkpoints, as transformers has it."""
-  tower = str(flat.get('mm_vision_tower'))
-  if not re.fullmatch(r'mobileclip_l_\d+', tower):
-    raise ValueError(
-      f'{path}: mm_vision_tower is {tower!r}; the model has mobileclip_l_1024'
-    )
-  qwen2.require_fixed(flat, _FIXED_APPLE, f'{path}: ')
+  if not re.fullmatch(r'mobileclip_l_\d+', flat.text('mm_vision_tower', '')):
+    raise flat.error('mm_vision_tower', 'mobileclip_l_1024')
+  flat.require_all(_FIXED_APPLE)
   return dict(
     architectures=['FastVlmForConditionalGeneration'],
     model_type=MODEL_TYPE,
@@ -126,5 +120,5 @@ def _from_apple(
     image_token_index=151646,
     image_seq_length=images.patches,
     image_aspect_ratio=images.fit,
-    tie_word_embeddings=flat.get('tie_word_embeddings', False),
+    tie_word_embeddings=flat.flag('tie_word_embeddings', False),
   )

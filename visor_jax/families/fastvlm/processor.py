@@ -82,18 +82,20 @@ class Processor:
     return [images.tile(i, self.recipe.side, self.recipe.fit) for i in opened]
 
 
-def read(folder: pathlib.Path, transparency: str = 'white') -> Processor:
+def read(
+  folder: pathlib.Path, transparency: str = 'white', rows: int | None = None
+) -> Processor:
   """The processor in a checkpoint's folder.
 
   Args:
     folder: the checkpoint's.
     transparency: what lies behind a transparent image, see
       image_files.GROUNDS.
+    rows: of the embedding; None where nobody knows.
 
   Raises:
     FileNotFoundError: naming the file that is missing.
     ValueError: naming what is wrong with one.
   """
-  return Processor(
-    text.Tokenizer(folder), recipe_lib.read(folder), transparency
-  )
+  tokenizer = text.Tokenizer(folder, rows=rows)
+  return Processor(tokenizer, recipe_lib.read(folder), transparency)

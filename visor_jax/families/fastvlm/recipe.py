@@ -1,14 +1,24 @@
 """What a checkpoint says of images: how large a tile is, and how one fits."""
 
 import dataclasses
-import json
 import pathlib
 import re
-from typing import Any
+
+from visor_jax.runtime import json_fields
 
 SIDE = 1024  # of published checkpoints
 STRIDE = 64  # pixels of a patch
+MAX_SIDE = 4096  # of a tile, in pixels
 FITS = ('pad', 'crop')
+
+# What is done to pixels, and could be asked otherwise.
+_FIXED = dict(
+  image_mean=[0, 0, 0],
+  image_std=[1, 1, 1],
+  resample=3,
+  do_rescale=True,
+  do_resize=True,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,42 +49,33 @@ def read(folder: pathlib.Path) -> Recipe:
   Raises:
     ValueError: its files ask for what is not done, or contradict each other.
   """
-  path = folder / 'config.json'
-  config = json.loads(path.read_text('utf-8'))
-  fit = config.get('image_aspect_ratio') or FITS[0]
+  config = json_fields.read(folder / 'config.json')
+  fit = config.text('image_aspect_ratio', FITS[0]) or FITS[0]
   if fit not in FITS:
-    raise ValueError(
-      f'{path}: image_aspect_ratio is {fit!r}; expected one of {FITS}'
-    )
+    raise config.error('image_aspect_ratio', f'one of {FITS}')
   settings = _settings(folder)
-  for key, values in (
-    ('image_mean', ([0, 0, 0],)),
-    ('image_std', ([1, 1, 1],)),
-    ('resample', (3,)),
-  ):
-    if settings.get(key, values[0]) not in values:
-      raise ValueError(
-        f'{folder}: {key} is {settings[key]}; the model has {values[0]}'
-      )
+  settings.require_all(_FIXED)
+  crop, size = settings.fields('crop_size'), settings.fields('size')
+  tower = re.findall(r'_(\d{1,5})$', config.text('mm_vision_tower', ''))
   sides = {
-    *(settings.get('crop_size') or {}).values(),
-    *(settings.get('size') or {}).values(),
-    *map(int, re.findall(r'_(\d+)$', str(config.get('mm_vision_tower')))),
+    *(fields.integer(key) for fields in (crop, size) for key in fields.values),
+    *map(int, tower),
   } or {SIDE}
-  if len(sides) > 1 or min(sides) % STRIDE or min(sides) < STRIDE:
+  if len(sides) > 1 or min(sides) % STRIDE or not 0 < min(sides) <= MAX_SIDE:
     raise ValueError(
       f'{folder}: images are {sorted(sides)} pixels to a side; expected one '
-      f'multiple of {STRIDE}'
+      f'multiple of {STRIDE}, at most {MAX_SIDE}'
     )
   return Recipe(min(sides), fit)
 
 
-def _settings(folder: pathlib.Path) -> dict[str, Any]:
+def _settings(folder: pathlib.Path) -> json_fields.Fields:
   """Of the image processor, from where old or new transformers writes them."""
-  for name in ('processor_config.json', 'preprocessor_config.json'):
-    if (folder / name).exists():
-      fields = json.loads((folder / name).read_text('utf-8'))
-      settings = fields.get('image_processor', fields)
-      if 'image_mean' in settings:
-        return settings
-  return {}
+  newer, older = (
+    json_fields.read_if_there(folder / name)
+    for name in ('processor_config.json', 'preprocessor_config.json')
+  )
+  for settings in (newer.fields('image_processor'), newer):
+    if settings.has('image_mean'):
+      return settings
+  return older

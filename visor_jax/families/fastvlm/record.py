@@ -34,11 +34,11 @@ def _tensors() -> 'tensors_lib.Table':
 
 
 def _read_processor(
-  folder: pathlib.Path, transparency: str
+  folder: pathlib.Path, transparency: str, rows: int | None
 ) -> 'protocols.Processor':
   from visor_jax.families.fastvlm import processor
 
-  return processor.read(folder, transparency)
+  return processor.read(folder, transparency, rows)
 
 
 def _modules() -> 'backbone.Modules':

@@ -27,8 +27,8 @@ def tower(
     tile=(side, side),
     patch=4 << (len(stages) - 1),
     norm_eps=1e-5,
-    mean=0.0,
-    std=1.0,
+    mean=(0.0, 0.0, 0.0),
+    std=(1.0, 1.0, 1.0),
     stages=stages,
   )
 

@@ -8,6 +8,7 @@ import ast
 import re
 from typing import Any
 
+from visor_jax.families import qwen2
 from visor_jax.runtime import json_fields
 
 NAME = 'LlavaQwenForCausalLM'
@@ -27,27 +28,6 @@ TOWERS: dict[str, dict[str, Any]] = {'siglip-so400m-patch14-384': _SO400M}
 DEFAULT_TOWER = _SO400M
 
 SIDES = 12  # tiles of a canvas each way, at most; the published have 6
-
-_TEXT = (
-  'hidden_size',
-  'intermediate_size',
-  'num_hidden_layers',
-  'num_attention_heads',
-  'num_key_value_heads',
-  'vocab_size',
-  'hidden_act',
-  'rms_norm_eps',
-  'rope_theta',
-  'use_sliding_window',
-  'tie_word_embeddings',
-  'head_dim',
-  'rope_scaling',
-  'max_position_embeddings',
-  'max_window_layers',
-  'sliding_window',
-  'bos_token_id',
-  'eos_token_id',
-)
 
 
 def is_original(config: json_fields.Fields) -> bool:
@@ -70,7 +50,6 @@ def to_transformers(flat: json_fields.Fields) -> dict[str, Any]:
   ):
     if flat.text(key, '') != value:
       raise flat.error(key, f'{value!r}, which is what the model has')
-  text = {key: flat.values[key] for key in _TEXT if key in flat.values}
   # The tower of the originals leaves out SigLIP's last layer and head, and
   # gives the output of what is left, whatever mm_vision_select_layer says.
   vision = dict(TOWERS[tower], model_type='siglip_vision_model')
@@ -78,7 +57,7 @@ def to_transformers(flat: json_fields.Fields) -> dict[str, Any]:
   return dict(
     architectures=['LlavaOnevisionForConditionalGeneration'],
     model_type='llava_onevision',
-    text_config=text | dict(model_type='qwen2'),
+    text_config=qwen2.of_flat(flat),
     vision_config=vision,
     vision_feature_layer=-1,
     vision_feature_select_strategy='full',
