@@ -155,6 +155,10 @@ def test_what_is_missing_is_named(data, tmp_path):
   )
   with pytest.raises(ValueError, match='no column category, only question'):
     read(tmp_path, 'pope')
+  hub.write(tmp_path, 'mme', asked('mme'))
+  (tmp_path / 'mme/data/test-00001-of-00002.parquet').unlink()
+  with pytest.raises(ValueError, match='1 of the 2 files test-.*missing: 1'):
+    read(tmp_path, 'mme')
   hub.write(tmp_path, 'gqa', asked('gqa'))
   hub.table(
     tmp_path / 'gqa/testdev_balanced_images/testdev-00000-of-00001.parquet',

@@ -23,6 +23,7 @@ from visor_jax.data.processing import packing
 from visor_jax.data.processing import processed
 from visor_jax.data.sources import fingerprints as fingerprints_lib
 from visor_jax.data.sources import llava
+from visor_jax.data.sources import numbered_files
 from visor_jax.data.sources import records
 from visor_jax.data.sources import shards as shards_lib
 from visor_jax.data.sources import tables
@@ -115,6 +116,10 @@ def _files(
   """Parquet files of a configuration and split, wherever below the folder.
 
   Files whose names speak of no split are taken as they are.
+
+  Raises:
+    FileNotFoundError: there are none.
+    ValueError: some of them are missing.
   """
   folder = pathlib.Path(folder)
   every = sorted(folder.rglob('*.parquet'))
@@ -129,6 +134,7 @@ def _files(
     file for file in of_config if re.match(rf'{split}[-.]', file.name)
   ]
   if of_split:
+    numbered_files.check(of_split)
     return of_split
   if of_config and not any('-of-' in file.name for file in of_config):
     return of_config

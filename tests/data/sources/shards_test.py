@@ -78,6 +78,14 @@ def test_shards_in_the_making_and_lost_ones_are_refused(folder):
       readers.open_source(path)
 
 
+@pytest.mark.parametrize('text', ['', '{"shards": [', '[]', '{}'])
+def test_an_index_that_is_torn_is_named(text, folder):
+  path = files.kinds(folder)['array_record']
+  (path / 'shards.json').write_text(text)
+  with pytest.raises(ValueError, match=f'{path}/shards.json is not what prep'):
+    readers.open_source(path)
+
+
 def test_foreign_array_records_are_bad_bytes(folder):
   writer = array_record_module.ArrayRecordWriter(
     str(folder / 'x.array_record'), 'group_size:1'

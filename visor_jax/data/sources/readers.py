@@ -20,6 +20,7 @@ from visor_jax.data import protocols
 from visor_jax.data.sources import fingerprints
 from visor_jax.data.sources import image_paths
 from visor_jax.data.sources import json_files
+from visor_jax.data.sources import numbered_files
 from visor_jax.data.sources import parquet_files
 from visor_jax.data.sources import records
 from visor_jax.data.sources import shards
@@ -71,9 +72,15 @@ def _open(
   path = files_lib.local_path(path, 'a source')
   if path.is_dir():
     files = [f for f in path.iterdir() if f.suffix in (_SHARDS, _PARQUET)]
-    return _open_files(path, files, images)
+    source = _open_files(path, files, images)
+    numbered_files.check(files)
+    return source
   if '*' in path.name:
-    return _open_files(path, path.parent.glob(path.name), images)
+    files = list(path.parent.glob(path.name))
+    source = _open_files(path, files, images)
+    if not re.search(r'\d', path.name):  # else it asks for some of them
+      numbered_files.check(files)
+    return source
   if not path.exists():
     raise FileNotFoundError(f'{path}: no such file or folder')
   if not path.is_file():

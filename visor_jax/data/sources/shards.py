@@ -101,7 +101,13 @@ def _read_index(folder: pathlib.Path) -> list[bytes]:
       raise ValueError(f'{folder}: prepare has not finished; run it again')
     return []
   data = index.read_bytes()
-  for shard in json.loads(data)['shards']:
+  try:
+    shards = json.loads(data)['shards']
+  except (ValueError, KeyError, TypeError) as e:
+    raise ValueError(
+      f'{index} is not what prepare leaves ({e!r}); run it again'
+    ) from None
+  for shard in shards:
     for part in filter(None, (shard, shard.get('outline'))):
       if not (folder / part['name']).exists():
         raise ValueError(f'{index} names {part["name"]}, which is missing')
