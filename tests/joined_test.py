@@ -1,6 +1,7 @@
 """From someone's checkpoint and files to a network that others load.
 
-Each step is the command that the README gives.
+Each step is the command that the README gives; of the second family all of it
+is a drill.
 """
 
 import json
@@ -12,13 +13,20 @@ import sys
 import numpy as np
 import pytest
 
+from tests import fastvlm
 from tests import llava
 from tests import pictures
 from tests import runs
+from tests.convert import checkpoints
 from visor_jax.convert import safetensors
 from visor_jax.runtime import files
 
-EXPERIMENT = pathlib.Path(__file__).parents[1] / 'experiments/llava_ov.py'
+ROOT = pathlib.Path(__file__).parents[1]
+# {experiment: who writes a checkpoint, who has it loaded by transformers}
+FAMILIES = {
+  'llava_ov': (llava.Oracle, checkpoints.loads),
+  'fastvlm': (fastvlm.Oracle, fastvlm.loads),
+}
 SIDES = 6  # layers of the tiny decoder, two of them CROSS, two optional SELF
 
 
@@ -67,19 +75,27 @@ def shards(tmp_path_factory, command):
   return folders
 
 
+@pytest.fixture(
+  scope='module',
+  params=['llava_ov', pytest.param('fastvlm', marks=pytest.mark.drill)],
+)
+def family(request):
+  return request.param
+
+
 @pytest.fixture(scope='module')
-def checkpoint(tmp_path_factory, command):
-  where = tmp_path_factory.mktemp('llava')
-  llava.Oracle(where / 'hf', text=dict(num_hidden_layers=SIDES))
+def checkpoint(tmp_path_factory, command, family):
+  where = tmp_path_factory.mktemp(family)
+  FAMILIES[family][0](where / 'hf', text=dict(num_hidden_layers=SIDES))
   command('convert', 'import', '--src', where / 'hf', '--out', where / 'ckpt')
   return where / 'ckpt'
 
 
 @pytest.fixture(scope='module')
-def flags(checkpoint, shards):
+def flags(checkpoint, shards, family):
   train, test = shards
   return (
-    f'--config={EXPERIMENT}:size=tiny',
+    f'--config={ROOT}/experiments/{family}.py:size=tiny',
     f'--config.model.init_from={checkpoint}',
     f'--config.data.sources=(("desk", "{train}", 1.0),)',
     f'--config.eval.sources=(("desk", "{test}", 1.0),)',
@@ -112,7 +128,9 @@ def test_rows_are_packed_and_padding_is_told(workdir):
   assert 'input' in (workdir / 'printed').read_text()
 
 
-def test_the_result_is_asked_and_exported(workdir, shards, command, tmp_path):
+def test_the_result_is_asked_and_exported(
+  workdir, shards, command, family, tmp_path
+):
   image = next(shards[1].parent.glob('images/*.png'))
   args = (
     '--image',
@@ -128,11 +146,7 @@ def test_the_result_is_asked_and_exported(workdir, shards, command, tmp_path):
   command('convert', 'export', '--src', workdir, '--out', tmp_path / 'hf')
   again = json.loads(command('ask', '--checkpoint', tmp_path / 'hf', *args))
   assert (again['text'], again['plan']) == (printed['text'], printed['plan'])
-  import transformers
-
-  model = transformers.LlavaOnevisionForConditionalGeneration.from_pretrained(
-    tmp_path / 'hf'
-  )
+  model = FAMILIES[family][1](tmp_path / 'hf')
   assert model.config.text_config.num_hidden_layers == SIDES
   assert safetensors.file(tmp_path / 'hf' / 'visor.safetensors')
 
@@ -181,7 +195,7 @@ def test_two_processes_go_the_same_way(workdir, flags, tmp_path):
   done = subprocess.run(
     [
       sys.executable,
-      EXPERIMENT.parents[1] / 'launch/local.py',
+      ROOT / 'launch/local.py',
       '--processes=2',
       '--devices=1',
       '--restarts=0',
