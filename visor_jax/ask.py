@@ -36,8 +36,8 @@ def _parser() -> argparse.ArgumentParser:
     required=True,
     type=command.path,
     metavar='FOLDER',
-    help='an imported checkpoint, a workdir, or a LLaVA-OneVision folder as '
-    'transformers writes it',
+    help='an imported checkpoint, a workdir, or a folder that transformers can '
+    'read',
   )
   add(
     '--image',

@@ -261,7 +261,7 @@ def load(
   if checkpoint.processor is None:
     raise ValueError(
       f'{folder} has no tokenizer and no chat template: it does not come '
-      'from a LLaVA-OneVision checkpoint'
+      'from an imported checkpoint'
     )
   architecture, params = checkpoint.facts.architecture, checkpoint.params
   compute = compute_lib.Compute(dtype=dtype, remat=False, packed=False)

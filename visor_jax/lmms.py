@@ -12,8 +12,8 @@ folder. The harness finds this file by the entry point in setup.py, group
                commas part arguments; as `ask` chooses where none is given
   budget       instead of a plan: a share of max's LLM prefill FLOPs
   dtype        float32 or bfloat16
-  tokens       most new tokens where a task names none, as 1024 in the harness's
-               own LLaVA-OneVision
+  tokens       most new tokens where a task names none, 1024 as in the harness's
+               own models
 
 As there, words to stop at (`until`) are left out: the end of the turn ends an
 answer. One process asks one device.

@@ -1,4 +1,4 @@
-"""LLaVA-OneVision weights in and out.
+"""Weights of the families in and out.
 
   python -m visor_jax.convert import --src HF_FOLDER --out CKPT
   python -m visor_jax.convert export --src CKPT --out HF_FOLDER
@@ -7,7 +7,7 @@
   export   makes a Hugging Face folder, which transformers can load, of a
            checkpoint folder
 
-Tensors may have any of the four spellings in the wild; an export has that of
+Tensors may have any of the spellings in the wild; an export has that of
 transformers 5. What was not trained comes back as it was, bit by bit. Needs no
 accelerator, and host memory for one and a half times the weights.
 """
@@ -32,8 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
   for name, src, out in (
     (
       'import',
-      'folder with config.json and safetensors, or a name on the '
-      'hub, like llava-hf/llava-onevision-qwen2-0.5b-ov-hf',
+      'folder with config.json and safetensors, or a name on the hub, '
+      'OWNER/NAME',
       'new folder for the checkpoint',
     ),
     (

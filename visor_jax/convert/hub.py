@@ -17,8 +17,7 @@ def local(src: pathlib.Path | str) -> pathlib.Path:
     return path
   if str(src).count('/') != 1 or str(src)[0] in './~':
     raise ValueError(
-      f'{src} is neither a folder nor a name on the hub, like '
-      'llava-hf/llava-onevision-qwen2-0.5b-ov-hf'
+      f'{src} is neither a folder nor a name on the hub, like OWNER/NAME'
     )
   try:
     import huggingface_hub

@@ -145,8 +145,8 @@ def check_answerable(config: ml_collections.ConfigDict) -> None:
     config: the whole config, with eval.checkpoint.
 
   Raises:
-    ValueError: the checkpoint is none, does not come from a LLaVA-OneVision
-      checkpoint, or cannot answer under the plans that are asked for.
+    ValueError: the checkpoint is none, does not come from an imported one, or
+      cannot answer under the plans that are asked for.
   """
   path = config.eval.checkpoint
   location = load.locate(path)
@@ -154,7 +154,7 @@ def check_answerable(config: ml_collections.ConfigDict) -> None:
   if not location.origin:
     raise ValueError(
       f'eval.checkpoint {path} has no tokenizer and no chat template: it '
-      'does not come from a LLaVA-OneVision checkpoint'
+      'does not come from an imported checkpoint'
     )
   transparency = location.facts.transparency
   if transparency not in ('', config.data.transparency):

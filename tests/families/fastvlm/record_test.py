@@ -25,6 +25,8 @@ import visor_jax
 from visor_jax.checkpoint import load
 from visor_jax.convert import folders
 from visor_jax.convert import hf
+from visor_jax.data.prepare import writer
+from visor_jax.data.sources import readers
 from visor_jax.families.fastvlm import config as config_lib
 from visor_jax.families.fastvlm import record
 from visor_jax.jobs import table
@@ -242,10 +244,12 @@ def test_a_stage_trains_the_tower_but_for_what_was_measured(
   monkeypatch.setattr(mesh_lib, 'make', one)
   folders.import_(oracle.folder, tmp_path / 'ckpt')
   pictures.write(tmp_path, 12, seed=0)
+  source = readers.open_source(tmp_path / 'train.json', tmp_path)
+  writer.prepare(source, tmp_path / 'shards', shard_mb=1)
   config = runpy.run_path(str(EXPERIMENT))['get_config']('size=tiny,jobs=full')
   with config.unlocked():
     config.model.init_from = str(tmp_path / 'ckpt')
-    config.data.sources = (('desk', str(tmp_path / 'train.json'), 1.0),)
+    config.data.sources = (('desk', str(tmp_path / 'shards'), 1.0),)
     config.cross.steps, config.full.steps = 0, 2
   table.run_jobs(config, tmp_path / 'run')
   before = param_paths.flatten(load.load(tmp_path / 'ckpt').params)

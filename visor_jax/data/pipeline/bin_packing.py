@@ -9,7 +9,7 @@ cannot place is offered to the holes of the next, and only to them. So a row
 asks for the lengths of two windows of draws, wherever in the run it is.
 
 Rows fill well where V is a multiple of the largest image with a small one added
-to it: two pages of LLaVA-OneVision (7353) leave a hole in 16384, not in 18432.
+to it: two pages of 7353 tokens leave a hole in 16384, not in 18432.
 """
 
 import bisect

@@ -128,7 +128,7 @@ def _open_files(
 
 
 class Mixture:
-  """LLaVA-OneVision's YAML: datasets of json_path and sampling_strategy.
+  """LLaVA's YAML: datasets of json_path and sampling_strategy.
 
   A strategy is all, or first, random or end with a number or a share: first:10,
   random:5%. Shares are rounded up. Relative paths start from the YAML's folder.
