@@ -1,7 +1,7 @@
 """VisionZip (arXiv 2412.04467): dominant tokens, and averages of the others.
 
-Towers have no class token here: a patch is rated by the attention that it gets
-of the patches of its tile, mean of queries and heads, in the tower's last layer.
+Towers here have no class token: a patch is rated by the attention that it gets
+of the patches of its tile, mean of queries and heads, in the last layer.
 """
 
 import dataclasses
