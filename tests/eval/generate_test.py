@@ -13,8 +13,8 @@ from visor_jax.eval import costs
 from visor_jax.eval import generate
 from visor_jax.eval import sampling as sampling_lib
 from visor_jax.flops import cost as flops
-from visor_jax.models import attention
 from visor_jax.models import cross_attention
+from visor_jax.models import visibility
 from visor_jax.spec import architecture
 from visor_jax.spec import plan as plans
 
@@ -107,7 +107,7 @@ def test_a_plug_in_keeps_what_it_likes():
       return {'image': visual}
 
     def __call__(self, text, keys, slots, visual_slots, position, attend):
-      sees = attention.visible(slots, visual_slots).astype(text.dtype)
+      sees = visibility.visible(slots, visual_slots).astype(text.dtype)
       return sees @ keys['image'] / 4
 
   cross_attention.CROSS['mean'] = Mean

@@ -81,7 +81,7 @@ class Case:
   key_heads: str = 'base'
   vision_depth: int = 1
   token: str = 'learned'
-  chunk: int = 512
+  chunk: int = 256
   scan: bool = True
   last_visual: bool = True
   text: int = 7

@@ -11,6 +11,7 @@ from tests import rows
 from visor_jax.models import attention
 from visor_jax.models import compute as compute_lib
 from visor_jax.models import positions
+from visor_jax.models import visibility
 from visor_jax.spec import plan as plans
 
 
@@ -22,7 +23,7 @@ def slots(figure, place=None):
 
 
 def draw(query, key):
-  seen = np.asarray(attention.visible(query, key))[0]
+  seen = np.asarray(visibility.visible(query, key))[0]
   return [''.join('x' if k else '-' for k in q) for q in seen]
 
 
@@ -122,7 +123,7 @@ VISUAL = slots('1122333', [1, 2, 6, 7, 11, 12, 18])
 def test_dense_is_attention(keys, heads):
   """Grouped keys are keys repeated; who sees nothing gets exactly zero."""
   q, k, v = tensors(12, keys.place.shape[1], *heads)
-  mask = np.asarray(attention.visible(TEXT, keys))
+  mask = np.asarray(visibility.visible(TEXT, keys))
   out, _ = program(512)((q, k, v), TEXT, keys)
   rows.close(out, plain(q, k, v, mask))
   repeated = [np.repeat(x, heads[0] // heads[1], axis=2) for x in (k, v)]
@@ -147,7 +148,7 @@ def test_rows_without_keys_have_finite_gradients(chunk):
   out, grads = program(chunk)((q, k, v), TEXT, nobody)
   assert not np.asarray(out).any()
   assert not any(np.asarray(g).any() for g in grads)
-  mask = np.asarray(attention.visible(TEXT, VISUAL))
+  mask = np.asarray(visibility.visible(TEXT, VISUAL))
   out, grads = program(chunk)((q, k, v), TEXT, VISUAL)
   assert all(np.isfinite(g).all() for g in grads)
   assert not np.asarray(grads[0])[~mask.any(-1)].any()
@@ -158,7 +159,7 @@ def test_rows_without_keys_have_finite_gradients(chunk):
 def test_scores_of_any_size(size):
   """A softmax that forgets to take off the maximum overflows."""
   q, k, v = tensors(12, 12)
-  mask = np.asarray(attention.visible(TEXT, TEXT))
+  mask = np.asarray(visibility.visible(TEXT, TEXT))
   out, grads = program(5)((q * size, k, v), TEXT, TEXT)
   rows.close(out, plain(q * size, k, v, mask), 2e-3 if size == 1e4 else 1e-5)
   assert all(np.isfinite(g).all() for g in grads)
@@ -240,7 +241,7 @@ def abstract(tree):
 
 @pytest.mark.parametrize('gradient', [False, True])
 def test_a_long_row_never_fills_memory(gradient):
-  """S * S scores would be 16 M numbers; nothing has more than S chunks."""
+  """S * S scores would be 16 M numbers; nothing has more than a chunk's."""
   s, chunk, heads = 4096, 512, 2
   at = positions.Slots(*[jnp.zeros((1, s), jnp.int32)] * 2)
 
@@ -249,7 +250,28 @@ def test_a_long_row_never_fills_memory(gradient):
 
   f = jax.grad(f, argnums=(0, 1, 2)) if gradient else f
   qkv = abstract(tensors(s, s, heads, 1, 8))
-  assert largest(f, *qkv) == heads * chunk * s < s * s
+  assert largest(f, *qkv) == heads * chunk * chunk < s * s
+
+
+@pytest.mark.parametrize('gradient', [False, True])
+def test_chunks_that_nobody_sees_are_not_read(gradient):
+  """Of other segments, of padding and behind the queries: nan stays there."""
+  segment = np.repeat([1, 1, 2, 0], 4)[None]
+  at = positions.Slots(segment, np.arange(16)[None])
+  query, key, value = tensors(16, 16)
+  query_at = positions.Slots(*(x[:, 4:8] for x in at))
+  unseen = np.ones(16, bool)
+  unseen[:8] = False
+  key[:, unseen] = value[:, unseen] = np.nan
+
+  def f(qkv):
+    return chunks(4)(*qkv, query_at, at).sum()
+
+  out = jax.value_and_grad(f) if gradient else f
+  assert all(
+    np.isfinite(x).all()
+    for x in jax.tree.leaves(out((query[:, 4:8], key, value)))
+  )
 
 
 def test_memory_can_be_measured():
@@ -276,4 +298,4 @@ def test_a_model_of_long_rows_never_fills_memory():
     np.array([True, True]),
   )
   heads = model.size.language.heads
-  assert biggest == heads * 256 * s < s * s
+  assert biggest == heads * 256 * 256 < s * s

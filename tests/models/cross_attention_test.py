@@ -10,6 +10,7 @@ from tests import rows
 from visor_jax.models import attention
 from visor_jax.models import cross_attention
 from visor_jax.models import positions
+from visor_jax.models import visibility
 from visor_jax.spec import architecture
 from visor_jax.spec import plan as plans
 
@@ -129,7 +130,7 @@ def test_text_between_two_images_does_not_see_the_second():
 
 def blind():
   """Text with no image of its own before it, and padding."""
-  seen = attention.visible(AT.text, AT.visual)
+  seen = visibility.visible(AT.text, AT.visual)
   return ~np.asarray(seen).any(-1)
 
 

@@ -20,10 +20,10 @@ from visor_jax.analysis import layerwise
 from visor_jax.eval import generate
 from visor_jax.eval import run as eval_run
 from visor_jax.eval import sampling as sampling_lib
-from visor_jax.models import attention as attention_lib
 from visor_jax.models import decoder
 from visor_jax.models import layer_kinds
 from visor_jax.models import positions
+from visor_jax.models import visibility
 from visor_jax.models import visor
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.spec import batch as batch_lib
@@ -146,7 +146,7 @@ def _shares(
       model.llm, layer, layout, hidden, token_layout, prompt
     )
     text = token_layout.text
-    sees = attention_lib.visible(text, token_layout.visual).any(-1)
+    sees = visibility.visible(text, token_layout.visual).any(-1)
     asks = sees & (text.place <= prompt)
     answers = sees & (text.place >= prompt)
     shares_of_layer = (

@@ -28,8 +28,9 @@ class Accounting:
     vision: the vision tower and the connector are counted (in `Cost.total`).
     patches: so is the tower's patch embedding, 0.15 % of it.
     head: the output head is applied to 'none', the 'last' or 'all' text slots.
-    chunk: queries beyond that many are padded to a multiple of it, as
-      `models/attention.py` does; 0 for no padding.
+    chunk: queries and keys beyond that many are cut into equal chunks, as
+      `models/attention_chunks.py` does, and of a full square those chunks of
+      keys are left out that lie behind the queries; 0 for no chunks.
   """
 
   name: str
@@ -51,6 +52,23 @@ class Accounting:
     ):
       _one_of(f'Accounting.{field}', getattr(self, field), known)
 
+  def pairs(self, queries: int, keys: int, square: bool = False) -> int:
+    """How many pairs are scored where none is left out one by one.
+
+    Args:
+      queries: that ask.
+      keys: that are asked.
+      square: both are the same tokens in order.
+    """
+    if not queries or not keys:
+      return 0
+    most = self.chunk or max(queries, keys)
+    (many, size), (of_keys, key_size) = (
+      (-(-n // most), -(-n // -(-n // most))) for n in (queries, keys)
+    )
+    chunks = many * (many + 1) // 2 if square else many * of_keys
+    return chunks * size * key_size
+
   def describe(self) -> str:
     """One sentence to print beside every number."""
     unit = {1: 'multiply-adds', 2: 'FLOPs (2 per multiply-add)'}[self.per_mac]
@@ -67,7 +85,7 @@ class Accounting:
       'last': 'one row of logits',
       'all': 'logits for every text slot',
     }[self.head]
-    chunk = f', queries padded to chunks of {self.chunk}' if self.chunk else ''
+    chunk = f', in chunks of at most {self.chunk}' if self.chunk else ''
     return (
       f'{self.name}: {unit} of the matrix products of one prefill, '
       f'{self.mlp_matrices} MLP matrices, {keys}, {square}, {vision}, '
@@ -78,11 +96,10 @@ class Accounting:
 # What every number of this project is in, unless it says otherwise.
 NOMINAL = Accounting('nominal')
 
-# The `dot_general`s of the traced program with 'chunked' attention; kernels
-# (cuDNN, splash) do about half the square. `chunk` is that of
-# `models.compute.Compute`.
+# The `dot_general`s of the traced program with 'chunked' attention where no
+# chunk is skipped for its segment. `chunk` is that of `models.compute.Compute`.
 EXECUTED = Accounting(
-  'executed', causal='full', patches=True, head='all', chunk=512
+  'executed', causal='full', patches=True, head='all', chunk=256
 )
 
 # How others count, so that their ratios can be set beside ours: per layer of

@@ -58,10 +58,10 @@ def layer(
 
   def attend(queries: int, keys: int, square: bool = False) -> int:
     """Scores and their use: two products for every pair."""
-    if accounting.chunk and queries > accounting.chunk:
-      queries += -queries % accounting.chunk
-    products = 1 if square and accounting.causal == 'half' else 2
-    return products * queries * keys * n * h
+    if square and accounting.causal == 'half':
+      return queries * keys * n * h
+    pairs = accounting.pairs(queries, keys, square)
+    return 2 * pairs * n * h
 
   token = d * (2 * (n + key_heads) * h + accounting.mlp_matrices * language.mlp)
   if kind == plans.SELF:

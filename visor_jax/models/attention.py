@@ -20,8 +20,10 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from visor_jax.models import attention_chunks
 from visor_jax.models import compute as compute_lib
 from visor_jax.models import positions
+from visor_jax.models import visibility
 
 
 class Attend(Protocol):
@@ -83,8 +85,12 @@ def attend(
     return _cudnn(query, key, value, key_slots)
   if implementation == 'splash' and ordered and _splash_fits(query):
     return _per_device(_splash)(query, key, value, key_slots)
-  keys = Keys(key, value, key_slots)
-  return _chunked(query, query_slots, keys, compute.chunk)
+  if query.shape[1] <= compute.chunk and key.shape[1] <= compute.chunk:
+    keys = Keys(key, value, key_slots)
+    return attend_arrays(query, query_slots, (keys,))
+  return attention_chunks.attend(
+    query, key, value, query_slots, key_slots, compute.chunk, ordered
+  )
 
 
 def _fastest(query: jax.Array, packed: bool) -> str:
@@ -94,15 +100,6 @@ def _fastest(query: jax.Array, packed: bool) -> str:
   if backend == 'gpu' and half and not packed and query.shape[-1] % 8 == 0:
     return 'cudnn'
   return 'splash' if backend == 'tpu' else 'chunked'
-
-
-def visible(
-  query_slots: positions.Slots, key_slots: positions.Slots
-) -> jax.Array:
-  """Who sees whom: bool [B, Q, S]."""
-  same = query_slots.segment[:, :, None] == key_slots.segment[:, None, :]
-  before = key_slots.place[:, None, :] <= query_slots.place[:, :, None]
-  return same & before & (key_slots.segment[:, None, :] > 0)
 
 
 def attend_arrays(
@@ -125,7 +122,7 @@ def attend_arrays(
   scores = jnp.concatenate(
     [
       jnp.where(
-        visible(query_slots, keys.slots)[:, None, None],
+        visibility.visible(query_slots, keys.slots)[:, None, None],
         _scores(query, keys.key),
         -jnp.inf,
       )
@@ -138,13 +135,16 @@ def attend_arrays(
   weights = jnp.exp(scores - jax.lax.stop_gradient(top))
   total = jnp.sum(weights, axis=-1, keepdims=True)
   weights = weights / jnp.where(total > 0, total, 1)
+  k, g = weights.shape[1:3]
+  by_key_head = weights.reshape(b, k, g * q, -1)
   context, start = jnp.zeros((), query.dtype), 0
   for keys in arrays:
     stop = start + keys.value.shape[1]
-    of_array = weights[..., start:stop].astype(keys.value.dtype)
-    context += jnp.einsum('BKGQS,BSKH->BQKGH', of_array, keys.value)
+    of_array = by_key_head[..., start:stop].astype(keys.value.dtype)
+    context += jnp.einsum('BKRS,BSKH->BKRH', of_array, keys.value)
     start = stop
-  return context.reshape(b, q, n, h)
+  context = context.reshape(b, k, g, q, h)
+  return context.transpose(0, 3, 1, 2, 4).reshape(b, q, n, h)
 
 
 def shares(
@@ -164,44 +164,28 @@ def shares(
   Returns:
     float32 [B, Q, S], averaged over heads; a query that sees nothing, zeros.
   """
-  mask = visible(query_slots, key_slots)[:, None, None]
+  mask = visibility.visible(query_slots, key_slots)[:, None, None]
   scores = jnp.where(mask, _scores(query, key), -1e30)
   weights = jax.nn.softmax(scores, axis=-1)
   return jnp.where(mask, weights, 0).mean(axis=(1, 2))
 
 
 def _scores(query: jax.Array, key: jax.Array) -> jax.Array:
-  """float32 [B, K, G, Q, S], before masking."""
+  """float32 [B, K, G, Q, S], before masking.
+
+  The queries that share a key head are rows of one matrix: XLA's CPU backend
+  takes several times as long for the same product over five axes.
+  """
   b, q, n, h = query.shape
-  k = key.shape[2]
-  grouped = query.reshape(b, q, k, n // k, h)
+  s, k = key.shape[1:3]
+  grouped = query.reshape(b, q, k, n // k, h).transpose(0, 2, 3, 1, 4)
   scores = jnp.einsum(
-    'BQKGH,BSKH->BKGQS', grouped, key, preferred_element_type=jnp.float32
+    'BKRH,BSKH->BKRS',
+    grouped.reshape(b, k, -1, h),
+    key,
+    preferred_element_type=jnp.float32,
   )
-  return scores * h**-0.5
-
-
-def _chunked(
-  query: jax.Array, query_slots: positions.Slots, keys: Keys, chunk: int
-) -> jax.Array:
-  """Query chunks of at most `chunk`: memory grows with S, not with Q * S."""
-  b, q, n, h = query.shape
-  if q <= chunk:
-    return attend_arrays(query, query_slots, (keys,))
-
-  def split(x: jax.Array) -> jax.Array:
-    """[B, Q, ...] -> [Q / chunk, B, chunk, ...]."""
-    padding = [(0, 0), (0, -q % chunk)] + [(0, 0)] * (x.ndim - 2)
-    chunks = jnp.pad(x, padding).reshape(b, -1, chunk, *x.shape[2:])
-    return jnp.moveaxis(chunks, 1, 0)
-
-  @jax.checkpoint
-  def attend_chunk(chunk: tuple[jax.Array, positions.Slots]) -> jax.Array:
-    return attend_arrays(*chunk, (keys,))
-
-  slots = positions.Slots(*map(split, query_slots))
-  context = jax.lax.map(attend_chunk, (split(query), slots))
-  return jnp.moveaxis(context, 0, 1).reshape(b, -1, n, h)[:, :q]
+  return scores.reshape(b, k, n // k, q, s) * h**-0.5
 
 
 Kernel = Callable[[jax.Array, jax.Array, jax.Array, positions.Slots], jax.Array]

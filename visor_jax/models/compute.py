@@ -17,7 +17,7 @@ class Compute:
       with weights too.
     scan: scan layers that repeat.
     attention: a name in IMPLEMENTATIONS, see models.attention.attend.
-    chunk: queries scored at a time where attention is chunked.
+    chunk: queries, and keys, scored at a time where attention is chunked.
     packed: a row may hold several segments.
   """
 
@@ -26,7 +26,7 @@ class Compute:
   remat_policy: str = 'input'
   scan: bool = True
   attention: str = 'auto'
-  chunk: int = 512
+  chunk: int = 256
   packed: bool = True
 
   def __post_init__(self) -> None:
