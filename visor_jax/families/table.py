@@ -75,6 +75,6 @@ def of_folder(folder: pathlib.Path | str) -> family.Family:
       return kind
   known = ', '.join(kind for f in FAMILIES.values() for kind in f.model_types)
   raise ValueError(
-    f'{path} is of {architectures} (model_type {model_type!r}); what can be '
-    f'imported is {known}'
+    f'{path} is of {json_fields.shortened(architectures)} (model_type '
+    f'{json_fields.shortened(model_type)}); what can be imported is {known}'
   )

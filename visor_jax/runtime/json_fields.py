@@ -133,8 +133,7 @@ class Fields:
     """What to raise of a field."""
     if not self.has(key):
       return ValueError(f'{self.where}{key} is missing; expected {expected}')
-    given = repr(self.values[key])
-    given = given if len(given) < 200 else f'{given[:200]} ...'
+    given = shortened(self.values[key])
     return ValueError(f'{self.where}{key} is {given}; expected {expected}')
 
   def _value(self, key: str, default: _T | None) -> Any:
@@ -170,6 +169,12 @@ def read_if_there(path: pathlib.Path | str) -> Fields:
   if not pathlib.Path(path).exists():
     return Fields({}, f'{path}: ')
   return read(path)
+
+
+def shortened(value: object, most: int = 200) -> str:
+  """A value for an error, which it does not fill."""
+  text = repr(value)
+  return text if len(text) <= most else f'{text[:most]} ...'
 
 
 def _is_integer(value: object) -> bool:

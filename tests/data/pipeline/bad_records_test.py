@@ -1,12 +1,15 @@
 """Bad records leave the rest of a run as it is, or stop it."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
 from tests.data.pipeline import memory
 from visor_jax.data.pipeline import bad_share
+from visor_jax.data.pipeline import stream
+from visor_jax.data.processing import text
 from visor_jax.data.sources import records
 from visor_jax.spec import batch as batch_lib
 
@@ -101,3 +104,25 @@ def test_too_many_bad_records_stop_the_run(processor):
     ),
   ):
     memory.prints(lambda: load)
+
+
+def test_a_word_that_the_model_does_not_know_is_a_reason_of_its_own(tmp_path):
+  """transformers raises an IndexError; here no two share a row."""
+  processor = memory.processor(tmp_path)
+  file = tmp_path / 'tokenizer.json'
+  fields = json.loads(file.read_text())
+  last = fields['added_tokens'][-1]
+  rows = last['id'] + 1
+  fields['added_tokens'].append(last | dict(id=rows, content='<point>'))
+  file.write_text(json.dumps(fields))
+  processor = dataclasses.replace(
+    processor, tokenizer=text.Tokenizer(tmp_path, rows=rows)
+  )
+  record = dataclasses.replace(
+    GOOD, turns=(records.Turn('Where?', 'At <point>.', ''),)
+  )
+  counter = bad_share.BadRecordCounter()
+  signs = memory.Source('signs', [GOOD, record])
+  slots = stream.lengths([signs], processor, counter)
+  assert len(slots(0, 0)) == 1 and not len(slots(0, 1))
+  assert counter.bad == {('signs', 'unknown token'): 1}

@@ -21,6 +21,7 @@ from visor_jax.data import fits
 from visor_jax.data import protocols
 from visor_jax.data.pipeline import bad_share
 from visor_jax.data.pipeline import bin_packing
+from visor_jax.data.processing import encoder
 from visor_jax.data.processing import packing
 from visor_jax.data.processing import processed
 from visor_jax.data.sources import records
@@ -255,6 +256,8 @@ def _conversation(
   records.check(record)
   try:
     return processor.tokenizer.conversation(record.turns, len(record.sizes))
+  except encoder.UnknownToken as e:
+    raise records.BadRecord('unknown token', str(e), record.id) from e
   except ValueError as e:
     raise records.BadRecord('chat template', str(e), record.id) from e
 

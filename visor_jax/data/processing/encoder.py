@@ -36,6 +36,10 @@ _QWEN2 = (
 )
 
 
+class UnknownToken(ValueError):
+  """The embedding has no row for a token of a text."""
+
+
 class Encoder:
   """A checkpoint's tokenizer.
 
@@ -69,8 +73,9 @@ class Encoder:
     """The tokens of a text.
 
     Raises:
-      ValueError: the tokenizer fails on it or takes too long, or the embedding
-        has no row for one of its tokens.
+      UnknownToken: the embedding has no row for one of its tokens.
+      ValueError: it is no Unicode text, or the tokenizer fails on it or takes
+        too long.
     """
     try:
       text.encode()
@@ -86,7 +91,7 @@ class Encoder:
         ids = self._within_seconds(text)
     if self._rows is not None and max(ids, default=0) >= self._rows:
       lost = next(number for number in ids if number >= self._rows)
-      raise ValueError(
+      raise UnknownToken(
         f'"{self.token_of(lost)}" is token {lost}, but the embedding has '
         f'{self._rows} rows: this model does not know it'
       )

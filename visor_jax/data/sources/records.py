@@ -31,6 +31,7 @@ REASONS = (
   'broken image',  # cannot be opened, or is cut short
   'marker count',  # neither no <image> nor one for each image
   'chat template',  # refuses the conversation, or rewrites earlier turns
+  'unknown token',  # the embedding has no row for it
 )
 
 # What marks the place of something else: <video>, <|audio_bos|>.
