@@ -257,13 +257,22 @@ def load(
   Raises:
     ValueError: naming the file or tensor that is wrong.
   """
-  checkpoint = reader.read(folder, dtype=dtype)
-  if checkpoint.processor is None:
+  outline = reader.outline(folder)
+  if outline.processor is None:
     raise ValueError(
       f'{folder} has no tokenizer and no chat template: it does not come '
       'from an imported checkpoint'
     )
-  architecture, params = checkpoint.facts.architecture, checkpoint.params
+  facts, architecture = outline.facts, outline.facts.architecture
+  family = families.named(architecture.family)
+  # Before the weights, which take minutes.
+  processor = family.read_processor(
+    outline.processor,
+    facts.transparency or 'white',
+    architecture.size.language.vocabulary,
+  )
+  context = family.read_config(outline.processor).context
+  params = reader.read(folder, dtype=dtype).params
   compute = compute_lib.Compute(dtype=dtype, remat=False, packed=False)
   if not architecture.layout.optional and allow_untrained:
     layout = plans.visor(architecture.depth)
@@ -274,18 +283,13 @@ def load(
       seed=0,
       mesh=mesh_lib.make(devices=jax.devices()[:1]),
     )
-  family = families.named(architecture.family)
   return Model(
     source=str(folder),
     model=visor.Visor(architecture, compute),
     params=params,
-    facts=checkpoint.facts,
-    processor=family.read_processor(
-      checkpoint.processor,
-      checkpoint.facts.transparency or 'white',
-      architecture.size.language.vocabulary,
-    ),
-    context=family.read_config(checkpoint.processor).context,
+    facts=facts,
+    processor=processor,
+    context=context,
     allow_untrained=allow_untrained,
   )
 

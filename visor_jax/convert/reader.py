@@ -9,6 +9,7 @@ from visor_jax.checkpoint import folder
 from visor_jax.checkpoint import load
 from visor_jax.checkpoint import run
 from visor_jax.convert import hf
+from visor_jax.convert import hub
 
 
 def read(
@@ -28,5 +29,20 @@ def read(
   Raises:
     ValueError: it is none of these, not whole, or of another architecture.
   """
-  ours = folder.is_folder(path) or run.is_run(path)
-  return (load.load if ours else hf.read)(path, shardings, dtype)
+  return (load.load if _is_ours(path) else hf.read)(path, shardings, dtype)
+
+
+def outline(path: pathlib.Path | str) -> facts.Location | facts.Checkpoint:
+  """What is known of a model before its weights are read.
+
+  Args:
+    path: as of `read`.
+
+  Raises:
+    ValueError: as of `read`.
+  """
+  return load.locate(path) if _is_ours(path) else hf.outline(hub.local(path))
+
+
+def _is_ours(path: pathlib.Path | str) -> bool:
+  return folder.is_folder(path) or run.is_run(path)
