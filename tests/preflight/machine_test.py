@@ -65,6 +65,15 @@ def test_hosts_of_gpus_are_islands(topology, islands):
   assert len(machine.islands) == len(machine.devices)
 
 
+def test_a_gpu_has_what_the_environment_gives():
+  """Not all of its memory, and unless told only three quarters."""
+  machine = machine_lib.describe('h100:1')
+  assert 0.9 * 80e9 < machine.memory < 80 * 2**30
+  assert machine.memory_setting == 'XLA_PYTHON_CLIENT_MEM_FRACTION=0.95'
+  other = machine_lib.describe('h100:1', memory=70)
+  assert (other.memory, other.memory_setting) == (70 * 2**30, '')
+
+
 def test_only_tpus_have_slices():
   with pytest.raises(ValueError, match='--slices=2'):
     machine_lib.describe('h100:8', slices=2)

@@ -47,15 +47,16 @@ def examine(
     mesh=machine_lib.mesh_shape(config, len(machine.devices)),
     batch=config[stage].batch,
     available=machine.memory,
+    setting=machine.memory_setting,
     fits=None,
     reason=None,
     temporaries=None,
   )
   try:
-    program = compiler.train_program(config, stage, machine)
-    held = compiler.held(program)
-    report |= dict(held=held, prefill=prefill(program))
     with console.heartbeat(f'{stage}: compiling for {machine.name}'):
+      program = compiler.train_program(config, stage, machine)
+      held = compiler.held(program)
+      report |= dict(held=held, prefill=prefill(program))
       compiled = compiler.compile_step(program, machine)
   except compiler.TooBig as e:
     temporaries = e.temporary_bytes(sum(held.values()))

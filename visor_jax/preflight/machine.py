@@ -24,13 +24,9 @@ GIB = 2**30
 # half a chip, 96.
 TPUS = {'v5e': 15.75, 'v5p': 95.74, 'v6e': 31.25, 'tpu7x': 94.75}
 
-# The share of a GPU's memory that a program may have: the rest is for CUDA,
-# NCCL and cuBLAS. jax gives it so much, or DEFAULT_SHARE, as the variable says.
-SHARE_VARIABLE, SHARE, DEFAULT_SHARE = (
-  'XLA_PYTHON_CLIENT_MEM_FRACTION',
-  0.95,
-  0.75,
-)
+# Of a GPU's memory a program may have so much; the rest is for CUDA, NCCL and
+# cuBLAS. Unless told by the variable, jax gives it three quarters.
+SHARE, SHARE_VARIABLE = 0.95, 'XLA_PYTHON_CLIENT_MEM_FRACTION'
 
 EXAMPLES = 'v5e:16x16, v5p:4x4x4, h100:8 (one host) or h100:4x8 (four), cpu:N'
 
@@ -43,6 +39,7 @@ class Machine:
     name: as 'v5e:16x16', 'h100:4x8' or 'cpu:256'.
     devices: that may be described and not there.
     memory: bytes that a program may have of a device, None where nobody says.
+    memory_setting: of the environment, without which jax gives less.
     chip: the device's data sheet, likewise.
     islands: {id of a device: number of the island}; devices of one have fast
       links to each other, and a network to the others.
@@ -51,6 +48,7 @@ class Machine:
   name: str
   devices: tuple[jax.Device, ...]
   memory: float | None = None
+  memory_setting: str = ''
   chip: chips.Chip | None = None
   islands: Mapping[int, int] = dataclasses.field(default_factory=dict)
 
@@ -103,7 +101,7 @@ def describe(
     raise ValueError(f'--slices={slices} is of TPUs, and {topology} has none')
   machine = describers[name](topology, slices)
   if memory:
-    machine = dataclasses.replace(machine, memory=memory * GIB)
+    return dataclasses.replace(machine, memory=memory * GIB, memory_setting='')
   return machine
 
 
@@ -125,8 +123,8 @@ def _tpus(topology: str, slices: int) -> Machine:
     f'{slices} x ' * (slices > 1) + topology,
     devices,
     TPUS[topology.partition(':')[0]] * GIB,
-    chips.named(devices[0].device_kind),
-    {device.id: getattr(device, 'slice_index', 0) for device in devices},
+    chip=chips.named(devices[0].device_kind),
+    islands={d.id: getattr(d, 'slice_index', 0) for d in devices},
   )
 
 
@@ -155,8 +153,9 @@ def _gpus(topology: str, slices: int) -> Machine:
     topology,
     devices,
     gpu.memory * SHARE,
+    f'{SHARE_VARIABLE}={SHARE}',
     chips.named(gpu.kind),
-    {device.id: device.process_index // gpu.hosts for device in devices},
+    {d.id: d.process_index // gpu.hosts for d in devices},
   )
 
 

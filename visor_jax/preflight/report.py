@@ -38,6 +38,8 @@ def _verdict(report: examine.Report) -> str:
   if report['fits'] is None:
     return f'fits? it takes {needs}: say how many a device has, --memory'
   room = f'{needs}, a device has {report["available"] / GIB:.2f}'
+  if report['setting']:
+    room += f' with {report["setting"]}'
   return f'fits: {room}' if report['fits'] else f'does not fit: {room}'
 
 
