@@ -107,10 +107,10 @@ def test_hours_are_those_of_the_roofline(report):
     'at 50% of the roofline steps hours chip-hours'.split()
   )
   assert [row.split()[-3:] for row in rows] == [
-    ['7200', '4', '16'],
-    ['3600', '1', '4'],
+    ['7,200', '4.0', '16'],
+    ['3,600', '1.0', '4'],
   ]
-  assert total.split()[-2:] == ['5', '20'] and without == 'without policy'
+  assert total.split()[-2:] == ['5.0', '20'] and without == 'without policy'
 
 
 def test_what_does_not_fit_comes_with_settings_that_do(report, capsys):

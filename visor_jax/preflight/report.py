@@ -91,15 +91,16 @@ def _step(report: examine.Report) -> list[str]:
       _columns(label, most[key] / unit, least[key] / unit)
       for key, label, unit in (
         ('flops', 'TFLOPs', 1e12),
-        ('moved', 'to and from memory, GB', 1e9),
+        ('moved', 'to and from memory, TB', 1e12),
         ('between', 'sent to other hosts, GB', 1e9),
       )
     ),
-    'sent by a device in a step of the dearest plan, GB',
-    *(
-      _line(f'{sent["kind"]} {sent["axes"]}', sent['bytes'] / 1e9)
-      for sent in most['sent']
-    ),
+  ]
+  if most['sent']:
+    lines.append('sent by a device in a step of the dearest plan, GB')
+  lines += [
+    _line(f'{sent["kind"]} {sent["axes"]}', sent['bytes'] / 1e9)
+    for sent in most['sent']
   ]
   if most['kernels']:
     lines.append(f'  {most["kernels"]} calls of kernels are not counted')
@@ -150,14 +151,24 @@ def hours(reports: Sequence[examine.Report], share: float) -> str:
   lines = [
     _heading(f'at {share:.0%} of the roofline', 'steps', 'hours', 'chip-hours')
   ]
-  totals = []
+  rows: list[tuple] = []
   for report in timed:
     for stage in report['stages']:
       one = stage['steps'] * stage['seconds'] / share / 3600
-      totals.append((stage['steps'], one, one * report['chips']))
-      lines.append(_columns(f'{stage["stage"]}, {stage["plan"]}', *totals[-1]))
-  lines.append(_columns('all of it', *map(sum, zip(*totals))))
-  missing = [r['stage'] for r in reports if 'stages' not in r]
+      taken = (stage['steps'], one, one * report['chips'])
+      rows.append((f'{stage["stage"]}, {stage["plan"]}', *taken))
+  _, *columns = zip(*rows)
+  rows.append(('all training', *map(sum, columns)))
+  lines += [
+    f'  {label:24}{steps:>12,}{time:>12,.1f}{chip_time:>12,.0f}'
+    for label, steps, time, chip_time in rows
+  ]
+  missing = [
+    name
+    for report in reports
+    if 'stages' not in report
+    for name in (report['stage'], *report['same'])
+  ]
   if missing:
     lines.append(f'without {", ".join(missing)}')
   return '\n'.join(lines)
