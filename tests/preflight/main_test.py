@@ -1,5 +1,6 @@
 """What preflight says of a stage, on the command line and as numbers."""
 
+import dataclasses
 import importlib.util
 import json
 import math
@@ -16,6 +17,7 @@ from visor_jax.preflight import machine as machine_lib
 from visor_jax.preflight import report as report_lib
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
+from visor_jax.spec import chips
 from visor_jax.training import model as model_lib
 
 
@@ -28,7 +30,11 @@ def small():
 
 @pytest.fixture(scope='module')
 def report():
-  return examine.examine(small(), 'full', machine_lib.describe('cpu:8', 1))
+  """As if a CPU were a TPU v5e, whose data sheet is known."""
+  machine = dataclasses.replace(
+    machine_lib.describe('cpu:8', 1), chip=chips.named('TPU v5e')
+  )
+  return examine.examine(small(), 'full', machine)
 
 
 def test_a_device_holds_what_is_counted_by_hand(report):
@@ -82,9 +88,25 @@ def test_a_report_reads_well(report):
   heading, verdict, *_ = report_lib.text(report).splitlines()
   assert heading.startswith('full on cpu:8: 8 devices, mesh data 2 x fsdp 4')
   assert verdict.startswith('fits: ')
-  for word in ('optimizer', 'temporaries', 'nominal', 'all-gather fsdp'):
+  for word in ('optimizer', 'temporaries', 'all-gather fsdp', 'MFU, % at most'):
     assert word in report_lib.text(report)
-  assert report_lib.hours([report], 0.5) == ''  # who knows how fast a CPU is?
+  assert 'full, max' in report_lib.hours([report], 0.5)
+
+
+def test_a_step_is_no_faster_than_the_chip(report):
+  for plan in ('most', 'least'):
+    count, bound = report[plan], report['roofline'][plan]
+    assert bound['seconds'] >= count['flops'] / 197e12
+    assert bound['seconds'] >= count['moved'] / 819e9
+    assert 0 < bound['mfu'] < 1
+  (stage,) = report['stages']
+  assert stage['seconds'] == report['roofline']['most']['seconds']
+  assert report['chips'] == 8
+
+
+def test_nobody_knows_how_fast_a_cpu_is(report):
+  unknown = {key: report[key] for key in report if key != 'stages'}
+  assert report_lib.hours([unknown], 0.5) == ''
 
 
 def test_temporaries_are_counted(report):
@@ -101,7 +123,8 @@ def test_hours_are_those_of_the_roofline(report):
       dict(stage='universal', plan='viable', steps=3600, seconds=0.5),
     ],
   )
-  lines = report_lib.hours([timed, report | dict(stage='policy')], 0.5)
+  unknown = dict(stage='policy', same=['label'])
+  lines = report_lib.hours([timed, unknown], 0.5)
   heading, *rows, total, without = lines.splitlines()
   assert heading.split() == (
     'at 50% of the roofline steps hours chip-hours'.split()
@@ -110,7 +133,9 @@ def test_hours_are_those_of_the_roofline(report):
     ['7,200', '4.0', '16'],
     ['3,600', '1.0', '4'],
   ]
-  assert total.split()[-2:] == ['5.0', '20'] and without == 'without policy'
+  assert (
+    total.split()[-2:] == ['5.0', '20'] and without == 'without policy, label'
+  )
 
 
 def test_what_does_not_fit_comes_with_settings_that_do(report, capsys):
