@@ -66,20 +66,28 @@ setuptools.setup(
   extras_require={
     # transformers is the oracle that the model is held against.
     'test': [
+      'flask-cors',
+      'gcp-storage-emulator',
+      'gcsfs',
       'jax[cuda13-local]',  # what is compiled for GPUs is looked at
+      'moto[s3]',
       'mypy',
       'pytest',
       'pytest-xdist',
       'ruff',
+      's3fs',
       'safetensors',
       'setuptools>=77',
       'tensorboardX',
       'tensorflow-datasets',
       'torch==2.13.0',
       'transformers==5.23.0',
+      'universal-pathlib',
       'wandb',
     ],
     'hub': ['huggingface_hub'],
+    # Buckets: gs:// and s3://.
+    'stores': ['gcsfs', 's3fs', 'universal-pathlib'],
     'tfds': ['tensorflow-datasets'],
     'tensorboard': ['tensorboardX'],
     'wandb': ['wandb'],

@@ -14,6 +14,7 @@ next time. Jobs: base, cross, full, search, universal, label, policy, eval,
 report.
 """
 
+from visor_jax.runtime import paths
 from visor_jax.runtime import preempt
 
 if __name__ == '__main__':  # from here on: what comes below takes seconds
@@ -37,7 +38,6 @@ from visor_jax.runtime import command
 from visor_jax.runtime import compilation_cache
 from visor_jax.runtime import environment
 from visor_jax.runtime import errors
-from visor_jax.runtime import files
 from visor_jax.runtime import identity
 from visor_jax.runtime import retry
 from visor_jax.runtime import startup
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = values.config
     config.lock()  # raises where its file could not be read
     config.eval.checkpoint = values.checkpoint or config.eval.checkpoint
-    workdir = files.local_path(values.workdir, '--workdir')
+    workdir = paths.parse(values.workdir, '--workdir')
     if values.patience < 1:
       raise ValueError(f'--patience={values.patience}: expected at least 1')
   except Exception as e:  # of flags, or of the file that --config names
@@ -106,7 +106,10 @@ def _run(
     process = _find_process(values)
   startup.join(process, config, values.patience)
   if config.compilation_cache:
-    compilation_cache.use(workdir / config.compilation_cache)
+    compilation_cache.use(
+      (paths.cache() if paths.in_bucket(workdir) else workdir)
+      / config.compilation_cache
+    )
   table.run_jobs(config, workdir)
   return 0
 

@@ -1,11 +1,9 @@
 """A file is complete or absent, and its complete rows are read."""
 
 import json
-import pathlib
 
 import pytest
 
-from visor_jax.runtime import errors
 from visor_jax.runtime import files
 
 
@@ -55,21 +53,3 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
   with pytest.raises(OSError, match='disk full'):
     files.write_atomic(path, 'new')
   assert path.read_text() == 'old'
-
-
-@pytest.mark.parametrize(
-  'address',
-  ['gs://bucket/run', 's3://bucket/run', 'hdfs://host/run', 'gs:/bucket/run'],
-)
-def test_an_object_store_is_no_folder(address):
-  """It would become a folder `gs:` here, and hold nothing that others see."""
-  for path in (address, pathlib.Path(address)):
-    with pytest.raises(errors.Refusal, match='--workdir is .*://.*mount'):
-      files.local_path(path, '--workdir')
-
-
-@pytest.mark.parametrize(
-  'path', ['run', '/a/b:/c', 'tfds:name', 'a:b', './gs:/x', 'c:/x', '']
-)
-def test_other_paths_are_taken_as_they_are(path):
-  assert files.local_path(path, '--workdir') == pathlib.Path(path)

@@ -10,7 +10,6 @@ that they name.
 
 import argparse
 from collections.abc import Sequence
-import pathlib
 import sys
 
 from visor_jax.benchmarks import scores
@@ -38,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   )
   add(
     '--out',
-    type=command.path,
+    type=command.local_path,
     help='folder for one of shards for each; without, only looks',
   )
   add(
@@ -83,7 +82,7 @@ def _show(args: argparse.Namespace) -> int:
   if args.out:
     for name, questions in opened.items():
       writer.prepare(
-        questions, pathlib.Path(args.out) / name, args.shard_size, max_bad=0
+        questions, args.out / name, args.shard_size, max_bad=0
       )
   return 0
 

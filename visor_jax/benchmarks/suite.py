@@ -27,7 +27,7 @@ from visor_jax.data.sources import numbered_files
 from visor_jax.data.sources import records
 from visor_jax.data.sources import shards as shards_lib
 from visor_jax.data.sources import tables
-from visor_jax.runtime import files as files_lib
+from visor_jax.runtime import paths
 from visor_jax.spec import batch as batch_lib
 
 
@@ -121,7 +121,7 @@ def _files(
     FileNotFoundError: there are none.
     ValueError: some of them are missing.
   """
-  folder = pathlib.Path(folder)
+  folder = paths.parse(folder)
   every = sorted(folder.rglob('*.parquet'))
   of_config = [
     file for file in every if config in file.relative_to(folder).parts
@@ -160,7 +160,7 @@ def open_questions(
     FileNotFoundError: there is no file of it.
     ValueError: the files are not its, broken, or of other rules.
   """
-  folder = files_lib.local_path(folder, 'eval.data') / benchmark.name
+  folder = paths.parse(folder, 'eval.data') / benchmark.name
   files = sorted(folder.glob('*.array_record'))
   if not files:
     return Questions(benchmark, rules, folder)

@@ -13,6 +13,7 @@ from visor_jax.checkpoint import steps
 from visor_jax.checkpoint import store
 from visor_jax.runtime import command
 from visor_jax.runtime import console
+from visor_jax.runtime import paths
 from visor_jax.spec import workdir
 
 
@@ -25,7 +26,7 @@ def verify(folder: pathlib.Path | str) -> bool:
   Returns:
     Whether there are any, and all are good.
   """
-  folder = pathlib.Path(folder).absolute()
+  folder = paths.parse(folder).absolute()
   checkpoints = _beneath(folder)
   if not checkpoints:
     print(f'there is no checkpoint in {folder}')

@@ -6,6 +6,7 @@ from typing import Any
 
 from visor_jax.runtime import errors
 from visor_jax.runtime import param_paths
+from visor_jax.runtime import paths
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import budget
 from visor_jax.spec import choice
@@ -77,8 +78,10 @@ class Location:
   @property
   def processor(self) -> pathlib.Path | None:
     """Folder of tokenizer, chat template and configs, if there is one."""
-    folder = pathlib.Path(self.origin) / PROCESSOR
-    return folder if self.origin and folder.exists() else None
+    folder = paths.parse(self.origin) / PROCESSOR
+    if not self.origin or not folder.exists():
+      return None
+    return paths.local_copy(folder)
 
 
 @dataclasses.dataclass(frozen=True)

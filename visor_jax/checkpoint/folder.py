@@ -14,6 +14,7 @@ from visor_jax.checkpoint import store
 from visor_jax.runtime import errors
 from visor_jax.runtime import files
 from visor_jax.runtime import param_paths
+from visor_jax.runtime import paths
 from visor_jax.spec import workdir
 
 FACTS = 'visor.json'  # written last: a folder that has it is whole
@@ -21,12 +22,12 @@ FACTS = 'visor.json'  # written last: a folder that has it is whole
 
 def is_folder(path: pathlib.Path | str) -> bool:
   """Whether it is a checkpoint folder that was written to the end."""
-  return (pathlib.Path(path) / FACTS).exists()
+  return (paths.parse(path) / FACTS).exists()
 
 
 def locate(path: pathlib.Path | str) -> facts_lib.Location:
   """What is known of a checkpoint folder, without its weights."""
-  path = pathlib.Path(path)
+  path = paths.parse(path)
   values = files.read_json(path / FACTS)
   return facts_lib.Location(
     facts=facts_lib.from_json(values, path / FACTS),
@@ -74,7 +75,7 @@ def require_new(out: pathlib.Path | str) -> pathlib.Path:
   Raises:
     ValueError: something is there.
   """
-  out = pathlib.Path(out)
+  out = paths.parse(out)
   if out.exists() and (not out.is_dir() or any(out.iterdir())):
     raise errors.Refusal(
       f'{out} is there already; name a new folder or delete it'

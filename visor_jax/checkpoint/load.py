@@ -13,8 +13,8 @@ from visor_jax.checkpoint import folder
 from visor_jax.checkpoint import run
 from visor_jax.checkpoint import store
 from visor_jax.runtime import errors
-from visor_jax.runtime import files
 from visor_jax.runtime import param_paths
+from visor_jax.runtime import paths
 
 
 def locate(path: pathlib.Path | str) -> facts_lib.Location:
@@ -23,7 +23,7 @@ def locate(path: pathlib.Path | str) -> facts_lib.Location:
   Raises:
     ValueError: it is neither, or a run without a finished stage.
   """
-  path = files.local_path(path, 'the checkpoint')
+  path = paths.parse(path, 'the checkpoint')
   if folder.is_folder(path):
     return folder.locate(path)
   if run.is_run(path):
@@ -50,7 +50,7 @@ def locate_base(path: pathlib.Path | str) -> facts_lib.Location | None:
   Raises:
     ValueError: it is neither a checkpoint folder nor a workdir.
   """
-  if not run.is_run(files.local_path(path, 'the checkpoint')):
+  if not run.is_run(paths.parse(path, 'the checkpoint')):
     return locate(path)
   start = run.start(path)
   return run.locate_base(path) or (locate_base(start) if start else None)

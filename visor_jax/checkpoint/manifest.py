@@ -17,6 +17,7 @@ import hashlib
 import pathlib
 import re
 
+from visor_jax.runtime import paths
 from visor_jax.runtime import retry
 
 UNFINISHED = 'unfinished'  # how the only fault of such a checkpoint begins
@@ -48,7 +49,7 @@ class Manifest:
 Manifests = Mapping[int, Manifest | str]
 
 
-def name(process: int) -> str:
+def name(process: int | str) -> str:
   """The file that a process leaves."""
   return f'process_{process}.sha256'
 
@@ -61,7 +62,7 @@ def text(folder: pathlib.Path | str, process: int, processes: int) -> str:
     process: number of this one, from 0.
     processes: how many wrote the checkpoint.
   """
-  folder = pathlib.Path(folder)
+  folder = paths.parse(folder)
   lines = _FIRST_LINE.format(process, processes) + ''.join(
     f'{_sha256(folder / file)}  {file}\n'
     for file in _files(folder)
@@ -72,14 +73,12 @@ def text(folder: pathlib.Path | str, process: int, processes: int) -> str:
 
 def finished(folder: pathlib.Path | str) -> bool:
   """Whether every process said what it wrote; reads no other file."""
-  return _absent(_read(pathlib.Path(folder))) is None
+  return _absent(_read(paths.parse(folder))) is None
 
 
 def strays(folder: pathlib.Path | str) -> list[str]:
   """Files in a checkpoint that a server of files left there, by path."""
-  return [
-    file for file in _walk(pathlib.Path(folder)) if _STRAY.fullmatch(file)
-  ]
+  return [file for file in _walk(paths.parse(folder)) if _STRAY.fullmatch(file)]
 
 
 def faults(
@@ -93,7 +92,7 @@ def faults(
       processes do it together.
     shares: how many there are.
   """
-  folder = pathlib.Path(folder)
+  folder = paths.parse(folder)
   try:
     manifests, files = _read(folder), set(_files(folder))
   except OSError as e:
@@ -187,11 +186,7 @@ def _files(folder: pathlib.Path) -> list[str]:
 
 
 def _walk(folder: pathlib.Path) -> list[str]:
-  """Paths in a folder that are no folders, '/' between parts."""
-  paths = retry.retry(f'listing {folder}', lambda: sorted(folder.rglob('*')))
-  return [
-    path.relative_to(folder).as_posix() for path in paths if not path.is_dir()
-  ]
+  return retry.retry(f'listing {folder}', lambda: paths.walk(folder))
 
 
 def _list(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -203,7 +198,7 @@ def _list(folder: pathlib.Path) -> list[pathlib.Path]:
 
 def _unreadable(error: OSError) -> str:
   words = UNREADABLE if retry.passing(error) else 'cannot be read'
-  return f'{words}: {error.strerror}'
+  return f'{words}: {error.strerror or error}'
 
 
 def _writer(file: str) -> int:
@@ -219,10 +214,10 @@ def _sha256(path: pathlib.Path) -> str:
   """Of a file, in hex."""
 
   def read() -> str:
-    with open(path, 'rb') as f:
+    with path.open('rb') as f:
       return hashlib.file_digest(f, 'sha256').hexdigest()
 
-  if not path.is_file():  # a pipe would never end
+  if not (paths.in_bucket(path) or path.is_file()):  # a pipe would not end
     raise OSError(errno.EINVAL, 'is no file')
   return retry.retry(f'reading {path}', read)
 

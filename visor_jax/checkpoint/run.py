@@ -11,6 +11,7 @@ from visor_jax.runtime import checksums
 from visor_jax.runtime import errors
 from visor_jax.runtime import outcomes
 from visor_jax.runtime import param_paths
+from visor_jax.runtime import paths
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import plan as plans
 from visor_jax.spec import workdir as workdir_lib
@@ -19,13 +20,13 @@ from visor_jax.training import stages
 
 def is_run(path: pathlib.Path | str) -> bool:
   """Whether it is a workdir."""
-  config = workdir_lib.Workdir(pathlib.Path(path)).config
+  config = workdir_lib.Workdir(paths.parse(path)).config
   return config.exists() and 'model.size' in checksums.read_object(config)
 
 
 def start(path: pathlib.Path | str) -> str:
   """The checkpoint that a run started from; '' for none."""
-  return _config(workdir_lib.Workdir(pathlib.Path(path)))['model.init_from']
+  return _config(workdir_lib.Workdir(paths.parse(path)))['model.init_from']
 
 
 def locate(
@@ -44,7 +45,7 @@ def locate(
   Raises:
     ValueError: no stage is finished.
   """
-  folder = workdir_lib.Workdir(pathlib.Path(path))
+  folder = workdir_lib.Workdir(paths.parse(path))
   finished = _finished(folder)
   if not finished:
     raise errors.Refusal(f'{path}: no training stage is finished yet')
@@ -53,7 +54,7 @@ def locate(
 
 def locate_base(path: pathlib.Path | str) -> facts_lib.Location | None:
   """The dense model that a run trained; None where it trained none."""
-  folder = workdir_lib.Workdir(pathlib.Path(path))
+  folder = workdir_lib.Workdir(paths.parse(path))
   for stage in _finished(folder):
     if not stages.named(stage).starts_from:
       return _location(folder, stage, ())

@@ -18,6 +18,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from visor_jax.checkpoint import manifest
+from visor_jax.checkpoint import orbax_paths
 from visor_jax.checkpoint import steps as steps_lib
 from visor_jax.runtime import console
 from visor_jax.runtime import errors
@@ -77,12 +78,17 @@ class Saver:
     self._keep = keep
     # Made in the background, a folder that fails is waited for in vain.
     options = ocp.options.AsyncOptions(create_directories_asynchronously=False)
+    atomicity = orbax_paths.atomicity(folder)
     handler = ocp.CompositeCheckpointHandler(
       'params',
       'opt',
-      composite_options=ocp.CompositeOptions(async_options=options),
+      composite_options=ocp.CompositeOptions(
+        async_options=options, atomicity_options=atomicity
+      ),
     )
-    self._writer = ocp.AsyncCheckpointer(handler, async_options=options)
+    self._writer = ocp.AsyncCheckpointer(
+      handler, async_options=options, atomicity_options=atomicity
+    )
     self._pool = concurrent.futures.ThreadPoolExecutor(1)
     self._last: _Save | None = None
     self._given_up = 0  # saves in a row for which the next one stood
@@ -139,7 +145,7 @@ class Saver:
     }
     try:
       self._writer.save(
-        self._folder / str(step),
+        orbax_paths.of(self._folder / str(step)),
         ocp.args.Composite(**arguments),
         force=True,  # a checkpoint that was passed over is replaced
       )

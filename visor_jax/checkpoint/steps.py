@@ -12,8 +12,10 @@ import pathlib
 import re
 import shutil
 
+from visor_jax.checkpoint import manifest
 from visor_jax.runtime import console
 from visor_jax.runtime import errors
+from visor_jax.runtime import paths
 from visor_jax.runtime import retry
 
 _STEP = re.compile('0|[1-9][0-9]*')  # not isdigit: digits of other scripts are
@@ -66,13 +68,24 @@ def delete(folder: pathlib.Path, keep: Collection[int]) -> None:
         _remove(path)
       elif _is_step(path) and int(path.name) not in keep:
         # No step may be seen with half its files.
-        _remove(path.rename(f'{path}.deleted'))
+        _remove(_unfinished(path))
     except OSError as e:  # the next save tries again
-      console.log(f'{path} could not be deleted: {e.strerror}')
+      console.log(f'{path} could not be deleted: {e.strerror or e}')
+
+
+def _unfinished(path: pathlib.Path) -> pathlib.Path:
+  """A step under a name that is none; in a bucket, without its hashes."""
+  if not paths.in_bucket(path):
+    return path.rename(f'{path}.deleted')
+  for file in path.glob(manifest.name('*')):
+    file.unlink()
+  return path
 
 
 def _remove(path: pathlib.Path) -> None:
-  if path.is_symlink() or not path.is_dir():
+  if paths.in_bucket(path):
+    paths.store(path).rm(str(path), recursive=True)
+  elif path.is_symlink() or not path.is_dir():
     path.unlink()
   else:
     shutil.rmtree(path)
@@ -85,7 +98,7 @@ def _list(folder: pathlib.Path) -> list[pathlib.Path]:
   except (FileNotFoundError, NotADirectoryError):
     return []
   except PermissionError as e:
-    raise errors.Refusal(f'{folder} cannot be read: {e.strerror}') from e
+    raise errors.Refusal(f'{folder} cannot be read: {e.strerror or e}') from e
 
 
 def _is_step(path: pathlib.Path) -> bool:

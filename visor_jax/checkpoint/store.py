@@ -18,13 +18,14 @@ import jax
 import orbax.checkpoint as ocp
 
 from visor_jax.checkpoint import manifest
+from visor_jax.checkpoint import orbax_paths
 from visor_jax.checkpoint import saving
 from visor_jax.checkpoint import steps as steps_lib
 from visor_jax.runtime import cluster
 from visor_jax.runtime import console
 from visor_jax.runtime import errors
-from visor_jax.runtime import files
 from visor_jax.runtime import param_paths
+from visor_jax.runtime import paths
 from visor_jax.runtime import retry
 
 # Nested containers of jax.Array, or of jax.ShapeDtypeStruct.
@@ -43,7 +44,7 @@ class Checkpoints:
   """
 
   def __init__(self, folder: pathlib.Path | str, keep: int = 2):
-    self.folder = files.local_path(folder, 'the checkpoint').absolute()
+    self.folder = paths.parse(folder, 'the checkpoint').absolute()
     self._saver = saving.Saver(self.folder, keep)
     self._good: set[int] = set()  # steps that this process knows to be good
 
@@ -139,7 +140,11 @@ class Checkpoints:
     self._require_good(step)
     path = self.folder / str(step)
     try:
-      return ocp.PyTreeCheckpointHandler().metadata(path / 'params').tree
+      return (
+        ocp.PyTreeCheckpointHandler()
+        .metadata(orbax_paths.of(path / 'params'))
+        .tree
+      )
     except Exception as e:  # orbax raises whatever its storage raises
       raise errors.Passing(f'checkpoint {path} cannot be read: {e}') from e
 
@@ -170,7 +175,9 @@ class Checkpoints:
     def read() -> ocp.args.Composite:
       try:
         with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
-          return reader.restore(path, ocp.args.Composite(**arguments))
+          return reader.restore(
+            orbax_paths.of(path), ocp.args.Composite(**arguments)
+          )
       except Exception as e:  # orbax raises whatever its storage raises
         self._require_fit(step, params)
         raise errors.Passing(f'checkpoint {path} cannot be read: {e}') from e

@@ -3,7 +3,7 @@
 import pathlib
 
 from visor_jax.convert import sidecar
-from visor_jax.runtime import files
+from visor_jax.runtime import paths
 
 
 def local(src: pathlib.Path | str) -> pathlib.Path:
@@ -12,7 +12,7 @@ def local(src: pathlib.Path | str) -> pathlib.Path:
   Raises:
     ValueError: it is neither a folder nor a name, or cannot be downloaded.
   """
-  path = files.local_path(src, 'the checkpoint')
+  path = paths.local(src, 'the checkpoint')
   if path.is_dir():
     return path
   if str(src).count('/') != 1 or str(src)[0] in './~':

@@ -183,13 +183,13 @@ def main(argv: Sequence[str] | None = None) -> int:
   add = parser.add_argument
   add(
     '--shards',
-    type=command.path,
+    type=command.local_path,
     required=True,
     help='folder that prepare has written',
   )
   add(
     '--data-dir',
-    type=command.path,
+    type=command.local_path,
     required=True,
     help='folder of datasets, TFDS_DATA_DIR',
   )

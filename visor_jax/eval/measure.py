@@ -22,6 +22,7 @@ from visor_jax.runtime import checksums
 from visor_jax.runtime import claim
 from visor_jax.runtime import cluster
 from visor_jax.runtime import program_memory
+from visor_jax.runtime import paths
 from visor_jax.spec import plan as plans
 from visor_jax.training import throughput
 
@@ -58,7 +59,7 @@ def measure(
       where it does not say, of the 'host' process,
     batch, device, devices: of what.
   """
-  path = pathlib.Path(folder) / str(selection) / 'measured.json'
+  path = paths.parse(folder) / str(selection) / 'measured.json'
   measured, *_ = cluster.allgather_json(
     checksums.intact(path, lambda: checksums.read_object(path))
     if cluster.is_primary()

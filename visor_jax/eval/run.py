@@ -32,6 +32,7 @@ from visor_jax.runtime import checksums
 from visor_jax.runtime import claim
 from visor_jax.runtime import cluster
 from visor_jax.runtime import console
+from visor_jax.runtime import paths
 from visor_jax.runtime import preempt
 from visor_jax.spec import batch as batch_lib
 from visor_jax.spec import budget
@@ -114,7 +115,7 @@ def answers(
     + (f', {reduction}' if reduction else ''),
     len(fit.numbers),
   )
-  chunks = _chunks(fit, options.chunk, pathlib.Path(folder) / str(selection))
+  chunks = _chunks(fit, options.chunk, paths.parse(folder) / str(selection))
   # All must skip the same ones; only process 0 looks, because a host that looks
   # too early may see a file too late.
   complete, *_ = cluster.allgather_json(

@@ -4,7 +4,7 @@ import math
 
 import ml_collections
 
-from visor_jax.runtime import files
+from visor_jax.runtime import paths
 from visor_jax.training import stages
 
 # Groups of the config that may name sources; policy only to be told better.
@@ -59,7 +59,7 @@ def _check_form(key: str, sources: tuple) -> None:
         f'{key} has {source!r}; expected (name, path, weight) with '
         'a weight above 0'
       )
-    files.local_path(source[1], f'{key} "{source[0]}"')
+    paths.parse(source[1], f'{key} "{source[0]}"')
   for what, values in (
     ('name', [name for name, _, _ in sources]),
     ('path', [path for _, path, _ in sources]),

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
 import hashlib
-import pathlib
 
 import ml_collections
 
@@ -19,6 +18,7 @@ from visor_jax.eval import results
 from visor_jax.eval import run
 from visor_jax.families import table as families
 from visor_jax.jobs import order
+from visor_jax.runtime import paths
 
 
 def _nothing_beside(answers: results.Rows) -> results.Row:
@@ -64,12 +64,13 @@ def open_test_sets(
       TestSet(suite, 'test', config.eval.examples, '', config.eval.score),
     )
   origin = resolve.origin(config)
-  folder = pathlib.Path(origin) / 'hf'
+  folder = paths.parse(origin) / 'hf'
   if not origin or not folder.exists():
     raise ValueError(
       'eval.benchmarks need the tokenizer of a checkpoint, but model.init_from '
       f'is "{config.model.init_from}"; give a --checkpoint'
     )
+  folder = paths.local_copy(folder)
   family = families.of_folder(folder)
   rows = resolve.architecture(config).size.language.vocabulary
   processor = family.read_processor(folder, config.data.transparency, rows)

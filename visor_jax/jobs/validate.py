@@ -9,7 +9,7 @@ from visor_jax.jobs import order
 from visor_jax.jobs import sources
 from visor_jax.models import cross_attention
 from visor_jax.reduction import grammar
-from visor_jax.runtime import files
+from visor_jax.runtime import paths
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import plan as plans
 from visor_jax.training import metrics
@@ -25,7 +25,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
   key_values.check(config)
   for key in ('model.init_from', 'eval.checkpoint', 'eval.data'):
     group, name = key.split('.')
-    files.local_path(config[group][name], key)
+    paths.parse(config[group][name], key)
   _check_stages(config)
   sources.check(config)
   model = resolve.architecture(config)

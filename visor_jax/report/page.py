@@ -20,6 +20,8 @@ from visor_jax.report.plots import choosing
 from visor_jax.report.plots import cost
 from visor_jax.report.plots import families
 from visor_jax.report.plots import training
+from visor_jax.runtime import files
+from visor_jax.runtime import paths
 from visor_jax.spec import plan as plans
 from visor_jax.spec import workdir
 
@@ -60,9 +62,8 @@ def write(
       have results of the same.
   """
   text = render(read.joined(folder, *more))
-  path = pathlib.Path(out) / 'index.html'
-  path.parent.mkdir(parents=True, exist_ok=True)
-  path.write_text(text, encoding='utf-8')
+  path = paths.parse(out) / 'index.html'
+  files.write_atomic(path, text)
   return path
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from visor_jax.report import average
 from visor_jax.runtime import checksums
+from visor_jax.runtime import paths
 from visor_jax.spec import workdir
 
 SELECTORS = ('base', 'fixed', 'router')
@@ -66,7 +67,7 @@ def contents(path: pathlib.Path | str) -> Contents:
     FileNotFoundError: there are no results; says which command makes them.
     ValueError: a line is broken or lacks a key.
   """
-  folder = workdir.Workdir(pathlib.Path(path))
+  folder = workdir.Workdir(paths.parse(path))
   analyses = {}
   for file in sorted(folder.analysis.glob('*.json')):
     analysis = _read_object(file, 'numbers', 'options', 'config')
@@ -93,7 +94,7 @@ def joined(first: pathlib.Path | str, *more: pathlib.Path | str) -> Contents:
   base = contents(first)
   rows = list(base.rows)
   folder_of = {(r['family'], average.name(r)): base.path for r in rows}
-  for path in map(pathlib.Path, more):
+  for path in map(paths.parse, more):
     new = results(path)
     for row in new:
       family, selection = key = row['family'], average.name(row)
@@ -108,7 +109,7 @@ def joined(first: pathlib.Path | str, *more: pathlib.Path | str) -> Contents:
 
 def results(path: pathlib.Path | str) -> list[average.Row]:
   """The checked rows of results in a folder; raises as `contents` does."""
-  file = workdir.Workdir(pathlib.Path(path)).results
+  file = workdir.Workdir(paths.parse(path)).results
   command = EVALUATE.format(workdir=path)
   if not file.exists():
     raise FileNotFoundError(f'there is no {file}; it is made by\n  {command}')

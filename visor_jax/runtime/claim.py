@@ -20,7 +20,9 @@ from visor_jax.runtime import cluster
 from visor_jax.runtime import errors
 from visor_jax.runtime import files
 from visor_jax.runtime import identity
+from visor_jax.runtime import lease
 from visor_jax.runtime import lock
+from visor_jax.runtime import paths
 from visor_jax.runtime import retry
 from visor_jax.spec import workdir as workdir_lib
 
@@ -43,7 +45,7 @@ def claim(
     Refusal: another run is writing there, or it is not shared between the
       hosts.
   """
-  workdir = workdir_lib.Workdir(files.local_path(path, '--workdir'))
+  workdir = workdir_lib.Workdir(paths.parse(path, '--workdir'))
   with contextlib.ExitStack() as held:
 
     def hold() -> str:
@@ -106,8 +108,8 @@ def write_shared(path: pathlib.Path | str, text: str) -> None:
   All processes call it with the same text; process 0 writes.
   """
   if cluster.is_primary():
-    checksums.write(pathlib.Path(path), text)
-  cluster.exchange(f'writing {pathlib.Path(path).name}')
+    checksums.write(paths.parse(path), text)
+  cluster.exchange(f'writing {paths.parse(path).name}')
 
 
 def require(path: pathlib.Path, job: str) -> pathlib.Path:
@@ -141,7 +143,7 @@ def check_same_data(
   cluster.all_or_raise(
     'comparing the data', lambda: _check_equal(digests, primary)
   )
-  file = workdir_lib.Workdir(pathlib.Path(path)).data
+  file = workdir_lib.Workdir(paths.parse(path)).data
   saved = checksums.read_object(file) if file.exists() else {}
   changed = [
     source
@@ -164,10 +166,11 @@ def _hold(
   owner = f'{os.getpid()} on {cluster.host()} since {time.time()}'
   retry.retry(
     f'making {workdir.path}',
-    lambda: workdir.path.mkdir(parents=True, exist_ok=True),
+    lambda: paths.make_folder(workdir.path),
   )
   try:
-    held.enter_context(lock.hold(workdir.lock, owner, timeout))
+    kind = lease if paths.in_bucket(workdir.path) else lock
+    held.enter_context(kind.hold(workdir.lock, owner, timeout))
   except lock.HeldError as e:
     raise errors.Refusal(
       f'workdir {workdir.path} is in use by process {e}; '

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from visor_jax.runtime import console
 from visor_jax.runtime import errors
-from visor_jax.runtime import files
+from visor_jax.runtime import paths
 from visor_jax.runtime import retry
 
 REFUSED = 1  # nothing would change by trying again
@@ -52,8 +52,19 @@ class _Parser(argparse.ArgumentParser):
 
 def path(text: str) -> pathlib.Path:
   """The type of an argument that names a file or a folder."""
+  return _parsed(paths.parse, text)
+
+
+def local_path(text: str) -> pathlib.Path:
+  """The type of an argument that names one on a disk."""
+  return _parsed(paths.local, text)
+
+
+def _parsed(
+  parse: Callable[[str, str], pathlib.Path], text: str
+) -> pathlib.Path:
   try:
-    return files.local_path(text, 'it')
+    return parse(text, 'it')
   except errors.Refusal as e:
     raise argparse.ArgumentTypeError(str(e)) from None
 

@@ -3,40 +3,15 @@
 import json
 import os
 import pathlib
-import re
 from typing import Any
 
-from visor_jax.runtime import errors
+from visor_jax.runtime import paths
 from visor_jax.runtime import retry
-
-# pathlib takes one of the two slashes away.
-_ADDRESS = re.compile('([a-z][a-z0-9+.-]+)://|(gs|s3|hdfs):/')
-
-
-def local_path(text: pathlib.Path | str, what: str) -> pathlib.Path:
-  """A path of this machine; every path that a person gives goes through here.
-
-  Args:
-    text: the path, as it was given.
-    what: the key or flag that it was given by.
-
-  Raises:
-    Refusal: it is the address of an object store.
-  """
-  match = _ADDRESS.match(str(text))
-  if match:
-    scheme, rest = match[1] or match[2], str(text)[match.end() :]
-    raise errors.Refusal(
-      f'{what} is {scheme}://{rest}: files are read and written in folders, '
-      'not in object stores; mount the bucket (gcsfuse, mountpoint-s3) and '
-      'give its folder, or copy what is needed (gcloud storage cp, aws s3 cp)'
-    )
-  return pathlib.Path(text)
 
 
 def read_text(path: pathlib.Path | str) -> str:
   """The text of a file, tried again where a disk or a server fails."""
-  path = pathlib.Path(path)
+  path = paths.parse(path)
   return retry.retry(f'reading {path}', path.read_text)
 
 
@@ -59,7 +34,7 @@ def read_jsonl(path: pathlib.Path | str) -> list[dict[str, Any]]:
   Raises:
     json.JSONDecodeError: another line is broken; names file and line.
   """
-  path = pathlib.Path(path)
+  path = paths.parse(path)
   if not path.exists():
     return []
   *lines, _ = read_text(path).split('\n')
@@ -77,9 +52,12 @@ def write_atomic(path: pathlib.Path | str, text: str) -> None:
 
   It is tried again where a disk or a server fails.
   """
-  path = pathlib.Path(path)
+  path = paths.parse(path)
 
   def write() -> None:
+    if paths.in_bucket(path):  # an object is
+      path.write_text(text, encoding='utf-8')
+      return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + '.part')
     with open(part, 'w') as f:

@@ -21,6 +21,10 @@ PASSING = frozenset(
   if hasattr(errno, name)
 )
 
+# Libraries that speak to buckets. They try again by themselves, and what they
+# say then is of a network, or of a store.
+_CLIENTS = ('aiobotocore', 'aiohttp', 'botocore', 'gcsfs', 'google')
+
 T = TypeVar('T')
 
 
@@ -43,10 +47,19 @@ def retry(what: str, act: Callable[[], T]) -> T:
   """
   for seconds in WAITS:
     try:
-      return act()
+      return _act(what, act)
     except (OSError, errors.Passing) as e:
       if not passing(e):
         raise
       console.log(f'{what}: {e}; trying again in {seconds:g} s')
     time.sleep(seconds)
-  return act()
+  return _act(what, act)
+
+
+def _act(what: str, act: Callable[[], T]) -> T:
+  try:
+    return act()
+  except Exception as e:
+    if isinstance(e, OSError) or not type(e).__module__.startswith(_CLIENTS):
+      raise
+    raise errors.Passing(f'{what}: {e}') from e

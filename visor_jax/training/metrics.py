@@ -20,6 +20,7 @@ import ml_collections
 from visor_jax.runtime import console
 from visor_jax.runtime import errors
 from visor_jax.runtime import files
+from visor_jax.runtime import paths
 from visor_jax.spec import workdir as workdir_lib
 
 Number = int | float
@@ -63,18 +64,27 @@ class JsonLines:
   """
 
   def __init__(self, path: pathlib.Path | str, step: int = 0):
-    path = pathlib.Path(path)
+    path = paths.parse(path)
     rows = [row for row in files.read_jsonl(path) if row['step'] <= step]
-    files.write_atomic(path, ''.join(json.dumps(row) + '\n' for row in rows))
-    self._file = open(path, 'a')
+    text = ''.join(json.dumps(row) + '\n' for row in rows)
+    files.write_atomic(path, text)
+    # Nothing can be added to an object: it is written anew.
+    self._path, self._text = path, text
+    self._file = None if paths.in_bucket(path) else open(path, 'a')
 
   def write(self, step: int, numbers: Mapping[str, object]) -> None:
     """A row is on disk when it returns."""
-    self._file.write(json.dumps({'step': step, **numbers}) + '\n')
-    self._file.flush()
+    line = json.dumps({'step': step, **numbers}) + '\n'
+    if self._file:
+      self._file.write(line)
+      self._file.flush()
+    else:
+      self._text += line
+      files.write_atomic(self._path, self._text)
 
   def close(self) -> None:
-    self._file.close()
+    if self._file:
+      self._file.close()
 
 
 class TensorBoard:
@@ -130,7 +140,8 @@ class WeightsAndBiases:
       group=workdir.path.name,
       job_type=job,
       config=destination.config.to_dict(),
-      dir=str(folder.parent),  # in which it makes the folder wandb itself
+      # In which it makes the folder wandb itself.
+      dir=str(paths.cache() if paths.in_bucket(folder) else folder.parent),
       settings=wandb.Settings(console='off', silent=True),
     )
 

@@ -42,7 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     action='store_true',
     help='image paths and links may lead out of --images',
   )
-  add('--out', type=command.path, required=True, help='folder of the shards')
+  add(
+    '--out', type=command.local_path, required=True, help='folder of the shards'
+  )
   add(
     '--shard-size',
     type=float,

@@ -13,6 +13,7 @@ import os
 import pathlib
 import urllib.parse
 
+from visor_jax.runtime import paths
 from visor_jax.runtime import regular_files
 from visor_jax.runtime import retry
 
@@ -82,7 +83,9 @@ class Folder:
   def _read_path(self, value: str) -> bytes:
     if self.path is None:
       raise BadPath('missing image', f'{value}: no folder of images was given')
-    path = os.path.join(self.path, value)
+    path = value
+    if not paths.in_bucket(value):
+      path = os.path.join(str(self.path), value)
     try:
       if not self.follow_outside:
         self._check_inside(path)
@@ -102,8 +105,8 @@ class Folder:
       ) from None
 
   def _check_inside(self, path: str) -> None:
-    real = os.path.realpath(path)
-    if real != (root := _real(str(self.path))) and not real.startswith(
+    real = _resolved(path)
+    if real != (root := _root(str(self.path))) and not real.startswith(
       os.path.join(root, '')
     ):
       raise BadPath(
@@ -112,8 +115,15 @@ class Folder:
 
 
 @functools.lru_cache(maxsize=64)
-def _real(folder: str) -> str:
-  return os.path.realpath(folder)
+def _root(folder: str) -> str:
+  return _resolved(folder)
+
+
+def _resolved(path: str) -> str:
+  """Without links and dots; buckets have no links."""
+  if paths.in_bucket(path):
+    return os.path.normpath(path)
+  return os.path.realpath(path)
 
 
 def _decoded(url: str) -> bytes:

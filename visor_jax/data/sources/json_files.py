@@ -13,6 +13,7 @@ from visor_jax.data.sources import image_paths
 from visor_jax.data.sources import json_spans
 from visor_jax.data.sources import llava
 from visor_jax.data.sources import records
+from visor_jax.runtime import paths
 from visor_jax.runtime import regular_files
 
 
@@ -39,11 +40,11 @@ class Conversations:
     self, path: pathlib.Path, images: image_paths.Folder = image_paths.Folder()
   ):
     self.name = path.stem
-    self._path, self._images = path, images
-    self._spans = json_spans.spans(path, llava.TURNS)
+    self._path, self._images = paths.local_copy(path), images
+    self._spans = json_spans.spans(self._path, llava.TURNS)
     if not len(self):
       raise ValueError(f'{path}: no records')
-    with open(path, 'rb') as file:
+    with open(self._path, 'rb') as file:
       # All of it was read anyway, so every byte counts.
       self.fingerprint = fingerprints.digest(
         path.name, hashlib.file_digest(file, 'sha256').hexdigest()

@@ -25,7 +25,7 @@ from visor_jax.data.sources import parquet_files
 from visor_jax.data.sources import records
 from visor_jax.data.sources import shards
 from visor_jax.data.sources import tfds
-from visor_jax.runtime import files as files_lib
+from visor_jax.runtime import paths
 from visor_jax.runtime import regular_files
 
 _SHARDS, _PARQUET = '.array_record', '.parquet'  # these come as many files
@@ -53,7 +53,7 @@ def open_source(
     ValueError: it is no source, is cut short, or has no records.
   """
   if images_folder is not None:
-    images_folder = files_lib.local_path(images_folder, 'the images folder')
+    images_folder = paths.parse(images_folder, 'the images folder')
     if not images_folder.is_dir():
       raise FileNotFoundError(f'{images_folder}: no such folder of images')
   images = image_paths.Folder(images_folder, follow_outside)
@@ -69,7 +69,7 @@ def _open(
   """`open_source` for a dataset of so many mixtures, one in the other."""
   if str(path).startswith('tfds:'):
     return tfds.Tfds(str(path))
-  path = files_lib.local_path(path, 'a source')
+  path = paths.parse(path, 'a source')
   if path.is_dir():
     files = [f for f in path.iterdir() if f.suffix in (_SHARDS, _PARQUET)]
     source = _open_files(path, files, images)
@@ -161,7 +161,7 @@ class Mixture:
     for number, (name, strategy) in enumerate(_datasets(path)):
       where: pathlib.Path | str = name
       if not name.startswith('tfds:'):
-        where = path.parent / files_lib.local_path(name, f'{path}: json_path')
+        where = _beside(path, name)
       source = _open(where, images, seed, mixtures)
       try:
         chosen = _chosen(strategy, len(source), (seed, number))
@@ -191,6 +191,12 @@ class Mixture:
     part = int(np.searchsorted(self._starts, index, 'right')) - 1
     source, chosen = self._parts[part]
     return source, int(chosen[index - self._starts[part]])
+
+
+def _beside(mixture: pathlib.Path, name: str) -> pathlib.Path:
+  """The path of a dataset; a relative one starts from the mixture's folder."""
+  path = paths.parse(name, f'{mixture}: json_path')
+  return path if paths.in_bucket(path) else mixture.parent / name
 
 
 _MIXTURE_BYTES = 1 << 22

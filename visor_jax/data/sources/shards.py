@@ -15,6 +15,7 @@ from array_record.python import array_record_data_source
 from visor_jax.data.sources import encoding
 from visor_jax.data.sources import fingerprints
 from visor_jax.data.sources import records
+from visor_jax.runtime import paths
 
 FORMAT = 3  # of encoded records, shards.json and where shards are cut
 INDEX = 'shards.json'  # what `prepare` leaves beside its shards, when done
@@ -46,6 +47,8 @@ class Shards:
     if not all(f.exists() for f in outlines):
       outlines = []
     try:
+      files = [paths.local_copy(f) for f in files]
+      outlines = [paths.local_copy(f) for f in outlines]
       self._records = array_record_data_source.ArrayRecordDataSource(files)
       self._outlines = (
         array_record_data_source.ArrayRecordDataSource(outlines)

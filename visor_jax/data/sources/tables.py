@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet
 
 from visor_jax.data.sources import fingerprints
+from visor_jax.runtime import paths
 
 
 class Table:
@@ -37,6 +38,7 @@ class Table:
   ):
     self._groups: list[tuple[pathlib.Path, int, tuple[str, ...]]] = []
     lengths = [0]
+    files = [paths.local_copy(path) for path in files]
     for path in files:
       names, meta = column_names(path), _metadata(path)
       for name in needed:
@@ -85,7 +87,7 @@ def column_names(path: pathlib.Path) -> list[str]:
 
 def _metadata(path: pathlib.Path) -> pyarrow.parquet.FileMetaData:
   try:
-    return pyarrow.parquet.read_metadata(path)
+    return pyarrow.parquet.read_metadata(paths.local_copy(path))
   except pyarrow.ArrowException as e:
     raise ValueError(f'{path}: not a parquet file: {e}') from None
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
 import functools
-import pathlib
 
 import ml_collections
 
@@ -13,6 +12,7 @@ from visor_jax.data.sources import readers
 from visor_jax.data.suites import corpus
 from visor_jax.data.suites import digits
 from visor_jax.families import table as families
+from visor_jax.runtime import paths
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import batch as batch_lib
 
@@ -125,13 +125,14 @@ def open_corpus(
   Raises:
     ValueError: naming the key that is missing or the source that is wrong.
   """
-  data, folder = config.data, pathlib.Path(origin) / 'hf'
+  data, folder = config.data, paths.parse(origin) / 'hf'
   if not origin or not folder.exists():
     raise ValueError(
       'data.sources need the tokenizer of a checkpoint, but model.init_from is '
       f'"{config.model.init_from}"; set it to what python -m visor_jax.convert '
       'import has written'
     )
+  folder = paths.local_copy(folder)
   opened = functools.cache(_open_source)
   mixtures = {}
   for stream, parts in _streams(config, jobs).items():
