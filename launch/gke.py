@@ -2,12 +2,13 @@
 """Writes a JobSet manifest for a Kubernetes cluster and applies it.
 
   launch/gke.py --name=NAME --image=IMAGE --tpu=tpu-v5-lite-podslice \\
-      --topology=16x16 --claim=CLAIM -- --config=FILE --workdir=/shared/DIR
+      --topology=16x16 -- --config=FILE --workdir=gs://BUCKET/DIR
   launch/gke.py --name=NAME --image=IMAGE --gpu=nvidia-h100-80gb --hosts=4 ...
 
 One process for each host, on TPU slices or on hosts with GPUs. IMAGE is built
-of launch/Dockerfile.tpu or .cuda. The claim is of a volume that all hosts share
-(ReadWriteMany); it lies at /shared, and the workdir in it. When a process dies,
+of launch/Dockerfile.tpu or .cuda. The workdir is in a bucket, which the service
+account of the pods may write to, or on a volume that all hosts share: --claim
+names one (ReadWriteMany), which lies at /shared. When a process dies,
 JobSet starts all of them again, up to a limit, but not when a process refused
 (code 1).
 
@@ -78,7 +79,7 @@ def _parse(argv, flags):
   add = parser.add_argument
   add('--name', required=True, help='of the job')
   add('--image', required=True)
-  add('--claim', required=True, help='PersistentVolumeClaim, seen at /shared')
+  add('--claim', default='', help='PersistentVolumeClaim, seen at /shared')
   chips = parser.add_mutually_exclusive_group(required=True)
   chips.add_argument(
     '--tpu', metavar='KIND', help='cloud.google.com/gke-tpu-accelerator'
@@ -101,7 +102,7 @@ def _parse(argv, flags):
   add('--wait', action='store_true', help='until the job has ended')
   add('--dry-run', action='store_true', help='print what would run')
   args = parser.parse_args(argv)
-  fault = workdirs.fault(workdirs.of(flags), MOUNT)
+  fault = workdirs.fault(workdirs.of(flags), MOUNT if args.claim else '')
   if fault:
     parser.error(fault)
   # The longest name made of it is a host's, and its parts are labels of DNS.
@@ -153,21 +154,19 @@ def manifest(args, flags) -> dict:
     'env': _start(args) + ([] if args.tpu else _env(args)),
     'ports': [{'containerPort': PORT}],
     'resources': {'limits': {resource: args.chips}},
-    'volumeMounts': [
-      {'name': 'shared', 'mountPath': MOUNT},
-      {'name': 'memory', 'mountPath': '/dev/shm'},
-    ],
+    'volumeMounts': [{'name': 'memory', 'mountPath': '/dev/shm'}],
   }
   pod = {
     'restartPolicy': 'Never',
     'terminationGracePeriodSeconds': GRACE,
     'nodeSelector': node,
     'containers': [container],
-    'volumes': [
-      {'name': 'shared', 'persistentVolumeClaim': {'claimName': args.claim}},
-      {'name': 'memory', 'emptyDir': {'medium': 'Memory'}},
-    ],
+    'volumes': [{'name': 'memory', 'emptyDir': {'medium': 'Memory'}}],
   }
+  if args.claim:
+    container['volumeMounts'].insert(0, {'name': 'shared', 'mountPath': MOUNT})
+    claim = {'claimName': args.claim}
+    pod['volumes'].insert(0, {'name': 'shared', 'persistentVolumeClaim': claim})
   job = {
     'parallelism': args.hosts,
     'completions': args.hosts,

@@ -48,11 +48,8 @@ def main(argv=None) -> int:
   cut = argv.index('--') if '--' in argv else len(argv)
   args, flags = _parse(argv[:cut]), argv[cut + 1 :]
   workdir, command = workdirs.of(flags), [*COMMAND, *flags]
-  if '://' in workdir:
-    print(
-      f'error: --workdir={workdir} is no folder; {workdirs.MOUNTS}',
-      file=sys.stderr,
-    )
+  if fault := workdirs.address_fault(workdir):
+    print(f'error: {fault}', file=sys.stderr)
     return 2
   if args.dry_run:
     for index in range(args.processes):
@@ -108,7 +105,8 @@ def _parse(argv):
     '--logs',
     type=pathlib.Path,
     metavar='DIR',
-    help='of processes but the first; default WORKDIR/logs',
+    help='of processes but the first; default WORKDIR/logs, or a new folder '
+    'where that is in a bucket',
   )
   add('--dry-run', action='store_true', help='print what would run')
   args = parser.parse_args(argv)
@@ -119,8 +117,8 @@ def _parse(argv):
 
 
 def _logs(workdir):
-  """A folder for what is not shown; a new one where there is no workdir."""
-  if not workdir:
+  """A folder for what is not shown; a new one where the workdir is none."""
+  if not workdir or '://' in workdir:
     return pathlib.Path(tempfile.mkdtemp(prefix='visor_jax-'))
   return pathlib.Path(workdir) / 'logs'
 

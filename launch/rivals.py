@@ -27,7 +27,7 @@ def main(argv=None) -> int:
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
   add = parser.add_argument
-  add('--workdir', type=command.path, required=True, metavar='OUT')
+  add('--workdir', type=command.local_path, required=True, metavar='OUT')
   add('--runs', default='visor,m3,dense', help='default: %(default)s')
   add(
     '--share',

@@ -15,7 +15,7 @@
 #
 # Any option of sbatch goes before the script and overrides the lines on top.
 # Run it in the environment in which visor_jax is installed, and on a workdir
-# that all nodes share.
+# that all nodes share, or in a bucket (gs://, s3://).
 #
 # VISOR_RESTARTS=N   how often to start again what died, default 10
 #
@@ -39,9 +39,12 @@ if [[ "${flags[*]-}" != *--config* || "${flags[*]}" != *--workdir* ]]; then
   exit 2
 fi
 if [[ " ${flags[*]}" =~ \ --?workdir[=\ ]([a-z0-9+.-]+://[^ ]*) ]]; then
-  echo "error: --workdir=${BASH_REMATCH[1]} is no folder; mount the bucket on" \
-    'all nodes and name its folder, or give a shared disk' >&2
-  exit 2
+  workdir=${BASH_REMATCH[1]}
+  if [[ ! $workdir =~ ^(gs|s3):// ]]; then
+    echo "error: --workdir=$workdir is neither a folder nor gs:// nor s3://;" \
+      'mount it on all nodes and name its folder' >&2
+    exit 2
+  fi
 fi
 command=(srun --kill-on-bad-exit=1 --label
          python -m visor_jax.main "${flags[@]}")

@@ -50,6 +50,7 @@ from visor_jax.jobs import validate  # noqa: E402
 from visor_jax.runtime import console  # noqa: E402
 from visor_jax.runtime import files  # noqa: E402
 from visor_jax.runtime import outcomes  # noqa: E402
+from visor_jax.runtime import paths  # noqa: E402
 from visor_jax.spec import budget as budgets  # noqa: E402
 from visor_jax.spec import plan as plans  # noqa: E402
 from visor_jax.spec import workdir as workdir_lib  # noqa: E402
@@ -225,7 +226,7 @@ def sweep(
   for budget in _BUDGETS.value:
     # Now, not after the shared job.
     budgets.most_expensive(least, float(budget))
-  shared = pathlib.Path(_TRAINED.value or out / 'shared')
+  shared = paths.local(_TRAINED.value or out / 'shared', '--trained')
   done = out / 'shared.done'
   if not (_TRAINED.value or done.exists()):
     jobs = f'--config.jobs={existing(config, SHARED[act])}'
@@ -270,7 +271,7 @@ def _main(argv: Sequence[str]) -> None:
   given = [a for a in sys.argv[1:] if a.lstrip('-').startswith('config')]
   running.pass_on_signals()
   try:
-    out = files.local_path(_WORKDIR.value, '--workdir').absolute()
+    out = paths.local(_WORKDIR.value, '--workdir').absolute()
     validate.validate(config)
     done = sweep(config, out, given, running)
     if running.stopped_by:

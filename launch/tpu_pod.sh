@@ -3,7 +3,7 @@
 # dies or the slice is taken away.
 #
 #   launch/tpu_pod.sh --name=NAME --zone=ZONE --type=v5litepod-256 --image=IMAGE \
-#       --mount=/shared [options] -- --config=FILE --workdir=/shared/DIR
+#       [options] -- --config=FILE --workdir=gs://BUCKET/DIR
 #
 #   --queued         ask for the slice by a queued resource, and wait for it
 #   --spot           a slice that may be taken away
@@ -12,7 +12,7 @@
 #   --setup=COMMAND  shell for every worker before each start, for example to
 #                    mount the folder of the workdir or to log in to a registry
 #   --mount=DIR      folder that the workers share, seen by the job under the same
-#                    name; the workdir lies in it
+#                    name; a workdir that is in no bucket lies in it
 #   --restarts=N     how often to start again, default 10
 #   --stop           tell a running job to save and leave
 #   --dry-run        print what would run
@@ -48,7 +48,7 @@ done
   die "--restarts=$restarts: expected 0 or more"
 for key in name zone; do [[ ${!key} ]] || die "--$key is missing"; done
 if [[ ! $stop ]]; then
-  for key in type image mount; do [[ ${!key} ]] || die "--$key is missing"; done
+  for key in type image; do [[ ${!key} ]] || die "--$key is missing"; done
   [[ "$*" == *--config* && "$*" == *--workdir* ]] ||
     die 'give --config=FILE --workdir=DIR after --'
   workdir='' last=''
@@ -59,13 +59,17 @@ if [[ ! $stop ]]; then
     esac
     last=$flag
   done
-  [[ $workdir == *://* ]] &&
-    die "--workdir=$workdir is no folder; mount the bucket on the workers" \
-      '(--setup, gcsfuse) and name its folder'
-  [[ $mount == /* ]] || die "--mount=$mount: expected an absolute path"
-  [[ "$workdir/" == "${mount%/}"/* && "$workdir/" != */../* ]] ||
-    die "--workdir=$workdir is not in --mount=$mount, which is all of the" \
-      'workers that the job sees'
+  [[ ! $mount || $mount == /* ]] ||
+    die "--mount=$mount: expected an absolute path"
+  case $workdir in
+    gs://* | s3://*) ;;
+    *://*) die "--workdir=$workdir is neither a folder nor gs:// nor s3://;" \
+      'mount it on the workers (--setup) and name its folder' ;;
+    *)
+      [[ $mount && "$workdir/" == "${mount%/}"/* && "$workdir/" != */../* ]] ||
+        die "--workdir=$workdir is not in --mount=$mount, which is all of the" \
+          'workers that the job sees; give one that is, or gs:// or s3://' ;;
+  esac
 fi
 if [[ ! $version ]]; then
   case $type in
@@ -137,7 +141,7 @@ fi
 job="$setup && { sudo docker rm --force visor_jax || true; }"
 job+=' && sudo docker run --name=visor_jax --rm --init --privileged'
 job+=' --network=host --shm-size=16g'
-job+=" --volume=$(printf '%q:%q' "$mount" "$mount")"
+[[ $mount ]] && job+=" --volume=$(printf '%q:%q' "$mount" "$mount")"
 # gcloud has one exit code for all workers; so each says its own.
 # shellcheck disable=SC2016
 end='; code=$?; echo "visor_jax ended with $code"; exit $code'

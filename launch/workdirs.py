@@ -3,10 +3,7 @@
 from collections.abc import Sequence
 import posixpath
 
-MOUNTS = (
-  'mount the bucket and name its folder (gcsfuse, mountpoint-s3), or give a '
-  'shared disk'
-)
+BUCKETS = ('gs://', 's3://')  # that visor_jax writes to
 
 
 def of(flags: Sequence[str]) -> str:
@@ -19,17 +16,30 @@ def of(flags: Sequence[str]) -> str:
   return path
 
 
+def address_fault(path: str) -> str:
+  """Why a workdir can be nowhere; '' if it is a folder, or in a bucket."""
+  if '://' not in path or path.startswith(BUCKETS):
+    return ''
+  known = ' nor '.join(BUCKETS)
+  return f'--workdir={path} is neither a folder nor {known}; mount it'
+
+
 def fault(path: str, mount: str) -> str:
-  """Why hosts that share a folder do not share a workdir; '' if they do.
+  """Why hosts do not share a workdir; '' if they do.
 
   Args:
     path: the workdir.
-    mount: the folder, absolute.
+    mount: the folder that they share, absolute; '' for none.
   """
   if not path:
     return '--workdir is missing; give --config=FILE --workdir=DIR after --'
   if '://' in path:
-    return f'--workdir={path} is no folder; {MOUNTS}'
+    return address_fault(path)
+  if not mount:
+    return (
+      f'--workdir={path} is on a disk, and hosts share none; give --claim, or '
+      f'a workdir in {" or ".join(BUCKETS)}'
+    )
   folder = posixpath.normpath(path)
   if folder != mount and not folder.startswith(f'{mount}/'):
     return (

@@ -13,6 +13,8 @@ from gcp_storage_emulator import server as gcs
 from moto import server as s3
 import pytest
 
+from visor_jax.runtime import paths
+
 BUCKET = 'bucket'
 SCHEMES = ('gs', 's3')
 _numbers = itertools.count()
@@ -51,3 +53,11 @@ def root(request, tmp_path, monkeypatch):
   serve()
   monkeypatch.setenv('VISOR_CACHE', str(tmp_path / 'cache'))
   return f'{request.param}://{BUCKET}/{os.getpid()}-{next(_numbers)}'
+
+
+def upload(folder, address):
+  """Puts the files below a folder into a bucket; returns the path there."""
+  there = paths.parse(address)
+  for file in paths.walk(folder):
+    (there / file).write_bytes((folder / file).read_bytes())
+  return there

@@ -7,37 +7,47 @@ import subprocess
 
 import pytest
 
+from tests import buckets
+
 ROOT = pathlib.Path(__file__).parents[1]
 BUCKET = 'gs://bucket/run'
 
-# Every flag of every command that names a file or a folder.
-PATHS = {
-  'ask': [
-    ['--checkpoint={}', '--prompt=x'],
-    ['--checkpoint=/none', '--image={}', '--prompt=x'],
-  ],
-  'benchmarks.__main__': [['--data={}'], ['--data=/none', '--out={}']],
-  'checkpoint.__main__': [
-    ['verify', '--workdir={}'],
-    ['verify', '--checkpoint={}'],
-  ],
+root = buckets.root
+
+# Every flag of every command that names what must be on a disk.
+ON_DISK = {
+  'benchmarks.__main__': [['--data=/none', '--out={}']],
   'convert.__main__': [
     ['import', '--src={}', '--out=/none'],
     ['import', '--src=/none', '--out={}'],
     ['export', '--src={}', '--out=/none'],
     ['export', '--src=/none', '--out={}'],
   ],
-  'data.prepare.__main__': [
-    ['--src={}', '--out=/none'],
-    ['--src=/none', '--images={}', '--out=/none'],
-    ['--src=/none', '--out={}'],
-  ],
+  'data.prepare.__main__': [['--src=/none', '--out={}']],
   'data.tfds_builder': [
     ['--shards={}', '--data-dir=/none', '--name=x'],
     ['--shards=/none', '--data-dir={}', '--name=x'],
   ],
-  'report.__main__': [['--workdir={}'], ['--workdir=/none', '--out={}']],
 }
+
+# All others, which may be in a bucket.
+ANYWHERE = {
+  'ask': [['--checkpoint={}', '--prompt=x']],
+  'benchmarks.__main__': [['--data={}']],
+  'checkpoint.__main__': [
+    ['verify', '--workdir={}'],
+    ['verify', '--checkpoint={}'],
+  ],
+  'data.prepare.__main__': [
+    ['--src={}', '--out=/none'],
+    ['--src=/none', '--images={}', '--out=/none'],
+  ],
+  'report.__main__': [['--workdir={}']],
+}
+
+
+def lines(commands):
+  return [(name, line) for name, lines in commands.items() for line in lines]
 
 
 def ends(command, arguments, capsys):
@@ -51,11 +61,8 @@ def ends(command, arguments, capsys):
 
 
 @pytest.mark.parametrize('address', [BUCKET, 's3://bucket/run'])
-@pytest.mark.parametrize(
-  'command,arguments',
-  [(name, line) for name, lines in PATHS.items() for line in lines],
-)
-def test_an_object_store_is_refused_at_every_door(
+@pytest.mark.parametrize('command,arguments', lines(ON_DISK))
+def test_what_must_be_on_a_disk_is_refused_in_a_bucket(
   command, arguments, address, capsys, tmp_path, monkeypatch
 ):
   """It would become a folder `gs:`, which nobody else sees."""
@@ -64,13 +71,40 @@ def test_an_object_store_is_refused_at_every_door(
   code, error = ends(command, line, capsys)
   (flag,) = (a.partition('=')[0] for a in arguments if '{}' in a)
   assert code == 2 and error.count('\n') == 1
-  assert flag in error and address in error and 'mount the bucket' in error
+  assert flag in error and address in error and 'mount it' in error
   assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize('command,arguments', lines(ON_DISK | ANYWHERE))
+def test_an_unknown_store_is_refused_at_every_door(
+  command, arguments, capsys, tmp_path, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  line = [argument.format('hdfs://host/run') for argument in arguments]
+  code, error = ends(command, line, capsys)
+  assert code == 2 and 'hdfs://host/run' in error and 'mount it' in error
+  assert error.count('\n') == 1 and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('command,arguments', lines(ANYWHERE))
+def test_what_is_not_in_a_bucket_is_a_line(
+  command, arguments, root, capsys, tmp_path, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  line = [argument.format(root) for argument in arguments]
+  code, error = ends(command, line, capsys)
+  assert code == 1 and not list(tmp_path.iterdir())
+  assert (
+    not error
+    or (error.startswith('error: ') and 'none' in error)
+    or (root in error and error.count('\n') <= 2)
+  )
+
+
 @pytest.mark.parametrize('launcher', ['local.py', 'slurm.sh', 'rivals.py'])
-def test_an_object_store_is_refused_by_launchers(launcher, tmp_path):
-  line = [ROOT / 'launch' / launcher, '--config=x.py', f'--workdir={BUCKET}']
+def test_an_unknown_store_is_refused_by_launchers(launcher, tmp_path):
+  workdir = 'hdfs://host/run'
+  line = [ROOT / 'launch' / launcher, '--config=x.py', f'--workdir={workdir}']
   if launcher == 'local.py':
     line.insert(1, '--')
   if launcher == 'rivals.py':
@@ -82,8 +116,8 @@ def test_an_object_store_is_refused_by_launchers(launcher, tmp_path):
     cwd=tmp_path,
     env=os.environ | {'SLURM_JOB_ID': '1', 'PYTHONPATH': str(ROOT)},
   )
-  assert done.returncode == 2 and BUCKET in done.stderr
-  assert 'mount the bucket' in done.stderr and not list(tmp_path.iterdir())
+  assert done.returncode == 2 and workdir in done.stderr
+  assert 'mount it' in done.stderr and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import sys
 import jax
 import pytest
 
+from tests import buckets
 from visor_jax import main
 from visor_jax.runtime import claim
 from visor_jax.runtime import command
@@ -74,18 +75,18 @@ def test_only_a_refusal_of_its_own_ends_with_1(run, error, code, monkeypatch):
     (['--config.jobs=ful'], 'ful'),
     (['--config.mesh.fsdp=7'], 'mesh'),
     (['--config.eval.checkpoint=/none'], 'eval.checkpoint is /none'),
-    (['--config.model.init_from=gs://a/b'], 'model.init_from is gs://a/b'),
-    (['--config.eval.checkpoint=gs://a/b'], 'eval.checkpoint is gs://a/b'),
-    (['--config.eval.data=s3://a/b'], 'eval.data is s3://a/b'),
+    (['--config.model.init_from=hdfs://a/b'], 'model.init_from is hdfs://a/b'),
+    (['--config.eval.checkpoint=hdfs://a/b'], 'eval.checkpoint is hdfs://a/b'),
+    (['--config.eval.data=hdfs://a/b'], 'eval.data is hdfs://a/b'),
     (
-      ['--config.data.sources=(("x", "gs://a/b", 1.0),)'],
-      'data.sources "x" is gs://a/b',
+      ['--config.data.sources=(("x", "hdfs://a/b", 1.0),)'],
+      'data.sources "x" is hdfs://a/b',
     ),
     (
-      ['--config.eval.sources=(("x", "s3://a/b", 1.0),)'],
-      'eval.sources "x" is s3://a/b',
+      ['--config.eval.sources=(("x", "hdfs://a/b", 1.0),)'],
+      'eval.sources "x" is hdfs://a/b',
     ),
-    (['--workdir=gs://a/b'], '--workdir is gs://a/b'),
+    (['--workdir=hdfs://a/b'], '--workdir is hdfs://a/b'),
     (['--wrokdir=x'], 'wrokdir'),
     (['--processes=0'], 'JAX_NUM_PROCESSES'),
     (['--processes=-2', '--process=0', '--coordinator=a:1'], '--processes'),
@@ -124,6 +125,29 @@ def test_a_key_that_is_none_is_named_with_those_there_are(key, words, capsys):
   assert main.main(line) == 1
   error = capsys.readouterr().err
   assert words in error and error.count('\n') == 1
+
+
+@pytest.mark.parametrize(
+  'arguments,words',
+  [
+    (['--workdir={}://not-there/a'], '://not-there/a cannot be written: '),
+    (
+      ['--config.model.init_from={}://bucket/none'],
+      '://bucket/none is neither',
+    ),
+    (
+      ['--config.log.writers=jsonl+tensorboard', '--workdir={}://bucket/a'],
+      'log.writers is',
+    ),
+    (['--config.log.trace=(1,2)', '--workdir={}://bucket/a'], 'log.trace is'),
+  ],
+)
+@pytest.mark.parametrize('scheme', buckets.SCHEMES)
+def test_what_cannot_be_in_a_bucket_is_a_line(run, scheme, arguments, words):
+  buckets.serve()
+  code, printed = run(*(a.format(scheme) for a in arguments))
+  assert code == 1 and words in printed, printed
+  assert printed.startswith('error: ') and 'Traceback' not in printed
 
 
 @pytest.mark.parametrize(

@@ -391,8 +391,7 @@ def test_each_start_of_a_job_has_a_word_of_its_own():
 @pytest.mark.parametrize(
   'flags',
   [
-    ('--workdir=gs://bucket/run',),
-    ('--workdir=s3://bucket/run',),
+    ('--workdir=hdfs://host/run',),
     ('--workdir=runs/a',),
     ('--workdir=/home/me/run',),
     ('--workdir=/shared2/run',),
@@ -409,7 +408,22 @@ def test_a_workdir_that_hosts_do_not_share_is_refused(flags):
   for job in jobs:
     code, out = run(*job, '--dry-run', '--', '--config=a.py', *flags)
     assert code == 2 and f'--workdir={flags[-1].rpartition("=")[2]}' in out
-    assert '/shared' in out or 'mount the bucket' in out
+    assert '/shared' in out or 'nor gs:// nor s3://; mount' in out
+
+
+@pytest.mark.parametrize('workdir', ['gs://bucket/run', 's3://bucket/run'])
+def test_hosts_share_buckets_without_a_disk(workdir):
+  flags = ('--dry-run', '--', '--config=a.py', f'--workdir={workdir}')
+  job = (LAUNCH / 'gke.py', '--name=a', '--image=i', *TPU)
+  code, out = run(*job, *flags)
+  assert code == 0 and workdir in out and 'claim' not in out
+  code, out = run(*job, *flags, '--workdir=/shared/run')
+  assert code == 2 and 'give --claim' in out
+  job = (LAUNCH / 'tpu_pod.sh', *POD[:3], '--type=v6e-8')
+  code, out = run(*job, *flags)
+  assert code == 0 and workdir in out and '--volume' not in out
+  code, out = run(*job, *flags, '--workdir=/shared/run')
+  assert code == 2 and 'is not in --mount=' in out
 
 
 def test_gpu_hosts_are_told_who_they_are():

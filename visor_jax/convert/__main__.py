@@ -44,10 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
   ):
     command = commands.add_parser(name, help=f'--src {src}')
     command.add_argument(
-      '--src', type=command_lib.path, required=True, help=src
+      '--src', type=command_lib.local_path, required=True, help=src
     )
     command.add_argument(
-      '--out', type=command_lib.path, required=True, help=out
+      '--out', type=command_lib.local_path, required=True, help=out
     )
   args = parser.parse_args(argv)
   jax.config.update('jax_platforms', 'cpu')

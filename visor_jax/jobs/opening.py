@@ -53,6 +53,7 @@ def open_run(
   """
   with errors.refusals():
     validate.validate(config)
+    validate.check_workdir(config, path)
     if config.eval.checkpoint:
       test_sets_lib.check_answerable(config)
     else:

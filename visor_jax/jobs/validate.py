@@ -1,5 +1,7 @@
 """What can be known of a config before anything is built."""
 
+import pathlib
+
 import ml_collections
 
 from visor_jax.checkpoint import resolve
@@ -35,6 +37,27 @@ def validate(config: ml_collections.ConfigDict) -> None:
   _check_reductions(config, model)
   order.asked(config)
   metrics.names(config)
+
+
+def check_workdir(
+  config: ml_collections.ConfigDict, path: pathlib.Path | str
+) -> None:
+  """Whether all that a config has written can be written to a workdir.
+
+  Raises:
+    ValueError: naming the key whose files must be on a disk.
+  """
+  on_disk = {
+    'log.writers': 'tensorboard' in metrics.names(config),
+    'log.trace': bool(config.log.trace),
+  }
+  for key, asked in on_disk.items():
+    if asked and paths.in_bucket(path):
+      raise ValueError(
+        f'{key} is {config.log[key.removeprefix("log.")]!r}, which is written '
+        f'to a disk, but workdir {path} is in a bucket; mount that (gcsfuse, '
+        'mountpoint-s3), or leave it out'
+      )
 
 
 def _check_stages(config: ml_collections.ConfigDict) -> None:

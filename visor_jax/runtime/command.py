@@ -103,11 +103,13 @@ def run(act: Callable[[], int], mistakes: Errors = MISTAKES) -> int:
   """
   try:
     return act()
-  except mistakes as e:
-    tell(e)
-    return DIED if retry.passing(e) else REFUSED
   except KeyboardInterrupt:
     return INTERRUPTED
+  except Exception as e:
+    if not (isinstance(e, mistakes) or retry.of_client(e)):
+      raise
+    tell(e)
+    return DIED if retry.passing(e) else REFUSED
 
 
 def tell(mistake: BaseException | str) -> None:

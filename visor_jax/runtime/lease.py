@@ -16,6 +16,7 @@ import threading
 import time
 
 from visor_jax.runtime import console
+from visor_jax.runtime import errors
 from visor_jax.runtime import lock
 from visor_jax.runtime import paths
 from visor_jax.runtime import retry
@@ -40,8 +41,23 @@ def hold(path: pathlib.Path, owner: str, timeout: float = 0) -> Iterator[None]:
 
   Raises:
     lock.HeldError: it did not.
+    Refusal: there is no such bucket, or it may not be written.
   """
-  deadline = time.monotonic() + timeout
+  try:
+    number = _acquire(path, owner, time.monotonic() + timeout)
+  except (FileNotFoundError, PermissionError) as e:
+    raise errors.Refusal(
+      f'{path.parent} cannot be written: {e}; expected a bucket that is there '
+      'and lets this account write'
+    ) from e
+  path.write_text(owner)
+  with _beating(path, number, owner):
+    yield
+  _lease(path, number).write_text(_FREE)
+
+
+def _acquire(path: pathlib.Path, owner: str, deadline: float) -> int:
+  """The number of a lease that is this process's."""
   while True:
     numbers = _numbers(path)
     if numbers:
@@ -51,10 +67,7 @@ def hold(path: pathlib.Path, owner: str, timeout: float = 0) -> Iterator[None]:
       break
   for old in numbers:
     _lease(path, old).unlink(missing_ok=True)
-  path.write_text(owner)
-  with _beating(path, number, owner):
-    yield
-  _lease(path, number).write_text(_FREE)
+  return number
 
 
 def _lease(path: pathlib.Path, number: int) -> pathlib.Path:
@@ -73,10 +86,9 @@ def _numbers(path: pathlib.Path) -> list[int]:
 
 def _make(lease: pathlib.Path, owner: str) -> bool:
   """Makes a lease; whether nobody else had."""
+  text = _sign(owner, 0).encode()
   try:
-    paths.store(lease).pipe_file(
-      str(lease), _sign(owner, 0).encode(), mode='create'
-    )
+    paths.store(lease).pipe_file(str(lease), text, mode='create')
   except FileExistsError:
     return False
   return True

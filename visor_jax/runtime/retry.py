@@ -32,7 +32,7 @@ def passing(error: BaseException) -> bool:
   """Whether trying again may help."""
   if isinstance(error, OSError):
     return error.errno in PASSING or isinstance(error, TimeoutError)
-  return isinstance(error, errors.Passing)
+  return isinstance(error, errors.Passing) or of_client(error)
 
 
 def retry(what: str, act: Callable[[], T]) -> T:
@@ -56,10 +56,15 @@ def retry(what: str, act: Callable[[], T]) -> T:
   return _act(what, act)
 
 
+def of_client(error: BaseException) -> bool:
+  """Whether it is of a library that speaks to buckets."""
+  return type(error).__module__.startswith(_CLIENTS)
+
+
 def _act(what: str, act: Callable[[], T]) -> T:
   try:
     return act()
   except Exception as e:
-    if isinstance(e, OSError) or not type(e).__module__.startswith(_CLIENTS):
+    if isinstance(e, OSError) or not of_client(e):
       raise
     raise errors.Passing(f'{what}: {e}') from e
