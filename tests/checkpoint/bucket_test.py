@@ -2,38 +2,46 @@
 
 import functools
 import os
+import signal
+import subprocess
+import sys
+import time
 
 import jax
 import numpy as np
 import pytest
 
 from tests import buckets
+from tests import published
 from tests.checkpoint import stages
 from visor_jax.checkpoint import __main__
+from visor_jax.checkpoint import facts as facts_lib
+from visor_jax.checkpoint import folder
+from visor_jax.checkpoint import load
 from visor_jax.checkpoint import manifest
 from visor_jax.checkpoint import steps
 from visor_jax.checkpoint import store
 from visor_jax.runtime import errors
 from visor_jax.runtime import paths
+from visor_jax.spec import architecture as architecture_lib
+from visor_jax.spec import plan as plans
 
 root = buckets.root
 
 
 @functools.cache
 def written(scheme):
-  folder = paths.parse(f'{scheme}://{buckets.BUCKET}/written-{os.getpid()}')
-  stages.write(folder, 4, 8)
-  return folder
+  path = paths.parse(f'{scheme}://{buckets.BUCKET}/written-{os.getpid()}')
+  stages.write(path, 4, 8)
+  return path
 
 
 @pytest.fixture
 def stage(root):
   """The checkpoints 4 and 8 of a stage, a copy to harm."""
-  folder = paths.parse(root) / 'base' / 'checkpoints'
-  original = written(root.partition(':')[0])
-  for file in paths.walk(original):
-    (folder / file).write_bytes((original / file).read_bytes())
-  return folder
+  return buckets.upload(
+    written(root.partition(':')[0]), f'{root}/base/checkpoints'
+  )
 
 
 def test_what_comes_back_is_what_was_saved(stage, capsys):
@@ -85,3 +93,52 @@ def test_another_model_is_refused(stage):
   with store.Checkpoints(stage) as saved:
     with pytest.raises(errors.Refusal, match='of another model'):
       saved.restore(8, {'b': jax.ShapeDtypeStruct((6,), np.float32)})
+
+
+def test_a_folder_that_was_copied_there_is_read(root, tmp_path):
+  """Its tokenizer is read from a disk, where its readers expect it."""
+
+  def write_processor(folder):
+    folder.mkdir(parents=True)
+    (folder / 'config.json').write_text('{}')
+
+  facts = facts_lib.Facts(
+    architecture_lib.Architecture(published.SIZES['0.5b'], plans.base(24))
+  )
+  folder.save(tmp_path / 'disk', stages.PARAMS, facts, write_processor)
+  buckets.upload(tmp_path / 'disk', root)
+  loaded = load.load(root)
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    loaded.params,
+    load.load(tmp_path / 'disk').params,
+  )
+  assert loaded.facts == facts
+  assert (loaded.processor / 'config.json').read_text() == '{}'
+
+
+SAVE = """
+import sys
+from tests.checkpoint import stages
+from visor_jax.runtime import paths
+stages.write(paths.parse(sys.argv[1]), *range(12, 1000, 4))
+"""
+
+
+@pytest.mark.parametrize('root', ['s3'], indirect=True)
+def test_what_is_killed_while_it_saves_and_deletes_loses_nothing(stage):
+  """One moment; the drill has more, and both stores."""
+  line = [sys.executable, '-c', SAVE, str(stage)]
+  run = subprocess.Popen(line, env=os.environ | {'PYTHONPATH': os.getcwd()})
+  while not (stage / '16').exists():  # 12 may be whole, 8 be deleted
+    time.sleep(0.01)
+  run.kill()
+  assert run.wait() == -signal.SIGKILL
+  step = stages.resume(stage)
+  assert step >= 8
+  params, opt = stages.restored(stage, step)
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    (params, opt),
+    (jax.tree.map(lambda x: x + step, stages.PARAMS), stages.OPT),
+  )

@@ -128,12 +128,12 @@ def test_what_is_no_file_makes_a_checkpoint_bad(make, file, stage, capsys):
 def test_what_may_not_be_read_makes_a_checkpoint_bad(
   stage, capsys, monkeypatch
 ):
-  def refuse(path, *args):
+  def refuse(path, *args, **options):
     if str(path).startswith(str(stage / '8/params')):
       raise PermissionError(13, 'Permission denied')
-    return open(path, *args)
+    return open(path, *args, **options)
 
-  monkeypatch.setattr(manifest, 'open', refuse, raising=False)
+  monkeypatch.setattr(pathlib.Path, 'open', refuse)
   assert stages.resume(stage) == 4
   assert 'cannot be read: Permission denied' in capsys.readouterr().out
   assert verify(stage) == 1
