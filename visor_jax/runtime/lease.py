@@ -17,6 +17,7 @@ import time
 
 from visor_jax.runtime import console
 from visor_jax.runtime import errors
+from visor_jax.runtime import files
 from visor_jax.runtime import lock
 from visor_jax.runtime import paths
 from visor_jax.runtime import retry
@@ -50,10 +51,13 @@ def hold(path: pathlib.Path, owner: str, timeout: float = 0) -> Iterator[None]:
       f'{path.parent} cannot be written: {e}; expected a bucket that is there '
       'and lets this account write'
     ) from e
-  path.write_text(owner)
-  with _beating(path, number, owner):
-    yield
-  _lease(path, number).write_text(_FREE)
+  files.write_atomic(path, owner)
+  try:
+    with _beating(path, number, owner):
+      yield
+  finally:
+    with contextlib.suppress(Exception):  # it is over by itself in a while
+      files.write_atomic(_lease(path, number), _FREE)
 
 
 def _acquire(path: pathlib.Path, owner: str, deadline: float) -> int:

@@ -77,7 +77,10 @@ def local(text: pathlib.Path | str, what: str) -> pathlib.Path:
 
 def in_bucket(path: pathlib.Path | str) -> bool:
   """Whether a path is in a bucket, as `parse` gives it or as text."""
-  return not isinstance(path, pathlib.Path) and bool(_ADDRESS.match(str(path)))
+  match = _ADDRESS.match(str(path))
+  return not isinstance(path, pathlib.Path) and bool(
+    match and (match[1] or match[2]) in BUCKETS
+  )
 
 
 def cache() -> pathlib.Path:
@@ -117,7 +120,7 @@ def local_copy(path: pathlib.Path) -> pathlib.Path:
       part = cache() / f'{key}.{os.getpid()}.part'
       for name in there:
         file = part / path.name
-        if len(there) > 1 or not name.endswith(f'/{path.name}'):
+        if name != str(path).partition('://')[2]:  # in a folder
           file /= name.rpartition('/')[2]
         file.parent.mkdir(parents=True, exist_ok=True)
         store(path).get_file(name, str(file))
