@@ -21,8 +21,8 @@ from visor_jax.eval import sampling as sampling_lib
 from visor_jax.runtime import checksums
 from visor_jax.runtime import claim
 from visor_jax.runtime import cluster
-from visor_jax.runtime import program_memory
 from visor_jax.runtime import paths
+from visor_jax.runtime import program_memory
 from visor_jax.spec import plan as plans
 from visor_jax.training import throughput
 

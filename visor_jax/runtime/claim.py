@@ -18,7 +18,6 @@ import ml_collections
 from visor_jax.runtime import checksums
 from visor_jax.runtime import cluster
 from visor_jax.runtime import errors
-from visor_jax.runtime import files
 from visor_jax.runtime import identity
 from visor_jax.runtime import lease
 from visor_jax.runtime import lock
