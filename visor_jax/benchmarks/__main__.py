@@ -81,9 +81,7 @@ def _show(args: argparse.Namespace) -> int:
     )
   if args.out:
     for name, questions in opened.items():
-      writer.prepare(
-        questions, args.out / name, args.shard_size, max_bad=0
-      )
+      writer.prepare(questions, args.out / name, args.shard_size, max_bad=0)
   return 0
 
 
