@@ -6,6 +6,7 @@ Objects are written complete or not at all, and need no folders made. Accounts
 and endpoints are what the clients of the stores read: AWS_*, GOOGLE_*.
 """
 
+import errno
 import hashlib
 import os
 import pathlib
@@ -15,12 +16,13 @@ import typing
 from typing import Any
 
 from visor_jax.runtime import errors
+from visor_jax.runtime import regular_files
 from visor_jax.runtime import retry
 
 BUCKETS = {'gs': 'gcsfs', 's3': 's3fs'}  # what speaks to them
 
 # pathlib takes one of the two slashes away.
-_ADDRESS = re.compile('([a-z][a-z0-9+.-]+)://|(gs|s3|hdfs):/')
+_ADDRESS = re.compile('([a-z][a-z0-9+.-]{1,15})://|(gs|s3|hdfs):/')
 _MOUNT = (
   'mount it (gcsfuse, mountpoint-s3) and give its folder, or copy what is '
   'needed (gcloud storage cp, aws s3 cp)'
@@ -92,6 +94,25 @@ def cache() -> pathlib.Path:
 def store(path: pathlib.Path) -> Any:
   """The fsspec file system of a path in a bucket."""
   return typing.cast(Any, path).fs
+
+
+def read(
+  path: pathlib.Path | str, most: int = regular_files.MAX_BYTES
+) -> bytes:
+  """All bytes of a stranger's file; as regular_files, in buckets too."""
+  if not in_bucket(path):
+    return regular_files.read(path, most)
+  path = parse(path)
+  try:
+    size = path.stat().st_size
+    if size > most:
+      raise regular_files.LargeFile(
+        f'{path} has {size} bytes; expected at most {most}'
+      )
+    return path.read_bytes()
+  except (FileNotFoundError, PermissionError) as e:  # they have no number
+    code = errno.ENOENT if isinstance(e, FileNotFoundError) else errno.EACCES
+    raise OSError(code, os.strerror(code), str(path)) from e
 
 
 def local_copy(path: pathlib.Path) -> pathlib.Path:

@@ -1,13 +1,9 @@
 """Files of strangers, read in bounded time and memory."""
 
-import errno
 import os
 import pathlib
 import stat
 from typing import BinaryIO
-from typing import cast
-
-from visor_jax.runtime import paths
 
 # What as many pixels as Pillow opens take, three bytes each.
 MAX_BYTES = 1 << 29
@@ -42,10 +38,9 @@ def read(path: pathlib.Path | str, most: int = MAX_BYTES) -> bytes:
     LargeFile: it has more than `most` bytes.
   """
   with open_regular(path) as file:
-    size = file.seek(0, os.SEEK_END)
+    size = os.fstat(file.fileno()).st_size
     if size > most:
       raise LargeFile(f'{path} has {size} bytes; expected at most {most}')
-    file.seek(0)
     return file.read(most)
 
 
@@ -56,8 +51,6 @@ def open_regular(path: pathlib.Path | str) -> BinaryIO:
     OSError: there is no such file, or it cannot be read.
     SpecialFile: it is a folder, a FIFO, a device or a socket.
   """
-  if paths.in_bucket(path):
-    return _open_object(paths.parse(path))
   # Opening a FIFO would else wait for somebody who writes.
   descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
   status = os.fstat(descriptor)
@@ -66,11 +59,3 @@ def open_regular(path: pathlib.Path | str) -> BinaryIO:
     kind = _KINDS.get(stat.S_IFMT(status.st_mode), 'something else')
     raise SpecialFile(f'{path} is {kind}, not a file')
   return open(descriptor, 'rb')
-
-
-def _open_object(path: pathlib.Path) -> BinaryIO:
-  try:
-    return cast(BinaryIO, path.open('rb'))
-  except (FileNotFoundError, PermissionError) as e:  # they have no number
-    code = errno.ENOENT if isinstance(e, FileNotFoundError) else errno.EACCES
-    raise OSError(code, os.strerror(code), str(path)) from e

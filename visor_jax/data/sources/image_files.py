@@ -11,7 +11,7 @@ import PIL.ExifTags
 import PIL.Image
 import PIL.ImageOps
 
-from visor_jax.runtime import regular_files
+from visor_jax.runtime import paths
 
 # What lies behind a transparent picture. `white` is what transformers puts
 # there from version 5 on; `stored` shows the colour that the file holds under
@@ -53,7 +53,7 @@ def open_image(
   name: object = 'image'
   # Read in full, so that what fails below is the image and not the disk.
   if not isinstance(source, (bytes, PIL.Image.Image)):
-    name, source = source, regular_files.read(source)
+    name, source = source, paths.read(source)
   try:
     if isinstance(source, bytes):
       image: PIL.Image.Image = PIL.Image.open(io.BytesIO(source))

@@ -89,7 +89,7 @@ class Folder:
     try:
       if not self.follow_outside:
         self._check_inside(path)
-      return retry.retry(f'reading {path}', lambda: regular_files.read(path))
+      return retry.retry(f'reading {path}', lambda: paths.read(path))
     except regular_files.SpecialFile as e:
       raise BadPath('special file', str(e)) from None
     except regular_files.LargeFile as e:

@@ -26,7 +26,6 @@ from visor_jax.data.sources import records
 from visor_jax.data.sources import shards
 from visor_jax.data.sources import tfds
 from visor_jax.runtime import paths
-from visor_jax.runtime import regular_files
 
 _SHARDS, _PARQUET = '.array_record', '.parquet'  # these come as many files
 
@@ -223,7 +222,7 @@ class _Loader(yaml.SafeLoader):
 def _datasets(path: pathlib.Path) -> list[tuple[str, str]]:
   """(json_path, sampling_strategy) of a mixture's datasets."""
   try:
-    text = regular_files.read(path, _MIXTURE_BYTES).decode('utf-8')
+    text = paths.read(path, _MIXTURE_BYTES).decode('utf-8')
     mixture = yaml.load(text, _Loader)  # a SafeLoader
   except (yaml.YAMLError, ValueError, RecursionError) as e:
     problem = ' '.join(str(e).split())
