@@ -313,7 +313,7 @@ def test_a_video_record_is_told_apart(folder, capsys):
 def test_a_disk_that_fails_names_the_record(folder, capsys, monkeypatch):
   command.write(folder, command.rows(20))
 
-  def fail(path):
+  def fail(path, most):
     raise OSError(5, 'Input/output error')
 
   monkeypatch.setattr(regular_files, 'read', fail)

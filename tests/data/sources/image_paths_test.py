@@ -101,7 +101,7 @@ def test_a_socket_is_no_file(folder, monkeypatch):
 
 def test_a_file_that_nobody_may_read_is_one_bad_record(folder, monkeypatch):
 
-  def refuse(path):
+  def refuse(path, most):
     raise PermissionError(13, 'Permission denied')
 
   monkeypatch.setattr(regular_files, 'read', refuse)

@@ -366,7 +366,7 @@ def test_what_only_speaks_of_videos_stays(fields):
 def test_a_disk_that_fails_is_no_missing_image(folder, monkeypatch):
   """Else a bad hour of a file server would thin out the data."""
 
-  def fail(path):
+  def fail(path, most):
     raise OSError(5, 'Input/output error')
 
   monkeypatch.setattr(regular_files, 'read', fail)
