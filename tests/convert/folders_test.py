@@ -159,6 +159,22 @@ def test_an_original_answers_and_goes_out_as_transformers_has_it(
   assert (
     hf.read(tmp_path / 'out').facts == load.load(tmp_path / 'checkpoint').facts
   )
+  # And as it was, with VISOR's weights too.
+  folders.export(tmp_path / 'checkpoint', tmp_path / 'flat', as_imported=True)
+  config = 'config.json'
+  assert checkpoints.tensors_of(tmp_path / 'flat') == checkpoints.tensors_of(
+    tmp_path / 'src'
+  )
+  assert (tmp_path / 'flat' / config).read_bytes() == (
+    tmp_path / 'src' / config
+  ).read_bytes()
+  trained = checkpoints.with_visor(hf.read(tmp_path / 'src'))
+  hf.write(tmp_path / 'visor', trained, as_imported=True)
+  flat = json.loads((tmp_path / 'visor' / config).read_text())
+  assert 'text_config' not in flat and 'visor' in flat
+  read = hf.read(tmp_path / 'visor')
+  checkpoints.equal(read.params, trained.params)
+  assert read.facts == trained.facts
 
 
 def test_an_import_that_was_cut_off_is_not_used(tmp_path, checkpoint):

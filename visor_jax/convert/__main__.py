@@ -8,12 +8,12 @@
            checkpoint folder
 
 Tensors may have any of the spellings in the wild; an export has that of
-transformers 5. What was not trained comes back as it was, bit by bit. Needs no
-accelerator, and host memory for one and a half times the weights.
+transformers 5, or with --as-imported the one that was imported. What was not
+trained comes back as it was, bit by bit. Needs no accelerator, and host memory
+for one and a half times the weights.
 """
 
 import argparse
-from collections.abc import Callable
 from collections.abc import Sequence
 import sys
 import time
@@ -49,15 +49,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     command.add_argument(
       '--out', type=command_lib.local_path, required=True, help=out
     )
+  command.add_argument(
+    '--as-imported',
+    action='store_true',
+    help='names of tensors and config.json in the layout of the folder that '
+    'was imported, for programs that read an original',
+  )
   args = parser.parse_args(argv)
   jax.config.update('jax_platforms', 'cpu')
-  act = folders.import_ if args.command == 'import' else folders.export
-  return command_lib.run(lambda: _convert(act, args))
+  return command_lib.run(lambda: _convert(args))
 
 
-def _convert(act: Callable[[str, str], None], args: argparse.Namespace) -> int:
+def _convert(args: argparse.Namespace) -> int:
   start = time.monotonic()
-  act(args.src, args.out)
+  if args.command == 'import':
+    folders.import_(args.src, args.out)
+  else:
+    folders.export(args.src, args.out, args.as_imported)
   seconds = console.duration(time.monotonic() - start)
   console.log(f'{args.command}: wrote {args.out} in {seconds}')
   return 0

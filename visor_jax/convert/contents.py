@@ -22,6 +22,7 @@ class Contents:
     size: of the base model.
     base: {name: tensor} that the parameters are read from.
     unused: {name: tensor} of those that are only kept.
+    spelled: {name: what the folder calls it}.
   """
 
   folder: pathlib.Path
@@ -30,6 +31,7 @@ class Contents:
   size: sizes.Size
   base: dict[str, safetensors.Tensor]
   unused: dict[str, safetensors.Tensor]
+  spelled: dict[str, str]
 
   @property
   def dtypes(self) -> dict[str, str]:
@@ -49,7 +51,9 @@ def read(folder: pathlib.Path) -> Contents:
   """
   family = families.of_folder(folder)
   known, table = family.read_config(folder), family.tensors()
-  tensors = weights.rename(table, safetensors.folder(folder), folder)
+  files = safetensors.folder(folder)
+  tensors = weights.rename(table, files, folder)
+  spelled = {table.written(name): name for name in files}
   size = weights.settle(table, known.size, tensors)
   unused = {
     name: tensor
@@ -60,4 +64,4 @@ def read(folder: pathlib.Path) -> Contents:
     name: tensor for name, tensor in tensors.items() if name not in unused
   }
   weights.match(table, size, base, folder)
-  return Contents(folder, family, known.config, size, base, unused)
+  return Contents(folder, family, known.config, size, base, unused, spelled)

@@ -31,16 +31,20 @@ def import_(src: pathlib.Path | str, out: pathlib.Path | str) -> None:
   folder.save(out, checkpoint.params, checkpoint.facts, sidecar.read(src).write)
 
 
-def export(src: pathlib.Path | str, out: pathlib.Path | str) -> None:
+def export(
+  src: pathlib.Path | str, out: pathlib.Path | str, as_imported: bool = False
+) -> None:
   """Makes a Hugging Face folder of a checkpoint.
 
   Args:
     src: a checkpoint folder or the workdir of a run.
     out: a new folder.
+    as_imported: in the layout of the folder that was imported; else in that of
+      transformers.
 
   Raises:
     ValueError: as reader.read and hf.write do.
   """
   folder.require_new(out)
   console.log(f'export: reading {src}')
-  hf.write(out, reader.read(src))
+  hf.write(out, reader.read(src), as_imported)

@@ -23,6 +23,7 @@ from visor_jax.convert import visor_tensors
 from visor_jax.convert import weights
 from visor_jax.families import table as families
 from visor_jax.runtime import console
+from visor_jax.runtime import json_fields
 from visor_jax.runtime import param_paths
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import plan as plans
@@ -73,7 +74,11 @@ def outline(src: pathlib.Path) -> facts_lib.Checkpoint:
   return facts_lib.Checkpoint(param_paths.unflatten(shapes), facts, src)
 
 
-def write(out: pathlib.Path | str, checkpoint: facts_lib.Checkpoint) -> None:
+def write(
+  out: pathlib.Path | str,
+  checkpoint: facts_lib.Checkpoint,
+  as_imported: bool = False,
+) -> None:
   """Writes a Hugging Face folder.
 
   The base's tensors get the dtypes that they had when they were read, VISOR's
@@ -82,6 +87,8 @@ def write(out: pathlib.Path | str, checkpoint: facts_lib.Checkpoint) -> None:
   Args:
     out: a new folder.
     checkpoint: in memory.
+    as_imported: tensors have the names, and config.json the layout, that they
+      had when they were read; else those of transformers.
 
   Raises:
     ValueError: the folder is there already, the checkpoint does not come from
@@ -108,10 +115,18 @@ def write(out: pathlib.Path | str, checkpoint: facts_lib.Checkpoint) -> None:
   sidecar.copy_files(out)
   if ours:
     safetensors.write(out / visor_tensors.FILE, _ticking(ours, tick))
-  config = _config(sidecar.config, checkpoint.facts)
-  if config != json.loads((out / 'config.json').read_text()):
-    (out / 'config.json').write_text(json.dumps(config, indent=2))
-  safetensors.write_folder(out, _ticking(base, tick) | sidecar.unused)
+  config = json.loads((out / 'config.json').read_text())
+  layout = config
+  if not as_imported:
+    vocabulary = architecture.size.language.vocabulary
+    layout = family.with_vocabulary(sidecar.config, vocabulary)
+  wanted = _with_entry(layout, checkpoint.facts)
+  if wanted != config:
+    (out / 'config.json').write_text(json.dumps(wanted, indent=2))
+  tensors = _ticking(base, tick) | sidecar.unused
+  if as_imported:
+    tensors = {sidecar.spelled[name]: t for name, t in tensors.items()}
+  safetensors.write_folder(out, tensors)
 
 
 def _parts(
@@ -147,25 +162,25 @@ def _visor(
 ) -> tuple[facts_lib.Facts, _Tensors]:
   """What config.json says of VISOR, and VISOR's own tensors."""
   path = contents.folder / visor_tensors.FILE
-  if _ENTRY not in contents.config:
+  config = json_fields.read(contents.folder / 'config.json').values
+  if _ENTRY not in config:
     if path.exists():
       raise ValueError(
         f'{contents.folder} has {path.name}, but its config.json has no '
         f'entry "{_ENTRY}" that says what it is; export it again'
       )
     return _plain(contents.family.name, contents.size), {}
-  facts = facts_lib.from_json(contents.config[_ENTRY], contents.folder)
+  facts = facts_lib.from_json(config[_ENTRY], contents.folder)
   architecture = dataclasses.replace(facts.architecture, size=contents.size)
   tensors = safetensors.file(path) if facts.trained else {}
   return dataclasses.replace(facts, architecture=architecture), tensors
 
 
-def _config(config: dict[str, Any], facts: facts_lib.Facts) -> dict[str, Any]:
+def _with_entry(
+  config: dict[str, Any], facts: facts_lib.Facts
+) -> dict[str, Any]:
   """config.json of an export, with what VISOR has to say."""
   size, family = facts.architecture.size, facts.architecture.family
-  config = families.named(family).with_vocabulary(
-    config, size.language.vocabulary
-  )
   config = {key: value for key, value in config.items() if key != _ENTRY}
   if facts != _plain(family, size):
     config[_ENTRY] = facts.to_json()

@@ -15,6 +15,7 @@ from visor_jax.convert import safetensors
 from visor_jax.families import table as families
 
 DTYPES = 'tensors.json'
+SPELLED = 'names.json'
 UNUSED = 'unused.safetensors'
 COPIED = ('*.json', '*.txt', '*.jinja', '*.model', 'LICENSE*')
 
@@ -28,16 +29,18 @@ class Sidecar:
     config: config.json as transformers has it.
     dtypes: {name: dtype} of the tensors that the parameters were read from.
     unused: tensors that are only kept.
+    spelled: {name: what the folder that was imported calls it}.
   """
 
   folder: pathlib.Path
   config: dict[str, Any]
   dtypes: dict[str, str]
   unused: dict[str, safetensors.Tensor]
+  spelled: dict[str, str]
 
   def copy_files(self, folder: pathlib.Path) -> None:
     """Copies configs, tokenizer, templates and licence, byte for byte."""
-    ours = (DTYPES, safetensors.INDEX)
+    ours = (DTYPES, SPELLED, safetensors.INDEX)
     for pattern in COPIED:
       for path in self.folder.glob(pattern):
         if path.name not in ours and path.is_file():
@@ -48,6 +51,7 @@ class Sidecar:
     folder.mkdir(parents=True)
     self.copy_files(folder)
     (folder / DTYPES).write_text(json.dumps(self.dtypes, indent=1))
+    (folder / SPELLED).write_text(json.dumps(self.spelled, indent=1))
     safetensors.write(folder / UNUSED, self.unused)
 
 
@@ -63,6 +67,7 @@ def read(folder: pathlib.Path) -> Sidecar:
       families.of_folder(folder).read_config(folder).config,
       json.loads((folder / DTYPES).read_text()),
       safetensors.file(folder / UNUSED),
+      json.loads((folder / SPELLED).read_text()),
     )
   contents = contents_lib.read(folder)
   return Sidecar(
@@ -70,4 +75,5 @@ def read(folder: pathlib.Path) -> Sidecar:
     contents.config,
     contents.dtypes,
     contents.unused,
+    contents.spelled,
   )

@@ -155,6 +155,10 @@ def test_an_export_is_what_was_imported(
   folders.import_(src, tmp_path / 'checkpoint')
   folders.export(tmp_path / 'checkpoint', tmp_path / 'out')
   assert checkpoints.tensors_of(tmp_path / 'out') == expected
+  folders.export(tmp_path / 'checkpoint', tmp_path / 'again', as_imported=True)
+  assert checkpoints.tensors_of(tmp_path / 'again') == checkpoints.tensors_of(
+    src
+  )
   assert sum('num_batches_tracked' in name for name in expected) == 7
   assert sum('running_mean' in name for name in expected) == 7
 
