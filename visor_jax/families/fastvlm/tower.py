@@ -46,18 +46,14 @@ class Linear(nn.Module):
   """A product of all channels, with a bias: a convolution of one pixel."""
 
   width: int
-  use_bias: bool = True
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """[..., C] -> [..., width]."""
     shape = x.shape[-1], self.width
     kernel = params.param(self, 'kernel', shape, _spread(*shape))
-    x = params.dense(x, kernel.astype(x.dtype))
-    if not self.use_bias:
-      return x
     bias = params.param(self, 'bias', shape[1:], (None,), params.zeros)
-    return x + bias.astype(x.dtype)
+    return params.dense(x, kernel.astype(x.dtype)) + bias.astype(x.dtype)
 
 
 class Convolution(nn.Module):
