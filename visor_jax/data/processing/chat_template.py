@@ -92,7 +92,7 @@ class ChatTemplate:
       raise ValueError(f'the chat template {e}') from None
     except Exception as e:  # also of jinja's and Python's own limits
       raise ValueError(
-        f'the chat template fails: {type(e).__name__}: {e}'
+        f'the chat template fails: {type(e).__name__}: {str(e)[:500]}'
       ) from e
 
 
@@ -231,7 +231,7 @@ class _Generation(jinja2.ext.Extension):
 
 def _refuse(message: object) -> None:
   """`raise_exception`."""
-  raise template_budget.Refused(f'says: {message}')
+  raise template_budget.Refused(f'says: {str(message)[:500]}')
 
 
 def _strftime(form: str) -> str:
