@@ -4,6 +4,7 @@ Drills: timings want a machine of their own. Each prints a table; the first
 also draws docs/time_follows_flops.svg.
 """
 
+import json
 import pathlib
 import time
 
@@ -13,17 +14,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import llava
+from tests import llava_files
+from visor_jax import inference
+from visor_jax.checkpoint import facts as facts_lib
 from visor_jax.data.processing import packing
 from visor_jax.data.processing import processed
+from visor_jax.families import table as families
 from visor_jax.flops import accounting
 from visor_jax.flops import cost as flops
 from visor_jax.models import compute as compute_lib
 from visor_jax.models import visor
+from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.spec import architecture
 from visor_jax.spec import batch as batch_lib
 from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
 from visor_jax.training import losses
+from visor_jax.training import model as model_lib
 
 # Large enough that matrix products dominate on a CPU.
 SIZE = sizes.Size(
@@ -31,6 +39,7 @@ SIZE = sizes.Size(
   sizes.Language(512, 12, 8, 2, 64, 2048, vocabulary=512),
 )
 VISUAL, TEXT = 1024, 60
+BOTH = (facts_lib.CROSS, facts_lib.ROUTER)
 
 
 def setting(rows=1, compute=None):
@@ -145,3 +154,50 @@ def test_compiling_for_all_plans_costs_little_more_than_for_one(gradient):
     f'{every:.1f} s, max alone {one:.1f} s, ratio {every / one:.2f}'
   )
   assert every <= 1.5 * one
+
+
+@pytest.mark.drill
+def test_a_second_question_costs_its_text(tmp_path):
+  """CPU time of both; on a machine that is busy it is what can be said."""
+  llava_files.write_processor(tmp_path, 384, 14)
+  config = llava_files.config(384, 14)
+  (tmp_path / 'config.json').write_text(json.dumps(config))
+  size = sizes.Size(
+    sizes.Vision(256, 4, 4, 1024, tile=(384, 384), patch=14),
+    sizes.Language(256, 12, 8, 8, 32, 1024, vocabulary=512),
+  )
+  network = visor.Visor(
+    architecture.Architecture(size, plans.visor(12)),
+    compute_lib.Compute(remat=False, packed=False),
+  )
+  layout, mesh = network.layout, mesh_lib.make(devices=jax.devices()[:1])
+  model = inference.Model(
+    str(tmp_path),
+    network,
+    model_lib.init_params(network, 0, mesh),
+    facts_lib.Facts(network.architecture, (layout.min, layout.max), 0.5, BOTH),
+    families.named(network.architecture.family).read_processor(
+      tmp_path, 'white', 512
+    ),
+    context=32768,
+  )
+  asked = dict(max_new_tokens=1)
+  print('\nplan  GFLOPs: CPU seconds: first, second (least to most)')
+  for plan in ('base', 'max', 'min', 'router'):
+    spent: list[list[float]] = [[], []]
+    for _ in range(10):
+      answers, start = [], time.process_time()
+      reading = model.read([llava.picture(384, 384)])
+      for number in range(2):
+        answers.append(reading.ask('What is it?', plan=plan, **asked))
+        spent[number].append(time.process_time() - start)
+        start = time.process_time()
+    cost = [(a.ran_vision_flops + a.ran_prefill_flops) / 1e9 for a in answers]
+    print(
+      f'{plan:6} {cost[0]:6.1f} {cost[1]:6.2f}',
+      *(
+        f' {np.median(s[1:]):.4f} ({min(s[1:]):.4f} to {max(s[1:]):.4f})'
+        for s in spent
+      ),
+      f' {answers[0].visual_tokens} visual, {answers[0].text_tokens} text',
+    )

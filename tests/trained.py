@@ -10,12 +10,15 @@ import jax
 import numpy as np
 
 from tests import llava
+from tests import questions
 from visor_jax import config as config_lib
+from visor_jax import inference
 from visor_jax.checkpoint import facts as facts_lib
 from visor_jax.checkpoint import folder as folder_lib
 from visor_jax.checkpoint import load
 from visor_jax.convert import folders
 from visor_jax.convert import sidecar
+from visor_jax.eval import generate
 from visor_jax.models import compute as compute_lib
 from visor_jax.models import visor
 from visor_jax.runtime import mesh as mesh_lib
@@ -105,3 +108,34 @@ def config(**checkpoint):
   for key, path in checkpoint.items():
     put(config, KEYS[key], str(path))
   return config
+
+
+def in_memory(folder: pathlib.Path) -> inference.Model:
+  """VISOR weights that do something, and a router that cannot decide."""
+  fresh = inference.load(folder, allow_untrained=True)
+  noise = np.random.default_rng(0)
+  flat = param_paths.flatten(fresh.params)
+  for path, x in flat.items():
+    if path.startswith(('llm/cross', 'router')):
+      scale = 3 if path.startswith('router') else 0.3
+      flat[path] = x + scale * noise.standard_normal(x.shape).astype('float32')
+  layout = fresh.model.layout
+  scores, _ = generate.route(
+    fresh.model,
+    param_paths.unflatten(flat),
+    fresh._asked.pack(*zip(*questions.ASKED), 0).batch,
+  )
+  # Half of the questions for each of the two plans.
+  flat['router/bias'] = (
+    flat['router/bias'].at[0].add(-np.median(scores[:, 0] - scores[:, 1]))
+  )
+  return dataclasses.replace(
+    fresh,
+    params=param_paths.unflatten(flat),
+    facts=dataclasses.replace(
+      fresh.facts,
+      trained=('cross', 'router'),
+      viable=(layout.min, layout.max),
+    ),
+    allow_untrained=False,
+  )

@@ -21,7 +21,7 @@ except metadata.PackageNotFoundError:  # run from a clone, not installed
 def load(
   folder: 'pathlib.Path | str',
   *,
-  dtype: str = 'float32',
+  dtype: str | None = None,
   allow_untrained: bool = False,
 ) -> 'inference_lib.Model':
   """A checkpoint to ask; arguments and errors as of `inference.load`."""

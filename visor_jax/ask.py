@@ -1,13 +1,16 @@
 """Asks a checkpoint about images.
 
   python -m visor_jax.ask --checkpoint CKPT --image page.png \
-      --prompt "What is the total?"
+      --prompt "What is the total?" --prompt "Who signed it?"
 
-The router chooses the plan where it is trained; else the base answers. Which
-one it was stands beside the answer.
+Images are read once for all questions; without --prompt, questions are the
+lines of the standard input. The router chooses the plan where it is trained;
+else the base answers. Which one it was stands beside the answer. Compiled
+programs are kept beside the checkpoint, for the next time.
 """
 
 import argparse
+from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
 import dataclasses
@@ -16,8 +19,12 @@ import sys
 
 from visor_jax import inference
 from visor_jax.eval import answer as answer_lib
+from visor_jax.eval import pieces
+from visor_jax.eval import reading as reading_lib
 from visor_jax.eval import sampling
 from visor_jax.runtime import command
+from visor_jax.runtime import compilation_cache
+from visor_jax.runtime import compile_notice
 from visor_jax.spec import plan as plans
 
 # Who chose the plan, in words.
@@ -49,8 +56,17 @@ def _parser() -> argparse.ArgumentParser:
   )
   add(
     '--prompt',
-    required=True,
-    help='the question; images stand in front of it, or at its <image> markers',
+    action='append',
+    default=[],
+    metavar='TEXT',
+    help='a question; images stand in front of it, or at its <image> markers; '
+    'give it again for more; without any, lines are read',
+  )
+  add(
+    '--chat',
+    action='store_true',
+    help='questions follow one another, with their answers; else each stands '
+    'alone',
   )
   add('--plan', help='base, max, min, router, or optional SELF layers as 0,3,5')
   add(
@@ -91,16 +107,15 @@ def _parser() -> argparse.ArgumentParser:
   add('--seed', type=int, default=0, help='of the draw')
   add(
     '--dtype',
-    default='float32',
     choices=('float32', 'bfloat16'),
-    help='computed in; default: %(default)s',
+    help='computed in; default: float32 on a CPU, else bfloat16',
   )
   add(
     '--allow-untrained',
     action='store_true',
     help='let plans run whose VISOR weights are fresh',
   )
-  add('--json', action='store_true', help='one line of JSON instead of text')
+  add('--json', action='store_true', help='a line of JSON for each answer')
   return parser
 
 
@@ -112,37 +127,85 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _ask(args: argparse.Namespace) -> int:
   sampling.check(args.max_new_tokens, args.temperature, args.top_p)
-  with contextlib.redirect_stdout(sys.stderr):  # it tells how far it is
-    model = inference.load(
-      args.checkpoint, dtype=args.dtype, allow_untrained=args.allow_untrained
-    )
-  answer = model.generate(
-    args.image,
-    args.prompt,
-    args.plan,
+  folder = compilation_cache.use_beside(args.checkpoint)
+  if folder.parent != args.checkpoint:
+    _note(f'compiled programs are kept in {folder}')
+  with compile_notice.notices(_note):
+    with contextlib.redirect_stdout(sys.stderr):  # it tells how far it is
+      model = inference.load(
+        args.checkpoint, dtype=args.dtype, allow_untrained=args.allow_untrained
+      )
+    reading = model.read(args.image)
+    history: list[tuple[str, str]] = []
+    for question in args.prompt:
+      _answer(args, reading, question, history)
+    refused = 0
+    for question in () if args.prompt else _lines():
+      try:
+        _answer(args, reading, question, history)
+      except ValueError as e:  # of this question; the next may be a better one
+        command.tell(e)
+        refused += 1
+  return command.REFUSED if refused else 0
+
+
+def _lines() -> Iterator[str]:
+  """Questions that are typed, or piped in."""
+  if sys.stdin.isatty():
+    _note('a question a line; Ctrl-D ends')
+  for line in sys.stdin:
+    if line.strip():
+      yield line.strip()
+
+
+def _answer(
+  args: argparse.Namespace,
+  reading: reading_lib.Reading,
+  question: str,
+  history: list[tuple[str, str]],
+) -> None:
+  """Prints an answer as it comes, and remembers it for a chat."""
+
+  def tell(piece: str) -> None:
+    if not args.json:
+      print(piece, end='', flush=True)
+
+  stream = reading.stream(
+    question,
+    plan=args.plan,
     budget=args.budget,
     drop=args.drop,
     max_new_tokens=args.max_new_tokens,
     temperature=args.temperature,
     top_p=args.top_p,
     seed=args.seed,
+    history=history,
   )
+  answer = pieces.drain(stream, tell)
   if args.json:
-    print(json.dumps(dataclasses.asdict(answer)))
+    print(json.dumps(dataclasses.asdict(answer)), flush=True)
   else:
-    print(answer.text)
-    print(f'[{_describe(answer)}]', file=sys.stderr)
-  return 0
+    print(flush=True)
+    _note(_describe(answer))
+  if args.chat and answer.text.strip():
+    history.append((question, answer.text))
+
+
+def _note(text: str) -> None:
+  print(f'[{text}]', file=sys.stderr, flush=True)
 
 
 def _describe(answer: answer_lib.Answer) -> str:
   """Who gave an answer, and what it took."""
   name = 'base' if answer.plan is None else plans.name(answer.plan)
+  ran, again = answer.ran_prefill_flops, ''
+  if ran < answer.llm_prefill_flops:
+    again = f', of which {ran / 1e9:.4g} ran: the image was read before'
   return (
     f'plan {name}, {_SELECTORS[answer.selector]}; {answer.visual_tokens} '
     f'visual and {answer.text_tokens} text tokens, {answer.tokens} new; LLM '
     f'prefill {answer.llm_prefill_flops / 1e9:.4g} GFLOPs, '
-    f'{answer.flops_saved:.1f}x fewer than base; cache '
+    f'{answer.flops_saved:.1f}x fewer than base{again}; cache '
     f'{answer.cache_bytes / 1e6:.4g} MB; {answer.seconds:.1f} s'
   )
 

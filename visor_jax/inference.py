@@ -2,12 +2,13 @@
 
 model = visor_jax.load(FOLDER)
 model.generate(['page.png'], 'What is the total?', plan='router')
+reading = model.read(['page.png'])  # for one question after the other
 """
 
+from collections.abc import Generator
 from collections.abc import Sequence
 import dataclasses
 import pathlib
-import time
 from typing import TypeAlias
 from typing import Unpack
 from typing import cast
@@ -19,18 +20,15 @@ import numpy as np
 from visor_jax.checkpoint import facts as facts_lib
 from visor_jax.convert import reader
 from visor_jax.data import protocols
-from visor_jax.data.pipeline import stream
 from visor_jax.eval import answer as answer_lib
-from visor_jax.eval import generate
+from visor_jax.eval import asked as asked_lib
 from visor_jax.eval import plan_choice
-from visor_jax.eval import prompts as prompts_lib
-from visor_jax.eval import sampling as sampling_lib
+from visor_jax.eval import reading as reading_lib
 from visor_jax.families import table as families
 from visor_jax.models import compute as compute_lib
 from visor_jax.models import visor
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
-from visor_jax.spec import budget as budget_lib
 from visor_jax.spec import plan as plans
 from visor_jax.training import model as model_lib
 
@@ -63,10 +61,42 @@ class Model:
   allow_untrained: bool = False
 
   @property
-  def _choice(self) -> plan_choice.PlanChoice:
-    return plan_choice.PlanChoice(
+  def _asked(self) -> asked_lib.Checkpoint:
+    choice = plan_choice.PlanChoice(
       self.facts, self.model.architecture, self.allow_untrained
     )
+    return asked_lib.Checkpoint(
+      self.model, self.params, self.processor, choice, self.context
+    )
+
+  def read(self, images: Images, prefix: str = '') -> reading_lib.Reading:
+    """Reads images, to be asked about with `ask` and `stream`.
+
+    What they became is used by all questions: after the first under a plan, one
+    costs what its text does. Answers are those of `generate`.
+
+    Args:
+      images: an image or a list of them, in order: paths, bytes or PIL images.
+      prefix: stands in front of every first question; an <image> marker in it,
+        or in the question, for every image or none.
+
+    Raises:
+      OSError: there is no such file.
+      ValueError: naming the image that is broken.
+    """
+    return reading_lib.Reading(self._asked, _listed(images), prefix)
+
+  def stream(
+    self, images: Images, prompt: str, **options: Unpack[answer_lib.Options]
+  ) -> Generator[str, None, answer_lib.Answer]:
+    """`generate` in pieces of text as they come; returns the Answer.
+
+    Args:
+      images: see `read`.
+      prompt: text.
+      **options: see eval.answer.Options.
+    """
+    return self.read(images).stream(prompt, **options)
 
   @overload
   def logits(
@@ -95,10 +125,10 @@ class Model:
     Raises:
       ValueError: naming what cannot be: a plan, an image, a prompt.
     """
-    selection = self._choice.parse(plan)
+    selection = self._asked.choice.parse(plan)
     if selection.selector == 'router':
       raise ValueError('logits are of one plan; the router may choose many')
-    prompts = self._pack(images, prompt, 0)
+    prompts = self._asked.pack(*_many(images, prompt), 0)
     logits = prompts.logits(self.model, self.params, selection.plan)
     return logits[0] if isinstance(prompt, str) else logits
 
@@ -136,7 +166,7 @@ class Model:
     *,
     budget: float | None = None,
     drop: float | None = None,
-    max_new_tokens: int = 64,
+    max_new_tokens: int = answer_lib.MAX_NEW_TOKENS,
     **draw: Unpack[answer_lib.Draw],
   ) -> answer_lib.Answer | list[answer_lib.Answer]:
     """Answers to a prompt, or to many at once.
@@ -161,88 +191,21 @@ class Model:
     Raises:
       ValueError: naming what cannot be: a plan, an image, a prompt.
     """
-    temperature, top_p = draw.get('temperature', 0.0), draw.get('top_p', 1.0)
-    sampling_lib.check(max_new_tokens, temperature, top_p)
-    began = time.monotonic()
-    prompts = self._pack(images, prompt, max_new_tokens)
-    selection = self._choice.select(plan, budget, drop, max(prompts.lengths))
-    generated = self._generate(prompts, selection, max_new_tokens, draw)
-    seconds = time.monotonic() - began
-    answers = [
-      answer_lib.build(
-        self.model,
-        self.processor.tokenizer,
-        selection.selector,
-        *generated[number],
-        lengths,
-        seconds,
-      )
-      for number, lengths in enumerate(prompts.lengths)
-    ]
+    options: answer_lib.Options = dict(
+      plan=plan,
+      budget=budget,
+      drop=drop,
+      max_new_tokens=max_new_tokens,
+      **draw,
+    )
+    answers = self._asked.answers(*_many(images, prompt), options)
     return answers[0] if isinstance(prompt, str) else answers
-
-  def _generate(
-    self,
-    prompts: prompts_lib.Prompts,
-    selection: plans.Selection,
-    max_new_tokens: int,
-    draw: answer_lib.Draw,
-  ) -> dict[int, tuple[plans.Plan | None, np.ndarray]]:
-    """The plan that ran for each prompt, by its number, and its tokens."""
-    tokenizer = self.processor.tokenizer
-    sampling = sampling_lib.Sampling(
-      max_new_tokens,
-      (tokenizer.end, *tokenizer.stops),
-      draw.get('temperature', 0.0),
-      draw.get('top_p', 1.0),
-      tokenizer.rules,
-    )
-    generated = {}
-    for numbers, plan, tokens in generate.answers(
-      self.model,
-      self.params,
-      [(list(range(len(prompts.lengths))), prompts.batch)],
-      selection,
-      sampling,
-      jax.random.key(draw.get('seed', 0)),
-      self.facts.viable,
-      budget_lib.confidence(selection, self.facts.curve, self.facts.confidence),
-    ):
-      for number, row in zip(numbers, tokens):
-        generated[number] = plan, row
-    return generated
-
-  def _pack(
-    self, images: Images | ManyImages, prompt: str | Many, new_tokens: int
-  ) -> prompts_lib.Prompts:
-    """A prompt or all prompts in one Batch, with room for new tokens."""
-    if isinstance(prompt, str):
-      return self._pack([cast(Images, images)], [prompt], new_tokens)
-    many = cast(ManyImages, images)
-    if len(many) != len(prompt):
-      raise ValueError(
-        f'{len(prompt)} prompts with {len(many)} lists of images'
-      )
-    segments = [
-      stream.question(text, _listed(each), self.processor)
-      for text, each in zip(prompt, many)
-    ]
-    longest = max(
-      segment.slots()['visual'] + segment.slots()['text']
-      for segment in segments
-    )
-    if longest + new_tokens > self.context:
-      raise ValueError(
-        f'a prompt of {longest} tokens, its images included, and '
-        f'{new_tokens} new ones do not fit into {self.context}'
-      )
-    return prompts_lib.pack(segments, self.processor)
 
 
 def load(
   folder: pathlib.Path | str,
   *,
-  dtype: str = 'float32',
+  dtype: str | None = None,
   allow_untrained: bool = False,
 ) -> Model:
   """Brings a checkpoint into memory.
@@ -250,13 +213,16 @@ def load(
   Args:
     folder: of an imported checkpoint, the workdir of a run that started from
       one, or of a base model as transformers writes it.
-    dtype: of the parameters, and computed in.
+    dtype: of the parameters, and computed in; None for float32 on a CPU and
+      bfloat16 on other devices.
     allow_untrained: gives a checkpoint without VISOR weights fresh ones, which
       add nothing yet, and lets plans run on them.
 
   Raises:
     ValueError: naming the file or tensor that is wrong.
   """
+  if dtype is None:
+    dtype = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
   outline = reader.outline(folder)
   if outline.processor is None:
     raise ValueError(
@@ -296,3 +262,15 @@ def load(
 
 def _listed(images: Images) -> Sequence[Image]:
   return images if isinstance(images, list | tuple) else [cast(Image, images)]
+
+
+def _many(
+  images: Images | ManyImages, prompt: str | Many
+) -> tuple[list[Sequence[Image]], Many]:
+  """The images of every prompt, and the prompts."""
+  if isinstance(prompt, str):
+    return [_listed(cast(Images, images))], [prompt]
+  many = [_listed(each) for each in cast(ManyImages, images)]
+  if len(many) != len(prompt):
+    raise ValueError(f'{len(prompt)} prompts with {len(many)} lists of images')
+  return many, prompt

@@ -11,7 +11,7 @@ folder. The harness finds this file by the entry point in setup.py, group
   plan         base, max, min, router, or optional SELF layers as 0/3/5, because
                commas part arguments; as `ask` chooses where none is given
   budget       instead of a plan: a share of max's LLM prefill FLOPs
-  dtype        float32 or bfloat16
+  dtype        float32 or bfloat16; by default as `ask`
   tokens       most new tokens where a task names none, 1024 as in the harness's
                own models
 
@@ -62,7 +62,7 @@ class Visor(harness.lmms):
     checkpoint: str,
     plan: str | int | None = None,
     budget: float | None = None,
-    dtype: str = 'float32',
+    dtype: str | None = None,
     tokens: int = 1024,
     batch_size: int | str = 1,
     max_batch_size: int | None = None,

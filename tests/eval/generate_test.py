@@ -11,6 +11,7 @@ import pytest
 from tests import rows
 from visor_jax.eval import costs
 from visor_jax.eval import generate
+from visor_jax.eval import plan_groups
 from visor_jax.eval import sampling as sampling_lib
 from visor_jax.flops import cost as flops
 from visor_jax.models import cross_attention
@@ -185,6 +186,22 @@ def test_routed_answers_are_those_of_the_plan(batch):
     for i, (chosen, tokens) in routed.items():
       if chosen == plan:
         assert tokens == fixed[i][1]
+
+
+def test_rows_that_wait_are_bounded(monkeypatch):
+  """With no room at all, every batch goes on with what it has."""
+  formed, resume = [], generate.resume
+
+  def count(*args):
+    formed.append(args)
+    return resume(*args)
+
+  monkeypatch.setattr(generate, 'resume', count)
+  want = ask(plans.Selection('router'), count=24, confidence=None)
+  packed = len(formed)
+  monkeypatch.setattr(plan_groups, 'MAX_BYTES', 0)
+  assert ask(plans.Selection('router'), count=24, confidence=None) == want
+  assert len(formed) - packed > packed
 
 
 def memory_of(model, plan):

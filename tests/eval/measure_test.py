@@ -32,7 +32,7 @@ def test_a_router_pays_for_itself_and_for_what_it_chose(
     generate.route: 1.0,
     generate.resume: 8.0,
     generate.prefill: 40.0,
-    generate.decode: 0.5,
+    generate.extend: 0.5,
   }
   timed = []
 

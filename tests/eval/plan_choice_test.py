@@ -7,9 +7,8 @@ import pytest
 
 from tests import llava
 from tests import questions
+from tests import trained as trained_lib
 import visor_jax
-from visor_jax.eval import generate
-from visor_jax.runtime import param_paths
 from visor_jax.spec import budget
 from visor_jax.spec import plan as plans
 
@@ -26,34 +25,7 @@ def model(oracle):
 
 @pytest.fixture(scope='module')
 def trained(model):
-  """VISOR weights that do something, and a router that cannot decide."""
-  fresh = visor_jax.load(model.source, allow_untrained=True)
-  noise = np.random.default_rng(0)
-  flat = param_paths.flatten(fresh.params)
-  for path, x in flat.items():
-    if path.startswith(('llm/cross', 'router')):
-      scale = 3 if path.startswith('router') else 0.3
-      flat[path] = x + scale * noise.standard_normal(x.shape).astype('float32')
-  layout = fresh.model.layout
-  scores, _ = generate.route(
-    fresh.model,
-    param_paths.unflatten(flat),
-    fresh._pack(*zip(*questions.ASKED), 0).batch,
-  )
-  # Half of the questions for each of the two plans.
-  flat['router/bias'] = (
-    flat['router/bias'].at[0].add(-np.median(scores[:, 0] - scores[:, 1]))
-  )
-  return dataclasses.replace(
-    fresh,
-    params=param_paths.unflatten(flat),
-    facts=dataclasses.replace(
-      fresh.facts,
-      trained=('cross', 'router'),
-      viable=(layout.min, layout.max),
-    ),
-    allow_untrained=False,
-  )
+  return trained_lib.in_memory(model.source)
 
 
 def test_the_router_answers_as_the_plan_it_chose(trained):

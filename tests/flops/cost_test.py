@@ -6,6 +6,7 @@ import itertools
 
 from flax import linen as nn
 import jax
+from jax.interpreters import partial_eval as pe
 import jax.numpy as jnp
 import pytest
 
@@ -13,6 +14,7 @@ from tests import multiply_adds
 from tests import published
 from visor_jax.flops import accounting as accounting_lib
 from visor_jax.flops import cost as flops
+from visor_jax.models import caches
 from visor_jax.models import compute as compute_lib
 from visor_jax.models import positions
 from visor_jax.models import visor
@@ -199,6 +201,51 @@ def test_executed_is_the_program(case):
   for plan in (None, *case.model.layout.plans):
     program = case.trace(lambda module, batch: module(batch, plan))
     assert 2 * multiply_adds.macs(program) == B * case.cost(plan).total, plan
+
+
+@pytest.mark.parametrize('name', ['chunks', 'without the last image'])
+def test_executed_is_the_text_alone_where_the_image_is_known(name):
+  """And neither tower nor connector."""
+  case = CASES[name]
+  model, (params, batch) = case.model, case.inputs
+  one = jax.ShapeDtypeStruct((B, 1), jnp.int32)
+  batch = dataclasses.replace(batch, prompt_segment=one, prompt_place=one)
+  accounting = dataclasses.replace(
+    accounting_lib.EXECUTED, chunk=case.chunk, head='last', vision=False
+  )
+  for plan in (None, model.layout.min, model.layout.max):
+
+    def images(params, batch):
+      patches = model.apply(params, batch.tiles, method='read_tiles')
+      _, state = model.apply(params, batch, plan, method='prefill')
+      spans = zip(state.caches, state.token_layouts)
+      known = tuple(caches.of_images(*span) for span in spans)
+      return caches.ReadImages(patches, known)
+
+    def text(params, batch, known):
+      if plan is None:
+        read = model.apply(params, batch, plan, known, method='prefill')
+        return read[0]
+      scores, routed = model.apply(params, batch, known, method='route')
+      read = model.apply(
+        params, routed, batch, plan, known, method='prefill_after_route'
+      )
+      return scores, read[0]
+
+    known = jax.eval_shape(images, params, batch)
+    program = jax.make_jaxpr(text)(params, batch, known)
+    # A compiler leaves out what nobody reads.
+    used, _ = pe.dce_jaxpr(program.jaxpr, [True] * len(program.out_avals))
+    want = flops.llm_prefill(
+      model.architecture,
+      plan,
+      case.visual,
+      case.text,
+      range(case.depth),
+      accounting,
+      routing=int(plan is not None),
+    )
+    assert 2 * multiply_adds.macs(used) == B * want, plan
 
 
 @each_case

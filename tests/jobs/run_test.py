@@ -1,6 +1,8 @@
 """Who answers in a run."""
 
+import gc
 import json
+import weakref
 
 import pytest
 
@@ -40,3 +42,28 @@ def test_who_answers(text, stage, tmp_path, monkeypatch):
     assert answering.viable == () and answering.confidence is None
   run.answering(selection, 'pack:2')
   assert restored == [stage]  # once
+
+
+class Weights(dict):
+  """Can be referred to weakly, which a dict cannot."""
+
+
+def test_the_weights_of_one_stage_alone_are_held(tmp_path, monkeypatch):
+  """Before another stage's are read those that were there are let go."""
+  alive = []
+
+  def restore(stage, inputs):
+    del inputs
+    gc.collect()
+    assert [params for params in alive if params()] == []
+    params = Weights(of=stage)
+    alive.append(weakref.ref(params))
+    return params
+
+  monkeypatch.setattr(run_lib.weights, 'restore', restore)
+  workdir = workdir_lib.Workdir(tmp_path)
+  run = run_lib.Run(tiny.get_config(), workdir, None, digits.Suite(0))
+  for text in ('base', 'max', 'min', 'base'):
+    (selection,) = plans.parse(text, plans.visor(3))
+    assert run.answering(selection).params
+  assert len(alive) == 3

@@ -5,6 +5,8 @@ import pathlib
 import subprocess
 import sys
 
+from visor_jax.runtime import compilation_cache
+
 
 def folder_of(path, **variables):
   """Where jax keeps programs, of a process of its own."""
@@ -26,3 +28,17 @@ def test_compiled_programs_are_kept_for_this_kind_of_host(tmp_path):
   first = folder_of(folder)
   assert pathlib.Path(first).parent == folder and first == folder_of(folder)
   assert folder_of(folder, JAX_COMPILATION_CACHE_DIR='/else') == '/else'
+
+
+def test_programs_lie_beside_a_checkpoint_or_where_the_user_caches(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+  monkeypatch.setattr(compilation_cache, 'use', lambda folder: None)
+  monkeypatch.setattr(compilation_cache.jax.config, 'update', lambda *_: None)
+  beside = compilation_cache.use_beside(tmp_path)
+  assert beside == tmp_path / 'compiled'
+  elsewhere = tmp_path / 'cache' / 'visor_jax' / 'compiled'
+  assert compilation_cache.use_beside('org/name-on-the-hub') == elsewhere
+  monkeypatch.setattr(os, 'access', lambda path, mode: False)  # root may write
+  assert compilation_cache.use_beside(tmp_path) == elsewhere

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests import rows
 from tests import tiny
 from visor_jax import config as config_lib
 from visor_jax.checkpoint import resolve
@@ -134,3 +135,32 @@ def test_cross_weights_of_a_checkpoint_that_has_none_are_copies(tmp_path):
   config.model.size = 'tiny'
   assert config_lib.default().model.cross.init == 'zero'
   assert value(first('cross', inputs_of(config, tmp_path / 'x')), QUERY[0]) == 6
+
+
+def test_what_answers_is_held_in_the_dtype_that_is_computed_in(tmp_path):
+  """Half the bytes, the same bits: only what is cast anyway is held so."""
+  inputs = inputs_of(configured('base'), tmp_path)
+  program = program_of('base', inputs)
+  saved = program.init_params()
+  with store.Checkpoints(inputs.workdir.checkpoints('base')) as checkpoints:
+    checkpoints.save(1, saved)
+  inputs.config.model.dtype = 'bfloat16'
+  held = weights.restore('base', inputs)
+  flat = param_paths.flatten(held)
+  assert flat['llm/layers/mlp/up'].dtype == 'bfloat16'
+  assert flat['router/up'].dtype == flat['llm/norm/scale'].dtype == 'float32'
+  model = program_of('base', inputs).model
+  batch = rows.batch(
+    ('tvvtp',),
+    vision=model.size.vision,
+    vocabulary=model.size.language.vocabulary,
+  )
+
+  def run(params):
+    logits, scores = jax.jit(
+      lambda p: model.apply({'params': p}, batch, method='init_all')
+    )(params)
+    return np.asarray(logits), np.asarray(scores)
+
+  for got, want in zip(run(held), run(saved), strict=True):
+    np.testing.assert_array_equal(got, want)

@@ -73,7 +73,7 @@ def changing(model: visor.Visor, kinds: plans.Layout) -> list[int | None]:
 
 
 def _changing(model: visor.Visor, kinds: plans.Layout) -> list[int]:
-  last = -1 if model.architecture.last_visual else kinds.last_self
+  last = model.architecture.last_self(kinds)
   return [layer for layer in kinds.indices(plans.SELF) if layer != last]
 
 

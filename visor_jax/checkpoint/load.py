@@ -7,6 +7,7 @@ import pathlib
 from typing import Any
 
 import jax
+from jax.typing import DTypeLike
 
 from visor_jax.checkpoint import facts as facts_lib
 from visor_jax.checkpoint import folder
@@ -15,6 +16,9 @@ from visor_jax.checkpoint import store
 from visor_jax.runtime import errors
 from visor_jax.runtime import param_paths
 from visor_jax.runtime import paths
+
+# Of parameters, of all or {path: dtype}; None for that in which they are saved.
+DType = str | Mapping[str, DTypeLike] | None
 
 
 def locate(path: pathlib.Path | str) -> facts_lib.Location:
@@ -59,7 +63,7 @@ def locate_base(path: pathlib.Path | str) -> facts_lib.Location | None:
 def load(
   path: pathlib.Path | str,
   shardings: Mapping[str, Any] | None = None,
-  dtype: str | None = None,
+  dtype: DType = None,
 ) -> facts_lib.Checkpoint:
   """Reads a checkpoint folder, or what a run has come to.
 
@@ -67,7 +71,7 @@ def load(
     path: of the folder.
     shardings: nested shardings with at least the parameters that the
       checkpoint has; None puts all on the first device.
-    dtype: of the parameters; None for that in which they are saved.
+    dtype: see DType.
 
   Raises:
     ValueError: it is neither, or its weights are bad or have no sharding.
@@ -78,7 +82,7 @@ def load(
 def read(
   location: facts_lib.Location,
   shardings: Mapping[str, Any] | None = None,
-  dtype: str | None = None,
+  dtype: DType = None,
 ) -> facts_lib.Checkpoint:
   """Reads what `locate` has found; arguments and errors as of `load`."""
   sharding_of = placement(shardings)
@@ -86,7 +90,7 @@ def read(
   with store.Checkpoints(location.weights.parent) as checkpoints:
     shapes = {
       name: jax.ShapeDtypeStruct(
-        x.shape, dtype or x.dtype, sharding=sharding_of(name)
+        x.shape, _dtype(dtype, name) or x.dtype, sharding=sharding_of(name)
       )
       for name, x in param_paths.flatten(checkpoints.shapes(step)).items()
     }
@@ -99,6 +103,10 @@ def read(
   return facts_lib.Checkpoint(
     param_paths.unflatten(known), location.facts, location.processor
   )
+
+
+def _dtype(dtype: DType, path: str) -> DTypeLike | None:
+  return dtype.get(path) if isinstance(dtype, Mapping) else dtype
 
 
 def placement(

@@ -65,9 +65,9 @@ def rehearse(outline: facts_lib.Checkpoint) -> None:
   )
 
   def answer(params: generate.Params, batch: batch_lib.Batch) -> jax.Array:
-    prompt = generate.prefill(model, params, batch, None)
+    logits, state = generate.prefill(model, params, batch, None)
     return generate.decode(
-      model, params, batch, *prompt, None, sampling, jax.random.key(0)
+      model, params, batch, logits, state, None, sampling, jax.random.key(0)
     )
 
   jax.eval_shape(answer, outline.params, prompts.batch)

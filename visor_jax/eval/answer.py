@@ -1,13 +1,18 @@
 """What a prompt is answered with, and what it took."""
 
+from collections.abc import Mapping
+from collections.abc import Sequence
 import dataclasses
+from typing import Any
 from typing import TypedDict
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from visor_jax.data import protocols
 from visor_jax.eval import costs
+from visor_jax.eval import sampling as sampling_lib
 from visor_jax.flops import cost as flops
 from visor_jax.models import visor
 from visor_jax.spec import plan as plans
@@ -27,6 +32,51 @@ class Draw(TypedDict, total=False):
   seed: int
 
 
+class Options(Draw, total=False):
+  """How a question is asked, in keywords of `Reading.ask`.
+
+  plan, budget, drop: see `Model.generate`.
+  max_new_tokens: the most to generate; by default 64.
+  history: (question, answer) of the turns before this one; none by default.
+  """
+
+  plan: str | None
+  budget: float | None
+  drop: float | None
+  max_new_tokens: int
+  history: Sequence[tuple[str, str]]
+
+
+MAX_NEW_TOKENS = 64
+
+
+def sampling(
+  tokenizer: protocols.Tokenizer, options: Mapping[str, Any]
+) -> tuple[sampling_lib.Sampling, jax.Array]:
+  """How tokens are drawn, and the key of the draw, by Options.
+
+  Raises:
+    TypeError: there is no such option.
+    ValueError: see sampling.check.
+  """
+  unknown = options.keys() - Options.__annotations__
+  if unknown:
+    raise TypeError(
+      f'{sorted(unknown)}: there are {sorted(Options.__annotations__)}'
+    )
+  drawn = (
+    options.get('max_new_tokens', MAX_NEW_TOKENS),
+    options.get('temperature', 0.0),
+    options.get('top_p', 1.0),
+  )
+  sampling_lib.check(*drawn)
+  tokens, temperature, top_p = drawn
+  ends = tokenizer.end, *tokenizer.stops
+  return sampling_lib.Sampling(
+    tokens, ends, temperature, top_p, tokenizer.rules
+  ), jax.random.key(options.get('seed', 0))
+
+
 @dataclasses.dataclass(frozen=True)
 class Answer:
   """What a prompt got.
@@ -41,6 +91,10 @@ class Answer:
     llm_prefill_flops: nominal, routing included, see flops.NOMINAL.
     flops_saved: the base's over these.
     cache_bytes: that the prompt keeps while tokens come.
+    ran_vision_flops: nominal, of tower and connector; 0 where the images had
+      been read.
+    ran_prefill_flops: nominal, of the LLM; those of the text alone where its
+      layers had read the images.
     seconds: for all prompts of the call, compiling included where a plan or a
       shape was new.
   """
@@ -54,6 +108,8 @@ class Answer:
   llm_prefill_flops: int
   flops_saved: float
   cache_bytes: int
+  ran_vision_flops: int
+  ran_prefill_flops: int
   seconds: float
 
 
@@ -64,6 +120,7 @@ def build(
   plan: plans.Plan | None,
   tokens: np.ndarray,
   lengths: tuple[int, int],
+  ran: costs.Ran,
   seconds: float,
 ) -> Answer:
   """The answer of a model.
@@ -75,6 +132,7 @@ def build(
     plan: that ran, None for the base.
     tokens: int [N], as they were generated.
     lengths: (visual tokens, text tokens) of the prompt.
+    ran: what was computed for it.
     seconds: that it took.
   """
   architecture = model.architecture
@@ -92,5 +150,7 @@ def build(
     llm_prefill_flops=taken,
     flops_saved=base / taken,
     cache_bytes=sum(flops.cache(architecture, plan, *lengths, itemsize)),
+    ran_vision_flops=ran.vision,
+    ran_prefill_flops=ran.prefill,
     seconds=seconds,
   )

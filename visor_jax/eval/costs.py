@@ -3,14 +3,15 @@
 from collections.abc import Collection
 import dataclasses
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from visor_jax.flops import cost as flops
+from visor_jax.models import caches as caches_lib
 from visor_jax.models import decoding
-from visor_jax.models import layer_kinds
 from visor_jax.models import visor
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import plan as plans
@@ -36,6 +37,43 @@ def prefill_flops(
   return flops.cost(
     architecture, plan, visual, text, routing=routing
   ).llm_prefill
+
+
+class Ran(NamedTuple):
+  """What was computed for a prompt, in nominal FLOPs."""
+
+  vision: int  # tower and connector
+  prefill: int  # the LLM's, routing included
+
+
+def vision_flops(
+  architecture: architecture_lib.Architecture, tiles: int
+) -> tuple[int, int]:
+  """Nominal FLOPs of the vision tower and of the connector."""
+  cost = flops.cost(architecture.base, None, 0, 0, tiles=tiles)
+  return cost.vision, cost.connector
+
+
+def ran(
+  architecture: architecture_lib.Architecture,
+  plan: plans.Plan | None,
+  lengths: tuple[int, int],
+  tiles: int,
+  routing: int = 0,
+) -> Ran:
+  """Of a prompt of which nothing is known.
+
+  Args:
+    architecture: the model's.
+    plan: the plan that ran, None for the dense base.
+    lengths: (visual tokens, text tokens).
+    tiles: of the images.
+    routing: 1 where the router chose the plan.
+  """
+  return Ran(
+    sum(vision_flops(architecture, tiles)),
+    prefill_flops(architecture, plan, *lengths, routing),
+  )
 
 
 @functools.lru_cache(maxsize=None)
@@ -102,7 +140,7 @@ def cache_bytes(prompt: decoding.DecodeState) -> tuple[int, int]:
   text = prompt.token_layouts[0].text.place.shape[1]
   of_text = of_visual = 0
   for cache in jax.tree.leaves(
-    prompt.caches, is_leaf=lambda x: isinstance(x, layer_kinds.LayerCache)
+    prompt.caches, is_leaf=lambda x: isinstance(x, caches_lib.LayerCache)
   ):
     for x in cache.layer:
       slot = _bytes(x) // x.shape[2]  # [count, B, S, K, H]

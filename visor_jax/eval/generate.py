@@ -11,25 +11,28 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import functools
 from typing import Any
+from typing import NamedTuple
 
 import jax
-from jax.experimental import multihost_utils
 import jax.numpy as jnp
 import numpy as np
 
 from visor_jax.eval import logit_rules
+from visor_jax.eval import plan_groups
 from visor_jax.eval import sampling as sampling_lib
+from visor_jax.models import backbone
+from visor_jax.models import caches as caches_lib
 from visor_jax.models import decoding
-from visor_jax.models import router
+from visor_jax.models import positions
 from visor_jax.models import visor
+from visor_jax.runtime import cluster
 from visor_jax.spec import batch as batch_lib
 from visor_jax.spec import budget
 from visor_jax.spec import plan as plans
 
 Params = Mapping[str, Any]  # nested, of arrays
 
-# The numbers of the questions in the rows of a batch; None fills a row up.
-Ids = Sequence[int | None]
+Ids = plan_groups.Ids
 
 # The logits of the prompts' last tokens, float32 [B, C], and what the layers
 # keep of the prompts.
@@ -47,23 +50,35 @@ def apply(
   return model.apply({'params': params}, *args, method=method)
 
 
+@functools.partial(jax.jit, static_argnames='model')
+def read_tiles(
+  model: visor.Visor, params: Params, tiles: jax.Array
+) -> backbone.PatchFeatures:
+  """models.visor.Visor.read_tiles, compiled."""
+  return apply(model, params, tiles, method='read_tiles')
+
+
 @functools.partial(jax.jit, static_argnames=('model', 'plan'))
 def prefill(
   model: visor.Visor,
   params: Params,
   batch: batch_lib.Batch,
   plan: plans.Plan | None,
+  images: caches_lib.ReadImages = caches_lib.UNREAD,
 ) -> Prompt:
   """models.visor.Visor.prefill, compiled."""
-  return apply(model, params, batch, plan, method='prefill')
+  return apply(model, params, batch, plan, images, method='prefill')
 
 
 @functools.partial(jax.jit, static_argnames='model')
 def route(
-  model: visor.Visor, params: Params, batch: batch_lib.Batch
+  model: visor.Visor,
+  params: Params,
+  batch: batch_lib.Batch,
+  images: caches_lib.ReadImages = caches_lib.UNREAD,
 ) -> tuple[jax.Array, visor.Routed]:
   """Router scores [B, plans], and what `resume` goes on from."""
-  scores, routed = apply(model, params, batch, method='route')
+  scores, routed = apply(model, params, batch, images, method='route')
   return scores[:, 0], routed
 
 
@@ -74,12 +89,107 @@ def resume(
   routed: visor.Routed,
   batch: batch_lib.Batch,
   plan: plans.Plan | None,
+  images: caches_lib.ReadImages = caches_lib.UNREAD,
 ) -> Prompt:
   """`prefill` that goes on from `route`: nothing is computed twice."""
-  return apply(model, params, routed, batch, plan, method='prefill_after_route')
+  method = 'prefill_after_route'
+  return apply(model, params, routed, batch, plan, images, method=method)
+
+
+@jax.jit
+def of_images(
+  caches: tuple[caches_lib.SpanCaches, ...],
+  token_layouts: tuple[positions.TokenLayout, ...],
+) -> tuple[caches_lib.SpanImages, ...]:
+  """models.caches.of_images of every span of layers, compiled."""
+  return tuple(map(caches_lib.of_images, caches, token_layouts))
+
+
+class Growing(NamedTuple):
+  """Answers that are not finished."""
+
+  number: jax.Array  # int32 [], how many tokens of a row are there
+  tokens: jax.Array  # int32 [B, tokens]; the end fills what is not there
+  done: jax.Array  # bool [B], the row has ended
+  cache: decoding.NewCache
+  prompts: logit_rules.Sequences  # for the rules of the checkpoint
+  key: jax.Array  # of the draw; a row's tokens depend on its place in the batch
+
+
+@functools.partial(jax.jit, static_argnames=('model', 'sampling'))
+def begin(
+  model: visor.Visor,
+  params: Params,
+  batch: batch_lib.Batch,
+  logits: jax.Array,
+  sampling: sampling_lib.Sampling,
+  key: jax.Array,
+) -> Growing:
+  """The first token of answers, and room for those that follow.
+
+  Args:
+    model: the network.
+    params: its parameters.
+    batch: of the prompts.
+    logits: of their last tokens, float32 [B, C].
+    sampling: how to draw.
+    key: of the draw.
+  """
+  rows, end = logits.shape[0], sampling.ends[0]
+  tokens = jnp.full((rows, sampling.tokens), end, jnp.int32)
+  cache = apply(
+    model, params, rows, sampling.tokens, method='init_decode_cache'
+  )
+  prompts = logit_rules.prompts(
+    batch, sampling.rules.image_token, sampling.tokens
+  )
+  done = jnp.zeros(rows, bool)
+  empty = Growing(jnp.int32(0), tokens, done, cache, prompts, key)
+  return _append(empty, logits, sampling)
 
 
 @functools.partial(jax.jit, static_argnames=('model', 'plan', 'sampling'))
+def extend(
+  model: visor.Visor,
+  params: Params,
+  prompt: decoding.DecodeState,
+  plan: plans.Plan | None,
+  sampling: sampling_lib.Sampling,
+  growing: Growing,
+  count: int | jax.Array,
+) -> Growing:
+  """More tokens, until every row has ended or has so many.
+
+  Args:
+    model: the network.
+    params: its parameters.
+    prompt: what the layers keep of the prompts.
+    plan: the plan under which the prompts were read.
+    sampling: how to draw, as it was begun.
+    growing: the tokens so far.
+    count: of tokens, at most `sampling.tokens`.
+  """
+
+  def more(growing: Growing) -> jax.Array:
+    return (growing.number < count) & ~growing.done.all()
+
+  def step(growing: Growing) -> Growing:
+    last = growing.number - 1
+    logits, cache = apply(
+      model,
+      params,
+      growing.tokens[:, last],
+      prompt,
+      plan,
+      growing.cache,
+      last,
+      method='decode',
+    )
+    return _append(growing._replace(cache=cache), logits, sampling)
+
+  return jax.lax.while_loop(more, step, growing)
+
+
 def decode(
   model: visor.Visor,
   params: Params,
@@ -90,66 +200,31 @@ def decode(
   sampling: sampling_lib.Sampling,
   key: jax.Array,
 ) -> jax.Array:
-  """Tokens behind the prompts, until every row has ended.
+  """Answers to their end, int32 [B, tokens]; see `begin` and `extend`."""
+  growing = begin(model, params, batch, logits, sampling, key)
+  return extend(
+    model, params, prompt, plan, sampling, growing, sampling.tokens
+  ).tokens
 
-  Args:
-    model: the network.
-    params: its parameters.
-    batch: of the prompts, for the rules of the checkpoint.
-    logits: of the prompts' last tokens, float32 [B, C].
-    prompt: what the layers keep of the prompts.
-    plan: the plan under which the prompts were read.
-    sampling: how to draw.
-    key: of the draw; a row's tokens depend on its place in the batch.
 
-  Returns:
-    int32 [B, tokens].
-  """
-  rows, end = logits.shape[0], sampling.ends[0]
-  prompts = logit_rules.prompts(
-    batch, sampling.rules.image_token, sampling.tokens
+def _append(
+  growing: Growing, logits: jax.Array, sampling: sampling_lib.Sampling
+) -> Growing:
+  """With a token drawn from logits, float32 [B, C]."""
+  number, tokens = growing.number, growing.tokens
+  token = sampling_lib.draw(
+    sampling,
+    logits,
+    logit_rules.with_answers(growing.prompts, tokens, number),
+    number,
+    jax.random.fold_in(growing.key, number),
   )
-
-  def draw(
-    logits: jax.Array, number: jax.Array | int, tokens: jax.Array
-  ) -> jax.Array:
-    so_far = logit_rules.with_answers(prompts, tokens, number)
-    return sampling_lib.draw(
-      sampling, logits, so_far, number, jax.random.fold_in(key, number)
-    )
-
-  def ends(token: jax.Array) -> jax.Array:
-    return jnp.isin(token, jnp.array(sampling.ends))
-
-  def more(state: tuple) -> jax.Array:
-    number, _, done, _ = state
-    return (number < sampling.tokens) & ~done.all()
-
-  def step(state: tuple) -> tuple:
-    number, tokens, done, cache = state
-    token = tokens[:, number - 1]
-    logits, cache = apply(
-      model,
-      params,
-      token,
-      prompt,
-      plan,
-      cache,
-      number - 1,
-      method='decode',
-    )
-    token = jnp.where(done, end, draw(logits, number, tokens))
-    tokens = tokens.at[:, number].set(token)
-    return number + 1, tokens, done | ends(token), cache
-
-  tokens = jnp.full((rows, sampling.tokens), end, jnp.int32)
-  first = draw(logits, 0, tokens)
-  tokens = tokens.at[:, 0].set(first)
-  cache = apply(
-    model, params, rows, sampling.tokens, method='init_decode_cache'
+  token = jnp.where(growing.done, sampling.ends[0], token)
+  return growing._replace(
+    number=number + 1,
+    tokens=tokens.at[:, number].set(token),
+    done=growing.done | jnp.isin(token, jnp.array(sampling.ends)),
   )
-  state = jnp.int32(1), tokens, ends(first), cache
-  return jax.lax.while_loop(more, step, state)[1]
 
 
 def answers(
@@ -183,7 +258,9 @@ def answers(
   def finish(
     ids: Ids, batch: batch_lib.Batch, prompt: Prompt, plan: plans.Plan | None
   ) -> Answers:
-    tokens = to_host(decode(model, params, batch, *prompt, plan, sampling, key))
+    tokens = cluster.to_host(
+      decode(model, params, batch, *prompt, plan, sampling, key)
+    )
     rows = [row for row, number in enumerate(ids) if number is not None]
     return [number for number in ids if number is not None], plan, tokens[rows]
 
@@ -192,83 +269,11 @@ def answers(
       prompt = prefill(model, params, batch, selection.plan)
       yield finish(ids, batch, prompt, selection.plan)
     return
-  for ids, rows, plan in _grouped_by_plan(
-    model, params, batches, viable, confidence
+  for ids, rows, plan in plan_groups.grouped(
+    functools.partial(route, model, params),
+    batches,
+    viable,
+    confidence,
+    model.size.vision.patches,
   ):
     yield finish(ids, rows[1], resume(model, params, *rows, plan), plan)
-
-
-Rows = tuple[visor.Routed, batch_lib.Batch]
-
-
-def _grouped_by_plan(
-  model: visor.Visor,
-  params: Params,
-  batches: Iterable[tuple[Ids, batch_lib.Batch]],
-  viable: Sequence[plans.Plan],
-  confidence: budget.Confidence,
-) -> Iterator[tuple[Ids, Rows, plans.Plan]]:
-  """Batches of one plan and shape, of prompts for which the router chose it.
-
-  The last of each is filled up with rows whose id is None.
-  """
-  # Plan and shapes -> ids, and rows of which the first are theirs.
-  waiting: dict[tuple, tuple[list, Rows]] = {}
-  size = 0
-  for ids, batch in batches:
-    size = len(ids)
-    shapes = tuple(
-      x.shape for x in (batch.tokens, batch.gather_index, batch.tiles)
-    )
-    scores, routed = route(model, params, batch)
-    drawn = None
-    if isinstance(confidence, budget.Mix):
-      drawn = _question_hash(batch, model.size.vision.patches)
-    # Groups are formed of the choices of all, or processes would part ways.
-    chosen = to_host(router.choose(scores, len(viable), confidence, drawn))
-    asked = [row for row, question in enumerate(ids) if question is not None]
-    for number, plan in enumerate(viable):
-      new = [row for row in asked if chosen[row] == number]
-      waiting_ids, waiting_rows = waiting.pop(
-        (plan, shapes), ([], (routed, batch))
-      )
-      group = waiting_ids + [ids[row] for row in new]
-      # In the rows that wait and these, one behind the other.
-      indices = [*range(len(waiting_ids)), *(size + row for row in new)]
-      for first in range(0, len(group), size):
-        part = group[first : first + size]
-        rows = _take_rows(
-          waiting_rows,
-          (routed, batch),
-          np.resize(indices[first : first + size], size),
-        )
-        if len(part) == size:
-          yield part, rows, plan
-        else:
-          waiting[plan, shapes] = part, rows
-  for (plan, _), (part, rows) in waiting.items():
-    yield part + [None] * (size - len(part)), rows, plan
-
-
-def to_host(x: jax.Array) -> np.ndarray:
-  """All of a global array, in every process."""
-  return multihost_utils.process_allgather(x, tiled=True)
-
-
-_question_hash = jax.jit(router.question_hash, static_argnames='patches')
-
-
-@jax.jit
-def _take_rows(first: Rows, second: Rows, index: jax.Array) -> Rows:
-  """The rows `index` of two batches, one behind the other."""
-
-  def take(axis: int) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    return lambda a, b: jnp.take(jnp.concatenate([a, b], axis), index, axis)
-
-  (routed, batch), (other, other_batch) = first, second
-  hidden = jax.tree.map(take(0), routed.hidden, other.hidden)
-  layout = jax.tree.map(take(0), routed.token_layout, other.token_layout)
-  # [count, B, ...]
-  caches = jax.tree.map(take(1), routed.caches, other.caches)
-  both = jax.tree.map(take(0), batch, other_batch)
-  return visor.Routed(hidden, layout, caches), both

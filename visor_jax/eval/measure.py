@@ -106,8 +106,17 @@ def _measure(
     share = chosen.count(plan) / len(chosen)
     first_token += share * timer(read, *arguments, plan)
     prompt = read(*arguments, plan)
+    logits, state = prompt
+    growing = generate.begin(model, params, batch, logits, sampling, key)
     decode += share * timer(
-      generate.decode, model, params, batch, *prompt, plan, sampling, key
+      generate.extend,
+      model,
+      params,
+      state,
+      plan,
+      sampling,
+      growing,
+      sampling.tokens,
     )
   device = jax.local_devices()[0]
   return dict(

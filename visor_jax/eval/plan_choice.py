@@ -3,6 +3,7 @@
 import dataclasses
 
 from visor_jax.checkpoint import facts as facts_lib
+from visor_jax.eval import answer as answer_lib
 from visor_jax.eval import costs
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import budget as budget_lib
@@ -24,25 +25,22 @@ class PlanChoice:
   allow_untrained: bool = False
 
   def select(
-    self,
-    plan: str | None,
-    budget: float | None,
-    drop: float | None,
-    lengths: tuple[int, int],
+    self, options: answer_lib.Options, lengths: tuple[int, int]
   ) -> plans.Selection:
     """What is asked for in one of three ways.
 
     Args:
-      plan: in the grammar of plan.py; None for the router where it is trained,
-        else the base.
-      budget: instead, a share of max's LLM prefill FLOPs.
-      drop: instead, a share of max's accuracy that may be lost.
+      options: `plan` in the grammar of plan.py, None for the router where it is
+        trained, else the base; `budget` instead, a share of max's LLM prefill
+        FLOPs; `drop` instead, a share of max's accuracy that may be lost.
       lengths: (visual tokens, text tokens) that a budget is for, where no
         router spends it.
 
     Raises:
       ValueError: they are several, or what is asked for cannot be.
     """
+    plan, budget = options.get('plan'), options.get('budget')
+    drop = options.get('drop')
     if (plan, budget, drop).count(None) < 2:
       raise ValueError('give a plan or a budget or a drop, one of them')
     if drop is not None:

@@ -1,6 +1,7 @@
 """Prompts of any length to a Batch, in few shapes.
 
-Slots are rounded up to buckets, so that few programs serve all questions.
+Slots are rounded up to buckets, so that few programs serve all questions:
+those of text, which take little, to powers of two.
 """
 
 from collections.abc import Sequence
@@ -27,10 +28,12 @@ class Prompts:
   Attributes:
     batch: a prompt a row.
     lengths: (visual tokens, text tokens) of each.
+    tiles: of the images of each.
   """
 
   batch: batch_lib.Batch
   lengths: tuple[tuple[int, int], ...]
+  tiles: tuple[int, ...]
 
   def logits(
     self,
@@ -52,26 +55,61 @@ def bucket(count: int, least: int = 8) -> int:
   return size
 
 
+def require_room(
+  segments: Sequence[packing.Segment], new_tokens: int, context: int
+) -> None:
+  """Raises a ValueError where a prompt and new tokens do not fit a context."""
+  longest = max(
+    segment.slots()['visual'] + segment.slots()['text'] for segment in segments
+  )
+  if longest + new_tokens > context:
+    raise ValueError(
+      f'a prompt of {longest} tokens, its images included, and {new_tokens} '
+      f'new ones do not fit into {context}'
+    )
+
+
+def tiles(
+  images: Sequence[np.ndarray], processor: protocols.Processor
+) -> jax.Array:
+  """The tiles of one prompt's images on the device, as `pack` lays them."""
+  count = bucket(sum(map(len, images)), 1)
+  shape = processor.row_shape(text=1, visual=1, tiles=count)
+  out = np.zeros((1, count, *shape.tile, 3), np.uint8)
+  if images:
+    joined = np.concatenate(images)
+    out[0, : len(joined)] = joined
+  return jnp.asarray(out)
+
+
 def pack(
-  segments: Sequence[packing.Segment], processor: protocols.Processor
+  segments: Sequence[packing.Segment],
+  processor: protocols.Processor,
+  tiles: jax.Array | None = None,
 ) -> Prompts:
   """Lays prompts into a Batch, one a row.
 
   Args:
     segments: a prompt each, with its images.
     processor: that has made them.
+    tiles: of one prompt, where they lie on the device already; then those of
+      its segment have no pixels.
   """
   slots = [segment.slots() for segment in segments]
   most = {name: max(each[name] for each in slots) for name in slots[0]}
   shape = processor.row_shape(
-    text=bucket(most['text']),
+    text=max(64, 1 << (most['text'] - 1).bit_length()),
     visual=bucket(most['visual']),
     tiles=bucket(most['tiles'], 1),
   )
+  if tiles is not None:
+    shape = dataclasses.replace(shape, tile=(0, 0))
   rows = [packing.row([segment], shape) for segment in segments]
+  batch = packing.stack(rows).map(jnp.asarray)
   return Prompts(
-    packing.stack(rows).map(jnp.asarray),
+    batch if tiles is None else dataclasses.replace(batch, tiles=tiles),
     tuple((each['visual'], each['text']) for each in slots),
+    tuple(each['tiles'] for each in slots),
   )
 
 

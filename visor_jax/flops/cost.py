@@ -10,6 +10,7 @@ is counted apart, by `decode`.
 Legend: d width, n heads, h head width.
 """
 
+from collections.abc import Collection
 import dataclasses
 
 from visor_jax.families import table as families
@@ -115,6 +116,34 @@ def cost(
       architecture, accounting, plan, kinds, visual, text, routing
     )
   return Cost(**{part: accounting.per_mac * n for part, n in macs.items()})
+
+
+def llm_prefill(
+  architecture: Architecture,
+  plan: plans.Plan | None,
+  visual: int,
+  text: int,
+  known: Collection[int],
+  accounting: Accounting = accounting_lib.NOMINAL,
+  *,
+  routing: int = 0,
+) -> int:
+  """`Cost.llm_prefill` where layers `known` have read the image before.
+
+  There the text alone is run. The other arguments are those of `cost`.
+  """
+  visual_of_layer, _ = _reduced(architecture, visual, text, 0)
+  kinds = layer_macs.kinds(architecture, plan)
+  layers = sum(
+    layer_macs.layer(
+      architecture, accounting, kinds[i], at, text, read=i in known
+    )
+    for i, at in enumerate(visual_of_layer)
+  )
+  all_anew = cost(architecture, plan, visual, text, accounting, routing=routing)
+  return dataclasses.replace(
+    all_anew, layers=accounting.per_mac * layers
+  ).llm_prefill
 
 
 def decode(

@@ -22,7 +22,7 @@ def kinds(architecture: Architecture, plan: plans.Plan | None) -> list[str]:
     else (plans.base(architecture.depth))
   )
   layers = list(layout.fix(plan or ()).kinds)
-  last = -1 if architecture.last_visual else layout.last_self
+  last = architecture.last_self(layout)
   if last >= 0 and layers[last] == plans.SELF:
     layers[last] = LAST
   return layers
@@ -41,6 +41,7 @@ def layer(
   visual: int,
   text: int,
   routing: int = 0,
+  read: bool = False,
 ) -> int:
   """Multiply-adds of one decoder layer.
 
@@ -51,6 +52,7 @@ def layer(
     visual: visual slots.
     text: text slots.
     routing: routing tokens.
+    read: what the layer makes of the image is there, from a prompt before.
   """
   language = architecture.size.language
   d, n, h = language.width, language.heads, language.head_width
@@ -64,21 +66,23 @@ def layer(
     return 2 * pairs * n * h
 
   token = d * (2 * (n + key_heads) * h + accounting.mlp_matrices * language.mlp)
-  if kind == plans.SELF:
+  if kind == plans.SELF and not read:
     both = text + visual
     return both * token + attend(both, both, square=True)
-  if kind == LAST:  # of the image only keys and values
+  if kind in (plans.SELF, LAST):  # of the image only keys and values
     # The text's half of its own square, wherever it stands; the image in full.
     pairs = attend(text, text, square=True) + attend(text, visual)
     if accounting.causal == 'full':
       pairs = attend(text, text + visual)
-    return text * token + visual * 2 * d * key_heads * h + pairs
+    visual_keys = 0 if read else visual * key_heads
+    return text * token + 2 * d * h * visual_keys + pairs
   # A routing token is seen by no one, yet its keys and values are computed.
   readers = text + routing
   macs = readers * token
   macs += attend(text, text, square=True) + attend(routing, text)
   if kind == plans.CROSS:
     visual_keys = visual * cross_key_heads(architecture, key_heads)
+    visual_keys = 0 if read else visual_keys
     macs += 2 * d * h * (readers * n + visual_keys)
     macs += attend(readers, visual)
   return macs

@@ -17,6 +17,7 @@ from visor_jax.eval import run as eval_run
 from visor_jax.jobs import run as run_lib
 from visor_jax.models import router
 from visor_jax.runtime import claim
+from visor_jax.runtime import cluster
 from visor_jax.runtime import console
 from visor_jax.runtime import outcomes
 from visor_jax.spec import budget
@@ -141,9 +142,9 @@ def _route(
     batch = under_test.shard(questions)
     asked = sum(number is not None for number in questions.ids)
     batch_scores, _ = generate.route(under_test.model, under_test.params, batch)
-    scores.append(generate.to_host(batch_scores)[:asked])
+    scores.append(cluster.to_host(batch_scores)[:asked])
     visual, text = (
-      generate.to_host(lengths)[:asked].tolist()
+      cluster.to_host(lengths)[:asked].tolist()
       for lengths in (batch.visual(), batch.text())
     )
     flops += [_flops(under_test, *lengths) for lengths in zip(visual, text)]

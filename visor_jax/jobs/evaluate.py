@@ -8,7 +8,9 @@ from visor_jax.checkpoint import resolve
 from visor_jax.eval import measure
 from visor_jax.eval import results
 from visor_jax.eval import run as eval_run
+from visor_jax.jobs import order
 from visor_jax.jobs import run as run_lib
+from visor_jax.jobs import test_sets
 from visor_jax.reduction import grammar
 from visor_jax.runtime import claim
 from visor_jax.spec import plan as plans
@@ -38,43 +40,59 @@ def evaluate(run: run_lib.Run) -> None:
       run.confidence(selection)
   reductions = grammar.parse(config.eval.reduce)
   methods = dict.fromkeys([architecture.reduction, *map(str, reductions)])
+  tests = [*itertools.product(run.tests, methods)]
+  answered = {}
+  # One stage after the other: the weights of one alone are held.
+  for selection in sorted(selections, key=_stage):
+    for test, method in tests:
+      answered[test.folder, method, selection] = _ask(
+        run, test, method, selection
+      )
   rows: list[results.Row] = []
-  for test, method in itertools.product(run.tests, methods):
-    answers, measured = {}, {}
-    folder = run.workdir.answers('eval', test.folder, method)
-    for selection in selections:
-      under_test = dataclasses.replace(
-        run.answering(selection, method), suite=test.suite
-      )
-      answers[selection] = eval_run.answers(
-        under_test,
-        test.stream,
-        test.count,
-        selection,
-        folder,
-        config.eval,
-        test.score,
-      )
-      if config.eval.measure:
-        measured[selection] = measure.measure(
-          under_test,
-          test.stream,
-          selection,
-          answers[selection],
-          folder,
-          config.eval.batch,
-        )
-    fit = test.suite.fit(test.stream, test.count)
+  for test, method in tests:
+    of_test = {s: answered[test.folder, method, s] for s in selections}
     rows += results.rows(
-      answers,
+      {selection: answers for selection, (answers, _) in of_test.items()},
       test.suite.group,
-      measured,
+      {s: measured for s, (_, measured) in of_test.items() if measured},
       test.result,
       method=method,
-      **fit.left_out,
+      **test.suite.fit(test.stream, test.count).left_out,
       **run.stamp,
     )
   text = ''.join(json.dumps(row) + '\n' for row in rows)
   claim.write_shared(run.workdir.results, text)
   with metrics.open_log(config, run.workdir, 'eval') as log:
     log.write(1, results.numbers(rows))
+
+
+def _stage(selection: plans.Selection) -> str:
+  return order.answering(selection.selector)
+
+
+def _ask(
+  run: run_lib.Run,
+  test: test_sets.TestSet,
+  method: str,
+  selection: plans.Selection,
+) -> tuple[list[eval_run.Answer], measure.Measured | None]:
+  """Answers to a test, and what they took where that is to be measured."""
+  options = run.config.eval
+  folder = run.workdir.answers('eval', test.folder, method)
+  under_test = dataclasses.replace(
+    run.answering(selection, method), suite=test.suite
+  )
+  answers = eval_run.answers(
+    under_test,
+    test.stream,
+    test.count,
+    selection,
+    folder,
+    options,
+    test.score,
+  )
+  if not options.measure:
+    return answers, None
+  return answers, measure.measure(
+    under_test, test.stream, selection, answers, folder, options.batch
+  )

@@ -185,6 +185,7 @@ class Run:
       # One checkpoint has the weights of all of them.
       stage = order.answering('fixed')
     if stage not in self._restored:
+      self._restored.clear()  # before another stage's come: one copy at a time
       self._restored[stage] = weights.restore(stage, self.inputs())
     return self._restored[stage]
 

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from visor_jax.models import attention
+from visor_jax.models import caches as caches_lib
 from visor_jax.models import compute as compute_lib
 from visor_jax.models import cross_attention
 from visor_jax.models import decoding
@@ -25,13 +26,14 @@ from visor_jax.models import layer_kinds
 from visor_jax.models import layers
 from visor_jax.models import params
 from visor_jax.models import positions
+from visor_jax.models import rating
 from visor_jax.models import scanning
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
 
 _TextAndImage = tuple[jax.Array, jax.Array]
-_Inputs = tuple[layer_kinds.Weights, jax.Array | None]
+_Inputs = tuple[layer_kinds.Weights, jax.Array | None, Any]
 
 
 class Decoder(nn.Module):
@@ -78,8 +80,7 @@ class Decoder(nn.Module):
     self.norm = layers.RMSNorm(size.norm_eps)
 
   def _init_layer(self, key: jax.Array) -> params.Tree:
-    x = jnp.zeros((1, 1, self.size.width))
-    position = jnp.zeros((1, 1), jnp.int32)
+    x, position = jnp.zeros((1, 1, self.size.width)), jnp.zeros((1, 1), int)
     init = self.kinds.layer.init(key, x, position, method='init_all')
     return init['params']
 
@@ -104,9 +105,8 @@ class Decoder(nn.Module):
   def logits(self, text: jax.Array) -> jax.Array:
     """[B, T, D] -> float32 [B, T, C]."""
     head = self.embedding.T if self.size.tied else self.head
-    dtype = self.compute.dtype
-    text = self.norm(text).astype(dtype)
-    return params.dense(text, head.astype(dtype), dtype=jnp.float32)
+    text = self.norm(text).astype(self.compute.dtype)
+    return params.dense(text, head.astype(text.dtype), dtype=jnp.float32)
 
   def run(
     self,
@@ -137,16 +137,18 @@ class Decoder(nn.Module):
     token_layout: positions.TokenLayout,
     layout: plans.Layout,
     span: range | None = None,
-  ) -> tuple[layer_kinds.HiddenStates, decoding.SpanCaches]:
+    images: caches_lib.SpanImages | None = None,
+  ) -> tuple[layer_kinds.HiddenStates, caches_lib.SpanCaches]:
     """`run` that also returns what the layers keep for `decode`.
 
     What an optional layer would keep depends on the plan: none of the span may
-    be optional, see `Layout.fix`.
+    be optional, see `Layout.fix`. Where `images` are known, text alone is run.
     """
     caches = []
-    for repeat in self._repeats(layout, span):
+    repeats = self._repeats(layout, span)
+    for repeat, image in zip(repeats, images or [None] * len(repeats)):
       hidden, cache = self._run_repeat(
-        hidden, token_layout, layout, None, repeat, keep=True
+        hidden, token_layout, layout, None, repeat, True, image
       )
       caches.append(cache)
     return hidden, tuple(caches)
@@ -158,20 +160,16 @@ class Decoder(nn.Module):
     span = range(self.size.depth) if span is None else span
     if not self.compute.scan:
       return [plans.Repeat(i, 1, 1) for i in span]
-    return plans.repeats(layout, span.start, span.stop, self._last(layout))
-
-  def _last(self, layout: plans.Layout) -> int:
-    """The SELF layer that leaves the image as it was; -1 for none."""
-    return -1 if self.architecture.last_visual else layout.last_self
+    last = self.architecture.last_self(layout)
+    return plans.repeats(layout, span.start, span.stop, last)
 
   def _roles(
     self, layout: plans.Layout, repeat: plans.Repeat
   ) -> tuple[layer_kinds.Role, ...]:
     """What the layers of a period do."""
+    last = self.architecture.last_self(layout)
     return tuple(
-      layer_kinds.Role(
-        layout.kinds[i], i in layout.optional, i == self._last(layout)
-      )
+      layer_kinds.Role(layout.kinds[i], i in layout.optional, i == last)
       for i in range(repeat.start, repeat.start + repeat.period)
     )
 
@@ -195,7 +193,8 @@ class Decoder(nn.Module):
     plan: jax.Array | None,
     repeat: plans.Repeat,
     keep: bool,
-  ) -> tuple[layer_kinds.HiddenStates, tuple[layer_kinds.LayerCache, ...]]:
+    image: tuple[caches_lib.ImageCache, ...] | None = None,
+  ) -> tuple[layer_kinds.HiddenStates, tuple[caches_lib.LayerCache, ...]]:
     """Equal periods of layers: a scan, or a single period."""
     roles = self._roles(layout, repeat)
     optional = any(role.optional for role in roles)
@@ -207,35 +206,34 @@ class Decoder(nn.Module):
       state: _TextAndImage, inputs: _Inputs
     ) -> tuple[_TextAndImage, Any]:
       text, visual = state
-      weights, plan = inputs
+      weights, plan, image = inputs
       after, caches = self.kinds.period(
         roles,
         hidden._replace(text=text, visual=visual),
         token_layout,
         params.cast(weights, self.compute.dtype),
         plan,
+        image,
       )
       return (after.text, after.visual), caches if keep else None
 
     (text, visual), caches = scanning.scan(
       scanning.remat(body, self.compute, prevent_cse=repeat.count == 1),
       (hidden.text, hidden.visual),
-      (self._weights(layout, repeat), plan),
+      (self._weights(layout, repeat), plan, image),
       repeat.count,
     )
     return hidden._replace(text=text, visual=visual), caches
 
   def weights(self, layer: int) -> params.Tree:
     """A layer's parameters, in the dtype that is computed in."""
-    return params.cast(
-      params.take_layer(self.layers, layer), self.compute.dtype
-    )
+    layers = params.take_layer(self.layers, layer)
+    return params.cast(layers, self.compute.dtype)
 
   def cross_weights(self, number: int) -> params.Tree:
     """A cross attention's parameters, counted among CROSS layers."""
-    return params.cast(
-      params.take_layer(self.cross, number), self.compute.dtype
-    )
+    cross = params.take_layer(self.cross, number)
+    return params.cast(cross, self.compute.dtype)
 
   def rate(
     self,
@@ -243,8 +241,9 @@ class Decoder(nn.Module):
     token_layout: positions.TokenLayout,
     layer: int,
   ) -> jax.Array:
-    """float32 [B, V], the attention of a layer, see LayerKinds.rate."""
-    return self.kinds.rate(self.weights(layer), hidden, token_layout)
+    """float32 [B, V], the attention of a layer, see rating.rate."""
+    bound = self.kinds.layer.bind({'params': self.weights(layer)})
+    return rating.rate(bound, hidden, token_layout)
 
   def init_decode_cache(self, rows: int, tokens: int) -> decoding.NewCache:
     """Empty room for the keys and values of so many new tokens a row."""
@@ -256,7 +255,7 @@ class Decoder(nn.Module):
     self,
     text: jax.Array,
     new_cache: decoding.NewCache,
-    caches: decoding.SpanCaches,
+    caches: caches_lib.SpanCaches,
     token: decoding.NewToken,
     prompt: positions.TokenLayout,
     layout: plans.Layout,

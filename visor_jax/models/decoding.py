@@ -10,14 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from visor_jax.models import attention
+from visor_jax.models import caches as caches_lib
 from visor_jax.models import layer_kinds
 from visor_jax.models import params
 from visor_jax.models import positions
 from visor_jax.spec import plan as plans
-
-# Caches of a span of layers: for each Repeat, for each layer of its period, a
-# LayerCache with leaves [count, ...].
-SpanCaches = tuple[tuple[layer_kinds.LayerCache, ...], ...]
 
 # Keys and values of new tokens, [L, B, M, K, H] each.
 NewCache = tuple[jax.Array, jax.Array]
@@ -29,7 +26,7 @@ State = tuple[jax.Array, NewCache]
 class DecodeState(NamedTuple):
   """The prompt as a new token sees it."""
 
-  caches: tuple[SpanCaches, ...]  # of each span of layers that ran in one go
+  caches: tuple[caches_lib.SpanCaches, ...]  # of spans that ran in one go
   token_layouts: tuple[positions.TokenLayout, ...]  # of the prompt there
   segment: jax.Array  # int32 [B], of the conversation that goes on
   position: jax.Array  # int32 [B], of its next token
@@ -74,7 +71,7 @@ class PeriodInputs(NamedTuple):
   """What a period of layers needs on a new token."""
 
   weights: layer_kinds.Weights
-  caches: tuple[layer_kinds.LayerCache, ...]
+  caches: tuple[caches_lib.LayerCache, ...]
   numbers: jax.Array  # int32 [layers], which layers of the decoder they are
 
 

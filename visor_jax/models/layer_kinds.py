@@ -16,13 +16,12 @@ import jax
 import jax.numpy as jnp
 
 from visor_jax.models import attention
+from visor_jax.models import caches as caches_lib
 from visor_jax.models import cross_attention
 from visor_jax.models import layers
 from visor_jax.models import params
 from visor_jax.models import positions
 from visor_jax.spec import plan as plans
-
-KeyValue = tuple[jax.Array, jax.Array]  # [B, S, K, H] each
 
 
 class HiddenStates(NamedTuple):
@@ -32,13 +31,6 @@ class HiddenStates(NamedTuple):
   visual: jax.Array  # [B, V, D]
   route: positions.Slots | None = None  # [B, R]
   route_position: jax.Array | None = None  # int32 [B, R]
-
-
-class LayerCache(NamedTuple):
-  """What a layer keeps of the prompt for the tokens to come."""
-
-  layer: KeyValue  # of the text; in SELF of the image too
-  cross: Any = None  # in CROSS: what its module's `keys` made of the image
 
 
 class Role(NamedTuple):
@@ -77,7 +69,8 @@ class LayerKinds:
     token_layout: positions.TokenLayout,
     weights: Weights,
     plan: jax.Array | None,
-  ) -> tuple[HiddenStates, tuple[LayerCache, ...]]:
+    image: tuple[caches_lib.ImageCache, ...] | None = None,
+  ) -> tuple[HiddenStates, tuple[caches_lib.LayerCache, ...]]:
     """Layers one after the other; and what those not optional keep.
 
     Args:
@@ -86,25 +79,34 @@ class LayerKinds:
       token_layout: where the tokens stand.
       weights: of the layers.
       plan: bool [optional layers], None where there are none.
+      image: what the layers made of the image before; None: they read it now.
     """
     crosses = optionals = 0
     caches = []
     for i, (kind, optional, last) in enumerate(roles):
       layer, cross_keys = params.take_layer(weights.layers, i), None
+      known = image[i] if image else caches_lib.ImageCache()
       if optional:
         runs = params.take_layer(plan, optionals)
         hidden = self.optional_self(layer, hidden, token_layout, runs, last)
         optionals += 1
         continue
       if kind == plans.SELF:
-        hidden, key_value = self.self_(layer, hidden, token_layout, last)
+        if known.layer:
+          hidden, key_value = self.self_text(
+            layer, hidden, token_layout, known.layer
+          )
+        else:
+          hidden, key_value = self.self_(layer, hidden, token_layout, last)
       else:
         if kind == plans.CROSS:
           cross = params.take_layer(weights.cross, crosses)
-          hidden, cross_keys = self.cross(cross, hidden, token_layout)
+          hidden, cross_keys = self.cross(
+            cross, hidden, token_layout, known.cross
+          )
           crosses += 1
         hidden, key_value = self.text(layer, hidden, token_layout)
-      caches.append(LayerCache(key_value, cross_keys))
+      caches.append(caches_lib.LayerCache(key_value, cross_keys))
     return hidden, tuple(caches)
 
   def text(
@@ -112,7 +114,7 @@ class LayerKinds:
     weights: params.Tree,
     hidden: HiddenStates,
     token_layout: positions.TokenLayout,
-  ) -> tuple[HiddenStates, KeyValue]:
+  ) -> tuple[HiddenStates, caches_lib.KeyValue]:
     """The base layer over the text alone; routing tokens only look on."""
     t = token_layout.text.place.shape[1]
     slots = token_layout.text
@@ -133,7 +135,7 @@ class LayerKinds:
     hidden: HiddenStates,
     token_layout: positions.TokenLayout,
     last: bool = False,
-  ) -> tuple[HiddenStates, KeyValue]:
+  ) -> tuple[HiddenStates, caches_lib.KeyValue]:
     """The base layer over text and image in the row's order.
 
     Args:
@@ -162,6 +164,22 @@ class LayerKinds:
     both = positions.permute(both, token_layout.place, token_layout.order)
     hidden = hidden._replace(text=both[:, :t], visual=both[:, t:])
     return hidden, (key, value)
+
+  def self_text(
+    self,
+    weights: params.Tree,
+    hidden: HiddenStates,
+    token_layout: positions.TokenLayout,
+    image: caches_lib.KeyValue,
+  ) -> tuple[HiddenStates, caches_lib.KeyValue]:
+    """`self_` of the text alone: the image's keys and values are known."""
+    layer = self.layer.bind({'params': weights})
+    text = params.constrain_batch(hidden.text)
+    query, key, value = layer.qkv(text, token_layout.text_position)
+    key, value = caches_lib.merge((key, value), image, token_layout)
+    slots = token_layout.text, token_layout.merged
+    text = layer.output(text, self.attend(query, key, value, *slots))
+    return hidden._replace(text=text), (key, value)
 
   def optional_self(
     self,
@@ -196,9 +214,10 @@ class LayerKinds:
     weights: params.Tree,
     hidden: HiddenStates,
     token_layout: positions.TokenLayout,
+    keys: Any = None,
   ) -> tuple[HiddenStates, Any]:
     """Adds what text and routing tokens read of the image, see `read`."""
-    read, keys = self.read(weights, hidden, token_layout)
+    read, keys = self.read(weights, hidden, token_layout, keys)
     text = params.constrain_batch(hidden.text + read)
     return hidden._replace(text=text), keys
 
@@ -207,6 +226,7 @@ class LayerKinds:
     weights: params.Tree,
     hidden: HiddenStates,
     token_layout: positions.TokenLayout,
+    keys: Any = None,
   ) -> tuple[jax.Array, Any]:
     """What text and routing tokens read of the image.
 
@@ -214,6 +234,7 @@ class LayerKinds:
       weights: of the cross attention.
       hidden: with or without routing tokens.
       token_layout: where the tokens stand.
+      keys: what the cross attention's `keys` made of the image, if it did.
 
     Returns:
       [B, T (+ R), D], and what the cross attention's `keys` made of the image.
@@ -223,9 +244,9 @@ class LayerKinds:
       slots = positions.join(slots, hidden.route)
     position = _text_position(hidden, token_layout)
     module = self.bind_cross(weights)
-    keys = module.keys(
-      hidden.visual, visual_slots, token_layout.visual_position
-    )
+    if keys is None:
+      visual_position = token_layout.visual_position
+      keys = module.keys(hidden.visual, visual_slots, visual_position)
     read = module(hidden.text, keys, slots, visual_slots, position, self.attend)
     return read, keys
 
@@ -233,44 +254,6 @@ class LayerKinds:
     """The cross attention with its weights."""
     module = self.cross_layer.bind({'params': weights})
     return cast(cross_attention.CrossAttention, module)
-
-  def rate(
-    self,
-    weights: params.Tree,
-    hidden: HiddenStates,
-    token_layout: positions.TokenLayout,
-  ) -> jax.Array:
-    """How much of a prompt's last token's attention a visual token gets.
-
-    Of a conversation with several prompts the last counts. Scores are computed
-    of these few queries alone.
-
-    Args:
-      weights: of the layer whose attention it is.
-      hidden: what flows into that layer.
-      token_layout: where the tokens stand.
-
-    Returns:
-      float32 [B, V], averaged over heads.
-    """
-    text_position = token_layout.text_position
-    visual_position = token_layout.visual_position
-    query, key = self.layer.bind({'params': weights}).query_key(
-      jnp.concatenate([hidden.text, hidden.visual], axis=1),
-      jnp.concatenate([text_position, visual_position], axis=1),
-      token_layout.prompt_end,
-    )
-    both = positions.join(token_layout.text, token_layout.visual)
-    shares = attention.shares(query, key, token_layout.prompt, both)
-    of_visual = shares[:, :, hidden.text.shape[1] :]
-    segment, place = token_layout.prompt
-    same = segment[:, None] == segment[:, :, None]
-    later = same & (place[:, None] > place[:, :, None])
-    is_last = ~later.any(axis=2)
-    visual_segment = token_layout.visual.segment
-    asks = segment[:, :, None] == visual_segment[:, None]
-    asks &= is_last[:, :, None]
-    return jnp.max(jnp.where(asks, of_visual, 0), axis=1, initial=0)
 
 
 def _text_position(

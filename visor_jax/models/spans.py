@@ -5,8 +5,8 @@ The router stops and thinks, or visual tokens are rated and dropped.
 
 import jax
 
+from visor_jax.models import caches as caches_lib
 from visor_jax.models import decoder
-from visor_jax.models import decoding
 from visor_jax.models import layer_kinds
 from visor_jax.models import positions
 from visor_jax.reduction import grammar
@@ -89,12 +89,15 @@ def prefill(
   token_layout: positions.TokenLayout,
   plan: StaticPlan,
   skip: int = 0,
+  images: tuple[caches_lib.SpanImages, ...] = (),
 ) -> tuple[
   HiddenStates,
-  tuple[decoding.SpanCaches, ...],
+  tuple[caches_lib.SpanCaches, ...],
   tuple[positions.TokenLayout, ...],
 ]:
   """Runs spans of layers, all but the first `skip`.
+
+  With what all spans kept of the same `images` before, the text alone is run.
 
   Returns:
     Hidden states; of each span, what it keeps, and the token layout that it
@@ -108,9 +111,10 @@ def prefill(
   layout, _ = resolve(llm.architecture, plan)
   between = _Between(llm)
   caches, token_layouts = [], []
-  for span in of_plan(llm.architecture, plan)[skip:]:
+  spans = of_plan(llm.architecture, plan)
+  for span, image in [*zip(spans, images or [None] * len(spans))][skip:]:
     hidden, token_layout = between(span.start, hidden, token_layout)
-    hidden, cache = llm.prefill(hidden, token_layout, layout, span)
+    hidden, cache = llm.prefill(hidden, token_layout, layout, span, image)
     caches.append(cache)
     token_layouts.append(token_layout)
   return hidden, tuple(caches), tuple(token_layouts)

@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 
 from visor_jax.families import table as families
+from visor_jax.models import backbone
+from visor_jax.models import caches as caches_lib
 from visor_jax.models import compute as compute_lib
 from visor_jax.models import decoder
 from visor_jax.models import decoding
@@ -42,7 +44,7 @@ class Routed(NamedTuple):
 
   hidden: HiddenStates  # without routing tokens
   token_layout: positions.TokenLayout
-  caches: decoding.SpanCaches
+  caches: caches_lib.SpanCaches
 
 
 class Visor(nn.Module):
@@ -84,11 +86,7 @@ class Visor(nn.Module):
     return self.architecture.before_self
 
   def with_reduction(self, reduction: str) -> 'Visor':
-    """The same model on fewer visual tokens.
-
-    Args:
-      reduction: in the grammar of reduction/grammar.py; '' for all tokens.
-    """
+    """The same model on fewer visual tokens, '' for all: see grammar.py."""
     return self.clone(
       architecture=dataclasses.replace(self.architecture, reduction=reduction)
     )
@@ -114,16 +112,21 @@ class Visor(nn.Module):
     )
     return HiddenStates(self.llm.embed(batch.tokens), visual)
 
+  def read_tiles(self, tiles: jax.Array) -> backbone.PatchFeatures:
+    """What the vision tower says of tiles, uint8 [B, I, height, width, 3]."""
+    return self.vision(tiles, rate=self.reduction.rates_patches)
+
   def prepare_inputs(
-    self, batch: batch_lib.Batch
+    self,
+    batch: batch_lib.Batch,
+    images: caches_lib.ReadImages = caches_lib.UNREAD,
   ) -> tuple[HiddenStates, positions.TokenLayout]:
     """What the decoder gets, and where its tokens stand."""
-    reduction = self.reduction
-    patches = self.vision(batch.tiles, rate=reduction.rates_patches)
+    patches = images.patches or self.read_tiles(batch.tiles)
     visual = self.connector(
       patches.features, batch.gather_index, batch.gather_weight
     )
-    tokens = reduction.before_decoder(
+    tokens = self.reduction.before_decoder(
       reduction_lib.VisualTokens(visual, positions.token_layout(batch)),
       reduction_lib.Patches(
         batch.gather_index,
@@ -135,32 +138,41 @@ class Visor(nn.Module):
       ),
     )
     text = self.llm.embed(batch.tokens)
-    return HiddenStates(text, tokens.visual), tokens.token_layout
+    # Layers that know what they made of the image let it go by.
+    visual = tokens.visual[:, :0] if images.caches else tokens.visual
+    return HiddenStates(text, visual), tokens.token_layout
 
   def prefill(
-    self, batch: batch_lib.Batch, plan: spans.StaticPlan
+    self,
+    batch: batch_lib.Batch,
+    plan: spans.StaticPlan,
+    images: caches_lib.ReadImages = caches_lib.UNREAD,
   ) -> tuple[jax.Array, decoding.DecodeState]:
     """Reads every row's first prompt, for `decode` to go on from.
 
     Args:
       batch: of one prompt a row.
       plan: static: a tuple, or None for the dense base.
+      images: what is known of them.
 
     Returns:
       logits of the token behind the prompt, float32 [B, C]; the prompt.
     """
-    hidden, token_layout = self.prepare_inputs(batch)
-    return self._prefill(hidden, token_layout, (), batch, plan)
+    hidden, token_layout = self.prepare_inputs(batch, images)
+    return self._prefill(hidden, token_layout, (), batch, plan, images)
 
   def prefill_after_route(
-    self, routed: Routed, batch: batch_lib.Batch, plan: spans.StaticPlan
+    self,
+    routed: Routed,
+    batch: batch_lib.Batch,
+    plan: spans.StaticPlan,
+    images: caches_lib.ReadImages = caches_lib.UNREAD,
   ) -> tuple[jax.Array, decoding.DecodeState]:
     """`prefill` from where `route` stopped: nothing is computed twice."""
     if plan is None:
       raise ValueError('the base model has no router to go on from')
-    return self._prefill(
-      routed.hidden, routed.token_layout, (routed.caches,), batch, plan
-    )
+    hidden, token_layout, caches = routed
+    return self._prefill(hidden, token_layout, (caches,), batch, plan, images)
 
   def decode(
     self,
@@ -201,7 +213,11 @@ class Visor(nn.Module):
     """Room for `decode` to remember so many new tokens a row."""
     return self.llm.init_decode_cache(rows, tokens)
 
-  def route(self, batch: batch_lib.Batch) -> tuple[jax.Array, Routed]:
+  def route(
+    self,
+    batch: batch_lib.Batch,
+    images: caches_lib.ReadImages = caches_lib.UNREAD,
+  ) -> tuple[jax.Array, Routed]:
     """Runs the layers before the first optional SELF layer, and the router.
 
     Returns:
@@ -209,13 +225,14 @@ class Visor(nn.Module):
       and `prefill_after_route` go on from.
     """
     spans.of_plan(self.architecture, self.layout.max)  # raises for the base's
-    hidden, token_layout = self.prepare_inputs(batch)
+    hidden, token_layout = self.prepare_inputs(batch, images)
     t = batch.tokens.shape[1]
     token = self.architecture.router.token
     if token == 'learned':
       hidden = self._with_routing_tokens(hidden, token_layout)
+    span, known = range(self.before_self), next(iter(images.caches), None)
     hidden, caches = self.llm.prefill(
-      hidden, token_layout, self.layout, range(self.before_self)
+      hidden, token_layout, self.layout, span, known
     )
     read = router.READERS[token](hidden.text, hidden.visual, token_layout)
     hidden = HiddenStates(hidden.text[:, :t], hidden.visual)
@@ -246,14 +263,15 @@ class Visor(nn.Module):
     self,
     hidden: HiddenStates,
     token_layout: positions.TokenLayout,
-    caches: tuple[decoding.SpanCaches, ...],
+    caches: tuple[caches_lib.SpanCaches, ...],
     batch: batch_lib.Batch,
     plan: spans.StaticPlan,
+    images: caches_lib.ReadImages = caches_lib.UNREAD,
   ) -> tuple[jax.Array, decoding.DecodeState]:
     """Runs the spans that have left no caches yet."""
     before = (token_layout,) * len(caches)
     hidden, new_caches, token_layouts = spans.prefill(
-      self.llm, hidden, token_layout, plan, skip=len(caches)
+      self.llm, hidden, token_layout, plan, len(caches), images.caches
     )
     last = token_layout.prompt_end[:, 0]
     row = jnp.arange(last.shape[0])

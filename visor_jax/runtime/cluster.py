@@ -191,5 +191,10 @@ def allgather_json(value: T) -> list[T]:
   return [json.loads(bytes(row[:n])) for row, n in zip(texts, lengths)]
 
 
+def to_host(x: jax.Array) -> np.ndarray:
+  """All of a global array, in every process."""
+  return multihost_utils.process_allgather(x, tiled=True)
+
+
 def _names(processes: Iterable[int]) -> str:
   return ', '.join(f'process {i} on {_hosts[i]}' for i in processes)

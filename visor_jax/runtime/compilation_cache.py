@@ -1,6 +1,7 @@
 """Compiled programs that outlive the process."""
 
 import hashlib
+import os
 import pathlib
 import platform
 import re
@@ -8,6 +9,7 @@ import re
 import jax
 
 CPU = pathlib.Path('/proc/cpuinfo')  # of Linux
+FOLDER = 'compiled'  # beside a checkpoint, and by default in a workdir
 
 
 def use(folder: pathlib.Path | str) -> None:
@@ -23,3 +25,21 @@ def use(folder: pathlib.Path | str) -> None:
   kind = f'{platform.machine()} {instructions}'.encode()
   path = pathlib.Path(folder, hashlib.sha256(kind).hexdigest()[:12])
   jax.config.update('jax_compilation_cache_dir', str(path.absolute()))
+
+
+def use_beside(checkpoint: pathlib.Path | str) -> pathlib.Path:
+  """Keeps programs beside a checkpoint, or where the user keeps what is cached.
+
+  Args:
+    checkpoint: a folder, or the name of one that is elsewhere.
+
+  Returns:
+    The folder: one that cannot be written holds none.
+  """
+  beside = pathlib.Path(checkpoint)
+  if not (beside.is_dir() and os.access(beside, os.W_OK)):
+    home = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
+    beside = pathlib.Path(home, 'visor_jax')
+  use(beside / FOLDER)
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
+  return beside / FOLDER

@@ -115,6 +115,10 @@ class Architecture:
     """The layers that run under a plan, None for the base; none optional."""
     return plans.base(self.depth) if plan is None else self.layout.fix(plan)
 
+  def last_self(self, layout: plans.Layout) -> int:
+    """The SELF layer that leaves the image as it was; -1 for none."""
+    return -1 if self.last_visual else layout.last_self
+
   def to_json(self) -> dict[str, Any]:
     """Plain values, for a file beside the weights."""
     return dataclasses.asdict(self)

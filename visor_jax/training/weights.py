@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
+import re
 
 import jax
 import ml_collections
@@ -22,6 +23,13 @@ from visor_jax.training import program as program_lib
 from visor_jax.training import stages
 
 _CROSS = 'llm/cross/'
+
+# Parameters that are computed with as they are. All others are cast to
+# model.dtype first, and may be held in it.
+_FLOAT32 = re.compile(
+  r'router/.*|llm/norm/.*|'
+  r'vision/(.*/)?(scale|bias|running_mean|running_var|patch_bias|position)'
+)
 
 # How CROSS weights start that have not learned: values of model.cross.init.
 GRAFTS: dict[
@@ -61,6 +69,9 @@ def first(
 def restore(stage: str, inputs: inputs_lib.Inputs) -> param_paths.Params:
   """Parameters of the first stage with steps, among this one and its forebears.
 
+  They are to answer with, not to train: in model.dtype, but for those that are
+  computed with in float32.
+
   A base that is not trained here is that of the checkpoint; all else is that of
   the checkpoint which is given to evaluate, if one is, or that of a trained one
   which the run starts from.
@@ -70,40 +81,63 @@ def restore(stage: str, inputs: inputs_lib.Inputs) -> param_paths.Params:
   """
   config = inputs.config
   program = program_lib.build(config, stage, inputs.mesh, packed=False)
+  held = _held(program.params, config.model.dtype)
   untrained_root = not program.stage.starts_from and not config[stage].steps
   base = resolve.base(config)
   if untrained_root and base:
-    return imported(program, base)
+    return imported(program, base, held)
   if config.eval.checkpoint:
-    return imported(program, load.locate(config.eval.checkpoint))
+    return imported(program, load.locate(config.eval.checkpoint), held)
   candidates = (stage, *program.stage.starts_from)
   trained = _trained(candidates, config)
   if not trained:
     if _origin_has_cross(config):
-      return imported(program, load.locate(config.model.init_from))
+      return imported(program, load.locate(config.model.init_from), held)
     raise errors.Refusal(
       f'none of the stages {candidates} has steps in this config'
     )
-  return _result(trained[0], inputs.workdir, config, program.params)
+  return _result(trained[0], inputs.workdir, config, held)
+
+
+def _held(params: param_paths.Params, dtype: str) -> param_paths.Params:
+  """Shapes of parameters to answer with, by those to train."""
+  return param_paths.unflatten(
+    {
+      path: jax.ShapeDtypeStruct(
+        x.shape,
+        x.dtype if _FLOAT32.fullmatch(path) else dtype,
+        sharding=x.sharding,
+      )
+      for path, x in param_paths.flatten(params).items()
+    }
+  )
 
 
 def imported(
-  program: program_lib.TrainProgram, location: facts_lib.Location
+  program: program_lib.TrainProgram,
+  location: facts_lib.Location,
+  held: param_paths.Params | None = None,
 ) -> param_paths.Params:
   """Parameters of a checkpoint, and fresh ones that it lacks.
 
   Args:
     program: whose shapes they must have.
     location: of a checkpoint folder or of a run.
+    held: shapes and dtypes that they shall have; None for the program's.
 
   Raises:
     ValueError: a parameter has another shape, or the model lacks it.
   """
   shardings = jax.tree.map(lambda x: x.sharding, program.params)
-  checkpoint = load.read(location, shardings, 'float32')
+  dtypes = {
+    path: x.dtype
+    for path, x in param_paths.flatten(held or program.params).items()
+  }
+  checkpoint = load.read(location, shardings, dtypes)
   params = param_paths.flatten(checkpoint.params)
   _require_shapes(params, program, str(location.weights))
-  missing = param_paths.flatten(program.init_params(known=params.keys()))
+  fresh = param_paths.flatten(program.init_params(known=params.keys()))
+  missing = {path: x.astype(dtypes[path]) for path, x in fresh.items()}
   return param_paths.unflatten(params | missing)
 
 

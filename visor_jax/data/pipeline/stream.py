@@ -13,6 +13,7 @@ rest of the run stays as it is. Which rows there are never depends on it.
 """
 
 from collections.abc import Sequence
+import dataclasses
 
 import numpy as np
 import PIL.Image
@@ -189,6 +190,31 @@ def question(
   return segment_of_images(conversation, opened, sizes, processor)
 
 
+def follow_up(
+  turns: Sequence[tuple[str, str]],
+  images: int,
+  tokenizer: protocols.Tokenizer,
+) -> processed.Conversation:
+  """The last question of a conversation, up to where its answer begins.
+
+  Args:
+    turns: questions with their answers; that of the last is not looked at.
+    images: how many there are; markers as in a record's turns.
+    tokenizer: of the checkpoint.
+
+  Raises:
+    ValueError: a question or an earlier answer is empty, or the markers are not
+      one per image.
+  """
+  *past, (asked, _) = turns
+  if not past:
+    return tokenizer.prompt(asked, images)
+  record = [records.Turn(*turn, '') for turn in past]
+  talk = tokenizer.conversation([*record, records.Turn(asked, '?', '')], images)
+  last = processed.cut(talk, talk.prompts[-1] + 1, len(turns))
+  return dataclasses.replace(last, prompts=last.prompts[-1:])
+
+
 def segment_of_images(
   conversation: processed.Conversation,
   opened: Sequence[PIL.Image.Image],
@@ -246,7 +272,7 @@ def _question(
 ) -> processed.Conversation:
   """A record's first question alone."""
   conversation = _conversation(record, processor)
-  return _cut(conversation, conversation.prompts[0] + 1, turns=1)
+  return processed.cut(conversation, conversation.prompts[0] + 1, turns=1)
 
 
 def _conversation(
@@ -270,16 +296,4 @@ def _first_turns(
     return conversation
   answer = conversation.answer
   ends = np.flatnonzero(answer & ~np.append(answer[1:], False))
-  return _cut(conversation, ends[turns - 1] + 1, turns)
-
-
-def _cut(
-  conversation: processed.Conversation, end: int, turns: int
-) -> processed.Conversation:
-  """What stands before token `end`."""
-  return processed.Conversation(
-    conversation.tokens[:end],
-    conversation.answer[:end],
-    tuple(at for at in conversation.image_at if at < end),
-    conversation.prompts[:turns],
-  )
+  return processed.cut(conversation, ends[turns - 1] + 1, turns)

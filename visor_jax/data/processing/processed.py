@@ -24,6 +24,16 @@ class Conversation:
   prompts: np.ndarray
 
 
+def cut(conversation: Conversation, end: int, turns: int) -> Conversation:
+  """What stands before token `end`."""
+  return Conversation(
+    conversation.tokens[:end],
+    conversation.answer[:end],
+    tuple(at for at in conversation.image_at if at < end),
+    conversation.prompts[:turns],
+  )
+
+
 class ImagePlan(Protocol):
   """How an image of one size becomes visual tokens.
 

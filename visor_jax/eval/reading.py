@@ -1,0 +1,280 @@
+"""Images that have been read, to be asked about more than once.
+
+  reading = model.read(['page.png'])
+  reading.ask('What is the total?')
+  reading.ask('Who signed it?', plan='max')
+
+What an image becomes depends on what stands before it, on itself and on the
+plan, and on nothing that comes after. So the vision tower runs once, and what
+layers make of images once for each plan; of questions that follow the text
+alone is run.
+"""
+
+from collections.abc import Collection
+from collections.abc import Generator
+from collections.abc import Iterator
+from collections.abc import Sequence
+import dataclasses
+import time
+from typing import Generic
+from typing import NamedTuple
+from typing import TypeVar
+from typing import Unpack
+
+import jax
+import numpy as np
+
+from visor_jax.data import protocols
+from visor_jax.data.pipeline import stream as stream_lib
+from visor_jax.data.processing import packing
+from visor_jax.data.processing import processed
+from visor_jax.eval import answer as answer_lib
+from visor_jax.eval import asked as asked_lib
+from visor_jax.eval import costs
+from visor_jax.eval import generate
+from visor_jax.eval import pieces
+from visor_jax.eval import plan_groups
+from visor_jax.eval import prompts as prompts_lib
+from visor_jax.flops import cost as flops
+from visor_jax.models import backbone
+from visor_jax.models import caches as caches_lib
+from visor_jax.reduction import grammar
+from visor_jax.spec import budget as budget_lib
+from visor_jax.spec import plan as plans
+
+CHUNK = 4  # tokens from one piece of a text to the next
+
+# Where images stand in a prompt, and the tokens before the last of them.
+Before = tuple[tuple[int, ...], bytes]
+T = TypeVar('T')
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Prompt:
+  """A question, with its images, in a Batch of one row."""
+
+  packed: prompts_lib.Prompts
+  before: Before
+
+  @property
+  def lengths(self) -> tuple[int, int]:
+    """(visual tokens, text tokens)."""
+    return self.packed.lengths[0]
+
+
+class _Behind(NamedTuple, Generic[T]):
+  """What images became behind what stood before them."""
+
+  before: Before
+  images: T
+
+
+class _Routing(NamedTuple):
+  """What the router's layers made of images, and left of them."""
+
+  caches: caches_lib.SpanImages
+  visual: jax.Array  # [1, V, D]
+
+
+class Reading:
+  """Images in memory, for one question after the other; see `Model.read`.
+
+  Of the router and of every plan that has answered it holds what their layers
+  made of the images, behind what stood before them in the last question: the
+  bytes of visual slots in `Answer.cache_bytes`.
+  """
+
+  def __init__(
+    self,
+    checkpoint: asked_lib.Checkpoint,
+    images: Sequence[protocols.ImageLike],
+    prefix: str = '',
+  ):
+    processor = checkpoint.processor
+    opened = [processor.open_image(image) for image in images]
+    sizes = [(image.height, image.width) for image in opened]
+    self._checkpoint, self._prefix = checkpoint, prefix
+    self._plans: Sequence[processed.ImagePlan] = processor.plans(sizes)
+    tiles = [*processor.tiles(opened, sizes)]
+    self._tiles = prompts_lib.tiles(tiles, processor)
+    self._count = sum(map(len, tiles))
+    self._patches: backbone.PatchFeatures = generate.read_tiles(
+      checkpoint.model, checkpoint.params, self._tiles
+    )
+    tower, connector = costs.vision_flops(
+      checkpoint.model.architecture, self._count
+    )
+    self._tower_flops = tower  # that no answer has told yet
+    self._connector_flops = connector
+    self._of_plan: dict[
+      plans.Plan | None, _Behind[tuple[caches_lib.SpanImages, ...]]
+    ] = {}
+    self._of_router: _Behind[_Routing] | None = None
+
+  def ask(
+    self, question: str, **options: Unpack[answer_lib.Options]
+  ) -> answer_lib.Answer:
+    """The answer to a question about the images.
+
+    Args:
+      question: text, with an <image> marker for every image or with none.
+      **options: see eval.answer.Options.
+
+    Raises:
+      ValueError: naming what cannot be: a plan, a question, its length.
+    """
+    chunk = options.get('max_new_tokens', answer_lib.MAX_NEW_TOKENS)
+    return pieces.drain(self._answer(question, options, chunk))
+
+  def stream(
+    self, question: str, **options: Unpack[answer_lib.Options]
+  ) -> Generator[str, None, answer_lib.Answer]:
+    """`ask`, in pieces of text as they come; returns the Answer."""
+    return self._answer(question, options, CHUNK)
+
+  def _answer(
+    self, question: str, options: answer_lib.Options, chunk: int
+  ) -> Generator[str, None, answer_lib.Answer]:
+    """Pieces of the answer, each of so many tokens."""
+    began = time.monotonic()
+    asked = self._checkpoint
+    model, tokenizer = asked.model, asked.processor.tokenizer
+    sampling, key = answer_lib.sampling(tokenizer, options)
+    prompt = self._prompt(question, options, sampling.tokens)
+    selection = asked.choice.select(options, prompt.lengths)
+    (logits, state), plan, ran = self._prefill(prompt, selection)
+    growing = generate.begin(
+      model, asked.params, prompt.packed.batch, logits, sampling, key
+    )
+
+    def answers() -> Iterator[list[int]]:
+      nonlocal growing
+      yield growing.tokens[0].tolist()
+      while growing.number < sampling.tokens and not growing.done.all():
+        count = min(int(growing.number) + chunk, sampling.tokens)
+        growing = generate.extend(
+          model, asked.params, state, plan, sampling, growing, count
+        )
+        yield growing.tokens[0].tolist()
+
+    yield from pieces.of_text(answers(), tokenizer.decode)
+    return answer_lib.build(
+      model,
+      tokenizer,
+      selection.selector,
+      plan,
+      np.asarray(growing.tokens[0]),
+      prompt.lengths,
+      ran,
+      time.monotonic() - began,
+    )
+
+  def _prompt(
+    self, question: str, options: answer_lib.Options, new_tokens: int
+  ) -> _Prompt:
+    """The row of a question that follows others with their answers."""
+    processor = self._checkpoint.processor
+    turns = [*options.get('history', ()), (question, '')]
+    turns[0] = self._prefix + turns[0][0], turns[0][1]
+    talk = stream_lib.follow_up(turns, len(self._plans), processor.tokenizer)
+    blank = [np.zeros((plan.tiles, 0, 0, 3), np.uint8) for plan in self._plans]
+    segment = packing.segment_of_images(
+      talk, blank, self._plans, processor.patches
+    )
+    prompts_lib.require_room([segment], new_tokens, self._checkpoint.context)
+    packed = prompts_lib.pack([segment], processor, self._tiles)
+    end = max(talk.image_at, default=0)
+    return _Prompt(packed, (talk.image_at, talk.tokens[:end].tobytes()))
+
+  def _prefill(
+    self, prompt: _Prompt, selection: plans.Selection
+  ) -> tuple[generate.Prompt, plans.Plan | None, costs.Ran]:
+    """Reads a prompt; also says under which plan, and what ran for it."""
+    if selection.selector == 'router':
+      return self._prefill_routed(prompt, selection)
+    asked, plan, batch = self._checkpoint, selection.plan, prompt.packed.batch
+    images = self._images(plan, prompt)
+    read = generate.prefill(asked.model, asked.params, batch, plan, images)
+    self._keep(read, plan, prompt)
+    known = range(asked.model.architecture.depth) if images.caches else ()
+    return read, plan, self._ran(prompt, plan, known)
+
+  def _prefill_routed(
+    self, prompt: _Prompt, selection: plans.Selection
+  ) -> tuple[generate.Prompt, plans.Plan | None, costs.Ran]:
+    """`_prefill` under the plan that the router chooses."""
+    asked, batch = self._checkpoint, prompt.packed.batch
+    facts, model = asked.choice.facts, asked.model
+    routing = _recall(self._of_router, prompt)
+    images = caches_lib.ReadImages(
+      self._patches, (routing.caches,) if routing else ()
+    )
+    scores, routed = generate.route(model, asked.params, batch, images)
+    (number,) = plan_groups.choose(
+      scores,
+      batch,
+      facts.viable,
+      budget_lib.confidence(selection, facts.curve, facts.confidence),
+      model.size.vision.patches,
+    )
+    plan = facts.viable[number]
+    if routing is None and model.architecture.router.token != 'visual':
+      (caches,) = generate.of_images((routed.caches,), (routed.token_layout,))
+      self._of_router = _Behind(
+        prompt.before, _Routing(caches, routed.hidden.visual)
+      )
+    images = self._images(plan, prompt)
+    if routing and not images.caches:
+      hidden = routed.hidden._replace(visual=routing.visual)
+      routed = routed._replace(hidden=hidden)
+    read = generate.resume(model, asked.params, routed, batch, plan, images)
+    self._keep(read, plan, prompt)
+    split, depth = model.before_self, model.architecture.depth
+    known = [
+      *(range(split) if routing else ()),
+      *(range(split, depth) if images.caches else ()),
+    ]
+    return read, plan, self._ran(prompt, plan, known, routing=1)
+
+  def _images(
+    self, plan: plans.Plan | None, prompt: _Prompt
+  ) -> caches_lib.ReadImages:
+    """What is known of the images under a plan, where this prompt has them."""
+    caches = _recall(self._of_plan.get(plan), prompt) or ()
+    return caches_lib.ReadImages(self._patches, caches)
+
+  def _keep(
+    self, read: generate.Prompt, plan: plans.Plan | None, prompt: _Prompt
+  ) -> None:
+    """Keeps what a plan's layers made of the images, for the next question."""
+    architecture = self._checkpoint.model.architecture
+    cuts = grammar.single(architecture.reduction).layers(architecture.depth)
+    if plan is None and cuts:  # which tokens stay depends on the question
+      return
+    if _recall(self._of_plan.get(plan), prompt) is None:
+      _, state = read
+      caches = generate.of_images(state.caches, state.token_layouts)
+      self._of_plan[plan] = _Behind(prompt.before, caches)
+
+  def _ran(
+    self,
+    prompt: _Prompt,
+    plan: plans.Plan | None,
+    known: Collection[int],
+    routing: int = 0,
+  ) -> costs.Ran:
+    """What ran for a prompt; the tower, for the first one."""
+    architecture = self._checkpoint.model.architecture
+    tower, self._tower_flops = self._tower_flops, 0
+    connector = 0 if 0 in known else self._connector_flops
+    return costs.Ran(
+      tower + connector,
+      flops.llm_prefill(
+        architecture, plan, *prompt.lengths, known, routing=routing
+      ),
+    )
+
+
+def _recall(behind: _Behind[T] | None, prompt: _Prompt) -> T | None:
+  """What is known, if the prompt has the same text before its images."""
+  return behind.images if behind and behind.before == prompt.before else None
