@@ -97,12 +97,11 @@ class Reading:
     self._plans: Sequence[processed.ImagePlan] = processor.plans(sizes)
     tiles = [*processor.tiles(opened, sizes)]
     self._tiles = prompts_lib.tiles(tiles, processor)
-    self._count = sum(map(len, tiles))
     self._patches: backbone.PatchFeatures = generate.read_tiles(
       checkpoint.model, checkpoint.params, self._tiles
     )
     tower, connector = costs.vision_flops(
-      checkpoint.model.architecture, self._count
+      checkpoint.model.architecture, sum(map(len, tiles))
     )
     self._tower_flops = tower  # that no answer has told yet
     self._connector_flops = connector
