@@ -59,6 +59,7 @@ FLOORS = {
   'checkpoint.steps': 2,
   'runtime': 4,
   'benchmarks.suite': 4,
+  'training.feature_table': 4,
   'training.feeds': 4,
   'training.inputs': 4,
   'training.losses': 4,

@@ -500,10 +500,6 @@ def test_accountings_say_what_they_count():
       'model.router.token',
     ),
     (dict(routing=1), 'router chooses'),
-    (
-      dict(layout=plans.Layout(('self',) * 24, (3,)), plan=(True,), routing=1),
-      'cannot pass',
-    ),
   ],
 )
 def test_errors(given, message):

@@ -128,6 +128,23 @@ def test_prompts_differ(token):
     assert np.abs(different[i] - different[i - 1]).max() > 1e-2
 
 
+def test_a_routing_token_reads_a_self_layer_before_it():
+  """Text and image of its own prompt, in a row and alone."""
+  layout = plans.Layout(('self', 'cross', 'self'), optional=(2,))
+  model = rows.tiny(layout, chunk=8)
+
+  @rows.jit
+  def score(params, batch):
+    return model.apply({'params': params}, batch, method='route')[0]
+
+  params = rows.params(model)
+  packed = score(params, PACKED)
+  alone = score(params, batch((until(SEGMENTS[0], 0),), (), ()))
+  rows.close(packed[0, 0], alone[0, 0])
+  other = dataclasses.replace(PACKED, tiles=np.flip(PACKED.tiles, axis=2))
+  assert np.abs(score(params, other) - packed)[0, 0].max() > 1e-3
+
+
 @TOKENS
 def test_what_follows_a_prompt_does_not_matter(token):
   """Bitwise: the answer, and what comes after it, is masked away."""

@@ -10,7 +10,6 @@ Anything else is somebody's, a server's of files for one, and is left alone.
 from collections.abc import Collection
 import pathlib
 import re
-import shutil
 
 from visor_jax.checkpoint import manifest
 from visor_jax.runtime import console
@@ -83,12 +82,10 @@ def _unfinished(path: pathlib.Path) -> pathlib.Path:
 
 
 def _remove(path: pathlib.Path) -> None:
-  if paths.in_bucket(path):
-    paths.store(path).rm(str(path), recursive=True)
-  elif path.is_symlink() or not path.is_dir():
+  if not paths.in_bucket(path) and (path.is_symlink() or not path.is_dir()):
     path.unlink()
   else:
-    shutil.rmtree(path)
+    paths.remove_folder(path)
 
 
 def _list(folder: pathlib.Path) -> list[pathlib.Path]:

@@ -25,9 +25,12 @@ from visor_jax.spec import generation
 # A path, the bytes of a file, or an image that is open.
 ImageLike: TypeAlias = pathlib.Path | str | bytes | PIL.Image.Image
 
+# The fields of a Batch, or one entry of an array of what was made of a row.
+Row: TypeAlias = batch_lib.Row | np.ndarray
+
 # Number in the endless stream of rows -> the row, and an array that goes beside
 # it (the label of a plan, int32 [1]) or None.
-Load = Callable[[int], tuple[batch_lib.Row, np.ndarray | None]]
+Load = Callable[[int], tuple[Row, np.ndarray | None]]
 
 
 class Source(Protocol):

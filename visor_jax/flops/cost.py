@@ -266,12 +266,6 @@ def _routing(
   if router.token != 'learned':
     return macs
   for kind in kinds[: architecture.before_self]:
-    if kind == plans.SELF:
-      raise ValueError(
-        'a routing token cannot pass a SELF layer; choose '
-        'model.router.token "last" or "visual"'
-      )
-    # A difference, because padding to chunks does not add up.
     macs += layer_macs.layer(
       architecture, accounting, kind, visual, text, prompts
     ) - layer_macs.layer(architecture, accounting, kind, visual, text)

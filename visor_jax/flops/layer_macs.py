@@ -51,7 +51,7 @@ def layer(
     kind: of the layer, see `kinds`.
     visual: visual slots.
     text: text slots.
-    routing: routing tokens.
+    routing: routing tokens, which read what the layer keeps of the prompt.
     read: what the layer makes of the image is there, from a prompt before.
   """
   language = architecture.size.language
@@ -66,23 +66,25 @@ def layer(
     return 2 * pairs * n * h
 
   token = d * (2 * (n + key_heads) * h + accounting.mlp_matrices * language.mlp)
+  both = text + visual
+
+  def routed(keys: int) -> int:
+    # Nobody sees a routing token, yet its keys and values are computed.
+    return routing * (token + 2 * keys * n * h)
+
   if kind == plans.SELF and not read:
-    both = text + visual
-    return both * token + attend(both, both, square=True)
+    return both * token + attend(both, both, square=True) + routed(both)
   if kind in (plans.SELF, LAST):  # of the image only keys and values
     # The text's half of its own square, wherever it stands; the image in full.
     pairs = attend(text, text, square=True) + attend(text, visual)
     if accounting.causal == 'full':
-      pairs = attend(text, text + visual)
+      pairs = attend(text, both)
     visual_keys = 0 if read else visual * key_heads
-    return text * token + 2 * d * h * visual_keys + pairs
-  # A routing token is seen by no one, yet its keys and values are computed.
-  readers = text + routing
-  macs = readers * token
-  macs += attend(text, text, square=True) + attend(routing, text)
+    return text * token + 2 * d * h * visual_keys + pairs + routed(both)
+  macs = text * token + attend(text, text, square=True) + routed(text)
   if kind == plans.CROSS:
     visual_keys = visual * cross_key_heads(architecture, key_heads)
     visual_keys = 0 if read else visual_keys
-    macs += 2 * d * h * (readers * n + visual_keys)
-    macs += attend(readers, visual)
+    macs += 2 * d * h * ((text + routing) * n + visual_keys)
+    macs += attend(text, visual) + attend(routing, visual)
   return macs

@@ -97,7 +97,7 @@ COUNTS = Bound(
 NOT_NEGATIVE = Bound(
   'at least 0',
   lambda number: number >= 0,
-  ('seed', 'optim.weight_decay', 'optim.clip'),
+  ('seed', 'optim.weight_decay', 'optim.clip', 'policy.features_gb'),
   ('steps', 'learning_rate'),
 )
 DECAYS = Bound(

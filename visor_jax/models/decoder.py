@@ -32,7 +32,6 @@ from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
 
-_TextAndImage = tuple[jax.Array, jax.Array]
 _Inputs = tuple[layer_kinds.Weights, jax.Array | None, Any]
 
 
@@ -203,27 +202,21 @@ class Decoder(nn.Module):
     plan = scanning.cut(plan, layout.optional, repeat) if optional else None
 
     def body(
-      state: _TextAndImage, inputs: _Inputs
-    ) -> tuple[_TextAndImage, Any]:
-      text, visual = state
+      hidden: layer_kinds.HiddenStates, inputs: _Inputs
+    ) -> tuple[layer_kinds.HiddenStates, Any]:
       weights, plan, image = inputs
-      after, caches = self.kinds.period(
-        roles,
-        hidden._replace(text=text, visual=visual),
-        token_layout,
-        params.cast(weights, self.compute.dtype),
-        plan,
-        image,
+      weights = params.cast(weights, self.compute.dtype)
+      hidden, caches = self.kinds.period(
+        roles, hidden, token_layout, weights, plan, image
       )
-      return (after.text, after.visual), caches if keep else None
+      return hidden, caches if keep else None
 
-    (text, visual), caches = scanning.scan(
+    return scanning.scan(
       scanning.remat(body, self.compute, prevent_cse=repeat.count == 1),
-      (hidden.text, hidden.visual),
+      hidden,
       (self._weights(layout, repeat), plan, image),
       repeat.count,
     )
-    return hidden._replace(text=text, visual=visual), caches
 
   def weights(self, layer: int) -> params.Tree:
     """A layer's parameters, in the dtype that is computed in."""
@@ -253,48 +246,46 @@ class Decoder(nn.Module):
 
   def decode(
     self,
-    text: jax.Array,
-    new_cache: decoding.NewCache,
+    state: decoding.State[decoding.Before],
     caches: caches_lib.SpanCaches,
-    token: decoding.NewToken,
+    token: decoding.NewToken | decoding.Onlookers,
     prompt: positions.TokenLayout,
     layout: plans.Layout,
     span: range | None = None,
-  ) -> tuple[jax.Array, decoding.NewCache]:
-    """Runs one new token through a span of layers.
+  ) -> decoding.State[decoding.Before]:
+    """Runs tokens behind a prompt through a span of layers.
 
     Args:
-      text: its hidden state, [B, 1, D].
-      new_cache: of the new tokens before this one, [L, B, M, K, H].
+      state: of one new token; or of tokens that look on.
       caches: what `prefill` of these layers left.
-      token: where it stands.
+      token: where they stand.
       prompt: where the prompt's tokens stand in these layers.
       layout: that the caches are of; nothing in the span is optional.
       span: the layers; None for all.
 
     Returns:
-      The hidden state, and `new_cache` with this token in it.
+      The state behind the span, the new token in its cache.
     """
-    state = text, new_cache
+
+    def body(
+      kinds: tuple[str, ...],
+      state: decoding.State[decoding.Before],
+      inputs: decoding.PeriodInputs,
+    ) -> tuple[decoding.State[decoding.Before], None]:
+      weights = params.cast(inputs.weights, self.compute.dtype)
+      inputs = inputs._replace(weights=weights)
+      return decoding.run_period(
+        self.kinds, kinds, state, inputs, token, prompt
+      ), None
+
     numbers = jnp.arange(self.size.depth)
     for repeat, cache in zip(self._repeats(layout, span), caches, strict=True):
       kinds = tuple(role.kind for role in self._roles(layout, repeat))
-
-      def body(
-        state: decoding.State,
-        inputs: decoding.PeriodInputs,
-        kinds: tuple[str, ...] = kinds,
-      ) -> tuple[decoding.State, None]:
-        weights = params.cast(inputs.weights, self.compute.dtype)
-        inputs = inputs._replace(weights=weights)
-        return decoding.run_period(
-          self.kinds, kinds, state, inputs, token, prompt
-        ), None
-
       inputs = decoding.PeriodInputs(
         self._weights(layout, repeat),
         cache,
         scanning.cut(numbers, range(self.size.depth), repeat),
       )
-      state, _ = scanning.scan(body, state, inputs, repeat.count)
+      period = functools.partial(body, kinds)
+      state, _ = scanning.scan(period, state, inputs, repeat.count)
     return state

@@ -1,10 +1,11 @@
-"""One new token through the decoder, from what layers keep of the prompt.
+"""Tokens through the decoder, from what layers keep of the prompt before them.
 
-Legend: B batch, M room for new tokens, D width, K key heads, H head width, L
-layers.
+Legend: B batch, R prompts, M room for new tokens, D width, K key heads, H head
+width, L layers.
 """
 
 from typing import NamedTuple
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +20,10 @@ from visor_jax.spec import plan as plans
 # Keys and values of new tokens, [L, B, M, K, H] each.
 NewCache = tuple[jax.Array, jax.Array]
 
-# The hidden state of a new token, [B, 1, D], and the tokens before it.
-State = tuple[jax.Array, NewCache]
+# The hidden state of a new token, [B, 1, D], and the tokens before it; or of
+# tokens that only look on, [B, R, D], and nothing: nobody sees them.
+Before = TypeVar('Before', NewCache, None)
+State = tuple[jax.Array, Before]
 
 
 class DecodeState(NamedTuple):
@@ -35,10 +38,24 @@ class DecodeState(NamedTuple):
 class NewToken(NamedTuple):
   """Where the token stands, and those before it."""
 
-  number: jax.Array  # int32 [], which new token it is, counted from 0
   position: jax.Array  # int32 [B, 1]
   slots: positions.Slots  # [B, 1]
+  number: jax.Array  # int32 [], which new token it is, counted from 0
   all_slots: positions.Slots  # [B, M], of all the new tokens there may be
+
+
+class Onlookers(NamedTuple):
+  """Where tokens stand that see the prompt, and that nobody sees."""
+
+  position: jax.Array  # int32 [B, R]
+  slots: positions.Slots  # [B, R]
+
+
+def onlookers(prompt: positions.TokenLayout) -> Onlookers:
+  """One behind each prompt, which sees what its last token sees."""
+  end = prompt.prompt_end
+  position = jnp.take_along_axis(prompt.text_position, end, axis=1) + 1
+  return Onlookers(position, prompt.prompt)
 
 
 def new_token(
@@ -64,11 +81,11 @@ def new_token(
     all_slots.segment[:, :1],
     jnp.full_like(all_slots.place[:, :1], first) + number,
   )
-  return NewToken(number, state.position[:, None] + number, slots, all_slots)
+  return NewToken(state.position[:, None] + number, slots, number, all_slots)
 
 
 class PeriodInputs(NamedTuple):
-  """What a period of layers needs on a new token."""
+  """What a period of layers needs beside the tokens."""
 
   weights: layer_kinds.Weights
   caches: tuple[caches_lib.LayerCache, ...]
@@ -78,28 +95,28 @@ class PeriodInputs(NamedTuple):
 def run_period(
   modules: layer_kinds.LayerKinds,
   kinds: tuple[str, ...],
-  state: State,
+  state: State[Before],
   inputs: PeriodInputs,
-  token: NewToken,
+  token: NewToken | Onlookers,
   prompt: positions.TokenLayout,
-) -> State:
-  """The layers of a period, one after the other, on one new token.
+) -> State[Before]:
+  """The layers of a period, one after the other, on tokens behind a prompt.
 
   Args:
     modules: of the decoder.
     kinds: of the layers.
-    state: of the token, as it flows into the period.
+    state: of the tokens, as they flow into the period.
     inputs: weights, caches and numbers of the layers.
-    token: where it stands.
+    token: where they stand.
     prompt: where the prompt's tokens stand.
 
   Returns:
-    `state` with this token's keys and values in it.
+    `state` behind the period; a new token's keys and values are in it.
   """
-  text, (keys, values) = state
+  text, new_cache = state
   crosses = 0
   for i, kind in enumerate(kinds):
-    cache, number = inputs.caches[i], inputs.numbers[i]
+    cache = inputs.caches[i]
     if kind == plans.CROSS:
       cross = modules.bind_cross(
         params.take_layer(inputs.weights.cross, crosses)
@@ -116,17 +133,18 @@ def run_period(
     weights = params.take_layer(inputs.weights.layers, i)
     layer = modules.layer.bind({'params': weights})
     query, key, value = layer.qkv(text, token.position)
-    start = (number, 0, token.number, 0, 0)
-    keys = jax.lax.dynamic_update_slice(keys, key[None], start)
-    values = jax.lax.dynamic_update_slice(values, value[None], start)
     prompt_slots = prompt.merged if kind == plans.SELF else prompt.text
-    context = attention.attend_arrays(
-      query,
-      token.slots,
-      (
-        attention.Keys(*cache.layer, prompt_slots),
-        attention.Keys(keys[number], values[number], token.all_slots),
-      ),
-    )
+    arrays = [attention.Keys(*cache.layer, prompt_slots)]
+    if new_cache is not None and isinstance(token, NewToken):
+      number = inputs.numbers[i]
+      start = (number, 0, token.number, 0, 0)
+      keys, values = new_cache = (
+        jax.lax.dynamic_update_slice(new_cache[0], key[None], start),
+        jax.lax.dynamic_update_slice(new_cache[1], value[None], start),
+      )
+      arrays.append(
+        attention.Keys(keys[number], values[number], token.all_slots)
+      )
+    context = attention.attend_arrays(query, token.slots, arrays)
     text = layer.output(text, context)
-  return text, (keys, values)
+  return text, new_cache

@@ -3,7 +3,7 @@
 The layer's weights are the same whatever its kind; a CROSS layer has those of
 its cross attention beside them.
 
-Legend: B batch, T text, R routing tokens, V visual, S = T + V, D width.
+Legend: B batch, T text, V visual, S = T + V, D width.
 """
 
 import dataclasses
@@ -27,10 +27,8 @@ from visor_jax.spec import plan as plans
 class HiddenStates(NamedTuple):
   """What flows through the layers."""
 
-  text: jax.Array  # [B, T (+ R), D]: routing tokens, if any, come last
+  text: jax.Array  # [B, T, D]
   visual: jax.Array  # [B, V, D]
-  route: positions.Slots | None = None  # [B, R]
-  route_position: jax.Array | None = None  # int32 [B, R]
 
 
 class Role(NamedTuple):
@@ -115,17 +113,12 @@ class LayerKinds:
     hidden: HiddenStates,
     token_layout: positions.TokenLayout,
   ) -> tuple[HiddenStates, caches_lib.KeyValue]:
-    """The base layer over the text alone; routing tokens only look on."""
-    t = token_layout.text.place.shape[1]
+    """The base layer over the text alone."""
     slots = token_layout.text
     layer = self.layer.bind({'params': weights})
     text = params.constrain_batch(hidden.text)
-    query, key, value = layer.qkv(text, _text_position(hidden, token_layout))
-    key, value = key[:, :t], value[:, :t]
-    context = self.attend(query[:, :t], key, value, slots, slots, ordered=True)
-    if hidden.route is not None:
-      routed = self.attend(query[:, t:], key, value, hidden.route, slots)
-      context = jnp.concatenate([context, routed], axis=1)
+    query, key, value = layer.qkv(text, token_layout.text_position)
+    context = self.attend(query, key, value, slots, slots, ordered=True)
     text = layer.output(text, context)
     return hidden._replace(text=text), (key, value)
 
@@ -140,12 +133,10 @@ class LayerKinds:
 
     Args:
       weights: the layer's.
-      hidden: without routing tokens.
+      hidden: what flows in.
       token_layout: where the tokens stand.
       last: the image is not read any more, and left as it was.
     """
-    if hidden.route is not None:
-      raise ValueError('a routing token cannot pass a SELF layer')
     t = hidden.text.shape[1]
     merged, text_slots = token_layout.merged, token_layout.text
     position = token_layout.merged_position
@@ -192,12 +183,12 @@ class LayerKinds:
     """`self_` where the plan runs the layer, a bool [], else `text`."""
 
     def on(text: jax.Array, visual: jax.Array) -> tuple[jax.Array, jax.Array]:
-      before = hidden._replace(text=text, visual=visual)
+      before = HiddenStates(text, visual)
       after, _ = self.self_(weights, before, token_layout, last)
       return after.text, after.visual
 
     def off(text: jax.Array, visual: jax.Array) -> tuple[jax.Array, jax.Array]:
-      before = hidden._replace(text=text, visual=visual)
+      before = HiddenStates(text, visual)
       after, _ = self.text(weights, before, token_layout)
       return after.text, visual
 
@@ -207,7 +198,7 @@ class LayerKinds:
     text, visual = jax.lax.cond(
       runs, jax.checkpoint(on), jax.checkpoint(off), hidden.text, hidden.visual
     )
-    return hidden._replace(text=text, visual=visual)
+    return HiddenStates(text, visual)
 
   def cross(
     self,
@@ -216,7 +207,7 @@ class LayerKinds:
     token_layout: positions.TokenLayout,
     keys: Any = None,
   ) -> tuple[HiddenStates, Any]:
-    """Adds what text and routing tokens read of the image, see `read`."""
+    """Adds what the text reads of the image, see `read`."""
     read, keys = self.read(weights, hidden, token_layout, keys)
     text = params.constrain_batch(hidden.text + read)
     return hidden._replace(text=text), keys
@@ -228,21 +219,19 @@ class LayerKinds:
     token_layout: positions.TokenLayout,
     keys: Any = None,
   ) -> tuple[jax.Array, Any]:
-    """What text and routing tokens read of the image.
+    """What the text reads of the image.
 
     Args:
       weights: of the cross attention.
-      hidden: with or without routing tokens.
+      hidden: what flows in.
       token_layout: where the tokens stand.
       keys: what the cross attention's `keys` made of the image, if it did.
 
     Returns:
-      [B, T (+ R), D], and what the cross attention's `keys` made of the image.
+      [B, T, D], and what the cross attention's `keys` made of the image.
     """
     slots, visual_slots = token_layout.text, token_layout.visual
-    if hidden.route is not None:
-      slots = positions.join(slots, hidden.route)
-    position = _text_position(hidden, token_layout)
+    position = token_layout.text_position
     module = self.bind_cross(weights)
     if keys is None:
       visual_position = token_layout.visual_position
@@ -254,14 +243,3 @@ class LayerKinds:
     """The cross attention with its weights."""
     module = self.cross_layer.bind({'params': weights})
     return cast(cross_attention.CrossAttention, module)
-
-
-def _text_position(
-  hidden: HiddenStates, token_layout: positions.TokenLayout
-) -> jax.Array:
-  """int32 [B, T (+ R)], of text and routing tokens."""
-  if hidden.route_position is None:
-    return token_layout.text_position
-  return jnp.concatenate(
-    [token_layout.text_position, hidden.route_position], axis=1
-  )

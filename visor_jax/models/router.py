@@ -7,12 +7,15 @@ Legend: B batch, T text, R prompts, V visual, D width.
 
 from collections.abc import Callable
 import functools
+from typing import NamedTuple
 
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from visor_jax.models import caches as caches_lib
+from visor_jax.models import layer_kinds
 from visor_jax.models import layers
 from visor_jax.models import params
 from visor_jax.models import positions
@@ -20,6 +23,17 @@ from visor_jax.spec import architecture
 from visor_jax.spec import batch as batch_lib
 from visor_jax.spec import budget
 from visor_jax.spec import sizes
+
+
+class Prompts(NamedTuple):
+  """Prompts as a routing token sees them."""
+
+  caches: caches_lib.SpanCaches  # leaves [B, count, ...]
+  token_layout: positions.TokenLayout
+
+
+# What the router reads of prompts: [B, R, D], or by a token of its own.
+Features = jax.Array | Prompts
 
 
 class Router(nn.Module):
@@ -45,28 +59,37 @@ class Router(nn.Module):
 
 
 def _read_learned(
-  text: jax.Array, visual: jax.Array, token_layout: positions.TokenLayout
-) -> jax.Array:
-  """The routing tokens, which come last."""
-  del visual
-  return text[:, token_layout.text.place.shape[1] :]
+  hidden: layer_kinds.HiddenStates,
+  token_layout: positions.TokenLayout,
+  caches: caches_lib.SpanCaches,
+) -> Prompts:
+  """What a routing token may look at."""
+  del hidden
+  rows_first = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), caches)
+  return Prompts(rows_first, token_layout)
 
 
 def _read_last(
-  text: jax.Array, visual: jax.Array, token_layout: positions.TokenLayout
+  hidden: layer_kinds.HiddenStates,
+  token_layout: positions.TokenLayout,
+  caches: caches_lib.SpanCaches,
 ) -> jax.Array:
   """The text token that ends the prompt."""
-  del visual
+  del caches
+  text = hidden.text
   prompt_place, text_place = token_layout.prompt.place, token_layout.text.place
   ends = prompt_place[:, :, None] == text_place[:, None]
   return jnp.einsum('BRT,BTD->BRD', ends.astype(text.dtype), text)
 
 
 def _read_visual(
-  text: jax.Array, visual: jax.Array, token_layout: positions.TokenLayout
+  hidden: layer_kinds.HiddenStates,
+  token_layout: positions.TokenLayout,
+  caches: caches_lib.SpanCaches,
 ) -> jax.Array:
   """The mean of the prompt's visual tokens."""
-  del text
+  del caches
+  visual = hidden.visual
   prompt, slots = token_layout.prompt, token_layout.visual
   read = prompt.segment[:, :, None] == slots.segment[:, None]
   read &= slots.place[:, None] <= prompt.place[:, :, None]
@@ -75,11 +98,18 @@ def _read_visual(
   return jnp.einsum('BRV,BVD->BRD', share, visual)
 
 
-# By architecture.RouterOptions.token: from hidden states, [B, T (+ R), D] and
-# [B, V, D], to what the router reads of every prompt, [B, R, D].
+# By architecture.RouterOptions.token: what the layers before the router have
+# left, to what it reads.
 READERS: dict[
   str,
-  Callable[[jax.Array, jax.Array, positions.TokenLayout], jax.Array],
+  Callable[
+    [
+      layer_kinds.HiddenStates,
+      positions.TokenLayout,
+      caches_lib.SpanCaches,
+    ],
+    Features,
+  ],
 ] = {'learned': _read_learned, 'last': _read_last, 'visual': _read_visual}
 
 
@@ -144,18 +174,16 @@ def question_hash(batch: batch_lib.Batch, patches: int) -> jax.Array:
   pixels = jnp.where(used[..., None], tiles, 0)
   tokens = jnp.where(batch.text_segment > 0, batch.tokens + 1, 0)
   digest = _digest(tokens, 1) ^ _digest(pixels.reshape(len(tiles), -1), 2)
-  return (_mixed(digest) >> 8).astype(jnp.float32) / 2**24
+  return (mixed(digest) >> 8).astype(jnp.float32) / 2**24
 
 
 def _digest(x: jax.Array, salt: int) -> jax.Array:
   """uint32 [B] of integers [B, n]; zeros at the end change nothing."""
-  weight = _mixed(jnp.arange(x.shape[1], dtype=jnp.uint32) * 2 + salt) | 1
-  return _mixed(
-    jnp.sum(x.astype(jnp.uint32) * weight, axis=1, dtype=jnp.uint32)
-  )
+  weight = mixed(jnp.arange(x.shape[1], dtype=jnp.uint32) * 2 + salt) | 1
+  return mixed(jnp.sum(x.astype(jnp.uint32) * weight, axis=1, dtype=jnp.uint32))
 
 
-def _mixed(x: jax.Array) -> jax.Array:
+def mixed(x: jax.Array) -> jax.Array:
   """Every bit of a uint32 on every other: MurmurHash3's last steps."""
   for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
     x = (x ^ (x >> shift)) * jnp.uint32(factor)

@@ -4,11 +4,14 @@ The router stops and thinks, or visual tokens are rated and dropped.
 """
 
 import jax
+import jax.numpy as jnp
 
 from visor_jax.models import caches as caches_lib
 from visor_jax.models import decoder
+from visor_jax.models import decoding
 from visor_jax.models import layer_kinds
 from visor_jax.models import positions
+from visor_jax.models import router
 from visor_jax.reduction import grammar
 from visor_jax.reduction import method
 from visor_jax.spec import architecture as architecture_lib
@@ -118,6 +121,34 @@ def prefill(
     caches.append(cache)
     token_layouts.append(token_layout)
   return hidden, tuple(caches), tuple(token_layouts)
+
+
+def look_on(
+  llm: decoder.Decoder, token: jax.Array, prompts: router.Prompts
+) -> jax.Array:
+  """What routing tokens find in prompts, in the layers before the router.
+
+  Args:
+    llm: the decoder.
+    token: their embedding, [D].
+    prompts: what these layers have left.
+
+  Returns:
+    [B, R, D].
+  """
+  onlookers = decoding.onlookers(prompts.token_layout)
+  tokens = jnp.broadcast_to(
+    token.astype(llm.compute.dtype), (*onlookers.position.shape, token.size)
+  )
+  read, _ = llm.decode(
+    (tokens, None),
+    jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), prompts.caches),
+    onlookers,
+    prompts.token_layout,
+    llm.architecture.layout,
+    range(llm.architecture.before_self),
+  )
+  return read
 
 
 class _Between:

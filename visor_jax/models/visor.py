@@ -42,7 +42,7 @@ HiddenStates = layer_kinds.HiddenStates
 class Routed(NamedTuple):
   """Where `Visor.route` stopped, for the rest to go on from."""
 
-  hidden: HiddenStates  # without routing tokens
+  hidden: HiddenStates
   token_layout: positions.TokenLayout
   caches: caches_lib.SpanCaches
 
@@ -205,7 +205,7 @@ class Visor(nn.Module):
     ):
       new_token = decoding.new_token(state, number, prompt, room)
       text, new_cache = self.llm.decode(
-        text, new_cache, caches, new_token, prompt, layout, span
+        (text, new_cache), caches, new_token, prompt, layout, span
       )
     return self.llm.logits(text)[:, 0], new_cache
 
@@ -224,19 +224,35 @@ class Visor(nn.Module):
       scores, float32 [B, R, plans], one row for every prompt; and what `finish`
       and `prefill_after_route` go on from.
     """
+    features, routed = self.features(batch, images)
+    return self.scores(features), routed
+
+  def features(
+    self,
+    batch: batch_lib.Batch,
+    images: caches_lib.ReadImages = caches_lib.UNREAD,
+  ) -> tuple[router.Features, Routed]:
+    """Runs the layers before the first optional SELF layer.
+
+    Returns:
+      what `scores` reads, which no weight of the router changes; and what
+      `finish` and `prefill_after_route` go on from.
+    """
     spans.of_plan(self.architecture, self.layout.max)  # raises for the base's
     hidden, token_layout = self.prepare_inputs(batch, images)
-    t = batch.tokens.shape[1]
-    token = self.architecture.router.token
-    if token == 'learned':
-      hidden = self._with_routing_tokens(hidden, token_layout)
     span, known = range(self.before_self), next(iter(images.caches), None)
     hidden, caches = self.llm.prefill(
       hidden, token_layout, self.layout, span, known
     )
-    read = router.READERS[token](hidden.text, hidden.visual, token_layout)
-    hidden = HiddenStates(hidden.text[:, :t], hidden.visual)
-    return self.router(read), Routed(hidden, token_layout, caches)
+    read = router.READERS[self.architecture.router.token]
+    features = read(hidden, token_layout, caches)
+    return features, Routed(hidden, token_layout, caches)
+
+  def scores(self, features: router.Features) -> jax.Array:
+    """What the router makes of `features`: float32 [B, R, plans]."""
+    if isinstance(features, router.Prompts):
+      features = spans.look_on(self.llm, self.router.token, features)
+    return self.router(features)
 
   def finish(
     self, routed: Routed, batch: batch_lib.Batch, plan: spans.AnyPlan
@@ -281,18 +297,4 @@ class Visor(nn.Module):
       before + token_layouts,
       batch.prompt_segment[:, 0],
       token_layout.text_position[row, last] + 1,
-    )
-
-  def _with_routing_tokens(
-    self, hidden: HiddenStates, token_layout: positions.TokenLayout
-  ) -> HiddenStates:
-    """Adds a routing token behind every prompt, in slots of its own."""
-    end = token_layout.prompt_end
-    position = jnp.take_along_axis(token_layout.text_position, end, axis=1) + 1
-    token = self.router.token.astype(hidden.text.dtype)
-    token = jnp.broadcast_to(token, (*end.shape, token.shape[0]))
-    return hidden._replace(
-      text=jnp.concatenate([hidden.text, token], axis=1),
-      route=token_layout.prompt,
-      route_position=position,
     )

@@ -21,12 +21,13 @@ from visor_jax.runtime import files
 T = TypeVar('T')
 
 
-def write(path: pathlib.Path, text: str) -> None:
+def write(path: pathlib.Path, content: str | bytes) -> None:
   """Writes a file, complete or not at all, and its hash."""
   beside = _beside(path)
   beside.unlink(missing_ok=True)  # that of what was there
-  files.write_atomic(path, text)
-  files.write_atomic(beside, f'{_sha256(text)}  {path.name}\n')
+  data = content.encode() if isinstance(content, str) else content
+  files.write_atomic(path, data)
+  files.write_atomic(beside, f'{_sha256(data)}  {path.name}\n')
 
 
 def remove(path: pathlib.Path) -> None:
@@ -35,20 +36,29 @@ def remove(path: pathlib.Path) -> None:
     file.unlink(missing_ok=True)
 
 
+def read_bytes(path: pathlib.Path) -> bytes:
+  """What a file holds.
+
+  Raises:
+    ValueError: it is not what was written.
+  """
+  data, beside = files.read_bytes(path), _beside(path)
+  if beside.exists() and files.read_text(beside).split()[:1] != [_sha256(data)]:
+    raise ValueError(
+      f'{path} is not what was written: its SHA-256 is not that in '
+      f'{beside.name}; run the job again that leaves it, or delete '
+      f'{beside.name} if the change was meant'
+    )
+  return data
+
+
 def read_text(path: pathlib.Path) -> str:
   """The text of a file.
 
   Raises:
     ValueError: it is not what was written.
   """
-  text, beside = files.read_text(path), _beside(path)
-  if beside.exists() and files.read_text(beside).split()[:1] != [_sha256(text)]:
-    raise ValueError(
-      f'{path} is not what was written: its SHA-256 is not that in '
-      f'{beside.name}; run the job again that leaves it, or delete '
-      f'{beside.name} if the change was meant'
-    )
-  return text
+  return read_bytes(path).decode()
 
 
 def read_object(path: pathlib.Path, *needed: str) -> dict[str, Any]:
@@ -104,8 +114,8 @@ def _beside(path: pathlib.Path) -> pathlib.Path:
   return path.with_name(path.name + '.sha256')
 
 
-def _sha256(text: str) -> str:
-  return hashlib.sha256(text.encode()).hexdigest()
+def _sha256(data: bytes) -> str:
+  return hashlib.sha256(data).hexdigest()
 
 
 def _parse(text: str, location: str) -> dict[str, Any]:

@@ -15,6 +15,20 @@ def read_text(path: pathlib.Path | str) -> str:
   return retry.retry(f'reading {path}', path.read_text)
 
 
+def read_bytes(
+  path: pathlib.Path | str, start: int = 0, count: int = -1
+) -> bytes:
+  """Bytes of a file from one on, all by default; tried again as a text is."""
+  path = paths.parse(path)
+
+  def read() -> bytes:
+    with path.open('rb') as f:
+      f.seek(start)
+      return f.read(count)
+
+  return retry.retry(f'reading {path}', read)
+
+
 def read_json(path: pathlib.Path | str) -> Any:
   """What a file of JSON holds.
 
@@ -47,21 +61,22 @@ def read_jsonl(path: pathlib.Path | str) -> list[dict[str, Any]]:
   return rows
 
 
-def write_atomic(path: pathlib.Path | str, text: str) -> None:
+def write_atomic(path: pathlib.Path | str, content: str | bytes) -> None:
   """Writes a file that is seen complete or not at all, crash or full disk.
 
   It is tried again where a disk or a server fails.
   """
   path = paths.parse(path)
+  data = content.encode() if isinstance(content, str) else content
 
   def write() -> None:
     if paths.in_bucket(path):  # an object is
-      path.write_text(text, encoding='utf-8')
+      path.write_bytes(data)
       return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + '.part')
-    with open(part, 'w') as f:
-      f.write(text)
+    with open(part, 'wb') as f:
+      f.write(data)
       f.flush()
       os.fsync(f.fileno())
     os.replace(part, path)

@@ -23,6 +23,7 @@ NEVER_CHANGE_RESULTS = (
   'model.scan',
   'model.loss_chunk',
   'optim.max_nonfinite_steps',
+  'policy.features_gb',
   'eval.batch',
   'eval.chunk',
   'eval.measure',

@@ -168,6 +168,14 @@ def walk(folder: pathlib.Path) -> list[str]:
   ]
 
 
+def remove_folder(path: pathlib.Path) -> None:
+  """Removes a folder and all that is in it."""
+  if in_bucket(path):
+    store(path).rm(str(path), recursive=True)
+  else:
+    shutil.rmtree(path)
+
+
 def make_folder(path: pathlib.Path) -> None:
   """Makes a folder and those above it; in a bucket there are none to make."""
   if not in_bucket(path):

@@ -4,6 +4,7 @@
   STAGE/checkpoints/STEP/  STAGE/metrics.jsonl  STAGE/nonfinite.jsonl
   STAGE/tensorboard/  STAGE/wandb/  STAGE/trace/
   search/plans.json  label/labels.jsonl  policy/calibration.json
+  policy/features/HASH/
   search/metrics.jsonl  calibration/metrics.jsonl  eval/metrics.jsonl
   search/answers/  label/answers/  eval/TEST/METHOD/PLAN/
   analysis/NAME.json  report/index.html  logs/
@@ -68,6 +69,10 @@ class Workdir:
   def calibration(self) -> pathlib.Path:
     """How sure the router must be, for what it may spend."""
     return self.path / 'policy' / 'calibration.json'
+
+  def features(self, stage: str) -> pathlib.Path:
+    """Folder with a folder of what a stage's router reads of questions."""
+    return self.path / stage / 'features'
 
   @property
   def report(self) -> pathlib.Path:

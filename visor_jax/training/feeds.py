@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import dataclasses
+import functools
 
 import ml_collections
 
@@ -11,6 +12,8 @@ from visor_jax.data.suites import table as suites
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import batch as batch_lib
 from visor_jax.training import inputs as inputs_lib
+
+LABELLED = 'label'  # the stream whose questions are labelled
 
 RowShapeOf = Callable[
   [
@@ -31,12 +34,16 @@ class Feed:
     row_shape: (suite, whole config, model) -> slots of a row.
     packed: a row may hold several conversations, where the suite packs them.
     labels: so many labels go beside a row; 0 for none.
+    features: a step gets what the router reads of the rows, kept from a first
+      pass (see features.py); or the rows, where that would take more than the
+      stage's key `features_gb`.
   """
 
   load: Callable[[str, inputs_lib.Inputs], protocols.Load]
   row_shape: RowShapeOf
   packed: bool = False
   labels: int = 0
+  features: bool = False
 
 
 def _conversations(stage: str, inputs: inputs_lib.Inputs) -> protocols.Load:
@@ -51,10 +58,18 @@ def _conversation_shape(
   return suite.training_shape(config, model)
 
 
+def prompt(suite: protocols.Suite, number: int) -> batch_lib.Row:
+  """A question that the label job has asked, alone in its row."""
+  row, _ = suite.prompt(LABELLED, number)
+  return row
+
+
 def _labelled_prompts(stage: str, inputs: inputs_lib.Inputs) -> protocols.Load:
-  return loader.labelled(
-    inputs.suite, 'label', inputs.labels, inputs.config.seed
-  )
+  if inputs.features is not None:
+    read: Callable[[int], protocols.Row] = inputs.features.read
+  else:
+    read = functools.partial(prompt, inputs.suite)
+  return loader.labelled(read, inputs.labels, inputs.config.seed)
 
 
 def _prompt_shape(
@@ -70,3 +85,6 @@ CONVERSATIONS = Feed(_conversations, _conversation_shape, packed=True)
 
 # Questions that the label job has asked, each with the label of its plan.
 LABELLED_PROMPTS = Feed(_labelled_prompts, _prompt_shape, labels=1)
+
+# Of the same questions what the router reads of them, computed once.
+LABELLED_FEATURES = dataclasses.replace(LABELLED_PROMPTS, features=True)

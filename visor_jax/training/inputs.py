@@ -9,6 +9,7 @@ import ml_collections
 from visor_jax.data import protocols
 from visor_jax.spec import plan as plans
 from visor_jax.spec import workdir as workdir_lib
+from visor_jax.training import feature_table
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -24,6 +25,7 @@ class Inputs:
     labels: (index of a question, index of its plan among the viable), for a
       stage that learns to choose.
     before: the workdir of the stages before it; None for the same.
+    features: what the router reads of the labelled questions, where it is kept.
   """
 
   config: ml_collections.ConfigDict
@@ -33,3 +35,4 @@ class Inputs:
   viable: tuple[plans.Plan, ...] = ()
   labels: Sequence[tuple[int, int]] = ()
   before: workdir_lib.Workdir | None = None
+  features: feature_table.FeatureTable | None = None

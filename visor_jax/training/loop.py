@@ -1,14 +1,19 @@
 """The loop: one for every training stage."""
 
 from collections.abc import Iterator
+import dataclasses
 import sys
+
+import jax
 
 from visor_jax.checkpoint import store
 from visor_jax.data.pipeline import loader
+from visor_jax.data.processing import packing
 from visor_jax.runtime import console
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
 from visor_jax.runtime import preempt
+from visor_jax.training import features
 from visor_jax.training import inputs as inputs_lib
 from visor_jax.training import losses
 from visor_jax.training import program as program_lib
@@ -46,9 +51,12 @@ def train(stage: str, inputs: inputs_lib.Inputs) -> None:
       viable=inputs.viable,
     )
     state = _state(program, inputs, checkpoints, start)
+    if program.stage.feed.features:
+      table = features.keep(program, state, inputs)
+      inputs = dataclasses.replace(inputs, features=table)
     feed = _feed(program, inputs, start)
     with telemetry_lib.Telemetry(program, inputs, start) as telemetry:
-      for step, (batch, labels) in enumerate(telemetry.batches(feed), start):
+      for step, examples in enumerate(telemetry.batches(feed), start):
         if preempt.requested():
           telemetry.check()
           if step > saved:
@@ -59,10 +67,9 @@ def train(stage: str, inputs: inputs_lib.Inputs) -> None:
             f'{step}'
           )
           sys.exit(preempt.EXIT_CODE)
-        telemetry.before(step, batch)
-        examples = losses.Examples(
-          mesh_lib.shard_batch(batch, inputs.mesh),
-          None if labels is None else mesh_lib.shard_batch(labels, inputs.mesh),
+        telemetry.before(step, examples)
+        examples = jax.tree.map(
+          lambda x: mesh_lib.shard_batch(x, inputs.mesh), examples
         )
         state, numbers = program.run(step, state, examples)
         telemetry.after(step, state, numbers)
@@ -90,10 +97,13 @@ def _state(
 
 def _feed(
   program: program_lib.TrainProgram, inputs: inputs_lib.Inputs, start: int
-) -> Iterator[telemetry_lib.HostBatch]:
-  """Batches of the stage from a step on, rows of this process."""
+) -> Iterator[telemetry_lib.HostExamples]:
+  """Examples of the stage from a step on, rows of this process."""
   stage, options, data = program.stage, program.options, inputs.config.data
-  return loader.batches(
+  table = inputs.features
+  stack = packing.stack if table is None else table.stack
+  examples = losses.Examples if table is None else losses.FeatureExamples
+  for rows, labels in loader.batches(
     stage.feed.load(stage.name, inputs),
     options.batch,
     start,
@@ -101,4 +111,6 @@ def _feed(
     local_rows=mesh_lib.local_rows(options.batch, inputs.mesh),
     threads=data.threads,
     prefetch=data.prefetch,
-  )
+    stack=stack,
+  ):
+    yield examples(rows, labels)

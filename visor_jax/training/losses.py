@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
+from visor_jax.models import router
 from visor_jax.models import visor
 from visor_jax.runtime import param_paths
 from visor_jax.spec import batch as batch_lib
@@ -35,6 +36,18 @@ class Examples(NamedTuple):
 
   batch: batch_lib.Batch
   labels: batch_lib.Array | None = None
+
+
+class FeatureExamples(NamedTuple):
+  """What a step learns from where all that it needs of prompts is kept.
+
+  Attributes:
+    features: of the prompts.
+    labels: as of `Examples`.
+  """
+
+  features: router.Features
+  labels: batch_lib.Array
 
 
 class Loss(Protocol):
@@ -153,7 +166,7 @@ def _chunks(x: jax.Array, size: int) -> jax.Array:
 def policy_loss(
   model: visor.Visor,
   params: param_paths.Params,
-  examples: Examples,
+  examples: Examples | FeatureExamples,
   plan: jax.Array | plans.Plan | None,
   num_plans: int,
 ) -> tuple[jax.Array, Metrics]:
@@ -162,7 +175,7 @@ def policy_loss(
   Args:
     model: with the router.
     params: its parameters, nested.
-    examples: prompts with labels.
+    examples: prompts, or their features, with labels.
     plan: of layers that no router runs; unused.
     num_plans: how many are viable; the router may have more outputs.
 
@@ -172,12 +185,19 @@ def policy_loss(
   Raises:
     ValueError: the examples have no labels.
   """
-  batch, labels = examples
+  labels = examples.labels
   if labels is None:
     raise ValueError(
       'the policy loss needs labels, which training.feeds.LABELLED_PROMPTS has'
     )
-  scores, _ = model.apply({'params': params}, batch, method='route')
+
+  def apply(argument: Any, method: str) -> Any:
+    return model.apply({'params': params}, argument, method=method)
+
+  if isinstance(examples, FeatureExamples):
+    scores = apply(examples.features, 'scores')
+  else:
+    scores, _ = apply(examples.batch, 'route')
   scores = scores[..., :num_plans]
   weight = labels >= 0
   loss = optax.softmax_cross_entropy_with_integer_labels(

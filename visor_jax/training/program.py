@@ -115,7 +115,10 @@ class TrainProgram:
     )
 
   def run(
-    self, step: int, state: step_lib.State, examples: losses.Examples
+    self,
+    step: int,
+    state: step_lib.State,
+    examples: losses.Examples | losses.FeatureExamples,
   ) -> tuple[step_lib.State, losses.Metrics]:
     """Runs a step; the old state is gone.
 

@@ -51,7 +51,7 @@ POLICY = stage_lib.Stage(
   'policy',
   trains=((_ROUTER, True), ('.*', False)),
   loss=losses.policy,
-  feed=feeds.LABELLED_PROMPTS,
+  feed=feeds.LABELLED_FEATURES,
   starts_from=('universal', 'full'),
   needs=('label',),
   passes=None,
@@ -59,6 +59,7 @@ POLICY = stage_lib.Stage(
     select='confidence',  # or argmax: how scores become a plan
     confidence=None,  # None: calibrated on the held-out labels
     keep=0.99,  # calibrate to this share of the largest's accuracy
+    features_gb=100.0,  # at most, of features in the workdir, see features.py
     without=(),  # families that the router never sees
   ),
 )

@@ -14,7 +14,6 @@ import numpy as np
 
 from visor_jax.runtime import console
 from visor_jax.runtime import mesh as mesh_lib
-from visor_jax.spec import batch as batch_lib
 from visor_jax.spec import plan as plans
 from visor_jax.training import input_wait
 from visor_jax.training import inputs as inputs_lib
@@ -27,8 +26,8 @@ from visor_jax.training import step as step_lib
 from visor_jax.training import throughput as throughput_lib
 from visor_jax.training import trace as trace_lib
 
-# Batches as the loader yields them: rows of this process, and their labels.
-HostBatch = tuple[batch_lib.Batch, np.ndarray | None]
+# Rows of this process, in numpy.
+HostExamples = losses.Examples | losses.FeatureExamples
 
 BY_PLAN = 'loss/'  # and the name of a plan
 INPUT_BOUND = 0.1  # share of the time at which waiting for input is named so
@@ -83,16 +82,19 @@ class Telemetry:
   def __exit__(self, *exc: object) -> None:
     self._open.close()
 
-  def batches(self, batches: Iterable[HostBatch]) -> Iterator[HostBatch]:
+  def batches(self, batches: Iterable[HostExamples]) -> Iterator[HostExamples]:
     """Passes batches on, and notes how long the device waits for them."""
     return self._wait.batches(batches)
 
-  def before(self, step: int, batch: batch_lib.Batch) -> None:
+  def before(self, step: int, examples: HostExamples) -> None:
     """Before a step is run on these rows of this process."""
     program = self._program
     plan = program.plan(step)
     self._plans.append('base' if plan is None else plans.name(plan))
-    self._throughput.add(batch, plan, program.reductions(step))
+    if isinstance(examples, losses.Examples):
+      self._throughput.add(examples.batch, plan, program.reductions(step))
+    else:
+      self._throughput.add_features(len(examples.labels))
     self._trace.step(
       step, functools.partial(jax.block_until_ready, self._numbers)
     )

@@ -93,6 +93,10 @@ class Throughput:
       vision, decoder = self._pass_flops(batch, lengths, plan, reductions)
       self._counts['flops'] += vision_passes * vision + decoder_passes * decoder
 
+  def add_features(self, count: int) -> None:
+    """Counts a step on the kept features of so many prompts."""
+    self._counts.update(examples=count)
+
   def _pass_flops(
     self,
     batch: batch_lib.Batch,
@@ -121,23 +125,23 @@ class Throughput:
     """Of the steps since this was last asked.
 
     Returns:
-      text_padding and visual_padding, shares of the slots; and rates of all
-      processes: examples/s (conversations), tokens/s (of text and image,
-      without padding), mfu (0 to 1, where the devices' peak is known),
-      memory_gb (see `memory`).
+      text_padding and visual_padding, shares of the slots, where there were
+      any; and rates of all processes: examples/s (conversations), tokens/s (of
+      text and image, without padding), mfu (0 to 1, where the devices' peak is
+      known), memory_gb (see `memory`).
     """
     count, now = self._counts, time.monotonic()
     padding = {
-      f'{kind}_padding': round(
-        1 - count[kind] / max(count[f'{kind}_slots'], 1), 4
-      )
+      f'{kind}_padding': round(1 - count[kind] / count[f'{kind}_slots'], 4)
       for kind in ('text', 'visual')
+      if count[f'{kind}_slots']
     }
     rates = {}
     if self._since is not None:
       share = self._share * max(now - self._since, 1e-9)
       rates['examples/s'] = _rounded(count['examples'] / share)
-      rates['tokens/s'] = _rounded((count['text'] + count['visual']) / share)
+      if padding:
+        rates['tokens/s'] = _rounded((count['text'] + count['visual']) / share)
       if self._peak and self._passes:
         rates['mfu'] = _rounded(
           count['flops'] / share / self._peak / jax.device_count()

@@ -92,8 +92,13 @@ def test_a_question_gives_no_answer_away():
 LABELS = [(10 + 3 * i, i) for i in range(7)]  # every label names its question
 
 
+def prompt(index):
+  row, _ = SUITE.prompt('label', index)
+  return row
+
+
 def epochs(count, seed=0, labels=LABELS):
-  load = loader.labelled(SUITE, 'label', labels, seed)
+  load = loader.labelled(prompt, labels, seed)
   return [
     [int(load(e * len(labels) + i)[1][0]) for i in range(len(labels))]
     for e in range(count)
@@ -111,10 +116,10 @@ def test_an_epoch_asks_every_question_once_in_an_order_of_its_own():
 
 def test_a_label_stays_with_its_question():
   """Shuffled apart, the router would learn noise and nothing would fail."""
-  load = loader.labelled(SUITE, 'label', LABELS, 0)
+  load = loader.labelled(prompt, LABELS, 0)
   for (batch, extra), step in zip(loader.batches(load, 4, 2, 5), range(2, 5)):
     for i in range(4):
-      want, _ = SUITE.prompt('label', 10 + 3 * int(extra[i, 0]))
+      want = prompt(10 + 3 * int(extra[i, 0]))
       for name in batch_lib.NAMES:
         np.testing.assert_array_equal(getattr(batch, name)[i], want[name])
     assert extra.shape == (4, 1) and extra.dtype == np.int32

@@ -7,8 +7,10 @@ them that its devices hold. There is no state to save.
 Rows come from a protocols.Suite.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
+from typing import Any
 
 import grain
 import numpy as np
@@ -16,7 +18,6 @@ import numpy as np
 from visor_jax.data import protocols
 from visor_jax.data.pipeline import order
 from visor_jax.data.processing import packing
-from visor_jax.spec import batch as batch_lib
 
 
 def batches(
@@ -28,28 +29,28 @@ def batches(
   local_rows: Sequence[int] | None = None,
   threads: int = 1,
   prefetch: int = 4,
-) -> Iterator[tuple[batch_lib.Batch, np.ndarray | None]]:
+  stack: Callable[[Sequence[Any]], Any] = packing.stack,
+) -> Iterator[tuple[Any, np.ndarray | None]]:
   """The batches of steps start..stop, prepared ahead, in order.
 
   Args:
-    load: number of a row -> its fields, and an extra array or None.
+    load: number of a row -> the row, and an extra array or None.
     batch_size: rows of the global batch.
     start: first step.
     stop: one past the last.
     local_rows: those of 0 .. batch_size that this process holds; None for all.
     threads: how many prepare batches.
     prefetch: batches prepared ahead.
+    stack: makes a batch of rows, by default a Batch.
 
   Yields:
-    (Batch, extra), this process's rows; extra is stacked or None.
+    (batch, extra), this process's rows; extra is stacked or None.
   """
   local_rows = range(batch_size) if local_rows is None else local_rows
 
-  def load_batch(
-    step: int,
-  ) -> tuple[batch_lib.Batch, np.ndarray | None]:
+  def load_batch(step: int) -> tuple[Any, np.ndarray | None]:
     loaded = [load(step * batch_size + i) for i in local_rows]
-    batch = packing.stack([row for row, _ in loaded])
+    batch = stack([row for row, _ in loaded])
     extra = [array for _, array in loaded if array is not None]
     return batch, np.stack(extra) if extra else None
 
@@ -62,26 +63,23 @@ def batches(
 
 
 def labelled(
-  suite: protocols.Suite,
-  stream: str,
+  read: Callable[[int], protocols.Row],
   labels: Sequence[tuple[int, int]],
   seed: int,
 ) -> protocols.Load:
   """A `load` of questions with the label of their plan, reshuffled each epoch.
 
   Args:
-    suite: where the questions come from.
-    stream: which of its streams.
+    read: index of a question -> what is learned from of it.
     labels: [(index of the question, label), ...].
     seed: decides the order.
   """
 
-  def load(number: int) -> tuple[batch_lib.Row, np.ndarray]:
+  def load(number: int) -> tuple[protocols.Row, np.ndarray]:
     epoch, at = divmod(number, len(labels))
     index, label = labels[
       order.shuffled(at, len(labels), f'labels/{seed}/{epoch}')
     ]
-    row, _ = suite.prompt(stream, index)
-    return row, np.array([label], np.int32)
+    return read(index), np.array([label], np.int32)
 
   return load

@@ -1,5 +1,6 @@
 """Conversations to rows: the arrays of a Batch, in fixed shapes."""
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 
@@ -206,12 +207,25 @@ def halvings(batch: batch_lib.Batch, patches: int) -> int:
     patches: P of a tile.
   """
   counts = batch.text(), batch.visual(), batch.used(patches)
-  needed = [int(count.max()) for count in counts]
+  names = ('text', 'visual', 'tiles')
+  return times_halved(
+    {name: int(count.max()) for name, count in zip(names, counts)},
+    dict(zip(names, _slots(batch, 0))),
+  )
+
+
+def times_halved(needed: Mapping[str, int], slots: Mapping[str, int]) -> int:
+  """How often all slots can be halved and still be as many as are needed.
+
+  Args:
+    needed: {text, visual, tiles}.
+    slots: likewise, that there are.
+  """
 
   def fits(times: int) -> bool:
-    return all(n <= have for n, have in zip(needed, _slots(batch, times)))
+    return all(n <= max(1, slots[name] >> times) for name, n in needed.items())
 
-  return max(times for times in range(HALVINGS + 1) if fits(times))
+  return max((n for n in range(HALVINGS + 1) if fits(n)), default=0)
 
 
 def halved(batch: batch_lib.Batch, times: int, patches: int) -> batch_lib.Batch:
