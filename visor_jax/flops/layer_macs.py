@@ -69,8 +69,8 @@ def layer(
   both = text + visual
 
   def routed(keys: int) -> int:
-    # Nobody sees a routing token, yet its keys and values are computed.
-    return routing * (token + 2 * keys * n * h)
+    # Nobody sees a routing token: it has no keys and values.
+    return routing * (token - 2 * d * key_heads * h + 2 * keys * n * h)
 
   if kind == plans.SELF and not read:
     return both * token + attend(both, both, square=True) + routed(both)

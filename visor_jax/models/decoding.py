@@ -132,10 +132,12 @@ def run_period(
       )
     weights = params.take_layer(inputs.weights.layers, i)
     layer = modules.layer.bind({'params': weights})
-    query, key, value = layer.qkv(text, token.position)
     prompt_slots = prompt.merged if kind == plans.SELF else prompt.text
     arrays = [attention.Keys(*cache.layer, prompt_slots)]
-    if new_cache is not None and isinstance(token, NewToken):
+    if new_cache is None or isinstance(token, Onlookers):
+      query = layer.queries(text, token.position)
+    else:
+      query, key, value = layer.qkv(text, token.position)
       number = inputs.numbers[i]
       start = (number, 0, token.number, 0, 0)
       keys, values = new_cache = (

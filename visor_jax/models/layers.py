@@ -60,13 +60,16 @@ class Attention(nn.Module):
       position: int32 [B, S].
       queries: int32 [B, Q], the slots that ask; None for all.
     """
-    theta = self.size.rope_theta
-    asking = params.take_slots(x, queries)
-    query = params.dense(asking, self.query) + self.query_bias
     key = params.dense(x, self.key) + self.key_bias
-    query_position = params.take_slots(position, queries)
-    query = positions.rope(query, query_position, theta)
-    return query, positions.rope(key, position, theta)
+    query = self.queries(
+      params.take_slots(x, queries), params.take_slots(position, queries)
+    )
+    return query, positions.rope(key, position, self.size.rope_theta)
+
+  def queries(self, x: jax.Array, position: jax.Array) -> jax.Array:
+    """[B, Q, D] -> [B, Q, N, H], with rope."""
+    query = params.dense(x, self.query) + self.query_bias
+    return positions.rope(query, position, self.size.rope_theta)
 
   def values(self, x: jax.Array) -> jax.Array:
     """[B, S, D] -> [B, S, K, H]."""
@@ -131,6 +134,10 @@ class Layer(nn.Module):
     x = self.attention_norm(x)
     query, key = self.attention.query_key(x, position, queries)
     return query, key, self.attention.values(x)
+
+  def queries(self, x: jax.Array, position: jax.Array) -> jax.Array:
+    """Of tokens that nobody sees: [B, Q, N, H], as of `qkv`."""
+    return self.attention.queries(self.attention_norm(x), position)
 
   def output(self, x: jax.Array, context: jax.Array) -> jax.Array:
     """The layer's result of those that asked: [B, Q, D].
