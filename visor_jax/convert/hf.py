@@ -101,6 +101,11 @@ def write(
       'a Hugging Face folder: no tokenizer would go with it'
     )
   sidecar = sidecar_lib.read(checkpoint.processor)
+  if as_imported and not sidecar.spelled:
+    raise ValueError(
+      f'{checkpoint.processor} has no {sidecar_lib.SPELLED}, which says how '
+      'tensors were called; import the checkpoint again'
+    )
   architecture = checkpoint.facts.architecture
   params = param_paths.flatten(checkpoint.params)
   family = families.named(architecture.family)

@@ -62,12 +62,13 @@ def read(folder: pathlib.Path) -> Sidecar:
     ValueError: a file is missing or not whole.
   """
   if (folder / DTYPES).exists():
+    names = folder / SPELLED  # older imports have none
     return Sidecar(
       folder,
       families.of_folder(folder).read_config(folder).config,
       json.loads((folder / DTYPES).read_text()),
       safetensors.file(folder / UNUSED),
-      json.loads((folder / SPELLED).read_text()),
+      json.loads(names.read_text()) if names.exists() else {},
     )
   contents = contents_lib.read(folder)
   return Sidecar(
