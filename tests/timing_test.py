@@ -1,10 +1,12 @@
 """Time follows FLOPs, and one program for all plans compiles like one plan.
 
 Drills: timings want a machine of their own. Each prints a table; the first
-also draws docs/time_follows_flops.svg.
+also draws docs/time_follows_flops.svg, the last asks transformers the same.
 """
 
+import functools
 import json
+import os
 import pathlib
 import time
 
@@ -13,9 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 
 from tests import llava
 from tests import llava_files
+from tests import llava_weights
+import visor_jax
 from visor_jax import inference
 from visor_jax.checkpoint import facts as facts_lib
 from visor_jax.data.processing import packing
@@ -201,3 +206,89 @@ def test_a_second_question_costs_its_text(tmp_path):
       ),
       f' {answers[0].visual_tokens} visual, {answers[0].text_tokens} text',
     )
+
+
+QUESTION = 'What is the colour of the car?'
+
+
+def oracle(folder, width):
+  """transformers' model of twelve layers, in float32, of real tiles."""
+  heads = dict(num_attention_heads=width // 32, head_dim=32)
+  return llava.Oracle(
+    folder,
+    text=dict(
+      hidden_size=width,
+      intermediate_size=4 * width,
+      num_hidden_layers=12,
+      num_key_value_heads=width // 128,
+      **heads,
+    ),
+    vision=dict(
+      hidden_size=64,
+      intermediate_size=128,
+      num_hidden_layers=1,
+      num_attention_heads=2,
+      image_size=384,
+      patch_size=14,
+    ),
+  )
+
+
+@pytest.mark.drill
+@pytest.mark.parametrize('width', (256, 512))
+@pytest.mark.parametrize(
+  'image,visual', [((384, 384), 1485), ((480, 640), 2929)]
+)
+def test_answers_beside_transformers(
+  width, image, visual, tmp_path, monkeypatch, new=32, times=7
+):
+  """The same weights, image and question, in turn; preparing them included."""
+  for module, name, value in (
+    (llava, 'SIDE', 384),
+    (llava, 'PATCH', 14),
+    (llava_weights, 'SIDE', 384),
+  ):
+    monkeypatch.setattr(module, name, value)
+  torch.set_num_threads(len(os.sched_getaffinity(0)))
+  rival = oracle(tmp_path / 'hf', width)
+  model = visor_jax.load(rival.folder, allow_untrained=True)
+  images = [llava.picture(*image)]
+
+  @torch.no_grad()
+  def theirs(tokens):
+    rival.model.generate(
+      **rival.inputs(images, QUESTION),
+      min_new_tokens=tokens,
+      max_new_tokens=tokens,
+      do_sample=False,
+      pad_token_id=rival.ids['pad'],
+    )
+
+  def ours(plan, tokens):
+    answer = model.generate(images, QUESTION, plan, max_new_tokens=tokens)
+    assert (answer.visual_tokens, answer.tokens) == (visual, tokens)
+
+  asked = dict(transformers=theirs) | {
+    plan: functools.partial(ours, plan) for plan in ('base', 'max', 'min')
+  }
+  spent = {(name, n): [] for name in asked for n in (1, 1 + new)}
+  for turn in range(1 + times):
+    for (name, tokens), seconds_of in spent.items():
+      start = time.perf_counter()
+      asked[name](tokens)
+      if turn:  # compiled and warm
+        seconds_of.append(time.perf_counter() - start)
+  first = {name: np.array(spent[name, 1]) for name in asked}
+  rate = {
+    name: new / (np.median(spent[name, 1 + new]) - np.median(first[name]))
+    for name in asked
+  }
+  print()
+  for name, s in first.items():
+    print(
+      f'{width} wide, {visual} visual, {name:12} first token {np.median(s):.3f}'
+      f' s ({s.min():.3f} to {s.max():.3f}), {rate[name]:.0f} tokens/s',
+      flush=True,
+    )
+  assert np.median(first['base']) <= np.median(first['transformers'])
+  assert min(rate.values()) >= rate['transformers']
