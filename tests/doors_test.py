@@ -137,7 +137,8 @@ def test_an_unknown_store_is_refused_by_launchers(launcher, tmp_path):
     ('benchmarks.__main__', ['--data=/none', '--benchmarks=esy'], 'esy'),
     ('data.tfds_builder', ['--shards=/none'], '--data-dir'),
     ('ask', ['--checkpoint=/none', '--prompt=x'], '/none'),
-    ('ask', ['--checkpoint=/none'], '--prompt'),
+    ('ask', ['--checkpoint=/none'], '/none'),
+    ('ask', ['--prompt=x'], '--checkpoint'),
     (
       'ask',
       ['--checkpoint=/none', '--prompt=x', '--max-new-tokens=0'],

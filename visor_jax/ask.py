@@ -128,13 +128,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _ask(args: argparse.Namespace) -> int:
   sampling.check(args.max_new_tokens, args.temperature, args.top_p)
   folder = compilation_cache.use_beside(args.checkpoint)
-  if folder.parent != args.checkpoint:
-    _note(f'compiled programs are kept in {folder}')
   with compile_notice.notices(_note):
     with contextlib.redirect_stdout(sys.stderr):  # it tells how far it is
       model = inference.load(
         args.checkpoint, dtype=args.dtype, allow_untrained=args.allow_untrained
       )
+    if folder.parent != args.checkpoint:
+      _note(f'compiled programs are kept in {folder}')
     reading = model.read(args.image)
     history: list[tuple[str, str]] = []
     for question in args.prompt:

@@ -33,12 +33,13 @@ def test_compiled_programs_are_kept_for_this_kind_of_host(tmp_path):
 def test_programs_lie_beside_a_checkpoint_or_where_the_user_caches(
   tmp_path, monkeypatch
 ):
-  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+  monkeypatch.setenv('VISOR_CACHE', str(tmp_path / 'cache'))
   monkeypatch.setattr(compilation_cache, 'use', lambda folder: None)
   monkeypatch.setattr(compilation_cache.jax.config, 'update', lambda *_: None)
   beside = compilation_cache.use_beside(tmp_path)
   assert beside == tmp_path / 'compiled'
-  elsewhere = tmp_path / 'cache' / 'visor_jax' / 'compiled'
+  elsewhere = tmp_path / 'cache' / 'compiled'
   assert compilation_cache.use_beside('org/name-on-the-hub') == elsewhere
+  assert compilation_cache.use_beside('gs://bucket/run') == elsewhere
   monkeypatch.setattr(os, 'access', lambda path, mode: False)  # root may write
   assert compilation_cache.use_beside(tmp_path) == elsewhere

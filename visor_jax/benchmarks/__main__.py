@@ -76,8 +76,8 @@ def _show(args: argparse.Namespace) -> int:
     )
   if missing:
     raise ValueError(
-      f'{len(missing)} of {len(benchmarks)} benchmarks are missing or broken: '
-      f'{", ".join(missing)}'
+      f'{args.data}: {len(missing)} of {len(benchmarks)} benchmarks are '
+      f'missing or broken: {", ".join(missing)}'
     )
   if args.out:
     for name, questions in opened.items():

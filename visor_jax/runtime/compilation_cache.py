@@ -8,6 +8,8 @@ import re
 
 import jax
 
+from visor_jax.runtime import paths
+
 CPU = pathlib.Path('/proc/cpuinfo')  # of Linux
 FOLDER = 'compiled'  # beside a checkpoint, and by default in a workdir
 
@@ -28,7 +30,7 @@ def use(folder: pathlib.Path | str) -> None:
 
 
 def use_beside(checkpoint: pathlib.Path | str) -> pathlib.Path:
-  """Keeps programs beside a checkpoint, or where the user keeps what is cached.
+  """Keeps programs beside a checkpoint, or in VISOR_CACHE.
 
   Args:
     checkpoint: a folder, or the name of one that is elsewhere.
@@ -36,10 +38,10 @@ def use_beside(checkpoint: pathlib.Path | str) -> pathlib.Path:
   Returns:
     The folder: one that cannot be written holds none.
   """
-  beside = pathlib.Path(checkpoint)
-  if not (beside.is_dir() and os.access(beside, os.W_OK)):
-    home = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
-    beside = pathlib.Path(home, 'visor_jax')
+  beside = paths.cache()
+  if not paths.in_bucket(checkpoint):
+    folder = pathlib.Path(checkpoint)
+    beside = folder if os.access(folder, os.W_OK) else beside
   use(beside / FOLDER)
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
   return beside / FOLDER
