@@ -175,9 +175,7 @@ def open_questions(
 
 
 class Suite:
-  """Questions of one benchmark, as evaluation asks for them.
-
-  It is a protocols.Suite that has nothing to learn from.
+  """Questions of one benchmark: a protocols.Suite with nothing to learn from.
 
   Args:
     benchmark: the record of the benchmark.
@@ -232,8 +230,7 @@ class Suite:
       ValueError: always.
     """
     raise ValueError(
-      f'{stream} cannot train on benchmark {self._benchmark.name}: its '
-      'questions are the test; set data.sources to training data'
+      f'{stream} cannot train on {self._benchmark.name}, which is the test'
     )
 
   def prompt(
@@ -246,8 +243,7 @@ class Suite:
 
     Raises:
       fits.TooLong: it needs more slots than there are.
-      ValueError: it is broken. None is left out, because the number would be of
-        another benchmark.
+      ValueError: it is broken; without it, it would be another benchmark.
     """
     record, name = self._source[index], self._benchmark.name
     turn = dataclasses.replace(record.turns[0], family=name)

@@ -43,9 +43,12 @@ def _teach() -> None:
     fsspec.config.conf.setdefault(scheme, {})['use_listings_cache'] = False
   gcs_utils.get_kvstore_for_gcs = _kvstore
   tensorstore_utils._use_gcs_driver = paths.in_bucket
-  tensorstore_utils._normalize_path = lambda path: _normalize(path).replace(
-    's3:/', 's3://'
-  )
+  tensorstore_utils._normalize_path = _normalized
+
+
+def _normalized(path: str) -> str:
+  """As orbax has it, which takes one of the two slashes away."""
+  return _normalize(path).replace('s3:/', 's3://')
 
 
 def _kvstore(path: str) -> dict[str, Any]:

@@ -139,13 +139,17 @@ def _print(rows, accounting):
     f'{"cache MB":>9}'
   )
   for row in rows:
-    giga = lambda key: f'{row[key] / 1e9:.4g}'
     print(
-      f'{_name(row):>16} {giga("llm_prefill"):>12} '
-      f'{row["flops_saved"]:>6.2f}x {giga("visual"):>9} '
-      f'{giga("routing"):>9} {giga("vision"):>9} {giga("total"):>9} '
+      f'{_name(row):>16} {_giga(row["llm_prefill"]):>12} '
+      f'{row["flops_saved"]:>6.2f}x {_giga(row["visual"]):>9} '
+      f'{_giga(row["routing"]):>9} {_giga(row["vision"]):>9} '
+      f'{_giga(row["total"]):>9} '
       f'{row["total_saved"]:>6.2f}x {row["cache_bytes"] / 1e6:>9.1f}'
     )
+
+
+def _giga(flops: float) -> str:
+  return f'{flops / 1e9:.4g}'
 
 
 def _print_all(rows):

@@ -13,13 +13,11 @@ The grammar of `parse`, used by every command:
   max      every optional SELF layer runs
   min      none of them runs
   router   the router chooses for each sample
-  router@0.3    it spends this budget on average
+  router@0.3    it spends this share of max's LLM prefill FLOPs on average
   router-0.01   it loses at most this share of max's accuracy on average
   all      every viable plan
   0,3,5    these optional SELF layers run, counted from 0 in order of depth
   a+b      the selections of a, then those of b
-
-A budget is a fraction of the LLM prefill FLOPs of `max`.
 """
 
 from collections.abc import Collection
