@@ -136,7 +136,11 @@ class TrainProgram:
   def arguments(
     self, step: int = 0
   ) -> tuple[step_lib.State, losses.Examples, jax.ShapeDtypeStruct | None]:
-    """Shapes of state, examples and plan, with their shardings."""
+    """Shapes of state, examples and plan, with their shardings.
+
+    Examples are rows, also where features of them are kept: the pass that makes
+    these computes as much, see features.py.
+    """
     plan = self.plan(step)
     if plan is None:
       return self.state, self._abstract_examples(), None
