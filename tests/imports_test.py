@@ -54,6 +54,7 @@ FLOORS = {
   'report': 2,
   'convert': 2,
   'families.*': 4,
+  'families.processor': 4,
   # Machinery.
   'checkpoint.manifest': 2,
   'checkpoint.steps': 2,

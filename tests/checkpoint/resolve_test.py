@@ -8,8 +8,6 @@ import pytest
 
 from tests import published
 from tests import trained
-from visor_jax.checkpoint import facts as facts_lib
-from visor_jax.checkpoint import load
 from visor_jax.checkpoint import resolve
 from visor_jax.data.suites import sizes as suite_sizes
 from visor_jax.spec import architecture as architecture_lib
@@ -32,28 +30,6 @@ OTHERS = {
   'model.router.hidden': (128, '128', '6'),
   'search.max_plans': (9, '9', '3'),
 }
-
-
-@pytest.fixture(scope='module')
-def imported(tmp_path_factory):
-  return trained.base(tmp_path_factory.mktemp('base'))
-
-
-@pytest.fixture(scope='module')
-def checkpoint(imported, tmp_path_factory):
-  return trained.checkpoint(tmp_path_factory.mktemp('visor') / 'all', imported)
-
-
-@pytest.fixture(scope='module')
-def crosses(imported, tmp_path_factory):
-  """Its router has not been trained."""
-  folder = tmp_path_factory.mktemp('visor') / 'cross'
-  return trained.checkpoint(folder, imported, trained=(facts_lib.CROSS,))
-
-
-@pytest.fixture(scope='module')
-def known(checkpoint):
-  return load.locate(checkpoint).facts.architecture
 
 
 @pytest.mark.parametrize('key', ['start', 'asked'])

@@ -15,7 +15,6 @@ import visor_jax
 from visor_jax.benchmarks import scores
 from visor_jax.benchmarks import suite
 from visor_jax.benchmarks import table as benchmarks
-from visor_jax.checkpoint import facts as facts_lib
 from visor_jax.checkpoint import load
 from visor_jax.jobs import table
 from visor_jax.runtime import files
@@ -27,28 +26,6 @@ from visor_jax.spec import workdir as workdir_lib
 from visor_jax.training import inputs as inputs_lib
 from visor_jax.training import program as program_lib
 from visor_jax.training import weights
-
-
-@pytest.fixture(scope='module')
-def imported(tmp_path_factory):
-  return trained.base(tmp_path_factory.mktemp('base'))
-
-
-@pytest.fixture(scope='module')
-def checkpoint(imported, tmp_path_factory):
-  return trained.checkpoint(tmp_path_factory.mktemp('visor') / 'all', imported)
-
-
-@pytest.fixture(scope='module')
-def crosses(imported, tmp_path_factory):
-  """Its router has not been trained."""
-  folder = tmp_path_factory.mktemp('visor') / 'cross'
-  return trained.checkpoint(folder, imported, trained=(facts_lib.CROSS,))
-
-
-@pytest.fixture(scope='module')
-def known(checkpoint):
-  return load.locate(checkpoint).facts.architecture
 
 
 def first(config, stage, tmp_path):

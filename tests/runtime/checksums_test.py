@@ -94,6 +94,13 @@ def test_a_key_that_is_missing_is_named(path):
     checksums.read_object(path, 'viable', 'curve')
 
 
+@pytest.mark.parametrize('text', ['', '{', '{"a": 1', '{"a": 1}}', 'x'])
+def test_a_file_that_is_no_json_is_named(text, tmp_path):
+  (tmp_path / 'x').write_text(text)
+  with pytest.raises(ValueError, match=f'{tmp_path}/x: '):
+    checksums.read_object(tmp_path / 'x')
+
+
 def test_what_can_be_made_again_is_told(path, capsys):
   read = lambda: rows(path)
   assert checksums.intact(path, read) == rows(path)

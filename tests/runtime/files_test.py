@@ -29,13 +29,6 @@ def test_a_broken_line_in_the_middle_is_not_hidden(tmp_path):
     files.read_jsonl(tmp_path / 'x')
 
 
-@pytest.mark.parametrize('text', ['', '{', '{"a": 1', '{"a": 1}}', 'x'])
-def test_a_file_that_is_no_json_is_named(text, tmp_path):
-  (tmp_path / 'x').write_text(text)
-  with pytest.raises(json.JSONDecodeError, match=f'{tmp_path}/x: '):
-    files.read_json(tmp_path / 'x')
-
-
 def test_no_file_has_no_rows(tmp_path):
   assert files.read_jsonl(tmp_path / 'none') == []
 

@@ -11,6 +11,7 @@ import pathlib
 
 from visor_jax.checkpoint import facts as facts_lib
 from visor_jax.checkpoint import store
+from visor_jax.runtime import checksums
 from visor_jax.runtime import errors
 from visor_jax.runtime import files
 from visor_jax.runtime import param_paths
@@ -28,7 +29,7 @@ def is_folder(path: pathlib.Path | str) -> bool:
 def locate(path: pathlib.Path | str) -> facts_lib.Location:
   """What is known of a checkpoint folder, without its weights."""
   path = paths.parse(path)
-  values = files.read_json(path / FACTS)
+  values = checksums.read_object(path / FACTS)
   return facts_lib.Location(
     facts=facts_lib.from_json(values, path / FACTS),
     origin=str(path),

@@ -2,10 +2,10 @@
 
 from visor_jax.jobs import run as run_lib
 from visor_jax.report import page
+from visor_jax.report import read
 from visor_jax.report import tables
 from visor_jax.runtime import cluster
 from visor_jax.runtime import console
-from visor_jax.runtime import files
 
 
 def report(run: run_lib.Run) -> None:
@@ -13,4 +13,4 @@ def report(run: run_lib.Run) -> None:
   if cluster.is_primary():
     workdir = run.workdir
     console.log(f'report: {page.write(workdir.path, workdir.report)}')
-    print(tables.summary(files.read_jsonl(workdir.results)))
+    print(tables.summary(read.results(workdir.path)))

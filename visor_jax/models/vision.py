@@ -1,4 +1,4 @@
-"""What vision towers share: a norm, attention over patches, and its ratings.
+"""What vision towers share: pixels, a norm, attention over patches, ratings.
 
 Legend: B batch, I tiles, P patches of a tile, D width, N heads, H head width.
 """
@@ -11,6 +11,13 @@ import jax.numpy as jnp
 
 from visor_jax.models import backbone
 from visor_jax.models import params
+from visor_jax.spec import sizes
+
+
+def normalized(tiles: jax.Array, size: sizes.Vision, dtype: str) -> jax.Array:
+  """uint8 [..., 3] -> [..., 3], colour by colour, computed in float32."""
+  x = tiles.astype(jnp.float32) / 255
+  return ((x - jnp.array(size.mean)) / jnp.array(size.std)).astype(dtype)
 
 
 class LayerNorm(nn.Module):

@@ -1,4 +1,4 @@
-"""What all commands do alike: `--help`, `--dry-run`, one line for a mistake."""
+"""What all commands do alike: `--help`, `--workdir`, one line for a mistake."""
 
 import argparse
 from collections.abc import Callable
@@ -87,11 +87,6 @@ def add_workdir(
     action='append' if several else 'store',
     help=text,
   )
-
-
-def add_dry_run(to: argparse.ArgumentParser) -> None:
-  """Adds --dry-run, which every launcher takes alike."""
-  to.add_argument('--dry-run', action='store_true', help='print what would run')
 
 
 def run(act: Callable[[], int], mistakes: Errors = MISTAKES) -> int:

@@ -29,19 +29,6 @@ def read_bytes(
   return retry.retry(f'reading {path}', read)
 
 
-def read_json(path: pathlib.Path | str) -> Any:
-  """What a file of JSON holds.
-
-  Raises:
-    json.JSONDecodeError: it is cut short, or no JSON; names the file.
-  """
-  text = read_text(path)
-  try:
-    return json.loads(text)
-  except json.JSONDecodeError as e:
-    raise _named(e, f'{path}') from None
-
-
 def read_jsonl(path: pathlib.Path | str) -> list[dict[str, Any]]:
   """Complete rows of a file; a last line cut off by a crash is left out.
 

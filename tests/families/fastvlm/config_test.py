@@ -187,8 +187,8 @@ def test_a_processor_of_another_model_is_refused(change, message, tmp_path):
 def test_processors_are_read_as_old_or_new_transformers_write_them(tmp_path):
   fastvlm.write_preprocessor(write(tmp_path, CONVERTED))
   fields = json.loads((tmp_path / 'preprocessor_config.json').read_text())
-  assert recipe.read(tmp_path).side == fastvlm.SIDE
+  assert recipe.read(tmp_path).tile == fastvlm.SIDE
   (tmp_path / 'preprocessor_config.json').unlink()
   path = tmp_path / 'processor_config.json'
   path.write_text(json.dumps(dict(image_processor=fields, patch_size=64)))
-  assert recipe.read(tmp_path).side == fastvlm.SIDE
+  assert recipe.read(tmp_path).tile == fastvlm.SIDE

@@ -65,7 +65,7 @@ def read(folder: pathlib.Path) -> family.HfConfig:
   vision = config.fields('vision_config').with_defaults(_VISION)
   config.require_all(_FIXED)
   vision.require_all(_FIXED_VISION)
-  tower = _tower(vision, images.side)
+  tower = _tower(vision, images.tile)
   return family.HfConfig(
     size=sizes_lib.Size(
       tower, qwen2.size(text, config.flag('tie_word_embeddings', False))

@@ -11,50 +11,16 @@ import numpy as np
 import PIL.Image
 
 from visor_jax.data.processing import text
-from visor_jax.data.sources import image_files
+from visor_jax.families import processor
 from visor_jax.families.fastvlm import images
 from visor_jax.families.fastvlm import recipe as recipe_lib
-from visor_jax.spec import batch as batch_lib
 
 
 @dataclasses.dataclass(frozen=True)
-class Processor:
-  """What a checkpoint makes of words and images.
+class Processor(processor.Processor):
+  """What a checkpoint makes of words and images."""
 
-  Attributes:
-    tokenizer: its words and chat template.
-    recipe: its tiles.
-    transparency: what lies behind a transparent image, see
-      image_files.GROUNDS.
-  """
-
-  tokenizer: text.Tokenizer
   recipe: recipe_lib.Recipe
-  transparency: str = 'white'
-
-  @property
-  def patches(self) -> int:
-    """P of a tile."""
-    return self.recipe.patches
-
-  def row_shape(
-    self, *, text: int, visual: int, tiles: int, prompts: int = 1
-  ) -> batch_lib.RowShape:
-    """Slots of a row, with tiles as this checkpoint has them."""
-    return batch_lib.RowShape(
-      text=text,
-      visual=visual,
-      tiles=tiles,
-      prompts=prompts,
-      tile=(self.recipe.side, self.recipe.side),
-      patches=self.patches,
-    )
-
-  def open_image(
-    self, source: pathlib.Path | str | bytes | PIL.Image.Image
-  ) -> PIL.Image.Image:
-    """An image in RGB; arguments and errors as of image_files.open_image."""
-    return image_files.open_image(source, self.transparency)
 
   def plans(self, sizes: Sequence[tuple[int, int]]) -> list[images.Plan]:
     """How the images of a sample become tokens: all alike."""
@@ -79,7 +45,7 @@ class Processor:
         raise ValueError(
           f'an image of {image.height} x {image.width}; {size} was planned'
         )
-    return [images.tile(i, self.recipe.side, self.recipe.fit) for i in opened]
+    return [images.tile(i, self.recipe.tile, self.recipe.fit) for i in opened]
 
 
 def read(

@@ -26,18 +26,18 @@ class Recipe:
   """What a checkpoint says of images.
 
   Attributes:
-    side: height and width of a tile in pixels.
+    tile: height and width of a tile in pixels.
     fit: how an image becomes one, a name in FITS: 'pad' as the models were
       trained, 'crop' as the processors of converted checkpoints do.
   """
 
-  side: int
+  tile: int
   fit: str
 
   @property
   def patches(self) -> int:
     """P of a tile."""
-    return (self.side // STRIDE) ** 2
+    return (self.tile // STRIDE) ** 2
 
 
 def read(folder: pathlib.Path) -> Recipe:

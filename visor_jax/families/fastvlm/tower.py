@@ -233,10 +233,8 @@ class Tower(nn.Module):
     """
     size = self.size
     b, i = tiles.shape[:2]
-    x = tiles.reshape(b * i, *tiles.shape[2:]).astype(jnp.float32) / 255
-    x = ((x - jnp.array(size.mean)) / jnp.array(size.std)).astype(
-      self.compute.dtype
-    )
+    x = tiles.reshape(b * i, *tiles.shape[2:])
+    x = vision.normalized(x, size, self.compute.dtype)
     last = len(size.stages) - 1
     x = self._stem(x, size.width >> last)
     for number, depth in enumerate(size.stages):

@@ -115,8 +115,8 @@ class Tower(nn.Module):
     b, i = tiles.shape[:2]
     (rows, columns), p = size.grid, size.patch
     # A tile that patches do not divide loses its last pixels, as in SigLIP.
-    x = tiles[:, :, : rows * p, : columns * p].astype(jnp.float32) / 255
-    x = ((x - jnp.array(size.mean)) / jnp.array(size.std)).astype(dtype)
+    x = tiles[:, :, : rows * p, : columns * p]
+    x = vision.normalized(x, size, dtype)
     x = x.reshape(b * i, rows, p, columns, p, 3).transpose(0, 1, 3, 2, 4, 5)
     x = x.reshape(b * i, rows * columns, p * p * 3)
     kernel = params.param(

@@ -1,0 +1,75 @@
+"""What the processors of all families share: words, slots and opened images.
+
+How an image becomes tiles is a family's own.
+"""
+
+import dataclasses
+import pathlib
+from typing import ClassVar
+from typing import Protocol
+
+import PIL.Image
+
+from visor_jax.data.processing import text
+from visor_jax.data.sources import image_files
+from visor_jax.spec import batch as batch_lib
+
+
+class Recipe(Protocol):
+  """What a checkpoint says of images.
+
+  Attributes:
+    tile: height and width of a tile in pixels.
+    patches: P of a tile.
+  """
+
+  @property
+  def tile(self) -> int: ...
+
+  @property
+  def patches(self) -> int: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Processor:
+  """What a checkpoint makes of words and images.
+
+  With `plans` and `tiles` of a family it is a protocols.Processor.
+
+  Attributes:
+    tokenizer: its words and chat template.
+    recipe: its tiles.
+    transparency: what lies behind a transparent image, see
+      image_files.GROUNDS.
+    taps: patches that are summed into a visual token, at most.
+  """
+
+  tokenizer: text.Tokenizer
+  recipe: Recipe
+  transparency: str = 'white'
+  taps: ClassVar[int] = 1
+
+  @property
+  def patches(self) -> int:
+    """P of a tile."""
+    return self.recipe.patches
+
+  def row_shape(
+    self, *, text: int, visual: int, tiles: int, prompts: int = 1
+  ) -> batch_lib.RowShape:
+    """Slots of a row, with tiles as this checkpoint has them."""
+    return batch_lib.RowShape(
+      text=text,
+      visual=visual,
+      tiles=tiles,
+      prompts=prompts,
+      tile=(self.recipe.tile, self.recipe.tile),
+      patches=self.patches,
+      taps=self.taps,
+    )
+
+  def open_image(
+    self, source: pathlib.Path | str | bytes | PIL.Image.Image
+  ) -> PIL.Image.Image:
+    """An image in RGB; arguments and errors as of image_files.open_image."""
+    return image_files.open_image(source, self.transparency)
