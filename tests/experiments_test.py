@@ -127,6 +127,7 @@ def paper_batch(model, rows=2, text=64, tiles=2, prompts=3):
     visual_segment=ints(visual),
     visual_place=ints(visual),
     tiles=shape(jnp.uint8, tiles, *vision.tile, 3),
+    tile_grid=ints(tiles, 2),
     gather_index=ints(visual, 4),
     gather_weight=shape(jnp.float32, visual, 4),
     prompt_segment=ints(prompts),

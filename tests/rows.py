@@ -111,6 +111,7 @@ def _row(segments, shape, vision, vocabulary, noise, visual_first):
     'visual_segment': np.zeros(v, int),
     'visual_place': np.zeros(v, int),
     'tiles': rng.integers(256, size=(shape.tiles, *vision.tile, 3)),
+    'tile_grid': np.zeros((shape.tiles, 2), int),
     'gather_index': rng.integers(shape.tiles * patches + 1, size=(v, 2)),
     'gather_weight': rng.random((v, 2)),
     'answer': np.zeros(t, bool),

@@ -123,6 +123,7 @@ class Case:
       visual_segment=(v,),
       visual_place=(v,),
       tiles=(self.tiles, *tile, 3),
+      tile_grid=(self.tiles, 2),
       gather_index=(v, k),
       gather_weight=(v, k),
       prompt_segment=(r,),
@@ -216,7 +217,9 @@ def test_executed_is_the_text_alone_where_the_image_is_known(name):
   for plan in (None, model.layout.min, model.layout.max):
 
     def images(params, batch):
-      patches = model.apply(params, batch.tiles, method='read_tiles')
+      patches = model.apply(
+        params, batch.tiles, batch.tile_grid, method='read_tiles'
+      )
       _, state = model.apply(params, batch, plan, method='prefill')
       spans = zip(state.caches, state.token_layouts)
       known = tuple(caches.of_images(*span) for span in spans)

@@ -202,7 +202,7 @@ def _layer(
   if kind == plans.SELF:
     visual = token_layout.visual
     x = jnp.concatenate([x, hidden.visual], axis=1)
-    position = jnp.concatenate([position, token_layout.visual_position], axis=1)
+    position = positions.join_positions(position, token_layout.visual_position)
     key_slots = positions.join(slots, visual)
     image = jnp.broadcast_to(jnp.arange(3) == 0, (*visual.place.shape, 3))
     sorts = jnp.concatenate([sorts, image], axis=1)

@@ -36,8 +36,11 @@ def hidden_states_by_layer(
     batch: prompts.
     kinds: of the layers, none optional.
   """
-  token_layout, hidden = positions.token_layout(batch), model.embed(batch)
-  depth = model.size.language.depth
+  language, hidden = model.size.language, model.embed(batch)
+  token_layout, depth = (
+    positions.token_layout(batch, language.axes),
+    language.depth,
+  )
   for layer in range(depth):
     yield layer, hidden, token_layout
     span = range(layer, layer + 1)

@@ -52,10 +52,10 @@ def apply(
 
 @functools.partial(jax.jit, static_argnames='model')
 def read_tiles(
-  model: visor.Visor, params: Params, tiles: jax.Array
+  model: visor.Visor, params: Params, tiles: jax.Array, tile_grid: jax.Array
 ) -> backbone.PatchFeatures:
   """models.visor.Visor.read_tiles, compiled."""
-  return apply(model, params, tiles, method='read_tiles')
+  return apply(model, params, tiles, tile_grid, method='read_tiles')
 
 
 @functools.partial(jax.jit, static_argnames=('model', 'plan'))

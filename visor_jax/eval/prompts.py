@@ -1,7 +1,8 @@
 """Prompts of any length to a Batch, in few shapes.
 
 Slots are rounded up to buckets, so that few programs serve all questions:
-those of text, which take little, to powers of two.
+those of text, which take little, to powers of two; and those of tiles that are
+visual tokens, of which images have any number.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ import numpy as np
 
 from visor_jax.data import protocols
 from visor_jax.data.processing import packing
+from visor_jax.data.processing import processed
 from visor_jax.models import visor
 from visor_jax.runtime import param_paths
 from visor_jax.spec import batch as batch_lib
@@ -55,6 +57,11 @@ def bucket(count: int, least: int = 8) -> int:
   return size
 
 
+def _power_of_two(count: int) -> int:
+  """The next one, 64 at least."""
+  return max(64, 1 << (count - 1).bit_length())
+
+
 def require_room(
   segments: Sequence[packing.Segment], new_tokens: int, context: int
 ) -> None:
@@ -70,16 +77,18 @@ def require_room(
 
 
 def tiles(
-  images: Sequence[np.ndarray], processor: protocols.Processor
-) -> jax.Array:
-  """The tiles of one prompt's images on the device, as `pack` lays them."""
-  count = bucket(sum(map(len, images)), 1)
-  shape = processor.row_shape(text=1, visual=1, tiles=count)
-  out = np.zeros((1, count, *shape.tile, 3), np.uint8)
-  if images:
-    joined = np.concatenate(images)
-    out[0, : len(joined)] = joined
-  return jnp.asarray(out)
+  images: Sequence[np.ndarray],
+  plans: Sequence[processed.ImagePlan],
+  processor: protocols.Processor,
+) -> tuple[jax.Array, jax.Array]:
+  """`tiles` and `tile_grid` of one prompt's images, as `pack` lays them."""
+  nothing = np.zeros(0, np.int32)
+  alone = processed.Conversation(
+    nothing, nothing.astype(bool), (0,) * len(plans), nothing
+  )
+  segment = packing.segment_of_images(alone, images, plans, processor.patches)
+  batch = pack([segment], processor).batch
+  return batch.tiles, batch.tile_grid
 
 
 def pack(
@@ -97,10 +106,11 @@ def pack(
   """
   slots = [segment.slots() for segment in segments]
   most = {name: max(each[name] for each in slots) for name in slots[0]}
+  visual, tile_slots = bucket(most['visual']), bucket(most['tiles'], 1)
+  if processor.patches == 1 and most['tiles']:
+    visual = tile_slots = _power_of_two(most['tiles'])
   shape = processor.row_shape(
-    text=max(64, 1 << (most['text'] - 1).bit_length()),
-    visual=bucket(most['visual']),
-    tiles=bucket(most['tiles'], 1),
+    text=_power_of_two(most['text']), visual=visual, tiles=tile_slots
   )
   if tiles is not None:
     shape = dataclasses.replace(shape, tile=(0, 0))

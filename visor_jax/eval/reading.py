@@ -96,9 +96,9 @@ class Reading:
     self._checkpoint, self._prefix = checkpoint, prefix
     self._plans: Sequence[processed.ImagePlan] = processor.plans(sizes)
     tiles = [*processor.tiles(opened, sizes)]
-    self._tiles = prompts_lib.tiles(tiles, processor)
+    self._tiles, tile_grid = prompts_lib.tiles(tiles, self._plans, processor)
     self._patches: backbone.PatchFeatures = generate.read_tiles(
-      checkpoint.model, checkpoint.params, self._tiles
+      checkpoint.model, checkpoint.params, self._tiles, tile_grid
     )
     tower, connector = costs.vision_flops(
       checkpoint.model.architecture, sum(map(len, tiles))

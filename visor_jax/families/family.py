@@ -71,8 +71,8 @@ class Family:
     name: key of the table, and `family` of an Architecture.
     sizes: those that have a name, for config.model.size.
     modules: tower and connector as linen modules.
-    tower_macs: (vision tower, whether making patches of pixels counts) ->
-      multiply-adds of the tower on one tile.
+    tower_macs: (vision tower, whether making patches of pixels counts, tiles)
+      -> multiply-adds of the tower on the tiles of one image.
     connector_macs: multiply-adds of the connector on the patches of one tile.
     taps: patches that are summed into a visual token, at most.
     model_types: values of `model_type` or of `architectures` in config.json
@@ -91,7 +91,7 @@ class Family:
   name: str
   sizes: Mapping[str, sizes_lib.Size]
   modules: Callable[[], 'backbone.Modules']
-  tower_macs: Callable[[sizes_lib.Vision, bool], int]
+  tower_macs: Callable[[sizes_lib.Vision, bool, int], int]
   connector_macs: Callable[[sizes_lib.Size], int]
   taps: int = 1
   model_types: tuple[str, ...] = ()

@@ -81,8 +81,9 @@ def cost(
     visual: visual slots.
     text: text slots.
     accounting: what is counted, and how.
-    tiles: tiles that the vision tower sees; a reduction that asks for them
-      takes as many as the visual tokens fill where they are not told.
+    tiles: tiles that the vision tower sees, where they see each other those of
+      one image; a reduction that asks for them takes as many as the visual
+      tokens fill where they are not told.
     routing: prompts that the router decides on; 0 where it is not asked.
     raters: prompts whose last token rates visual tokens inside the decoder.
 
@@ -109,7 +110,7 @@ def cost(
   )
   if accounting.vision:
     family = families.named(architecture.family)
-    macs['vision'] = tiles * family.tower_macs(size.vision, accounting.patches)
+    macs['vision'] = family.tower_macs(size.vision, accounting.patches, tiles)
     macs['connector'] = tiles * family.connector_macs(size)
   if routing:
     macs['routing'] = _routing(

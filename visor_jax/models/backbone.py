@@ -31,8 +31,8 @@ class Modules:
 
   Attributes:
     tower: makes a module that is called with uint8 tiles [B, I, height, width,
-      3] and with `rate`, whether patches are rated too; it returns
-      PatchFeatures.
+      3], with their tile_grid, int32 [B, I, 2], see batch.Batch, and with
+      `rate`, whether patches are rated too; it returns PatchFeatures.
     connector: makes a module that is called with features [B, I * P, D], with
       gather_index, int32 [B, V, K], of which I * P is the newline, and with
       gather_weight, float32 [B, V, K]; it returns visual tokens [B, V, width of

@@ -41,7 +41,7 @@ class CrossAttention(Protocol):
     Args:
       visual: [B, V, D], as the last SELF layer that ran left it.
       slots: where the visual tokens stand.
-      position: int32 [B, V] within the segment.
+      position: int32 [B, V] within the segment, or [B, V, 3].
 
     Returns:
       Any pytree of arrays [B, ...]; `__call__` gets it back.
@@ -128,7 +128,7 @@ class DotProductAttention(nn.Module):
     key = params.dense(visual, self.key) + self.key_bias
     value = params.dense(visual, self.value) + self.value_bias
     if self.options.rope:
-      key = positions.rope(key, position, self.size.rope_theta)
+      key = positions.rope(key, position, self.size)
     return key, value
 
   def __call__(
@@ -145,7 +145,7 @@ class DotProductAttention(nn.Module):
       text = self.text_norm(text)
     query = params.dense(text, self.query) + self.query_bias
     if self.options.rope:
-      query = positions.rope(query, position, self.size.rope_theta)
+      query = positions.rope(query, position, self.size)
     key, value = keys
     context = attend(query, key, value, slots, visual_slots)
     return params.dense(context, self.out, 2)

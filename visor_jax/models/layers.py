@@ -57,19 +57,19 @@ class Attention(nn.Module):
 
     Args:
       x: normalised hidden states.
-      position: int32 [B, S].
+      position: int32 [B, S], or [B, S, 3].
       queries: int32 [B, Q], the slots that ask; None for all.
     """
     key = params.dense(x, self.key) + self.key_bias
     query = self.queries(
       params.take_slots(x, queries), params.take_slots(position, queries)
     )
-    return query, positions.rope(key, position, self.size.rope_theta)
+    return query, positions.rope(key, position, self.size)
 
   def queries(self, x: jax.Array, position: jax.Array) -> jax.Array:
     """[B, Q, D] -> [B, Q, N, H], with rope."""
     query = params.dense(x, self.query) + self.query_bias
-    return positions.rope(query, position, self.size.rope_theta)
+    return positions.rope(query, position, self.size)
 
   def values(self, x: jax.Array) -> jax.Array:
     """[B, S, D] -> [B, S, K, H]."""
@@ -128,7 +128,7 @@ class Layer(nn.Module):
     Args:
       x: [B, S, D], constrained once by whoever made it: two constraints of
         one value are two values to the compiler.
-      position: int32 [B, S].
+      position: int32 [B, S], or [B, S, 3].
       queries: int32 [B, Q], the slots that ask; None for all of them.
     """
     x = self.attention_norm(x)

@@ -30,11 +30,11 @@ def rate(
   Returns:
     float32 [B, V], averaged over heads.
   """
-  text_position = token_layout.text_position
-  visual_position = token_layout.visual_position
   query, key = layer.query_key(
     jnp.concatenate([hidden.text, hidden.visual], axis=1),
-    jnp.concatenate([text_position, visual_position], axis=1),
+    positions.join_positions(
+      token_layout.text_position, token_layout.visual_position
+    ),
     token_layout.prompt_end,
   )
   both = positions.join(token_layout.text, token_layout.visual)

@@ -106,15 +106,17 @@ class Visor(nn.Module):
 
   def embed(self, batch: batch_lib.Batch) -> HiddenStates:
     """Text embeddings and every visual token, whatever the reduction."""
-    patches = self.vision(batch.tiles)
+    patches = self.vision(batch.tiles, batch.tile_grid)
     visual = self.connector(
       patches.features, batch.gather_index, batch.gather_weight
     )
     return HiddenStates(self.llm.embed(batch.tokens), visual)
 
-  def read_tiles(self, tiles: jax.Array) -> backbone.PatchFeatures:
-    """What the vision tower says of tiles, uint8 [B, I, height, width, 3]."""
-    return self.vision(tiles, rate=self.reduction.rates_patches)
+  def read_tiles(
+    self, tiles: jax.Array, tile_grid: jax.Array
+  ) -> backbone.PatchFeatures:
+    """What the vision tower says of tiles; arguments as of a Batch."""
+    return self.vision(tiles, tile_grid, rate=self.reduction.rates_patches)
 
   def prepare_inputs(
     self,
@@ -122,12 +124,14 @@ class Visor(nn.Module):
     images: caches_lib.ReadImages = caches_lib.UNREAD,
   ) -> tuple[HiddenStates, positions.TokenLayout]:
     """What the decoder gets, and where its tokens stand."""
-    patches = images.patches or self.read_tiles(batch.tiles)
+    patches = images.patches or self.read_tiles(batch.tiles, batch.tile_grid)
     visual = self.connector(
       patches.features, batch.gather_index, batch.gather_weight
     )
     tokens = self.reduction.before_decoder(
-      reduction_lib.VisualTokens(visual, positions.token_layout(batch)),
+      reduction_lib.VisualTokens(
+        visual, positions.token_layout(batch, self.size.language.axes)
+      ),
       reduction_lib.Patches(
         batch.gather_index,
         batch.gather_weight,

@@ -22,6 +22,11 @@ class M3(method.Reduction):
   window: int
 
   def slots(self, visual: int, tiles: int, grid: tuple[int, int]) -> int:
+    if grid == (1, 1) and self.window > 1:
+      raise ValueError(
+        f'token reduction "{self}" averages patches of a tile, and tiles of '
+        'this model have one'
+      )
     rows, columns = (-(-side // self.window) for side in grid)
     return min(visual, tiles * rows * columns)
 

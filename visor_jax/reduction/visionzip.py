@@ -69,5 +69,5 @@ class VisionZip(method.Reduction):
     vision = row.size.vision
     head_width = vision.width // (vision.heads if vision.depth else 1)
     slots = self.slots(row.visual, row.tiles, vision.grid)
-    attention = row.tiles * vision.patches**2 * vision.width
+    attention = vision.pairs(row.tiles) * vision.width
     return attention + row.visual * slots * head_width

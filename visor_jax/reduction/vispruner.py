@@ -71,5 +71,5 @@ class VisPruner(method.Reduction):
   def rating_macs(self, row: method.Row) -> int:
     """Attention that patches get, and who is like whom of all."""
     vision = row.size.vision
-    attention = row.tiles * vision.patches**2 * vision.width
+    attention = vision.pairs(row.tiles) * vision.width
     return attention + row.visual * row.visual * row.size.language.width

@@ -52,6 +52,9 @@ class Batch:
     visual_segment: int32 [B, V]; 0 is padding.
     visual_place: int32 [B, V].
     tiles: uint8 [B, I, height, width, 3].
+    tile_grid: int32 [B, I, 2], row and column of a tile in its image where
+      tiles are as small as visual tokens, P = 1, and images as high and wide as
+      they like: 0, 0 begins one. All zeros where tiles stand alone.
     gather_index: int32 [B, V, K]; a visual slot is the weighted sum of K
       patches out of I * P, in order of tiles; I * P itself is the newline
       embedding. K is 4 where tiles were resized (bilinear), 1 where not.
@@ -68,6 +71,7 @@ class Batch:
   visual_segment: Array
   visual_place: Array
   tiles: Array
+  tile_grid: Array
   gather_index: Array
   gather_weight: Array
   prompt_segment: Array
@@ -90,6 +94,14 @@ class Batch:
     newline = self.tiles.shape[1] * patches
     looks = (self.visual_segment > 0)[..., None] & (self.gather_index < newline)
     return ((self.gather_index // patches + 1) * looks).max(axis=(1, 2))
+
+  def images(self, patches: int) -> list[int]:
+    """Tiles of each image, of so many patches; 1 of each that stands alone."""
+    counts = []
+    for grid, used in zip(self.tile_grid, self.used(patches)):
+      begins = (grid[:used] == 0).all(axis=1).nonzero()[0].tolist()
+      counts += [b - a for a, b in zip(begins, [*begins[1:], int(used)])]
+    return counts
 
   def fields(self) -> dict[str, Array]:
     return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}

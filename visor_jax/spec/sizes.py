@@ -20,6 +20,7 @@ class Vision:
     norm_eps: of its norms.
     mean: pixels / 255 are normalised by it, on the device.
     std: likewise.
+    merge: patches to a side that become one visual token.
     stages: layers of each stage, where a tower has stages: from one to the next
       the width doubles, and rows and columns are halved.
   """
@@ -33,22 +34,39 @@ class Vision:
   norm_eps: float = 1e-6
   mean: Colours = (0.5, 0.5, 0.5)
   std: Colours = (0.5, 0.5, 0.5)
+  merge: int = 1
   stages: tuple[int, ...] = ()
 
   @property
   def grid(self) -> tuple[int, int]:
-    """Rows and columns of patches in a tile; a remainder is cut off."""
-    return self.tile[0] // self.patch, self.tile[1] // self.patch
+    """Rows and columns of patches in a tile; a remainder is cut off.
+
+    What is merged counts as one.
+    """
+    side = self.patch * self.merge
+    return self.tile[0] // side, self.tile[1] // side
 
   @property
   def patches(self) -> int:
     """P of a tile."""
     return self.grid[0] * self.grid[1]
 
+  def pairs(self, tiles: int) -> int:
+    """Patches that see each other, of tiles of one image, counted twice.
+
+    What is merged is of images that are not cut: every patch sees all.
+    """
+    if self.merge > 1:
+      return (tiles * self.patches * self.merge**2) ** 2
+    return tiles * self.patches**2
+
   @property
   def features(self) -> int:
-    """Width of a patch's features; behind stages it has doubled once more."""
-    return self.width * (2 if self.stages else 1)
+    """Width of a patch's features; behind stages it has doubled once more.
+
+    Those that are merged stand side by side.
+    """
+    return self.width * (2 if self.stages else self.merge**2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +83,14 @@ class Language:
   tied: bool = True  # the output head is the embedding
   rope_theta: float = 1e6
   norm_eps: float = 1e-6
+  # Of the frequencies of rotary embedding, how many turn by time, row and
+  # column of a token; () where positions are one number.
+  rope_sections: tuple[int, ...] = ()
+
+  @property
+  def axes(self) -> int:
+    """Numbers of a position."""
+    return len(self.rope_sections) or 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,4 +109,6 @@ def from_json(values: dict[str, Any]) -> Size:
   for key in ('mean', 'std'):
     colours = vision[key]  # older checkpoints have one number for all three
     vision[key] = tuple(colours if isinstance(colours, list) else [colours] * 3)
-  return Size(Vision(**vision), Language(**values['language']))
+  language = dict(values['language'])
+  language['rope_sections'] = tuple(language.get('rope_sections', ()))
+  return Size(Vision(**vision), Language(**language))

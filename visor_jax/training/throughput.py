@@ -112,9 +112,10 @@ class Throughput:
       plan: that the step runs.
       reductions: that it goes through the model with.
     """
-    tile = _cost(self._architecture.base, None, 0, 1, 1)
-    tiles = int(batch.used(self._architecture.size.vision.patches).sum())
-    vision = len(reductions) * tiles * (tile.vision + tile.connector)
+    vision = 0
+    for tiles in batch.images(self._architecture.size.vision.patches):
+      image = _cost(self._architecture.base, None, 0, 1, tiles)
+      vision += len(reductions) * (image.vision + image.connector)
     decoder = 0
     for reduction in reductions:
       model = dataclasses.replace(self._architecture, reduction=reduction)

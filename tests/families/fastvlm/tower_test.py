@@ -60,7 +60,7 @@ def run(vision, params, tiles, **kwargs):
   module = tower.Tower(vision, compute_lib.Compute(**kwargs))
   return rows.jit(
     functools.partial(module.apply, {'params': params}, rate=True)
-  )(tiles)
+  )(tiles, np.zeros((*tiles.shape[:2], 2), np.int32))
 
 
 @pytest.mark.parametrize('side', [128, 192])
@@ -121,8 +121,9 @@ def published():
   vision = sizes.SIZES['fastvlm-0.5b'].vision
   module = tower.Tower(vision)
   tiles = jax.ShapeDtypeStruct((1, 1, *vision.tile, 3), jnp.uint8)
-  params = jax.eval_shape(module.init, jax.random.key(0), tiles)
-  program = jax.make_jaxpr(module.apply)(params, tiles)
+  grid = jax.ShapeDtypeStruct((1, 1, 2), jnp.int32)
+  params = jax.eval_shape(module.init, jax.random.key(0), tiles, grid)
+  program = jax.make_jaxpr(module.apply)(params, tiles, grid)
   return vision, params['params'], program
 
 
@@ -133,9 +134,9 @@ def test_the_published_tower_is_as_large_and_costly_as_published():
   sizes_of = {path: math.prod(x.unbox().shape) for path, x in flat.items()}
   assert sum(sizes_of.values()) / 1e6 == pytest.approx(122.7, abs=0.1)
   counted = multiply_adds.macs(program)
-  assert counted == costs.tower(vision, patches=True)
+  assert counted == costs.tower(vision, patches=True, tiles=1)
   assert counted / 1e9 == pytest.approx(243, abs=0.5)
-  assert 0.99 < costs.tower(vision, patches=False) / counted < 1
+  assert 0.99 < costs.tower(vision, patches=False, tiles=1) / counted < 1
 
 
 def test_what_was_measured_never_trains():

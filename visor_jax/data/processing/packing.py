@@ -19,6 +19,7 @@ class Segment:
   Attributes:
     conversation: the text.
     tiles: uint8 [i, height, width, 3].
+    tile_grid: int32 [i, 2], see batch.Batch.
     gather_index: int32 [v, K], patches of these tiles; i * P is the newline.
     gather_weight: float32 [v, K].
     before: int [v], ascending; the index of the token that a visual token
@@ -27,6 +28,7 @@ class Segment:
 
   conversation: processed.Conversation
   tiles: np.ndarray
+  tile_grid: np.ndarray
   gather_index: np.ndarray
   gather_weight: np.ndarray
   before: np.ndarray
@@ -55,6 +57,7 @@ def segment_of_tiles(
   return Segment(
     conversation,
     tiles,
+    np.zeros((len(tiles), 2), np.int32),
     np.arange(count, dtype=np.int32)[:, None],
     np.ones((count, 1), np.float32),
     np.repeat(conversation.image_at, count),
@@ -78,6 +81,7 @@ def segment_of_images(
   # There may be no image at all; no tiles go with those of any size.
   stacked = np.concatenate(tiles) if tiles else np.zeros((0, 1, 1, 3), np.uint8)
   newline, first = len(stacked) * patches, 0
+  grids = [np.zeros((0, 2), np.int32), *(plan.tile_grid for plan in plans)]
   taps = plans[0].gather_index.shape[1] if plans else 1
   indices = [np.zeros((0, taps), np.int32)]
   weights = [np.zeros((0, taps), np.float32)]
@@ -92,6 +96,7 @@ def segment_of_images(
   return Segment(
     conversation,
     stacked,
+    np.concatenate(grids),
     np.concatenate(indices),
     np.concatenate(weights),
     before,
@@ -136,6 +141,7 @@ def row(
     out['visual_segment'][visual] = number
     out['visual_place'][visual] = visual_place
     out['tiles'][tiles] = segment.tiles
+    out['tile_grid'][tiles] = segment.tile_grid
     out['gather_index'][visual] = np.where(
       segment.gather_index == len(segment.tiles) * shape.patches,
       shape.tiles * shape.patches,  # the newline
@@ -183,6 +189,7 @@ def _empty(shape: batch_lib.RowShape) -> batch_lib.Row:
     visual_segment=np.zeros(visual, np.int32),
     visual_place=np.zeros(visual, np.int32),
     tiles=np.zeros((shape.tiles, *shape.tile, 3), np.uint8),
+    tile_grid=np.zeros((shape.tiles, 2), np.int32),
     gather_index=np.zeros((visual, shape.taps), np.int32),
     gather_weight=np.zeros((visual, shape.taps), np.float32),
     prompt_segment=np.zeros(prompts, np.int32),
@@ -237,7 +244,7 @@ def halved(batch: batch_lib.Batch, times: int, patches: int) -> batch_lib.Batch:
     patches: P of a tile.
   """
   text, visual, tiles = _slots(batch, times)
-  lengths = {'tiles': tiles}
+  lengths = dict.fromkeys(('tiles', 'tile_grid'), tiles)
   lengths |= dict.fromkeys(
     ('tokens', 'answer', 'text_segment', 'text_place'), text
   )

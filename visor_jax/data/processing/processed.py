@@ -40,6 +40,7 @@ class ImagePlan(Protocol):
   Attributes:
     tiles: how many it is cut to.
     tokens: visual tokens, V.
+    tile_grid: int32 [tiles, 2], see batch.Batch.
     gather_index: int32 [V, K]; the patches, in order of tiles, that are summed
       into a token; tiles * P is the newline.
     gather_weight: float32 [V, K].
@@ -50,6 +51,9 @@ class ImagePlan(Protocol):
 
   @property
   def tokens(self) -> int: ...
+
+  @property
+  def tile_grid(self) -> np.ndarray: ...
 
   @property
   def gather_index(self) -> np.ndarray: ...

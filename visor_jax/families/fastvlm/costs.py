@@ -9,12 +9,13 @@ _SMALL, _LARGE = 3 * 3, 7 * 7  # pixels of kernels
 _ATTENTION = 2  # stages that have it, the last ones
 
 
-def tower(vision: sizes.Vision, patches: bool) -> int:
-  """Of the vision tower on one tile.
+def tower(vision: sizes.Vision, patches: bool, tiles: int) -> int:
+  """Of the vision tower on tiles.
 
   Args:
     vision: its widths and depth.
     patches: whether the stem counts, which makes patches of pixels.
+    tiles: how many.
   """
   last = len(vision.stages) - 1
   macs = patches * _stem(vision.patches << (2 * last), vision.width >> last)
@@ -31,7 +32,8 @@ def tower(vision: sizes.Vision, patches: bool) -> int:
     macs += (stage > 0) * pixels * width * (_LARGE + width)
     macs += attends * pixels * width * _LARGE
   features = vision.features
-  return macs + features * (_SMALL * vision.patches + 2 * (features // 16))
+  macs += features * (_SMALL * vision.patches + 2 * (features // 16))
+  return tiles * macs
 
 
 def _stem(pixels: int, width: int) -> int:

@@ -25,6 +25,11 @@ class Plan:
   tokens: int
   tiles: int = 1
 
+  @property
+  def tile_grid(self) -> np.ndarray:
+    """int32 [tiles, 2]; tiles stand alone."""
+    return np.zeros((self.tiles, 2), np.int32)
+
   @functools.cached_property
   def gather_index(self) -> np.ndarray:
     """int32 [V, 1]; the patches in order."""

@@ -61,6 +61,11 @@ class Plan:
     return self.recipe.patches + self.token_grid[0] * (self.token_grid[1] + 1)
 
   @property
+  def tile_grid(self) -> np.ndarray:
+    """int32 [tiles, 2]; tiles stand alone."""
+    return np.zeros((self.tiles, 2), np.int32)
+
+  @property
   def gather_index(self) -> np.ndarray:
     """int32 [V, 4]; patches in order of tiles, tiles * P is the newline."""
     return self._gather[0]

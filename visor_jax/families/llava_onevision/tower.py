@@ -66,16 +66,18 @@ class Tower(nn.Module):
 
   @nn.compact
   def __call__(
-    self, tiles: jax.Array, rate: bool = False
+    self, tiles: jax.Array, tile_grid: jax.Array, rate: bool = False
   ) -> backbone.PatchFeatures:
     """uint8 [B, I, height, width, 3] to the features of row-major patches.
 
     Args:
       tiles: of each row.
+      tile_grid: not looked at, every tile stands alone.
       rate: also rate the patches, by the last layer; a tower without layers,
         where no attention is, does as if features were query and key of one
         head.
     """
+    del tile_grid
     size, dtype = self.size, self.compute.dtype
     b, i = tiles.shape[:2]
     x = self._embed(tiles)
