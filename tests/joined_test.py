@@ -1,7 +1,7 @@
 """From someone's checkpoint and files to a network that others load.
 
-Each step is the command that the README gives; of the second family all of it
-is a drill.
+Each step is the command that the README gives; of all families but the first
+it is a drill.
 """
 
 import json
@@ -16,6 +16,7 @@ import pytest
 from tests import fastvlm
 from tests import llava
 from tests import pictures
+from tests import qwen2_vl
 from tests import runs
 from tests.convert import checkpoints
 from visor_jax.convert import safetensors
@@ -26,6 +27,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 FAMILIES = {
   'llava_ov': (llava.Oracle, checkpoints.loads),
   'fastvlm': (fastvlm.Oracle, fastvlm.loads),
+  'qwen2_vl': (qwen2_vl.Oracle, qwen2_vl.loads),
 }
 SIDES = 6  # layers of the tiny decoder, two of them CROSS, two optional SELF
 
@@ -77,7 +79,13 @@ def shards(tmp_path_factory, command):
 
 @pytest.fixture(
   scope='module',
-  params=['llava_ov', pytest.param('fastvlm', marks=pytest.mark.drill)],
+  params=[
+    'llava_ov',
+    *(
+      pytest.param(name, marks=pytest.mark.drill)
+      for name in ('fastvlm', 'qwen2_vl')
+    ),
+  ],
 )
 def family(request):
   return request.param

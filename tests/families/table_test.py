@@ -71,6 +71,7 @@ def test_a_size_is_of_a_family_or_of_the_built_in_suite():
   [
     (dict(model_type='llava_onevision'), 'llava_onevision'),
     (dict(model_type='fast_vlm'), 'fastvlm'),
+    (dict(model_type='qwen2_vl'), 'qwen2_vl'),
     (dict(model_type='llava_qwen2', architectures=['Llava']), 'fastvlm'),
     (
       dict(model_type='llava', architectures=['LlavaQwenForCausalLM']),

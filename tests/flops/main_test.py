@@ -135,6 +135,8 @@ def test_what_cannot_be_is_refused(capsys, args, match):
   [
     ('fastvlm-0.5b', '480x640', '68% of the base, .*: end to end 1.35x'),
     ('fastvlm-0.5b', '2200x1700', '68% of the base, .*: end to end 1.35x'),
+    ('qwen2-vl-2b', '480x640', '67% of the base, .*: end to end 1.40x'),
+    ('qwen2-vl-7b', '2200x1700', '56% of the base, .*: end to end 1.78x'),
     ('0.5b', '2200x1700', '72% of the base, .*: end to end 1.38x'),
   ],
 )

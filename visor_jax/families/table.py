@@ -7,12 +7,14 @@ import pathlib
 from visor_jax.families import family
 from visor_jax.families.fastvlm import record as fastvlm
 from visor_jax.families.llava_onevision import record as llava_onevision
+from visor_jax.families.qwen2_vl import record as qwen2_vl
 from visor_jax.runtime import json_fields
 from visor_jax.spec import sizes
 
 FAMILIES: dict[str, family.Family] = {
   'llava_onevision': llava_onevision.FAMILY,
   'fastvlm': fastvlm.FAMILY,
+  'qwen2_vl': qwen2_vl.FAMILY,
 }
 DEFAULT = 'llava_onevision'
 

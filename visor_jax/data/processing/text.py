@@ -42,6 +42,7 @@ class Tokenizer:
       template and, where there are such, config.json and
       generation_config.json.
     image: what the template writes for an image.
+    gap: what of that its visual tokens replace; None for all of it.
     rows: of the embedding; None where nobody knows.
 
   Raises:
@@ -54,10 +55,12 @@ class Tokenizer:
     self,
     folder: pathlib.Path | str,
     image: str = records.IMAGE,
+    gap: str | None = None,
     rows: int | None = None,
   ):
     folder = pathlib.Path(folder)
     self._image = image
+    self._marked = image.replace(gap or image, records.IMAGE)
     self._encoder = encoder.Encoder(folder, rows)
     settings = json_fields.read_if_there(folder / 'tokenizer_config.json')
     self._special = _special_tokens(settings)
@@ -209,6 +212,7 @@ class Tokenizer:
     image_at: list[int] = []
     prompts: list[int] = []
     for text, answers in pieces:
+      text = text.replace(records.IMAGE, self._marked)
       for k, part in enumerate(text.split(records.IMAGE)):
         if k:
           image_at.append(len(tokens))

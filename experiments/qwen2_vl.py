@@ -1,0 +1,70 @@
+"""VISOR on Qwen2-VL: sizes 2b and 7b, one stage at a time.
+
+  python -m visor_jax.convert import --src HF_FOLDER --out CKPT
+  python -m visor_jax.data.prepare --src train.json --images IMAGES --out SHARDS
+  python -m visor_jax.main --workdir=WORKDIR \
+      --config=experiments/qwen2_vl.py:size=2b,jobs=cross \
+      --config.model.init_from=CKPT \
+      --config.data.sources="(('train', 'SHARDS', 1.0),)" \
+      --config.eval.sources="(('test', 'OTHER_SHARDS', 1.0),)"
+
+size=tiny goes through all of it in a few steps, for a checkpoint as small as it
+likes.
+
+An image has as many tokens as the checkpoint's preprocessor_config.json lets
+it: 16,384 at most as published. Tokens are tiles here; a question of an image
+that large does not fit the slots below and is left out, counted. A smaller
+max_pixels in that file, say 1003520 for 1280 tokens, keeps it.
+
+Hardware and hours: not yet run on published weights. Steps and rates are those
+of experiments/llava_ov.py.
+Expected: of the language model's FLOPs 7x to save with 2b for an image of
+480x640 and 60 tokens of text, end to end at most 1.40x, because its tower takes
+more than that; 1.17x for a page of 2200x1700, with 7b 1.78x. See `python -m
+visor_jax.flops`.
+"""
+
+from visor_jax import config
+
+
+def get_config(arg=None):
+  arg = config.parse_arg(arg, size='2b', jobs='all')
+  c = config.default()
+  c.jobs = arg.jobs
+  c.data.suite = ''
+  c.data.threads = 8
+  c.data.packed.update(text=4096, visual=8192, tiles=8192, prompts=64)
+  c.data.prompt.update(text=1024, visual=4096, tiles=4096)
+  c.optim.lr_scales = (('vision/.*', 0.2), ('.*', 1.0))
+  for stage, steps, rate in (
+    ('cross', 31_250, 1e-3),
+    ('full', 25_000, 1e-5),
+    ('universal', 25_000, 1e-5),
+    ('policy', 2_000, 1e-3),
+  ):
+    c[stage].steps = steps
+    c[stage].learning_rate = rate
+    c[stage].batch = 128
+  c.eval.plans = 'base+all+router'
+  c.eval.batch = 16
+  if arg.size == '7b':
+    c.mesh.data, c.mesh.fsdp = 1, -1  # no chip holds all of it
+  if arg.size == 'tiny':
+    _tiny(c)
+  else:
+    c.model.size = f'qwen2-vl-{arg.size}'  # another checkpoint is refused
+    c.model.dtype = 'bfloat16'
+  return c
+
+
+def _tiny(c):
+  c.data.threads = 2
+  for stage in ('cross', 'full', 'universal', 'policy'):
+    c[stage].steps, c[stage].batch = 6, 4
+  c.data.packed.update(text=384, visual=160, tiles=160, prompts=16)
+  c.data.prompt.update(text=128, visual=80, tiles=80)
+  c.data.window = 64
+  c.search.examples = c.label.examples = c.eval.examples = 16
+  c.eval.chunk, c.eval.max_new_tokens = 16, 8
+  c.label.all_wrong = 'cheapest'  # so little training leaves few labels
+  c.log.every, c.checkpoint.every = 2, 3

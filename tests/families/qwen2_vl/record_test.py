@@ -1,0 +1,253 @@
+"""Qwen2-VL from a folder to answers and back: transformers is asked the same.
+
+Here a draw of cases; `pytest -m drill` asks more and prints what came out.
+"""
+
+import functools
+import json
+import math
+import pathlib
+import runpy
+
+import jax
+import numpy as np
+import pytest
+import torch
+
+from tests import llava
+from tests import llava_weights
+from tests import pictures
+from tests import questions
+from tests import qwen2_vl
+from tests.convert import checkpoints
+import visor_jax
+from visor_jax.checkpoint import load
+from visor_jax.convert import folders
+from visor_jax.convert import hf
+from visor_jax.data.pipeline import stream
+from visor_jax.data.prepare import writer
+from visor_jax.data.sources import readers
+from visor_jax.eval import prompts as prompts_lib
+from visor_jax.families.qwen2_vl import record
+from visor_jax.jobs import table
+from visor_jax.models import visor
+from visor_jax.runtime import files
+from visor_jax.runtime import mesh as mesh_lib
+from visor_jax.runtime import param_paths
+from visor_jax.spec import architecture as architecture_lib
+from visor_jax.spec import plan as plans
+from visor_jax.training import model as model_lib
+
+EXPERIMENT = pathlib.Path(__file__).parents[3] / 'experiments/qwen2_vl.py'
+SIZES = (1, 1), (48, 64), (91, 40), (600, 3), (300, 400)
+
+
+def asked(seed=0):
+  """(images, prompt): each size alone, several images, text alone."""
+  images = [llava.picture(*size, seed=seed) for size in SIZES]
+  return [
+    *(([image], 'What is the total?') for image in images),
+    (images[1:3], 'First <image> then <image>, which is red?'),
+    (images[:3], 'Which is red?'),
+    ([], 'How many?'),
+  ]
+
+
+def worst(model, oracle, cases):
+  theirs = [oracle.logits(*case) for case in cases]
+  ours = model.logits(*zip(*cases))
+  assert all(a.shape == b.shape for a, b in zip(ours, theirs, strict=True))
+  return max(np.abs(a - b).max() for a, b in zip(ours, theirs))
+
+
+@pytest.fixture(scope='module')
+def oracle(tmp_path_factory):
+  return qwen2_vl.Oracle(tmp_path_factory.mktemp('qwen') / 'hf', tied=False)
+
+
+@pytest.fixture(scope='module')
+def model(oracle):
+  return visor_jax.load(oracle.folder)
+
+
+def test_logits_are_transformers(model, oracle):
+  """Of every size of image, several, and none, in one batch."""
+  cases = asked()
+  assert worst(model, oracle, cases) < 1e-4
+  # And the image is looked at, and where what of it is.
+  (image,), prompt = cases[1]
+  turned = image.transpose(0)
+  difference = oracle.logits([turned], prompt) - oracle.logits([image], prompt)
+  assert np.abs(difference).max() > 0.1
+
+
+def same_text(model, oracle, cases):
+  """Asserts equal greedy text of 64 tokens where the best are not too close."""
+  answers = model.generate(*zip(*cases), max_new_tokens=64)
+  checked = 0
+  for case, got in zip(cases, answers, strict=True):
+    tokens, gaps = oracle.generate(*case, 64)
+    if min(gaps) > 1e-4:
+      text = oracle.tokenizer.decode(tokens, skip_special_tokens=True)
+      assert (got.text, got.tokens) == (text, len(tokens))
+      checked += 1
+  return checked
+
+
+def test_greedy_text_is_transformers(model, oracle):
+  assert same_text(model, oracle, asked()[1:6:4]) > 0
+
+
+def test_images_are_read_once_for_many_questions(model):
+  """Positions are the same whether an image is read now or was before."""
+  images = [llava.picture(*size) for size in SIZES[1:3]]
+  reading = model.read(images)
+  for question in ('What is the total?', 'Which is red?'):
+    (want,) = model.generate([images], [question], max_new_tokens=8)
+    assert reading.ask(question, max_new_tokens=8).text == want.text
+
+
+@pytest.mark.parametrize('method', ['visionzip:1', 'vispruner:1', 'fastv:1:1'])
+def test_a_reduction_to_all_tokens_changes_nothing(model, oracle, method):
+  """Ratings of the tower, slots that stay and their positions go through."""
+  images, prompt = asked()[5]
+  processor = record.FAMILY.read_processor(oracle.folder, 'white', None)
+  segment = stream.question(prompt, images, processor)
+  packed = prompts_lib.pack([segment], processor)
+  whole, kept, fewer = (
+    packed.logits(model.model.with_reduction(reduction), model.params, None)[0]
+    for reduction in ('', method, method[:-1] + '0.3')
+  )
+  np.testing.assert_allclose(kept, whole, atol=1e-5)
+  assert np.abs(fewer - whole).max() > 1e-2
+
+
+def test_tokens_of_several_tiles_are_not_pooled(model):
+  with pytest.raises(ValueError, match='"m3:2" averages patches of a tile'):
+    model.model.with_reduction('m3:2').reduction.slots(
+      40, 40, model.model.size.vision.grid
+    )
+
+
+@pytest.mark.drill
+def test_agreement_in_many_cases(tmp_path):
+  errors, texts = [], 0
+  for number in range(10):
+    rng = np.random.default_rng(number)
+    keys, group = map(int, rng.integers(1, 4, 2))
+    sections = [int(n) for n in rng.integers(1, 4, 3)]
+    rope = qwen2_vl.ROPE | dict(mrope_section=sections)
+    oracle = qwen2_vl.Oracle(
+      tmp_path / str(number),
+      tied=bool(number % 3),
+      flat=number % 2 > 0,
+      text=dict(
+        num_attention_heads=keys * group,
+        num_key_value_heads=keys,
+        hidden_size=keys * group * 2 * sum(sections),
+        num_hidden_layers=int(rng.integers(1, 8)),
+        rope_parameters=rope,
+      ),
+      vision=dict(
+        embed_dim=int(rng.integers(1, 4)) * 24, depth=int(rng.integers(1, 4))
+      ),
+    )
+    model = visor_jax.load(oracle.folder)
+    cases = asked(number)
+    cases += [([llava.picture(77, 400)], str(rng.choice(questions.PROMPTS)))]
+    errors.append(worst(model, oracle, cases))
+    texts += same_text(model, oracle, cases)
+    print(f'{number}: {errors[-1]:.1e}, {texts} texts so far', flush=True)
+  assert max(errors) < 1e-4
+
+
+@pytest.mark.parametrize(
+  'dtype,tied,shards,spelling,flat',
+  [
+    ('bfloat16', True, False, 'files', True),
+    ('float32', False, True, 'memory', False),
+  ],
+)
+def test_an_export_is_what_was_imported(
+  tmp_path, dtype, tied, shards, spelling, flat
+):
+  """Every tensor to the byte, and the config in the layout that it had."""
+  src = tmp_path / 'src'
+  qwen2_vl.write(src, dtype, tied, shards=shards, flat=flat)
+  expected = checkpoints.tensors_of(src)
+  assert any(name.startswith('visual.') for name in expected)
+  if spelling == 'memory':
+    llava_weights.rename(src, qwen2_vl.memory)
+  folders.import_(src, tmp_path / 'checkpoint')
+  folders.export(tmp_path / 'checkpoint', tmp_path / 'out')
+  assert checkpoints.tensors_of(tmp_path / 'out') == expected
+  folders.export(tmp_path / 'checkpoint', tmp_path / 'again', as_imported=True)
+  assert checkpoints.tensors_of(tmp_path / 'again') == checkpoints.tensors_of(
+    src
+  )
+  for out in ('out', 'again'):
+    configs = (
+      json.loads((folder / 'config.json').read_text())
+      for folder in (src, tmp_path / out)
+    )
+    assert len({json.dumps(fields, sort_keys=True) for fields in configs}) == 1
+
+
+@pytest.mark.parametrize('flat', [True, False])
+def test_transformers_loads_an_export(tmp_path, flat):
+  theirs, _ = qwen2_vl.write(tmp_path / 'src', tied=False, flat=flat)
+  folders.import_(tmp_path / 'src', tmp_path / 'checkpoint')
+  folders.export(tmp_path / 'checkpoint', tmp_path / 'out')
+  again = qwen2_vl.loads(tmp_path / 'out').state_dict()
+  for name, tensor in theirs.state_dict().items():
+    assert torch.equal(again[name], tensor), name
+  assert (
+    hf.read(tmp_path / 'out').facts == load.load(tmp_path / 'checkpoint').facts
+  )
+
+
+# As the hub counts them.
+PARAMS = {'2b': 2_208_985_600, '7b': 8_291_375_616}
+
+
+@pytest.mark.parametrize('size', PARAMS)
+def test_the_published_sizes_are_as_large_as_published_and_spread(size):
+  """On paper: no byte of them is made."""
+  named = record.FAMILY.sizes[f'qwen2-vl-{size}']
+  model = visor.Visor(
+    architecture_lib.Architecture(
+      named, plans.visor(named.language.depth), family='qwen2_vl'
+    )
+  )
+  shapes = param_paths.flatten(
+    model_lib.abstract_params(model, mesh_lib.make(data=1, fsdp=4, tensor=2))
+  )
+  base = {
+    path: x
+    for path, x in shapes.items()
+    if not path.startswith(('llm/cross/', 'router/'))
+  }
+  assert sum(math.prod(x.shape) for x in base.values()) == PARAMS[size]
+  held = sum(math.prod(x.sharding.shard_shape(x.shape)) for x in base.values())
+  assert held < 0.15 * PARAMS[size]  # an eighth, but for what is narrow
+
+
+def test_a_stage_trains_on_packed_rows_of_pictures_of_all_sizes(
+  oracle, tmp_path, monkeypatch
+):
+  """Two steps, of which the loss is told; tower and merger learn too."""
+  one = functools.partial(mesh_lib.make, jax.devices()[:1])
+  monkeypatch.setattr(mesh_lib, 'make', one)
+  folders.import_(oracle.folder, tmp_path / 'ckpt')
+  pictures.write(tmp_path, 12, seed=0)
+  source = readers.open_source(tmp_path / 'train.json', tmp_path)
+  writer.prepare(source, tmp_path / 'shards', shard_mb=1)
+  config = runpy.run_path(str(EXPERIMENT))['get_config']('size=tiny,jobs=full')
+  with config.unlocked():
+    config.model.init_from = str(tmp_path / 'ckpt')
+    config.data.sources = (('desk', str(tmp_path / 'shards'), 1.0),)
+    config.cross.steps, config.full.steps = 0, 2
+  table.run_jobs(config, tmp_path / 'run')
+  rows = files.read_jsonl(tmp_path / 'run/full/metrics.jsonl')
+  assert rows[-1]['step'] == 2 and np.isfinite(rows[-1]['loss'])
+  assert 0 < rows[-1]['visual_padding'] < 0.6

@@ -1,0 +1,124 @@
+"""Sizes from a checkpoint's config.json.
+
+Those on the hub are flat, the decoder's keys beside the others; transformers
+writes them apart. It leaves out keys that have their defaults, so the defaults
+are here.
+"""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+from visor_jax.families import family
+from visor_jax.families import qwen2
+from visor_jax.families.qwen2_vl import recipe
+from visor_jax.families.qwen2_vl import sizes
+from visor_jax.runtime import json_fields
+from visor_jax.spec import sizes as sizes_lib
+
+# Whatever else has it is of another family.
+MODEL_TYPE = 'qwen2_vl'
+
+_TEXT = qwen2.DEFAULTS | dict(
+  vocab_size=152_064,
+  hidden_size=8192,
+  intermediate_size=29568,
+  num_hidden_layers=80,
+  num_attention_heads=64,
+  num_key_value_heads=8,
+  rms_norm_eps=1e-5,
+  rope_theta=1e6,
+)
+_VISION: dict[str, Any] = dict(
+  depth=32,
+  embed_dim=1280,
+  hidden_size=3584,
+  mlp_ratio=4,
+  num_heads=16,
+  patch_size=14,
+)
+# What the model does and the config could ask otherwise.
+_FIXED_VISION = dict(
+  hidden_act='quick_gelu',
+  in_channels=3,
+  spatial_merge_size=sizes.MERGE,
+  temporal_patch_size=2,
+)
+_FIXED_ROPE = dict(rope_type='axial', rope_theta=1e4)
+
+
+def read(folder: pathlib.Path) -> family.HfConfig:
+  """Reads config.json of a checkpoint.
+
+  Raises:
+    ValueError: it asks for what the model does not do.
+  """
+  config = json_fields.read(folder / 'config.json')
+  nested = config.has('text_config')
+  text = config.fields('text_config') if nested else config
+  text = text.with_defaults(_TEXT)
+  vision = config.fields('vision_config').with_defaults(_VISION)
+  tied = config.flag('tie_word_embeddings', False)
+  language = _language(text, tied)
+  tower = _tower(vision, recipe.read(folder))
+  if vision.integer('hidden_size') != language.width:
+    raise vision.error('hidden_size', f'the width of text, {language.width}')
+  return family.HfConfig(
+    size=sizes_lib.Size(tower, language),
+    tower_layers=tower.depth,
+    context=qwen2.context(text),
+    config=dict(config.values),
+  )
+
+
+def with_vocabulary(config: dict[str, Any], words: int) -> dict[str, Any]:
+  """The config with as many words as the embedding has."""
+  if config.get('text_config'):
+    return qwen2.with_vocabulary(config, words)
+  if config.get('vocab_size', _TEXT['vocab_size']) == words:
+    return config
+  return config | dict(vocab_size=words)
+
+
+def _language(text: json_fields.Fields, tied: bool) -> sizes_lib.Language:
+  """Qwen2, but for its positions of three numbers."""
+  name = 'rope_parameters' if text.has('rope_parameters') else 'rope_scaling'
+  rope = text.fields(name)
+  sections = tuple(rope.integers('mrope_section', []))
+  plain = dict(rope.values)
+  for key in ('type', 'rope_type'):
+    if plain.get(key) == 'mrope':
+      plain[key] = 'default'
+  values = dict(text.values) | {name: plain, 'model_type': 'qwen2'}
+  language = qwen2.size(json_fields.Fields(values, text.where), tied)
+  if len(sections) != 3 or 2 * sum(sections) != language.head_width:
+    raise rope.error(
+      'mrope_section', f'three numbers that add up to {language.head_width} / 2'
+    )
+  return dataclasses.replace(language, rope_sections=sections)
+
+
+def _tower(
+  vision: json_fields.Fields, images: recipe.Recipe
+) -> sizes_lib.Vision:
+  vision.require_all(_FIXED_VISION)
+  vision.fields('rope_parameters').require_all(_FIXED_ROPE)
+  width, heads = vision.integer('embed_dim'), vision.integer('num_heads')
+  if width % (4 * heads):
+    raise vision.error('embed_dim', f'a multiple of 4 * {heads}, the heads')
+  patch = vision.integer('patch_size', most=recipe.PATCH)
+  if sizes.MERGE * patch != images.tile:
+    raise vision.error(
+      'patch_size', f'that of the processor, {images.tile // sizes.MERGE}'
+    )
+  return sizes_lib.Vision(
+    width=width,
+    depth=vision.integer('depth', most=qwen2.DEPTH),
+    heads=heads,
+    mlp=width * vision.integer('mlp_ratio'),
+    tile=(images.tile, images.tile),
+    patch=patch,
+    mean=images.mean,
+    std=images.std,
+    merge=sizes.MERGE,
+  )

@@ -1,0 +1,197 @@
+"""The vision tower: from the tiles of images of any size to their features.
+
+A tile is the square of patches that one visual token is made of. All tiles of
+an image see each other, and rotary embedding says which row and column of it a
+patch stands in; a row of a batch holds the tiles of several images one behind
+the other.
+
+Legend: B batch, I tiles, P patches of all tiles, D width, N heads, H head
+width.
+"""
+
+from typing import NamedTuple
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from visor_jax.models import attention
+from visor_jax.models import backbone
+from visor_jax.models import compute as compute_lib
+from visor_jax.models import params
+from visor_jax.models import positions
+from visor_jax.models import scanning
+from visor_jax.models import vision
+from visor_jax.spec import sizes
+
+THETA = 1e4  # base of the frequencies
+
+
+class Grid(NamedTuple):
+  """Where patches stand."""
+
+  slots: positions.Slots  # [B, P]; a segment is an image, in which all meet
+  at: jax.Array  # int32 [B, P, 2], row and column in the image
+
+
+def grid(tile_grid: jax.Array, merge: int) -> Grid:
+  """Where the patches of tiles stand.
+
+  Args:
+    tile_grid: int32 [B, I, 2], see batch.Batch.
+    merge: patches to a side of a tile.
+  """
+  b = len(tile_grid)
+  image = jnp.cumsum((tile_grid == 0).all(axis=2), axis=1)
+  segment = jnp.repeat(image, merge**2, axis=1)
+  inside = jnp.stack(jnp.divmod(jnp.arange(merge**2), merge), axis=-1)
+  at = (tile_grid[:, :, None] * merge + inside).reshape(b, -1, 2)
+  return Grid(positions.Slots(segment, jnp.zeros_like(segment)), at)
+
+
+def rope(x: jax.Array, at: jax.Array) -> jax.Array:
+  """Rotary embedding of [B, P, N, H]: half by rows, half by columns."""
+  quarter = x.shape[-1] // 4
+  frequency = THETA ** (-jnp.arange(quarter, dtype=jnp.float32) / quarter)
+  angle = at[..., None].astype(jnp.float32) * frequency
+  return positions.rotate(x, angle.reshape(*at.shape[:2], 1, -1))
+
+
+class Block(nn.Module):
+  """Pre-norm attention over the patches of an image, and an MLP."""
+
+  size: sizes.Vision
+  compute: compute_lib.Compute
+
+  @nn.compact
+  def __call__(
+    self, x: jax.Array, grid: Grid
+  ) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """[B, P, D] -> [B, P, D], and query and key, [B, P, N, H]."""
+    size = self.size
+    d, n, h = size.width, size.heads, size.width // size.heads
+
+    def linear(
+      x: jax.Array,
+      name: str,
+      shape: tuple[int, ...],
+      axes: tuple[str | None, ...],
+      inputs: int = 1,
+    ) -> jax.Array:
+      kernel = params.param(self, name, shape, axes, params.fan_in(inputs))
+      bias = params.param(
+        self, name + '_bias', shape[inputs:], axes[inputs:], params.zeros
+      )
+      return params.dense(x, kernel, inputs) + bias
+
+    x = params.constrain_batch(x)
+    y = vision.LayerNorm(size.norm_eps, name='attention_norm')(x)
+    qkv = linear(y, 'qkv', (d, 3, n, h), ('embed', None, 'heads', 'head'))
+    query, key, value = (qkv[:, :, part] for part in range(3))
+    query, key = rope(query, grid.at), rope(key, grid.at)
+    context = attention.attend(
+      query, key, value, grid.slots, grid.slots, compute=self.compute
+    )
+    y = linear(context, 'out', (n, h, d), ('heads', 'head', 'embed'), 2)
+    x = params.constrain_batch(x + y)
+    y = vision.LayerNorm(size.norm_eps, name='mlp_norm')(x)
+    y = linear(y, 'up', (d, size.mlp), ('embed', 'mlp'))
+    y = y * nn.sigmoid(1.702 * y)  # as CLIP's approximation of GELU
+    y = linear(y, 'down', (size.mlp, d), ('mlp', 'embed'))
+    return params.constrain_batch(x + y), query, key
+
+
+class Tower(nn.Module):
+  """uint8 tiles to the features of their patches, side by side."""
+
+  size: sizes.Vision
+  compute: compute_lib.Compute = compute_lib.Compute()
+
+  @nn.compact
+  def __call__(
+    self, tiles: jax.Array, tile_grid: jax.Array, rate: bool = False
+  ) -> backbone.PatchFeatures:
+    """uint8 [B, I, height, width, 3] to features [B, I, merge**2 * D].
+
+    Args:
+      tiles: of each row.
+      tile_grid: int32 [B, I, 2], where in their images they stand.
+      rate: also rate the tiles, by the last layer.
+    """
+    size, dtype = self.size, self.compute.dtype
+    b, i = tiles.shape[:2]
+    x, at = self._embed(tiles), grid(tile_grid, size.merge)
+    block = Block(size, self.compute, parent=None)
+
+    def init_block(key: jax.Array) -> params.Tree:
+      one = grid(jnp.zeros((1, 1, 2), int), 1)
+      return block.init(key, jnp.zeros((1, 1, size.width)), one)['params']
+
+    def run(
+      x: jax.Array, weights: params.Tree
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+      return block.bind({'params': params.cast(weights, dtype)})(x, at)
+
+    def body(x: jax.Array, weights: params.Tree) -> tuple[jax.Array, None]:
+      return run(x, weights)[0], None
+
+    stack = self.param('layers', params.stacked(init_block, size.depth))
+    step = scanning.remat(body, self.compute, prevent_cse=False)
+    if not rate:
+      x, _ = jax.lax.scan(step, x, stack)
+      return backbone.PatchFeatures(x.reshape(b, i, -1))
+    x, _ = jax.lax.scan(step, x, jax.tree.map(lambda x: x[:-1], stack))
+    x, query, key = run(x, params.take_layer(stack, -1))
+    return backbone.PatchFeatures(
+      x.reshape(b, i, -1),
+      received(query, key, at.slots, self.compute.chunk)
+      .reshape(b, i, -1)
+      .mean(axis=2),
+      jax.lax.stop_gradient(key.mean(axis=2))
+      .reshape(b, i, size.merge**2, -1)
+      .mean(axis=2),
+    )
+
+  def _embed(self, tiles: jax.Array) -> jax.Array:
+    """uint8 [B, I, height, width, 3] -> [B, P, D], tile by tile."""
+    size, dtype = self.size, self.compute.dtype
+    (b, i), m, p = tiles.shape[:2], size.merge, size.patch
+    x = vision.normalized(tiles, size, dtype)
+    x = x.reshape(b, i, m, p, m, p, 3).swapaxes(3, 4)
+    x = x.reshape(b, i * m * m, p * p * 3)
+    x = jnp.tile(x, 2)  # a still image is two frames of a film that are alike
+    shape = x.shape[-1], size.width
+    kernel = params.param(self, 'patch', shape, ('patch', 'embed'))
+    return params.dense(x, kernel.astype(dtype))
+
+
+def received(
+  query: jax.Array, key: jax.Array, slots: positions.Slots, chunk: int
+) -> jax.Array:
+  """How much attention each patch gets of all in its image.
+
+  Args:
+    query: [B, P, N, H], not scaled.
+    key: likewise.
+    slots: where they stand.
+    chunk: queries that are scored at a time.
+
+  Returns:
+    float32 [B, P], averaged over heads, summed over queries.
+  """
+  patches = query.shape[1]
+  chunk = min(chunk, patches)
+  rest = -patches % chunk
+
+  def cut(x: jax.Array) -> jax.Array:
+    x = jnp.pad(x, ((0, 0), (0, rest), *((0, 0),) * (x.ndim - 2)))
+    x = x.reshape(len(x), -1, chunk, *x.shape[2:])
+    return x.swapaxes(0, 1)
+
+  def of_chunk(cut: tuple[jax.Array, positions.Slots]) -> jax.Array:
+    query, query_slots = cut
+    return attention.shares(query, key, query_slots, slots).sum(axis=1)
+
+  query, key = jax.lax.stop_gradient((query, key))
+  queries = cut(query), jax.tree.map(cut, slots)
+  return jax.lax.map(of_chunk, queries).sum(axis=0)
