@@ -3,6 +3,7 @@
 Here a draw of cases; `pytest -m drill` asks more and prints what came out.
 """
 
+import dataclasses
 import functools
 import json
 import math
@@ -20,14 +21,17 @@ from tests import pictures
 from tests import questions
 from tests import qwen2_vl
 from tests.convert import checkpoints
+from tests.families.llava_onevision import cases as cases_lib
 import visor_jax
 from visor_jax.checkpoint import load
 from visor_jax.convert import folders
 from visor_jax.convert import hf
 from visor_jax.data.pipeline import stream
 from visor_jax.data.prepare import writer
+from visor_jax.data.processing import packing
 from visor_jax.data.sources import readers
 from visor_jax.eval import prompts as prompts_lib
+from visor_jax.families.qwen2_vl import recipe
 from visor_jax.families.qwen2_vl import record
 from visor_jax.jobs import table
 from visor_jax.models import visor
@@ -105,6 +109,26 @@ def test_images_are_read_once_for_many_questions(model):
   for question in ('What is the total?', 'Which is red?'):
     (want,) = model.generate([images], [question], max_new_tokens=8)
     assert reading.ask(question, max_new_tokens=8).text == want.text
+
+
+def test_images_of_all_sizes_have_few_shapes(oracle):
+  """Of one image a question, up to the 16,384 tokens of published limits."""
+  known = record.FAMILY.read_processor(oracle.folder, 'white', None)
+  published = dataclasses.replace(
+    known, recipe=dataclasses.replace(recipe.PUBLISHED, tile=12)
+  )
+  talk, shapes = published.tokenizer.prompt('What is it?', 1), set()
+  for size in cases_lib.draw(1, 200):
+    if max(size) <= 200 * min(size):
+      plans = published.plans([size])
+      blank = [np.zeros((plan.tiles, 0, 0, 3), np.uint8) for plan in plans]
+      segment = packing.segment_of_images(talk, blank, plans, 1)
+      packed = prompts_lib.pack([segment], published, np.zeros((1, 0)))
+      shapes.add(packed.batch.gather_index.shape)
+      assert (
+        packed.batch.tile_grid.shape[1] == packed.batch.visual_place.shape[1]
+      )
+  assert len(shapes) <= 12
 
 
 @pytest.mark.parametrize('method', ['visionzip:1', 'vispruner:1', 'fastv:1:1'])
