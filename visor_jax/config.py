@@ -70,7 +70,7 @@ def default() -> ml_collections.ConfigDict:
   c.mesh = ml_collections.ConfigDict(mesh_lib.AXES)
 
   c.data = d = ml_collections.ConfigDict()
-  d.suite = 'digits'  # the built-in suite; '' for sources
+  d.suite = 'digits'  # or pages, built in too; '' for sources
   # (name, path, weight) of each source of conversations, see readers.py.
   d.sources = ()
   d.packed = ml_collections.ConfigDict()  # slots that conversations share
@@ -91,6 +91,14 @@ def default() -> ml_collections.ConfigDict:
   # Scenes at the start of a stage that are only read out, then those that also
   # ask for single rows.
   d.digits.primers = ml_collections.ConfigDict(
+    dict(base=(0, 0), cross=(0, 0), full=(0, 0))
+  )
+  d.pages = ml_collections.ConfigDict()
+  d.pages.scale = 'small'  # or large: pages of 448 pixels, for a GPU
+  d.pages.unseen = ''  # of the test: typeface or kind, never learned from
+  # Pages at the start of a stage that are only transcribed, then those that are
+  # also asked for single numbers.
+  d.pages.primers = ml_collections.ConfigDict(
     dict(base=(0, 0), cross=(0, 0), full=(0, 0))
   )
   # What lies behind transparent images: white, as transformers has it from
@@ -129,7 +137,7 @@ def default() -> ml_collections.ConfigDict:
   c.label = ml_collections.ConfigDict()
   c.label.examples = 4096  # questions
   c.label.sources = ()  # of the questions; () for those of data
-  c.label.score = 'exact'  # or anls, token
+  c.label.score = 'exact'  # or anls, relaxed, token
   c.label.threshold = 0.99  # right: this share of the best plan's score
   c.label.all_wrong = 'skip'  # or cheapest: the label where no plan is right
   c.label.held_out = 0.25  # share of labels kept to calibrate the router
@@ -141,7 +149,7 @@ def default() -> ml_collections.ConfigDict:
   c.eval.batch = 128  # questions answered at a time
   c.eval.chunk = 1024  # questions after which results are written
   c.eval.measure = True  # time to first token, tokens/s and peak memory, too
-  c.eval.score = 'exact'  # or anls, token
+  c.eval.score = 'exact'  # or anls, relaxed, token
   c.eval.sources = ()  # test questions: the first one of each conversation
   c.eval.coarse = ()  # names of the sources that are coarse; others are fine
   c.eval.max_new_tokens = 64  # of an answer at most

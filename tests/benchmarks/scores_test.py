@@ -65,7 +65,9 @@ def test_anls_divides_by_the_text_as_it_was_written():
 
 def test_an_unknown_score_lists_those_there_are():
   assert scores.named('anls') is scores.anls
-  with pytest.raises(ValueError, match='"exakt" is none of exact, anls, token'):
+  with pytest.raises(
+    ValueError, match='"exakt" is none of exact, anls, relaxed, token'
+  ):
     scores.named('exakt')
 
 

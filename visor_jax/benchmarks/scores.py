@@ -57,7 +57,34 @@ def _levenshtein(a: str, b: str) -> int:
   return row[-1]
 
 
-SCORES: dict[str, Score] = {'exact': exact, 'anls': anls, 'token': token}
+def relaxed(answer: str, gold: str) -> float:
+  """1 for a number within 5 % of the right one, or the same text (ChartQA).
+
+  A percent sign divides by 100; a thousands separator is no number; nothing is
+  near 0.
+  """
+  answer = answer.strip()
+  value, target = _number(answer), _number(gold)
+  if value is None or not target:
+    return float(answer.lower() == gold.lower())
+  return float(abs(value - target) / abs(target) <= 0.05)
+
+
+def _number(text: str) -> float | None:
+  try:
+    if text.endswith('%'):
+      return float(text.rstrip('%')) / 100
+    return float(text)
+  except ValueError:
+    return None
+
+
+SCORES: dict[str, Score] = {
+  'exact': exact,
+  'anls': anls,
+  'relaxed': relaxed,
+  'token': token,
+}
 
 
 def named(name: str) -> Score:
@@ -80,28 +107,6 @@ def named(name: str) -> Score:
 def anls_of_any(answer: str, golds: Sequence[str]) -> float:
   """`anls` to the most similar of several right answers."""
   return max(anls(answer.strip(), gold) for gold in golds)
-
-
-def relaxed(answer: str, gold: str) -> float:
-  """1 for a number within 5 % of the right one, or the same text (ChartQA).
-
-  A percent sign divides by 100; a thousands separator is no number; nothing is
-  near 0.
-  """
-  answer = answer.strip()
-  value, target = _number(answer), _number(gold)
-  if value is None or not target:
-    return float(answer.lower() == gold.lower())
-  return float(abs(value - target) / abs(target) <= 0.05)
-
-
-def _number(text: str) -> float | None:
-  try:
-    if text.endswith('%'):
-      return float(text.rstrip('%')) / 100
-    return float(text)
-  except ValueError:
-    return None
 
 
 def vqa(answer: str, golds: Sequence[str]) -> float:

@@ -137,15 +137,17 @@ def test_what_is_missing_is_named(config, change, jobs, match):
 
 def test_a_suite_that_is_not_there_is_named_with_those_that_are(config):
   config.data.suite = 'letters'
-  with pytest.raises(ValueError, match='data.suite is "letters".*"digits", ""'):
+  with pytest.raises(
+    ValueError, match='data.suite is "letters".*"digits", "pages", ""'
+  ):
     suites.open_suite(config, (), '')
 
 
-@pytest.mark.parametrize('name', ['digits', ''])
+@pytest.mark.parametrize('name', ['digits', 'pages', ''])
 def test_shapes_are_known_before_a_suite_is_opened(name, config):
   """By preflight, on a machine that has no data."""
   config.data.suite, config.data.packed.visual = name, 256
-  config.model.size = 'digits' if name == 'digits' else 'tiny'
+  config.model.size = name or 'tiny'
   entry, suite = (
     suites.entry(config),
     suites.open_suite(config, ('full',), config.model.init_from),

@@ -9,22 +9,16 @@ in which rows both digits are the same, of all rows at once.
 Every scene is a pure function of (seed, stream, index).
 """
 
-from collections.abc import Iterable
 from collections.abc import Mapping
 import dataclasses
-import hashlib
+import functools
 
 import numpy as np
 
-from visor_jax.data import fits
-from visor_jax.data import protocols
-from visor_jax.data.processing import packing
-from visor_jax.data.processing import processed
-from visor_jax.data.sources import records
+from visor_jax.data.suites import drawn
 from visor_jax.data.suites import handwriting
 from visor_jax.data.suites import vocabulary
 from visor_jax.spec import batch as batch_lib
-from visor_jax.spec import generation
 
 ROWS = 'vwxyz'  # names of the rows, of two digits each
 CELLS = 'abcdefghij'  # names of the digits, row by row
@@ -128,26 +122,8 @@ _ANSWERS = {
 _ARGUMENTS = {'read': CELLS, 'same': ROWS, 'match': '2345'}
 
 
-@dataclasses.dataclass(frozen=True)
-class Clip:
-  """Frames and a conversation about them.
-
-  Attributes:
-    id: names it in errors and result rows.
-    images: uint8 [frames, height, width, 3].
-    turns: the conversation.
-  """
-
-  id: str
-  images: np.ndarray
-  turns: tuple[records.Turn, ...]
-
-
-class Suite:
+class Suite(drawn.Suite):
   """Scenes and questions about them; a protocols.Suite.
-
-  Attributes:
-    words: the vocabulary of all questions and answers.
 
   Args:
     seed: decides every scene.
@@ -156,9 +132,7 @@ class Suite:
       how many also ask whether the digits of single rows are the same.
   """
 
-  packed = False  # one scene a row
-  answer_tokens = 2  # a word and `end`
-  rules = generation.Rules()  # none
+  turns = TURNS
 
   def __init__(
     self,
@@ -167,7 +141,7 @@ class Suite:
     primers: Mapping[str, tuple[int, int]] | None = None,
   ):
     self._seed, self._frames, self._primers = seed, frames, primers or {}
-    self.words = vocabulary.Vocabulary(
+    words = vocabulary.Vocabulary(
       (
         *COARSE,
         *FINE,
@@ -180,50 +154,14 @@ class Suite:
         *INKS,
       )
     )
-    self.ends = (self.words.end,)
-
-  @property
-  def fingerprints(self) -> dict[str, str]:
-    """Empty: nothing can change."""
-    return {}
-
-  @property
-  def counts(self) -> dict[str, int]:
-    """Empty: nothing is left out."""
-    return {}
-
-  def training(self, stream: str) -> protocols.Load:
-    """A `load` of conversations of TURNS turns, see `loader`."""
-
-    def load(index: int) -> tuple[batch_lib.Row, None]:
-      clip = self.conversation(stream, index)
-      return self._row(clip, self.words.conversation(clip.turns)), None
-
-    return load
-
-  def prompt(self, stream: str, index: int) -> tuple[batch_lib.Row, Clip]:
-    """A question alone.
-
-    Returns:
-      (fields of a Batch's row, its clip).
-    """
-    clip = self.question(stream, index)
-    return self._row(clip, self.words.prompt(clip.turns[0].question)), clip
-
-  def fit(self, stream: str, count: int) -> fits.Fit:
-    """All can be asked: scenes have no end, and one length."""
-    slots = fits.row_slots(row_shape(self._frames, 1))
-    return fits.Fit(stream, count, count, (), slots, slots)
-
-  def decode(self, ids: Iterable[int]) -> str:
-    """Words of an answer."""
-    return self.words.decode(ids)
+    # An answer is a word and `end`.
+    super().__init__(words, functools.partial(row_shape, frames), 2)
 
   def group(self, family: str) -> str:
     """'coarse' or 'fine'."""
     return group(family)
 
-  def conversation(self, stream: str, index: int) -> Clip:
+  def conversation(self, stream: str, index: int) -> drawn.Example:
     """A scene and different questions about it.
 
     A stage may begin with primers: a model that cannot read learns no relation,
@@ -242,9 +180,10 @@ class Suite:
       questions = read[:3] + same[:3] + coarse
     else:
       questions = read[:2] + same[:1] + match[:2] + ['where'] + coarse
-    return _clip(stream, index, scene, rng.permutation(questions))
+    shuffled = rng.permutation(questions)
+    return drawn.example(stream, index, scene.frames, shuffled, scene.answer)
 
-  def question(self, stream: str, index: int) -> Clip:
+  def question(self, stream: str, index: int) -> drawn.Example:
     """A scene with one question: even numbers coarse, odd ones fine."""
     rng, scene = self._scene(stream, index)
     families = FINE if index % 2 else COARSE
@@ -252,21 +191,13 @@ class Suite:
     question = family
     if family in _ARGUMENTS:
       question = f'{family} {rng.choice(list(_ARGUMENTS[family]))}'
-    return _clip(stream, index, scene, [question])
-
-  def _row(
-    self, clip: Clip, conversation: processed.Conversation
-  ) -> batch_lib.Row:
-    shape = row_shape(self._frames, len(clip.turns))
-    segment = packing.segment_of_tiles(conversation, clip.images, shape.patches)
-    return packing.row([segment], shape)
+    return drawn.example(stream, index, scene.frames, [question], scene.answer)
 
   def _scene(
     self, stream: str, index: int
   ) -> tuple[np.random.Generator, Scene]:
     """A scene and the generator that goes on to draw its questions."""
-    key = hashlib.sha256(f'{self._seed}/{stream}/{index}'.encode()).digest()
-    rng = np.random.default_rng(list(np.frombuffer(key[:16], np.uint32)))
+    rng = drawn.generator(self._seed, stream, index)
     left = rng.permutation(10)[: len(ROWS)]
     other = (left + rng.integers(1, 10, size=len(ROWS))) % 10
     # Every number of equal rows is equally likely.
@@ -281,13 +212,3 @@ class Suite:
     image = handwriting.arrange(cells, len(ROWS))
     frames = handwriting.film(rng, image, self._frames)
     return rng, Scene(digits, paper, ink, dim, mark, frames)
-
-
-def _clip(
-  stream: str, index: int, scene: Scene, questions: Iterable[str]
-) -> Clip:
-  turns = tuple(
-    records.Turn(question, scene.answer(question), question.split()[0])
-    for question in map(str, questions)
-  )
-  return Clip(f'{stream}/{index}', scene.frames, turns)

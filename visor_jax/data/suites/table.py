@@ -11,6 +11,9 @@ from visor_jax.data import protocols
 from visor_jax.data.sources import readers
 from visor_jax.data.suites import corpus
 from visor_jax.data.suites import digits
+from visor_jax.data.suites.pages import page as pages
+from visor_jax.data.suites.pages import questions as page_questions
+from visor_jax.data.suites.pages import suite as page_suite
 from visor_jax.families import table as families
 from visor_jax.runtime import paths
 from visor_jax.spec import architecture as architecture_lib
@@ -77,7 +80,7 @@ def open_suite(
   return entry(config).open(config, jobs, origin, rows)
 
 
-# The built-in suite ----------------------------------------------------------
+# The built-in suites ---------------------------------------------------------
 
 
 def _open_digits(
@@ -103,6 +106,32 @@ def _digits_prompt(
 
 def _digits_families(config: ml_collections.ConfigDict) -> tuple[str, ...]:
   return digits.COARSE + digits.FINE
+
+
+def _open_pages(
+  config: ml_collections.ConfigDict,
+  jobs: Sequence[str],
+  origin: str,
+  rows: int | None,
+) -> page_suite.Suite:
+  return page_suite.Suite(config.seed, **config.data.pages)
+
+
+def _pages_training(
+  config: ml_collections.ConfigDict, model: architecture_lib.Architecture
+) -> batch_lib.RowShape:
+  scale = pages.scale(config.data.pages.scale)
+  return page_suite.row_shape(scale, page_suite.TURNS)
+
+
+def _pages_prompt(
+  config: ml_collections.ConfigDict, model: architecture_lib.Architecture
+) -> batch_lib.RowShape:
+  return page_suite.row_shape(pages.scale(config.data.pages.scale), 1)
+
+
+def _pages_families(config: ml_collections.ConfigDict) -> tuple[str, ...]:
+  return page_questions.COARSE + page_questions.FINE
 
 
 # Sources of conversations ----------------------------------------------------
@@ -227,6 +256,9 @@ def _corpus_shape(
 SUITES = {
   'digits': Entry(
     False, _open_digits, _digits_training, _digits_prompt, _digits_families
+  ),
+  'pages': Entry(
+    False, _open_pages, _pages_training, _pages_prompt, _pages_families
   ),
   '': Entry(
     True, open_corpus, _corpus_training, _corpus_prompt, _corpus_families

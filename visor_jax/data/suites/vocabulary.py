@@ -1,4 +1,4 @@
-"""The tokenizer of the built-in suite: a token is a word.
+"""The tokenizer of the built-in suites: a token is a word, or a digit.
 
 A turn is written `user` question answer `end`; the image's visual tokens stand
 behind the first `user`. The model learns answers and their `end`. There is no
@@ -7,6 +7,7 @@ off the question's last word learns several times faster.
 """
 
 from collections.abc import Iterable
+import re
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from visor_jax.data.processing import processed
 from visor_jax.data.sources import records
 
 _SPECIAL = ('pad', 'user', 'end')
+_TOKENS = re.compile(r'\d|[^\s\d]+')
+_BETWEEN_DIGITS = re.compile(r'(?<=\d) (?=\d)')
 
 
 class Vocabulary:
@@ -47,19 +50,19 @@ class Vocabulary:
       ValueError: naming a word that the vocabulary lacks.
     """
     try:
-      return [self._id[word] for word in text.split()]
+      return [self._id[word] for word in _TOKENS.findall(text)]
     except KeyError as e:
       raise ValueError(f'"{text}": the vocabulary has no word {e}') from None
 
   def decode(self, ids: Iterable[int]) -> str:
-    """Words up to the first `end`."""
+    """Words up to the first `end`; digits in a row are a number."""
     words = []
     for i in ids:
       if i == self.end:
         break
       # Vocabularies are padded; an untrained model may say such a token.
       words.append(self.words[i] if i < len(self.words) else f'<{i}>')
-    return ' '.join(words)
+    return _BETWEEN_DIGITS.sub('', ' '.join(words))
 
   def conversation(
     self, turns: Iterable[records.Turn]

@@ -1,0 +1,152 @@
+"""What suites share that draw their images and ask about them.
+
+An image and its conversation are a pure function of (seed, stream, index).
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterable
+import dataclasses
+import hashlib
+
+import numpy as np
+
+from visor_jax.data import fits
+from visor_jax.data import protocols
+from visor_jax.data.processing import packing
+from visor_jax.data.processing import processed
+from visor_jax.data.sources import records
+from visor_jax.data.suites import vocabulary
+from visor_jax.spec import batch as batch_lib
+from visor_jax.spec import generation
+
+
+def generator(seed: int, stream: str, index: int) -> np.random.Generator:
+  """What all that is random about an image and its questions is drawn from."""
+  key = hashlib.sha256(f'{seed}/{stream}/{index}'.encode()).digest()
+  return np.random.default_rng(list(np.frombuffer(key[:16], np.uint32)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+  """An image and a conversation about it.
+
+  Attributes:
+    id: names it in errors and result rows.
+    images: its tiles, uint8 [I, height, width, 3].
+    turns: the conversation.
+  """
+
+  id: str
+  images: np.ndarray
+  turns: tuple[records.Turn, ...]
+
+
+def example(
+  stream: str,
+  index: int,
+  images: np.ndarray,
+  questions: Iterable[str],
+  answer: Callable[[str], str],
+) -> Example:
+  """An image with questions, of which the first word is the family.
+
+  Args:
+    stream: that it is of.
+    index: its number there.
+    images: its tiles.
+    questions: in order.
+    answer: question -> the right answer.
+  """
+  turns = tuple(
+    records.Turn(question, answer(question), question.split()[0])
+    for question in map(str, questions)
+  )
+  return Example(f'{stream}/{index}', images, turns)
+
+
+class Suite:
+  """One image a row; a protocols.Suite but for what is drawn and asked.
+
+  Attributes:
+    words: the vocabulary of all questions and answers.
+
+  Args:
+    words: likewise.
+    row_shape: number of questions -> slots of an image with so many.
+    answer_tokens: the most tokens of an answer.
+  """
+
+  packed = False
+  rules = generation.Rules()  # none
+
+  def __init__(
+    self,
+    words: vocabulary.Vocabulary,
+    row_shape: Callable[[int], batch_lib.RowShape],
+    answer_tokens: int,
+  ):
+    self.words, self._row_shape = words, row_shape
+    self.answer_tokens = answer_tokens
+    self.ends = (words.end,)
+
+  def conversation(self, stream: str, index: int) -> Example:
+    """An image and different questions about it, for training."""
+    raise NotImplementedError
+
+  def question(self, stream: str, index: int) -> Example:
+    """An image with one question."""
+    raise NotImplementedError
+
+  @property
+  def turns(self) -> int:
+    """The most questions of a conversation."""
+    raise NotImplementedError
+
+  @property
+  def fingerprints(self) -> dict[str, str]:
+    """Empty: nothing can change."""
+    return {}
+
+  @property
+  def counts(self) -> dict[str, int]:
+    """Empty: nothing is left out."""
+    return {}
+
+  def training(self, stream: str) -> protocols.Load:
+    """A `load` of conversations, see `loader`."""
+
+    def load(index: int) -> tuple[batch_lib.Row, None]:
+      drawn = self.conversation(stream, index)
+      talk = self.words.conversation(drawn.turns)
+      return self._row(drawn, talk, self.turns), None
+
+    return load
+
+  def prompt(self, stream: str, index: int) -> tuple[batch_lib.Row, Example]:
+    """A question alone.
+
+    Returns:
+      (fields of a Batch's row, its image and question).
+    """
+    drawn = self.question(stream, index)
+    return self._row(
+      drawn, self.words.prompt(drawn.turns[0].question), 1
+    ), drawn
+
+  def fit(self, stream: str, count: int) -> fits.Fit:
+    """All can be asked: images have no end, and one size."""
+    slots = fits.row_slots(self._row_shape(1))
+    return fits.Fit(stream, count, count, (), slots, slots)
+
+  def decode(self, ids: Iterable[int]) -> str:
+    """Words of an answer."""
+    return self.words.decode(ids)
+
+  def _row(
+    self, drawn: Example, conversation: processed.Conversation, turns: int
+  ) -> batch_lib.Row:
+    shape = self._row_shape(turns)
+    segment = packing.segment_of_tiles(
+      conversation, drawn.images, shape.patches
+    )
+    return packing.row([segment], shape)

@@ -1,0 +1,176 @@
+"""The suite of pages: receipts, forms, tables and charts, drawn in code.
+
+Coarse families ask what is seen at a glance: which kind of page, its paper and
+ink, whether it lies on its side. Fine families ask what documents are asked:
+read a line, the number behind a word, compare, the largest, how many are over,
+add, estimate from a chart. A tile is a line of the page: what stands on other
+lines is told by the decoder alone.
+
+Every page is a pure function of (seed, stream, index).
+"""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import functools
+
+import numpy as np
+
+from visor_jax.data.suites import drawn
+from visor_jax.data.suites import vocabulary
+from visor_jax.data.suites.pages import drawing
+from visor_jax.data.suites.pages import page as page_lib
+from visor_jax.data.suites.pages import questions as questions_lib
+from visor_jax.spec import batch as batch_lib
+
+TURNS = 8  # the most questions of a page in training
+
+
+def row_shape(scale: page_lib.Scale, turns: int) -> batch_lib.RowShape:
+  """Slots of a page: a line is a tile.
+
+  Args:
+    scale: size of the page.
+    turns: questions about it.
+  """
+  question = len('user line'.split()) + len(str(scale.lines))
+  return batch_lib.RowShape(
+    text=(question + _answer_tokens(scale)) * turns,
+    visual=scale.lines**2,
+    tiles=scale.lines,
+    prompts=turns,
+    tile=(scale.line, scale.width),
+    patches=scale.lines,
+  )
+
+
+def _answer_tokens(scale: page_lib.Scale) -> int:
+  """Of a line of two columns: word, number, bar, number, end."""
+  return 3 + 2 * len(str(scale.highest))
+
+
+class Suite(drawn.Suite):
+  """Pages and questions about them; a protocols.Suite.
+
+  Args:
+    seed: decides every page.
+    scale: a name of SCALES.
+    unseen: what of the test's pages is never learned from: '', 'typeface' or
+      'kind'.
+    primers: {stream: pages that come first}: how many are only transcribed,
+      then how many are also asked for the number behind a word.
+
+  Raises:
+    ValueError: there is no such scale, or nothing of that name is held out.
+  """
+
+  turns = TURNS
+
+  def __init__(
+    self,
+    seed: int,
+    scale: str = 'small',
+    unseen: str = '',
+    primers: Mapping[str, tuple[int, int]] | None = None,
+  ):
+    if unseen not in page_lib.UNSEEN:
+      raise ValueError(
+        f'data.pages.unseen is "{unseen}"; expected one of {page_lib.UNSEEN}'
+      )
+    self._seed, self._unseen, self._primers = seed, unseen, primers or {}
+    self._scale = page_lib.scale(scale)
+    super().__init__(
+      vocabulary.Vocabulary(questions_lib.WORDS),
+      functools.partial(row_shape, self._scale),
+      _answer_tokens(self._scale),
+    )
+
+  def group(self, family: str) -> str:
+    """'coarse' or 'fine'."""
+    return questions_lib.group(family)
+
+  def conversation(self, stream: str, index: int) -> drawn.Example:
+    """A page and questions about it, each line in one of them.
+
+    What was asked of a line twice could be copied from the first answer. So
+    questions about all lines come first, or not at all. A stage may begin with
+    primers: who cannot read learns no relation.
+    """
+    rng = drawn.generator(self._seed, stream, index)
+    reading, values = self._primers.get(stream, (0, 0))
+    if index < reading + values:
+      page = page_lib.full(rng, self._scale, test=False)
+      families = ['line'] if index < reading else ['line', 'value']
+      asked = self._about_lines(rng, page, families)
+      return self._example(rng, stream, index, page, asked[:TURNS])
+    page = page_lib.compose(rng, self._scale, test=False)
+    coarse = [str(family) for family in rng.permutation(questions_lib.COARSE)]
+    if not page.upright:
+      return self._example(rng, stream, index, page, coarse)
+    first = self._about_all(rng, page) if rng.random() < 0.5 else []
+    asked = self._about_lines(rng, page, questions_lib.FINE)
+    asked = [*asked[: TURNS - 2 - len(first)], *coarse[:2]]
+    asked = first + [str(question) for question in rng.permutation(asked)]
+    return self._example(rng, stream, index, page, asked)
+
+  def question(self, stream: str, index: int) -> drawn.Example:
+    """A page with one question: even numbers coarse, odd ones fine."""
+    rng = drawn.generator(self._seed, stream, index)
+    unseen = self._unseen if stream == 'test' else ''
+    group: Sequence[str] = (
+      questions_lib.FINE if index % 2 else questions_lib.COARSE
+    )
+    if unseen == 'kind':  # which nobody has a name for, and which is no chart
+      group = [f for f in group if f not in ('kind', 'estimate')]
+    family = group[index // 2 % len(group)]
+    upright = rng.random() < 0.5  # either answer is as likely
+    while True:
+      page = page_lib.compose(rng, self._scale, stream == 'test', unseen)
+      if family == 'upright' and page.upright != upright:
+        continue
+      if questions_lib.suits(page, family):
+        lines = list(map(int, rng.permutation(len(page.items))))
+        question = questions_lib.ask(rng, page, family, lines)
+        if question is not None:
+          return self._example(rng, stream, index, page, [question])
+
+  def _about_lines(
+    self,
+    rng: np.random.Generator,
+    page: page_lib.Page,
+    families: Sequence[str],
+  ) -> list[str]:
+    """Questions that name lines, each line once."""
+    free = list(map(int, rng.permutation(len(page.items))))
+    able = [
+      family
+      for family in families
+      if family not in ('largest', 'over') and questions_lib.suits(page, family)
+    ]
+    asked = []
+    while free:
+      family = str(rng.choice(able))
+      question = questions_lib.ask(rng, page, family, free)
+      asked.append(question)
+    return [question for question in asked if question]
+
+  def _about_all(
+    self, rng: np.random.Generator, page: page_lib.Page
+  ) -> list[str]:
+    """Questions that depend on all lines."""
+    able = [f for f in ('largest', 'over') if questions_lib.suits(page, f)]
+    asked = [questions_lib.ask(rng, page, family, []) for family in able]
+    return [asked[i] or '' for i in rng.permutation(len(asked))]
+
+  def _example(
+    self,
+    rng: np.random.Generator,
+    stream: str,
+    index: int,
+    page: page_lib.Page,
+    asked: list[str],
+  ) -> drawn.Example:
+    def answer(question: str) -> str:
+      return questions_lib.answer(page, question)
+
+    tiles = drawing.draw(rng, page, self._scale)
+    return drawn.example(stream, index, tiles, asked, answer)
