@@ -48,6 +48,7 @@ WHAT = (
   ('model.dtype', 'bfloat16'),
   ('model.router.hidden', 8),
   ('data.digits.frames', 3),
+  ('data.pages.unseen', 'kind'),
   ('base.steps', 5),
   ('base.batch', 8),
   ('universal.max_share', 0.1),

@@ -12,6 +12,7 @@ import ml_collections
 from visor_jax.benchmarks import scores
 from visor_jax.data.sources import image_files
 from visor_jax.data.suites import table as suites
+from visor_jax.data.suites.pages import page as pages
 from visor_jax.runtime import identity
 from visor_jax.spec import choice
 from visor_jax.training import stages
@@ -23,6 +24,8 @@ CHOICES = {
   'model.remat_policy': ('input', 'dots'),
   'model.attention': ('auto', 'chunked', 'cudnn', 'splash'),
   'data.suite': tuple(suites.SUITES),
+  'data.pages.scale': tuple(pages.SCALES),
+  'data.pages.unseen': pages.UNSEEN,
   'data.transparency': tuple(image_files.GROUNDS),
   'label.score': tuple(scores.SCORES),
   'label.all_wrong': ('skip', 'cheapest'),

@@ -44,7 +44,7 @@ def draw(
     size=size,
     ink=ink,
     faint=_between(background, ink, 0.3),
-    jitter=rng.integers(-1, 2, size=(scale.lines, 2)),
+    jitter=rng.integers(-1, 1, size=(scale.lines, 2)),
   )
   if page.crowded:
     _stain(rng, sheet, _between(background, ink, 0.12))
@@ -90,7 +90,7 @@ class Sheet:
     x += self.jitter[line, 0]
     font = typefaces.font(self.page.typeface, self.size)
     left, base = self.at(x, line + 12 / _LINE)
-    base += round(self.jitter[line, 1] * self.scale.line / _LINE / 2)
+    base += self.jitter[line, 1] * self.scale.line // _LINE
     anchor = 'rs' if right else 'ls'
     self.canvas.text((left, base), text, self.ink, font, anchor=anchor)
     return x + font.getlength(text) * _WIDTH / self.scale.width

@@ -1,0 +1,133 @@
+"""Pages with questions: pure, fair, and asked so that nothing can be copied."""
+
+import collections
+
+import numpy as np
+import pytest
+
+from visor_jax.data.suites.pages import page as page_lib
+from visor_jax.data.suites.pages import questions as questions_lib
+from visor_jax.data.suites.pages import suite as suite_lib
+
+SEED = 3
+SUITE = suite_lib.Suite(SEED)
+
+
+def same(a, b):
+  return (
+    a.id == b.id and a.turns == b.turns and np.array_equal(a.images, b.images)
+  )
+
+
+def families(example):
+  return [turn.family for turn in example.turns]
+
+
+def test_a_page_is_a_function_of_seed_stream_and_index():
+  """Resume and every host ask again, in another order."""
+  other = suite_lib.Suite(SEED)
+  ahead = {i: other.conversation('base', i) for i in (7, 3, 0, 3)}
+  for i in (0, 3, 7):
+    assert same(SUITE.conversation('base', i), ahead[i])
+    assert same(SUITE.question('test', i), other.question('test', i))
+  one = SUITE.conversation('base', 4)
+  for another in (
+    SUITE.conversation('base', 6),
+    SUITE.conversation('full', 4),
+    suite_lib.Suite(SEED + 1).conversation('base', 4),
+  ):
+    assert not np.array_equal(one.images, another.images)
+
+
+@pytest.mark.parametrize('primers', [(0, 0), (0, 100), (100, 0)])
+def test_a_line_is_asked_about_once(primers):
+  """The second answer could be copied from the first."""
+  suite = suite_lib.Suite(SEED, primers=dict(base=primers))
+  for i in range(60):
+    turns = suite.conversation('base', i).turns
+    assert 1 <= len(turns) <= suite.turns
+    assert len({turn.question for turn in turns}) == len(turns)
+    about = []
+    for turn in turns:
+      text = turn.answer if turn.family == 'line' else turn.question
+      about += [word for word in text.split() if word in page_lib.KEYS]
+    assert len(set(about)) == len(about)
+
+
+def test_questions_about_all_lines_come_before_any_line_is_told():
+  """Behind them the largest number could be told from the text."""
+  met = collections.Counter()
+  for i in range(150):
+    asked = families(SUITE.conversation('base', i))
+    met.update(asked)
+    number = sum(family in ('largest', 'over') for family in asked)
+    assert set(asked[:number]) <= {'largest', 'over'}
+  assert set(met) == {*questions_lib.COARSE, *questions_lib.FINE}
+
+
+def test_primers_come_first_in_their_stage():
+  """Transcription, then numbers, then all."""
+  suite = suite_lib.Suite(SEED, primers=dict(base=(2, 30)))
+  assert {*families(suite.conversation('base', 1))} == {'line'}
+  later = [families(suite.conversation('base', i)) for i in range(2, 32)]
+  assert {f for asked in later for f in asked} == {'line', 'value'}
+  after = [families(suite.conversation('base', i)) for i in range(32, 60)]
+  assert {f for asked in after for f in asked} > {'compare', 'ink', 'over'}
+
+
+@pytest.fixture(scope='module')
+def asked():
+  """480 test questions by family."""
+  turns = collections.defaultdict(list)
+  for i in range(480):
+    (turn,) = SUITE.question('test', i).turns
+    assert SUITE.group(turn.family) == ('fine' if i % 2 else 'coarse')
+    turns[turn.family].append(turn)
+  return turns
+
+
+def test_half_is_coarse_and_families_are_balanced(asked):
+  for group in (questions_lib.COARSE, questions_lib.FINE):
+    counts = [len(asked[family]) for family in group]
+    assert sum(counts) == 240 and max(counts) - min(counts) <= 1
+
+
+@pytest.mark.parametrize(
+  'family,chance',
+  [('chart', 1 / 2), ('upright', 1 / 2), ('paper', 1 / 4), ('ink', 1 / 3)],
+)
+def test_a_guess_is_no_better_than_chance(asked, family, chance):
+  """A biased answer would be learned instead of the image."""
+  counts = collections.Counter(turn.answer for turn in asked[family])
+  assert len(counts) == round(1 / chance)
+  assert max(counts.values()) / counts.total() < chance + 0.2
+
+
+@pytest.mark.parametrize('scale', page_lib.SCALES)
+def test_words_and_slots_suffice_for_every_question(scale):
+  suite = suite_lib.Suite(SEED, scale, primers=dict(cross=(99, 0)))
+  for stream in ('base', 'cross'):
+    load = suite.training(stream)
+    for i in range(25):
+      row, _ = load(i)
+      assert (row['visual_segment'] == 1).all()
+  for i in range(28):
+    row, example = suite.prompt('test', i)
+    (turn,) = example.turns
+    answer = suite.words.encode(turn.answer)
+    assert len(answer) < suite.answer_tokens  # and `end`
+    assert suite.decode(answer) == turn.answer
+    assert (row['text_segment'] > 0).sum() + len(answer) < len(row['tokens'])
+
+
+@pytest.mark.parametrize('unseen', ['typeface', 'kind'])
+def test_what_is_held_out_changes_the_test_alone(unseen):
+  suite = suite_lib.Suite(SEED, unseen=unseen)
+  assert same(suite.conversation('full', 1), SUITE.conversation('full', 1))
+  assert same(suite.question('label', 1), SUITE.question('label', 1))
+  assert not same(suite.question('test', 1), SUITE.question('test', 1))
+
+
+def test_something_else_is_not_held_out():
+  with pytest.raises(ValueError, match='data.pages.unseen is "ink"'):
+    suite_lib.Suite(SEED, unseen='ink')
