@@ -2,7 +2,7 @@
 
 `Source` is a table of records; a `Processor` is what a checkpoint makes of
 their words and images; a `Suite` makes rows to learn from and questions to
-answer. There are three suites: suites.digits, suites.corpus and, of the
+answer. There are four: suites.digits, suites.pages, suites.corpus and, of the
 questions of a benchmark, benchmarks.suite.
 """
 
