@@ -34,7 +34,10 @@ setuptools.setup(
   ],
   packages=[*setuptools.find_packages(include=['visor_jax*']), *SHARED],
   package_dir=SHARED,
-  package_data={'visor_jax': ['py.typed'], '': ['*.sh', 'Dockerfile.*']},
+  package_data={
+    'visor_jax': ['py.typed', 'convert/torch/*.py'],
+    '': ['*.sh', 'Dockerfile.*'],
+  },
   python_requires='>=3.11',
   entry_points={
     'console_scripts': ['visor-jax = visor_jax.__main__:main'],

@@ -98,6 +98,9 @@ NEIGHBOURS: set[tuple[str, str]] = set()
 # Plain Python though they stand higher: no library, no jax at any distance.
 PLAIN = ('flops', 'reduction.grammar', 'reduction.table')
 
+# Sources that are copied to where there is no visor_jax, and run there.
+TORCH = 'convert.torch'
+
 # library: the only rooms that open it. A library that no line speaks of is
 # free above floor 0, where there is none.
 DOORS = {
@@ -126,6 +129,8 @@ DOORS = {
   'tensorboardX': ('training.metrics',),
   'wandb': ('training.metrics',),
   'lmms_eval': ('lmms',),
+  'torch': (TORCH,),
+  'transformers': (TORCH,),
 }
 
 # (who, whom), by prefix, library or room: said apart, because it is what a
@@ -179,6 +184,8 @@ def modules(root):
   for path in sorted(root.rglob('*.py')):
     parts = path.relative_to(root).with_suffix('').parts
     name = '.'.join(parts[:-1] if parts[-1] == '__init__' else parts)
+    if within(name, TORCH):
+      continue
     if path.read_text().strip():  # an empty __init__ knows nobody
       paths[name] = path
   return paths
@@ -285,6 +292,18 @@ def test_what_a_laptop_reads_needs_no_jax_at_any_distance(who):
       if within(whom, PACKAGE) and short in every and short not in seen:
         todo.append(short)
   assert len(seen) > 1 or who in ('benchmarks.scores', 'spec.plan')
+
+
+def test_what_runs_elsewhere_needs_torch_and_transformers_alone():
+  files = sorted((ROOT / PACKAGE / TORCH.replace('.', '/')).glob('*.py'))
+  assert files
+  beside = {f'.{file.stem}' for file in files}
+  libraries = {'torch', 'transformers', *sys.stdlib_module_names}
+  for file in files:
+    for whom in imports(file):
+      library = whom.split('.')[0]
+      known = library in libraries or whom.rpartition('.')[0] in beside
+      assert known, f'{file.name} imports {whom}'
 
 
 @pytest.mark.parametrize(

@@ -36,17 +36,17 @@ def write(folder, text=None, **kwargs):
   return model, ids
 
 
-class Oracle:
-  """transformers, asked with images and a prompt.
+class Reader:
+  """What the processor of a checkpoint would make of images and a prompt.
 
   Args:
-    folder: where a checkpoint is written.
-    text: of `write`, as all that follow.
+    folder: of the checkpoint.
+    config: transformers' of it.
   """
 
-  def __init__(self, folder, text=None, **kwargs):
-    self.model, self.ids = write(folder, text, **kwargs)
+  def __init__(self, folder, config):
     self.folder = folder
+    self.ids = dict(image=config.image_token_id)
     self._read_words()
     self.pixels = image_processing.LlavaOnevisionImageProcessorPil(
       **llava_files.preprocessor(SIDE)
@@ -96,6 +96,20 @@ class Oracle:
     return counter._get_number_of_features(
       image.height, image.width, SIDE, SIDE
     )
+
+
+class Oracle(Reader):
+  """transformers, asked with images and a prompt.
+
+  Args:
+    folder: where a checkpoint is written.
+    text: of `write`, as all that follow.
+  """
+
+  def __init__(self, folder, text=None, **kwargs):
+    self.model, ids = write(folder, text, **kwargs)
+    super().__init__(folder, self.model.config)
+    self.ids = ids
 
   @torch.no_grad()
   def logits(self, images, prompt):

@@ -160,7 +160,7 @@ def test_an_original_answers_and_goes_out_as_transformers_has_it(
     hf.read(tmp_path / 'out').facts == load.load(tmp_path / 'checkpoint').facts
   )
   # And as it was, with VISOR's weights too.
-  folders.export(tmp_path / 'checkpoint', tmp_path / 'flat', as_imported=True)
+  folders.export(tmp_path / 'checkpoint', tmp_path / 'flat', form='imported')
   config = 'config.json'
   assert checkpoints.tensors_of(tmp_path / 'flat') == checkpoints.tensors_of(
     tmp_path / 'src'
@@ -169,7 +169,7 @@ def test_an_original_answers_and_goes_out_as_transformers_has_it(
     tmp_path / 'src' / config
   ).read_bytes()
   trained = checkpoints.with_visor(hf.read(tmp_path / 'src'))
-  hf.write(tmp_path / 'visor', trained, as_imported=True)
+  hf.write(tmp_path / 'visor', trained, form='imported')
   flat = json.loads((tmp_path / 'visor' / config).read_text())
   assert 'text_config' not in flat and 'visor' in flat
   read = hf.read(tmp_path / 'visor')

@@ -7,10 +7,17 @@
   export   makes a Hugging Face folder, which transformers can load, of a
            checkpoint folder
 
-Tensors may have any of the spellings in the wild; an export has that of
-transformers 5, or with --as-imported the one that was imported. What was not
-trained comes back as it was, bit by bit. Needs no accelerator, and host memory
-for one and a half times the weights.
+Tensors may have any of the spellings in the wild. An export is for what --as
+says:
+
+  transformers   which loads the base; the default
+  imported       programs that read the folder that was imported: its names of
+                 tensors and its config.json
+  visor          VISOR in transformers: plans and router, by torch sources in
+                 the folder, with trust_remote_code=True
+
+What was not trained comes back as it was, bit by bit. Needs no accelerator, and
+host memory for one and a half times the weights.
 """
 
 import argparse
@@ -21,6 +28,7 @@ import time
 import jax
 
 from visor_jax.convert import folders
+from visor_jax.convert import hf
 from visor_jax.runtime import command as command_lib
 from visor_jax.runtime import console
 
@@ -50,10 +58,11 @@ def main(argv: Sequence[str] | None = None) -> int:
       '--out', type=command_lib.local_path, required=True, help=out
     )
   command.add_argument(
-    '--as-imported',
-    action='store_true',
-    help='names of tensors and config.json in the layout of the folder that '
-    'was imported, for programs that read an original',
+    '--as',
+    dest='form',
+    choices=hf.FORMS,
+    default=hf.FORMS[0],
+    help='what it is for; by default %(default)s',
   )
   args = parser.parse_args(argv)
   jax.config.update('jax_platforms', 'cpu')
@@ -65,7 +74,7 @@ def _convert(args: argparse.Namespace) -> int:
   if args.command == 'import':
     folders.import_(args.src, args.out)
   else:
-    folders.export(args.src, args.out, args.as_imported)
+    folders.export(args.src, args.out, args.form)
   seconds = console.duration(time.monotonic() - start)
   console.log(f'{args.command}: wrote {args.out} in {seconds}')
   return 0

@@ -5,6 +5,8 @@ import pathlib
 from typing import Any
 
 from visor_jax.convert import safetensors
+from visor_jax.convert import visor_folder
+from visor_jax.convert import visor_tensors
 from visor_jax.convert import weights
 from visor_jax.families import family as family_lib
 from visor_jax.families import table as families
@@ -18,10 +20,11 @@ class Contents:
   Attributes:
     folder: where the files are.
     family: of the base model.
-    config: config.json as transformers has it.
+    config: config.json of the base as transformers has it.
     size: of the base model.
     base: {name: tensor} that the parameters are read from.
     unused: {name: tensor} of those that are only kept.
+    visor: {name: tensor} of VISOR's own.
     spelled: {name: what the folder calls it}.
   """
 
@@ -31,6 +34,7 @@ class Contents:
   size: sizes.Size
   base: dict[str, safetensors.Tensor]
   unused: dict[str, safetensors.Tensor]
+  visor: dict[str, safetensors.Tensor]
   spelled: dict[str, str]
 
   @property
@@ -51,7 +55,7 @@ def read(folder: pathlib.Path) -> Contents:
   """
   family = families.of_folder(folder)
   known, table = family.read_config(folder), family.tensors()
-  files = safetensors.folder(folder)
+  files, visor = visor_tensors.read(folder)
   tensors = weights.rename(table, files, folder)
   spelled = {table.written(name): name for name in files}
   size = weights.settle(table, known.size, tensors)
@@ -64,4 +68,5 @@ def read(folder: pathlib.Path) -> Contents:
     name: tensor for name, tensor in tensors.items() if name not in unused
   }
   weights.match(table, size, base, folder)
-  return Contents(folder, family, known.config, size, base, unused, spelled)
+  config = visor_folder.base_config(known.config)
+  return Contents(folder, family, config, size, base, unused, visor, spelled)

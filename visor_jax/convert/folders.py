@@ -32,19 +32,18 @@ def import_(src: pathlib.Path | str, out: pathlib.Path | str) -> None:
 
 
 def export(
-  src: pathlib.Path | str, out: pathlib.Path | str, as_imported: bool = False
+  src: pathlib.Path | str, out: pathlib.Path | str, form: str = 'transformers'
 ) -> None:
   """Makes a Hugging Face folder of a checkpoint.
 
   Args:
     src: a checkpoint folder or the workdir of a run.
     out: a new folder.
-    as_imported: in the layout of the folder that was imported; else in that of
-      transformers.
+    form: what for, one of hf.FORMS.
 
   Raises:
     ValueError: as reader.read and hf.write do.
   """
   folder.require_new(out)
   console.log(f'export: reading {src}')
-  hf.write(out, reader.read(src), as_imported)
+  hf.write(out, reader.read(src), form)

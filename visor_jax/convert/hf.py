@@ -19,6 +19,7 @@ from visor_jax.convert import contents as contents_lib
 from visor_jax.convert import hub
 from visor_jax.convert import safetensors
 from visor_jax.convert import sidecar as sidecar_lib
+from visor_jax.convert import visor_folder
 from visor_jax.convert import visor_tensors
 from visor_jax.convert import weights
 from visor_jax.families import table as families
@@ -29,7 +30,10 @@ from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
 
-_ENTRY = 'visor'  # in config.json: Facts that a base has not
+# What an export is for: transformers and its base, programs that read the
+# folder that was imported, or VISOR in transformers.
+FORMS = ('transformers', 'imported', 'visor')
+
 _Tensors = dict[str, safetensors.Tensor]
 
 
@@ -77,7 +81,7 @@ def outline(src: pathlib.Path) -> facts_lib.Checkpoint:
 def write(
   out: pathlib.Path | str,
   checkpoint: facts_lib.Checkpoint,
-  as_imported: bool = False,
+  form: str = 'transformers',
 ) -> None:
   """Writes a Hugging Face folder.
 
@@ -87,26 +91,32 @@ def write(
   Args:
     out: a new folder.
     checkpoint: in memory.
-    as_imported: tensors have the names, and config.json the layout, that they
-      had when they were read; else those of transformers.
+    form: one of FORMS. As 'imported' tensors have the names, and config.json
+      the layout, that they had when they were read, else those of transformers;
+      as 'visor' sources lie beside them that run plans and router.
 
   Raises:
     ValueError: the folder is there already, the checkpoint does not come from
-      a Hugging Face folder, or a parameter is missing or of another shape.
+      a Hugging Face folder or cannot have this form, or a parameter is missing
+      or of another shape.
   """
+  if form not in FORMS:
+    raise ValueError(f'form is {form!r}, not one of {", ".join(FORMS)}')
   out = folder.require_new(out)
   if checkpoint.processor is None:
     raise ValueError(
       'the checkpoint has no hf/, because it does not come from '
       'a Hugging Face folder: no tokenizer would go with it'
     )
+  facts, architecture = checkpoint.facts, checkpoint.facts.architecture
+  if form == 'visor':
+    visor_folder.check(architecture, facts.trained)
   sidecar = sidecar_lib.read(checkpoint.processor)
-  if as_imported and not sidecar.spelled:
+  if form == 'imported' and not sidecar.spelled:
     raise ValueError(
       f'{checkpoint.processor} has no {sidecar_lib.SPELLED}, which says how '
       'tensors were called; import the checkpoint again'
     )
-  architecture = checkpoint.facts.architecture
   params = param_paths.flatten(checkpoint.params)
   family = families.named(architecture.family)
   base = weights.tensors(
@@ -118,19 +128,26 @@ def write(
   tick = _progress('export', [*base.values(), *ours.values()])
   out.mkdir(parents=True, exist_ok=True)
   sidecar.copy_files(out)
-  if ours:
-    safetensors.write(out / visor_tensors.FILE, _ticking(ours, tick))
   config = json.loads((out / 'config.json').read_text())
-  layout = config
-  if not as_imported:
-    vocabulary = architecture.size.language.vocabulary
-    layout = family.with_vocabulary(sidecar.config, vocabulary)
-  wanted = _with_entry(layout, checkpoint.facts)
-  if wanted != config:
-    (out / 'config.json').write_text(json.dumps(wanted, indent=2))
+  if form == 'imported' and visor_folder.is_one(config):
+    form = 'visor'
+  vocabulary = architecture.size.language.vocabulary
+  plain = family.with_vocabulary(sidecar.config, vocabulary)
   tensors = _ticking(base, tick) | sidecar.unused
-  if as_imported:
-    tensors = {sidecar.spelled[name]: t for name, t in tensors.items()}
+  ours = _ticking(ours, tick)
+  if form == 'visor':
+    wanted = visor_folder.config(plain, facts.to_json())
+    visor_folder.write_sources(out)
+    tensors |= ours
+  else:
+    imported = form == 'imported'
+    wanted = _with_entry(config if imported else plain, facts)
+    if ours:
+      safetensors.write(out / visor_tensors.FILE, ours)
+    if imported:
+      tensors = {sidecar.spelled[name]: t for name, t in tensors.items()}
+  if json.loads(json.dumps(wanted)) != config:  # tuples are lists there
+    (out / 'config.json').write_text(json.dumps(wanted, indent=2))
   safetensors.write_folder(out, tensors)
 
 
@@ -166,19 +183,19 @@ def _visor(
   contents: contents_lib.Contents,
 ) -> tuple[facts_lib.Facts, _Tensors]:
   """What config.json says of VISOR, and VISOR's own tensors."""
-  path = contents.folder / visor_tensors.FILE
   config = json_fields.read(contents.folder / 'config.json').values
-  if _ENTRY not in config:
-    if path.exists():
+  entry = visor_folder.ENTRY
+  if entry not in config:
+    if contents.visor:
       raise ValueError(
-        f'{contents.folder} has {path.name}, but its config.json has no '
-        f'entry "{_ENTRY}" that says what it is; export it again'
+        f'{contents.folder} has {min(contents.visor)}, but its config.json has '
+        f'no entry "{entry}" that says what it is; export it again'
       )
     return _plain(contents.family.name, contents.size), {}
-  facts = facts_lib.from_json(config[_ENTRY], contents.folder)
+  facts = facts_lib.from_json(config[entry], contents.folder)
   architecture = dataclasses.replace(facts.architecture, size=contents.size)
-  tensors = safetensors.file(path) if facts.trained else {}
-  return dataclasses.replace(facts, architecture=architecture), tensors
+  facts = dataclasses.replace(facts, architecture=architecture)
+  return facts, contents.visor if facts.trained else {}
 
 
 def _with_entry(
@@ -186,9 +203,11 @@ def _with_entry(
 ) -> dict[str, Any]:
   """config.json of an export, with what VISOR has to say."""
   size, family = facts.architecture.size, facts.architecture.family
-  config = {key: value for key, value in config.items() if key != _ENTRY}
+  config = {
+    key: value for key, value in config.items() if key != visor_folder.ENTRY
+  }
   if facts != _plain(family, size):
-    config[_ENTRY] = facts.to_json()
+    config[visor_folder.ENTRY] = facts.to_json()
   return config
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from visor_jax.convert import contents as contents_lib
 from visor_jax.convert import safetensors
+from visor_jax.convert import visor_folder
 from visor_jax.families import table as families
 
 DTYPES = 'tensors.json'
@@ -26,7 +27,7 @@ class Sidecar:
 
   Attributes:
     folder: where the files are.
-    config: config.json as transformers has it.
+    config: config.json of the base as transformers has it.
     dtypes: {name: dtype} of the tensors that the parameters were read from.
     unused: tensors that are only kept.
     spelled: {name: what the folder that was imported calls it}.
@@ -65,7 +66,9 @@ def read(folder: pathlib.Path) -> Sidecar:
     names = folder / SPELLED  # older imports have none
     return Sidecar(
       folder,
-      families.of_folder(folder).read_config(folder).config,
+      visor_folder.base_config(
+        families.of_folder(folder).read_config(folder).config
+      ),
       json.loads((folder / DTYPES).read_text()),
       safetensors.file(folder / UNUSED),
       json.loads(names.read_text()) if names.exists() else {},

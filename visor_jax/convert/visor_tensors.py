@@ -1,11 +1,13 @@
 """VISOR's own weights in a Hugging Face folder.
 
-They travel in a file of their own, which transformers does not look at, as
-`visor.cross.{layer}.{name}` and `visor.router.{name}`; axes are ours.
+They are `visor.cross.{layer}.{name}` and `visor.router.{name}`; axes are ours.
+Beside a base for transformers they travel in a file of their own, at which it
+does not look; in a folder that runs VISOR they are among the base's.
 """
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import pathlib
 import re
 
 import jax
@@ -15,7 +17,28 @@ from visor_jax.convert import safetensors
 
 FILE = 'visor.safetensors'
 _CROSS, _ROUTER = 'llm/cross/', 'router/'
+_PREFIX = 'visor.'
 _NAME = re.compile(r'visor\.(?:cross\.(\d{1,6})\.(.+)|router\.(.+))')
+
+
+def read(
+  folder: pathlib.Path,
+) -> tuple[dict[str, safetensors.Tensor], dict[str, safetensors.Tensor]]:
+  """The tensors of a folder by name: the base's, and VISOR's own.
+
+  Raises:
+    ValueError: as safetensors.folder does, or VISOR's are there twice.
+  """
+  tensors = safetensors.folder(folder)
+  ours = {n: t for n, t in tensors.items() if n.startswith(_PREFIX)}
+  if (folder / FILE).exists():
+    if ours:
+      raise ValueError(
+        f'{folder} has {FILE}, and {min(ours)} among the tensors of the base '
+        'too; VISOR has one set of weights'
+      )
+    ours = safetensors.file(folder / FILE)
+  return {n: t for n, t in tensors.items() if n not in ours}, ours
 
 
 def to_tensors(

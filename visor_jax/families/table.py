@@ -70,6 +70,9 @@ def of_folder(folder: pathlib.Path | str) -> family.Family:
       'can read, or the name of one on the hub'
     )
   config = json_fields.read(path)
+  # A folder that runs VISOR says what its base is.
+  base = config.fields('visor').fields('base')
+  config = base if base.values else config
   model_type = config.text('model_type', '')
   architectures = config.strings('architectures')
   for kind in FAMILIES.values():
