@@ -35,7 +35,7 @@ setuptools.setup(
   packages=[*setuptools.find_packages(include=['visor_jax*']), *SHARED],
   package_dir=SHARED,
   package_data={
-    'visor_jax': ['py.typed', 'convert/torch/*.py'],
+    'visor_jax': ['py.typed', 'families/*/torch/*.py'],
     '': ['*.sh', 'Dockerfile.*'],
   },
   python_requires='>=3.11',

@@ -99,7 +99,7 @@ NEIGHBOURS: set[tuple[str, str]] = set()
 PLAIN = ('flops', 'reduction.grammar', 'reduction.table')
 
 # Sources that are copied to where there is no visor_jax, and run there.
-TORCH = 'convert.torch'
+TORCH = 'torch'  # their folders
 
 # library: the only rooms that open it. A library that no line speaks of is
 # free above floor 0, where there is none.
@@ -129,8 +129,8 @@ DOORS = {
   'tensorboardX': ('training.metrics',),
   'wandb': ('training.metrics',),
   'lmms_eval': ('lmms',),
-  'torch': (TORCH,),
-  'transformers': (TORCH,),
+  'torch': (),
+  'transformers': (),
 }
 
 # (who, whom), by prefix, library or room: said apart, because it is what a
@@ -184,7 +184,7 @@ def modules(root):
   for path in sorted(root.rglob('*.py')):
     parts = path.relative_to(root).with_suffix('').parts
     name = '.'.join(parts[:-1] if parts[-1] == '__init__' else parts)
-    if within(name, TORCH):
+    if TORCH in parts[:-1]:
       continue
     if path.read_text().strip():  # an empty __init__ knows nobody
       paths[name] = path
@@ -295,7 +295,7 @@ def test_what_a_laptop_reads_needs_no_jax_at_any_distance(who):
 
 
 def test_what_runs_elsewhere_needs_torch_and_transformers_alone():
-  files = sorted((ROOT / PACKAGE / TORCH.replace('.', '/')).glob('*.py'))
+  files = sorted((ROOT / PACKAGE).rglob(f'{TORCH}/*.py'))
   assert files
   beside = {f'.{file.stem}' for file in files}
   libraries = {'torch', 'transformers', *sys.stdlib_module_names}

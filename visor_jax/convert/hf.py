@@ -136,8 +136,9 @@ def write(
   tensors = _ticking(base, tick) | sidecar.unused
   ours = _ticking(ours, tick)
   if form == 'visor':
-    wanted = visor_folder.config(plain, facts.to_json())
-    visor_folder.write_sources(out)
+    assert family.torch  # visor_folder.check
+    wanted = visor_folder.config(plain, facts.to_json(), family.torch)
+    visor_folder.write_sources(out, family.torch)
     tensors |= ours
   else:
     imported = form == 'imported'

@@ -1,7 +1,7 @@
 """A Hugging Face folder that runs VISOR in torch, on transformers alone.
 
 Its config.json is that of the base with an entry `visor` and classes of its
-own, whose sources, convert/torch/, lie beside it. All tensors are in
+own, whose sources, families/FAMILY/torch/, lie beside it. All tensors are in
 model*.safetensors.
 """
 
@@ -11,6 +11,8 @@ import pathlib
 import shutil
 from typing import Any
 
+from visor_jax.families import family
+from visor_jax.families import table as families
 from visor_jax.runtime import json_fields
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import plan as plans
@@ -22,14 +24,11 @@ _CLASS = 'VisorForConditionalGeneration'
 _CLASSES: dict[str, Any] = dict(
   model_type=MODEL_TYPE,
   architectures=[_CLASS],
-  processor_class='LlavaOnevisionProcessor',
   auto_map=dict(
     AutoConfig='configuration_visor.VisorConfig',
     AutoModelForImageTextToText=f'modeling_visor.{_CLASS}',
   ),
 )
-_SOURCES = pathlib.Path(__file__).parent / 'torch'
-_FAMILIES = ('llava_onevision',)
 
 
 def check(
@@ -44,8 +43,9 @@ def check(
   Raises:
     ValueError: they cannot, and why.
   """
+  running = [name for name, x in families.FAMILIES.items() if x.torch]
   for value, known, what in (
-    (architecture.family, _FAMILIES, 'its family is'),
+    (architecture.family, running, 'its family is'),
     (architecture.cross.module, ('attention',), 'its cross attention is'),
     (architecture.reduction, ('',), 'its token reduction is'),
     (plans.CROSS in trained, (True,), 'VISOR is trained in it:'),
@@ -58,15 +58,19 @@ def check(
       )
 
 
-def config(base: Mapping[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
+def config(
+  base: Mapping[str, Any], entry: dict[str, Any], sources: family.TorchSources
+) -> dict[str, Any]:
   """config.json of the folder.
 
   Args:
     base: of the base, as transformers has it.
     entry: the checkpoint's Facts, plain values.
+    sources: of the family.
   """
-  replaced = {key: base[key] for key in _CLASSES if key in base}
-  return {**base, **_CLASSES, ENTRY: entry | {_BASE: replaced}}
+  classes = _CLASSES | dict(processor_class=sources.processor)
+  replaced = {key: base[key] for key in classes if key in base}
+  return {**base, **classes, ENTRY: entry | {_BASE: replaced}}
 
 
 def is_one(values: Mapping[str, Any]) -> bool:
@@ -83,11 +87,11 @@ def base_config(values: Mapping[str, Any]) -> dict[str, Any]:
   return {  # keys in the order that the base has them
     key: replaced.get(key, value)
     for key, value in values.items()
-    if key in replaced or key not in _CLASSES
+    if key in replaced or key not in (*_CLASSES, 'processor_class')
   }
 
 
-def write_sources(folder: pathlib.Path) -> None:
+def write_sources(folder: pathlib.Path, sources: family.TorchSources) -> None:
   """Puts the torch sources beside config.json."""
-  for source in _SOURCES.glob('*.py'):
+  for source in sources.folder.glob('*.py'):
     shutil.copyfile(source, folder / source.name)

@@ -38,6 +38,19 @@ class HfConfig:
   config: dict[str, Any]
 
 
+@dataclasses.dataclass(frozen=True)
+class TorchSources:
+  """VISOR on transformers' class of a family, for where there is no jax.
+
+  Attributes:
+    folder: of configuration_visor.py and modeling_visor.py, and what they need.
+    processor: transformers' class of its processor.
+  """
+
+  folder: pathlib.Path
+  processor: str
+
+
 class ImagePlan(Protocol):
   """How an image of one size becomes visual tokens.
 
@@ -86,6 +99,8 @@ class Family:
     with_vocabulary: (config.json as transformers has it, words) -> the same
       with so many words.
     tensors: the names of tensors, and the parameters that they are.
+    torch: what runs VISOR on transformers' class of it; None where nothing
+      does.
   """
 
   name: str
@@ -102,3 +117,4 @@ class Family:
   read_config: Callable[[pathlib.Path], HfConfig] = _unreadable
   with_vocabulary: Callable[[dict[str, Any], int], dict[str, Any]] = _unreadable
   tensors: Callable[[], 'tensors.Table'] = _unreadable
+  torch: TorchSources | None = None

@@ -59,4 +59,7 @@ FAMILY = family.Family(
   read_config=config.read,
   with_vocabulary=qwen2.with_vocabulary,
   tensors=_tensors,
+  torch=family.TorchSources(
+    pathlib.Path(__file__).parent / 'torch', 'LlavaOnevisionProcessor'
+  ),
 )

@@ -1,6 +1,6 @@
 """VISOR, VISion On Request (arXiv 2603.23495), in torch.
 
-A LLaVA-OneVision whose decoder layers look at the image on request. TEXT layers
+A vision-language model whose layers look at the image on request. TEXT layers
 never touch it, CROSS layers let the text read it, SELF layers are the base's
 own, over text and image together. Some of them are optional: a plan says which
 run, the others run as TEXT, and a router chooses a plan for each prompt.
@@ -19,10 +19,8 @@ from typing import Any
 
 import torch
 from transformers import cache_utils
-from transformers import conversion_mapping
-from transformers.models.llava_onevision import modeling_llava_onevision
+from transformers import modeling_outputs
 
-from .configuration_visor import VisorConfig
 from .visor_decoder import Layers
 from .visor_decoder import Plan
 from .visor_decoder import behind
@@ -33,26 +31,19 @@ from .visor_slots import Cache
 from .visor_slots import spread
 from .visor_slots import take
 
-Output = modeling_llava_onevision.LlavaOnevisionCausalLMOutputWithPast
 
-
-class VisorForConditionalGeneration(
-  PlannedGeneration,
-  Layers,
-  modeling_llava_onevision.LlavaOnevisionForConditionalGeneration,
-):
-  """LLaVA-OneVision that looks on request.
+class VisorModel(PlannedGeneration, Layers):
+  """What makes VISOR of a class of transformers; see modeling_visor.
 
   Attributes:
     optional: the SELF layers that a plan may switch off.
     viable: the plans that the router chooses from, by cost.
   """
 
-  config_class = VisorConfig
   # Masks are made here, as these two take them: sdpa and eager.
   _supports_flash_attn = _supports_flex_attn = False
 
-  def __init__(self, config: VisorConfig):
+  def __init__(self, config: Any):
     super().__init__(config)
     facts = config.visor
     self.visor = Visor(config.text_config, facts)
@@ -74,7 +65,7 @@ class VisorForConditionalGeneration(
     logits_to_keep: int | torch.Tensor = 0,
     plan: str = 'max',
     **kwargs: Any,
-  ) -> Output:
+  ) -> modeling_outputs.CausalLMOutputWithPast:
     """Logits under a plan.
 
     Args:
@@ -138,7 +129,9 @@ class VisorForConditionalGeneration(
       loss = self.loss_function(
         logits=logits, labels=labels, vocab_size=logits.shape[-1]
       )
-    return Output(loss=loss, logits=logits, past_key_values=cache)
+    return modeling_outputs.CausalLMOutputWithPast(
+      loss=loss, logits=logits, past_key_values=cache
+    )
 
   def parse(self, plan: str) -> Plan | None:
     """A plan out of 'max', 'min' or '0,3'; None out of 'base'."""
@@ -185,16 +178,6 @@ class VisorForConditionalGeneration(
       )
     return embeds.masked_scatter(used[..., None], features)
 
-  def tiles(self, size: torch.Tensor, alone: bool) -> int:
-    """Of an image, (height, width), alone in its row or not."""
-    if not alone:
-      return 1
-    return modeling_llava_onevision.image_size_to_num_patches(
-      size,
-      self.config.image_grid_pinpoints,
-      self.config.vision_config.image_size,
-    )
-
   def route(
     self,
     input_ids: torch.Tensor,
@@ -239,11 +222,3 @@ class VisorForConditionalGeneration(
     return router(
       readers[self.config.visor['architecture']['router']['token']]()
     )
-
-
-# On disk tensors are named as the base's are.
-conversion_mapping.register_checkpoint_conversion_mapping(
-  VisorConfig.model_type,
-  conversion_mapping.get_checkpoint_conversion_mapping('llava_onevision'),
-  overwrite=True,
-)
