@@ -80,6 +80,7 @@ def row(tokens, image_at, tiles, source):
     int32([1] * v),
     int32(np.arange(v) + image_at),
     tiles[None],
+    np.zeros((1, len(tiles), 2), np.int32),
     int32(source)[..., None],
     np.ones((1, v, 1), np.float32),
     int32([1]),

@@ -39,6 +39,7 @@ def test_the_table_is_the_model(size):
     int32(1, 1),
     int32(1, 1),
     tiles,
+    int32(1, 1, 2),
     int32(1, 1, 1),
     np.zeros((1, 1, 1), np.float32),
     int32(1, 1),

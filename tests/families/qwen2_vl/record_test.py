@@ -205,7 +205,7 @@ def test_an_export_is_what_was_imported(
   folders.import_(src, tmp_path / 'checkpoint')
   folders.export(tmp_path / 'checkpoint', tmp_path / 'out')
   assert checkpoints.tensors_of(tmp_path / 'out') == expected
-  folders.export(tmp_path / 'checkpoint', tmp_path / 'again', as_imported=True)
+  folders.export(tmp_path / 'checkpoint', tmp_path / 'again', form='imported')
   assert checkpoints.tensors_of(tmp_path / 'again') == checkpoints.tensors_of(
     src
   )
