@@ -1,4 +1,6 @@
-"""VISOR on Qwen2-VL: sizes 2b and 7b, one stage at a time.
+"""VISOR on Qwen2-VL, sizes 2b and 7b, or Qwen2.5-VL, 2.5-3b and 2.5-7b.
+
+One stage at a time.
 
   python -m visor_jax.convert import --src HF_FOLDER --out CKPT
   python -m visor_jax.data.prepare --src train.json --images IMAGES --out SHARDS
@@ -20,11 +22,18 @@ Hardware and hours: not yet run on published weights. Steps and rates are those
 of experiments/llava_ov.py.
 Expected: of the language model's FLOPs 7x to save with 2b for an image of
 480x640 and 60 tokens of text, end to end at most 1.40x, because its tower takes
-more than that; 1.17x for a page of 2200x1700, with 7b 1.78x. See `python -m
-visor_jax.flops`.
+more than that; 1.17x for a page of 2200x1700, with 7b 1.78x, with 2.5-7b, whose tower has windows,
+3.00x. See `python -m visor_jax.flops`.
 """
 
 from visor_jax import config
+
+SIZES = {
+  '2b': 'qwen2-vl-2b',
+  '7b': 'qwen2-vl-7b',
+  '2.5-3b': 'qwen2.5-vl-3b',
+  '2.5-7b': 'qwen2.5-vl-7b',
+}
 
 
 def get_config(arg=None):
@@ -47,12 +56,12 @@ def get_config(arg=None):
     c[stage].batch = 128
   c.eval.plans = 'base+all+router'
   c.eval.batch = 16
-  if arg.size == '7b':
+  if arg.size.endswith('7b'):
     c.mesh.data, c.mesh.fsdp = 1, -1  # no chip holds all of it
   if arg.size == 'tiny':
     _tiny(c)
   else:
-    c.model.size = f'qwen2-vl-{arg.size}'  # another checkpoint is refused
+    c.model.size = SIZES[arg.size]  # another checkpoint is refused
     c.model.dtype = 'bfloat16'
   return c
 

@@ -1,4 +1,4 @@
-"""Tiny Qwen2-VL checkpoints, whole, and what transformers says."""
+"""Tiny Qwen2-VL and Qwen2.5-VL checkpoints, and what transformers says."""
 
 import json
 import pathlib
@@ -27,6 +27,25 @@ TEXT = dict(
 )
 ROPE = dict(rope_theta=50000.0, rope_type='default', mrope_section=[1, 2, 3])
 VISION = dict(depth=2, embed_dim=24, num_heads=3, mlp_ratio=2, patch_size=PATCH)
+WINDOWED = dict(
+  depth=3,
+  hidden_size=24,
+  intermediate_size=36,
+  num_heads=3,
+  patch_size=PATCH,
+  window_size=36,  # of 3 tiles
+  fullatt_block_indexes=[1],
+)
+MODELS = {  # by whether the tower has windows
+  False: (
+    transformers.Qwen2VLConfig,
+    transformers.Qwen2VLForConditionalGeneration,
+  ),
+  True: (
+    transformers.Qwen2_5_VLConfig,
+    transformers.Qwen2_5_VLForConditionalGeneration,
+  ),
+}
 
 # As on the hub, but for what it says of films.
 TEMPLATE = (
@@ -46,21 +65,25 @@ TEMPLATE = (
 )
 
 
-def build(dtype='float32', tied=True, text=None, vision=None, **config):
+def build(
+  dtype='float32', tied=True, text=None, vision=None, windowed=False, **config
+):
   """A random model in eval mode; no weight is idle."""
+  config_class, model_class = MODELS[windowed]
   text = TEXT | dict(rope_parameters=dict(ROPE)) | (text or {})
-  config = transformers.Qwen2VLConfig(
+  width = {
+    'out_hidden_size' if windowed else 'hidden_size': text['hidden_size']
+  }
+  config = config_class(
     **dict(
       text_config=text,
-      vision_config=VISION
-      | dict(hidden_size=text['hidden_size'])
-      | (vision or {}),
+      vision_config=(WINDOWED if windowed else VISION) | width | (vision or {}),
       tie_word_embeddings=tied,
     )
     | config
   )
   torch.manual_seed(0)
-  model = transformers.Qwen2VLForConditionalGeneration(config)
+  model = model_class(config)
   with torch.no_grad():
     for name, x in model.named_parameters():
       x.normal_(std=x[0].numel() ** -0.5 if x.ndim > 1 else 0.3)
@@ -139,13 +162,10 @@ def flat_config(folder):
     sliding_window=32768,
     use_sliding_window=False,
   )
-  keys = ('depth', 'embed_dim', 'mlp_ratio', 'num_heads', 'hidden_size')
-  short = {key: vision[key] for key in keys} | dict(
+  noise = {'in_channels', 'initializer_range', 'rope_parameters', 'model_type'}
+  short = {k: v for k, v in vision.items() if k not in noise} | dict(
     in_chans=3,
-    patch_size=PATCH,
-    spatial_merge_size=2,
     spatial_patch_size=PATCH,
-    temporal_patch_size=2,
   )
   path.write_text(json.dumps(text | config | dict(vision_config=short)))
 
@@ -156,12 +176,10 @@ def memory(name):
   return re.sub(r'^model\.(?!visual\.)', 'model.language_model.', name)
 
 
-def loads(folder):
+def loads(folder, windowed=False):
   """The model as transformers loads it, with nothing missing or left over."""
-  model, problems = (
-    transformers.Qwen2VLForConditionalGeneration.from_pretrained(
-      folder, output_loading_info=True
-    )
+  model, problems = MODELS[windowed][1].from_pretrained(
+    folder, output_loading_info=True
   )
   assert not any(problems.values()), problems
   return model.eval()

@@ -83,6 +83,11 @@ class Home:
     return array.transpose(order).reshape(self._shape(after))
 
 
+def _always(size: sizes.Size) -> bool:
+  del size
+  return True
+
+
 @dataclasses.dataclass(frozen=True)
 class Group:
   """Rows whose letters mean the same, and that repeat alike.
@@ -91,14 +96,18 @@ class Group:
     rows: parameters and their tensors.
     lengths: of every axis in a model of a size.
     layers: how many layers have the rows whose names have a {}.
+    present: whether a model of a size has the rows at all.
   """
 
   rows: Sequence[Row]
   lengths: Callable[[sizes.Size], dict[str, int]]
   layers: Callable[[sizes.Size], int]
+  present: Callable[[sizes.Size], bool] = _always
 
   def homes(self, size: sizes.Size) -> Iterator[tuple[str, Home]]:
     """(name of a tensor, its home) of all rows."""
+    if not self.present(size):
+      return
     lengths, depth = self.lengths(size), self.layers(size)
     for row in self.rows:
       layers = range(depth) if '{}' in row.name else (None,)

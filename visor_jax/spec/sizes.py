@@ -21,6 +21,9 @@ class Vision:
     mean: pixels / 255 are normalised by it, on the device.
     std: likewise.
     merge: patches to a side that become one visual token.
+    window: tiles to a side of the squares in which patches see each other; 0
+      where they see all of their image.
+    full_layers: those in which they do so whatever the window.
     stages: layers of each stage, where a tower has stages: from one to the next
       the width doubles, and rows and columns are halved.
   """
@@ -35,6 +38,8 @@ class Vision:
   mean: Colours = (0.5, 0.5, 0.5)
   std: Colours = (0.5, 0.5, 0.5)
   merge: int = 1
+  window: int = 0
+  full_layers: tuple[int, ...] = ()
   stages: tuple[int, ...] = ()
 
   @property
@@ -51,14 +56,16 @@ class Vision:
     """P of a tile."""
     return self.grid[0] * self.grid[1]
 
-  def pairs(self, tiles: int) -> int:
+  def pairs(self, tiles: int, window: int = 0) -> int:
     """Patches that see each other, of tiles of one image, counted twice.
 
-    What is merged is of images that are not cut: every patch sees all.
+    What is merged is of images that are not cut: every patch sees all, or those
+    of its window, and at the edge of an image a window counts whole.
     """
-    if self.merge > 1:
-      return (tiles * self.patches * self.merge**2) ** 2
-    return tiles * self.patches**2
+    if self.merge == 1:
+      return tiles * self.patches**2
+    seen = min(tiles, window**2) if window else tiles
+    return tiles * seen * self.merge**4
 
   @property
   def features(self) -> int:
@@ -104,7 +111,7 @@ class Size:
 def from_json(values: dict[str, Any]) -> Size:
   """The size that dataclasses.asdict and JSON have been through."""
   vision = dict(values['vision'])
-  for key in ('tile', 'stages'):
+  for key in ('tile', 'stages', 'full_layers'):
     vision[key] = tuple(vision.get(key, ()))
   for key in ('mean', 'std'):
     colours = vision[key]  # older checkpoints have one number for all three

@@ -1,5 +1,6 @@
 """Sizes and recipes from configs, and what is refused of them."""
 
+import dataclasses
 import json
 
 import pytest
@@ -41,6 +42,31 @@ FLAT = dict(
     temporal_patch_size=2,
   ),
 )
+WINDOWED = FLAT | dict(
+  architectures=['Qwen2_5_VLForConditionalGeneration'],
+  model_type='qwen2_5_vl',
+  hidden_size=2048,
+  intermediate_size=11008,
+  max_position_embeddings=128000,
+  num_attention_heads=16,
+  num_hidden_layers=36,
+  vision_config=dict(
+    depth=32,
+    hidden_act='silu',
+    hidden_size=1280,
+    intermediate_size=3420,
+    num_heads=16,
+    in_chans=3,
+    out_hidden_size=2048,
+    patch_size=14,
+    spatial_merge_size=2,
+    spatial_patch_size=14,
+    window_size=112,
+    fullatt_block_indexes=[7, 15, 23, 31],
+    tokens_per_second=2,
+    temporal_patch_size=2,
+  ),
+)
 PREPROCESSOR = dict(min_pixels=3136, max_pixels=12845056, patch_size=14)
 
 
@@ -50,26 +76,42 @@ def write(folder, fields, **preprocessor):
   return folder
 
 
-def nested(tmp_path):
+def nested(fields, tmp_path):
   """The same as transformers writes it."""
-  transformers.Qwen2VLConfig(**FLAT).save_pretrained(tmp_path)
+  config_class = {
+    'qwen2_vl': transformers.Qwen2VLConfig,
+    'qwen2_5_vl': transformers.Qwen2_5_VLConfig,
+  }[fields['model_type']]
+  config_class(**fields).save_pretrained(tmp_path)
   return json.loads((tmp_path / 'config.json').read_text())
 
 
+@pytest.mark.parametrize(
+  'fields,size,context',
+  [
+    (FLAT, 'qwen2-vl-2b', 32768),
+    (WINDOWED, 'qwen2.5-vl-3b', 128000),
+  ],
+)
 @pytest.mark.parametrize('layout', ['flat', 'nested'])
-def test_the_published_config_is_the_named_size(layout, tmp_path):
-  fields = FLAT if layout == 'flat' else nested(tmp_path)
+def test_the_published_config_is_the_named_size(
+  layout, fields, size, context, tmp_path
+):
+  if layout == 'nested':
+    fields = nested(fields, tmp_path)
   assert ('text_config' in fields) == (layout == 'nested')
   folder = write(tmp_path, fields)
   known = config.read(folder)
-  assert known.size == sizes.SIZES['qwen2-vl-2b']
-  assert known.context == 32768 and known.tower_layers == 32
-  assert recipe.read(folder) == recipe.PUBLISHED
+  assert known.size == sizes.SIZES[size]
+  assert known.context == context and known.tower_layers == 32
+  assert recipe.read(folder) == dataclasses.replace(
+    recipe.PUBLISHED, window=known.size.vision.window
+  )
 
 
 @pytest.mark.parametrize('layout', ['flat', 'nested'])
 def test_words_are_changed_where_they_are_said(layout, tmp_path):
-  fields = FLAT if layout == 'flat' else nested(tmp_path)
+  fields = FLAT if layout == 'flat' else nested(FLAT, tmp_path)
   assert config.with_vocabulary(fields, 151936) == fields
   changed = transformers.Qwen2VLConfig(**config.with_vocabulary(fields, 152000))
   assert changed.text_config.vocab_size == 152000
@@ -77,10 +119,8 @@ def test_words_are_changed_where_they_are_said(layout, tmp_path):
 
 
 def test_defaults_are_those_of_transformers(tmp_path):
-  """But for sections, of which there are none: nobody writes such a config."""
-  fields = dict(
-    model_type='qwen2_vl', rope_scaling=dict(mrope_section=[16, 24, 24])
-  )
+  """Whose width of text is not that of their tower."""
+  fields = dict(model_type='qwen2_vl')
   default = transformers.Qwen2VLConfig()
   with pytest.raises(ValueError, match='3584; expected the width .* 8192'):
     config.read(write(tmp_path, fields))
@@ -98,8 +138,8 @@ def test_defaults_are_those_of_transformers(tmp_path):
   assert known.size.vision == sizes.SIZES['qwen2-vl-7b'].vision
 
 
-def part(**fields):
-  return FLAT | dict(vision_config=FLAT['vision_config'] | fields)
+def part(of=FLAT, **fields):
+  return of | dict(vision_config=of['vision_config'] | fields)
 
 
 @pytest.mark.parametrize(
@@ -110,9 +150,12 @@ def part(**fields):
       FLAT | dict(rope_scaling=dict(type='mrope', mrope_section=[16, 24])),
       r'mrope_section is \[16, 24\]; expected three .* 128 / 2',
     ),
-    (FLAT | dict(rope_scaling=None), 'mrope_section is missing'),
     (FLAT | dict(use_sliding_window=True), 'use_sliding_window is True'),
     (part(hidden_act='gelu'), "hidden_act is 'gelu'; expected 'quick_gelu'"),
+    (part(WINDOWED, hidden_act='gelu'), "'gelu'; expected 'silu'"),
+    (part(WINDOWED, out_hidden_size=8), 'the width of text, 2048'),
+    (part(WINDOWED, window_size=20), 'window_size is 20; expected 28 pixels'),
+    (part(WINDOWED, fullatt_block_indexes=[32]), 'integers from 0 to 31'),
     (part(spatial_merge_size=3), 'spatial_merge_size is 3'),
     (
       part(embed_dim=1288),

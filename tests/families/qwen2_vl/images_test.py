@@ -83,6 +83,19 @@ def test_a_tile_is_a_token_and_knows_where_it_stands():
   assert plan.tile_grid.tolist() == [*map(list, np.ndindex(2, 3))]
 
 
+def test_the_tower_gets_windows_and_the_decoder_rows():
+  plan = images.Plan(3, 5, window=2)
+  at = [*map(tuple, plan.tile_grid)]
+  assert at[:4] == [(0, 0), (0, 1), (1, 0), (1, 1)]  # a whole window
+  assert at[8:10] == [(0, 4), (1, 4)]  # and what is left of one at an edge
+  rows = [at[k] for k in plan.gather_index[:, 0]]
+  assert rows == [*np.ndindex(3, 5)]
+  image = llava.picture(36, 60)
+  pixels = images.tiles(image, plan, 12)
+  by_rows = images.tiles(image, images.Plan(3, 5), 12)
+  np.testing.assert_array_equal(pixels[plan.gather_index[:, 0]], by_rows)
+
+
 def test_an_image_that_is_too_thin_is_named():
   with pytest.raises(ValueError, match='2 x 401 is too thin; .* 1 : 200'):
     images.plan(recipe.PUBLISHED, 2, 401)

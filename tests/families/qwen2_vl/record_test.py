@@ -153,6 +153,16 @@ def test_tokens_of_several_tiles_are_not_pooled(model):
     )
 
 
+def test_a_tower_with_windows_is_transformers(tmp_path):
+  """Images of several windows, of a part of one, side by side."""
+  oracle = qwen2_vl.Oracle(tmp_path / 'hf', tied=False, windowed=True)
+  model = visor_jax.load(oracle.folder)
+  assert model.model.size.vision.window == 3
+  cases = asked()
+  assert worst(model, oracle, cases) < 1e-4
+  assert same_text(model, oracle, cases[2:3]) == 1
+
+
 @pytest.mark.drill
 def test_agreement_in_many_cases(tmp_path):
   errors, texts = [], 0
@@ -165,6 +175,7 @@ def test_agreement_in_many_cases(tmp_path):
       tmp_path / str(number),
       tied=bool(number % 3),
       flat=number % 2 > 0,
+      windowed=number > 4,
       text=dict(
         num_attention_heads=keys * group,
         num_key_value_heads=keys,
@@ -172,9 +183,10 @@ def test_agreement_in_many_cases(tmp_path):
         num_hidden_layers=int(rng.integers(1, 8)),
         rope_parameters=rope,
       ),
-      vision=dict(
-        embed_dim=int(rng.integers(1, 4)) * 24, depth=int(rng.integers(1, 4))
-      ),
+      vision={
+        ('embed_dim', 'hidden_size')[number > 4]: 24 * int(rng.integers(1, 4)),
+        'depth': int(rng.integers(2, 5)),
+      },
     )
     model = visor_jax.load(oracle.folder)
     cases = asked(number)
@@ -186,18 +198,19 @@ def test_agreement_in_many_cases(tmp_path):
 
 
 @pytest.mark.parametrize(
-  'dtype,tied,shards,spelling,flat',
+  'dtype,tied,shards,spelling,flat,windowed',
   [
-    ('bfloat16', True, False, 'files', True),
-    ('float32', False, True, 'memory', False),
+    ('bfloat16', True, False, 'files', True, False),
+    ('float32', False, True, 'memory', False, False),
+    ('bfloat16', False, False, 'memory', True, True),
   ],
 )
 def test_an_export_is_what_was_imported(
-  tmp_path, dtype, tied, shards, spelling, flat
+  tmp_path, dtype, tied, shards, spelling, flat, windowed
 ):
   """Every tensor to the byte, and the config in the layout that it had."""
   src = tmp_path / 'src'
-  qwen2_vl.write(src, dtype, tied, shards=shards, flat=flat)
+  qwen2_vl.write(src, dtype, tied, shards=shards, flat=flat, windowed=windowed)
   expected = checkpoints.tensors_of(src)
   assert any(name.startswith('visual.') for name in expected)
   if spelling == 'memory':
@@ -217,12 +230,16 @@ def test_an_export_is_what_was_imported(
     assert len({json.dumps(fields, sort_keys=True) for fields in configs}) == 1
 
 
-@pytest.mark.parametrize('flat', [True, False])
-def test_transformers_loads_an_export(tmp_path, flat):
-  theirs, _ = qwen2_vl.write(tmp_path / 'src', tied=False, flat=flat)
+@pytest.mark.parametrize(
+  'flat,windowed', [(True, False), (False, False), (True, True)]
+)
+def test_transformers_loads_an_export(tmp_path, flat, windowed):
+  theirs, _ = qwen2_vl.write(
+    tmp_path / 'src', tied=False, flat=flat, windowed=windowed
+  )
   folders.import_(tmp_path / 'src', tmp_path / 'checkpoint')
   folders.export(tmp_path / 'checkpoint', tmp_path / 'out')
-  again = qwen2_vl.loads(tmp_path / 'out').state_dict()
+  again = qwen2_vl.loads(tmp_path / 'out', windowed).state_dict()
   for name, tensor in theirs.state_dict().items():
     assert torch.equal(again[name], tensor), name
   assert (
@@ -231,13 +248,18 @@ def test_transformers_loads_an_export(tmp_path, flat):
 
 
 # As the hub counts them.
-PARAMS = {'2b': 2_208_985_600, '7b': 8_291_375_616}
+PARAMS = {
+  'qwen2-vl-2b': 2_208_985_600,
+  'qwen2-vl-7b': 8_291_375_616,
+  'qwen2.5-vl-3b': 3_754_622_976,
+  'qwen2.5-vl-7b': 8_292_166_656,
+}
 
 
 @pytest.mark.parametrize('size', PARAMS)
 def test_the_published_sizes_are_as_large_as_published_and_spread(size):
   """On paper: no byte of them is made."""
-  named = record.FAMILY.sizes[f'qwen2-vl-{size}']
+  named = record.FAMILY.sizes[size]
   model = visor.Visor(
     architecture_lib.Architecture(
       named, plans.visor(named.language.depth), family='qwen2_vl'

@@ -1,4 +1,4 @@
-"""Sizes from a checkpoint's config.json.
+"""Sizes from a checkpoint's config.json, of Qwen2-VL or Qwen2.5-VL.
 
 Those on the hub are flat, the decoder's keys beside the others; transformers
 writes them apart. It leaves out keys that have their defaults, so the defaults
@@ -17,7 +17,8 @@ from visor_jax.runtime import json_fields
 from visor_jax.spec import sizes as sizes_lib
 
 # Whatever else has it is of another family.
-MODEL_TYPE = 'qwen2_vl'
+WHOLE = 'qwen2_vl'
+MODEL_TYPES = WHOLE, recipe.WINDOWED
 
 _TEXT = qwen2.DEFAULTS | dict(
   vocab_size=152_064,
@@ -29,20 +30,18 @@ _TEXT = qwen2.DEFAULTS | dict(
   rms_norm_eps=1e-5,
   rope_theta=1e6,
 )
-_VISION: dict[str, Any] = dict(
-  depth=32,
-  embed_dim=1280,
+_VISION: dict[str, Any] = dict(depth=32, num_heads=16, patch_size=14)
+_WHOLE: dict[str, Any] = dict(embed_dim=1280, hidden_size=3584, mlp_ratio=4)
+_WINDOWED: dict[str, Any] = dict(
   hidden_size=3584,
-  mlp_ratio=4,
-  num_heads=16,
-  patch_size=14,
+  intermediate_size=3420,
+  out_hidden_size=3584,
+  window_size=112,
+  fullatt_block_indexes=[7, 15, 23, 31],
 )
 # What the model does and the config could ask otherwise.
 _FIXED_VISION = dict(
-  hidden_act='quick_gelu',
-  in_channels=3,
-  spatial_merge_size=sizes.MERGE,
-  temporal_patch_size=2,
+  in_channels=3, spatial_merge_size=sizes.MERGE, temporal_patch_size=2
 )
 _FIXED_ROPE = dict(rope_type='axial', rope_theta=1e4)
 
@@ -58,11 +57,13 @@ def read(folder: pathlib.Path) -> family.HfConfig:
   text = config.fields('text_config') if nested else config
   text = text.with_defaults(_TEXT)
   vision = config.fields('vision_config').with_defaults(_VISION)
+  vision.require_all(_FIXED_VISION)
+  vision.fields('rope_parameters').require_all(_FIXED_ROPE)
   tied = config.flag('tie_word_embeddings', False)
   language = _language(text, tied)
-  tower = _tower(vision, recipe.read(folder))
-  if vision.integer('hidden_size') != language.width:
-    raise vision.error('hidden_size', f'the width of text, {language.width}')
+  windowed = config.text('model_type', WHOLE) == recipe.WINDOWED
+  read_tower = _windowed if windowed else _whole
+  tower = read_tower(vision, recipe.read(folder), language.width)
   return family.HfConfig(
     size=sizes_lib.Size(tower, language),
     tower_layers=tower.depth,
@@ -84,7 +85,7 @@ def _language(text: json_fields.Fields, tied: bool) -> sizes_lib.Language:
   """Qwen2, but for its positions of three numbers."""
   name = 'rope_parameters' if text.has('rope_parameters') else 'rope_scaling'
   rope = text.fields(name)
-  sections = tuple(rope.integers('mrope_section', []))
+  sections = tuple(rope.integers('mrope_section', [16, 24, 24]))
   plain = dict(rope.values)
   for key in ('type', 'rope_type'):
     if plain.get(key) == 'mrope':
@@ -98,14 +99,49 @@ def _language(text: json_fields.Fields, tied: bool) -> sizes_lib.Language:
   return dataclasses.replace(language, rope_sections=sections)
 
 
-def _tower(
-  vision: json_fields.Fields, images: recipe.Recipe
+def _whole(
+  vision: json_fields.Fields, images: recipe.Recipe, width: int
 ) -> sizes_lib.Vision:
-  vision.require_all(_FIXED_VISION)
-  vision.fields('rope_parameters').require_all(_FIXED_ROPE)
-  width, heads = vision.integer('embed_dim'), vision.integer('num_heads')
+  """The tower of Qwen2-VL, in front of a decoder of a width."""
+  vision = vision.with_defaults(_WHOLE)
+  vision.require('hidden_act', 'quick_gelu')
+  _require_width(vision, 'hidden_size', width)
+  tower = _tower(vision, images, 'embed_dim')
+  ratio = vision.integer('mlp_ratio')
+  return dataclasses.replace(tower, mlp=ratio * tower.width)
+
+
+def _windowed(
+  vision: json_fields.Fields, images: recipe.Recipe, width: int
+) -> sizes_lib.Vision:
+  """The tower of Qwen2.5-VL, likewise."""
+  vision = vision.with_defaults(_WINDOWED)
+  vision.require('hidden_act', 'silu')
+  _require_width(vision, 'out_hidden_size', width)
+  if vision.integer('window_size') < images.tile:
+    raise vision.error('window_size', f'{images.tile} pixels, a tile, or more')
+  tower = _tower(vision, images, 'hidden_size')
+  full = vision.integers('fullatt_block_indexes', most=tower.depth - 1)
+  return dataclasses.replace(
+    tower,
+    mlp=vision.integer('intermediate_size'),
+    window=images.window,
+    full_layers=tuple(sorted({*full})),
+  )
+
+
+def _require_width(vision: json_fields.Fields, key: str, width: int) -> None:
+  if vision.integer(key) != width:
+    raise vision.error(key, f'the width of text, {width}')
+
+
+def _tower(
+  vision: json_fields.Fields, images: recipe.Recipe, width_key: str
+) -> sizes_lib.Vision:
+  """What both have, as wide as a key says; the MLP is not known yet."""
+  width, heads = vision.integer(width_key), vision.integer('num_heads')
   if width % (4 * heads):
-    raise vision.error('embed_dim', f'a multiple of 4 * {heads}, the heads')
+    raise vision.error(width_key, f'a multiple of 4 * {heads}, the heads')
   patch = vision.integer('patch_size', most=recipe.PATCH)
   if sizes.MERGE * patch != images.tile:
     raise vision.error(
@@ -115,7 +151,7 @@ def _tower(
     width=width,
     depth=vision.integer('depth', most=qwen2.DEPTH),
     heads=heads,
-    mlp=width * vision.integer('mlp_ratio'),
+    mlp=0,
     tile=(images.tile, images.tile),
     patch=patch,
     mean=images.mean,

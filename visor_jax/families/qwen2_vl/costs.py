@@ -4,7 +4,7 @@ from visor_jax.spec import sizes
 
 
 def tower(vision: sizes.Vision, patches: bool, tiles: int) -> int:
-  """Of the vision tower on the tiles of one image, all patches of which meet.
+  """Of the vision tower on the tiles of one image.
 
   Args:
     vision: its widths and depth.
@@ -13,8 +13,16 @@ def tower(vision: sizes.Vision, patches: bool, tiles: int) -> int:
     tiles: how many.
   """
   p, d = tiles * vision.merge**2, vision.width
-  layer = p * d * (4 * d + 2 * vision.mlp) + 2 * vision.pairs(tiles) * d
-  return vision.depth * layer + patches * p * 2 * 3 * vision.patch**2 * d
+  matrices = 3 if vision.window else 2  # of an MLP
+  linear = p * d * (4 * d + matrices * vision.mlp)
+  full = len(vision.full_layers) if vision.window else vision.depth
+  pairs = full * vision.pairs(tiles)
+  pairs += (vision.depth - full) * vision.pairs(tiles, vision.window)
+  return (
+    vision.depth * linear
+    + 2 * pairs * d
+    + patches * p * 2 * 3 * vision.patch**2 * d
+  )
 
 
 def merger(size: sizes.Size) -> int:

@@ -19,14 +19,17 @@ class Plan:
   Attributes:
     rows: of tiles.
     columns: likewise.
+    window: tiles to a side of a square, which the tower gets one after the
+      other; 0 for an image row by row.
   """
 
   rows: int
   columns: int
+  window: int = 0
 
   @property
   def tiles(self) -> int:
-    """How many it is cut to, row by row."""
+    """How many it is cut to."""
     return self.rows * self.columns
 
   @property
@@ -37,13 +40,16 @@ class Plan:
   @functools.cached_property
   def tile_grid(self) -> np.ndarray:
     """int32 [tiles, 2]; where in the image they stand."""
-    at = np.divmod(np.arange(self.tiles, dtype=np.int32), self.columns)
-    return np.stack(at, axis=1)
+    row, column = np.divmod(np.arange(self.tiles, dtype=np.int32), self.columns)
+    side = self.window or max(self.rows, self.columns)
+    order = np.lexsort((column, row, column // side, row // side))
+    return np.stack([row[order], column[order]], axis=1)
 
   @functools.cached_property
   def gather_index(self) -> np.ndarray:
-    """int32 [V, 1]; the tiles in order."""
-    return np.arange(self.tiles, dtype=np.int32)[:, None]
+    """int32 [V, 1]; the tiles, row by row."""
+    row, column = self.tile_grid.T
+    return np.argsort(row * self.columns + column).astype(np.int32)[:, None]
 
   @functools.cached_property
   def gather_weight(self) -> np.ndarray:
@@ -75,7 +81,7 @@ def plan(recipe: recipe_lib.Recipe, height: int, width: int) -> Plan:
   elif pixels < recipe.least:
     scale = math.sqrt(recipe.least / (height * width))
     rows, columns = (math.ceil(side * scale / tile) for side in (height, width))
-  return Plan(rows, columns)
+  return Plan(rows, columns, recipe.window)
 
 
 def tiles(image: PIL.Image.Image, plan: Plan, tile: int) -> np.ndarray:
@@ -91,4 +97,5 @@ def tiles(image: PIL.Image.Image, plan: Plan, tile: int) -> np.ndarray:
     (columns * tile, rows * tile), PIL.Image.Resampling.BICUBIC
   )
   pixels = np.asarray(image).reshape(rows, tile, columns, tile, 3)
-  return pixels.swapaxes(1, 2).reshape(plan.tiles, tile, tile, 3)
+  row, column = plan.tile_grid.T
+  return pixels.swapaxes(1, 2)[row, column]

@@ -4,10 +4,10 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from visor_jax.families.qwen2_vl import tower
 from visor_jax.models import backbone
 from visor_jax.models import compute as compute_lib
 from visor_jax.models import params
-from visor_jax.models import vision
 from visor_jax.spec import sizes
 
 
@@ -48,7 +48,7 @@ class Merger(nn.Module):
 
     x = params.constrain_batch(tiles)
     x = x.reshape(*x.shape[:2], -1, size.width)
-    x = vision.LayerNorm(size.norm_eps, name='norm')(x).reshape(tiles.shape)
+    x = tower.norm(size, 'norm')(x).reshape(tiles.shape)
     x = linear(x, 'in', (f, f), ('embed', 'mlp'))
     x = linear(nn.gelu(x, approximate=False), 'out', (f, d), ('mlp', 'embed'))
     newline = jnp.zeros(d, dtype)  # there is none

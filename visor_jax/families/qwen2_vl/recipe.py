@@ -10,6 +10,7 @@ from visor_jax.spec import sizes as sizes_lib
 _FILES = 'processor_config.json', 'preprocessor_config.json'
 LARGEST = 1 << 28  # pixels of an image, at most
 PATCH = 128  # pixels to a side, at most
+WINDOWED = 'qwen2_5_vl'  # model_type of those whose tower has windows
 
 # What is done to pixels, and could be asked otherwise.
 _FIXED = dict(
@@ -30,6 +31,8 @@ class Recipe:
     tile: height and width of a tile in pixels.
     least: pixels of an image, once it is resized.
     most: likewise.
+    window: tiles to a side of the squares in which the tower gets them, see
+      sizes.Vision.
     mean: pixels / 255 are normalised by it.
     std: likewise.
   """
@@ -37,6 +40,7 @@ class Recipe:
   tile: int
   least: int
   most: int
+  window: int = 0
   mean: sizes_lib.Colours = sizes.MEAN
   std: sizes_lib.Colours = sizes.STD
 
@@ -82,9 +86,18 @@ def read(folder: pathlib.Path) -> Recipe:
     tile,
     least,
     most,
+    _window(folder, tile),
     _colours(settings, 'image_mean', sizes.MEAN),
     _colours(settings, 'image_std', sizes.STD),
   )
+
+
+def _window(folder: pathlib.Path, tile: int) -> int:
+  """Tiles to a side, as config.json says it in pixels; 0 for none."""
+  config = json_fields.read(folder / 'config.json')
+  if config.text('model_type', '') != WINDOWED:
+    return 0
+  return config.fields('vision_config').integer('window_size', 112) // tile
 
 
 def _settings(folder: pathlib.Path) -> json_fields.Fields:

@@ -1,4 +1,4 @@
-"""Qwen2-VL: a tower for images of any size, a merger, Qwen2 with M-RoPE.
+"""Qwen2-VL and Qwen2.5-VL: a tower for images of any size, a merger, Qwen2.
 
 Parts that need libraries are imported when they are asked for.
 """
@@ -50,7 +50,7 @@ FAMILY = family.Family(
   modules=_modules,
   tower_macs=costs.tower,
   connector_macs=costs.merger,
-  model_types=(config.MODEL_TYPE,),
+  model_types=config.MODEL_TYPES,
   plan_image=_plan_image,
   read_processor=_read_processor,
   read_config=config.read,

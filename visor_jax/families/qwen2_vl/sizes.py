@@ -3,6 +3,8 @@
 From the `config.json` of each.
 """
 
+import dataclasses
+
 from visor_jax.spec import sizes
 
 MERGE = 2  # patches to a side that become one visual token
@@ -19,6 +21,9 @@ _TOWER = sizes.Vision(
   mean=MEAN,
   std=STD,
   merge=MERGE,
+)
+_WINDOWED = dataclasses.replace(
+  _TOWER, mlp=3420, window=4, full_layers=(7, 15, 23, 31)
 )
 _SECTIONS = (16, 24, 24)  # of the 64 frequencies of a head
 
@@ -50,4 +55,18 @@ SIZES = {
       rope_sections=_SECTIONS,
     ),
   ),
+  'qwen2.5-vl-3b': sizes.Size(
+    _WINDOWED,
+    sizes.Language(
+      2048,
+      36,
+      16,
+      2,
+      128,
+      11008,
+      vocabulary=151_936,
+      rope_sections=_SECTIONS,
+    ),
+  ),
 }
+SIZES['qwen2.5-vl-7b'] = sizes.Size(_WINDOWED, SIZES['qwen2-vl-7b'].language)

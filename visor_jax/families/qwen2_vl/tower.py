@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from visor_jax.models import attention
 from visor_jax.models import backbone
 from visor_jax.models import compute as compute_lib
+from visor_jax.models import layers
 from visor_jax.models import params
 from visor_jax.models import positions
 from visor_jax.models import scanning
@@ -30,23 +31,40 @@ THETA = 1e4  # base of the frequencies
 class Grid(NamedTuple):
   """Where patches stand."""
 
-  slots: positions.Slots  # [B, P]; a segment is an image, in which all meet
+  image: jax.Array  # int32 [B, P], which of a row, counted from 1
+  window: jax.Array  # int32 [B, P], which of all in a row, likewise
   at: jax.Array  # int32 [B, P, 2], row and column in the image
 
+  def slots(self, full: bool | jax.Array) -> positions.Slots:
+    """All of an image meet, or all of a window."""
+    segment = jnp.where(full, self.image, self.window)
+    return positions.Slots(segment, jnp.zeros_like(segment))
 
-def grid(tile_grid: jax.Array, merge: int) -> Grid:
+
+def grid(tile_grid: jax.Array, size: sizes.Vision) -> Grid:
   """Where the patches of tiles stand.
 
   Args:
-    tile_grid: int32 [B, I, 2], see batch.Batch.
-    merge: patches to a side of a tile.
+    tile_grid: int32 [B, I, 2], see batch.Batch; a window's follow one another.
+    size: how large tiles and windows are.
   """
-  b = len(tile_grid)
+  b, merge = len(tile_grid), size.merge
   image = jnp.cumsum((tile_grid == 0).all(axis=2), axis=1)
-  segment = jnp.repeat(image, merge**2, axis=1)
+  window = image
+  if size.window:
+    of = jnp.concatenate([image[..., None], tile_grid // size.window], axis=2)
+    new = (of[:, 1:] != of[:, :-1]).any(axis=2)
+    window = 1 + jnp.cumsum(jnp.pad(new, ((0, 0), (1, 0))), axis=1)
   inside = jnp.stack(jnp.divmod(jnp.arange(merge**2), merge), axis=-1)
   at = (tile_grid[:, :, None] * merge + inside).reshape(b, -1, 2)
-  return Grid(positions.Slots(segment, jnp.zeros_like(segment)), at)
+  image, window = (jnp.repeat(x, merge**2, axis=1) for x in (image, window))
+  return Grid(image, window, at)
+
+
+def norm(size: sizes.Vision, name: str) -> nn.Module:
+  """Of patches, as towers with and without windows have it."""
+  kind = layers.RMSNorm if size.window else vision.LayerNorm
+  return kind(size.norm_eps, name=name)
 
 
 def rope(x: jax.Array, at: jax.Array) -> jax.Array:
@@ -65,9 +83,15 @@ class Block(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x: jax.Array, grid: Grid
+    self, x: jax.Array, grid: Grid, full: bool | jax.Array
   ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """[B, P, D] -> [B, P, D], and query and key, [B, P, N, H]."""
+    """[B, P, D] -> [B, P, D], and query and key, [B, P, N, H].
+
+    Args:
+      x: of the patches.
+      grid: where they stand.
+      full: they see all of their image, not of their window alone.
+    """
     size = self.size
     d, n, h = size.width, size.heads, size.width // size.heads
 
@@ -85,18 +109,22 @@ class Block(nn.Module):
       return params.dense(x, kernel, inputs) + bias
 
     x = params.constrain_batch(x)
-    y = vision.LayerNorm(size.norm_eps, name='attention_norm')(x)
+    y = norm(size, 'attention_norm')(x)
     qkv = linear(y, 'qkv', (d, 3, n, h), ('embed', None, 'heads', 'head'))
     query, key, value = (qkv[:, :, part] for part in range(3))
     query, key = rope(query, grid.at), rope(key, grid.at)
+    slots = grid.slots(full)
     context = attention.attend(
-      query, key, value, grid.slots, grid.slots, compute=self.compute
+      query, key, value, slots, slots, compute=self.compute
     )
     y = linear(context, 'out', (n, h, d), ('heads', 'head', 'embed'), 2)
     x = params.constrain_batch(x + y)
-    y = vision.LayerNorm(size.norm_eps, name='mlp_norm')(x)
-    y = linear(y, 'up', (d, size.mlp), ('embed', 'mlp'))
-    y = y * nn.sigmoid(1.702 * y)  # as CLIP's approximation of GELU
+    y = norm(size, 'mlp_norm')(x)
+    up = linear(y, 'up', (d, size.mlp), ('embed', 'mlp'))
+    if size.window:
+      y = up * nn.silu(linear(y, 'gate', (d, size.mlp), ('embed', 'mlp')))
+    else:
+      y = up * nn.sigmoid(1.702 * up)  # as CLIP's approximation of GELU
     y = linear(y, 'down', (size.mlp, d), ('mlp', 'embed'))
     return params.constrain_batch(x + y), query, key
 
@@ -120,22 +148,28 @@ class Tower(nn.Module):
     """
     size, dtype = self.size, self.compute.dtype
     b, i = tiles.shape[:2]
-    x, at = self._embed(tiles), grid(tile_grid, size.merge)
+    x, at = self._embed(tiles), grid(tile_grid, size)
+    full = jnp.array(
+      [not size.window or i in size.full_layers for i in range(size.depth)]
+    )
     block = Block(size, self.compute, parent=None)
 
     def init_block(key: jax.Array) -> params.Tree:
-      one = grid(jnp.zeros((1, 1, 2), int), 1)
-      return block.init(key, jnp.zeros((1, 1, size.width)), one)['params']
+      one = jax.tree.map(lambda x: x[:1, :1], at)
+      return block.init(key, jnp.zeros((1, 1, size.width)), one, True)['params']
 
     def run(
-      x: jax.Array, weights: params.Tree
+      x: jax.Array, layer: tuple[params.Tree, jax.Array]
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
-      return block.bind({'params': params.cast(weights, dtype)})(x, at)
+      weights = params.cast(layer[0], dtype)
+      return block.bind({'params': weights})(x, at, layer[1])
 
-    def body(x: jax.Array, weights: params.Tree) -> tuple[jax.Array, None]:
-      return run(x, weights)[0], None
+    def body(
+      x: jax.Array, layer: tuple[params.Tree, jax.Array]
+    ) -> tuple[jax.Array, None]:
+      return run(x, layer)[0], None
 
-    stack = self.param('layers', params.stacked(init_block, size.depth))
+    stack = self.param('layers', params.stacked(init_block, size.depth)), full
     step = scanning.remat(body, self.compute, prevent_cse=False)
     if not rate:
       x, _ = jax.lax.scan(step, x, stack)
@@ -144,7 +178,7 @@ class Tower(nn.Module):
     x, query, key = run(x, params.take_layer(stack, -1))
     return backbone.PatchFeatures(
       x.reshape(b, i, -1),
-      received(query, key, at.slots, self.compute.chunk)
+      received(query, key, at.slots(full[-1]), self.compute.chunk)
       .reshape(b, i, -1)
       .mean(axis=2),
       jax.lax.stop_gradient(key.mean(axis=2))
