@@ -22,8 +22,8 @@ Hardware and hours: not yet run on published weights. Steps and rates are those
 of experiments/llava_ov.py.
 Expected: of the language model's FLOPs 7x to save with 2b for an image of
 480x640 and 60 tokens of text, end to end at most 1.40x, because its tower takes
-more than that; 1.17x for a page of 2200x1700, with 7b 1.78x, with 2.5-7b, whose tower has windows,
-3.00x. See `python -m visor_jax.flops`.
+more than that; 1.17x for a page of 2200x1700, with 7b 1.78x, and 3.00x with
+2.5-7b, whose tower has windows. See `python -m visor_jax.flops`.
 """
 
 from visor_jax import config

@@ -228,7 +228,7 @@ def changed(values, path, value):
   'path,value,why',
   [
     ('model_type', 'llava_next', 'llava_onevision, LlavaQwenForCausalLM'),
-    ('model_type', 'qwen2_vl', "model_type 'qwen2_vl'"),
+    ('model_type', 'blip_2', "model_type 'blip_2'"),
     ('text_config.model_type', 'qwen3', "text_config.model_type is 'qwen3'"),
     ('vision_config.model_type', 'clip_vision_model', 'clip_vision_model'),
     ('vision_config.hidden_act', 'gelu', "vision_config.hidden_act is 'gelu'"),
