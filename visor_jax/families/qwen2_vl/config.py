@@ -17,8 +17,8 @@ from visor_jax.runtime import json_fields
 from visor_jax.spec import sizes as sizes_lib
 
 # Whatever else has it is of another family.
-WHOLE = 'qwen2_vl'
-MODEL_TYPES = WHOLE, recipe.WINDOWED
+FULL = 'qwen2_vl'
+MODEL_TYPES = FULL, recipe.WINDOWED
 
 _TEXT = qwen2.DEFAULTS | dict(
   vocab_size=152_064,
@@ -31,7 +31,7 @@ _TEXT = qwen2.DEFAULTS | dict(
   rope_theta=1e6,
 )
 _VISION: dict[str, Any] = dict(depth=32, num_heads=16, patch_size=14)
-_WHOLE: dict[str, Any] = dict(embed_dim=1280, hidden_size=3584, mlp_ratio=4)
+_FULL: dict[str, Any] = dict(embed_dim=1280, hidden_size=3584, mlp_ratio=4)
 _WINDOWED: dict[str, Any] = dict(
   hidden_size=3584,
   intermediate_size=3420,
@@ -61,8 +61,8 @@ def read(folder: pathlib.Path) -> family.HfConfig:
   vision.fields('rope_parameters').require_all(_FIXED_ROPE)
   tied = config.flag('tie_word_embeddings', False)
   language = _language(text, tied)
-  windowed = config.text('model_type', WHOLE) == recipe.WINDOWED
-  read_tower = _windowed if windowed else _whole
+  windowed = config.text('model_type', FULL) == recipe.WINDOWED
+  read_tower = _windowed if windowed else _full
   tower = read_tower(vision, recipe.read(folder), language.width)
   return family.HfConfig(
     size=sizes_lib.Size(tower, language),
@@ -99,11 +99,11 @@ def _language(text: json_fields.Fields, tied: bool) -> sizes_lib.Language:
   return dataclasses.replace(language, rope_sections=sections)
 
 
-def _whole(
+def _full(
   vision: json_fields.Fields, images: recipe.Recipe, width: int
 ) -> sizes_lib.Vision:
   """The tower of Qwen2-VL, in front of a decoder of a width."""
-  vision = vision.with_defaults(_WHOLE)
+  vision = vision.with_defaults(_FULL)
   vision.require('hidden_act', 'quick_gelu')
   _require_width(vision, 'hidden_size', width)
   tower = _tower(vision, images, 'embed_dim')

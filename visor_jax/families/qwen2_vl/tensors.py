@@ -40,7 +40,7 @@ _SHARED = (
     ('out_bias',   'mlp.2.bias',   'D',   'D'),
   )),
 )
-_WHOLE = (  # without windows: Qwen2-VL
+_FULL = (  # without windows: Qwen2-VL
   *tensors.rows('vision/layers/', 'visual.blocks.{}.', (
     ('attention_norm/bias', 'norm1.bias',     'd',   'd'),
     ('mlp_norm/bias',       'norm2.bias',     'd',   'd'),
@@ -87,7 +87,7 @@ def _depth(size: sizes.Size) -> int:
 TABLE = tensors.Table(
   (
     tensors.Group(_SHARED, _lengths, _depth),
-    tensors.Group(_WHOLE, _lengths, _depth, lambda s: not s.vision.window),
+    tensors.Group(_FULL, _lengths, _depth, lambda s: not s.vision.window),
     tensors.Group(_WINDOWED, _lengths, _depth, lambda s: s.vision.window > 0),
     shared.decoder(_DECODER, _HEAD),
   ),
