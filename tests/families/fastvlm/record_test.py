@@ -3,13 +3,9 @@
 Here a draw of cases; `pytest -m drill` asks more and prints what came out.
 """
 
-import functools
 import json
 import math
-import pathlib
-import runpy
 
-import jax
 import numpy as np
 import pytest
 import torch
@@ -17,27 +13,22 @@ import torch
 from tests import fastvlm
 from tests import llava
 from tests import llava_weights
-from tests import pictures
 from tests import questions
-from tests import runs
 from tests.convert import checkpoints
 import visor_jax
 from visor_jax.checkpoint import load
 from visor_jax.convert import folders
 from visor_jax.convert import hf
-from visor_jax.data.prepare import writer
-from visor_jax.data.sources import readers
 from visor_jax.families.fastvlm import config as config_lib
 from visor_jax.families.fastvlm import record
-from visor_jax.jobs import table
 from visor_jax.models import visor
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import plan as plans
 from visor_jax.training import model as model_lib
+from visor_jax.training import stages
 
-EXPERIMENT = pathlib.Path(__file__).parents[3] / 'experiments/fastvlm.py'
 SIZES = (1, 1), (480, 640), (40, 91), (3000, 40), (128, 128)
 
 
@@ -240,27 +231,11 @@ def test_the_published_sizes_are_as_large_as_published_and_spread(size):
   assert held < 0.4 * count('vision/')  # or it would be on every device
 
 
-def test_a_stage_trains_the_tower_but_for_what_was_measured(
-  oracle, tmp_path, monkeypatch
-):
-  """Two steps on packed rows of pictures of all sizes."""
-  one = functools.partial(mesh_lib.make, jax.devices()[:1])
-  monkeypatch.setattr(mesh_lib, 'make', one)
-  folders.import_(oracle.folder, tmp_path / 'ckpt')
-  pictures.write(tmp_path, 12, seed=0)
-  source = readers.open_source(tmp_path / 'train.json', tmp_path)
-  writer.prepare(source, tmp_path / 'shards', shard_mb=1)
-  config = runpy.run_path(str(EXPERIMENT))['get_config']('size=tiny,jobs=full')
-  with config.unlocked():
-    config.model.init_from = str(tmp_path / 'ckpt')
-    config.data.sources = (('desk', str(tmp_path / 'shards'), 1.0),)
-    config.cross.steps, config.full.steps = 0, 2
-  table.run_jobs(config, tmp_path / 'run')
-  before = param_paths.flatten(load.load(tmp_path / 'ckpt').params)
-  after = runs.final(tmp_path / 'run', 'full', 2)
-  vision = [path for path in before if path.startswith('vision/')]
-  for path in vision:
-    trained = after["['params']" + ''.join(f"['{k}']" for k in path.split('/'))]
-    same = np.array_equal(trained, before[path])
-    assert same == ('/running_' in path), path
-  assert len([path for path in vision if '/running_' in path]) == 10
+@pytest.mark.parametrize('stage', ['full', 'universal'])
+def test_a_stage_trains_the_tower_but_for_what_was_measured(model, stage):
+  """That it runs is a drill, tests/joined_test.py."""
+  learns, frozen = param_paths.split(model.params, stages.named(stage).trains)
+  vision = {path for path in (*learns, *frozen) if path.startswith('vision/')}
+  measured = {path for path in vision if '/running_' in path}
+  assert len(measured) == 10
+  assert vision - learns.keys() == measured

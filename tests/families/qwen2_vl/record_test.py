@@ -138,12 +138,12 @@ def test_a_reduction_to_all_tokens_changes_nothing(model, oracle, method):
   processor = record.FAMILY.read_processor(oracle.folder, 'white', None)
   segment = stream.question(prompt, images, processor)
   packed = prompts_lib.pack([segment], processor)
-  whole, kept, fewer = (
+  all_tokens, as_many, fewer = (
     packed.logits(model.model.with_reduction(reduction), model.params, None)[0]
     for reduction in ('', method, method[:-1] + '0.3')
   )
-  np.testing.assert_allclose(kept, whole, atol=1e-5)
-  assert np.abs(fewer - whole).max() > 1e-2
+  np.testing.assert_allclose(as_many, all_tokens, atol=1e-5)
+  assert np.abs(fewer - all_tokens).max() > 1e-2
 
 
 def test_tokens_of_several_tiles_are_not_pooled(model):
