@@ -193,6 +193,7 @@ def test_dtypes(tmp_path):
       dict(rope_parameters=dict(rope_theta=1e4, rope_type='default')),
       False,
     ),
+    (-1, dict(model_type='llama'), False),
   ],
 )
 def test_the_base_is_their_model(tmp_path, layer, text, tied):
@@ -247,6 +248,10 @@ def test_the_base_is_their_model(tmp_path, layer, text, tied):
   np.testing.assert_allclose(ours, logits, rtol=1e-4, atol=1e-4)
   moved = ask(np.roll(tiles, 1, 0))  # and the image is looked at
   assert np.abs(moved - ours)[3:].max() > 1e-2
+  hf.write(tmp_path / 'out', imported)
+  assert checkpoints.tensors_of(tmp_path / 'out') == checkpoints.tensors_of(
+    tmp_path
+  )
 
 
 def test_layers_of_visor_are_those_of_the_network(tmp_path, checkpoint):

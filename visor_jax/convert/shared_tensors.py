@@ -1,4 +1,4 @@
-"""Tensors that checkpoints of several families have: Qwen2, and a connector.
+"""Tensors that checkpoints of several families have: decoder and connector.
 
 Axes: D width, E width, F mlp, N heads, K key heads, H head width, C vocabulary,
 d width of the features of patches.
@@ -28,8 +28,8 @@ def connector(name: str, *more: tensors.Row) -> tensors.Group:
   return tensors.Group([*rows, *more], _lengths, _depth)
 
 
-def decoder(name: str, head: str) -> tensors.Group:
-  """Qwen2.
+def decoder(name: str, head: str) -> tuple[tensors.Group, tensors.Group]:
+  """Qwen2, or Llama, which has no biases.
 
   Args:
     name: what its tensors' names begin with.
@@ -41,11 +41,8 @@ def decoder(name: str, head: str) -> tensors.Group:
     *tensors.rows('llm/layers/', name + 'layers.{}.', (
       ('attention_norm/scale', 'input_layernorm.weight',  'D',    'D'),
       ('attention/query',      'self_attn.q_proj.weight', 'NH D', 'D N H'),
-      ('attention/query_bias', 'self_attn.q_proj.bias',   'NH',   'N H'),
       ('attention/key',        'self_attn.k_proj.weight', 'KH D', 'D K H'),
-      ('attention/key_bias',   'self_attn.k_proj.bias',   'KH',   'K H'),
       ('attention/value',      'self_attn.v_proj.weight', 'KH D', 'D K H'),
-      ('attention/value_bias', 'self_attn.v_proj.bias',   'KH',   'K H'),
       ('attention/out',        'self_attn.o_proj.weight', 'D NH', 'N H D'),
     )),
     *tensors.rows('llm/layers/', name + 'layers.{}.', (
@@ -57,8 +54,17 @@ def decoder(name: str, head: str) -> tensors.Group:
     tensors.Row('llm/norm/scale', name + 'norm.weight', 'D', 'D'),
     tensors.Row('llm/head', head, 'C D', 'D C'),
   )
+  attention = name + 'layers.{}.self_attn.'
+  biases = tensors.rows('llm/layers/attention/', attention, (
+    ('query_bias', 'q_proj.bias', 'NH', 'N H'),
+    ('key_bias',   'k_proj.bias', 'KH', 'K H'),
+    ('value_bias', 'v_proj.bias', 'KH', 'K H'),
+  ))
   # fmt: on
-  return tensors.Group(rows, _lengths, _depth)
+  return (
+    tensors.Group(rows, _lengths, _depth),
+    tensors.Group(biases, _lengths, _depth, lambda s: s.language.biases),
+  )
 
 
 def _depth(size: sizes.Size) -> int:

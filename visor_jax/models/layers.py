@@ -1,9 +1,10 @@
-"""What a decoder layer is made of: Qwen2's norm, attention and MLP.
+"""What a decoder layer is made of: norm, attention and MLP of Qwen2 or Llama.
 
 Legend: B batch, S slots, Q those that ask, D width, N heads, K key heads, H
 head width.
 """
 
+from collections.abc import Callable
 import functools
 
 from flax import linen as nn
@@ -29,7 +30,7 @@ class RMSNorm(nn.Module):
 
 
 class Attention(nn.Module):
-  """Grouped-query attention: biases on q, k and v, none on the output.
+  """Grouped-query attention: biases on q, k and v or none, none on the output.
 
   Projections alone: who sees whom, between them, is the caller's.
   """
@@ -41,7 +42,9 @@ class Attention(nn.Module):
     d, n, k, h = size.width, size.heads, size.key_heads, size.head_width
     heads, key_heads = ('heads', 'head'), ('key_heads', 'head')
     weight = functools.partial(params.param, self)
-    bias = functools.partial(params.param, self, init=params.zeros)
+    bias: Callable[..., jax.Array | float] = _no_bias
+    if size.biases:
+      bias = functools.partial(params.param, self, init=params.zeros)
     self.query = weight('query', (d, n, h), ('embed', *heads))
     self.query_bias = bias('query_bias', (n, h), heads)
     self.key = weight('key', (d, k, h), ('embed', *key_heads))
@@ -78,6 +81,11 @@ class Attention(nn.Module):
   def output(self, context: jax.Array) -> jax.Array:
     """[B, Q, N, H] -> [B, Q, D]."""
     return params.dense(context, self.out, 2)
+
+
+def _no_bias(*declared: object) -> float:
+  del declared
+  return 0.0
 
 
 class Mlp(nn.Module):

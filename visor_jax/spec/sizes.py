@@ -78,7 +78,7 @@ class Vision:
 
 @dataclasses.dataclass(frozen=True)
 class Language:
-  """A decoder of layers with grouped key heads, as Qwen2's."""
+  """A decoder of layers with grouped key heads, as Qwen2's or Llama's."""
 
   width: int
   depth: int
@@ -90,6 +90,7 @@ class Language:
   tied: bool = True  # the output head is the embedding
   rope_theta: float = 1e6
   norm_eps: float = 1e-6
+  biases: bool = True  # of queries, keys and values; Llama has none
   # Of the frequencies of rotary embedding, how many turn by time, row and
   # column of a token; () where positions are one number.
   rope_sections: tuple[int, ...] = ()

@@ -123,7 +123,7 @@ def part(name, **fields):
 @pytest.mark.parametrize(
   'fields,message',
   [
-    (part('text_config', model_type='llama'), 'text_config.model_type is'),
+    (part('text_config', model_type='mistral'), 'text_config.model_type is'),
     (
       part('text_config', rope_parameters=dict(rope_type='yarn')),
       "type is 'yarn'; expected 'default'",

@@ -114,6 +114,7 @@ def by_transformers(values) -> tuple:
       c.tie_word_embeddings,
       t.rope_parameters['rope_theta'],
       t.rms_norm_eps,
+      biases=t.model_type == 'qwen2',
     ),
   ), v.num_hidden_layers
 
@@ -144,6 +145,8 @@ def test_the_published_checkpoints_have_our_sizes(tmp_path, name):
     dict(vision_config=dict(image_size=30, patch_size=14, hidden_size=36)),
     dict(tie_word_embeddings=True),
     dict(text_config=None, vision_config=None),
+    dict(text_config=dict(model_type='llama')),
+    dict(text_config=dict(model_type='llama', num_key_value_heads=4)),
   ],
 )
 def test_keys_that_are_left_out_have_the_defaults_of_transformers(
@@ -155,7 +158,7 @@ def test_keys_that_are_left_out_have_the_defaults_of_transformers(
     ('vision_config', 'siglip_vision_model'),
   ):
     if values.get(part):
-      values[part] = dict(values[part], model_type=kind)
+      values[part] = dict(model_type=kind) | values[part]
   known = read(tmp_path, values)
   assert (known.size, known.tower_layers) == by_transformers(values)
 

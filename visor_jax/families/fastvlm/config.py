@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from visor_jax.families import family
-from visor_jax.families import qwen2
+from visor_jax.families import text_config
 from visor_jax.families.fastvlm import recipe
 from visor_jax.families.fastvlm import sizes
 from visor_jax.runtime import json_fields
@@ -18,7 +18,7 @@ from visor_jax.spec import sizes as sizes_lib
 # Whatever else has one of the two is of another family.
 MODEL_TYPE, APPLE = 'fast_vlm', 'llava_qwen2'
 
-_TEXT = qwen2.DEFAULTS | dict(
+_TEXT = text_config.DEFAULTS | dict(
   hidden_size=3584,
   vocab_size=152_128,
   intermediate_size=18944,
@@ -59,19 +59,21 @@ def read(folder: pathlib.Path) -> family.HfConfig:
   images = recipe.read(folder)
   if config.text('model_type', '') == APPLE:
     config = json_fields.Fields(_from_apple(config, images), config.where)
-  text = config.fields('text_config').with_defaults(
-    qwen2.DEFAULTS if config.has('text_config') else _TEXT
-  )
+  text = config.fields('text_config')
+  if config.has('text_config'):
+    text = text_config.with_defaults(text)
+  else:
+    text = text.with_defaults(_TEXT)
   vision = config.fields('vision_config').with_defaults(_VISION)
   config.require_all(_FIXED)
   vision.require_all(_FIXED_VISION)
   tower = _tower(vision, images.tile)
   return family.HfConfig(
     size=sizes_lib.Size(
-      tower, qwen2.size(text, config.flag('tie_word_embeddings', False))
+      tower, text_config.size(text, config.flag('tie_word_embeddings', False))
     ),
     tower_layers=tower.depth,
-    context=qwen2.context(text),
+    context=text_config.context(text),
     config=dict(config.values),
   )
 
@@ -80,7 +82,7 @@ def _tower(vision: json_fields.Fields, side: int) -> sizes_lib.Vision:
   """FastViTHD, or one of other widths and depths, as timm is asked for it."""
   arguments = vision.fields('model_args')
   doubled = [_WIDTH << stage for stage in range(len(sizes.STAGES))]
-  layers = arguments.integers('layers', [*sizes.STAGES], most=qwen2.DEPTH)
+  layers = arguments.integers('layers', [*sizes.STAGES], most=text_config.DEPTH)
   widths = arguments.integers('embed_dims', doubled)
   others = {*arguments.values} - {'layers', 'embed_dims', 'inference_mode'}
   if others or len(layers) != len(doubled) or min(layers) < 1:
@@ -112,7 +114,7 @@ def _from_apple(
   return dict(
     architectures=['FastVlmForConditionalGeneration'],
     model_type=MODEL_TYPE,
-    text_config=qwen2.of_flat(flat),
+    text_config=text_config.of_flat(flat),
     vision_config=_VISION,
     vision_feature_layer=-1,
     vision_feature_select_strategy='full',

@@ -165,7 +165,7 @@ TABLE = tensors.Table(
     *_stages(),
     _group(_FEATURES, _STAGES - 1),
     shared.connector('model.multi_modal_projector.'),
-    shared.decoder(_DECODER, _HEAD),
+    *shared.decoder(_DECODER, _HEAD),
   ),
   embedding=_DECODER + shared.EMBEDDING,
   head=_HEAD,

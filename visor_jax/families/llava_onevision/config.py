@@ -8,7 +8,7 @@ import pathlib
 from typing import Any
 
 from visor_jax.families import family
-from visor_jax.families import qwen2
+from visor_jax.families import text_config
 from visor_jax.families.llava_onevision import original
 from visor_jax.families.llava_onevision import preprocessor
 from visor_jax.runtime import json_fields
@@ -67,21 +67,21 @@ def read(folder: pathlib.Path) -> family.HfConfig:
     ValueError: it asks for what the model does not do.
   """
   config, is_original = as_transformers(folder)
-  text = config.fields('text_config').with_defaults(qwen2.DEFAULTS)
+  text = text_config.with_defaults(config.fields('text_config'))
   tower = {} if config.has('vision_config') else original.DEFAULT_TOWER
   vision = config.fields('vision_config').with_defaults(_VISION | tower)
   vision.require_all(_FIXED_VISION)
   config.require_all(_FIXED)
-  layers = vision.integer('num_hidden_layers', most=qwen2.DEPTH)
+  layers = vision.integer('num_hidden_layers', most=text_config.DEPTH)
   images = preprocessor.read(folder, config, is_original)
   mean, std = preprocessor.normalisation(images)
   return family.HfConfig(
     size=sizes.Size(
       _vision_size(vision, _vision_depth(config, layers), mean, std),
-      qwen2.size(text, config.flag('tie_word_embeddings', False)),
+      text_config.size(text, config.flag('tie_word_embeddings', False)),
     ),
     tower_layers=layers,
-    context=qwen2.context(text),
+    context=text_config.context(text),
     config=dict(config.values),
   )
 

@@ -8,7 +8,7 @@ import ast
 import re
 from typing import Any
 
-from visor_jax.families import qwen2
+from visor_jax.families import text_config
 from visor_jax.runtime import json_fields
 
 NAME = 'LlavaQwenForCausalLM'
@@ -57,7 +57,7 @@ def to_transformers(flat: json_fields.Fields) -> dict[str, Any]:
   return dict(
     architectures=['LlavaOnevisionForConditionalGeneration'],
     model_type='llava_onevision',
-    text_config=qwen2.of_flat(flat),
+    text_config=text_config.of_flat(flat),
     vision_config=vision,
     vision_feature_layer=-1,
     vision_feature_select_strategy='full',

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from visor_jax.families import costs as shared_costs
 from visor_jax.families import family
-from visor_jax.families import qwen2
+from visor_jax.families import text_config
 from visor_jax.families.llava_onevision import config
 from visor_jax.families.llava_onevision import costs
 from visor_jax.families.llava_onevision import recipe
@@ -57,7 +57,7 @@ FAMILY = family.Family(
   plan_image=_plan_image,
   read_processor=_read_processor,
   read_config=config.read,
-  with_vocabulary=qwen2.with_vocabulary,
+  with_vocabulary=text_config.with_vocabulary,
   tensors=_tensors,
   torch=family.TorchSources(
     pathlib.Path(__file__).parent / 'torch', 'LlavaOnevisionProcessor'

@@ -80,7 +80,7 @@ TABLE = tensors.Table(
   (
     tensors.Group(_ROWS, _lengths, lambda size: size.vision.depth),
     shared.connector('multi_modal_projector.', _NEWLINE),
-    shared.decoder(_DECODER, _HEAD),
+    *shared.decoder(_DECODER, _HEAD),
   ),
   embedding=_DECODER + shared.EMBEDDING,
   head=_HEAD,

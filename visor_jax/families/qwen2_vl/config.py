@@ -10,7 +10,7 @@ import pathlib
 from typing import Any
 
 from visor_jax.families import family
-from visor_jax.families import qwen2
+from visor_jax.families import text_config
 from visor_jax.families.qwen2_vl import recipe
 from visor_jax.families.qwen2_vl import sizes
 from visor_jax.runtime import json_fields
@@ -20,7 +20,7 @@ from visor_jax.spec import sizes as sizes_lib
 FULL = 'qwen2_vl'
 MODEL_TYPES = FULL, recipe.WINDOWED
 
-_TEXT = qwen2.DEFAULTS | dict(
+_TEXT = text_config.DEFAULTS | dict(
   vocab_size=152_064,
   hidden_size=8192,
   intermediate_size=29568,
@@ -67,7 +67,7 @@ def read(folder: pathlib.Path) -> family.HfConfig:
   return family.HfConfig(
     size=sizes_lib.Size(tower, language),
     tower_layers=tower.depth,
-    context=qwen2.context(text),
+    context=text_config.context(text),
     config=dict(config.values),
   )
 
@@ -75,7 +75,7 @@ def read(folder: pathlib.Path) -> family.HfConfig:
 def with_vocabulary(config: dict[str, Any], words: int) -> dict[str, Any]:
   """The config with as many words as the embedding has."""
   if config.get('text_config'):
-    return qwen2.with_vocabulary(config, words)
+    return text_config.with_vocabulary(config, words)
   if config.get('vocab_size', _TEXT['vocab_size']) == words:
     return config
   return config | dict(vocab_size=words)
@@ -91,7 +91,7 @@ def _language(text: json_fields.Fields, tied: bool) -> sizes_lib.Language:
     if plain.get(key) == 'mrope':
       plain[key] = 'default'
   values = dict(text.values) | {name: plain, 'model_type': 'qwen2'}
-  language = qwen2.size(json_fields.Fields(values, text.where), tied)
+  language = text_config.size(json_fields.Fields(values, text.where), tied)
   if len(sections) != 3 or 2 * sum(sections) != language.head_width:
     raise rope.error(
       'mrope_section', f'three numbers that add up to {language.head_width} / 2'
@@ -149,7 +149,7 @@ def _tower(
     )
   return sizes_lib.Vision(
     width=width,
-    depth=vision.integer('depth', most=qwen2.DEPTH),
+    depth=vision.integer('depth', most=text_config.DEPTH),
     heads=heads,
     mlp=0,
     tile=(images.tile, images.tile),

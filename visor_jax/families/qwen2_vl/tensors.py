@@ -89,7 +89,7 @@ TABLE = tensors.Table(
     tensors.Group(_SHARED, _lengths, _depth),
     tensors.Group(_FULL, _lengths, _depth, lambda s: not s.vision.window),
     tensors.Group(_WINDOWED, _lengths, _depth, lambda s: s.vision.window > 0),
-    shared.decoder(_DECODER, _HEAD),
+    *shared.decoder(_DECODER, _HEAD),
   ),
   embedding=_DECODER + shared.EMBEDDING,
   head=_HEAD,

@@ -1,4 +1,4 @@
-"""What a config.json says of Qwen2, the decoder of several families.
+"""What a config.json says of the decoder: Qwen2, or one shaped as Llama.
 
 transformers leaves out keys that have their defaults, so the defaults are here.
 """
@@ -23,7 +23,27 @@ DEFAULTS: dict[str, Any] = dict(
   use_sliding_window=False,
   tie_word_embeddings=False,
 )
-_FIXED = dict(model_type='qwen2', hidden_act='silu', use_sliding_window=False)
+_LLAMA: dict[str, Any] = dict(
+  hidden_size=4096,
+  intermediate_size=11008,
+  num_hidden_layers=32,
+  num_attention_heads=32,
+  vocab_size=32_000,
+  max_position_embeddings=2048,
+  hidden_act='silu',
+  rms_norm_eps=1e-6,
+  rope_theta=1e4,
+  tie_word_embeddings=False,
+)
+_DEFAULTS = dict(qwen2=DEFAULTS, llama=_LLAMA)  # by model_type
+# What the model does and the config could ask otherwise.
+_FIXED = dict(
+  hidden_act='silu',
+  use_sliding_window=False,
+  attention_bias=False,
+  mlp_bias=False,
+)
+_BIASED = dict(qwen2=True, llama=False)  # keys, queries and values
 # Of a flat config beside those.
 _MORE = (
   'head_dim',
@@ -45,6 +65,12 @@ def of_flat(flat: json_fields.Fields) -> dict[str, Any]:
   )
 
 
+def with_defaults(text: json_fields.Fields) -> json_fields.Fields:
+  """A text_config with the defaults of its model_type, Qwen2's for others."""
+  kind = text.text('model_type', 'qwen2')
+  return text.with_defaults(_DEFAULTS.get(kind, DEFAULTS))
+
+
 def size(text: json_fields.Fields, tied: bool) -> sizes.Language:
   """The decoder that a text_config asks for.
 
@@ -55,6 +81,9 @@ def size(text: json_fields.Fields, tied: bool) -> sizes.Language:
   Raises:
     ValueError: it asks for what the model does not do.
   """
+  kind = text.text('model_type', 'qwen2')
+  if kind not in _BIASED:
+    raise text.error('model_type', f'one of {", ".join(_BIASED)}')
   text.require_all(_FIXED)
   heads, width = (
     text.integer('num_attention_heads'),
@@ -77,6 +106,7 @@ def size(text: json_fields.Fields, tied: bool) -> sizes.Language:
     tied=tied or text.flag('tie_word_embeddings', False),
     rope_theta=_rope_theta(text),
     norm_eps=text.number('rms_norm_eps', least=0),
+    biases=_BIASED[kind],
   )
 
 
@@ -90,7 +120,8 @@ def with_vocabulary(config: dict[str, Any], words: int) -> dict[str, Any]:
 
   Originals have more or fewer; transformers loads no such checkpoint.
   """
-  text = DEFAULTS | (config.get('text_config') or {})
+  fields = json_fields.Fields(config.get('text_config') or {}, '')
+  text = dict(with_defaults(fields).values)
   if text['vocab_size'] == words:
     return config
   return config | dict(text_config=text | dict(vocab_size=words))
