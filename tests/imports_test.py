@@ -90,6 +90,9 @@ FLOORS = {
   'benchmarks.__main__': 10,
   'analysis': 10,
   'analysis.__main__': 11,
+  'serve': 11,
+  'serve.limits': 10,
+  'serve.__main__': 12,
 }
 
 # (who, whom): neighbours on one floor that may speak, and why.
@@ -129,6 +132,9 @@ DOORS = {
   'tensorboardX': ('training.metrics',),
   'wandb': ('training.metrics',),
   'lmms_eval': ('lmms',),
+  'starlette': ('serve',),
+  'uvicorn': ('serve',),
+  'prometheus_client': ('serve',),
   'torch': (),
   'transformers': (),
 }

@@ -204,7 +204,7 @@ def test_one_image_needs_no_list(model, tmp_path):
 def test_an_answer_states_its_cost(model):
   got = model.generate(*questions.ASKED[0], max_new_tokens=3)
   assert (got.selector, got.plan, got.flops_saved) == ('base', None, 1)
-  ((visual, text),) = model._asked.pack(
+  ((visual, text),) = model.asked.pack(
     [questions.ASKED[0][0]], [questions.ASKED[0][1]], 0
   ).lengths
   assert (got.visual_tokens, got.text_tokens) == (visual, text)

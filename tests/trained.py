@@ -123,7 +123,7 @@ def in_memory(folder: pathlib.Path) -> inference.Model:
   scores, _ = generate.route(
     fresh.model,
     param_paths.unflatten(flat),
-    fresh._asked.pack(*zip(*questions.ASKED), 0).batch,
+    fresh.asked.pack(*zip(*questions.ASKED), 0).batch,
   )
   # Half of the questions for each of the two plans.
   flat['router/bias'] = (

@@ -14,6 +14,7 @@ import sys
 COMMANDS = (
   'main',
   'ask',
+  'serve',
   'report',
   'analysis',
   'convert',

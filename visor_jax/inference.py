@@ -61,7 +61,8 @@ class Model:
   allow_untrained: bool = False
 
   @property
-  def _asked(self) -> asked_lib.Checkpoint:
+  def asked(self) -> asked_lib.Checkpoint:
+    """Who answers."""
     choice = plan_choice.PlanChoice(
       self.facts, self.model.architecture, self.allow_untrained
     )
@@ -84,7 +85,7 @@ class Model:
       OSError: there is no such file.
       ValueError: naming the image that is broken.
     """
-    return reading_lib.Reading(self._asked, _listed(images), prefix)
+    return reading_lib.Reading(self.asked, _listed(images), prefix)
 
   def stream(
     self, images: Images, prompt: str, **options: Unpack[answer_lib.Options]
@@ -125,10 +126,10 @@ class Model:
     Raises:
       ValueError: naming what cannot be: a plan, an image, a prompt.
     """
-    selection = self._asked.choice.parse(plan)
+    selection = self.asked.choice.parse(plan)
     if selection.selector == 'router':
       raise ValueError('logits are of one plan; the router may choose many')
-    prompts = self._asked.pack(*_many(images, prompt), 0)
+    prompts = self.asked.pack(*_many(images, prompt), 0)
     logits = prompts.logits(self.model, self.params, selection.plan)
     return logits[0] if isinstance(prompt, str) else logits
 
@@ -198,7 +199,7 @@ class Model:
       max_new_tokens=max_new_tokens,
       **draw,
     )
-    answers = self._asked.answers(*_many(images, prompt), options)
+    answers = self.asked.answers(*_many(images, prompt), options)
     return answers[0] if isinstance(prompt, str) else answers
 
 

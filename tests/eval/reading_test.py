@@ -119,9 +119,9 @@ def test_a_prefix_stands_in_front(model):
 
 def logits(model, reading, question, plan):
   """Of the prompt's last token, as the reading has them."""
-  selection = model._asked.choice.parse(plan)
-  prompt = reading._prompt(question, {}, 1)
-  (last, _), _, _ = reading._prefill(prompt, selection)
+  selection = model.asked.choice.parse(plan)
+  prompt = reading.prompt(question, {}, 1)
+  (last, _), _, _ = reading.prefill(prompt, selection)
   return np.asarray(last[0])
 
 

@@ -38,6 +38,7 @@ class Options(Draw, total=False):
   plan, budget, drop: see `Model.generate`.
   max_new_tokens: the most to generate; by default 64.
   history: (question, answer) of the turns before this one; none by default.
+  system: what the system says before them; what the template has, by default.
   """
 
   plan: str | None
@@ -45,6 +46,7 @@ class Options(Draw, total=False):
   drop: float | None
   max_new_tokens: int
   history: Sequence[tuple[str, str]]
+  system: str
 
 
 MAX_NEW_TOKENS = 64

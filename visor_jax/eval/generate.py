@@ -190,6 +190,26 @@ def extend(
   return jax.lax.while_loop(more, step, growing)
 
 
+def grow(
+  model: visor.Visor,
+  params: Params,
+  batch: batch_lib.Batch,
+  prompt: Prompt,
+  plan: plans.Plan | None,
+  sampling: sampling_lib.Sampling,
+  key: jax.Array,
+  chunk: int,
+) -> Iterator[np.ndarray]:
+  """`decode` as it comes, so many tokens more each time."""
+  logits, state = prompt
+  growing = begin(model, params, batch, logits, sampling, key)
+  yield np.asarray(growing.tokens)[:, : int(growing.number)]
+  while growing.number < sampling.tokens and not growing.done.all():
+    count = min(int(growing.number) + chunk, sampling.tokens)
+    growing = extend(model, params, state, plan, sampling, growing, count)
+    yield np.asarray(growing.tokens)[:, : int(growing.number)]
+
+
 def decode(
   model: visor.Visor,
   params: Params,

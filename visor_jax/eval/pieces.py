@@ -21,15 +21,38 @@ def of_text(
     answers: the tokens so far, each time with more of them.
     decode: tokens to text.
   """
-  text = before = ''
+  text = Text(decode)
   for tokens in answers:
-    text = decode(tokens)
-    ready = text.rstrip('\N{REPLACEMENT CHARACTER}')
-    if len(ready) > len(before) and ready.startswith(before):
-      yield ready[len(before) :]
-      before = ready
-  if len(text) > len(before):
-    yield text[len(before) :]
+    if piece := text.grow(tokens):
+      yield piece
+  if rest := text.rest():
+    yield rest
+
+
+class Text:
+  """A text that grows.
+
+  Args:
+    decode: tokens to text.
+  """
+
+  def __init__(self, decode: Callable[[Iterable[int]], str]):
+    self._decode = decode
+    self._text = self._before = ''
+
+  def grow(self, tokens: Sequence[int]) -> str:
+    """What these tokens add to what was given out; they are all so far."""
+    self._text = self._decode(tokens)
+    ready = self._text.rstrip('\N{REPLACEMENT CHARACTER}')
+    if not ready.startswith(self._before):
+      return ''
+    piece = ready[len(self._before) :]
+    self._before = ready
+    return piece
+
+  def rest(self) -> str:
+    """What waited for letters that never were whole."""
+    return self._text[len(self._before) :]
 
 
 def drain(

@@ -50,7 +50,7 @@ T = TypeVar('T')
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Prompt:
+class Prompt:
   """A question, with its images, in a Batch of one row."""
 
   packed: prompts_lib.Prompts
@@ -97,7 +97,7 @@ class Reading:
     self._plans: Sequence[processed.ImagePlan] = processor.plans(sizes)
     tiles = [*processor.tiles(opened, sizes)]
     self._tiles, tile_grid = prompts_lib.tiles(tiles, self._plans, processor)
-    self._patches: backbone.PatchFeatures = generate.read_tiles(
+    self.patches: backbone.PatchFeatures = generate.read_tiles(
       checkpoint.model, checkpoint.params, self._tiles, tile_grid
     )
     tower, connector = costs.vision_flops(
@@ -139,22 +139,24 @@ class Reading:
     asked = self._checkpoint
     model, tokenizer = asked.model, asked.processor.tokenizer
     sampling, key = answer_lib.sampling(tokenizer, options)
-    prompt = self._prompt(question, options, sampling.tokens)
+    prompt = self.prompt(question, options, sampling.tokens)
     selection = asked.choice.select(options, prompt.lengths)
-    (logits, state), plan, ran = self._prefill(prompt, selection)
-    growing = generate.begin(
-      model, asked.params, prompt.packed.batch, logits, sampling, key
-    )
+    read, plan, ran = self.prefill(prompt, selection)
+    tokens: list[int] = []
 
     def answers() -> Iterator[list[int]]:
-      nonlocal growing
-      yield growing.tokens[0].tolist()
-      while growing.number < sampling.tokens and not growing.done.all():
-        count = min(int(growing.number) + chunk, sampling.tokens)
-        growing = generate.extend(
-          model, asked.params, state, plan, sampling, growing, count
-        )
-        yield growing.tokens[0].tolist()
+      for rows in generate.grow(
+        model,
+        asked.params,
+        prompt.packed.batch,
+        read,
+        plan,
+        sampling,
+        key,
+        chunk,
+      ):
+        tokens[:] = rows[0].tolist()
+        yield tokens
 
     yield from pieces.of_text(answers(), tokenizer.decode)
     return answer_lib.build(
@@ -162,20 +164,25 @@ class Reading:
       tokenizer,
       selection.selector,
       plan,
-      np.asarray(growing.tokens[0]),
+      np.asarray(tokens),
       prompt.lengths,
       ran,
       time.monotonic() - began,
     )
 
-  def _prompt(
+  def prompt(
     self, question: str, options: answer_lib.Options, new_tokens: int
-  ) -> _Prompt:
+  ) -> Prompt:
     """The row of a question that follows others with their answers."""
     processor = self._checkpoint.processor
     turns = [*options.get('history', ()), (question, '')]
     turns[0] = self._prefix + turns[0][0], turns[0][1]
-    talk = stream_lib.follow_up(turns, len(self._plans), processor.tokenizer)
+    talk = stream_lib.follow_up(
+      turns,
+      len(self._plans),
+      processor.tokenizer,
+      options.get('system', ''),
+    )
     blank = [np.zeros((plan.tiles, 0, 0, 3), np.uint8) for plan in self._plans]
     segment = packing.segment_of_images(
       talk, blank, self._plans, processor.patches
@@ -183,10 +190,10 @@ class Reading:
     prompts_lib.require_room([segment], new_tokens, self._checkpoint.context)
     packed = prompts_lib.pack([segment], processor, self._tiles)
     end = max(talk.image_at, default=0)
-    return _Prompt(packed, (talk.image_at, talk.tokens[:end].tobytes()))
+    return Prompt(packed, (talk.image_at, talk.tokens[:end].tobytes()))
 
-  def _prefill(
-    self, prompt: _Prompt, selection: plans.Selection
+  def prefill(
+    self, prompt: Prompt, selection: plans.Selection
   ) -> tuple[generate.Prompt, plans.Plan | None, costs.Ran]:
     """Reads a prompt; also says under which plan, and what ran for it."""
     if selection.selector == 'router':
@@ -196,17 +203,17 @@ class Reading:
     read = generate.prefill(asked.model, asked.params, batch, plan, images)
     self._keep(read, plan, prompt)
     known = range(asked.model.architecture.depth) if images.caches else ()
-    return read, plan, self._ran(prompt, plan, known)
+    return read, plan, self.ran(prompt, plan, known)
 
   def _prefill_routed(
-    self, prompt: _Prompt, selection: plans.Selection
+    self, prompt: Prompt, selection: plans.Selection
   ) -> tuple[generate.Prompt, plans.Plan | None, costs.Ran]:
     """`_prefill` under the plan that the router chooses."""
     asked, batch = self._checkpoint, prompt.packed.batch
     facts, model = asked.choice.facts, asked.model
     routing = _recall(self._of_router, prompt)
     images = caches_lib.ReadImages(
-      self._patches, (routing.caches,) if routing else ()
+      self.patches, (routing.caches,) if routing else ()
     )
     scores, routed = generate.route(model, asked.params, batch, images)
     (number,) = plan_groups.choose(
@@ -233,17 +240,17 @@ class Reading:
       *(range(split) if routing else ()),
       *(range(split, depth) if images.caches else ()),
     ]
-    return read, plan, self._ran(prompt, plan, known, routing=1)
+    return read, plan, self.ran(prompt, plan, known, routing=1)
 
   def _images(
-    self, plan: plans.Plan | None, prompt: _Prompt
+    self, plan: plans.Plan | None, prompt: Prompt
   ) -> caches_lib.ReadImages:
     """What is known of the images under a plan, where this prompt has them."""
     caches = _recall(self._of_plan.get(plan), prompt) or ()
-    return caches_lib.ReadImages(self._patches, caches)
+    return caches_lib.ReadImages(self.patches, caches)
 
   def _keep(
-    self, read: generate.Prompt, plan: plans.Plan | None, prompt: _Prompt
+    self, read: generate.Prompt, plan: plans.Plan | None, prompt: Prompt
   ) -> None:
     """Keeps what a plan's layers made of the images, for the next question."""
     architecture = self._checkpoint.model.architecture
@@ -255,9 +262,9 @@ class Reading:
       caches = generate.of_images(state.caches, state.token_layouts)
       self._of_plan[plan] = _Behind(prompt.before, caches)
 
-  def _ran(
+  def ran(
     self,
-    prompt: _Prompt,
+    prompt: Prompt,
     plan: plans.Plan | None,
     known: Collection[int],
     routing: int = 0,
@@ -274,6 +281,6 @@ class Reading:
     )
 
 
-def _recall(behind: _Behind[T] | None, prompt: _Prompt) -> T | None:
+def _recall(behind: _Behind[T] | None, prompt: Prompt) -> T | None:
   """What is known, if the prompt has the same text before its images."""
   return behind.images if behind and behind.before == prompt.before else None

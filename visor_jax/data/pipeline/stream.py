@@ -194,6 +194,7 @@ def follow_up(
   turns: Sequence[tuple[str, str]],
   images: int,
   tokenizer: protocols.Tokenizer,
+  system: str = '',
 ) -> processed.Conversation:
   """The last question of a conversation, up to where its answer begins.
 
@@ -201,6 +202,7 @@ def follow_up(
     turns: questions with their answers; that of the last is not looked at.
     images: how many there are; markers as in a record's turns.
     tokenizer: of the checkpoint.
+    system: what the system says before all of it; '' for nothing.
 
   Raises:
     ValueError: a question or an earlier answer is empty, or the markers are not
@@ -208,8 +210,9 @@ def follow_up(
   """
   *past, (asked, _) = turns
   if not past:
-    return tokenizer.prompt(asked, images)
+    return tokenizer.prompt(asked, images, system)
   record = [records.Turn(*turn, '') for turn in past]
+  record[0] = dataclasses.replace(record[0], system=system)
   talk = tokenizer.conversation([*record, records.Turn(asked, '?', '')], images)
   last = processed.cut(talk, talk.prompts[-1] + 1, len(turns))
   return dataclasses.replace(last, prompts=last.prompts[-1:])
