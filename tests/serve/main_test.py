@@ -224,7 +224,10 @@ def test_sigterm_ends_it_cleanly_and_answers_what_was_asked(server):
 @pytest.mark.drill
 def test_200_questions_of_32_clients(checkpoint):
   """Pages and plans mixed; then the same, one at a time."""
-  model, server = inference.load(checkpoint), Server(checkpoint)
+  model = inference.load(checkpoint)
+  server = Server(
+    checkpoint, '--wait-seconds=900', '--answer-seconds=900'
+  )  # it compiles
   pages = [llava.picture(45, 62, seed) for seed in range(40)]
   selections = (dict(plan='min'), dict(plan='max'), dict(budget=0.85), {})
   asked = [
@@ -334,7 +337,7 @@ def test_the_page_by_keyboard_and_on_a_phone(checkpoint, tmp_path):
     )
     page = browser.new_page(viewport=dict(width=360, height=740))
     wrong = []
-    page.on('pageerror', wrong.append)
+    page.on('pageerror', lambda e: wrong.append(e))
     page.on('console', lambda m: wrong.append(m) if m.type == 'error' else 0)
     page.goto(server.url)
     page.set_input_files('#file', tmp_path / 'page.png')

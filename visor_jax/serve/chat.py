@@ -175,11 +175,11 @@ def _content(content: Any, where: str, role: Any, images: list[bytes]) -> str:
     at = f'{where}[{number}]'
     if not isinstance(part, dict):
       raise ValueError(f'{at}: expected an object')
-    kind, said = part.get('type'), part.get('text')
-    if kind == 'text' and isinstance(said, str):
-      if _MARKER in said:
+    kind, words = part.get('type'), part.get('text')
+    if kind == 'text' and isinstance(words, str):
+      if _MARKER in words:
         raise ValueError(f'{at}: "{_MARKER}" stands for an image, send one')
-      text += said
+      text += words
     elif kind == 'image_url' and role == 'user':
       images.append(_image(part.get('image_url'), f'{at}.image_url'))
       text += f'{_MARKER}\n'
