@@ -137,7 +137,7 @@ def paper_batch(model, rows=2, text=64, tiles=2, prompts=3):
 
 def paper_model(size):
   """The configured model, its abstract parameters on a mesh, a batch."""
-  model = model_lib.build(load('llava_ov.py', f'size={size}'), packed=True)
+  model = model_lib.build(load('llava_ov.py', f'size={size}'))
   shapes = model_lib.abstract_params(
     model, mesh_lib.make(data=2, fsdp=2, tensor=2)
   )

@@ -85,7 +85,7 @@ def ours(size, rows, times):
   layout = plans.visor(size.language.depth)
   model = visor.Visor(
     architecture.Architecture(size, layout),
-    compute_lib.Compute(dtype='bfloat16', remat=False, packed=False),
+    compute_lib.Compute(dtype='bfloat16', remat=False),
   )
   params = jax.tree.map(
     lambda x: x.astype(jnp.bfloat16),

@@ -62,7 +62,7 @@ def default() -> ml_collections.ConfigDict:
   m.remat = True  # recompute layers in the backward pass
   m.remat_policy = 'input'  # kept of a layer; or dots: products too
   m.scan = True  # scan layers that repeat
-  m.attention = 'auto'  # by backend; or chunked, cudnn, splash
+  m.attention = 'auto'  # by backend; or chunked, flash, splash
   m.attention_chunk = 256  # queries and keys scored at a time by chunked
   m.loss_chunk = 512  # text slots whose logits are held at a time in training
 

@@ -240,7 +240,7 @@ def load(
   )
   context = family.read_config(outline.processor).context
   params = reader.read(folder, dtype=dtype).params
-  compute = compute_lib.Compute(dtype=dtype, remat=False, packed=False)
+  compute = compute_lib.Compute(dtype=dtype, remat=False)
   if not architecture.layout.optional and allow_untrained:
     layout = plans.visor(architecture.depth)
     architecture = dataclasses.replace(architecture, layout=layout)

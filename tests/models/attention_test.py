@@ -166,12 +166,12 @@ def test_scores_of_any_size(size):
 
 
 def test_unknown_implementation():
-  with pytest.raises(ValueError, match='model.attention is "flash".*chunked'):
+  with pytest.raises(ValueError, match='model.attention is "dense".*chunked'):
     attention.attend(
       *tensors(2, 2),
       slots('11'),
       slots('11'),
-      compute=compute_lib.Compute(attention='flash'),
+      compute=compute_lib.Compute(attention='dense'),
     )
 
 

@@ -52,7 +52,7 @@ def make(folder, token='learned', labels=LABELS, **options):
 def build(inputs):
   """The stage's program, and parameters of which none is zero or idle."""
   program = program_lib.build(
-    inputs.config, 'policy', inputs.mesh, packed=False, viable=VIABLE
+    inputs.config, 'policy', inputs.mesh, viable=VIABLE
   )
   rng = np.random.default_rng(0)
   params = {

@@ -40,7 +40,7 @@ def inputs_of(config, folder):
 
 
 def program_of(stage, inputs):
-  return program_lib.build(inputs.config, stage, inputs.mesh, packed=False)
+  return program_lib.build(inputs.config, stage, inputs.mesh)
 
 
 def leave(inputs, stage, value):

@@ -57,7 +57,7 @@ def rehearse(outline: facts_lib.Checkpoint) -> None:
       f'{folder / "config.json"}: max_position_embeddings is {context}; a '
       f'question about a picture takes {length}'
     )
-  model = visor.Visor(architecture, compute.Compute(remat=False, packed=False))
+  model = visor.Visor(architecture, compute.Compute(remat=False))
   if outline.facts.trained:
     _check_shapes(model, outline)
   sampling = sampling_lib.Sampling(

@@ -22,7 +22,7 @@ CHOICES = {
   'model.cross.init': tuple(weights.GRAFTS),
   'model.dtype': ('float32', 'bfloat16'),
   'model.remat_policy': ('input', 'dots'),
-  'model.attention': ('auto', 'chunked', 'cudnn', 'splash'),
+  'model.attention': ('auto', 'chunked', 'flash', 'splash'),
   'data.suite': tuple(suites.SUITES),
   'data.pages.scale': tuple(pages.SCALES),
   'data.pages.unseen': pages.UNSEEN,

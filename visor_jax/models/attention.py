@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from visor_jax.models import attention_chunks
+from visor_jax.models import attention_flash
 from visor_jax.models import compute as compute_lib
 from visor_jax.models import positions
 from visor_jax.models import visibility
@@ -70,36 +71,74 @@ def attend(
     key_slots: where the keys stand, [B, S].
     ordered: queries and keys are the same slots, in order of their places with
       padding last. Then a causal kernel may be used.
-    compute: names the implementation, the chunk, and says whether rows may hold
-      several segments. 'auto' picks by backend: on GPU cuDNN, where rows are
-      not packed; on TPU splash; else query chunks. Kernels serve `ordered`
-      calls of sizes of theirs, chunks all others.
+    compute: names the implementation and the chunk. 'auto' picks by backend:
+      on GPUs flash in 16-bit numbers; on TPUs splash; else chunks. Few scores
+      are computed all at once, and what a kernel does not take in chunks.
 
   Returns:
     [B, Q, N, H] in the dtype of `query`.
   """
-  implementation = compute.attention
-  if implementation == 'auto':
-    implementation = _fastest(query, compute.packed)
-  if implementation == 'cudnn' and ordered and not compute.packed:
-    return _cudnn(query, key, value, key_slots)
+  implementation = named(compute.attention, query)
   if implementation == 'splash' and ordered and _splash_fits(query):
     return _per_device(_splash)(query, key, value, key_slots)
-  if query.shape[1] <= compute.chunk and key.shape[1] <= compute.chunk:
-    keys = Keys(key, value, key_slots)
-    return attend_arrays(query, query_slots, (keys,))
+  if _few(query, key, implementation, compute.chunk):
+    return attend_arrays(query, query_slots, (Keys(key, value, key_slots),))
+  if implementation == 'flash':
+    if ordered:
+      ranges = visibility.ranges_to_itself(query_slots)
+    else:
+      ranges = visibility.ranges(query_slots, key_slots)
+    return _per_device(attention_flash.attend)(query, key, value, ranges)
   return attention_chunks.attend(
     query, key, value, query_slots, key_slots, compute.chunk, ordered
   )
 
 
-def _fastest(query: jax.Array, packed: bool) -> str:
-  """The implementation that 'auto' stands for on this backend."""
+def attend_all(
+  query: jax.Array, key: jax.Array, value: jax.Array, implementation: str
+) -> jax.Array:
+  """Attention of every query over all keys.
+
+  Args:
+    query: [B, Q, N, H], not scaled.
+    key: [B, S, N, H].
+    value: [B, S, N, H].
+    implementation: a name in compute.IMPLEMENTATIONS.
+
+  Returns:
+    [B, Q, N, H].
+  """
+  if named(implementation, query) != 'flash':
+    return jax.nn.dot_product_attention(query, key, value, implementation='xla')
+  zeros = jnp.zeros(query.shape[:2], jnp.int32)
+  ranges = visibility.Ranges(zeros, zeros + key.shape[1])
+  return _per_device(attention_flash.attend)(query, key, value, ranges)
+
+
+def named(implementation: str, query: jax.Array) -> str:
+  """The implementation of a name; what 'auto' stands for on this backend."""
+  if implementation != 'auto':
+    return implementation
   backend = jax.default_backend()
   half = query.dtype in (jnp.bfloat16, jnp.float16)
-  if backend == 'gpu' and half and not packed and query.shape[-1] % 8 == 0:
-    return 'cudnn'
+  if backend == 'gpu' and half and attention_flash.fits(query.shape[-1]):
+    return 'flash'
   return 'splash' if backend == 'tpu' else 'chunked'
+
+
+# What scores may take where a kernel would take its own time to start.
+_FEW_BYTES = 64 * 2**20
+
+
+def _few(
+  query: jax.Array, key: jax.Array, implementation: str, chunk: int
+) -> bool:
+  """Whether scores are so few that they are computed all at once."""
+  b, q, n, _ = query.shape
+  s = key.shape[1]
+  if implementation == 'flash':
+    return 4 * b * n * q * s <= _FEW_BYTES
+  return q * s <= chunk**2
 
 
 def attend_arrays(
@@ -188,24 +227,8 @@ def _scores(query: jax.Array, key: jax.Array) -> jax.Array:
   return scores.reshape(b, k, n // k, q, s) * h**-0.5
 
 
-Kernel = Callable[[jax.Array, jax.Array, jax.Array, positions.Slots], jax.Array]
-
-
-def _cudnn(
-  query: jax.Array, key: jax.Array, value: jax.Array, slots: positions.Slots
-) -> jax.Array:
-  """cuDNN's flash kernel: causal, one segment a row, padding behind it."""
-  lengths = jnp.sum(slots.segment > 0, axis=1, dtype=jnp.int32)
-  context = jax.nn.dot_product_attention(
-    query,
-    key,
-    value,
-    is_causal=True,
-    query_seq_lengths=lengths,
-    key_value_seq_lengths=lengths,
-    implementation='cudnn',
-  )
-  return jnp.where(slots.segment[:, :, None, None] > 0, context, 0)
+# (query, key, value, int32 arrays [B, ..] of slots or ranges) -> context.
+Kernel = Callable[[jax.Array, jax.Array, jax.Array, Any], jax.Array]
 
 
 def _per_device(kernel: Kernel) -> Kernel:
@@ -220,10 +243,10 @@ def _per_device(kernel: Kernel) -> Kernel:
   axes = nn.logical_to_mesh_axes
   queries = axes(('batch', None, 'heads', None))
   keys = axes(('batch', None, 'key_heads', None))
-  slots: Any = axes(('batch', None))
+  rows: Any = axes(('batch', None))
   return jax.shard_map(
     kernel,
-    in_specs=(queries, keys, keys, positions.Slots(slots, slots)),
+    in_specs=(queries, keys, keys, rows),
     out_specs=queries,
     check_vma=False,
   )

@@ -3,7 +3,7 @@
 import dataclasses
 
 REMAT_POLICIES = ('input', 'dots')
-IMPLEMENTATIONS = ('auto', 'chunked', 'cudnn', 'splash')
+IMPLEMENTATIONS = ('auto', 'chunked', 'flash', 'splash')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +18,6 @@ class Compute:
     scan: scan layers that repeat.
     attention: a name in IMPLEMENTATIONS, see models.attention.attend.
     chunk: queries, and keys, scored at a time where attention is chunked.
-    packed: a row may hold several segments.
   """
 
   dtype: str = 'float32'
@@ -27,7 +26,6 @@ class Compute:
   scan: bool = True
   attention: str = 'auto'
   chunk: int = 256
-  packed: bool = True
 
   def __post_init__(self) -> None:
     for key, names in (

@@ -2,15 +2,20 @@
 
 Every token is a slot: it belongs to a segment and has a place in the sequence
 of its row. A query sees a key of its own segment whose place is not after its
-own.
+own. Keys that stand in order are a range to each query.
 
 Legend: B batch, Q queries, S keys.
 """
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from visor_jax.models import positions
+
+# Number of the segment, and place, that padding has among keys in order.
+_BEHIND = jnp.iinfo(jnp.int32).max
 
 
 def visible(
@@ -20,6 +25,56 @@ def visible(
   same = query_slots.segment[:, :, None] == key_slots.segment[:, None, :]
   before = key_slots.place[:, None, :] <= query_slots.place[:, :, None]
   return same & before & (key_slots.segment[:, None, :] > 0)
+
+
+class Ranges(NamedTuple):
+  """The keys that queries see, start <= key < end: int32 [B, Q] each."""
+
+  start: jax.Array
+  end: jax.Array
+
+
+def ranges(query_slots: positions.Slots, key_slots: positions.Slots) -> Ranges:
+  """Who sees whom, of keys that stand `in_order`.
+
+  A query that sees nothing has an empty range, next to its neighbours'.
+  """
+
+  def count(keys: jax.Array, queries: jax.Array, same: bool) -> jax.Array:
+    """How many keys come before; and how many are the same, if they count."""
+    keys = jnp.where(key_slots.segment > 0, keys, _BEHIND)
+    keys, queries = keys[:, None, :], queries[:, :, None]
+    before = keys <= queries if same else keys < queries
+    return jnp.sum(before, axis=2, dtype=jnp.int32)
+
+  held = query_slots.segment > 0
+  segment = jnp.where(held, query_slots.segment, _BEHIND - 1)
+  start = count(key_slots.segment, segment, same=False)
+  end = jnp.minimum(
+    count(key_slots.segment, segment, same=True),
+    count(key_slots.place, query_slots.place, same=True),
+  )
+  return Ranges(start, jnp.where(held, jnp.maximum(start, end), start))
+
+
+def ranges_to_itself(slots: positions.Slots) -> Ranges:
+  """`ranges` of slots that see one another, without looking at all pairs."""
+  number = jnp.arange(slots.segment.shape[1], dtype=jnp.int32)
+  number = jnp.broadcast_to(number, slots.segment.shape)
+  new = slots.segment[:, 1:] != slots.segment[:, :-1]
+  new = jnp.pad(new, ((0, 0), (1, 0)))
+  held = slots.segment > 0
+  first = jax.lax.cummax(jnp.where(new, number, 0), axis=1)
+  return Ranges(jnp.where(held, first, number), number + held)
+
+
+def in_order(slots: positions.Slots) -> jax.Array:
+  """bool [B]: places and segments rise along rows, and padding comes last."""
+  held = slots.segment > 0
+  rises = (slots.place[:, 1:] > slots.place[:, :-1]) & (
+    slots.segment[:, 1:] >= slots.segment[:, :-1]
+  )
+  return jnp.all(jnp.where(held[:, 1:], rises & held[:, :-1], True), axis=1)
 
 
 def chunks_meet(

@@ -1,9 +1,7 @@
-"""What vision towers share: pixels, a norm, attention over patches, ratings.
+"""What vision towers share: pixels, a norm, ratings.
 
 Legend: B batch, I tiles, P patches of a tile, D width, N heads, H head width.
 """
-
-from typing import Literal
 
 from flax import linen as nn
 import jax
@@ -33,28 +31,6 @@ class LayerNorm(nn.Module):
     high = x.astype(jnp.float32)
     high = jax.nn.standardize(high, axis=-1, epsilon=self.eps)
     return high.astype(x.dtype) * scale.astype(x.dtype) + bias.astype(x.dtype)
-
-
-def attend(
-  query: jax.Array, key: jax.Array, value: jax.Array, attention: str
-) -> jax.Array:
-  """Attention of all patches of a tile to all.
-
-  Args:
-    query: [tiles, P, N, H].
-    key: likewise.
-    value: likewise.
-    attention: a name in compute.IMPLEMENTATIONS.
-
-  Returns:
-    [tiles, P, N, H].
-  """
-  gpu = jax.default_backend() == 'gpu' and query.dtype == jnp.bfloat16
-  fused = gpu and attention == 'auto'
-  implementation: Literal['cudnn', 'xla'] = 'cudnn' if fused else 'xla'
-  return jax.nn.dot_product_attention(
-    query, key, value, implementation=implementation
-  )
 
 
 def received(query: jax.Array, key: jax.Array) -> jax.Array:

@@ -34,6 +34,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
+# {platform: what model.attention "auto" stands for there}
+KERNELS = {'cpu': 'chunked', 'gpu': 'flash', 'tpu': 'splash'}
+
+
 class TooBig(Exception):
   """The compiler found no room.
 
@@ -94,10 +98,10 @@ def train_program(
   Raises:
     ValueError: the config does not fit together, or not this machine.
   """
-  if machine.platform == 'tpu' and config.model.attention == 'auto':
-    # `auto` asks for the backend, which here is the CPU that compiles.
+  if config.model.attention == 'auto':
+    # It asks for the backend, which here is the CPU that compiles.
     config = config.copy_and_resolve_references()
-    config.model.attention = 'splash'
+    config.model.attention = KERNELS[machine.platform]
   try:
     return program_lib.from_config(config, stage, machine.devices)
   except NotImplementedError as e:  # of jax, about the chips' own grid

@@ -43,13 +43,7 @@ def train(stage: str, inputs: inputs_lib.Inputs) -> None:
     if start == steps:
       console.log(f'{stage}: done before')
       return
-    program = program_lib.build(
-      config,
-      stage,
-      inputs.mesh,
-      packed=inputs.suite.packed,
-      viable=inputs.viable,
-    )
+    program = program_lib.build(config, stage, inputs.mesh, inputs.viable)
     state = _state(program, inputs, checkpoints, start)
     if program.stage.feed.features:
       table = features.keep(program, state, inputs)

@@ -16,14 +16,8 @@ from visor_jax.runtime import param_paths
 from visor_jax.spec import batch as batch_lib
 
 
-def build(
-  config: ml_collections.ConfigDict, packed: bool = False
-) -> visor.Visor:
+def build(config: ml_collections.ConfigDict) -> visor.Visor:
   """The configured model.
-
-  Args:
-    config: the whole config.
-    packed: a row may hold several segments.
 
   Raises:
     ValueError: the config and its checkpoint differ, see resolve.architecture.
@@ -38,7 +32,6 @@ def build(
       scan=m.scan,
       attention=m.attention,
       chunk=m.attention_chunk,
-      packed=packed,
     ),
   )
 

@@ -176,8 +176,6 @@ def build(
   config: ml_collections.ConfigDict,
   stage: str,
   mesh: Mesh,
-  *,
-  packed: bool,
   viable: Sequence[plans.Plan] = (),
 ) -> TrainProgram:
   """The train step of a stage.
@@ -186,14 +184,13 @@ def build(
     config: the whole config.
     stage: name of the stage.
     mesh: devices to run on.
-    packed: rows of the data may hold several conversations.
     viable: plans by cost, for a stage that draws from them or learns to choose.
 
   Raises:
     ValueError: there is no such stage, or its model does not go with the mesh.
   """
   record, options = stages.named(stage), config[stage]
-  model = model_lib.build(config, packed and record.feed.packed)
+  model = model_lib.build(config)
   optimizer = optim.make(config.optim, options)
   params = model_lib.abstract_params(model, mesh)
   trained, frozen = param_paths.split(params, record.trains)
@@ -239,7 +236,6 @@ def from_config(
     config,
     stage,
     mesh,
-    packed=suites.entry(config).packed,
     viable=(model.layout.max,) * model.router.plans,
   )
 

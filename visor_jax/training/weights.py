@@ -80,7 +80,7 @@ def restore(stage: str, inputs: inputs_lib.Inputs) -> param_paths.Params:
     ValueError: that stage is not finished, or none of them has steps.
   """
   config = inputs.config
-  program = program_lib.build(config, stage, inputs.mesh, packed=False)
+  program = program_lib.build(config, stage, inputs.mesh)
   held = _held(program.params, config.model.dtype)
   untrained_root = not program.stage.starts_from and not config[stage].steps
   base = resolve.base(config)

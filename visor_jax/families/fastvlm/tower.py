@@ -12,6 +12,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from visor_jax.models import attention
 from visor_jax.models import backbone
 from visor_jax.models import compute as compute_lib
 from visor_jax.models import params
@@ -148,7 +149,7 @@ class Block(nn.Module):
     x = x.reshape(tiles, rows * columns, c)
     qkv = params.dense(x, kernel.astype(x.dtype))
     query, key, value = (qkv[:, :, part] for part in range(3))
-    y = vision.attend(query, key, value, self.attention)
+    y = attention.attend_all(query, key, value, self.attention)
     y = Linear(c, name='out')(y.reshape(x.shape))
     return y.reshape(tiles, rows, columns, c), (query, key)
 

@@ -9,6 +9,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from visor_jax.models import attention
 from visor_jax.models import backbone
 from visor_jax.models import compute as compute_lib
 from visor_jax.models import params
@@ -48,7 +49,7 @@ class Block(nn.Module):
       linear(y, name, (d, n, h), ('embed', 'heads', 'head'))
       for name in ('query', 'key', 'value')
     )
-    context = vision.attend(query, key, value, self.attention)
+    context = attention.attend_all(query, key, value, self.attention)
     y = linear(context, 'out', (n, h, d), ('heads', 'head', 'embed'), 2)
     x = params.constrain_batch(x + y)
     y = vision.LayerNorm(size.norm_eps, name='mlp_norm')(x)
