@@ -158,8 +158,8 @@ def ceilings():
   return 2 * n**3 / run(dot, x), 2 * big.nbytes / run(copy, big)
 
 
-def theirs(size, rows, times):
-  """The same prompt, asked of transformers with SDPA."""
+def rival(size, rows, text):
+  """transformers' model with SDPA, rows of an image and text, and its tiles."""
   v, l = size.vision, size.language
   config = transformers.LlavaOnevisionConfig(
     text_config=dict(
@@ -189,13 +189,11 @@ def theirs(size, rows, times):
   )
   config._attn_implementation = 'sdpa'
   device = 'cuda' if torch.cuda.is_available() else 'cpu'
-  model = (
-    transformers.LlavaOnevisionForConditionalGeneration(config)
-    .to(device, torch.bfloat16)
-    .eval()
+  model = transformers.LlavaOnevisionForConditionalGeneration(config).to(
+    device, torch.bfloat16
   )
   cut = images.plan(recipe(v.tile[0], v.patch), *PAGE)
-  tokens = [1] * 9 + [2] * cut.tokens + [1] * (TEXT - 9)
+  tokens = [1] * 9 + [2] * cut.tokens + [1] * (text - 9)
   inputs = dict(
     input_ids=torch.tensor([tokens] * rows, device=device),
     pixel_values=torch.zeros(
@@ -203,6 +201,13 @@ def theirs(size, rows, times):
     ),
     image_sizes=torch.tensor([PAGE] * rows, device=device),
   )
+  return model, inputs, cut
+
+
+def theirs(size, rows, times):
+  """The same prompt, asked of transformers with SDPA."""
+  model, inputs, _ = rival(size, rows, TEXT)
+  model.eval()
 
   def generate_(new):
     with torch.no_grad():
@@ -213,7 +218,7 @@ def theirs(size, rows, times):
         do_sample=False,
         pad_token_id=0,
       )
-    if device == 'cuda':
+    if torch.cuda.is_available():
       torch.cuda.synchronize()
 
   first = median(lambda: generate_(1), times)

@@ -10,6 +10,7 @@ import pytest
 
 from tests import rows
 from visor_jax.models import router
+from visor_jax.models import spans
 from visor_jax.spec import architecture
 from visor_jax.spec import plan as plans
 
@@ -31,21 +32,30 @@ def tiny(token):
   )
 
 
+def finish(model, routed, plan):
+  """The rest of the model from where `route` stopped."""
+  hidden = model.llm.run(
+    routed.hidden,
+    routed.token_layout,
+    *spans.resolve(model.architecture, plan),
+    range(model.before_self, model.architecture.depth),
+  )
+  return model.llm.logits(hidden.text)
+
+
 @functools.cache
 def program(token):
   model = tiny(token)
 
   def both(params, batch, bits):
     scores, stream = model.apply({'params': params}, batch, method='route')
-    return scores, model.apply(
-      {'params': params}, stream, batch, bits, method='finish'
-    )
+    return scores, model.apply({'params': params}, stream, bits, method=finish)
 
   return rows.jit(both)
 
 
 def run(token, batch, plan=PLANS[0], params=None):
-  """Scores and logits of route() and finish()."""
+  """Scores and logits of route() and of what follows it."""
   return program(token)(params or rows.params(tiny(token)), batch, plan)
 
 

@@ -170,6 +170,8 @@ def extend(
     count: of tokens, at most `sampling.tokens`.
   """
 
+  layers = apply(model, params, prompt, plan, method='decode_layers')
+
   def more(growing: Growing) -> jax.Array:
     return (growing.number < count) & ~growing.done.all()
 
@@ -183,6 +185,7 @@ def extend(
       plan,
       growing.cache,
       last,
+      layers,
       method='decode',
     )
     return _append(growing._replace(cache=cache), logits, sampling)

@@ -28,6 +28,8 @@ State = TypeVar('State')
 _LOG2_E = math.log2(math.e)
 # Below every score, and finite: a query that sees nothing sums up zeros.
 _FLOOR = -1e20
+# Heads are padded to a multiple of this, the least that a product takes.
+_STEP = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Tiles:
 # Head width at most: tiles, in 16-bit numbers.
 TILES = {
   64: Tiles(Tile(64, 64, 4, 3), Tile(128, 32, 4, 3), Tile(128, 64, 4, 2)),
+  80: Tiles(Tile(128, 64, 4, 3), Tile(128, 64, 4, 2), Tile(64, 64, 4, 3)),
   128: Tiles(Tile(128, 128, 8, 2), Tile(64, 64, 4, 2), Tile(64, 64, 4, 2)),
 }
 
@@ -101,7 +104,7 @@ def attend(
   every = (tiles.forward, tiles.of_queries, tiles.of_keys)
   pad_queries = -q % math.lcm(*(tile.queries for tile in every))
   pad_keys = -key.shape[1] % math.lcm(*(tile.keys for tile in every))
-  pad_width = max(16, pl.next_power_of_2(h)) - h
+  pad_width = -h % _STEP
 
   def padded(x: jax.Array, rows: int) -> jax.Array:
     return jnp.pad(x, ((0, 0), (0, rows), (0, 0), (0, pad_width)))
@@ -208,6 +211,50 @@ def _forward(
   return context, (query, key, value, ranges, context, log_total)
 
 
+# A head's numbers as products want them, in parts of powers of two: 72, padded
+# to 80, is 64 and 16.
+_Parts = tuple[jax.Array, ...]
+
+
+def _spans(width: int) -> list[Any]:
+  """Where the parts of a width begin, and how long they are."""
+  spans, start = [], 0
+  while start < width:
+    size = 2 ** int(math.log2(width - start))
+    spans.append(pl.ds(start, size))
+    start += size
+  return spans
+
+
+def _load(array: Any, *at: Any) -> _Parts:
+  """Rows of an array, [.., H]."""
+  at = at or (slice(None),)
+  return tuple(array[*at, span] for span in _spans(array.shape[-1]))
+
+
+def _store(array: Any, parts: _Parts) -> None:
+  for span, part in zip(_spans(array.shape[-1]), parts):
+    array[:, span] = part.astype(array.dtype)
+
+
+def _zeros(parts: _Parts) -> _Parts:
+  return tuple(jnp.zeros(x.shape, jnp.float32) for x in parts)
+
+
+def _scores(a: _Parts, b: _Parts) -> jax.Array:
+  """float32 [rows of a, rows of b]: all numbers of heads multiplied."""
+  return functools.reduce(
+    jnp.add, (plgpu.dot(x, y.T) for x, y in zip(a, b, strict=True))
+  )
+
+
+def _add(sums: _Parts, weights: jax.Array, rows: _Parts) -> _Parts:
+  """sums + weights x rows, in float32."""
+  return tuple(
+    x + plgpu.dot(weights.astype(y.dtype), y) for x, y in zip(sums, rows)
+  )
+
+
 def _forward_kernel(
   query: Any,
   key: Any,
@@ -221,30 +268,30 @@ def _forward_kernel(
   scale: float,
 ) -> None:
   """A block of queries of a head, through its keys."""
-  q = query[...]
+  q = _load(query)
   ranges = visibility.Ranges(start[...], end[...])
 
   def read(masked: bool, block: jax.Array, state: tuple) -> tuple:
-    total_context, top, total = state
+    sums, top, total = state
     at = pl.ds(block * tile.keys, tile.keys)
-    scores = plgpu.dot(q, key[at, :].T) * (scale * _LOG2_E)
+    scores = _scores(q, _load(key, at)) * (scale * _LOG2_E)
     if masked:
       scores = jnp.where(_seen(ranges, block, tile), scores, -jnp.inf)
     new_top = jnp.maximum(top, scores.max(axis=1))
     weights = jnp.exp2(scores - new_top[:, None])
     fade = jnp.exp2(top - new_top)
-    read = plgpu.dot(weights.astype(q.dtype), value[at, :])
+    sums = tuple(x * fade[:, None] for x in sums)
     return (
-      total_context * fade[:, None] + read,
+      _add(sums, weights, _load(value, at)),
       new_top,
       total * fade + weights.sum(axis=1),
     )
 
-  row = jnp.zeros(q.shape[:1], jnp.float32)
-  state = jnp.zeros(q.shape, jnp.float32), row + _FLOOR, row
-  total_context, top, total = _through_keys(read, state, ranges, tile.keys)
+  row = jnp.zeros(tile.queries, jnp.float32)
+  state = _zeros(q), row + _FLOOR, row
+  sums, top, total = _through_keys(read, state, ranges, tile.keys)
   total = jnp.where(total > 0, total, 1)
-  context[...] = (total_context / total[:, None]).astype(context.dtype)
+  _store(context, tuple(x / total[:, None] for x in sums))
   log_total[...] = top + jnp.log2(total)
 
 
@@ -350,23 +397,22 @@ def _queries_kernel(
   scale: float,
 ) -> None:
   """The gradient of a block of queries of a head."""
-  q, g = query[...], gradient[...]
+  q, g = _load(query), _load(gradient)
   log_total, dot = log_total[...], dot[...]
   ranges = visibility.Ranges(start[...], end[...])
 
-  def add(masked: bool, block: jax.Array, total: jax.Array) -> jax.Array:
+  def add(masked: bool, block: jax.Array, sums: _Parts) -> _Parts:
     at = pl.ds(block * tile.keys, tile.keys)
-    k = key[at, :]
-    scores = plgpu.dot(q, k.T) * (scale * _LOG2_E)
+    k = _load(key, at)
+    scores = _scores(q, k) * (scale * _LOG2_E)
     weights = jnp.exp2(scores - log_total[:, None])
     if masked:
       weights = jnp.where(_seen(ranges, block, tile), weights, 0)
-    of_weights = plgpu.dot(g, value[at, :].T)
-    of_scores = weights * (of_weights - dot[:, None])
-    return total + plgpu.dot(of_scores.astype(k.dtype), k)
+    of_scores = weights * (_scores(g, _load(value, at)) - dot[:, None])
+    return _add(sums, of_scores, k)
 
-  total = _through_keys(add, jnp.zeros(q.shape, jnp.float32), ranges, tile.keys)
-  of_query[...] = (total * scale).astype(of_query.dtype)
+  sums = _through_keys(add, _zeros(q), ranges, tile.keys)
+  _store(of_query, tuple(x * scale for x in sums))
 
 
 def _keys_kernel(
@@ -386,38 +432,32 @@ def _keys_kernel(
   scale: float,
 ) -> None:
   """The gradients of a block of keys and values, of all heads they serve."""
-  k, v = key[...], value[...]
+  k, v = _load(key), _load(value)
   number = (pl.program_id(0) * tile.keys + jnp.arange(tile.keys))[:, None]
   first, first_full, stop_full, stop = (blocks[i] for i in range(4))
 
   def of_head(head: jax.Array, state: tuple) -> tuple:
     def add(masked: bool, block: jax.Array, state: tuple) -> tuple:
-      keys_total, values_total = state
+      keys_sums, values_sums = state
       at = pl.ds(block * tile.queries, tile.queries)
-      q, g = query[at, head, :], gradient[at, head, :]
-      scores = plgpu.dot(k, q.T) * (scale * _LOG2_E)
+      q, g = _load(query, at, head), _load(gradient, at, head)
+      scores = _scores(k, q) * (scale * _LOG2_E)
       weights = jnp.exp2(scores - log_total[head, at][None, :])
       if masked:
         seen = (start[at][None, :] <= number) & (number < end[at][None, :])
         weights = jnp.where(seen, weights, 0)
-      values_total += plgpu.dot(weights.astype(g.dtype), g)
-      of_weights = plgpu.dot(v, g.T)
-      of_scores = weights * (of_weights - dot[head, at][None, :])
-      keys_total += plgpu.dot(of_scores.astype(q.dtype), q)
-      return keys_total, values_total
+      of_scores = weights * (_scores(v, g) - dot[head, at][None, :])
+      return _add(keys_sums, of_scores, q), _add(values_sums, weights, g)
 
     masked, full = (functools.partial(add, masked) for masked in (True, False))
     state = jax.lax.fori_loop(first, first_full, masked, state)
     state = jax.lax.fori_loop(first_full, stop_full, full, state)
     return jax.lax.fori_loop(stop_full, stop, masked, state)
 
-  zeros = jnp.zeros(k.shape, jnp.float32)
-  heads = query.shape[1]
-  keys_total, values_total = jax.lax.fori_loop(
-    0, heads, of_head, (zeros, zeros)
-  )
-  of_key[...] = (keys_total * scale).astype(of_key.dtype)
-  of_value[...] = values_total.astype(of_value.dtype)
+  state = _zeros(k), _zeros(v)
+  keys_sums, values_sums = jax.lax.fori_loop(0, query.shape[1], of_head, state)
+  _store(of_key, tuple(x * scale for x in keys_sums))
+  _store(of_value, values_sums)
 
 
 def _query_blocks(

@@ -244,48 +244,47 @@ class Decoder(nn.Module):
     shape = (size.depth, rows, tokens, size.key_heads, size.head_width)
     return (jnp.zeros(shape, self.compute.dtype),) * 2
 
-  def decode(
+  def decode_layers(
     self,
-    state: decoding.State[decoding.Before],
     caches: caches_lib.SpanCaches,
-    token: decoding.NewToken | decoding.Onlookers,
-    prompt: positions.TokenLayout,
     layout: plans.Layout,
     span: range | None = None,
-  ) -> decoding.State[decoding.Before]:
-    """Runs tokens behind a prompt through a span of layers.
+  ) -> tuple[decoding.Layer, ...]:
+    """What `decode` needs of the layers of a span.
+
+    Taken from the stacks, and cast, once for all tokens: a scan over layers
+    would copy every weight for each of them.
 
     Args:
-      state: of one new token; or of tokens that look on.
       caches: what `prefill` of these layers left.
-      token: where they stand.
-      prompt: where the prompt's tokens stand in these layers.
       layout: that the caches are of; nothing in the span is optional.
       span: the layers; None for all.
-
-    Returns:
-      The state behind the span, the new token in its cache.
     """
-
-    def body(
-      kinds: tuple[str, ...],
-      state: decoding.State[decoding.Before],
-      inputs: decoding.PeriodInputs,
-    ) -> tuple[decoding.State[decoding.Before], None]:
-      weights = params.cast(inputs.weights, self.compute.dtype)
-      inputs = inputs._replace(weights=weights)
-      return decoding.run_period(
-        self.kinds, kinds, state, inputs, token, prompt
-      ), None
-
-    numbers = jnp.arange(self.size.depth)
-    for repeat, cache in zip(self._repeats(layout, span), caches, strict=True):
-      kinds = tuple(role.kind for role in self._roles(layout, repeat))
-      inputs = decoding.PeriodInputs(
-        self._weights(layout, repeat),
-        cache,
-        scanning.cut(numbers, range(self.size.depth), repeat),
+    crosses = layout.indices(plans.CROSS)
+    repeats = self._repeats(layout, span)
+    return tuple(
+      decoding.Layer(
+        number := repeat.start + count * repeat.period + i,
+        layout.kinds[number],
+        self.weights(number),
+        self.cross_weights(crosses.index(number))
+        if number in crosses
+        else None,
+        params.take_layer(cache, count),
       )
-      period = functools.partial(body, kinds)
-      state, _ = scanning.scan(period, state, inputs, repeat.count)
+      for repeat, of_repeat in zip(repeats, caches, strict=True)
+      for count in range(repeat.count)
+      for i, cache in enumerate(of_repeat)
+    )
+
+  def decode(
+    self,
+    layers: tuple[decoding.Layer, ...],
+    state: decoding.State[decoding.Before],
+    token: decoding.NewToken | decoding.Onlookers,
+    prompt: positions.TokenLayout,
+  ) -> decoding.State[decoding.Before]:
+    """Runs tokens behind a prompt through layers, see `decoding.run_layer`."""
+    for layer in layers:
+      state = decoding.run_layer(self.kinds, layer, state, token, prompt)
     return state

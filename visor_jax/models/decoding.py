@@ -84,69 +84,58 @@ def new_token(
   return NewToken(state.position[:, None] + number, slots, number, all_slots)
 
 
-class PeriodInputs(NamedTuple):
-  """What a period of layers needs beside the tokens."""
+class Layer(NamedTuple):
+  """What a layer needs on every token, taken from the stacks."""
 
-  weights: layer_kinds.Weights
-  caches: tuple[caches_lib.LayerCache, ...]
-  numbers: jax.Array  # int32 [layers], which layers of the decoder they are
+  number: int  # which layer of the decoder it is
+  kind: str
+  weights: params.Tree
+  cross: params.Tree  # of its cross attention; None where it is no CROSS layer
+  cache: caches_lib.LayerCache
 
 
-def run_period(
+def run_layer(
   modules: layer_kinds.LayerKinds,
-  kinds: tuple[str, ...],
+  layer: Layer,
   state: State[Before],
-  inputs: PeriodInputs,
   token: NewToken | Onlookers,
   prompt: positions.TokenLayout,
 ) -> State[Before]:
-  """The layers of a period, one after the other, on tokens behind a prompt.
+  """A layer on tokens behind a prompt.
 
   Args:
     modules: of the decoder.
-    kinds: of the layers.
-    state: of the tokens, as they flow into the period.
-    inputs: weights, caches and numbers of the layers.
+    layer: what it needs.
+    state: of the tokens, as they flow into it.
     token: where they stand.
     prompt: where the prompt's tokens stand.
 
   Returns:
-    `state` behind the period; a new token's keys and values are in it.
+    `state` behind the layer; a new token's keys and values are in it.
   """
   text, new_cache = state
-  crosses = 0
-  for i, kind in enumerate(kinds):
-    cache = inputs.caches[i]
-    if kind == plans.CROSS:
-      cross = modules.bind_cross(
-        params.take_layer(inputs.weights.cross, crosses)
-      )
-      crosses += 1
-      text += cross(
-        text,
-        cache.cross,
-        token.slots,
-        prompt.visual,
-        token.position,
-        modules.attend,
-      )
-    weights = params.take_layer(inputs.weights.layers, i)
-    layer = modules.layer.bind({'params': weights})
-    prompt_slots = prompt.merged if kind == plans.SELF else prompt.text
-    arrays = [attention.Keys(*cache.layer, prompt_slots)]
-    if new_cache is None or isinstance(token, Onlookers):
-      query = layer.queries(text, token.position)
-    else:
-      query, key, value = layer.qkv(text, token.position)
-      number = inputs.numbers[i]
-      start = (number, 0, token.number, 0, 0)
-      keys, values = new_cache = (
-        jax.lax.dynamic_update_slice(new_cache[0], key[None], start),
-        jax.lax.dynamic_update_slice(new_cache[1], value[None], start),
-      )
-      arrays.append(
-        attention.Keys(keys[number], values[number], token.all_slots)
-      )
-    context = attention.attend_arrays(query, token.slots, arrays)
-    text = layer.output(text, context)
-  return text, new_cache
+  if layer.kind == plans.CROSS:
+    text += modules.bind_cross(layer.cross)(
+      text,
+      layer.cache.cross,
+      token.slots,
+      prompt.visual,
+      token.position,
+      modules.attend,
+    )
+  bound = modules.layer.bind({'params': layer.weights})
+  prompt_slots = prompt.merged if layer.kind == plans.SELF else prompt.text
+  arrays = [attention.Keys(*layer.cache.layer, prompt_slots)]
+  if new_cache is None or isinstance(token, Onlookers):
+    query = bound.queries(text, token.position)
+  else:
+    query, key, value = bound.qkv(text, token.position)
+    start = (layer.number, 0, token.number, 0, 0)
+    keys, values = new_cache = (
+      jax.lax.dynamic_update_slice(new_cache[0], key[None], start),
+      jax.lax.dynamic_update_slice(new_cache[1], value[None], start),
+    )
+    of_layer = keys[layer.number], values[layer.number]
+    arrays.append(attention.Keys(*of_layer, token.all_slots))
+  context = attention.attend_arrays(query, token.slots, arrays)
+  return bound.output(text, context), new_cache

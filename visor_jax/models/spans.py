@@ -123,6 +123,19 @@ def prefill(
   return hidden, tuple(caches), tuple(token_layouts)
 
 
+def decode_layers(
+  llm: decoder.Decoder, state: decoding.DecodeState, plan: StaticPlan
+) -> tuple[tuple[decoding.Layer, ...], ...]:
+  """`Decoder.decode_layers` of every span that left something in `state`."""
+  layout, _ = resolve(llm.architecture, plan)
+  return tuple(
+    llm.decode_layers(caches, layout, span)
+    for span, caches in zip(
+      of_plan(llm.architecture, plan), state.caches, strict=True
+    )
+  )
+
+
 def look_on(
   llm: decoder.Decoder, token: jax.Array, prompts: router.Prompts
 ) -> jax.Array:
@@ -140,14 +153,12 @@ def look_on(
   tokens = jnp.broadcast_to(
     token.astype(llm.compute.dtype), (*onlookers.position.shape, token.size)
   )
-  read, _ = llm.decode(
-    (tokens, None),
+  layers = llm.decode_layers(
     jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), prompts.caches),
-    onlookers,
-    prompts.token_layout,
     llm.architecture.layout,
     range(llm.architecture.before_self),
   )
+  read, _ = llm.decode(layers, (tokens, None), onlookers, prompts.token_layout)
   return read
 
 

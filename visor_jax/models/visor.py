@@ -185,6 +185,7 @@ class Visor(nn.Module):
     plan: spans.StaticPlan,
     new_cache: decoding.NewCache,
     number: jax.Array,
+    layers: tuple[tuple[decoding.Layer, ...], ...] | None = None,
   ) -> tuple[jax.Array, decoding.NewCache]:
     """One new token of every row.
 
@@ -194,24 +195,29 @@ class Visor(nn.Module):
       plan: static.
       new_cache: of `init_decode_cache`; the new tokens before this one.
       number: int32, which new token it is, counted from 0.
+      layers: of `decode_layers`, made once for all tokens; None makes them.
 
     Returns:
       logits of the token behind it, float32 [B, C], and `new_cache` with it.
     """
-    layout, _ = spans.resolve(self.architecture, plan)
     room = new_cache[0].shape[2]
     text = self.llm.embed(token[:, None])
-    for span, caches, prompt in zip(
-      spans.of_plan(self.architecture, plan),
-      state.caches,
+    for of_span, prompt in zip(
+      layers or self.decode_layers(state, plan),
       state.token_layouts,
       strict=True,
     ):
       new_token = decoding.new_token(state, number, prompt, room)
       text, new_cache = self.llm.decode(
-        (text, new_cache), caches, new_token, prompt, layout, span
+        of_span, (text, new_cache), new_token, prompt
       )
     return self.llm.logits(text)[:, 0], new_cache
+
+  def decode_layers(
+    self, state: decoding.DecodeState, plan: spans.StaticPlan
+  ) -> tuple[tuple[decoding.Layer, ...], ...]:
+    """What `decode` needs of the layers, of each span, on every token."""
+    return spans.decode_layers(self.llm, state, plan)
 
   def init_decode_cache(self, rows: int, tokens: int) -> decoding.NewCache:
     """Room for `decode` to remember so many new tokens a row."""
@@ -225,8 +231,8 @@ class Visor(nn.Module):
     """Runs the layers before the first optional SELF layer, and the router.
 
     Returns:
-      scores, float32 [B, R, plans], one row for every prompt; and what `finish`
-      and `prefill_after_route` go on from.
+      scores, float32 [B, R, plans], one row for every prompt; and what
+      `prefill_after_route` goes on from.
     """
     features, routed = self.features(batch, images)
     return self.scores(features), routed
@@ -240,7 +246,7 @@ class Visor(nn.Module):
 
     Returns:
       what `scores` reads, which no weight of the router changes; and what
-      `finish` and `prefill_after_route` go on from.
+      `prefill_after_route` goes on from.
     """
     spans.of_plan(self.architecture, self.layout.max)  # raises for the base's
     hidden, token_layout = self.prepare_inputs(batch, images)
@@ -257,23 +263,6 @@ class Visor(nn.Module):
     if isinstance(features, router.Prompts):
       features = spans.look_on(self.llm, self.router.token, features)
     return self.router(features)
-
-  def finish(
-    self, routed: Routed, batch: batch_lib.Batch, plan: spans.AnyPlan
-  ) -> jax.Array:
-    """The rest of `__call__` from where `route` stopped."""
-    del batch
-    if plan is None:
-      raise ValueError('the base model has no router to go on from')
-    layout, traced = spans.resolve(self.architecture, plan)
-    hidden = self.llm.run(
-      routed.hidden,
-      routed.token_layout,
-      layout,
-      traced,
-      range(self.before_self, self.architecture.depth),
-    )
-    return self.llm.logits(hidden.text)
 
   def init_all(self, batch: batch_lib.Batch) -> tuple[jax.Array, jax.Array]:
     """Touches every parameter; for init."""
