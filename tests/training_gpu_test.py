@@ -138,8 +138,8 @@ def theirs(size, count=8):
   seconds, least, most = steps(run, count)
   tokens = CONVERSATIONS * (cut.tokens + TEXT)
   print(
-    f'{"rival":14} {seconds * 1e3:8.1f} ms ({least * 1e3:.1f} to {most * 1e3:.1f})  '
-    f'{tokens / seconds:9.0f} tokens/s  memory '
+    f'{"rival":14} {seconds * 1e3:8.1f} ms ({least * 1e3:.1f} to '
+    f'{most * 1e3:.1f})  {tokens / seconds:9.0f} tokens/s  memory '
     f'{torch.cuda.max_memory_allocated() / 2**30:5.1f} GiB',
     flush=True,
   )

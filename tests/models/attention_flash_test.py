@@ -60,7 +60,7 @@ def both(attend, query, key, value, weight):
   return read, gradients
 
 
-MERGED = slots((70, 25, 40), (9, 120))
+MERGED = slots((40, 15, 20), (9, 60))
 TEXT = np.random.default_rng(1).random((2, MERGED.place.shape[1])) < 0.3
 
 
