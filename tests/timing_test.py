@@ -173,7 +173,7 @@ def test_a_second_question_costs_its_text(tmp_path):
   )
   network = visor.Visor(
     architecture.Architecture(size, plans.visor(12)),
-    compute_lib.Compute(remat=False, packed=False),
+    compute_lib.Compute(remat=False),
   )
   layout, mesh = network.layout, mesh_lib.make(devices=jax.devices()[:1])
   model = inference.Model(

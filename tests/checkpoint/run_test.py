@@ -49,9 +49,7 @@ def config(imported):
 
 def program(config):
   devices = jax.devices()[:1]
-  return train_program.build(
-    config, 'cross', mesh_lib.make(devices=devices), packed=False
-  )
+  return train_program.build(config, 'cross', mesh_lib.make(devices=devices))
 
 
 @pytest.fixture(scope='module')
@@ -181,7 +179,7 @@ def test_a_run_starts_from_a_run_with_the_model_that_it_is(
   c = config_lib.default()
   c.model.init_from, c.full.steps = str(workdir), 2
   mesh = mesh_lib.make(devices=jax.devices()[:1])
-  full = train_program.build(c, 'full', mesh, packed=False)
+  full = train_program.build(c, 'full', mesh)
   assert full.model.architecture == load.locate(workdir).facts.architecture
   inputs = inputs_lib.Inputs(c, workdir_lib.Workdir(tmp_path), mesh, None)
   left = param_paths.flatten(load.load(workdir).params)

@@ -31,7 +31,7 @@ from visor_jax.training import weights
 def first(config, stage, tmp_path):
   """The program of a stage, and what it starts from."""
   mesh = mesh_lib.make(devices=jax.devices()[:1])
-  program = program_lib.build(config, stage, mesh, packed=False)
+  program = program_lib.build(config, stage, mesh)
   inputs = inputs_lib.Inputs(
     config, workdir_lib.Workdir(tmp_path), mesh, suite=None
   )

@@ -69,9 +69,9 @@ def ranges_to_itself(slots: positions.Slots) -> Ranges:
 
 
 def in_order(slots: positions.Slots) -> jax.Array:
-  """bool [B]: places and segments rise along rows, and padding comes last."""
+  """bool [B]: neither segments nor places fall along rows; padding is last."""
   held = slots.segment > 0
-  rises = (slots.place[:, 1:] > slots.place[:, :-1]) & (
+  rises = (slots.place[:, 1:] >= slots.place[:, :-1]) & (
     slots.segment[:, 1:] >= slots.segment[:, :-1]
   )
   return jnp.all(jnp.where(held[:, 1:], rises & held[:, :-1], True), axis=1)
