@@ -8,7 +8,7 @@ from visor_jax.models import compute as compute_lib
 @pytest.mark.parametrize(
   'fields,words',
   [
-    (dict(attention='flash'), 'model.attention is "flash".*chunked'),
+    (dict(attention='dense'), 'model.attention is "dense".*chunked'),
     (dict(remat_policy='all'), 'model.remat_policy is "all".*dots'),
   ],
 )

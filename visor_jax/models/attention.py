@@ -81,9 +81,11 @@ def attend(
   implementation = named(compute.attention, query)
   if implementation == 'splash' and ordered and _splash_fits(query):
     return _per_device(_splash)(query, key, value, key_slots)
-  if _few(query, key, implementation, compute.chunk):
+  flash = implementation == 'flash'
+  pairs = query.shape[1] * key.shape[1]
+  if _few(query, key) if flash else pairs <= compute.chunk**2:
     return attend_arrays(query, query_slots, (Keys(key, value, key_slots),))
-  if implementation == 'flash':
+  if flash:
     if ordered:
       ranges = visibility.ranges_to_itself(query_slots)
     else:
@@ -108,7 +110,7 @@ def attend_all(
   Returns:
     [B, Q, N, H].
   """
-  if named(implementation, query) != 'flash':
+  if named(implementation, query) != 'flash' or _few(query, key):
     return jax.nn.dot_product_attention(query, key, value, implementation='xla')
   zeros = jnp.zeros(query.shape[:2], jnp.int32)
   ranges = visibility.Ranges(zeros, zeros + key.shape[1])
@@ -126,19 +128,10 @@ def named(implementation: str, query: jax.Array) -> str:
   return 'splash' if backend == 'tpu' else 'chunked'
 
 
-# What scores may take where a kernel would take its own time to start.
-_FEW_BYTES = 64 * 2**20
-
-
-def _few(
-  query: jax.Array, key: jax.Array, implementation: str, chunk: int
-) -> bool:
-  """Whether scores are so few that they are computed all at once."""
+def _few(query: jax.Array, key: jax.Array) -> bool:
+  """Whether scores are so few that a kernel takes longer to start."""
   b, q, n, _ = query.shape
-  s = key.shape[1]
-  if implementation == 'flash':
-    return 4 * b * n * q * s <= _FEW_BYTES
-  return q * s <= chunk**2
+  return b * n * q * key.shape[1] <= 2**24
 
 
 def attend_arrays(
