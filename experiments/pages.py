@@ -28,10 +28,10 @@ def get_config(arg=None):
   # layers that it chooses among.
   c.model.cross_layers, c.model.self_layers = (1, 4), (2, 3)
   for stage, steps, rate, final in (
-    ('base', 2400, 2e-3, 0.5),
-    ('cross', 100, 2e-3, 0.5),
-    ('full', 4000, 2e-3, 0.5),
-    ('universal', 2400, 1e-3, 0.05),
+    ('base', 1500, 2e-3, 0.1),
+    ('cross', 40, 2e-3, 0.5),
+    ('full', 2400, 2e-3, 0.5),
+    ('universal', 1400, 1e-3, 0.05),
   ):
     c[stage].steps, c[stage].batch = steps, 16
     c[stage].learning_rate = rate
@@ -39,12 +39,14 @@ def get_config(arg=None):
   c.policy.steps, c.policy.learning_rate = 300, 2e-3
   c.policy.end_lr_fraction = 0.05
   c.universal.max_share = 0.25  # min has most to learn
-  # Lines are transcribed, then their numbers are asked for, then all else.
-  c.data.pages.primers.update(
-    base=(1600 * c.base.batch, 400 * c.base.batch),
-    cross=(c.cross.steps * c.cross.batch, 0),
-    full=(600 * c.full.batch, 600 * c.full.batch),
-  )
+  # Steps with each primer, see PRIMERS of the suite: a line, then pages, then
+  # their numbers, then all else.
+  for stage, steps in (
+    ('base', (360, 200, 200, 740, 0)),
+    ('cross', (0, 0, 0, c.cross.steps, 0)),
+    ('full', (0, 0, 0, 300, 500)),
+  ):
+    c.data.pages.primers[stage] = tuple(n * c[stage].batch for n in steps)
   c.label.examples = 8192
   c.label.score = c.eval.score = 'relaxed'  # as charts are graded
   if arg.control:

@@ -96,10 +96,10 @@ def default() -> ml_collections.ConfigDict:
   d.pages = ml_collections.ConfigDict()
   d.pages.scale = 'small'  # or large: pages of 448 pixels, for a GPU
   d.pages.unseen = ''  # of the test: typeface or kind, never learned from
-  # Pages at the start of a stage that are only transcribed, then those that are
-  # also asked for single numbers.
+  # Pages at the start of a stage: cut into conversations about one line, two,
+  # four; whole ones, only transcribed; those that are also asked for numbers.
   d.pages.primers = ml_collections.ConfigDict(
-    dict(base=(0, 0), cross=(0, 0), full=(0, 0))
+    dict(base=(0,) * 5, cross=(0,) * 5, full=(0,) * 5)
   )
   # What lies behind transparent images: white, as transformers has it from
   # version 5 on; stored: the colour in the file, mostly black, as LLaVA-NeXT

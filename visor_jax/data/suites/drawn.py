@@ -5,6 +5,7 @@ An image and its conversation are a pure function of (seed, stream, index).
 
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Sequence
 import dataclasses
 import hashlib
 
@@ -65,7 +66,7 @@ def example(
 
 
 class Suite:
-  """One image a row; a protocols.Suite but for what is drawn and asked.
+  """An image a row; a protocols.Suite but for what is drawn and asked.
 
   Attributes:
     words: the vocabulary of all questions and answers.
@@ -93,6 +94,10 @@ class Suite:
     """An image and different questions about it, for training."""
     raise NotImplementedError
 
+  def conversations(self, stream: str, index: int) -> Sequence[Example]:
+    """What shares a row of training: that one, or several about its parts."""
+    return [self.conversation(stream, index)]
+
   def question(self, stream: str, index: int) -> Example:
     """An image with one question."""
     raise NotImplementedError
@@ -116,9 +121,11 @@ class Suite:
     """A `load` of conversations, see `loader`."""
 
     def load(index: int) -> tuple[batch_lib.Row, None]:
-      drawn = self.conversation(stream, index)
-      talk = self.words.conversation(drawn.turns)
-      return self._row(drawn, talk, self.turns), None
+      segments = [
+        self._segment(drawn, self.words.conversation(drawn.turns))
+        for drawn in self.conversations(stream, index)
+      ]
+      return packing.row(segments, self._row_shape(self.turns)), None
 
     return load
 
@@ -129,9 +136,9 @@ class Suite:
       (fields of a Batch's row, its image and question).
     """
     drawn = self.question(stream, index)
-    return self._row(
-      drawn, self.words.prompt(drawn.turns[0].question), 1
-    ), drawn
+    prompt = self.words.prompt(drawn.turns[0].question)
+    segment = self._segment(drawn, prompt)
+    return packing.row([segment], self._row_shape(1)), drawn
 
   def fit(self, stream: str, count: int) -> fits.Fit:
     """All can be asked: images have no end, and one size."""
@@ -142,11 +149,8 @@ class Suite:
     """Words of an answer."""
     return self.words.decode(ids)
 
-  def _row(
-    self, drawn: Example, conversation: processed.Conversation, turns: int
-  ) -> batch_lib.Row:
-    shape = self._row_shape(turns)
-    segment = packing.segment_of_tiles(
-      conversation, drawn.images, shape.patches
-    )
-    return packing.row([segment], shape)
+  def _segment(
+    self, drawn: Example, conversation: processed.Conversation
+  ) -> packing.Segment:
+    patches = self._row_shape(1).patches
+    return packing.segment_of_tiles(conversation, drawn.images, patches)

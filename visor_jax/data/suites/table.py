@@ -258,7 +258,7 @@ SUITES = {
     False, _open_digits, _digits_training, _digits_prompt, _digits_families
   ),
   'pages': Entry(
-    False, _open_pages, _pages_training, _pages_prompt, _pages_families
+    True, _open_pages, _pages_training, _pages_prompt, _pages_families
   ),
   '': Entry(
     True, open_corpus, _corpus_training, _corpus_prompt, _corpus_families

@@ -19,6 +19,11 @@ def same(a, b):
   )
 
 
+def primers(which):
+  """100 pages of one of PRIMERS."""
+  return [100 * (i == which) for i in range(len(suite_lib.PRIMERS))]
+
+
 def families(example):
   return [turn.family for turn in example.turns]
 
@@ -39,11 +44,11 @@ def test_a_page_is_a_function_of_seed_stream_and_index():
     assert not np.array_equal(one.images, another.images)
 
 
-@pytest.mark.parametrize('primers', [(0, 0), (0, 100), (100, 0)])
-def test_a_line_is_asked_about_once(primers):
+@pytest.mark.parametrize('primer', [*range(len(suite_lib.PRIMERS)), None])
+def test_a_line_is_asked_about_once(primer):
   """The second answer could be copied from the first."""
-  suite = suite_lib.Suite(SEED, primers=dict(base=primers))
-  for i in range(60):
+  suite = suite_lib.Suite(SEED, primers=dict(base=primers(primer)))
+  for i in range(40):
     turns = suite.conversation('base', i).turns
     assert 1 <= len(turns) <= suite.turns
     assert len({turn.question for turn in turns}) == len(turns)
@@ -66,13 +71,32 @@ def test_questions_about_all_lines_come_before_any_line_is_told():
 
 
 def test_primers_come_first_in_their_stage():
-  """Transcription, then numbers, then all."""
-  suite = suite_lib.Suite(SEED, primers=dict(base=(2, 30)))
-  assert {*families(suite.conversation('base', 1))} == {'line'}
-  later = [families(suite.conversation('base', i)) for i in range(2, 32)]
+  """Parts of pages, transcription, then numbers, then all."""
+  suite = suite_lib.Suite(SEED, primers=dict(base=(1, 1, 1, 2, 30)))
+  rows = [suite.training('base')(i)[0] for i in range(6)]
+  assert [row['text_segment'].max() for row in rows] == [8, 4, 2, 1, 1, 1]
+  assert {*families(suite.conversation('base', 4))} == {'line'}
+  later = [families(suite.conversation('base', i)) for i in range(5, 35)]
   assert {f for asked in later for f in asked} == {'line', 'value'}
-  after = [families(suite.conversation('base', i)) for i in range(32, 60)]
+  after = [families(suite.conversation('base', i)) for i in range(35, 63)]
   assert {f for asked in after for f in asked} > {'compare', 'ink', 'over'}
+
+
+@pytest.mark.parametrize('scale', page_lib.SCALES)
+@pytest.mark.parametrize('primer,lines', enumerate(suite_lib.CUTS))
+def test_a_part_of_a_page_is_asked_about_its_own_lines_alone(
+  scale, primer, lines
+):
+  suite = suite_lib.Suite(SEED, scale, primers=dict(base=primers(primer)))
+  page, parts = suite.conversation('base', 0), suite.conversations('base', 0)
+  turns = [turn for part in parts for turn in part.turns]
+  assert sorted(turns, key=str) == sorted(page.turns, key=str)
+  for part in parts:
+    (line, *others) = [int(turn.question.split()[1]) - 1 for turn in part.turns]
+    first = line - line % lines
+    assert all(first <= other < first + lines for other in others)
+    tiles = page.images[first : first + lines]
+    assert np.array_equal(part.images, tiles)
 
 
 @pytest.fixture(scope='module')
@@ -105,7 +129,7 @@ def test_a_guess_is_no_better_than_chance(asked, family, chance):
 
 @pytest.mark.parametrize('scale', page_lib.SCALES)
 def test_words_and_slots_suffice_for_every_question(scale):
-  suite = suite_lib.Suite(SEED, scale, primers=dict(cross=(99, 0)))
+  suite = suite_lib.Suite(SEED, scale, primers=dict(cross=primers(3)))
   for stream in ('base', 'cross'):
     load = suite.training(stream)
     for i in range(25):

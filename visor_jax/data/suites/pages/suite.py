@@ -11,6 +11,7 @@ Every page is a pure function of (seed, stream, index).
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import dataclasses
 import functools
 
 import numpy as np
@@ -23,6 +24,15 @@ from visor_jax.data.suites.pages import questions as questions_lib
 from visor_jax.spec import batch as batch_lib
 
 TURNS = 8  # the most questions of a page in training
+
+# With what a stage may begin, in order. Whole pages alone teach no reading: the
+# text must find its line and read it, and gets nowhere with either alone.
+CUTS = (1, 2, 4)  # pages cut into conversations about so many lines
+PRIMERS = (
+  *(('line',) for _ in CUTS),
+  ('line',),  # whole pages, only transcribed
+  ('line', 'value'),  # asked for the number behind a word, too
+)
 
 
 def row_shape(scale: page_lib.Scale, turns: int) -> batch_lib.RowShape:
@@ -56,21 +66,21 @@ class Suite(drawn.Suite):
     scale: a name of SCALES.
     unseen: what of the test's pages is never learned from: '', 'typeface' or
       'kind'.
-    primers: {stream: pages that come first}: how many are only transcribed,
-      then how many are also asked for the number behind a word.
+    primers: {stream: how many pages of each of PRIMERS come first}.
 
   Raises:
     ValueError: there is no such scale, or nothing of that name is held out.
   """
 
   turns = TURNS
+  packed = True
 
   def __init__(
     self,
     seed: int,
     scale: str = 'small',
     unseen: str = '',
-    primers: Mapping[str, tuple[int, int]] | None = None,
+    primers: Mapping[str, Sequence[int]] | None = None,
   ):
     if unseen not in page_lib.UNSEEN:
       raise ValueError(
@@ -96,11 +106,10 @@ class Suite(drawn.Suite):
     primers: who cannot read learns no relation.
     """
     rng = drawn.generator(self._seed, stream, index)
-    reading, values = self._primers.get(stream, (0, 0))
-    if index < reading + values:
+    primer = self._primer(stream, index)
+    if primer < len(PRIMERS):
       page = page_lib.full(rng, self._scale, test=False)
-      families = ['line'] if index < reading else ['line', 'value']
-      asked = self._about_lines(rng, page, families)
+      asked = self._about_lines(rng, page, PRIMERS[primer])
       return self._example(rng, stream, index, page, asked[:TURNS])
     page = page_lib.compose(rng, self._scale, test=False)
     coarse = [str(family) for family in rng.permutation(questions_lib.COARSE)]
@@ -111,6 +120,14 @@ class Suite(drawn.Suite):
     asked = [*asked[: TURNS - 2 - len(first)], *coarse[:2]]
     asked = first + [str(question) for question in rng.permutation(asked)]
     return self._example(rng, stream, index, page, asked)
+
+  def conversations(self, stream: str, index: int) -> list[drawn.Example]:
+    """A page, or all that it is cut into."""
+    example, primer = (
+      self.conversation(stream, index),
+      self._primer(stream, index),
+    )
+    return cut(example, CUTS[primer]) if primer < len(CUTS) else [example]
 
   def question(self, stream: str, index: int) -> drawn.Example:
     """A page with one question: even numbers coarse, odd ones fine."""
@@ -132,6 +149,11 @@ class Suite(drawn.Suite):
         question = questions_lib.ask(rng, page, family, lines)
         if question is not None:
           return self._example(rng, stream, index, page, [question])
+
+  def _primer(self, stream: str, index: int) -> int:
+    """Of which of PRIMERS a page is; len(PRIMERS) behind them all."""
+    counts = self._primers.get(stream, (0,) * len(PRIMERS))
+    return int(np.searchsorted(np.cumsum(counts), index, side='right'))
 
   def _about_lines(
     self,
@@ -174,3 +196,24 @@ class Suite(drawn.Suite):
 
     tiles = drawing.draw(rng, page, self._scale)
     return drawn.example(stream, index, tiles, asked, answer)
+
+
+def cut(example: drawn.Example, lines: int) -> list[drawn.Example]:
+  """A transcribed page as conversations, each about so many of its lines.
+
+  Args:
+    example: a page, with questions 'line N'.
+    lines: of a part; the last may have fewer.
+  """
+  parts = []
+  for first in range(0, len(example.images), lines):
+    last = first + lines
+    turns = tuple(
+      turn
+      for turn in example.turns
+      if first < int(turn.question.split()[1]) <= last
+    )
+    if turns:
+      images = example.images[first:last]
+      parts.append(dataclasses.replace(example, images=images, turns=turns))
+  return parts
