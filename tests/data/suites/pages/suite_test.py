@@ -83,7 +83,7 @@ def test_primers_come_first_in_their_stage():
 
 
 @pytest.mark.parametrize('scale', page_lib.SCALES)
-@pytest.mark.parametrize('primer,lines', enumerate(suite_lib.CUTS))
+@pytest.mark.parametrize('primer,lines', [*enumerate(suite_lib.CUTS)])
 def test_a_part_of_a_page_is_asked_about_its_own_lines_alone(
   scale, primer, lines
 ):
