@@ -1,58 +1,77 @@
 """The recipe on pages: receipts, forms, tables and charts, drawn in code.
 
   python -m visor_jax.main --config=experiments/pages.py --workdir=runs/pages
-  ... --config=experiments/pages.py:control=True --workdir=runs/control
+  ... --config=experiments/pages.py:run=dense --workdir=runs/dense
+  ... --config=experiments/pages.py:run=control --workdir=runs/control
   ... --config=experiments/pages.py:scale=large --workdir=runs/large
 
-With scale=large pages are 448 pixels high and hold 14 lines, for a GPU. The
-control is a network without SELF layers, trained alone for the same steps. The
-same test on what was never learned from: another workdir with jobs=eval+report,
---config.eval.checkpoint=runs/pages and --config.data.pages.unseen=typeface, or
-kind.
+The dense base gets all steps of answers in one stage; the control is a network
+without SELF layers, trained alone for the same steps. With scale=large pages
+are 448 pixels high and hold 14 lines, for a GPU; share=2 takes twice the steps.
+VISOR and the dense base in one page:
 
-Hardware and hours: not yet run to its end.
-Expected: not known yet.
+  launch/rivals.py --experiment=pages --runs=visor,dense --workdir=runs/rivals
+
+The same test on what was never learned from: another workdir with
+jobs=eval+report, --config.eval.checkpoint=runs/pages and
+--config.data.pages.unseen=typeface, or kind.
+
+Hardware and hours: TODO
+Expected: TODO
 """
 
 from visor_jax import config
 
+STAGES = (
+  ('base', 1500, 2e-3, 0.1),
+  ('cross', 40, 2e-3, 0.5),
+  ('full', 2400, 2e-3, 0.5),
+  ('universal', 1400, 1e-3, 0.05),
+)
+# Steps of 16 pages with each of PRIMERS of the suite, at the start of a stage: a
+# line alone, then more, then whole pages; then their numbers; then all else.
+READ = (360, 200, 200, 740, 0)
+VALUES = (0, 0, 0, 300, 500)
+RUNS = ('visor', 'dense', 'control')
+
 
 def get_config(arg=None):
-  arg = config.parse_arg(arg, jobs='all', scale='small', control=False)
+  arg = config.parse_arg(arg, jobs='all', run='visor', scale='small', share=1.0)
+  if arg.run not in RUNS:
+    raise ValueError(
+      f'config argument "run={arg.run}": runs are {", ".join(RUNS)}'
+    )
+  part = lambda steps: max(1, round(arg.share * steps))
   c = config.default()
-  c.jobs = arg.jobs
   c.data.suite, c.data.pages.scale = 'pages', arg.scale
   c.model.size = {'small': 'pages', 'large': 'pages-448'}[arg.scale]
   c.model.remat = False  # the model is small
   # Text reads the image before the router chooses, and once more behind the
   # layers that it chooses among.
   c.model.cross_layers, c.model.self_layers = (1, 4), (2, 3)
-  for stage, steps, rate, final in (
-    ('base', 1500, 2e-3, 0.1),
-    ('cross', 40, 2e-3, 0.5),
-    ('full', 2400, 2e-3, 0.5),
-    ('universal', 1400, 1e-3, 0.05),
-  ):
-    c[stage].steps, c[stage].batch = steps, 16
-    c[stage].learning_rate = rate
-    c[stage].end_lr_fraction = final
+  for stage, steps, rate, final in STAGES:
+    c[stage].steps, c[stage].batch = part(steps), 16
+    c[stage].learning_rate, c[stage].end_lr_fraction = rate, final
+  primers = dict(base=READ, cross=(0, 0, 0, 40, 0), full=VALUES)
+  c.universal.max_share = 0.25  # min has most to learn
   c.policy.steps, c.policy.learning_rate = 300, 2e-3
   c.policy.end_lr_fraction = 0.05
-  c.universal.max_share = 0.25  # min has most to learn
-  # Steps with each primer, see PRIMERS of the suite: a line, then pages, then
-  # their numbers, then all else.
-  for stage, steps in (
-    ('base', (360, 200, 200, 740, 0)),
-    ('cross', (0, 0, 0, c.cross.steps, 0)),
-    ('full', (0, 0, 0, 300, 500)),
-  ):
-    c.data.pages.primers[stage] = tuple(n * c[stage].batch for n in steps)
   c.label.examples = 8192
   c.label.score = c.eval.score = 'relaxed'  # as charts are graded
-  if arg.control:
+  c.eval.plans = 'all+router'  # its base was only taught to read
+  if arg.run == 'dense':
+    c.jobs, c.eval.plans = 'base+eval+report', 'base'
+    c.base.steps = part(sum(steps for _, steps, *_ in STAGES))
+    c.base.end_lr_fraction = 0.05
+    primers = dict(base=[read + value for read, value in zip(READ, VALUES)])
+  if arg.run == 'control':
+    c.jobs, c.eval.plans = 'base+cross+full+universal+eval+report', 'min'
     for stage in ('cross', 'full', 'universal'):
       c[stage].plan = 'min'
-    c.eval.plans = 'min'
-    if arg.jobs == 'all':
-      c.jobs = 'base+cross+full+universal+eval+report'
+  for stage, steps in primers.items():
+    c.data.pages.primers[stage] = tuple(
+      part(n) * c[stage].batch if n else 0 for n in steps
+    )
+  if arg.jobs != 'all':
+    c.jobs = arg.jobs
   return c

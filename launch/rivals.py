@@ -3,8 +3,8 @@
 
   launch/rivals.py --workdir=OUT
 
-Runs experiments/rivals.py once for every name in --runs, each in OUT/NAME, and
-joins their results in OUT/report/index.html. Started again it goes on where it
+Runs experiments/rivals.py, or --experiment=pages, once for every name in
+--runs, each in OUT/NAME, and joins their results in OUT/report/index.html. Started again it goes on where it
 was. Keys of the config may be set as for visor_jax.main, after --. Exit code: 0
 when all runs are done.
 """
@@ -28,6 +28,12 @@ def main(argv=None) -> int:
   )
   add = parser.add_argument
   add('--workdir', type=command.local_path, required=True, metavar='OUT')
+  add(
+    '--experiment',
+    choices=('rivals', 'pages'),
+    default='rivals',
+    help='default: %(default)s',
+  )
   add('--runs', default='visor,m3,dense', help='default: %(default)s')
   add(
     '--share',
@@ -48,7 +54,8 @@ def main(argv=None) -> int:
       sys.executable,
       '-m',
       'visor_jax.main',
-      f'--config={ROOT}/experiments/rivals.py:run={name},share={args.share}',
+      f'--config={ROOT}/experiments/{args.experiment}.py'
+      f':run={name},share={args.share}',
       f'--workdir={out / name}',
       *args.keys,
     ]
