@@ -42,11 +42,15 @@ def test_what_is_done_becomes_a_page(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-  'command,code,end',
-  [('/bin/echo', 0, 'done'), ('/bin/false', 1, 'ended with code 1')],
+  'experiment,command,code,end',
+  [
+    ('rivals', '/bin/echo', 0, 'done'),
+    ('pages', '/bin/echo', 0, 'done'),
+    ('rivals', '/bin/false', 1, 'ended with code 1'),
+  ],
 )
 def test_runs_of_the_experiment(
-  tmp_path, monkeypatch, capsys, command, code, end
+  tmp_path, monkeypatch, capsys, experiment, command, code, end
 ):
   """All take the same share of steps and the same keys."""
   monkeypatch.setattr(rivals.sys, 'executable', command)
@@ -54,6 +58,7 @@ def test_runs_of_the_experiment(
     rivals.main(
       [
         f'--workdir={tmp_path}',
+        f'--experiment={experiment}',
         '--runs=dense,tr2',
         '--share=0.5',
         '--jobs=1',
@@ -68,6 +73,6 @@ def test_runs_of_the_experiment(
     assert f'{name}: {end}' in printed
     if code == 0:
       line = (tmp_path / f'{name}.log').read_text()
-      assert f'rivals.py:run={name},share=0.5 ' in line
+      assert f'{experiment}.py:run={name},share=0.5 ' in line
       assert line.endswith('--config.seed=1\n')
   assert not (tmp_path / 'report').exists()

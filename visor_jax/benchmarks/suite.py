@@ -190,8 +190,6 @@ class Suite:
     rules: what else decides which token comes next.
   """
 
-  packed = False  # a question a row
-
   def __init__(
     self,
     benchmark: record_lib.Benchmark,

@@ -192,16 +192,12 @@ class Suite(Protocol):
   asked before and by whom.
 
   Attributes:
-    packed: training rows may hold several conversations.
     answer_tokens: the most tokens of an answer.
     ends: tokens at which an answer is over; the first of them is trained.
     rules: what else decides which token comes next.
     fingerprints: {stream/source: what changes when its data does}.
     counts: {reason: records that were not used as they are}, so far.
   """
-
-  @property
-  def packed(self) -> bool: ...
 
   @property
   def answer_tokens(self) -> int: ...

@@ -103,8 +103,6 @@ class Corpus:
     settings: what else decides the rows.
   """
 
-  packed = True
-
   def __init__(
     self,
     seed: int,

@@ -77,7 +77,6 @@ class Suite:
     answer_tokens: the most tokens of an answer.
   """
 
-  packed = False
   rules = generation.Rules()  # none
 
   def __init__(

@@ -30,7 +30,7 @@ class Entry:
   """A suite before it is opened.
 
   Attributes:
-    packed: training rows may hold several conversations.
+    packed: training rows have the slots of data.packed.
     open: (whole config, names of jobs, checkpoint folder with the tokenizer,
       rows of its embedding) -> the suite with what they need.
     training_shape: (whole config, model) -> slots of a training row.
@@ -258,7 +258,7 @@ SUITES = {
     False, _open_digits, _digits_training, _digits_prompt, _digits_families
   ),
   'pages': Entry(
-    True, _open_pages, _pages_training, _pages_prompt, _pages_families
+    False, _open_pages, _pages_training, _pages_prompt, _pages_families
   ),
   '': Entry(
     True, open_corpus, _corpus_training, _corpus_prompt, _corpus_families

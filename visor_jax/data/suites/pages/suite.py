@@ -73,7 +73,6 @@ class Suite(drawn.Suite):
   """
 
   turns = TURNS
-  packed = True
 
   def __init__(
     self,
