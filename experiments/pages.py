@@ -16,8 +16,8 @@ The same test on what was never learned from: another workdir with
 jobs=eval+report, --config.eval.checkpoint=runs/pages and
 --config.data.pages.unseen=typeface, or kind.
 
-Hardware and hours: TODO
-Expected: TODO
+Hardware and hours: not yet run to its end.
+Expected: not known yet.
 """
 
 from visor_jax import config
@@ -28,8 +28,8 @@ STAGES = (
   ('full', 2400, 2e-3, 0.5),
   ('universal', 1400, 1e-3, 0.05),
 )
-# Steps of 16 pages with each of PRIMERS of the suite, at the start of a stage: a
-# line alone, then more, then whole pages; then their numbers; then all else.
+# Steps with each of PRIMERS of the suite, at the start of a stage: of one line,
+# of two and four, whole pages; then their numbers. All else comes behind.
 READ = (360, 200, 200, 740, 0)
 VALUES = (0, 0, 0, 300, 500)
 RUNS = ('visor', 'dense', 'control')

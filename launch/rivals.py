@@ -3,10 +3,10 @@
 
   launch/rivals.py --workdir=OUT
 
-Runs experiments/rivals.py, or --experiment=pages, once for every name in
---runs, each in OUT/NAME, and joins their results in OUT/report/index.html. Started again it goes on where it
-was. Keys of the config may be set as for visor_jax.main, after --. Exit code: 0
-when all runs are done.
+Runs experiments/rivals.py, or with --experiment=pages that file, once for every
+name in --runs, each in OUT/NAME, and joins their results in
+OUT/report/index.html. Started again it goes on where it was. Keys of the config
+may be set as for visor_jax.main, after --. Exit code: 0 when all runs are done.
 """
 
 import argparse
