@@ -95,12 +95,12 @@ class Checkpoint:
           self.model.architecture,
           generated[number][0],
           lengths,
-          tiles,
+          images,
           routing,
         ),
         seconds,
       )
-      for number, (lengths, tiles) in enumerate(
-        zip(prompts.lengths, prompts.tiles)
+      for number, (lengths, images) in enumerate(
+        zip(prompts.lengths, prompts.images)
       )
     ]

@@ -46,19 +46,26 @@ class Ran(NamedTuple):
   prefill: int  # the LLM's, routing included
 
 
+@functools.lru_cache(maxsize=None)
 def vision_flops(
-  architecture: architecture_lib.Architecture, tiles: int
+  architecture: architecture_lib.Architecture, images: tuple[int, ...]
 ) -> tuple[int, int]:
-  """Nominal FLOPs of the vision tower and of the connector."""
-  cost = flops.cost(architecture.base, None, 0, 0, tiles=tiles)
-  return cost.vision, cost.connector
+  """Nominal FLOPs of the vision tower and of the connector.
+
+  Args:
+    architecture: the model's.
+    images: tiles of each, see batch.image_tiles.
+  """
+  base = architecture.base
+  costs = [flops.cost(base, None, 0, 0, tiles=tiles) for tiles in images]
+  return sum(c.vision for c in costs), sum(c.connector for c in costs)
 
 
 def ran(
   architecture: architecture_lib.Architecture,
   plan: plans.Plan | None,
   lengths: tuple[int, int],
-  tiles: int,
+  images: tuple[int, ...],
   routing: int = 0,
 ) -> Ran:
   """Of a prompt of which nothing is known.
@@ -67,11 +74,11 @@ def ran(
     architecture: the model's.
     plan: the plan that ran, None for the dense base.
     lengths: (visual tokens, text tokens).
-    tiles: of the images.
+    images: tiles of each.
     routing: 1 where the router chose the plan.
   """
   return Ran(
-    sum(vision_flops(architecture, tiles)),
+    sum(vision_flops(architecture, images)),
     prefill_flops(architecture, plan, *lengths, routing),
   )
 
@@ -82,7 +89,7 @@ def of_answer(
   plan: plans.Plan | None,
   visual: int,
   text: int,
-  tiles: int,
+  images: tuple[int, ...],
   tokens: int,
   routing: int = 0,
 ) -> dict[str, int]:
@@ -93,7 +100,7 @@ def of_answer(
     plan: the plan that ran, None for the dense base.
     visual: visual tokens.
     text: text tokens of the prompt.
-    tiles: tiles that the vision tower read.
+    images: tiles of each that the vision tower read.
     tokens: tokens of the answer, its end included.
     routing: 1 where the router chose the plan.
   """
@@ -101,8 +108,7 @@ def of_answer(
   all_tokens = dataclasses.replace(asked, reduction='')
   # Inside of the dense decoder tokens are dropped where no plan is.
   largest = asked if plan is not None else all_tokens
-  tower = flops.cost(all_tokens, None, visual, text, tiles=tiles)
-  vision = tower.vision + tower.connector
+  vision, tiles = sum(vision_flops(asked, images)), sum(images)
   llm = prefill_flops(asked, plan, visual, text, routing)
   base_llm = prefill_flops(all_tokens, None, visual, text)
   decode = flops.decode(asked, plan, visual, text, tokens, tiles=tiles)

@@ -30,12 +30,12 @@ class Prompts:
   Attributes:
     batch: a prompt a row.
     lengths: (visual tokens, text tokens) of each.
-    tiles: of the images of each.
+    images: tiles of each image of each.
   """
 
   batch: batch_lib.Batch
   lengths: tuple[tuple[int, int], ...]
-  tiles: tuple[int, ...]
+  images: tuple[tuple[int, ...], ...]
 
   def logits(
     self,
@@ -76,19 +76,18 @@ def require_room(
     )
 
 
-def tiles(
+def of_images(
   images: Sequence[np.ndarray],
   plans: Sequence[processed.ImagePlan],
   processor: protocols.Processor,
-) -> tuple[jax.Array, jax.Array]:
-  """`tiles` and `tile_grid` of one prompt's images, as `pack` lays them."""
+) -> Prompts:
+  """The images of one prompt as `pack` lays them, without its words."""
   nothing = np.zeros(0, np.int32)
   alone = processed.Conversation(
     nothing, nothing.astype(bool), (0,) * len(plans), nothing
   )
   segment = packing.segment_of_images(alone, images, plans, processor.patches)
-  batch = pack([segment], processor).batch
-  return batch.tiles, batch.tile_grid
+  return pack([segment], processor)
 
 
 def pack(
@@ -119,7 +118,7 @@ def pack(
   return Prompts(
     batch if tiles is None else dataclasses.replace(batch, tiles=tiles),
     tuple((each['visual'], each['text']) for each in slots),
-    tuple(each['tiles'] for each in slots),
+    tuple(batch_lib.image_tiles(each.tile_grid) for each in segments),
   )
 
 

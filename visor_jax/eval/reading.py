@@ -96,12 +96,13 @@ class Reading:
     self._checkpoint, self._prefix = checkpoint, prefix
     self._plans: Sequence[processed.ImagePlan] = processor.plans(sizes)
     tiles = [*processor.tiles(opened, sizes)]
-    self._tiles, tile_grid = prompts_lib.tiles(tiles, self._plans, processor)
+    packed = prompts_lib.of_images(tiles, self._plans, processor)
+    self._tiles = packed.batch.tiles
     self.patches: backbone.PatchFeatures = generate.read_tiles(
-      checkpoint.model, checkpoint.params, self._tiles, tile_grid
+      checkpoint.model, checkpoint.params, self._tiles, packed.batch.tile_grid
     )
     tower, connector = costs.vision_flops(
-      checkpoint.model.architecture, sum(map(len, tiles))
+      checkpoint.model.architecture, packed.images[0]
     )
     self._tower_flops = tower  # that no answer has told yet
     self._connector_flops = connector

@@ -76,7 +76,7 @@ class _Asked:
   turn: records.Turn
   visual: int
   text: int
-  tiles: int
+  images: tuple[int, ...]  # tiles of each
 
 
 def answers(
@@ -245,7 +245,7 @@ def _ask(
           plan,
           question.visual,
           question.text,
-          question.tiles,
+          question.images,
           costs.answer_length(answer_tokens, sampling.ends),
           routing,
         ),
@@ -268,10 +268,10 @@ def _lengths(
     questions.records,
     batch.visual().tolist(),
     batch.text().tolist(),
-    batch.used(patches).tolist(),
+    batch.images(patches),
   )
   return {
-    number: _Asked(record.id, record.turns[0], visual, text, tiles)
-    for number, record, visual, text, tiles in lengths
+    number: _Asked(record.id, record.turns[0], visual, text, images)
+    for number, record, visual, text, images in lengths
     if number is not None
   }

@@ -40,6 +40,17 @@ class RowShape:
   taps: int = 1
 
 
+def image_tiles(tile_grid: Array) -> tuple[int, ...]:
+  """How many tiles each image has that the tower sees as one.
+
+  Args:
+    tile_grid: of a row, numpy [I, 2]; of a tile that stands alone it is 1.
+  """
+  begins = (tile_grid == 0).all(axis=1).nonzero()[0].tolist()
+  ends = [*begins[1:], len(tile_grid)]
+  return tuple(end - begin for begin, end in zip(begins, ends))
+
+
 @dataclasses.dataclass(frozen=True)
 class Batch:
   """B rows in fixed shapes; I tiles, P patches a tile, R prompts a row.
@@ -95,13 +106,10 @@ class Batch:
     looks = (self.visual_segment > 0)[..., None] & (self.gather_index < newline)
     return ((self.gather_index // patches + 1) * looks).max(axis=(1, 2))
 
-  def images(self, patches: int) -> list[int]:
-    """Tiles of each image, of so many patches; 1 of each that stands alone."""
-    counts = []
-    for grid, used in zip(self.tile_grid, self.used(patches)):
-      begins = (grid[:used] == 0).all(axis=1).nonzero()[0].tolist()
-      counts += [b - a for a, b in zip(begins, [*begins[1:], int(used)])]
-    return counts
+  def images(self, patches: int) -> list[tuple[int, ...]]:
+    """`image_tiles` of each row, without padding."""
+    used = self.used(patches)
+    return [image_tiles(grid[:n]) for grid, n in zip(self.tile_grid, used)]
 
   def fields(self) -> dict[str, Array]:
     return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}

@@ -113,9 +113,10 @@ class Throughput:
       reductions: that it goes through the model with.
     """
     vision = 0
-    for tiles in batch.images(self._architecture.size.vision.patches):
-      image = _cost(self._architecture.base, None, 0, 1, tiles)
-      vision += len(reductions) * (image.vision + image.connector)
+    for images in batch.images(self._architecture.size.vision.patches):
+      for tiles in images:
+        image = _cost(self._architecture.base, None, 0, 1, tiles)
+        vision += len(reductions) * (image.vision + image.connector)
     decoder = 0
     for reduction in reductions:
       model = dataclasses.replace(self._architecture, reduction=reduction)

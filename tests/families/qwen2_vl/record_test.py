@@ -30,7 +30,9 @@ from visor_jax.data.pipeline import stream
 from visor_jax.data.prepare import writer
 from visor_jax.data.processing import packing
 from visor_jax.data.sources import readers
+from visor_jax.eval import costs
 from visor_jax.eval import prompts as prompts_lib
+from visor_jax.families.qwen2_vl import images as images_lib
 from visor_jax.families.qwen2_vl import recipe
 from visor_jax.families.qwen2_vl import record
 from visor_jax.jobs import table
@@ -109,6 +111,12 @@ def test_images_are_read_once_for_many_questions(model):
   for question in ('What is the total?', 'Which is red?'):
     (want,) = model.generate([images], [question], max_new_tokens=8)
     assert reading.ask(question, max_new_tokens=8).text == want.text
+  # Of the tower each image takes what it takes alone.
+  known = recipe.Recipe(12, qwen2_vl.LEAST, qwen2_vl.MOST)
+  counts = [images_lib.plan(known, *size).tiles for size in SIZES[1:3]]
+  assert want.ran_vision_flops == sum(
+    sum(costs.vision_flops(model.model.architecture, (n,))) for n in counts
+  )
 
 
 def test_images_of_all_sizes_have_few_shapes(oracle):
