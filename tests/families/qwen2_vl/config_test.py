@@ -116,6 +116,7 @@ def test_words_are_changed_where_they_are_said(layout, tmp_path):
   changed = transformers.Qwen2VLConfig(**config.with_vocabulary(fields, 152000))
   assert changed.text_config.vocab_size == 152000
   assert changed.text_config.hidden_size == 1536
+  assert changed.text_config.rms_norm_eps == 1e-6
 
 
 def test_defaults_are_those_of_transformers(tmp_path):

@@ -74,11 +74,11 @@ def read(folder: pathlib.Path) -> family.HfConfig:
 
 def with_vocabulary(config: dict[str, Any], words: int) -> dict[str, Any]:
   """The config with as many words as the embedding has."""
-  if config.get('text_config'):
-    return text_config.with_vocabulary(config, words)
-  if config.get('vocab_size', _TEXT['vocab_size']) == words:
+  text = config.get('text_config') or config
+  if text.get('vocab_size', _TEXT['vocab_size']) == words:
     return config
-  return config | dict(vocab_size=words)
+  changed = text | dict(vocab_size=words)
+  return changed if text is config else config | dict(text_config=changed)
 
 
 def _language(text: json_fields.Fields, tied: bool) -> sizes_lib.Language:

@@ -1,9 +1,9 @@
 """The vision tower: from the tiles of images of any size to their features.
 
 A tile is the square of patches that one visual token is made of. All tiles of
-an image see each other, and rotary embedding says which row and column of it a
-patch stands in; a row of a batch holds the tiles of several images one behind
-the other.
+an image see each other, in most layers of Qwen2.5-VL those of a window, and
+rotary embedding says which row and column of the image a patch stands in; a row
+of a batch holds the tiles of several images one behind the other.
 
 Legend: B batch, I tiles, P patches of all tiles, D width, N heads, H head
 width.
@@ -176,14 +176,16 @@ class Tower(nn.Module):
       return backbone.PatchFeatures(x.reshape(b, i, -1))
     x, _ = jax.lax.scan(step, x, jax.tree.map(lambda x: x[:-1], stack))
     x, query, key = run(x, params.take_layer(stack, -1))
+    query, key = jax.lax.stop_gradient((query, key))
+    slots, chunk = at.slots(full[-1]), self.compute.chunk
+
+    def of_tiles(x: jax.Array) -> jax.Array:
+      return x.reshape(b, i, -1, *x.shape[2:]).mean(axis=2)
+
     return backbone.PatchFeatures(
       x.reshape(b, i, -1),
-      received(query, key, at.slots(full[-1]), self.compute.chunk)
-      .reshape(b, i, -1)
-      .mean(axis=2),
-      jax.lax.stop_gradient(key.mean(axis=2))
-      .reshape(b, i, size.merge**2, -1)
-      .mean(axis=2),
+      of_tiles(received(query, key, slots, chunk)),
+      of_tiles(key.mean(axis=2)),
     )
 
   def _embed(self, tiles: jax.Array) -> jax.Array:
@@ -226,6 +228,5 @@ def received(
     query, query_slots = cut
     return attention.shares(query, key, query_slots, slots).sum(axis=1)
 
-  query, key = jax.lax.stop_gradient((query, key))
   queries = cut(query), jax.tree.map(cut, slots)
   return jax.lax.map(of_chunk, queries).sum(axis=0)
