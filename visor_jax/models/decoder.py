@@ -103,9 +103,13 @@ class Decoder(nn.Module):
 
   def logits(self, text: jax.Array) -> jax.Array:
     """[B, T, D] -> float32 [B, T, C]."""
+    return params.dense(*self.head_inputs(text), dtype=jnp.float32)
+
+  def head_inputs(self, text: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """[B, T, D] -> what the output head multiplies, [B, T, D] and [D, C]."""
     head = self.embedding.T if self.size.tied else self.head
     text = self.norm(text).astype(self.compute.dtype)
-    return params.dense(text, head.astype(text.dtype), dtype=jnp.float32)
+    return text, head.astype(text.dtype)
 
   def run(
     self,

@@ -100,6 +100,12 @@ class Visor(nn.Module):
     hidden, token_layout = self.prepare_inputs(batch)
     return spans.run(self.llm, hidden, token_layout, plan).text
 
+  def head_inputs(
+    self, batch: batch_lib.Batch, plan: spans.AnyPlan
+  ) -> tuple[jax.Array, jax.Array]:
+    """What the output head multiplies, [B, T, D] and [D, C]."""
+    return self.llm.head_inputs(self.hidden(batch, plan))
+
   def logits(self, hidden: jax.Array) -> jax.Array:
     """The output head: [B, T, D] to float32 [B, T, C]."""
     return self.llm.logits(hidden)

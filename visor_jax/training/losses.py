@@ -21,6 +21,7 @@ from visor_jax.models import visor
 from visor_jax.runtime import param_paths
 from visor_jax.spec import batch as batch_lib
 from visor_jax.spec import plan as plans
+from visor_jax.training import linear_cross_entropy
 
 Metrics = dict[str, jax.Array]
 
@@ -131,36 +132,12 @@ def answer_loss(
   def apply(*arguments: Any, method: str) -> Any:
     return model.apply({'params': params}, *arguments, method=method)
 
-  hidden = apply(batch, plan, method='hidden')[:, :-1]
+  hidden, head = apply(batch, plan, method='head_inputs')
   target, weight = batch.tokens[:, 1:], batch.answer[:, 1:]
-
-  def sums(
-    part: tuple[jax.Array, jax.Array, jax.Array],
-  ) -> tuple[jax.Array, jax.Array]:
-    hidden, target, weight = part
-    logits = apply(hidden, method='logits')
-    loss = optax.softmax_cross_entropy_with_integer_labels(logits, target)
-    right = (logits.argmax(-1) == target) & weight
-    return jnp.sum(loss * weight), right.sum()
-
-  parts = hidden, target, weight
-  if target.shape[1] <= chunk:
-    loss, right = sums(parts)
-  else:
-    loss, right = jax.tree.map(
-      jnp.sum,
-      jax.lax.map(
-        jax.checkpoint(sums), jax.tree.map(lambda x: _chunks(x, chunk), parts)
-      ),
-    )
+  loss, right = linear_cross_entropy.linear_cross_entropy(
+    hidden[:, :-1], head, target, weight, chunk
+  )
   return means(loss, right, weight)
-
-
-def _chunks(x: jax.Array, size: int) -> jax.Array:
-  """[B, T, ...] to [chunks, B, size, ...]; the rest is filled with zeros."""
-  x = jnp.pad(x, [(0, 0), (0, -x.shape[1] % size)] + [(0, 0)] * (x.ndim - 2))
-  x = x.reshape(x.shape[0], -1, size, *x.shape[2:])
-  return x.swapaxes(0, 1)
 
 
 def policy_loss(
