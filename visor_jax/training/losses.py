@@ -16,12 +16,12 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
+from visor_jax.models import linear_cross_entropy
 from visor_jax.models import router
 from visor_jax.models import visor
 from visor_jax.runtime import param_paths
 from visor_jax.spec import batch as batch_lib
 from visor_jax.spec import plan as plans
-from visor_jax.training import linear_cross_entropy
 
 Metrics = dict[str, jax.Array]
 
