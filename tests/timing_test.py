@@ -211,6 +211,16 @@ def test_a_second_question_costs_its_text(tmp_path):
 QUESTION = 'What is the colour of the car?'
 
 
+def set_tiles(monkeypatch):
+  """Tiles as large as those of published checkpoints."""
+  for module, name, value in (
+    (llava, 'SIDE', 384),
+    (llava, 'PATCH', 14),
+    (llava_weights, 'SIDE', 384),
+  ):
+    monkeypatch.setattr(module, name, value)
+
+
 def oracle(folder, width):
   """transformers' model of twelve layers, in float32, of real tiles."""
   heads = dict(num_attention_heads=width // 32, head_dim=32)
@@ -243,12 +253,7 @@ def test_answers_beside_transformers(
   width, image, visual, tmp_path, monkeypatch, new=32, times=7
 ):
   """The same weights, image and question, in turn; preparing them included."""
-  for module, name, value in (
-    (llava, 'SIDE', 384),
-    (llava, 'PATCH', 14),
-    (llava_weights, 'SIDE', 384),
-  ):
-    monkeypatch.setattr(module, name, value)
+  set_tiles(monkeypatch)
   torch.set_num_threads(len(os.sched_getaffinity(0)))
   rival = oracle(tmp_path / 'hf', width)
   model = visor_jax.load(rival.folder, allow_untrained=True)

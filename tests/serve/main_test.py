@@ -109,7 +109,7 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def server(checkpoint):
-  server = Server(checkpoint, '--plan=min', '--body-bytes=300000')
+  server = Server(checkpoint, '--plan=min', '--body-bytes=300000', '--rows=2')
   yield server
   server.process.kill()
 

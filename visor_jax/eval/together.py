@@ -106,20 +106,20 @@ class Prefilled(NamedTuple):
 
 
 def prefill(
-  checkpoint: asked_lib.Checkpoint, questions: Sequence[Question]
+  checkpoint: asked_lib.Checkpoint, questions: Sequence[Question], rows: int
 ) -> Iterator[Prefilled]:
   """Reads questions of one group; the router may part them.
 
   Args:
     checkpoint: who answers.
     questions: of one `Question.group`.
+    rows: of their batch, if they are several; those to spare are filled up.
   """
   first = questions[0]
   if len(questions) == 1:
     prompt, plan, ran = first.reading.prefill(first.prompt, first.selection)
     yield Prefilled([0], plan, first.prompt.packed.batch, prompt, [ran])
     return
-  rows = 1 << (len(questions) - 1).bit_length()
   filled = [*questions, *[first] * (rows - len(questions))]
   batch, patches = _join(
     [(x.prompt.packed.batch, x.reading.patches) for x in filled]

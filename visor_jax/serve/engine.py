@@ -150,6 +150,8 @@ class Engine:
       ready = [ticket for ticket in candidates if self._prepare(ticket)]
       group = [x for x in ready if _group(x) == _group(ready[0])]
       group = group[: self._limits.rows]
+      if 2 * len(group) <= self._limits.rows:
+        group = group[:1]  # two shapes to compile, and few rows to spare
       gone = {id(ticket) for ticket in candidates} - set(map(id, ready))
       gone |= set(map(id, group))
       with self._changed:
@@ -184,7 +186,7 @@ class Engine:
     began = time.monotonic()
     questions = [ticket.question for ticket in group if ticket.question]
     self._meters.rows.observe(len(group))
-    for read in together.prefill(self.checkpoint, questions):
+    for read in together.prefill(self.checkpoint, questions, self._limits.rows):
       tokenizer = self.checkpoint.processor.tokenizer
       growing = {
         row: _Growing(group[number], tokenizer)

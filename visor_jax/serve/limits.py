@@ -29,7 +29,7 @@ class Limits:
     waiting: requests that may wait; the next is told to come again.
     wait_seconds: that one may wait before it is told so.
     answer_seconds: from its beginning to the end of its answer.
-    rows: of a batch, a power of two.
+    rows: of a batch; fewer than half as many are answered one by one.
     readings: images of requests that are remembered, in sets.
     connections: that may be open.
     head_seconds: for a client to say what it wants.

@@ -12,8 +12,9 @@ from torch.nn import functional
 from .visor_slots import Keys
 from .visor_slots import Layout
 from .visor_slots import Slots
-from .visor_slots import same_run
+from .visor_slots import apart
 from .visor_slots import sees
+from .visor_slots import take
 
 
 def _weight(*shape: int) -> nn.Parameter:
@@ -85,12 +86,17 @@ class CrossAttention(nn.Module):
     self, visual: torch.Tensor, place: torch.Tensor
   ) -> torch.Tensor:
     """A depthwise convolution along each run of visual tokens."""
-    reach, count = self.conv.shape[0] // 2, visual.shape[1]
-    near = functional.pad(visual, (0, 0, reach, reach))
-    embedding = torch.zeros_like(visual)
-    for tap, same in enumerate(same_run(place, reach)):
-      embedding += near[:, tap : tap + count] * self.conv[tap] * same
-    return embedding
+    reach = self.conv.shape[0] // 2
+    index = apart(place, reach)
+    length = int(index.max()) + 1
+    shape = (len(visual), length + reach, visual.shape[2])
+    near = visual.new_zeros(shape).scatter(
+      1, index[..., None].expand_as(visual), visual
+    )
+    embedding = near.new_zeros(len(visual), length - reach, visual.shape[2])
+    for tap, weight in enumerate(self.conv):
+      embedding.addcmul_(near[:, tap : tap + length - reach], weight)
+    return take(embedding, index - reach)
 
 
 class Router(nn.Module):

@@ -109,13 +109,19 @@ def spread(x: torch.Tensor, place: torch.Tensor, count: int) -> torch.Tensor:
   return out.scatter(1, index, x)[:, :count]
 
 
-def same_run(place: torch.Tensor, reach: int) -> list[torch.Tensor]:
-  """Whether visual tokens up to `reach` away follow without text between.
+def apart(place: torch.Tensor, reach: int) -> torch.Tensor:
+  """Where visual tokens stand if `reach` slots are free before each run.
+
+  Runs have text between them; padding is one more.
+
+  Args:
+    place: [B, V], in order.
+    reach: slots.
 
   Returns:
-    bool [B, V, 1] for each distance, from -reach to reach.
+    [B, V], in order.
   """
-  starts = functional.pad(place[:, 1:] != place[:, :-1] + 1, (1, 0))
-  run = torch.where(place == NOWHERE, 0, starts.cumsum(1) + 1)
-  near = functional.pad(run, (reach, reach)).unfold(1, run.shape[1], 1)
-  return [(near[:, i] == run)[..., None] for i in range(2 * reach + 1)]
+  before, after = place[:, :-1], place[:, 1:]
+  follows = (after == before + 1) | (before == NOWHERE)
+  run = functional.pad(~follows, (1, 0), value=True).cumsum(1)
+  return torch.arange(place.shape[1], device=place.device) + reach * run
