@@ -34,6 +34,7 @@ ARCHITECTURES = {
   ),
   'last': dict(router=architecture_lib.RouterOptions('last', 6, 3)),
 }
+TEXTS = {'other': dict(model_type='llama')}  # what is not Qwen2
 CURVE = ((0, 0.3, 0.5), (0.5, 0.6, 0.8), (1, 1.1, 0.9))
 
 
@@ -45,7 +46,8 @@ def write(where, name, **changes):
     name: of ARCHITECTURES.
     **changes: of the architecture.
   """
-  llava.write(where / 'llava', text=dict(num_hidden_layers=DEPTH))
+  text = dict(num_hidden_layers=DEPTH) | TEXTS.get(name, {})
+  llava.write(where / 'llava', text=text)
   folders.import_(where / 'llava', where / 'base')
   start = load.load(where / 'base')
   architecture = dataclasses.replace(
