@@ -65,15 +65,14 @@ TEXT = np.random.default_rng(1).random((2, MERGED.place.shape[1])) < 0.3
 
 
 @pytest.mark.parametrize(
-  ('queries', 'keys'),
+  ('queries', 'keys', 'heads', 'width'),
   [
-    (MERGED, MERGED),
-    (thinned(MERGED, TEXT), thinned(MERGED, ~TEXT)),
-    (thinned(MERGED, TEXT), MERGED),
+    (MERGED, MERGED, (2, 2), 72),
+    (thinned(MERGED, TEXT), thinned(MERGED, ~TEXT), (6, 2), 24),
+    (thinned(MERGED, TEXT), MERGED, (6, 2), 64),
   ],
   ids=['SELF', 'CROSS', 'last SELF'],
 )
-@pytest.mark.parametrize(('heads', 'width'), [((6, 2), 24), ((2, 2), 72)])
 def test_flash_is_chunked(queries, keys, heads, width):
   """Values and gradients, of rows and heads that do not fill blocks."""
   q, s = queries.place.shape[1], keys.place.shape[1]

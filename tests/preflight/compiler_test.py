@@ -73,7 +73,7 @@ def jaxpr(program, *arguments):
     return re.sub('0x[0-9a-f]+', '', str(step.trace(*arguments).jaxpr))
 
 
-@pytest.mark.parametrize('stage', ['full', 'universal', 'policy'])
+@pytest.mark.parametrize('stage', ['full', 'policy'])
 def test_what_is_compiled_is_the_step_that_the_loop_runs(
   stage, tmp_path, monkeypatch
 ):

@@ -138,6 +138,7 @@ def test_hours_are_those_of_the_roofline(report):
   )
 
 
+@pytest.mark.drill
 def test_what_does_not_fit_comes_with_settings_that_do(report, capsys):
   """First the verdict, then why, at last what was compiled and fits."""
   config = small()
