@@ -11,7 +11,7 @@ from visor_jax.serve import meters as meters_lib
 
 
 def ticket(events):
-  return engine_lib.Ticket(chat.Asked((), '?', {}), [], events.append)
+  return engine_lib.Ticket(chat.Asked((), '?', {}), events.append)
 
 
 def engine(**limits):

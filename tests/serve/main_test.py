@@ -175,6 +175,9 @@ def test_a_bad_request_is_named(server):
       ],
     )
   )
+  connection = http.client.HTTPConnection('127.0.0.1', server.port)
+  connection.request('GET', '/', headers={'Host': 'evil.example'})
+  assert connection.getresponse().status == 400
   for body, headers, status, why in (
     ('{', {}, 400, 'no JSON'),
     (other, {}, 404, "this is 'tiny'"),
@@ -202,7 +205,7 @@ def test_a_client_that_goes_leaves_nothing(server):
   )
   with socket.create_connection(('127.0.0.1', server.port)) as client:
     client.sendall(
-      b'POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n'
+      b'POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n'
       b'Content-Type: application/json\r\n'
       + f'Content-Length: {len(content)}\r\n\r\n{content}'.encode()
     )
@@ -292,7 +295,7 @@ def test_a_server_outlives_what_is_done_to_it(checkpoint):
     connection.close()
   with socket.create_connection(('127.0.0.1', server.port)) as client:
     client.sendall(
-      b'POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n'
+      b'POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n'
       b'Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n'
     )
     with contextlib.suppress(OSError):

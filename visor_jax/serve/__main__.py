@@ -19,6 +19,7 @@ import socket
 import sys
 from typing import Any
 
+from starlette.middleware import trustedhost
 import uvicorn
 
 from visor_jax import inference
@@ -30,6 +31,8 @@ from visor_jax.serve import connections
 from visor_jax.serve import engine as engine_lib
 from visor_jax.serve import limits as limits_lib
 from visor_jax.serve import meters as meters_lib
+
+LOCAL = ['127.0.0.1', 'localhost']
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -95,8 +98,12 @@ def _serve(args: argparse.Namespace) -> int:
   with socket.create_server((args.host, args.port), family=family) as listener:
     host, port = listener.getsockname()[:2]
     console.log(f'serving {name} at http://{host}:{port}')
+    local = args.host in LOCAL  # then a foreign page's name may not mean us
+    app = trustedhost.TrustedHostMiddleware(
+      server.app(), LOCAL if local else ['*']
+    )
     config = uvicorn.Config(
-      server.app(),
+      app,
       http=connections.protocol(limits),
       log_level='warning',
       timeout_graceful_shutdown=int(limits.answer_seconds),

@@ -115,7 +115,7 @@ class Server:
       raise limits_lib.Refusal(
         404, f'model {values.get("model")!r}: this is {self._name!r}'
       )
-    images = await concurrency.run_in_threadpool(self._open, asked.images)
+    await concurrency.run_in_threadpool(self._check_pixels, asked.images)
     events: asyncio.Queue[engine_lib.Event] = asyncio.Queue()
     loop = asyncio.get_running_loop()
 
@@ -123,9 +123,9 @@ class Server:
       with contextlib.suppress(RuntimeError):  # the loop has ended
         loop.call_soon_threadsafe(events.put_nowait, event)
 
-    ticket = engine_lib.Ticket(asked, images, tell)
+    ticket = engine_lib.Ticket(asked, tell)
     self._engine.submit(ticket)
-    first = await self._first(request, ticket, events)
+    first = await self._event(request, ticket, events)
     self._meters.first.observe(time.monotonic() - ticket.arrived)
     reply = _Reply(self._name, ticket)
     if asked.stream:
@@ -135,10 +135,10 @@ class Server:
     text, event = '', first
     while isinstance(event, str):
       text += event
-      event = await self._first(request, ticket, events)
+      event = await self._event(request, ticket, events)
     return responses.JSONResponse(reply.complete(event, text))
 
-  async def _first(
+  async def _event(
     self,
     request: requests.Request,
     ticket: engine_lib.Ticket,
@@ -158,12 +158,11 @@ class Server:
       raise limits_lib.Refusal(499, 'the client has gone')
     return _raised(event.result())
 
-  def _open(self, images: Sequence[bytes]) -> list[Any]:
-    """Images in RGB, none larger than the limit."""
-    processor = self._engine.checkpoint.processor
-    for image in images:
-      image_files.check_pixels(image, self._limits.pixels)
-    return [processor.open_image(image) for image in images]
+  def _check_pixels(self, images: Sequence[bytes]) -> None:
+    """By their headers: they are decoded when it is their turn."""
+    count, most = sum(map(image_files.pixels, images)), self._limits.pixels
+    if count > most:
+      raise ValueError(f'{count} pixels; at most {most} are taken')
 
   async def _json(self, request: requests.Request) -> Any:
     """The body, within bounds."""

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import hashlib
 import threading
 import time
-from typing import Any
 
 import numpy as np
 
@@ -34,17 +33,15 @@ class Ticket:
 
   Args:
     asked: the request.
-    images: opened.
     tell: called with each Event, from the thread that answers.
   """
 
   def __init__(
     self,
     asked: chat.Asked,
-    images: Sequence[Any],
     tell: Callable[[Event], object],
   ):
-    self.asked, self.images, self.tell = asked, images, tell
+    self.asked, self.tell = asked, tell
     self.arrived = time.monotonic()
     self.cancelled = threading.Event()
     self.question: together.Question | None = None
@@ -115,12 +112,10 @@ class Engine:
       self._meters.waiting.set(len(self._waiting))
       self._changed.notify()
 
-  def reading(
-    self, asked: chat.Asked, images: Sequence[Any]
-  ) -> reading_lib.Reading:
+  def reading(self, images: Sequence[bytes]) -> reading_lib.Reading:
     """What is known of a request's images; they are read if they are new."""
     digest = hashlib.sha256()
-    for image in asked.images:
+    for image in images:
       digest.update(hashlib.sha256(image).digest())
     name = digest.digest()
     if name not in self._readings:
@@ -172,7 +167,7 @@ class Engine:
       try:
         ticket.question = together.question(
           self.checkpoint,
-          self.reading(ticket.asked, ticket.images),
+          self.reading(ticket.asked.images),
           ticket.asked.text,
           ticket.asked.options,
         )

@@ -23,7 +23,7 @@ class Limits:
   Attributes:
     body_bytes: of a request, images in base64 included.
     images: of a request.
-    pixels: of an image.
+    pixels: of all images of a request.
     new_tokens: of an answer, where a request asks for none.
     most_new_tokens: that a request may ask for.
     waiting: requests that may wait; the next is told to come again.
@@ -40,7 +40,7 @@ class Limits:
   pixels: int = 40_000_000
   new_tokens: int = 256
   most_new_tokens: int = 2048
-  waiting: int = 256
+  waiting: int = 64
   wait_seconds: float = 60.0
   answer_seconds: float = 300.0
   rows: int = 8
