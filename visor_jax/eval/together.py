@@ -52,7 +52,7 @@ class Question:
     What is drawn depends on a row's place, so such a question stands alone.
     """
     shapes = tuple(x.shape for x in self.prompt.packed.batch.fields().values())
-    alone = id(self) if self.sampling.temperature else 0
+    alone = self if self.sampling.temperature else None
     return self.selection, self.sampling, shapes, alone
 
 
