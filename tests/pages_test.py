@@ -1,0 +1,57 @@
+"""The base stage of experiments/pages.py learns to read."""
+
+import pathlib
+import runpy
+
+import jax
+from jax import numpy as jnp
+import numpy as np
+import pytest
+
+from visor_jax.checkpoint import load
+from visor_jax.data.processing import packing
+from visor_jax.data.suites.pages import page as page_lib
+from visor_jax.data.suites.pages import suite as suite_lib
+from visor_jax.jobs import table
+from visor_jax.models import compute as compute_lib
+from visor_jax.models import visor
+
+EXPERIMENT = pathlib.Path(__file__).parents[1] / 'experiments/pages.py'
+LINES, BATCH = 512, 128
+
+
+def unseen(count):
+  """Rows of the test split: a full page and one question about a line."""
+  scale = page_lib.SCALES['small']
+  suite = suite_lib.Suite(0)
+  for index in range(count):
+    rng = np.random.default_rng(index)
+    page = page_lib.full(rng, scale, test=True)
+    line = f'line {1 + int(rng.integers(scale.lines))}'
+    example = suite._example(rng, 'test', index, page, [line])
+    talk = suite.words.conversation(example.turns)
+    segment = packing.segment_of_tiles(talk, example.images, scale.lines)
+    yield packing.row([segment], suite_lib.row_shape(scale, 1))
+
+
+@pytest.mark.drill
+def test_lines_of_unseen_pages_are_read_after_the_base_stage(tmp_path):
+  """What all else rests on; five minutes of two cores."""
+  config = runpy.run_path(str(EXPERIMENT))['get_config']('jobs=base')
+  table.run_jobs(config, tmp_path)
+  checkpoint = load.load(tmp_path)
+  model = visor.Visor(
+    checkpoint.facts.architecture, compute_lib.Compute(remat=False)
+  )
+
+  @jax.jit
+  def right(batch):
+    """Whether every token of an answer is the likeliest behind those before."""
+    logits = model.apply({'params': checkpoint.params}, batch, None)
+    guess = jnp.argmax(logits[:, :-1], -1) == batch.tokens[:, 1:]
+    return jnp.all(guess | ~batch.answer[:, 1:], axis=1)
+
+  rows = list(unseen(LINES))
+  batches = (rows[i : i + BATCH] for i in range(0, LINES, BATCH))
+  read = np.concatenate([right(packing.stack(batch)) for batch in batches])
+  assert read.mean() >= 0.8
