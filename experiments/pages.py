@@ -30,8 +30,12 @@ STAGES = (
 )
 # Steps with each of PRIMERS of the suite, at the start of a stage: of one line,
 # of two and four, whole pages; then their numbers. All else comes behind.
-READ = (360, 200, 200, 740, 0)
-VALUES = (0, 0, 0, 300, 500)
+PRIMERS = dict(
+  base=(360, 200, 200, 740, 0),
+  cross=(40, 0, 0, 0, 0),
+  # Text reads by other layers now: much of the way is gone once more.
+  full=(60, 60, 80, 250, 350),
+)
 RUNS = ('visor', 'dense', 'control')
 
 
@@ -52,7 +56,7 @@ def get_config(arg=None):
   for stage, steps, rate, final in STAGES:
     c[stage].steps, c[stage].batch = part(steps), 16
     c[stage].learning_rate, c[stage].end_lr_fraction = rate, final
-  primers = dict(base=READ, cross=(0, 0, 0, 40, 0), full=VALUES)
+  primers = PRIMERS
   c.universal.max_share = 0.25  # min has most to learn
   c.policy.steps, c.policy.learning_rate = 300, 2e-3
   c.policy.end_lr_fraction = 0.05
@@ -63,7 +67,7 @@ def get_config(arg=None):
     c.jobs, c.eval.plans = 'base+eval+report', 'base'
     c.base.steps = part(sum(steps for _, steps, *_ in STAGES))
     c.base.end_lr_fraction = 0.05
-    primers = dict(base=[read + value for read, value in zip(READ, VALUES)])
+    primers = dict(base=list(map(sum, zip(*PRIMERS.values()))))
   if arg.run == 'control':
     c.jobs, c.eval.plans = 'base+cross+full+universal+eval+report', 'min'
     for stage in ('cross', 'full', 'universal'):
