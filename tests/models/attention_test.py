@@ -182,40 +182,6 @@ def test_every_implementation_serves_what_kernels_do_not(name):
   rows.close(program(5, name)(qkv, TEXT, VISUAL), program(5)(qkv, TEXT, VISUAL))
 
 
-# Splash (TPU), interpreted ----------------------------------------------------
-
-
-@pytest.mark.parametrize('head_width', [64, 128])
-def test_splash_is_chunked(head_width):
-  """Packed slots in order, two rows packed differently; values and gradients.
-  128 queries a block: 256 slots are the least that has more than one."""
-  lengths = [[100, 56, 60], [0, 200, 56]]
-  at = positions.Slots(
-    *map(
-      np.stack,
-      zip(
-        *[
-          (np.repeat([1, 2, 3, 0], [*n, 256 - sum(n)]), np.arange(256))
-          for n in lengths
-        ]
-      ),
-    )
-  )
-  at = positions.Slots(*(jnp.asarray(x, jnp.int32) for x in at))
-  qkv = tensors(256, 256, 2, 1, head_width, b=2)
-  weight = np.random.default_rng(1).standard_normal(qkv[0].shape)
-
-  def value(f):
-    def g(qkv):
-      return jnp.sum(f(*qkv) * weight)
-
-    return rows.jit(lambda qkv: (f(*qkv), jax.grad(g)(qkv)))(qkv)
-
-  got = value(lambda *qkv: attention._splash(*qkv, at, interpret=True))
-  want = value(lambda *qkv: chunks(100)(*qkv, at, at))
-  rows.close(got, want)
-
-
 # Memory -----------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ K query heads that share a key head.
 
 from collections.abc import Callable
 from collections.abc import Sequence
+import functools
 from typing import Any
 from typing import NamedTuple
 from typing import Protocol
@@ -22,6 +23,7 @@ import jax.numpy as jnp
 
 from visor_jax.models import attention_chunks
 from visor_jax.models import attention_flash
+from visor_jax.models import attention_splash
 from visor_jax.models import compute as compute_lib
 from visor_jax.models import positions
 from visor_jax.models import visibility
@@ -79,8 +81,9 @@ def attend(
     [B, Q, N, H] in the dtype of `query`.
   """
   implementation = named(compute.attention, query)
-  if implementation == 'splash' and ordered and _splash_fits(query):
-    return _per_device(_splash)(query, key, value, key_slots)
+  if implementation == 'splash' and ordered and not _few(query, key):
+    attend = _per_device(attention_splash.attend)
+    return attend(query, key, value, key_slots.segment)
   flash = implementation == 'flash'
   pairs = query.shape[1] * key.shape[1]
   if _few(query, key) if flash else pairs <= compute.chunk**2:
@@ -110,9 +113,13 @@ def attend_all(
   Returns:
     [B, Q, N, H].
   """
-  if named(implementation, query) != 'flash' or _few(query, key):
+  implementation = named(implementation, query)
+  if implementation == 'chunked' or _few(query, key):
     return jax.nn.dot_product_attention(query, key, value, implementation='xla')
   zeros = jnp.zeros(query.shape[:2], jnp.int32)
+  if implementation == 'splash':
+    splash = functools.partial(attention_splash.attend, causal=False)
+    return _per_device(splash)(query, key, value, zeros + 1)
   ranges = visibility.Ranges(zeros, zeros + key.shape[1])
   return _per_device(attention_flash.attend)(query, key, value, ranges)
 
@@ -243,36 +250,3 @@ def _per_device(kernel: Kernel) -> Kernel:
     out_specs=queries,
     check_vma=False,
   )
-
-
-def _splash_fits(query: jax.Array) -> bool:
-  """Splash works in blocks of 128 rows."""
-  return query.shape[1] % 128 == 0
-
-
-def _splash(
-  query: jax.Array,
-  key: jax.Array,
-  value: jax.Array,
-  slots: positions.Slots,
-  interpret: bool = False,
-) -> jax.Array:
-  """Pallas splash attention for TPU: causal and segment-aware, grouped keys."""
-  from jax.experimental.pallas.ops.tpu.splash_attention import (
-    splash_attention_kernel as kernel,
-  )
-  from jax.experimental.pallas.ops.tpu.splash_attention import (
-    splash_attention_mask as masks,
-  )
-
-  b, s, n, h = query.shape
-  k = key.shape[2]
-  mask = masks.MultiHeadMask([masks.CausalMask((s, s))] * (n // k))
-  run = kernel.make_splash_mqa_single_device(mask, interpret=interpret)
-  query = (query * h**-0.5).reshape(b, s, k, n // k, h).transpose(0, 2, 3, 1, 4)
-  key, value = (x.transpose(0, 2, 1, 3) for x in (key, value))
-  segments = kernel.SegmentIds(q=slots.segment, kv=slots.segment)
-  over_keys = jax.vmap(run, in_axes=(0, 0, 0, None))  # key heads of one row
-  context = jax.vmap(over_keys)(query, key, value, segments)  # [B, K, G, S, H]
-  context = context.transpose(0, 3, 1, 2, 4).reshape(b, s, n, h)
-  return jnp.where(slots.segment[:, :, None, None] > 0, context, 0)

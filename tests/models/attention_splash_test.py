@@ -1,0 +1,62 @@
+"""Splash kernels of TPUs, interpreted, equal chunks."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests import rows
+from visor_jax.models import attention
+from visor_jax.models import attention_chunks
+from visor_jax.models import attention_splash
+from visor_jax.models import positions
+
+
+def value(f, tensors):
+  """What is read, and the gradients of all three."""
+  weight = np.random.default_rng(1).standard_normal(tensors[0].shape)
+
+  def g(tensors):
+    return jnp.sum(f(*tensors) * weight)
+
+  return rows.jit(lambda tensors: (f(*tensors), jax.grad(g)(tensors)))(tensors)
+
+
+def tensors(s, n, k, h):
+  rng = np.random.default_rng(0)
+  shapes = (2, s, n, h), (2, s, k, h), (2, s, k, h)
+  return [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+
+
+@pytest.mark.parametrize('head_width', [64, 128])
+def test_splash_is_chunked(head_width):
+  """Two rows packed differently, of three blocks, the last one not full."""
+  lengths, size = [[100, 156, 60], [0, 200, 156]], 380
+  segment = [np.repeat([1, 2, 3, 0], [*n, size - sum(n)]) for n in lengths]
+  at = positions.Slots(
+    jnp.array(segment, jnp.int32),
+    jnp.broadcast_to(jnp.arange(size), (2, size)),
+  )
+  inputs = tensors(size, 2, 1, head_width)
+  splash = functools.partial(
+    attention_splash.attend, segment=at.segment, interpret=True
+  )
+  chunks = functools.partial(
+    attention_chunks.attend, query_slots=at, key_slots=at, chunk=100
+  )
+  rows.close(value(splash, inputs), value(chunks, inputs))
+
+
+def test_splash_of_a_tower_is_plain_attention():
+  """All see all, and nothing sees what fills the last block."""
+  inputs = tensors(150, 2, 2, 72)
+  splash = functools.partial(
+    attention_splash.attend,
+    segment=jnp.ones((2, 150), jnp.int32),
+    causal=False,
+    interpret=True,
+  )
+  plain = functools.partial(attention.attend_all, implementation='chunked')
+  rows.close(value(splash, inputs), value(plain, inputs))
