@@ -18,6 +18,7 @@ import pytest
 from visor_jax.models import attention
 from visor_jax.models import attention_chunks
 from visor_jax.models import attention_flash
+from visor_jax.models import compute as compute_lib
 from visor_jax.models import positions
 from visor_jax.models import visibility
 
@@ -139,8 +140,12 @@ def test_flash_of_a_tower_equals_plain_attention():
   compare(
     'tower',
     4 * 62 * 729**2 * 16 * 72 / 1e12,
-    functools.partial(attention.attend_all, implementation='flash'),
-    functools.partial(attention.attend_all, implementation='chunked'),
+    functools.partial(
+      attention.attend_all, compute=compute_lib.Compute(attention='flash')
+    ),
+    functools.partial(
+      attention.attend_all, compute=compute_lib.Compute(attention='chunked')
+    ),
     inputs,
     weight,
   )

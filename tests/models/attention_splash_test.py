@@ -50,13 +50,11 @@ def test_splash_is_chunked(head_width):
 
 
 def test_splash_of_a_tower_is_plain_attention():
-  """All see all, and nothing sees what fills the last block."""
+  """All of a segment see all of it, and nothing what fills the last block."""
   inputs = tensors(150, 2, 2, 72)
+  segment = jnp.repeat(jnp.array([[1, 2, 3], [1, 1, 2]]), 50, axis=1)
   splash = functools.partial(
-    attention_splash.attend,
-    segment=jnp.ones((2, 150), jnp.int32),
-    causal=False,
-    interpret=True,
+    attention_splash.attend, segment=segment, causal=False, interpret=True
   )
-  plain = functools.partial(attention.attend_all, implementation='chunked')
+  plain = functools.partial(attention.attend_all, segment=segment)
   rows.close(value(splash, inputs), value(plain, inputs))

@@ -46,8 +46,19 @@ def test_ranges_are_who_sees_whom(number):
     ranges = visibility.ranges(queries, keys)
     assert np.array_equal(as_table(ranges, seen.shape[2]), seen)
     if queries is keys:
-      ranges = visibility.ranges_to_itself(keys)
+      ranges = visibility.ranges_of_segments(keys.segment, causal=True)
       assert np.array_equal(as_table(ranges, seen.shape[2]), seen)
+
+
+def test_a_segment_sees_all_of_itself():
+  segment = jnp.array([[1, 1, 2, 3, 3, 0], [0, 0, 0, 0, 0, 0]])
+  at = positions.Slots(segment, jnp.zeros_like(segment))
+  seen = np.asarray(visibility.visible(at, at))
+  for ranges in (
+    visibility.ranges_of_segments(segment),
+    visibility.ranges(at, at),
+  ):
+    assert np.array_equal(as_table(ranges, 6), seen)
 
 
 def test_what_is_not_in_order_is_found():

@@ -90,7 +90,7 @@ def attend(
     return attend_arrays(query, query_slots, (Keys(key, value, key_slots),))
   if flash:
     if ordered:
-      ranges = visibility.ranges_to_itself(query_slots)
+      ranges = visibility.ranges_of_segments(key_slots.segment, causal=True)
     else:
       ranges = visibility.ranges(query_slots, key_slots)
     return _per_device(attention_flash.attend)(query, key, value, ranges)
@@ -100,27 +100,38 @@ def attend(
 
 
 def attend_all(
-  query: jax.Array, key: jax.Array, value: jax.Array, implementation: str
+  query: jax.Array,
+  key: jax.Array,
+  value: jax.Array,
+  compute: compute_lib.Compute = compute_lib.Compute(),
+  segment: jax.Array | None = None,
 ) -> jax.Array:
-  """Attention of every query over all keys.
+  """Attention of every slot to all of its segment, as vision towers have it.
 
   Args:
-    query: [B, Q, N, H], not scaled.
+    query: [B, S, N, H], not scaled.
     key: [B, S, N, H].
     value: [B, S, N, H].
-    implementation: a name in compute.IMPLEMENTATIONS.
+    compute: names the implementation, see `attend`.
+    segment: int32 [B, S], not falling along rows; None: a row is one.
 
   Returns:
-    [B, Q, N, H].
+    [B, S, N, H] in the dtype of `query`.
   """
-  implementation = named(implementation, query)
+  implementation = named(compute.attention, query)
   if implementation == 'chunked' or _few(query, key):
-    return jax.nn.dot_product_attention(query, key, value, implementation='xla')
-  zeros = jnp.zeros(query.shape[:2], jnp.int32)
+    if segment is None:
+      return jax.nn.dot_product_attention(
+        query, key, value, implementation='xla'
+      )
+    slots = positions.Slots(segment, jnp.zeros_like(segment))
+    return attend(query, key, value, slots, slots, compute=compute)
+  if segment is None:
+    segment = jnp.ones(query.shape[:2], jnp.int32)
   if implementation == 'splash':
     splash = functools.partial(attention_splash.attend, causal=False)
-    return _per_device(splash)(query, key, value, zeros + 1)
-  ranges = visibility.Ranges(zeros, zeros + key.shape[1])
+    return _per_device(splash)(query, key, value, segment)
+  ranges = visibility.ranges_of_segments(segment)
   return _per_device(attention_flash.attend)(query, key, value, ranges)
 
 

@@ -57,15 +57,24 @@ def ranges(query_slots: positions.Slots, key_slots: positions.Slots) -> Ranges:
   return Ranges(start, jnp.where(held, jnp.maximum(start, end), start))
 
 
-def ranges_to_itself(slots: positions.Slots) -> Ranges:
-  """`ranges` of slots that see one another, without looking at all pairs."""
-  number = jnp.arange(slots.segment.shape[1], dtype=jnp.int32)
-  number = jnp.broadcast_to(number, slots.segment.shape)
-  new = slots.segment[:, 1:] != slots.segment[:, :-1]
-  new = jnp.pad(new, ((0, 0), (1, 0)))
-  held = slots.segment > 0
-  first = jax.lax.cummax(jnp.where(new, number, 0), axis=1)
-  return Ranges(jnp.where(held, first, number), number + held)
+def ranges_of_segments(segment: jax.Array, causal: bool = False) -> Ranges:
+  """`ranges` of slots among themselves, without looking at all pairs.
+
+  Args:
+    segment: int32 [B, S], of slots `in_order`.
+    causal: they see those up to themselves, else all of their segment.
+  """
+  count = segment.shape[1]
+  number = jnp.broadcast_to(jnp.arange(count, dtype=jnp.int32), segment.shape)
+  changes = segment[:, 1:] != segment[:, :-1]
+  first = jnp.where(jnp.pad(changes, ((0, 0), (1, 0))), number, 0)
+  last = jnp.where(jnp.pad(changes, ((0, 0), (0, 1))), number, count - 1)
+  held = segment > 0
+  start = jnp.where(held, jax.lax.cummax(first, axis=1), number)
+  if causal:
+    return Ranges(start, number + held)
+  end = jax.lax.cummin(last, axis=1, reverse=True) + 1
+  return Ranges(start, jnp.where(held, end, start))
 
 
 def in_order(slots: positions.Slots) -> jax.Array:

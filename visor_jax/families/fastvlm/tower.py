@@ -120,12 +120,12 @@ class Block(nn.Module):
   Attributes:
     heads: of attention; 0 for a depthwise convolution.
     norm_eps: of the norm before attention.
-    attention: a name in compute.IMPLEMENTATIONS.
+    compute: names the implementation of attention.
   """
 
   heads: int
   norm_eps: float
-  attention: str
+  compute: compute_lib.Compute
 
   @nn.compact
   def __call__(self, x: jax.Array) -> tuple[jax.Array, Queries | None]:
@@ -149,7 +149,7 @@ class Block(nn.Module):
     x = x.reshape(tiles, rows * columns, c)
     qkv = params.dense(x, kernel.astype(x.dtype))
     query, key, value = (qkv[:, :, part] for part in range(3))
-    y = attention.attend_all(query, key, value, self.attention)
+    y = attention.attend_all(query, key, value, self.compute)
     y = Linear(c, name='out')(y.reshape(x.shape))
     return y.reshape(tiles, rows, columns, c), (query, key)
 
@@ -196,9 +196,7 @@ class Stage(nn.Module):
       x = nn.gelu(Linear(c, name='down_1')(x), approximate=False)
     if self.heads:
       x = Convolution(c, LARGE, c, name='position')(x)  # with the identity
-    block = Block(
-      self.heads, self.norm_eps, self.compute.attention, parent=None
-    )
+    block = Block(self.heads, self.norm_eps, self.compute, parent=None)
 
     def init_block(key: jax.Array) -> params.Tree:
       return block.init(key, jnp.zeros((1, 1, 1, c)))['params']

@@ -22,7 +22,7 @@ class Block(nn.Module):
   """Pre-norm attention over the patches of a tile, and an MLP."""
 
   size: sizes.Vision
-  attention: str
+  compute: compute_lib.Compute
 
   @nn.compact
   def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -49,7 +49,7 @@ class Block(nn.Module):
       linear(y, name, (d, n, h), ('embed', 'heads', 'head'))
       for name in ('query', 'key', 'value')
     )
-    context = attention.attend_all(query, key, value, self.attention)
+    context = attention.attend_all(query, key, value, self.compute)
     y = linear(context, 'out', (n, h, d), ('heads', 'head', 'embed'), 2)
     x = params.constrain_batch(x + y)
     y = vision.LayerNorm(size.norm_eps, name='mlp_norm')(x)
@@ -84,7 +84,7 @@ class Tower(nn.Module):
     x = self._embed(tiles)
     query = key = x[:, :, None]
     if size.depth:
-      block = Block(size, self.compute.attention, parent=None)
+      block = Block(size, self.compute, parent=None)
 
       def init_block(key: jax.Array) -> params.Tree:
         return block.init(key, jnp.zeros((1, 1, size.width)))['params']

@@ -113,10 +113,8 @@ class Block(nn.Module):
     qkv = linear(y, 'qkv', (d, 3, n, h), ('embed', None, 'heads', 'head'))
     query, key, value = (qkv[:, :, part] for part in range(3))
     query, key = rope(query, grid.at), rope(key, grid.at)
-    slots = grid.slots(full)
-    context = attention.attend(
-      query, key, value, slots, slots, compute=self.compute
-    )
+    segment = grid.slots(full).segment
+    context = attention.attend_all(query, key, value, self.compute, segment)
     y = linear(context, 'out', (n, h, d), ('heads', 'head', 'embed'), 2)
     x = params.constrain_batch(x + y)
     y = norm(size, 'mlp_norm')(x)
