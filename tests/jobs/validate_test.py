@@ -83,6 +83,10 @@ def test_a_count_is_at_least_1(key, value):
     (dict(search__max_plans=1), ['search.max_plans', '2']),
     (dict(eval__plans='mx'), ['mx', 'router']),
     (dict(eval__plans='8'), ['8', 'counted from 0']),
+    (
+      dict(eval__plans='router@0.3+router@0.001'),
+      ['router@0.001', 'cheapest plan takes at least'],
+    ),
     (dict(eval__plans='router@99'), ['router@99', 'at most 1.5']),
     (dict(eval__plans='base+router-1'), ['router-1', 'from 0 to below 1']),
     (dict(seed=2**63), ['seed', '2**63']),

@@ -6,6 +6,7 @@ import ml_collections
 
 from visor_jax.checkpoint import resolve
 from visor_jax.data.suites import table as suites
+from visor_jax.eval import costs
 from visor_jax.jobs import key_values
 from visor_jax.jobs import order
 from visor_jax.jobs import sources
@@ -34,6 +35,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
   _check_model(config, model)
   _check_jobs(config)
   _check_plans(config, model.layout)
+  _check_budgets(config, model)
   _check_reductions(config, model)
   order.asked(config)
   metrics.names(config)
@@ -151,6 +153,31 @@ def _check_plans(
       raise ValueError(
         f'{stage}.plan is {config[stage].plan!r}; steps run '
         'one plan, as "0,2", or "viable" ones'
+      )
+
+
+def _check_budgets(
+  config: ml_collections.ConfigDict, model: architecture_lib.Architecture
+) -> None:
+  """No router spends less than the cheapest plan does.
+
+  What that is on average is known when questions are; it is no less than for
+  as large an image as there may be and one token of text.
+  """
+  layout = model.layout
+  visual = suites.entry(config).prompt_shape(config, model).visual
+  cheapest, largest = (
+    costs.prefill_flops(model, plan, visual, 1, routing=1)
+    for plan in (layout.min, layout.max)
+  )
+  least = cheapest / largest
+  for selection in plans.parse(
+    config.eval.plans, layout, viable=(layout.min, layout.max)
+  ):
+    if selection.budget is not None and selection.budget < least:
+      raise ValueError(
+        f'eval.plans has "{selection}": the cheapest plan takes at least '
+        f"{least:.2g} of max's LLM prefill FLOPs"
       )
 
 
