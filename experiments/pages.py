@@ -28,13 +28,13 @@ STAGES = (
   ('full', 2400, 2e-3, 0.5),
   ('universal', 1400, 1e-3, 0.05),
 )
-# Steps with each of PRIMERS of the suite, at the start of a stage: of one line,
-# of two and four, whole pages; then their numbers. All else comes behind.
+# Steps with each of PRIMERS of the suite, at the start of a stage: parts of
+# pages and whole ones, transcribed, then asked. All else comes behind.
 PRIMERS = dict(
-  base=(360, 200, 200, 740, 0),
-  cross=(40, 0, 0, 0, 0),
+  base=(360, 200, 200, 740, 0, 0, 0, 0),
+  cross=(40, 0, 0, 0, 0, 0, 0, 0),
   # Text reads by other layers now: much of the way is gone once more.
-  full=(60, 60, 80, 250, 350),
+  full=(60, 60, 80, 200, 60, 150, 150, 300),
 )
 RUNS = ('visor', 'dense', 'control')
 

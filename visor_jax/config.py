@@ -97,9 +97,10 @@ def default() -> ml_collections.ConfigDict:
   d.pages.scale = 'small'  # or large: pages of 448 pixels, for a GPU
   d.pages.unseen = ''  # of the test: typeface or kind, never learned from
   # Pages at the start of a stage: cut into conversations about one line, two,
-  # four; whole ones, only transcribed; those that are also asked for numbers.
+  # four, and whole, which are only transcribed; then the same four once more,
+  # asked for numbers and which of two is more.
   d.pages.primers = ml_collections.ConfigDict(
-    dict(base=(0,) * 5, cross=(0,) * 5, full=(0,) * 5)
+    dict(base=(0,) * 8, cross=(0,) * 8, full=(0,) * 8)
   )
   # What lies behind transparent images: white, as transformers has it from
   # version 5 on; stored: the colour in the file, mostly black, as LLaVA-NeXT

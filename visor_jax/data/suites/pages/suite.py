@@ -11,7 +11,6 @@ Every page is a pure function of (seed, stream, index).
 
 from collections.abc import Mapping
 from collections.abc import Sequence
-import dataclasses
 import functools
 
 import numpy as np
@@ -25,13 +24,13 @@ from visor_jax.spec import batch as batch_lib
 
 TURNS = 8  # the most questions of a page in training
 
-# With what a stage may begin, in order. Whole pages alone teach no reading: the
+# With what a stage may begin, in order: of how many lines conversations are (0:
+# of the whole page), and what they ask. Whole pages alone teach no reading: the
 # text must find its line and read it, and gets nowhere with either alone.
-CUTS = (1, 2, 4)  # pages cut into conversations about so many lines
-PRIMERS = (
-  *(('line',) for _ in CUTS),
-  ('line',),  # whole pages, only transcribed
-  ('line', 'value'),  # asked for the number behind a word, too
+PRIMERS = tuple(
+  (lines, families)
+  for families in (('line',), ('line', 'value', 'compare', 'sum'))
+  for lines in (1, 2, 4, 0)
 )
 
 
@@ -101,32 +100,43 @@ class Suite(drawn.Suite):
     """A page and questions about it, each line in one of them.
 
     What was asked of a line twice could be copied from the first answer. So
-    questions about all lines come first, or not at all. A stage may begin with
-    primers: who cannot read learns no relation.
+    questions about all lines come first, or not at all.
     """
     rng = drawn.generator(self._seed, stream, index)
-    primer = self._primer(stream, index)
-    if primer < len(PRIMERS):
-      page = page_lib.full(rng, self._scale, test=False)
-      asked = self._about_lines(rng, page, PRIMERS[primer])
-      return self._example(rng, stream, index, page, asked[:TURNS])
     page = page_lib.compose(rng, self._scale, test=False)
     coarse = [str(family) for family in rng.permutation(questions_lib.COARSE)]
     if not page.upright:
       return self._example(rng, stream, index, page, coarse)
     first = self._about_all(rng, page) if rng.random() < 0.5 else []
-    asked = self._about_lines(rng, page, questions_lib.FINE)
+    lines = rng.permutation(len(page.items))
+    asked = self._about_lines(rng, page, questions_lib.FINE, lines)
     asked = [*asked[: TURNS - 2 - len(first)], *coarse[:2]]
     asked = first + [str(question) for question in rng.permutation(asked)]
     return self._example(rng, stream, index, page, asked)
 
   def conversations(self, stream: str, index: int) -> list[drawn.Example]:
-    """A page, or all that it is cut into."""
-    example, primer = (
-      self.conversation(stream, index),
-      self._primer(stream, index),
-    )
-    return cut(example, CUTS[primer]) if primer < len(CUTS) else [example]
+    """A page, or where a stage begins with primers all that it is cut into.
+
+    The tiles of a part are its lines. Every line is in one question, as far as
+    there are turns.
+    """
+    counts = self._primers.get(stream, ())
+    primer = int(np.searchsorted(np.cumsum(counts), index, side='right'))
+    if primer == len(counts):
+      return [self.conversation(stream, index)]
+    lines, families = PRIMERS[primer]
+    rng = drawn.generator(self._seed, stream, index)
+    page = page_lib.full(rng, self._scale, test=False)
+    tiles = drawing.draw(rng, page, self._scale)
+    order = rng.permutation(len(page.items))[:TURNS]
+    parts = []
+    for first in range(0, len(tiles), lines or len(tiles)):
+      part = slice(first, first + lines if lines else None)
+      inside = [i for i in order if i in range(len(tiles))[part]]
+      asked = self._about_lines(rng, page, families, inside)
+      if asked:
+        parts.append(self._asked(stream, index, page, tiles[part], asked))
+    return parts
 
   def question(self, stream: str, index: int) -> drawn.Example:
     """A page with one question: even numbers coarse, odd ones fine."""
@@ -149,19 +159,15 @@ class Suite(drawn.Suite):
         if question is not None:
           return self._example(rng, stream, index, page, [question])
 
-  def _primer(self, stream: str, index: int) -> int:
-    """Of which of PRIMERS a page is; len(PRIMERS) behind them all."""
-    counts = self._primers.get(stream, (0,) * len(PRIMERS))
-    return int(np.searchsorted(np.cumsum(counts), index, side='right'))
-
   def _about_lines(
     self,
     rng: np.random.Generator,
     page: page_lib.Page,
     families: Sequence[str],
+    lines: Sequence[int],
   ) -> list[str]:
-    """Questions that name lines, each line once."""
-    free = list(map(int, rng.permutation(len(page.items))))
+    """Questions that name some of the lines, each line once."""
+    free = list(map(int, lines))
     able = [
       family
       for family in families
@@ -190,29 +196,16 @@ class Suite(drawn.Suite):
     page: page_lib.Page,
     asked: list[str],
   ) -> drawn.Example:
-    def answer(question: str) -> str:
-      return questions_lib.answer(page, question)
-
     tiles = drawing.draw(rng, page, self._scale)
+    return self._asked(stream, index, page, tiles, asked)
+
+  def _asked(
+    self,
+    stream: str,
+    index: int,
+    page: page_lib.Page,
+    tiles: np.ndarray,
+    asked: list[str],
+  ) -> drawn.Example:
+    answer = functools.partial(questions_lib.answer, page)
     return drawn.example(stream, index, tiles, asked, answer)
-
-
-def cut(example: drawn.Example, lines: int) -> list[drawn.Example]:
-  """A transcribed page as conversations, each about so many of its lines.
-
-  Args:
-    example: a page, with questions 'line N'.
-    lines: of a part; the last may have fewer.
-  """
-  parts = []
-  for first in range(0, len(example.images), lines):
-    last = first + lines
-    turns = tuple(
-      turn
-      for turn in example.turns
-      if first < int(turn.question.split()[1]) <= last
-    )
-    if turns:
-      images = example.images[first:last]
-      parts.append(dataclasses.replace(example, images=images, turns=turns))
-  return parts
