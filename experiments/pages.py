@@ -29,12 +29,12 @@ STAGES = (
   ('universal', 1400, 1e-3, 0.05),
 )
 # Steps with each of PRIMERS of the suite, at the start of a stage: parts of
-# pages and whole ones, transcribed, then asked. All else comes behind.
+# pages and whole ones, transcribed; then asked for numbers. Then all else.
 PRIMERS = dict(
   base=(360, 200, 200, 740, 0, 0, 0, 0),
   cross=(40, 0, 0, 0, 0, 0, 0, 0),
   # Text reads by other layers now: much of the way is gone once more.
-  full=(60, 60, 80, 200, 60, 150, 150, 300),
+  full=(60, 60, 80, 150, 40, 200, 200, 400),
 )
 RUNS = ('visor', 'dense', 'control')
 

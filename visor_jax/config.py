@@ -98,7 +98,7 @@ def default() -> ml_collections.ConfigDict:
   d.pages.unseen = ''  # of the test: typeface or kind, never learned from
   # Pages at the start of a stage: cut into conversations about one line, two,
   # four, and whole, which are only transcribed; then the same four once more,
-  # asked for numbers and which of two is more.
+  # asked for the number behind a word.
   d.pages.primers = ml_collections.ConfigDict(
     dict(base=(0,) * 8, cross=(0,) * 8, full=(0,) * 8)
   )

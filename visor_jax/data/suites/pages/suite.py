@@ -25,12 +25,10 @@ from visor_jax.spec import batch as batch_lib
 TURNS = 8  # the most questions of a page in training
 
 # With what a stage may begin, in order: of how many lines conversations are (0:
-# of the whole page), and what they ask. Whole pages alone teach no reading: the
+# of the whole page), and the one family that they ask. Whole pages alone teach no reading: the
 # text must find its line and read it, and gets nowhere with either alone.
 PRIMERS = tuple(
-  (lines, families)
-  for families in (('line',), ('line', 'value', 'compare', 'sum'))
-  for lines in (1, 2, 4, 0)
+  (lines, family) for family in ('line', 'value') for lines in (1, 2, 4, 0)
 )
 
 
@@ -124,7 +122,7 @@ class Suite(drawn.Suite):
     primer = int(np.searchsorted(np.cumsum(counts), index, side='right'))
     if primer == len(counts):
       return [self.conversation(stream, index)]
-    lines, families = PRIMERS[primer]
+    lines, family = PRIMERS[primer]
     rng = drawn.generator(self._seed, stream, index)
     page = page_lib.full(rng, self._scale, test=False)
     tiles = drawing.draw(rng, page, self._scale)
@@ -133,7 +131,7 @@ class Suite(drawn.Suite):
     for first in range(0, len(tiles), lines or len(tiles)):
       part = slice(first, first + lines if lines else None)
       inside = [i for i in order if i in range(len(tiles))[part]]
-      asked = self._about_lines(rng, page, families, inside)
+      asked = self._about_lines(rng, page, [family], inside)
       if asked:
         parts.append(self._asked(stream, index, page, tiles[part], asked))
     return parts
