@@ -16,8 +16,9 @@ The same test on what was never learned from: another workdir with
 jobs=eval+report, --config.eval.checkpoint=runs/pages and
 --config.data.pages.unseen=typeface, or kind.
 
-Hardware and hours: not yet run to its end.
-Expected: not known yet.
+Hardware and hours: half an hour of one CPU core (AMD EPYC); 1.9 GB.
+Expected of a first run, with fewer questions for numbers: coarse at least 97 %
+under every plan; fine 39 % with max, 22 with min. See docs/pages.md.
 """
 
 from visor_jax import config

@@ -25,8 +25,9 @@ from visor_jax.spec import batch as batch_lib
 TURNS = 8  # the most questions of a page in training
 
 # With what a stage may begin, in order: of how many lines conversations are (0:
-# of the whole page), and the one family that they ask. Whole pages alone teach no reading: the
-# text must find its line and read it, and gets nowhere with either alone.
+# of the whole page), and the family that they ask. Whole pages alone teach no
+# reading: the text must find its line and read it, and gets nowhere with either
+# alone.
 PRIMERS = tuple(
   (lines, family) for family in ('line', 'value') for lines in (1, 2, 4, 0)
 )
