@@ -107,7 +107,7 @@ class Suite(drawn.Suite):
     if not page.upright:
       return self._example(rng, stream, index, page, coarse)
     first = self._about_all(rng, page) if rng.random() < 0.5 else []
-    lines = rng.permutation(len(page.items))
+    lines = list(rng.permutation(len(page.items)))
     asked = self._about_lines(rng, page, questions_lib.FINE, lines)
     asked = [*asked[: TURNS - 2 - len(first)], *coarse[:2]]
     asked = first + [str(question) for question in rng.permutation(asked)]
