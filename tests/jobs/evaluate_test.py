@@ -1,5 +1,6 @@
 """A checkpoint of elsewhere on benchmarks: from files to rows of results."""
 
+import dataclasses
 import json
 
 import jax
@@ -230,6 +231,19 @@ def test_a_config_that_says_something_else_is_refused(config, workdir):
     ValueError, match=r'self_layers: here \(2,\), there \(1,\)'
   ):
     validate.validate(config)
+
+
+def test_only_the_words_of_others_need_a_tokenizer(
+  config, workdir, monkeypatch
+):
+  """The run of a built-in suite has none, and answers another test of it."""
+  alone = dataclasses.replace(load.locate(workdir), origin='')
+  monkeypatch.setattr(load, 'locate', lambda path: alone)
+  config.eval.checkpoint, config.eval.plans = str(workdir), 'router'
+  with pytest.raises(ValueError, match='has no tokenizer'):
+    test_sets.check_answerable(config)
+  config.eval.benchmarks, config.data.suite = '', 'pages'
+  test_sets.check_answerable(config)
 
 
 @pytest.mark.parametrize(

@@ -146,13 +146,14 @@ def check_answerable(config: ml_collections.ConfigDict) -> None:
     config: the whole config, with eval.checkpoint.
 
   Raises:
-    ValueError: the checkpoint is none, does not come from an imported one, or
-      cannot answer under the plans that are asked for.
+    ValueError: the checkpoint is none, does not come from an imported one where
+      words must be read, or cannot answer under the plans that are asked for.
   """
   path = config.eval.checkpoint
   location = load.locate(path)
   trained = location.facts.trained
-  if not location.origin:
+  needs_words = config.eval.benchmarks or not config.data.suite
+  if needs_words and not location.origin:
     raise ValueError(
       f'eval.checkpoint {path} has no tokenizer and no chat template: it '
       'does not come from an imported checkpoint'
