@@ -169,7 +169,6 @@ def extend(
     growing: the tokens so far.
     count: of tokens, at most `sampling.tokens`.
   """
-
   layers = apply(model, params, prompt, plan, method='decode_layers')
 
   def more(growing: Growing) -> jax.Array:
@@ -177,17 +176,9 @@ def extend(
 
   def step(growing: Growing) -> Growing:
     last = growing.number - 1
-    logits, cache = apply(
-      model,
-      params,
-      growing.tokens[:, last],
-      prompt,
-      plan,
-      growing.cache,
-      last,
-      layers,
-      method='decode',
-    )
+    token = growing.tokens[:, last]
+    state = token, prompt, plan, growing.cache, last, layers
+    logits, cache = apply(model, params, *state, method='decode')
     return _append(growing._replace(cache=cache), logits, sampling)
 
   return jax.lax.while_loop(more, step, growing)

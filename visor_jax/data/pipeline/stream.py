@@ -1,11 +1,9 @@
 """Rows of conversations from sources, for `loader.batches`.
 
   order = order_lib.Order(seed, map(len, sources), weights)
-  lengths = stream.lengths(sources, processor, bad_share.BadRecordCounter())
+  lengths = stream.lengths(sources, processor, counter)
   windows = bin_packing.Windows(order, lengths, shape, draws=1024, rows=233)
-  load = stream.training(
-    windows, sources, processor, bad_share.BadRecordCounter()
-  )
+  load = stream.training(windows, sources, processor, counter)
   for batch, _ in loader.batches(load, ...)
 
 A record that cannot be used becomes padding: its row loses a segment and the
