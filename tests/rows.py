@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from visor_jax.models import compute as compute_lib
+from visor_jax.models import spans
 from visor_jax.models import visor
 from visor_jax.spec import architecture
 from visor_jax.spec import batch as batch_lib
@@ -232,6 +233,17 @@ def _params(model, seed):
     return np.float32(x if name.endswith('embedding') else x / 4)
 
   return jax.tree_util.tree_map_with_path(fill, nn.meta.unbox(shapes['params']))
+
+
+def finish(model, routed, plan):
+  """The rest of the model from where `route` stopped."""
+  hidden = model.llm.run(
+    routed.hidden,
+    routed.token_layout,
+    *spans.resolve(model.architecture, plan),
+    range(model.before_self, model.architecture.depth),
+  )
+  return model.llm.logits(hidden.text)
 
 
 def answer_loss(logits, batch):

@@ -12,6 +12,7 @@ import pytest
 
 from tests import multiply_adds
 from tests import published
+from tests import rows
 from visor_jax.flops import accounting as accounting_lib
 from visor_jax.flops import cost as flops
 from visor_jax.models import caches
@@ -193,8 +194,8 @@ def reduced(case, text):
 
 
 def route_and_finish(module, batch, plan):
-  scores, stream = module.route(batch)
-  return scores, module.finish(stream, batch, plan)
+  scores, routed = module.route(batch)
+  return scores, rows.finish(module, routed, plan)
 
 
 @each_case

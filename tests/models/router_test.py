@@ -10,7 +10,6 @@ import pytest
 
 from tests import rows
 from visor_jax.models import router
-from visor_jax.models import spans
 from visor_jax.spec import architecture
 from visor_jax.spec import plan as plans
 
@@ -32,24 +31,15 @@ def tiny(token):
   )
 
 
-def finish(model, routed, plan):
-  """The rest of the model from where `route` stopped."""
-  hidden = model.llm.run(
-    routed.hidden,
-    routed.token_layout,
-    *spans.resolve(model.architecture, plan),
-    range(model.before_self, model.architecture.depth),
-  )
-  return model.llm.logits(hidden.text)
-
-
 @functools.cache
 def program(token):
   model = tiny(token)
 
   def both(params, batch, bits):
     scores, stream = model.apply({'params': params}, batch, method='route')
-    return scores, model.apply({'params': params}, stream, bits, method=finish)
+    return scores, model.apply(
+      {'params': params}, stream, bits, method=rows.finish
+    )
 
   return rows.jit(both)
 

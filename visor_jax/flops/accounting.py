@@ -28,9 +28,9 @@ class Accounting:
     vision: the vision tower and the connector are counted (in `Cost.total`).
     patches: so is the tower's patch embedding, 0.15 % of it.
     head: the output head is applied to 'none', the 'last' or 'all' text slots.
-    chunk: queries and keys beyond that many are cut into equal chunks, as
-      `models/attention_chunks.py` does, and of a full square those chunks of
-      keys are left out that lie behind the queries; 0 for no chunks.
+    chunk: more pairs than so many queries and keys have are cut into equal
+      chunks, as `models/attention.py` does, and of a full square those chunks
+      of keys are left out that lie behind the queries; 0 for no chunks.
   """
 
   name: str
@@ -62,7 +62,9 @@ class Accounting:
     """
     if not queries or not keys:
       return 0
-    most = self.chunk or max(queries, keys)
+    if not self.chunk or queries * keys <= self.chunk**2:
+      return queries * keys
+    most = self.chunk
     (many, size), (of_keys, key_size) = (
       (-(-n // most), -(-n // -(-n // most))) for n in (queries, keys)
     )
