@@ -76,10 +76,10 @@ def test_other_keys_may_change_and_are_kept(tmp_path):
   """README: a finished run is asked under other plans."""
   workdir = claim(tmp_path)
   leave(workdir, *stages.STAGES)
-  claim(tmp_path, eval__plans='max+router@0.4', eval__examples=64)
+  claim(tmp_path, eval__plans='max+router@0.9', eval__examples=64)
   saved = json.loads(workdir.config.read_text())
   assert (
-    saved['eval.plans'] == 'max+router@0.4' and saved['eval.examples'] == 64
+    saved['eval.plans'] == 'max+router@0.9' and saved['eval.examples'] == 64
   )
   with pytest.raises(ValueError, match='eval.max_new_tokens'):
     claim(tmp_path, eval__max_new_tokens=3)

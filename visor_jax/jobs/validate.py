@@ -35,8 +35,8 @@ def validate(config: ml_collections.ConfigDict) -> None:
   _check_model(config, model)
   _check_jobs(config)
   _check_plans(config, model.layout)
-  _check_budgets(config, model)
   _check_reductions(config, model)
+  _check_budgets(config, model)
   order.asked(config)
   metrics.names(config)
 
@@ -165,20 +165,25 @@ def _check_budgets(
   as large an image as there may be and one token of text.
   """
   layout = model.layout
+  budgets = [
+    selection.budget
+    for selection in plans.parse(
+      config.eval.plans, layout, viable=(layout.min, layout.max)
+    )
+    if selection.budget is not None
+  ]
+  if not budgets:
+    return
   visual = suites.entry(config).prompt_shape(config, model).visual
   cheapest, largest = (
     costs.prefill_flops(model, plan, visual, 1, routing=1)
     for plan in (layout.min, layout.max)
   )
-  least = cheapest / largest
-  for selection in plans.parse(
-    config.eval.plans, layout, viable=(layout.min, layout.max)
-  ):
-    if selection.budget is not None and selection.budget < least:
-      raise ValueError(
-        f'eval.plans has "{selection}": the cheapest plan takes at least '
-        f"{least:.2g} of max's LLM prefill FLOPs"
-      )
+  if min(budgets) < cheapest / largest:
+    raise ValueError(
+      f'eval.plans has "router@{min(budgets):g}": the cheapest plan takes at '
+      f"least {cheapest / largest:.2g} of max's LLM prefill FLOPs"
+    )
 
 
 def _check_reductions(
