@@ -164,6 +164,7 @@ def test_reports_are_json_too(report, monkeypatch, capsys):
   assert json.loads(capsys.readouterr().out) == [json.loads(json.dumps(report))]
 
 
+@pytest.mark.drill
 @pytest.mark.skipif(
   not importlib.util.find_spec('libtpu'),
   reason='needs libtpu: the extra "preflight"',

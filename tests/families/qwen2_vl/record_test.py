@@ -286,6 +286,7 @@ def test_the_published_sizes_are_as_large_as_published_and_spread(size):
   assert held < 0.15 * PARAMS[size]  # an eighth, but for what is narrow
 
 
+@pytest.mark.drill
 def test_a_stage_trains_on_packed_rows_of_pictures_of_all_sizes(
   oracle, tmp_path, monkeypatch
 ):
