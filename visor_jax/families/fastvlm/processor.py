@@ -40,11 +40,7 @@ class Processor(processor.Processor):
     Raises:
       ValueError: an image is of another size, or too thin to be cut.
     """
-    for image, size in zip(opened, sizes, strict=True):
-      if (image.height, image.width) != size:
-        raise ValueError(
-          f'an image of {image.height} x {image.width}; {size} was planned'
-        )
+    processor.check_sizes(opened, sizes)
     return [images.tile(i, self.recipe.tile, self.recipe.fit) for i in opened]
 
 

@@ -48,11 +48,7 @@ class Processor(processor.Processor):
     Raises:
       ValueError: an image is of another size, or too thin.
     """
-    for image, size in zip(opened, sizes, strict=True):
-      if (image.height, image.width) != size:
-        raise ValueError(
-          f'an image of {image.height} x {image.width}; {size} was planned'
-        )
+    processor.check_sizes(opened, sizes)
     return [
       images.tiles(image, plan, self.recipe.tile)
       for image, plan in zip(opened, self.plans(sizes), strict=True)
