@@ -12,7 +12,7 @@ HF_FOLDER is Apple's or a converted one. size=tiny goes through all of it in a
 few steps, for a checkpoint as small as it likes.
 
 Hardware and hours: not yet run on published weights. Steps and rates are those
-of experiments/llava_ov.py.
+of `config.published`.
 Expected: of the language model's FLOPs 5x to save with 0.5b at 60 tokens of
 text, end to end at most 1.35x, 2.0x with 1.5b and 3.5x with 7b, because every
 image goes through the tower; see `python -m visor_jax.flops`.
@@ -23,43 +23,17 @@ from visor_jax import config
 
 def get_config(arg=None):
   arg = config.parse_arg(arg, size='0.5b', jobs='all')
-  c = config.default()
-  c.jobs = arg.jobs
-  c.data.suite = ''
-  c.data.threads = 8
+  c = config.published(arg.jobs)
   # An image is 256 tokens of one tile, whatever its size.
   c.data.packed.update(text=4096, visual=4096, tiles=16, prompts=64)
   c.data.prompt.update(text=1024, visual=2048, tiles=8)
-  c.optim.lr_scales = (('vision/.*', 0.2), ('.*', 1.0))
-  for stage, steps, rate in (
-    ('cross', 31_250, 1e-3),
-    ('full', 25_000, 1e-5),
-    ('universal', 25_000, 1e-5),
-    ('policy', 2_000, 1e-3),
-  ):
-    c[stage].steps = steps
-    c[stage].learning_rate = rate
-    c[stage].batch = 128
-  c.eval.plans = 'base+all+router'
-  c.eval.batch = 16
   if arg.size == '7b':
     c.mesh.data, c.mesh.fsdp = 1, -1  # no chip holds all of it
   if arg.size == 'tiny':
-    _tiny(c)
+    config.shorten(c)
+    c.data.packed.update(text=384, visual=32, tiles=8, prompts=16)
+    c.data.prompt.update(text=128, visual=32, tiles=8)
   else:
     c.model.size = f'fastvlm-{arg.size}'  # another checkpoint is refused
     c.model.dtype = 'bfloat16'
   return c
-
-
-def _tiny(c):
-  c.data.threads = 2
-  for stage in ('cross', 'full', 'universal', 'policy'):
-    c[stage].steps, c[stage].batch = 6, 4
-  c.data.packed.update(text=384, visual=32, tiles=8, prompts=16)
-  c.data.prompt.update(text=128, visual=32, tiles=8)
-  c.data.window = 64
-  c.search.examples = c.label.examples = c.eval.examples = 16
-  c.eval.chunk, c.eval.max_new_tokens = 16, 8
-  c.label.all_wrong = 'cheapest'  # so little training leaves few labels
-  c.log.every, c.checkpoint.every = 2, 3

@@ -24,40 +24,14 @@ from visor_jax import config
 
 def get_config(arg=None):
   arg = config.parse_arg(arg, size='0.5b', jobs='all')
-  c = config.default()
-  c.jobs = arg.jobs
-  c.data.suite = ''
-  c.data.threads = 8
-  c.optim.lr_scales = (('vision/.*', 0.2), ('.*', 1.0))
-  for stage, steps, rate in (
-    ('cross', 31_250, 1e-3),
-    ('full', 25_000, 1e-5),
-    ('universal', 25_000, 1e-5),
-    ('policy', 2_000, 1e-3),
-  ):
-    c[stage].steps = steps
-    c[stage].learning_rate = rate
-    c[stage].batch = 128
-  c.eval.plans = 'base+all+router'
-  c.eval.batch = 16
+  c = config.published(arg.jobs)
   if arg.size == '7b':
     c.mesh.data, c.mesh.fsdp = 1, -1  # no chip holds all of it
   if arg.size == 'tiny':
-    _tiny(c)
+    config.shorten(c)
+    c.data.packed.update(text=384, visual=384, tiles=48, prompts=16)
+    c.data.prompt.update(text=128, visual=128, tiles=37)
   else:
     c.model.size = arg.size  # a checkpoint of another size is refused
     c.model.dtype = 'bfloat16'
   return c
-
-
-def _tiny(c):
-  c.data.threads = 2
-  for stage in ('cross', 'full', 'universal', 'policy'):
-    c[stage].steps, c[stage].batch = 6, 4
-  c.data.packed.update(text=384, visual=384, tiles=48, prompts=16)
-  c.data.prompt.update(text=128, visual=128, tiles=37)
-  c.data.window = 64
-  c.search.examples = c.label.examples = c.eval.examples = 16
-  c.eval.chunk, c.eval.max_new_tokens = 16, 8
-  c.label.all_wrong = 'cheapest'  # so little training leaves few labels
-  c.log.every, c.checkpoint.every = 2, 3

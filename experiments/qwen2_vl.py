@@ -19,7 +19,7 @@ that large does not fit the slots below and is left out, counted. A smaller
 max_pixels in that file, say 1003520 for 1280 tokens, keeps it.
 
 Hardware and hours: not yet run on published weights. Steps and rates are those
-of experiments/llava_ov.py.
+of `config.published`.
 Expected: of the language model's FLOPs 7x to save with 2b for an image of
 480x640 and 60 tokens of text, end to end at most 1.40x, because its tower takes
 more than that; 1.17x for a page of 2200x1700, with 7b 1.78x, and 3.00x with
@@ -38,42 +38,16 @@ SIZES = {
 
 def get_config(arg=None):
   arg = config.parse_arg(arg, size='2b', jobs='all')
-  c = config.default()
-  c.jobs = arg.jobs
-  c.data.suite = ''
-  c.data.threads = 8
+  c = config.published(arg.jobs)
   c.data.packed.update(text=4096, visual=8192, tiles=8192, prompts=64)
   c.data.prompt.update(text=1024, visual=4096, tiles=4096)
-  c.optim.lr_scales = (('vision/.*', 0.2), ('.*', 1.0))
-  for stage, steps, rate in (
-    ('cross', 31_250, 1e-3),
-    ('full', 25_000, 1e-5),
-    ('universal', 25_000, 1e-5),
-    ('policy', 2_000, 1e-3),
-  ):
-    c[stage].steps = steps
-    c[stage].learning_rate = rate
-    c[stage].batch = 128
-  c.eval.plans = 'base+all+router'
-  c.eval.batch = 16
   if arg.size.endswith('7b'):
     c.mesh.data, c.mesh.fsdp = 1, -1  # no chip holds all of it
   if arg.size == 'tiny':
-    _tiny(c)
+    config.shorten(c)
+    c.data.packed.update(text=384, visual=160, tiles=160, prompts=16)
+    c.data.prompt.update(text=128, visual=80, tiles=80)
   else:
     c.model.size = SIZES[arg.size]  # another checkpoint is refused
     c.model.dtype = 'bfloat16'
   return c
-
-
-def _tiny(c):
-  c.data.threads = 2
-  for stage in ('cross', 'full', 'universal', 'policy'):
-    c[stage].steps, c[stage].batch = 6, 4
-  c.data.packed.update(text=384, visual=160, tiles=160, prompts=16)
-  c.data.prompt.update(text=128, visual=80, tiles=80)
-  c.data.window = 64
-  c.search.examples = c.label.examples = c.eval.examples = 16
-  c.eval.chunk, c.eval.max_new_tokens = 16, 8
-  c.label.all_wrong = 'cheapest'  # so little training leaves few labels
-  c.log.every, c.checkpoint.every = 2, 3

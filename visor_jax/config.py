@@ -214,3 +214,42 @@ def parse_arg(
         f'config argument "{pair}": {key} is a {type_.__name__}'
       ) from None
   return values
+
+
+def published(jobs: str) -> ml_collections.ConfigDict:
+  """The recipe for a published base on shards of one's own.
+
+  Steps and rates are the paper's, where it gives them.
+
+  Args:
+    jobs: what to run, as of `default`.
+  """
+  c = default()
+  c.jobs = jobs
+  c.data.suite = ''
+  c.data.threads = 8
+  c.optim.lr_scales = (('vision/.*', 0.2), ('.*', 1.0))
+  for stage, steps, rate in (
+    ('cross', 31_250, 1e-3),
+    ('full', 25_000, 1e-5),
+    ('universal', 25_000, 1e-5),
+    ('policy', 2_000, 1e-3),
+  ):
+    c[stage].steps = steps
+    c[stage].learning_rate = rate
+    c[stage].batch = 128
+  c.eval.plans = 'base+all+router'
+  c.eval.batch = 16
+  return c
+
+
+def shorten(c: ml_collections.ConfigDict) -> None:
+  """Makes a `published` recipe go through all of it in a few steps."""
+  c.data.threads = 2
+  for stage in ('cross', 'full', 'universal', 'policy'):
+    c[stage].steps, c[stage].batch = 6, 4
+  c.data.window = 64
+  c.search.examples = c.label.examples = c.eval.examples = 16
+  c.eval.chunk, c.eval.max_new_tokens = 16, 8
+  c.label.all_wrong = 'cheapest'  # so little training leaves few labels
+  c.log.every, c.checkpoint.every = 2, 3
