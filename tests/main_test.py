@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from tests import runs
+from tests import tiny
 from visor_jax.checkpoint import __main__
 from visor_jax.eval import results
 from visor_jax.runtime import files
 from visor_jax.runtime import preempt
-from visor_jax.training import stages
 
 TINY = pathlib.Path(__file__).with_name('tiny.py')
 
@@ -161,7 +161,7 @@ def test_killed_in_every_stage_it_ends_bitwise_the_same(start, alone, tmp_path):
   run = start(tmp_path)
   out, _ = run.communicate(timeout=600)
   assert run.returncode == 0, out
-  for stage in stages.STAGES:
+  for stage in tiny.STAGES:
     runs.same(runs.final(alone, stage), runs.final(tmp_path, stage))
     steps = [
       json.loads(l)['step'] for l in open(tmp_path / stage / 'metrics.jsonl')
@@ -205,7 +205,7 @@ def test_killed_at_random_moments(start, alone, tmp_path):
     workdir = tmp_path / str(count)
     sent += harry(start, workdir, rng)
     count += 1
-    for stage in stages.STAGES:
+    for stage in tiny.STAGES:
       runs.same(runs.final(alone, stage), runs.final(workdir, stage))
     assert runs.results(alone) == runs.results(workdir)
     print(f'{sent} signals, {count} runs: nothing lost', flush=True)

@@ -91,6 +91,8 @@ def test_the_base_of_a_run_from_a_run_is_what_was_trained_last(tmp_path):
   second = leave(tmp_path / 'b', 'full', init_from=first)
   assert load.locate_base(second).weights == first / 'base/checkpoints/2'
   assert load.locate_base(leave(tmp_path / 'c', 'cross')) is None
+  third = leave(tmp_path / 'd', 'connector', 'cross', init_from=second)
+  assert load.locate_base(third).weights == third / 'connector/checkpoints/2'
 
 
 def test_what_is_neither_is_named(tmp_path):

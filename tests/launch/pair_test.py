@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from tests import runs
-from visor_jax.training import stages
+from tests import tiny
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -113,7 +113,7 @@ def test_two_processes_make_the_run_of_one(start, pair, tmp_path):
 @pytest.mark.drill
 def test_a_pair_is_repeatable_to_the_bit(start, pair, tmp_path):
   done(start(tmp_path))
-  for stage in stages.STAGES:
+  for stage in tiny.STAGES:
     runs.same(runs.final(pair, stage), runs.final(tmp_path, stage))
 
 
@@ -153,7 +153,7 @@ def test_killed_at_random_moments_it_ends_bitwise_the_same(
       outputs.append(done(job, 7200))
   print(f'{kills} kills')
   assert kills >= 5 and job.returncode == 0, outputs
-  for stage in stages.STAGES:
+  for stage in tiny.STAGES:
     runs.same(runs.final(pair, stage), runs.final(tmp_path, stage))
   assert answers(pair) == answers(tmp_path)
   assert not processes(tmp_path)

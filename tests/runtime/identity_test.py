@@ -71,6 +71,16 @@ def test_how_a_run_is_done_is_not_its_identity(key, value):
   assert identity_lib.fingerprint(one) == identity_lib.fingerprint(other)
 
 
+def test_a_connector_that_does_not_learn_is_not_of_its_identity():
+  """Workdirs that are older than its stage are gone on with."""
+  saved = identity_lib.identity(make(connector__batch=2))
+  assert not [key for key in saved if key.startswith('connector.')]
+  learns = make(connector__steps=5)
+  assert 'connector.steps' in [
+    d.key for d in identity_lib.differences(learns, saved)
+  ]
+
+
 @pytest.mark.parametrize('key,value', WHAT)
 def test_what_comes_out_is_its_identity(key, value):
   """Two results under one fingerprint would be compared as equals."""

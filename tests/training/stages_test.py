@@ -23,14 +23,16 @@ from visor_jax.training import stages
 def test_the_recipe_is_in_order():
   """A stage starts from stages that come before it, and has its own keys."""
   names = list(stages.STAGES)
-  assert names == ['base', 'cross', 'full', 'universal', 'policy']
+  assert names == ['connector', 'base', 'cross', 'full', 'universal', 'policy']
   for i, stage in enumerate(stages.STAGES.values()):
     assert set(stage.starts_from) <= set(names[:i])
     assert config_lib.default()[stage.name].plan == stage.plan
 
 
 def test_a_stage_that_there_is_not_is_named():
-  with pytest.raises(ValueError, match='"annealing" is not one of base, cross'):
+  with pytest.raises(
+    ValueError, match='"annealing" is not one of connector, base'
+  ):
     stages.named('annealing')
 
 

@@ -80,6 +80,24 @@ def test_a_stage_starts_from_the_last_one_that_was_trained(tmp_path):
   assert value(weights.restore('full', inputs)) == 2
 
 
+@pytest.mark.parametrize('stage', ['base', 'cross', 'full'])
+def test_the_connector_alone_may_learn_first(stage, tmp_path):
+  """Nothing else does; then it answers as the base, and all go on from it."""
+  inputs = inputs_of(configured('connector', stage), tmp_path)
+  program = program_of('connector', inputs)
+  assert program.plan(0) is None  # between tower and decoder of the dense model
+  learns = {path for path in program.state.trained}
+  assert learns == {
+    path
+    for path in param_paths.flatten(program.params)
+    if path.startswith('connector/')
+  }
+  leave(inputs, 'connector', 7)
+  assert value(first(stage, inputs)) == 7
+  if stage != 'base':
+    assert value(weights.restore('base', inputs)) == 7
+
+
 def test_a_stage_may_start_in_another_workdir(tmp_path):
   config = configured('universal', 'policy')
   run = inputs_of(config, tmp_path / 'run')

@@ -55,10 +55,8 @@ def locate(
 def locate_base(path: pathlib.Path | str) -> facts_lib.Location | None:
   """The dense model that a run trained; None where it trained none."""
   folder = workdir_lib.Workdir(paths.parse(path))
-  for stage in _finished(folder):
-    if not stages.named(stage).starts_from:
-      return _location(folder, stage, ())
-  return None
+  dense = [s for s in _finished(folder) if stages.named(s).dense]
+  return _location(folder, dense[-1], ()) if dense else None
 
 
 def _location(

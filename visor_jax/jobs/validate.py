@@ -64,15 +64,14 @@ def check_workdir(
 
 def _check_stages(config: ml_collections.ConfigDict) -> None:
   jobs = order.names()
-  for stage in stages.STAGES:
+  for stage, record in stages.STAGES.items():
     options = config[stage]
     if options.batch % options.accumulate:
       raise ValueError(
         f'{stage}.accumulate is {options.accumulate}, which does not '
         f'divide {stage}.batch, {options.batch}'
       )
-    dense = stages.named(stage).plan == 'base'
-    if dense and options.plan != 'base':
+    if record.dense and options.plan != 'base':
       raise ValueError(
         f'{stage}.plan is {options.plan!r}: the {stage} stage '
         'trains the dense model; use the full stage'
@@ -195,7 +194,9 @@ def _check_reductions(
     config.eval.plans, layout, viable=(layout.min, layout.max)
   )
   base_asked = {s.selector for s in selections} == {'base'}
-  base_trained = not any(config[s].steps for s in stages.STAGES if s != 'base')
+  base_trained = all(
+    stage.dense for name, stage in stages.STAGES.items() if config[name].steps
+  )
   for key, base_alone in (
     ('model', base_asked and base_trained),
     ('eval', base_asked),

@@ -32,6 +32,9 @@ NEVER_CHANGE_RESULTS = (
 )
 NEVER_OF_A_STAGE = ('accumulate',)  # likewise, the keys of any stage
 
+# Stages whose keys count where they have steps alone; others always do.
+WITH_STEPS = ('connector',)
+
 # What JSON can hold, as read back from it.
 Value = bool | int | float | str | list | None
 
@@ -58,10 +61,11 @@ def identity(config: ml_collections.ConfigDict) -> dict[str, Value]:
   they lie.
   """
   values = json.loads(json.dumps(flatten(config)))
+  absent = {stage for stage in WITH_STEPS if not config[stage].steps}
   return {
     key: _without_paths(value) if _is_sources(key) else value
     for key, value in values.items()
-    if _changes_results(key)
+    if _changes_results(key) and key.split('.')[0] not in absent
   }
 
 

@@ -56,3 +56,8 @@ class Stage:
         f'stage {self.name}: its feed is {self.feed!r}, expected a '
         'training.feeds.Feed'
       )
+
+  @property
+  def dense(self) -> bool:
+    """Whether it trains the base model, which runs no other plan."""
+    return self.plan == 'base'

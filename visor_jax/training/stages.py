@@ -1,7 +1,7 @@
 """The training stages, in the order of the recipe.
 
-base, cross, full, universal and policy differ in what trains, what the loss
-is and what they start from; which plan runs at a step is a key of the config.
+They differ in what trains, what the loss is and what they start from; which
+plan runs at a step is a key of the config.
 A stage of one's own is a record more in `STAGES`.
 """
 
@@ -13,10 +13,19 @@ from visor_jax.training import stage as stage_lib
 _CROSS = 'llm/cross/.*'
 _ROUTER = 'router/.*'
 
-# The dense model from scratch.
+# LLaVA's first: the connector alone; tower and decoder have learned before.
+CONNECTOR = stage_lib.Stage(
+  'connector',
+  trains=(('connector/.*', True), ('.*', False)),
+  plan='base',
+  passes=(1, 2),
+)
+
+# The dense model, from scratch or on from there.
 BASE = stage_lib.Stage(
   'base',
   trains=((_CROSS, False), (_ROUTER, False), ('.*', True)),
+  starts_from=('connector',),
   plan='base',
 )
 
@@ -24,7 +33,7 @@ BASE = stage_lib.Stage(
 CROSS = stage_lib.Stage(
   'cross',
   trains=((_CROSS, True), ('.*', False)),
-  starts_from=('base',),
+  starts_from=('base', 'connector'),
   grafts=True,
   passes=(1, 2),
 )
@@ -33,14 +42,14 @@ CROSS = stage_lib.Stage(
 FULL = stage_lib.Stage(
   'full',
   trains=((_ROUTER, False), ('.*', True)),
-  starts_from=('cross', 'base'),
+  starts_from=('cross', 'base', 'connector'),
 )
 
 # All weights, one viable plan a step.
 UNIVERSAL = stage_lib.Stage(
   'universal',
   trains=((_ROUTER, False), ('.*', True)),
-  starts_from=('full', 'cross', 'base'),
+  starts_from=('full', 'cross', 'base', 'connector'),
   needs=('search',),
   plan='viable',
   keys=dict(max_share=0.5),
@@ -64,7 +73,10 @@ POLICY = stage_lib.Stage(
   ),
 )
 
-STAGES = {stage.name: stage for stage in (BASE, CROSS, FULL, UNIVERSAL, POLICY)}
+STAGES = {
+  stage.name: stage
+  for stage in (CONNECTOR, BASE, CROSS, FULL, UNIVERSAL, POLICY)
+}
 
 
 def named(name: str) -> stage_lib.Stage:

@@ -82,14 +82,13 @@ def restore(stage: str, inputs: inputs_lib.Inputs) -> param_paths.Params:
   config = inputs.config
   program = program_lib.build(config, stage, inputs.mesh)
   held = _held(program.params, config.model.dtype)
-  untrained_root = not program.stage.starts_from and not config[stage].steps
+  candidates = (stage, *program.stage.starts_from)
+  trained = _trained(candidates, config)
   base = resolve.base(config)
-  if untrained_root and base:
+  if program.stage.dense and base and not trained:
     return imported(program, base, held)
   if config.eval.checkpoint:
     return imported(program, load.locate(config.eval.checkpoint), held)
-  candidates = (stage, *program.stage.starts_from)
-  trained = _trained(candidates, config)
   if not trained:
     if _origin_has_cross(config):
       return imported(program, load.locate(config.model.init_from), held)
