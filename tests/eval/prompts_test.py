@@ -3,7 +3,7 @@
 import json
 
 from tests import llava_files
-from visor_jax.data.pipeline import stream
+from visor_jax.data.pipeline import questions
 from visor_jax.eval import prompts
 from visor_jax.families import table as families
 
@@ -16,7 +16,7 @@ def test_questions_of_any_length_share_few_shapes(tmp_path):
   processor = family.read_processor(tmp_path, 'white', 512)
   shapes = set()
   for words in range(1, 300, 7):
-    question = stream.question('why ' * words, [], processor)
+    question = questions.segment('why ' * words, [], processor)
     packed = prompts.pack([question], processor)
     ((_, text),) = packed.lengths
     shape = packed.batch.tokens.shape

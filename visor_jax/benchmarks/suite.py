@@ -18,6 +18,7 @@ from typing import Any
 from visor_jax.benchmarks import record as record_lib
 from visor_jax.data import fits
 from visor_jax.data import protocols
+from visor_jax.data.pipeline import questions
 from visor_jax.data.pipeline import stream as stream_lib
 from visor_jax.data.processing import packing
 from visor_jax.data.processing import processed
@@ -271,16 +272,18 @@ class Suite:
     return self._fits(count)
 
   def _new_fit(self, count: int) -> fits.Fit:
+    def examine(index: int) -> dict[str, int]:
+      record = self._source[index]
+      conversation = self._conversation(record)
+      questions.require_images(record, len(record.sizes), self._processor)
+      return stream_lib.slots_of(conversation, record.sizes, self._processor)
+
     name, needed = self._benchmark.name, {}
-    for index in range(min(count, len(self))):
-      record = self._source.outline(index)
-      try:
-        conversation = self._conversation(record)
-      except ValueError as e:
-        raise ValueError(f'question {index} of {name}: {e}') from e
-      needed[index] = stream_lib.slots_of(
-        conversation, record.sizes, self._processor
-      )
+    total = min(count, len(self))
+    for index, result in enumerate(questions.examined(examine, total, name)):
+      if isinstance(result, ValueError):
+        raise ValueError(f'question {index} of {name}: {result}') from result
+      needed[index] = result
     return fits.fit(name, count, needed, self._shape)
 
   def _conversation(self, record: records.Record) -> processed.Conversation:

@@ -8,7 +8,7 @@ import jax
 import PIL.Image
 
 from visor_jax.checkpoint import facts as facts_lib
-from visor_jax.data.pipeline import stream
+from visor_jax.data.pipeline import questions
 from visor_jax.eval import generate
 from visor_jax.eval import prompts as prompts_lib
 from visor_jax.eval import sampling as sampling_lib
@@ -48,7 +48,9 @@ def rehearse(outline: facts_lib.Checkpoint) -> None:
   tokenizer = processor.tokenizer
   for note in tokenizer.notes:
     console.log(note)
-  question = stream.question(QUESTION, [PIL.Image.new('RGB', SIZE)], processor)
+  question = questions.segment(
+    QUESTION, [PIL.Image.new('RGB', SIZE)], processor
+  )
   prompts = prompts_lib.pack([question], processor)
   (length,) = map(sum, prompts.lengths)
   context = family.read_config(folder).context

@@ -5,7 +5,7 @@ import dataclasses
 import time
 
 from visor_jax.data import protocols
-from visor_jax.data.pipeline import stream
+from visor_jax.data.pipeline import questions
 from visor_jax.eval import answer as answer_lib
 from visor_jax.eval import costs
 from visor_jax.eval import generate
@@ -51,7 +51,7 @@ class Checkpoint:
       ValueError: naming what cannot be.
     """
     segments = [
-      stream.question(text, each, self.processor)
+      questions.segment(text, each, self.processor)
       for text, each in zip(texts, images, strict=True)
     ]
     prompts_lib.require_room(segments, new_tokens, self.context)

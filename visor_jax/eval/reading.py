@@ -25,7 +25,7 @@ import jax
 import numpy as np
 
 from visor_jax.data import protocols
-from visor_jax.data.pipeline import stream as stream_lib
+from visor_jax.data.pipeline import questions
 from visor_jax.data.processing import packing
 from visor_jax.data.processing import processed
 from visor_jax.eval import answer as answer_lib
@@ -178,7 +178,7 @@ class Reading:
     processor = self._checkpoint.processor
     turns = [*options.get('history', ()), (question, '')]
     turns[0] = self._prefix + turns[0][0], turns[0][1]
-    talk = stream_lib.follow_up(
+    talk = questions.follow_up(
       turns,
       len(self._plans),
       processor.tokenizer,

@@ -199,13 +199,11 @@ def test_labels_that_are_held_out_are_of_other_records(make, words):
 # What does not fit -----------------------------------------------------------
 
 
-def test_what_does_not_fit_is_known_before_anything_is_asked(make, monkeypatch):
-  """From lengths alone, and with what would hold all."""
+def test_what_does_not_fit_is_known_before_anything_is_asked(make):
+  """And what would hold all."""
   roomy = make(prompt=ROOMY)
   (long,) = [i for i in range(49) if roomy.prompt('test', i)[1].id == 'w2']
-  suite = make()
-  monkeypatch.setattr(processor.Processor, 'open_image', None)
-  fit = suite.fit('test', 49)
+  fit = make().fit('test', 49)
   assert fit.too_long == (long,) and long not in fit.numbers
   assert len(fit.numbers) == 48 and fit.slots == PROMPT
   assert fit.needed['text'] > PROMPT['text']
@@ -283,16 +281,14 @@ def test_a_broken_question_is_not_asked_nor_another_one_twice(
   assert suite.counts == {}
 
 
-@pytest.mark.parametrize('asked', [8, 20])
-def test_an_image_that_cannot_be_decoded_is_replaced(
-  make, shards, asked, monkeypatch
+def test_an_image_that_cannot_be_decoded_is_known_before_anything_is_asked(
+  make, shards, monkeypatch
 ):
-  """No length tells; the same one in every run, whatever else is asked."""
+  """No length tells; the others are asked as they were, and none twice."""
   test = (('desk', shards, 1.0),)
   suite = make(test=test)
-  records_ = [suite.prompt('test', i)[1] for i in range(40)]
-  first = [record.id for record in records_]
-  victim = next(i for i in range(asked) if records_[i].images)
+  records_ = [suite.prompt('test', i)[1] for i in range(20)]
+  victim = next(i for i in range(20) if records_[i].images)
   opens = processor.Processor.open_image
 
   def fail(self, source):
@@ -301,28 +297,33 @@ def test_an_image_that_cannot_be_decoded_is_replaced(
     return opens(self, source)
 
   monkeypatch.setattr(processor.Processor, 'open_image', fail)
-  for _ in range(2):
-    suite = make(test=test)
-    assert victim in suite.fit('test', asked).numbers
-    ids = [suite.prompt('test', i)[1].id for i in range(asked)]
-    assert [i for i in range(asked) if ids[i] != first[i]] == [victim]
-    assert ids[victim] == first[39 - victim] and suite.counts == {'bad': 1}
-    assert len(set(ids)) == asked  # it had not been asked
+  suite = make(test=test)
+  fit = suite.fit('test', 20)
+  assert list(fit.broken) == [victim] and fit.left_out['broken'] == 1
+  assert f'{records_[victim].id}: broken image: ' in fit.broken[victim]
+  for i in fit.numbers:
+    assert suite.prompt('test', i)[1].id == records_[i].id
+  with pytest.raises(records.BadRecord, match='broken image'):
+    suite.prompt('test', victim)
 
 
 def test_where_nothing_can_be_used_the_reason_is_told(make, tmp_path):
   path = tmp_path / 'mute.jsonl'
   record = dict(id='a', messages=[dict(role='user', content='a')])
   path.write_text(json.dumps(record) + '\n')
-  suite = make(test=(('mute', str(path), 1.0),), bad=1.0)
-  fit = suite.fit('test', 1)
+  mute = (('mute', str(path), 1.0),)
+  fit = make(test=mute, bad=1.0).fit('test', 1)
   assert not fit.numbers and 'a: bad turns: mute.jsonl line 1' in fit.broken[0]
+
+
+def test_more_broken_questions_than_may_be_end_the_run_at_once(make, tmp_path):
+  path = tmp_path / 'mute.jsonl'
+  record = dict(id='a', messages=[dict(role='user', content='a')])
+  path.write_text(f'{json.dumps(record)}\n' * 9)
   with pytest.raises(
-    ValueError,
-    match='100 records drawn for question 0 cannot be used, the last: a: '
-    'bad turns: mute.jsonl line 1',
+    records.TooManyBad, match='mute: bad turns .*a: bad turns: mute.jsonl'
   ):
-    suite.prompt('test', 0)
+    make(test=(('mute', str(path), 1.0),), bad=0.01).fit('test', 9)
 
 
 def test_answers_are_read_to_their_end(make, folder):

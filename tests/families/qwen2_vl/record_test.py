@@ -18,7 +18,7 @@ import torch
 from tests import llava
 from tests import llava_weights
 from tests import pictures
-from tests import questions
+from tests import questions as texts
 from tests import qwen2_vl
 from tests.convert import checkpoints
 from tests.families.llava_onevision import cases as cases_lib
@@ -26,7 +26,7 @@ import visor_jax
 from visor_jax.checkpoint import load
 from visor_jax.convert import folders
 from visor_jax.convert import hf
-from visor_jax.data.pipeline import stream
+from visor_jax.data.pipeline import questions
 from visor_jax.data.prepare import writer
 from visor_jax.data.processing import packing
 from visor_jax.data.sources import readers
@@ -144,7 +144,7 @@ def test_a_reduction_to_all_tokens_changes_nothing(model, oracle, method):
   """Ratings of the tower, slots that stay and their positions go through."""
   images, prompt = asked()[5]
   processor = record.FAMILY.read_processor(oracle.folder, 'white', None)
-  segment = stream.question(prompt, images, processor)
+  segment = questions.segment(prompt, images, processor)
   packed = prompts_lib.pack([segment], processor)
   all_tokens, as_many, fewer = (
     packed.logits(model.model.with_reduction(reduction), model.params, None)[0]
@@ -198,7 +198,7 @@ def test_agreement_in_many_cases(tmp_path):
     )
     model = visor_jax.load(oracle.folder)
     cases = asked(number)
-    cases += [([llava.picture(77, 400)], str(rng.choice(questions.PROMPTS)))]
+    cases += [([llava.picture(77, 400)], str(rng.choice(texts.PROMPTS)))]
     errors.append(worst(model, oracle, cases))
     texts += same_text(model, oracle, cases)
     print(f'{number}: {errors[-1]:.1e}, {texts} texts so far', flush=True)

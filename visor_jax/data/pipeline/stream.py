@@ -11,12 +11,10 @@ rest of the run stays as it is. Which rows there are never depends on it.
 """
 
 from collections.abc import Sequence
-import dataclasses
 
 import numpy as np
 import PIL.Image
 
-from visor_jax.data import fits
 from visor_jax.data import protocols
 from visor_jax.data.pipeline import bad_share
 from visor_jax.data.pipeline import bin_packing
@@ -101,45 +99,8 @@ def segment(
     records.BadRecord: the tokenizer refuses the record, or an image cannot be
       decoded or is of another size than the record says.
   """
-  conversation = _first_turns(_conversation(record, processor), turns)
-  return _with_images(record, conversation, processor)
-
-
-def prompt(
-  record: records.Record,
-  processor: protocols.Processor,
-  shape: batch_lib.RowShape,
-) -> batch_lib.Row:
-  """A row with a record's first question alone, and the images before it.
-
-  Args:
-    record: one of a source.
-    processor: what the checkpoint makes of it.
-    shape: slots of the row.
-
-  Raises:
-    fits.TooLong: it needs more slots than the row has.
-    records.BadRecord: as of `segment`.
-  """
-  question = _question(record, processor)
-  fits.require(slots_of(question, record.sizes, processor), shape)
-  return packing.row([_with_images(record, question, processor)], shape)
-
-
-def prompt_slots(
-  record: records.Record, processor: protocols.Processor
-) -> dict[str, int]:
-  """The slots that `prompt` takes, from an outline alone.
-
-  Args:
-    record: one of a source, or its outline.
-    processor: what the checkpoint makes of it.
-
-  Raises:
-    records.BadRecord: as of `segment`, but for images that cannot be decoded.
-  """
-  question = _question(record, processor)
-  return slots_of(question, record.sizes, processor)
+  conversation = _first_turns(conversation_of(record, processor), turns)
+  return segment_of(record, conversation, processor)
 
 
 def slots_of(
@@ -162,58 +123,47 @@ def slots_of(
   )
 
 
-def question(
-  text: str,
-  images: Sequence[protocols.ImageLike],
-  processor: protocols.Processor,
-  sizes: Sequence[tuple[int, int]] | None = None,
-) -> packing.Segment:
-  """A question about images, up to where its answer begins.
-
-  Args:
-    text: with an <image> marker for every image or with none.
-    images: in the order of their markers.
-    processor: what the checkpoint makes of both.
-    sizes: (height, width) that each image should have; None for any.
-
-  Raises:
-    OSError: there is no such file, or it cannot be read.
-    ValueError: the question is empty, its markers are not one per image, or an
-      image is broken or of another size.
-  """
-  conversation = processor.tokenizer.prompt(text, len(images))
-  opened = [processor.open_image(image) for image in images]
-  if sizes is None:
-    sizes = [(image.height, image.width) for image in opened]
-  return segment_of_images(conversation, opened, sizes, processor)
-
-
-def follow_up(
-  turns: Sequence[tuple[str, str]],
-  images: int,
-  tokenizer: protocols.Tokenizer,
-  system: str = '',
+def conversation_of(
+  record: records.Record, processor: protocols.Processor
 ) -> processed.Conversation:
-  """The last question of a conversation, up to where its answer begins.
-
-  Args:
-    turns: questions with their answers; that of the last is not looked at.
-    images: how many there are; markers as in a record's turns.
-    tokenizer: of the checkpoint.
-    system: what the system says before all of it; '' for nothing.
+  """All turns of a record in tokens.
 
   Raises:
-    ValueError: a question or an earlier answer is empty, or the markers are not
-      one per image.
+    records.BadRecord: the record is broken, or the tokenizer refuses it.
   """
-  *past, (asked, _) = turns
-  if not past:
-    return tokenizer.prompt(asked, images, system)
-  record = [records.Turn(*turn, '') for turn in past]
-  record[0] = dataclasses.replace(record[0], system=system)
-  talk = tokenizer.conversation([*record, records.Turn(asked, '?', '')], images)
-  last = processed.cut(talk, talk.prompts[-1] + 1, len(turns))
-  return dataclasses.replace(last, prompts=last.prompts[-1:])
+  records.check(record)
+  try:
+    return processor.tokenizer.conversation(record.turns, len(record.sizes))
+  except encoder.UnknownToken as e:
+    raise records.BadRecord('unknown token', str(e), record.id) from e
+  except ValueError as e:
+    raise records.BadRecord('chat template', str(e), record.id) from e
+
+
+def segment_of(
+  record: records.Record,
+  conversation: processed.Conversation,
+  processor: protocols.Processor,
+) -> packing.Segment:
+  """A conversation with its images, decoded and cut to tiles.
+
+  Args:
+    record: whose images they are.
+    conversation: what is said in it, or the beginning of that.
+    processor: what the checkpoint makes of both.
+
+  Raises:
+    records.BadRecord: an image cannot be decoded or is of another size than the
+      record says.
+  """
+  sizes = record.sizes[: len(conversation.image_at)]
+  try:
+    opened = [
+      processor.open_image(file) for file in record.images[: len(sizes)]
+    ]
+    return segment_of_images(conversation, opened, sizes, processor)
+  except ValueError as e:
+    raise records.BadRecord('broken image', str(e), record.id) from e
 
 
 def segment_of_images(
@@ -241,52 +191,16 @@ def segment_of_images(
   )
 
 
-def _with_images(
-  record: records.Record,
-  conversation: processed.Conversation,
-  processor: protocols.Processor,
-) -> packing.Segment:
-  """The conversation, which may be a part of the record's, with its images."""
-  sizes = record.sizes[: len(conversation.image_at)]
-  files = record.images[: len(sizes)]
-  try:
-    opened = [processor.open_image(file) for file in files]
-    return segment_of_images(conversation, opened, sizes, processor)
-  except ValueError as e:
-    raise records.BadRecord('broken image', str(e), record.id) from e
-
-
 def _slots(
   record: records.Record, processor: protocols.Processor
 ) -> np.ndarray:
   """int [turns, 4], see `bin_packing.Lengths`."""
-  conversation, slots = _conversation(record, processor), []
+  conversation, slots = conversation_of(record, processor), []
   for turns in range(1, len(record.turns) + 1):
     part = _first_turns(conversation, turns)
     needed = slots_of(part, record.sizes, processor)
     slots.append((*needed.values(), len(part.prompts)))
   return np.array(slots)
-
-
-def _question(
-  record: records.Record, processor: protocols.Processor
-) -> processed.Conversation:
-  """A record's first question alone."""
-  conversation = _conversation(record, processor)
-  return processed.cut(conversation, conversation.prompts[0] + 1, turns=1)
-
-
-def _conversation(
-  record: records.Record, processor: protocols.Processor
-) -> processed.Conversation:
-  """All turns of a record in tokens."""
-  records.check(record)
-  try:
-    return processor.tokenizer.conversation(record.turns, len(record.sizes))
-  except encoder.UnknownToken as e:
-    raise records.BadRecord('unknown token', str(e), record.id) from e
-  except ValueError as e:
-    raise records.BadRecord('chat template', str(e), record.id) from e
 
 
 def _first_turns(

@@ -17,13 +17,10 @@ from visor_jax.data import protocols
 from visor_jax.data.pipeline import bad_share
 from visor_jax.data.pipeline import bin_packing
 from visor_jax.data.pipeline import order as order_lib
+from visor_jax.data.pipeline import questions
 from visor_jax.data.pipeline import stream as stream_lib
 from visor_jax.data.sources import records
-from visor_jax.runtime import console
 from visor_jax.spec import batch as batch_lib
-
-TRIES = 100  # records tried where one image after another is broken
-SPARE = 2**14  # draws, of which the last stand in for broken images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,8 +113,6 @@ class Corpus:
     self._prompt_shape = processor.row_shape(**settings.prompt)
     self._counters: list[bad_share.BadRecordCounter] = []
     self._windows: list[bin_packing.Windows] = []
-    self._asked = self._counter()
-    self._counted: set[tuple[str, int, int]] = set()
     self._pass = functools.cache(self._new_pass)
     self._fits = functools.cache(self._new_fit)
     tokenizer = processor.tokenizer
@@ -169,62 +164,50 @@ class Corpus:
   ) -> tuple[batch_lib.Row, records.Record]:
     """A question alone.
 
-    Where its image cannot be decoded, which no length tells, another one, which
-    nobody asks unless there are few.
-
     Returns:
       (fields of a Batch's row, its record).
 
     Raises:
       fits.TooLong: it needs more slots than there are.
-      ValueError: the stream has not so many, or one record after another is
-        broken.
+      ValueError: the stream has not so many, or the record is broken.
     """
     total = len(self._pass(stream))
     if not 0 <= index < total:
       raise ValueError(
         f'{stream} has {total} questions; there is no number {index}'
       )
-    spare = min(total, SPARE)
-    for attempt in range(TRIES):
-      number = (spare - index - attempt) % spare if attempt else index
-      question, error = (stream, index, attempt), None
-      source, at = self._drawn(stream, number)
-      try:
-        record = source[at]
-        row = stream_lib.prompt(record, self._processor, self._prompt_shape)
-      except fits.TooLong:
-        if not attempt:
-          raise
-      except ValueError as e:
-        error = last = e
-      else:
-        self._count_once(question, source.name)
-        return row, record
-      self._count_once(question, source.name, error)
-    raise ValueError(
-      f'{stream}: {TRIES} records drawn for question {index} '
-      f'cannot be used, the last: {last}'
-    )
+    source, at = self._drawn(stream, index)
+    record = source[at]
+    return questions.row(record, self._processor, self._prompt_shape), record
 
   def fit(self, stream: str, count: int) -> fits.Fit:
     """Which of the first `count` questions of a stream can be asked."""
     return self._fits(stream, count)
 
   def _new_fit(self, stream: str, count: int) -> fits.Fit:
+    def examine(index: int) -> tuple[int, dict[str, int]]:
+      source, at = self._drawn(stream, index)
+      outline = source.outline(at)
+      slots, images = questions.outline(outline, self._processor)
+      if images:
+        questions.require_images(source[at], images, self._processor)
+      return hash(outline), slots
+
     needed, broken, repeated = {}, {}, []
     asked: set[int] = set()  # hashes: records may hold their images
-    for index in range(min(count, len(self._pass(stream)))):
-      source, at = self._drawn(stream, index)
-      try:
-        record = source.outline(at)
-        needed[index] = stream_lib.prompt_slots(record, self._processor)
-      except ValueError as e:
-        broken[index] = str(e)
+    counter = bad_share.BadRecordCounter(self._settings.max_bad_fraction)
+    total = min(count, len(self._pass(stream)))
+    for index, result in enumerate(questions.examined(examine, total, stream)):
+      source, _ = self._drawn(stream, index)
+      if isinstance(result, ValueError):
+        counter.count(source.name, result)
+        broken[index] = str(result)
         continue
-      if hash(record) in asked:  # a mixture may have a dataset twice
+      counter.count(source.name)
+      identity, needed[index] = result
+      if identity in asked:  # a mixture may have a dataset twice
         repeated.append(index)
-      asked.add(hash(record))
+      asked.add(identity)
     return fits.fit(
       stream, count, needed, self._prompt_shape, broken, tuple(repeated)
     )
@@ -233,19 +216,6 @@ class Corpus:
     """(source, index in it) of a draw of a stream of questions."""
     draw = self._pass(stream).draw(number)
     return self._mixture(stream).sources[draw.source], draw.index
-
-  def _count_once(
-    self,
-    question: tuple[str, int, int],
-    source: str,
-    error: ValueError | None = None,
-  ) -> None:
-    """Counts a record, which is asked under one plan after the other."""
-    if question not in self._counted:
-      self._counted.add(question)
-      if error:
-        console.log(f'{question[0]} question {question[1]}: {error}; replaced')
-      self._asked.count(source, error)
 
   def decode(self, ids: Iterable[int]) -> str:
     """An answer's text."""
