@@ -18,7 +18,6 @@ import torch
 from tests import llava
 from tests import llava_weights
 from tests import pictures
-from tests import questions as texts
 from tests import qwen2_vl
 from tests.convert import checkpoints
 from tests.families.llava_onevision import cases as cases_lib
