@@ -7,7 +7,9 @@ from visor_jax.training import nonfinite
 
 
 def skips(path, *flags, start=0):
-  with nonfinite.NonFiniteSteps(path, start, batch=8, patience=3) as skipped:
+  with nonfinite.NonFiniteSteps(
+    path, start, batch=2, record_ids=lambda row: [f'r{row}'], patience=3
+  ) as skipped:
     for step, flag in enumerate(flags, start + 1):
       skipped.add(step, flag)
       skipped.check()
@@ -15,13 +17,13 @@ def skips(path, *flags, start=0):
 
 
 def test_steps_that_were_skipped_are_counted_and_written(tmp_path):
-  """With the numbers of their rows, which is all that a batch comes from."""
+  """With their rows, and the records behind each."""
   path = tmp_path / 'nonfinite.jsonl'
   assert skips(path, 0, 1, 1, 0, 1) == 3
   assert files.read_jsonl(path) == [
-    {'step': 2, 'rows': [8, 16]},
-    {'step': 3, 'rows': [16, 24]},
-    {'step': 5, 'rows': [32, 40]},
+    {'step': 2, 'rows': [2, 4], 'records': [['r2'], ['r3']]},
+    {'step': 3, 'rows': [4, 6], 'records': [['r4'], ['r5']]},
+    {'step': 5, 'rows': [8, 10], 'records': [['r8'], ['r9']]},
   ]
   assert skips(path, 1, 0, start=2) == 1  # a resume
   assert [r['step'] for r in files.read_jsonl(path)] == [2, 3]

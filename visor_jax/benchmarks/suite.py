@@ -232,6 +232,10 @@ class Suite:
       f'{stream} cannot train on {self._benchmark.name}, which is the test'
     )
 
+  def record_ids(self, stream: str, index: int) -> tuple[str, ...]:
+    """The id of a question."""
+    return (self._source.outline(index).id,)
+
   def prompt(
     self, stream: str, index: int
   ) -> tuple[batch_lib.Row, records.Record]:

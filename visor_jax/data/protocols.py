@@ -222,6 +222,10 @@ class Suite(Protocol):
     """
     ...
 
+  def record_ids(self, stream: str, index: int) -> tuple[str, ...]:
+    """What names the records behind a row to learn from, or a question."""
+    ...
+
   def prompt(self, stream: str, index: int) -> tuple[batch_lib.Row, Record]:
     """Question `index` of a stream alone: its row, and its record.
 
@@ -233,8 +237,6 @@ class Suite(Protocol):
 
   def fit(self, stream: str, count: int) -> fits.Fit:
     """Which of the first `count` questions of a stream can be asked.
-
-    From lengths alone: no image is decoded.
 
     Raises:
       ValueError: one cannot be asked for another reason than its length.

@@ -31,6 +31,8 @@ class Feed:
 
   Attributes:
     load: (name of the stage, its inputs) -> number of a row -> the row.
+    record_ids: (name of the stage, its inputs, number of a row) -> what names
+      the records behind it.
     row_shape: (suite, whole config, model) -> slots of a row.
     packed: a row may hold several conversations, where the suite packs them.
     labels: so many labels go beside a row; 0 for none.
@@ -40,6 +42,7 @@ class Feed:
   """
 
   load: Callable[[str, inputs_lib.Inputs], protocols.Load]
+  record_ids: Callable[[str, inputs_lib.Inputs, int], tuple[str, ...]]
   row_shape: RowShapeOf
   packed: bool = False
   labels: int = 0
@@ -48,6 +51,12 @@ class Feed:
 
 def _conversations(stage: str, inputs: inputs_lib.Inputs) -> protocols.Load:
   return inputs.suite.training(stage)
+
+
+def _conversation_ids(
+  stage: str, inputs: inputs_lib.Inputs, row: int
+) -> tuple[str, ...]:
+  return inputs.suite.record_ids(stage, row)
 
 
 def _conversation_shape(
@@ -72,6 +81,13 @@ def _labelled_prompts(stage: str, inputs: inputs_lib.Inputs) -> protocols.Load:
   return loader.labelled(read, inputs.labels, inputs.config.seed)
 
 
+def _labelled_ids(
+  stage: str, inputs: inputs_lib.Inputs, row: int
+) -> tuple[str, ...]:
+  question, _ = loader.label_of(row, inputs.labels, inputs.config.seed)
+  return inputs.suite.record_ids(LABELLED, question)
+
+
 def _prompt_shape(
   suite: suites.Entry,
   config: ml_collections.ConfigDict,
@@ -81,10 +97,14 @@ def _prompt_shape(
 
 
 # The stage's own stream of conversations with answers.
-CONVERSATIONS = Feed(_conversations, _conversation_shape, packed=True)
+CONVERSATIONS = Feed(
+  _conversations, _conversation_ids, _conversation_shape, packed=True
+)
 
 # Questions that the label job has asked, each with the label of its plan.
-LABELLED_PROMPTS = Feed(_labelled_prompts, _prompt_shape, labels=1)
+LABELLED_PROMPTS = Feed(
+  _labelled_prompts, _labelled_ids, _prompt_shape, labels=1
+)
 
 # Of the same questions what the router reads of them, computed once.
 LABELLED_FEATURES = dataclasses.replace(LABELLED_PROMPTS, features=True)

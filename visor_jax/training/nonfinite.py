@@ -1,5 +1,7 @@
 """Steps that were not applied, because their loss or gradient is not finite."""
 
+from collections.abc import Callable
+from collections.abc import Sequence
 import pathlib
 from typing import Self
 
@@ -13,21 +15,28 @@ from visor_jax.training import metrics
 class NonFiniteSteps:
   """nonfinite.jsonl of a stage: the steps that were not applied.
 
-  Batches do not carry the ids of their records, but a batch is a function of
-  the numbers of its rows in the stage's stream (see data/pipeline/loader.py),
-  and those are written: {"step": s, "rows": [first, one past the last]}.
+  A line has the numbers of its rows in the stage's stream (see
+  data/pipeline/loader.py) and the records behind each: {"step": s, "rows":
+  [first, one past the last], "records": [[id, ...], ...]}.
 
   Args:
     path: of the file.
     step: what was written of later ones is of a run that was cut off; it goes.
     batch: rows of a step.
+    record_ids: number of a row -> what names the records behind it.
     patience: so many in a row stop the run.
   """
 
   def __init__(
-    self, path: pathlib.Path | str, step: int, batch: int, patience: int
+    self,
+    path: pathlib.Path | str,
+    step: int,
+    batch: int,
+    record_ids: Callable[[int], Sequence[str]],
+    patience: int,
   ):
     self._path, self._batch, self._patience = path, batch, patience
+    self._record_ids = record_ids
     self._file = None if console.muted() else metrics.JsonLines(path, step)
     # Steps of which the device has not been asked yet.
     self._pending: list[tuple[int, jax.Array | bool]] = []
@@ -63,8 +72,8 @@ class NonFiniteSteps:
     if self._gave_up is not None:
       raise errors.Refusal(
         f'{self._patience} steps in a row up to step {self._gave_up} had a '
-        'loss or gradient that is not finite; none was applied. Their rows are '
-        f'in {self._path}: look at them, lower the learning rate, or raise '
+        'loss or gradient that is not finite; none was applied. Their records '
+        f'are in {self._path}: look at them, lower the learning rate, or raise '
         'optim.max_nonfinite_steps'
       )
 
@@ -81,5 +90,6 @@ class NonFiniteSteps:
 
   def _write(self, step: int) -> None:
     if self._file:
-      rows = [(step - 1) * self._batch, step * self._batch]
-      self._file.write(step, {'rows': rows})
+      first, stop = (step - 1) * self._batch, step * self._batch
+      ids = [[*self._record_ids(row)] for row in range(first, stop)]
+      self._file.write(step, {'rows': [first, stop], 'records': ids})

@@ -63,6 +63,7 @@ class Telemetry:
       workdir.nonfinite(name),
       start,
       options.batch,
+      functools.partial(program.stage.feed.record_ids, name, inputs),
       config.optim.max_nonfinite_steps,
     )
     self._wait = input_wait.InputWaitMeter()

@@ -124,7 +124,7 @@ def test_what_is_not_used_is_counted(make, words):
   suite = make()
   assert suite.counts == {}
   load = suite.training('full')
-  (packed,) = suite._windows
+  packed = suite._windows['full']
   for window in range(3):
     load(window * packed.rows)
   longs = [k for k in range(96) if packed.order.draw(k)[:2] == (1, 2)]
@@ -194,6 +194,19 @@ def test_labels_that_are_held_out_are_of_other_records(make, words):
   learned, held_out = labels.parts(rows, 0.25)
   assert len(learned) == 7 and len(held_out) == 2
   assert not {r['id'] for r in learned} & {r['id'] for r in held_out}
+
+
+def test_the_records_behind_rows_and_questions_have_names(make):
+  suite = make(bad=0.0)
+  assert suite.record_ids('test', 3) == (
+    f'{suite.prompt("test", 3)[1].turns[0].family}: '
+    f'{suite.prompt("test", 3)[1].id}',
+  )
+  load = suite.training('full')
+  for row in range(4):
+    ids = suite.record_ids('full', row)
+    assert len(ids) == load(row)[0]['text_segment'].max() > 0
+    assert all(': ' in name for name in ids)
 
 
 # What does not fit -----------------------------------------------------------

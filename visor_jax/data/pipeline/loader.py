@@ -76,10 +76,15 @@ def labelled(
   """
 
   def load(number: int) -> tuple[protocols.Row, np.ndarray]:
-    epoch, at = divmod(number, len(labels))
-    index, label = labels[
-      order.shuffled(at, len(labels), f'labels/{seed}/{epoch}')
-    ]
+    index, label = label_of(number, labels, seed)
     return read(index), np.array([label], np.int32)
 
   return load
+
+
+def label_of(
+  number: int, labels: Sequence[tuple[int, int]], seed: int
+) -> tuple[int, int]:
+  """(question, label) of a row of `labelled`, which has the arguments."""
+  epoch, at = divmod(number, len(labels))
+  return labels[order.shuffled(at, len(labels), f'labels/{seed}/{epoch}')]

@@ -78,6 +78,9 @@ def training(
         )
       except ValueError as e:
         counter.count(source.name, e)
+      except Exception as e:
+        e.add_note(f'It is of record {piece.draw.index} of {source.name}.')
+        raise
       else:
         counter.count(source.name)
     return packing.row(segments, windows.shape), None

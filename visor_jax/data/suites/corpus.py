@@ -112,7 +112,7 @@ class Corpus:
     self._shape = processor.row_shape(**settings.packed)
     self._prompt_shape = processor.row_shape(**settings.prompt)
     self._counters: list[bad_share.BadRecordCounter] = []
-    self._windows: list[bin_packing.Windows] = []
+    self._windows: dict[str, bin_packing.Windows] = {}
     self._pass = functools.cache(self._new_pass)
     self._fits = functools.cache(self._new_fit)
     tokenizer = processor.tokenizer
@@ -133,7 +133,7 @@ class Corpus:
   def counts(self) -> dict[str, int]:
     """{reason: records that were not used as they are}; none that are 0."""
     counts: collections.Counter[str] = collections.Counter()
-    for windows in self._windows:
+    for windows in self._windows.values():
       counts.update(windows.counts)
     # What is planned is counted by its window.
     counts['bad'] += sum(counter.bad.total() for counter in self._counters)
@@ -154,9 +154,21 @@ class Corpus:
     # Each has a counter: the windows that rows are measured by come again.
     rows = bin_packing.rows_for(order, lengths(), self._shape, draws)
     windows = bin_packing.Windows(order, lengths(), self._shape, draws, rows)
-    self._windows.append(windows)
+    self._windows[stream] = windows
     return stream_lib.training(
       windows, sources, self._processor, self._counter()
+    )
+
+  def record_ids(self, stream: str, index: int) -> tuple[str, ...]:
+    """SOURCE: ID of the records behind a row to learn from, or a question."""
+    if stream in self._windows:
+      sources = self._mixture(stream).sources
+      pieces = self._windows[stream].row(index)
+      drawn = [(sources[p.draw.source], p.draw.index) for p in pieces]
+    else:
+      drawn = [self._drawn(stream, index)]
+    return tuple(
+      f'{source.name}: {source.outline(at).id}' for source, at in drawn
     )
 
   def prompt(

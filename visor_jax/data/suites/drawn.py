@@ -62,7 +62,12 @@ def example(
     records.Turn(question, answer(question), question.split()[0])
     for question in map(str, questions)
   )
-  return Example(f'{stream}/{index}', images, turns)
+  return Example(name(stream, index), images, turns)
+
+
+def name(stream: str, index: int) -> str:
+  """Of what is drawn for a number of a stream."""
+  return f'{stream}/{index}'
 
 
 class Suite:
@@ -127,6 +132,10 @@ class Suite:
       return packing.row(segments, self._row_shape(self.turns)), None
 
     return load
+
+  def record_ids(self, stream: str, index: int) -> tuple[str, ...]:
+    """The name that all that is drawn for a row has."""
+    return (name(stream, index),)
 
   def prompt(self, stream: str, index: int) -> tuple[batch_lib.Row, Example]:
     """A question alone.
