@@ -102,6 +102,7 @@ def test_ask_prints_json(model, page, capsys):
     (['--plan', 'max'], 'VISOR is untrained'),
     (['--image', '/no/such.png'], 'such.png'),
     (['--checkpoint', '/no/such'], '/no/such'),
+    (['--index', '3'], 'give --image or --index'),
   ],
 )
 def test_ask_says_what_is_wrong(model, page, capsys, args, why):

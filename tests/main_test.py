@@ -16,6 +16,7 @@ import pytest
 
 from tests import runs
 from tests import tiny
+from visor_jax import ask
 from visor_jax.checkpoint import __main__
 from visor_jax.eval import results
 from visor_jax.runtime import files
@@ -81,6 +82,23 @@ def test_an_empty_workdir_becomes_a_report(alone):
     } <= row.keys()
     assert row['measured']['first_token_s'] > 0 < row['measured']['peak_bytes']
   assert (alone / 'report' / 'index.html').read_text().startswith('<!doctype')
+
+
+def test_a_finished_run_answers_its_test_questions(alone, monkeypatch, capsys):
+  """As the eval job was answered; beside it stands what is right."""
+  monkeypatch.setattr(
+    ask.compilation_cache, 'use_beside', lambda folder: folder / 'compiled'
+  )
+  asked = ['--checkpoint', str(alone), '--max-new-tokens', '2', '--plan', 'max']
+  assert ask.main([*asked, '--json', '--index', '3', '--index', '6']) == 0
+  answers = map(json.loads, capsys.readouterr().out.splitlines())
+  rows = files.read_jsonl(alone / 'eval' / 'max' / '0-16.jsonl')
+  for answer, index in zip(answers, (3, 6), strict=True):
+    row = rows[index]
+    assert answer['text'] == row['answer']
+    for key in ('question', 'gold', 'score', 'llm_prefill_flops'):
+      assert answer[key] == row[key]
+    assert (alone / 'asked' / f'test-{index}.png').exists()
 
 
 def test_frozen_leaves_are_bitwise_the_same_after_a_stage(alone):

@@ -30,8 +30,9 @@ def unseen(count):
     line = f'line {1 + int(rng.integers(scale.lines))}'
     example = suite._example(rng, 'test', index, page, [line])
     talk = suite.words.conversation(example.turns)
-    segment = packing.segment_of_tiles(talk, example.images, scale.lines)
-    yield packing.row([segment], suite_lib.row_shape(scale, 1))
+    yield packing.row(
+      [suite._segment(example, talk)], suite_lib.row_shape(scale, 1)
+    )
 
 
 @pytest.mark.drill

@@ -57,8 +57,11 @@ def setting(rows=1, compute=None):
   shape = batch_lib.RowShape(TEXT, VISUAL, 1, 1, (256, 256), VISUAL)
   row = packing.row(
     [
-      packing.segment_of_tiles(
-        talk, np.zeros((1, 256, 256, 3), np.uint8), VISUAL
+      packing.segment_of_images(
+        talk,
+        [np.zeros((1, 256, 256, 3), np.uint8)],
+        [processed.PatchPlan(VISUAL)],
+        VISUAL,
       )
     ],
     shape,

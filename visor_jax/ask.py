@@ -2,6 +2,10 @@
 
   python -m visor_jax.ask --checkpoint CKPT --image page.png \
       --prompt "What is the total?" --prompt "Who signed it?"
+  python -m visor_jax.ask --checkpoint runs/quickstart --index 17
+
+The second asks a test question of the built-in suite that a run has learned
+from, writes its picture into the workdir and says the right answer, too.
 
 Images are read once for all questions; without --prompt, questions are the
 lines of the standard input. The router chooses the plan where it is trained;
@@ -11,6 +15,7 @@ programs are kept beside the checkpoint, for the next time.
 
 import argparse
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
 import dataclasses
@@ -19,13 +24,16 @@ import sys
 
 from visor_jax import inference
 from visor_jax.eval import answer as answer_lib
+from visor_jax.eval import built_in
 from visor_jax.eval import pieces
 from visor_jax.eval import reading as reading_lib
 from visor_jax.eval import sampling
 from visor_jax.runtime import command
 from visor_jax.runtime import compilation_cache
 from visor_jax.runtime import compile_notice
+from visor_jax.runtime import files
 from visor_jax.spec import plan as plans
+from visor_jax.spec import workdir
 
 # Who chose the plan, in words.
 _SELECTORS = {
@@ -61,6 +69,15 @@ def _parser() -> argparse.ArgumentParser:
     metavar='TEXT',
     help='a question; images stand in front of it, or at its <image> markers; '
     'give it again for more; without any, lines are read',
+  )
+  add(
+    '--index',
+    action='append',
+    default=[],
+    type=int,
+    metavar='N',
+    help='instead of an image: test question N of the built-in suite of a run; '
+    'with --prompt, its picture is asked that; give it again for more',
   )
   add(
     '--chat',
@@ -127,6 +144,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _ask(args: argparse.Namespace) -> int:
   sampling.check(args.max_new_tokens, args.temperature, args.top_p)
+  tests = _tests(args)  # now, before the weights are read
   folder = compilation_cache.use_beside(args.checkpoint)
   with compile_notice.notices(_note):
     with contextlib.redirect_stdout(sys.stderr):  # it tells how far it is
@@ -135,18 +153,55 @@ def _ask(args: argparse.Namespace) -> int:
       )
     if folder.parent != args.checkpoint:
       _note(f'compiled programs are kept in {folder}')
-    reading = model.read(args.image)
-    history: list[tuple[str, str]] = []
-    for question in args.prompt:
+    if tests:
+      return _ask_tests(args, model, tests)
+    return _ask_images(args, model)
+
+
+def _tests(args: argparse.Namespace) -> dict[int, built_in.Test]:
+  """The test questions that are asked, by their number."""
+  if not args.index:
+    return {}
+  if args.image:
+    raise ValueError(
+      'give --image or --index: a test question has a picture of its own'
+    )
+  suite = built_in.of_run(args.checkpoint)
+  return {index: suite.test(index) for index in args.index}
+
+
+def _ask_images(args: argparse.Namespace, model: inference.Model) -> int:
+  """Asks about images, or about none; returns the exit code."""
+  reading = model.read(args.image)
+  history: list[tuple[str, str]] = []
+  for question in args.prompt:
+    _answer(args, reading, question, history)
+  refused = 0
+  for question in () if args.prompt else _lines():
+    try:
       _answer(args, reading, question, history)
-    refused = 0
-    for question in () if args.prompt else _lines():
-      try:
-        _answer(args, reading, question, history)
-      except ValueError as e:  # of this question; the next may be a better one
-        command.tell(e)
-        refused += 1
+    except ValueError as e:  # of this question; the next may be a better one
+      command.tell(e)
+      refused += 1
   return command.REFUSED if refused else 0
+
+
+def _ask_tests(
+  args: argparse.Namespace,
+  model: inference.Model,
+  tests: Mapping[int, built_in.Test],
+) -> int:
+  """Asks test questions, or others about their pictures."""
+  for index, test in tests.items():
+    path = workdir.Workdir(args.checkpoint).picture(index)
+    files.write_atomic(path, test.picture)
+    _note(f'test question {index}: {test.question}; its picture is {path}')
+    reading = model.read(test.picture)
+    history: list[tuple[str, str]] = []
+    for question in args.prompt or [test.question]:
+      known = test if question == test.question else None
+      _answer(args, reading, question, history, known)
+  return 0
 
 
 def _lines() -> Iterator[str]:
@@ -163,8 +218,17 @@ def _answer(
   reading: reading_lib.Reading,
   question: str,
   history: list[tuple[str, str]],
+  test: built_in.Test | None = None,
 ) -> None:
-  """Prints an answer as it comes, and remembers it for a chat."""
+  """Prints an answer as it comes, and remembers it for a chat.
+
+  Args:
+    args: of the command.
+    reading: the images.
+    question: about them.
+    history: of the chat.
+    test: what is known of the right answer.
+  """
 
   def tell(piece: str) -> None:
     if not args.json:
@@ -182,10 +246,13 @@ def _answer(
     history=history,
   )
   answer = pieces.drain(stream, tell)
+  known = test.grade(answer.text) if test else {}
   if args.json:
-    print(json.dumps(dataclasses.asdict(answer)), flush=True)
+    print(json.dumps(dataclasses.asdict(answer) | known), flush=True)
   else:
     print(flush=True)
+    if test:
+      _note('{verdict}; the right answer is {gold}'.format(**known))
     _note(_describe(answer))
   if args.chat and answer.text.strip():
     history.append((question, answer.text))

@@ -22,6 +22,7 @@ from visor_jax.convert import reader
 from visor_jax.data import protocols
 from visor_jax.eval import answer as answer_lib
 from visor_jax.eval import asked as asked_lib
+from visor_jax.eval import built_in
 from visor_jax.eval import plan_choice
 from visor_jax.eval import reading as reading_lib
 from visor_jax.families import table as families
@@ -31,6 +32,8 @@ from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
 from visor_jax.spec import plan as plans
 from visor_jax.training import model as model_lib
+
+CONTEXT = 4096  # of built-in suites: more than is ever asked about an image
 
 Image: TypeAlias = protocols.ImageLike
 Images: TypeAlias = Image | Sequence[Image]
@@ -225,20 +228,9 @@ def load(
   if dtype is None:
     dtype = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
   outline = reader.outline(folder)
-  if outline.processor is None:
-    raise ValueError(
-      f'{folder} has no tokenizer and no chat template: it does not come '
-      'from an imported checkpoint'
-    )
   facts, architecture = outline.facts, outline.facts.architecture
-  family = families.named(architecture.family)
   # Before the weights, which take minutes.
-  processor = family.read_processor(
-    outline.processor,
-    facts.transparency or 'white',
-    architecture.size.language.vocabulary,
-  )
-  context = family.read_config(outline.processor).context
+  processor, context = _processor(folder, outline)
   params = reader.read(folder, dtype=dtype).params
   compute = compute_lib.Compute(dtype=dtype, remat=False)
   if not architecture.layout.optional and allow_untrained:
@@ -259,6 +251,26 @@ def load(
     context=context,
     allow_untrained=allow_untrained,
   )
+
+
+def _processor(
+  folder: pathlib.Path | str, outline: facts_lib.Location | facts_lib.Checkpoint
+) -> tuple[protocols.Processor, int]:
+  """What a checkpoint makes of words and images, and its context."""
+  facts, origin = outline.facts, outline.processor
+  if origin is not None:
+    family = families.named(facts.architecture.family)
+    rows = facts.architecture.size.language.vocabulary
+    ground = facts.transparency or 'white'
+    context = family.read_config(origin).context
+    return family.read_processor(origin, ground, rows), context
+  try:
+    return built_in.of_run(folder).suite.processor, CONTEXT
+  except ValueError as e:
+    raise ValueError(
+      f'{folder} has no tokenizer and no chat template, as it does not come '
+      f'from an imported checkpoint; {e}'
+    ) from None
 
 
 def _listed(images: Images) -> Sequence[Image]:

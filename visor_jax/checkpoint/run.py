@@ -26,7 +26,12 @@ def is_run(path: pathlib.Path | str) -> bool:
 
 def start(path: pathlib.Path | str) -> str:
   """The checkpoint that a run started from; '' for none."""
-  return _config(workdir_lib.Workdir(paths.parse(path)))['model.init_from']
+  return config(path)['model.init_from']
+
+
+def config(path: pathlib.Path | str) -> dict[str, Any]:
+  """The keys of a run that decide its results: {'full.steps': 100, ...}."""
+  return _config(workdir_lib.Workdir(paths.parse(path)))
 
 
 def locate(
@@ -129,5 +134,4 @@ def _finished(folder: workdir_lib.Workdir) -> list[str]:
 
 
 def _config(folder: workdir_lib.Workdir) -> dict[str, Any]:
-  """The keys that decide the results: {'full.steps': 100, ...}."""
   return checksums.read_object(folder.config)

@@ -7,7 +7,7 @@
   policy/features/HASH/
   search/metrics.jsonl  calibration/metrics.jsonl  eval/metrics.jsonl
   search/answers/  label/answers/  eval/TEST/METHOD/PLAN/
-  analysis/NAME.json  report/index.html  logs/
+  analysis/NAME.json  report/index.html  logs/  asked/test-INDEX.png
 
 What jobs leave for others has its hash beside it, see runtime/checksums.py.
 
@@ -73,6 +73,10 @@ class Workdir:
   def features(self, stage: str) -> pathlib.Path:
     """Folder with a folder of what a stage's router reads of questions."""
     return self.path / stage / 'features'
+
+  def picture(self, index: int) -> pathlib.Path:
+    """What a test question is about, once somebody asked."""
+    return self.path / 'asked' / f'test-{index}.png'
 
   @property
   def report(self) -> pathlib.Path:

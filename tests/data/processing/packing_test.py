@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from visor_jax.data.processing import packing
+from visor_jax.data.processing import processed
 from visor_jax.data.sources import records
 from visor_jax.data.suites import vocabulary
 from visor_jax.spec import batch as batch_lib
@@ -24,7 +25,12 @@ def segment(*questions, tiles=1, gather_index=None, first=1):
     else (np.zeros((0, 2, 4, 3), np.uint8))
   )
   talk = WORDS.conversation(records.Turn(q, 'yes', q) for q in questions)
-  packed = packing.segment_of_tiles(talk, images, SHAPE.patches)
+  packed = packing.segment_of_images(
+    talk,
+    [images],
+    [processed.PatchPlan(SHAPE.patches, tiles)],
+    SHAPE.patches,
+  )
   if gather_index is not None:
     packed = dataclasses.replace(
       packed,

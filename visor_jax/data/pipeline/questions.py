@@ -168,7 +168,9 @@ def follow_up(
     return tokenizer.prompt(asked, images, system)
   record = [records.Turn(*turn, '') for turn in past]
   record[0] = dataclasses.replace(record[0], system=system)
-  talk = tokenizer.conversation([*record, records.Turn(asked, '?', '')], images)
+  answer = past[-1][1]  # any: what stands behind the question is cut off
+  record.append(records.Turn(asked, answer, ''))
+  talk = tokenizer.conversation(record, images)
   last = processed.cut(talk, talk.prompts[-1] + 1, len(turns))
   return dataclasses.replace(last, prompts=last.prompts[-1:])
 

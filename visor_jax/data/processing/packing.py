@@ -43,27 +43,6 @@ class Segment:
     )
 
 
-def segment_of_tiles(
-  conversation: processed.Conversation, tiles: np.ndarray, patches: int
-) -> Segment:
-  """One image, of which every patch of every tile is a visual token.
-
-  Args:
-    conversation: the text, with one place for an image.
-    tiles: uint8 [i, height, width, 3].
-    patches: P of a tile.
-  """
-  count = len(tiles) * patches
-  return Segment(
-    conversation,
-    tiles,
-    np.zeros((len(tiles), 2), np.int32),
-    np.arange(count, dtype=np.int32)[:, None],
-    np.ones((count, 1), np.float32),
-    np.repeat(conversation.image_at, count),
-  )
-
-
 def segment_of_images(
   conversation: processed.Conversation,
   tiles: Sequence[np.ndarray],

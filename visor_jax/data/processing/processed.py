@@ -1,6 +1,7 @@
 """What a record is between a checkpoint's processor and a row of a batch."""
 
 import dataclasses
+import functools
 from typing import Protocol
 
 import numpy as np
@@ -60,3 +61,36 @@ class ImagePlan(Protocol):
 
   @property
   def gather_weight(self) -> np.ndarray: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class PatchPlan:
+  """Every patch of every tile is a visual token; an ImagePlan.
+
+  Attributes:
+    patches: P of a tile.
+    tiles: of the image, which stand alone.
+  """
+
+  patches: int
+  tiles: int = 1
+
+  @property
+  def tokens(self) -> int:
+    """V."""
+    return self.tiles * self.patches
+
+  @property
+  def tile_grid(self) -> np.ndarray:
+    """int32 [tiles, 2]."""
+    return np.zeros((self.tiles, 2), np.int32)
+
+  @functools.cached_property
+  def gather_index(self) -> np.ndarray:
+    """int32 [V, 1]; the patches in order."""
+    return np.arange(self.tokens, dtype=np.int32)[:, None]
+
+  @functools.cached_property
+  def gather_weight(self) -> np.ndarray:
+    """float32 [V, 1]; all of each."""
+    return np.ones((self.tokens, 1), np.float32)

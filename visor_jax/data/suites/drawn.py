@@ -16,9 +16,9 @@ from visor_jax.data import protocols
 from visor_jax.data.processing import packing
 from visor_jax.data.processing import processed
 from visor_jax.data.sources import records
+from visor_jax.data.suites import processor as processor_lib
 from visor_jax.data.suites import vocabulary
 from visor_jax.spec import batch as batch_lib
-from visor_jax.spec import generation
 
 
 def generator(seed: int, stream: str, index: int) -> np.random.Generator:
@@ -82,8 +82,6 @@ class Suite:
     answer_tokens: the most tokens of an answer.
   """
 
-  rules = generation.Rules()  # none
-
   def __init__(
     self,
     words: vocabulary.Vocabulary,
@@ -92,7 +90,7 @@ class Suite:
   ):
     self.words, self._row_shape = words, row_shape
     self.answer_tokens = answer_tokens
-    self.ends = (words.end,)
+    self.ends, self.rules = (words.end,), words.rules
 
   def conversation(self, stream: str, index: int) -> Example:
     """An image and different questions about it, for training."""
@@ -120,6 +118,11 @@ class Suite:
   def counts(self) -> dict[str, int]:
     """Empty: nothing is left out."""
     return {}
+
+  @property
+  def processor(self) -> processor_lib.Processor:
+    """What a model makes of pictures and words of its own."""
+    return processor_lib.Processor(self.words, self._row_shape(1))
 
   def training(self, stream: str) -> protocols.Load:
     """A `load` of conversations, see `loader`."""
@@ -160,5 +163,7 @@ class Suite:
   def _segment(
     self, drawn: Example, conversation: processed.Conversation
   ) -> packing.Segment:
-    patches = self._row_shape(1).patches
-    return packing.segment_of_tiles(conversation, drawn.images, patches)
+    plan = processed.PatchPlan(self._row_shape(1).patches, len(drawn.images))
+    return packing.segment_of_images(
+      conversation, [drawn.images], [plan], plan.patches
+    )

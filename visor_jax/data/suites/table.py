@@ -11,6 +11,7 @@ from visor_jax.data import protocols
 from visor_jax.data.sources import readers
 from visor_jax.data.suites import corpus
 from visor_jax.data.suites import digits
+from visor_jax.data.suites import drawn
 from visor_jax.data.suites.pages import page as pages
 from visor_jax.data.suites.pages import questions as page_questions
 from visor_jax.data.suites.pages import suite as page_suite
@@ -90,6 +91,22 @@ def _open_digits(
   rows: int | None,
 ) -> digits.Suite:
   return digits.Suite(config.seed, **config.data.digits)
+
+
+def built_in(config: ml_collections.ConfigDict) -> drawn.Suite:
+  """The suite of a config, which needs no checkpoint to be opened.
+
+  Raises:
+    ValueError: it is made of sources.
+  """
+  if config.data.suite:
+    suite = open_suite(config, (), '')
+    if isinstance(suite, drawn.Suite):
+      return suite
+  raise ValueError(
+    f'data.suite is "{config.data.suite}", which is not built in: its '
+    'questions are those of sources'
+  )
 
 
 def _digits_training(

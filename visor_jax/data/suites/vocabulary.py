@@ -13,6 +13,7 @@ import numpy as np
 
 from visor_jax.data.processing import processed
 from visor_jax.data.sources import records
+from visor_jax.spec import generation
 
 _SPECIAL = ('pad', 'user', 'end')
 _TOKENS = re.compile(r'\d|[^\s\d]+')
@@ -22,9 +23,14 @@ _BETWEEN_DIGITS = re.compile(r'(?<=\d) (?=\d)')
 class Vocabulary:
   """A list of words; a token is the index of one.
 
+  It is a protocols.Tokenizer of questions about one image.
+
   Attributes:
     words: all of them, the special ones first.
     end: the token that ends an answer.
+    stops: likewise, alone.
+    rules: none.
+    notes: none.
 
   Args:
     words: those of the questions and answers, without repetition.
@@ -33,12 +39,16 @@ class Vocabulary:
     ValueError: a word is there twice.
   """
 
+  rules = generation.Rules()
+  notes = ()
+
   def __init__(self, words: Iterable[str]):
     self.words = (*_SPECIAL, *words)
     self._id = {word: i for i, word in enumerate(self.words)}
     if len(self._id) != len(self.words):
       raise ValueError('the vocabulary holds a word twice')
     self.end = self._id['end']
+    self.stops = frozenset([self.end])
 
   def __len__(self) -> int:
     return len(self.words)
@@ -52,7 +62,10 @@ class Vocabulary:
     try:
       return [self._id[word] for word in _TOKENS.findall(text)]
     except KeyError as e:
-      raise ValueError(f'"{text}": the vocabulary has no word {e}') from None
+      raise ValueError(
+        f'"{text}": the vocabulary has no word {e}; it has '
+        + ' '.join(self.words[len(_SPECIAL) :])
+      ) from None
 
   def decode(self, ids: Iterable[int]) -> str:
     """Words up to the first `end`; digits in a row are a number."""
@@ -65,9 +78,10 @@ class Vocabulary:
     return _BETWEEN_DIGITS.sub('', ' '.join(words))
 
   def conversation(
-    self, turns: Iterable[records.Turn]
+    self, turns: Iterable[records.Turn], images: int = 1
   ) -> processed.Conversation:
     """Questions about one image with their answers, for training."""
+    _require_one(images)
     tokens: list[int] = []
     answer: list[bool] = []
     prompts = []
@@ -84,12 +98,28 @@ class Vocabulary:
       np.array(prompts, np.int32),
     )
 
-  def prompt(self, question: str) -> processed.Conversation:
-    """A question about one image alone, up to where the answer begins."""
+  def prompt(
+    self, question: str, images: int = 1, system: str = ''
+  ) -> processed.Conversation:
+    """A question about one image alone, up to where the answer begins.
+
+    Raises:
+      ValueError: a word is unknown, there is not one image, or a system speaks.
+    """
+    _require_one(images)
+    if system:
+      raise ValueError(f'system "{system}": this model has no words for it')
     tokens = np.array(self.encode(f'user {question}'), np.int32)
     return processed.Conversation(
       tokens,
       np.zeros(len(tokens), bool),
       (1,),
       np.array([len(tokens) - 1], np.int32),
+    )
+
+
+def _require_one(images: int) -> None:
+  if images != 1:
+    raise ValueError(
+      f'{images} images: this model is asked about one image at a time'
     )

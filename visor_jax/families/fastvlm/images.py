@@ -1,11 +1,9 @@
 """From an image of any size to one square tile, and its visual tokens."""
 
-import dataclasses
-import functools
-
 import numpy as np
 import PIL.Image
 
+from visor_jax.data.processing import processed
 from visor_jax.families.fastvlm import recipe
 
 # Times as long as wide: to cut a thinner image takes gigabytes.
@@ -13,32 +11,9 @@ _LONGEST = 100
 _BICUBIC = PIL.Image.Resampling.BICUBIC
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
-  """How an image becomes visual tokens: each patch of its tile is one.
-
-  Attributes:
-    tokens: V, the patches.
-    tiles: one.
-  """
-
-  tokens: int
-  tiles: int = 1
-
-  @property
-  def tile_grid(self) -> np.ndarray:
-    """int32 [tiles, 2]; tiles stand alone."""
-    return np.zeros((self.tiles, 2), np.int32)
-
-  @functools.cached_property
-  def gather_index(self) -> np.ndarray:
-    """int32 [V, 1]; the patches in order."""
-    return np.arange(self.tokens, dtype=np.int32)[:, None]
-
-  @functools.cached_property
-  def gather_weight(self) -> np.ndarray:
-    """float32 [V, 1]; all of each."""
-    return np.ones((self.tokens, 1), np.float32)
+def plan(cut: recipe.Recipe) -> processed.PatchPlan:
+  """How an image of any size becomes visual tokens."""
+  return processed.PatchPlan(cut.patches)
 
 
 def tile(image: PIL.Image.Image, side: int, fit: str) -> np.ndarray:

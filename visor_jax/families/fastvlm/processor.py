@@ -10,6 +10,7 @@ import pathlib
 import numpy as np
 import PIL.Image
 
+from visor_jax.data.processing import processed
 from visor_jax.data.processing import text
 from visor_jax.families import processor
 from visor_jax.families.fastvlm import images
@@ -22,9 +23,11 @@ class Processor(processor.Processor):
 
   recipe: recipe_lib.Recipe
 
-  def plans(self, sizes: Sequence[tuple[int, int]]) -> list[images.Plan]:
+  def plans(
+    self, sizes: Sequence[tuple[int, int]]
+  ) -> list[processed.PatchPlan]:
     """How the images of a sample become tokens: all alike."""
-    return [images.Plan(self.patches)] * len(sizes)
+    return [images.plan(self.recipe)] * len(sizes)
 
   def tiles(
     self,

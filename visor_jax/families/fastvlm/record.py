@@ -24,7 +24,7 @@ def _plan_image(height: int, width: int) -> family.ImagePlan:
   from visor_jax.families.fastvlm import images
 
   del height, width  # every image is one tile
-  return images.Plan(recipe.Recipe(recipe.SIDE, recipe.FITS[0]).patches)
+  return images.plan(recipe.Recipe(recipe.SIDE, recipe.FITS[0]))
 
 
 def _tensors() -> 'tensors_lib.Table':

@@ -1,0 +1,58 @@
+"""What is asked with --image is what was learned from, to the pixel."""
+
+import io
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from visor_jax.data.pipeline import questions
+from visor_jax.data.processing import packing
+from visor_jax.data.suites import digits
+from visor_jax.data.suites import processor as processor_lib
+from visor_jax.data.suites.pages import suite as pages
+
+SUITES = {'digits': digits.Suite(0, frames=2), 'pages': pages.Suite(0)}
+
+
+@pytest.mark.parametrize('name', SUITES)
+@pytest.mark.parametrize('times', [1, 3])
+def test_a_question_about_a_picture_is_the_row_of_the_suite(name, times):
+  """Its file is opened, resized and cut as any image is."""
+  suite = SUITES[name]
+  row, example = suite.prompt('test', 7)
+  picture = processor_lib.png(example.images, times)
+  segment = questions.segment(
+    example.turns[0].question, [picture], suite.processor
+  )
+  slots = dict(text=len(row['tokens']), visual=len(row['visual_place']))
+  shape = suite.processor.row_shape(**slots, tiles=len(row['tiles']))
+  asked = packing.row([segment], shape)
+  for field, value in row.items():
+    np.testing.assert_array_equal(asked[field], value, err_msg=field)
+
+
+def test_a_picture_of_another_shape_is_refused():
+  file = io.BytesIO()
+  PIL.Image.new('RGB', (200, 100)).save(file, 'PNG')
+  with pytest.raises(ValueError, match='100 x 200.* reads .*128 x 128'):
+    SUITES['pages'].processor.open_image(file.getvalue())
+
+
+def test_a_question_is_about_one_image_in_words_that_there_are():
+  words = SUITES['pages'].processor.tokenizer
+  with pytest.raises(ValueError, match='2 images'):
+    words.prompt('value milk', 2)
+  with pytest.raises(ValueError, match='no word .milc.; it has .* milk'):
+    words.prompt('value milc', 1)
+  with pytest.raises(ValueError, match='Be brief'):
+    words.prompt('value milk', 1, 'Be brief')
+
+
+def test_a_question_may_follow_others_as_in_training():
+  suite = SUITES['pages']
+  talk = suite.words.conversation(suite.conversation('base', 0).turns)
+  turns = [(t.question, t.answer) for t in suite.conversation('base', 0).turns]
+  asked = questions.follow_up(turns, 1, suite.words)
+  end = talk.prompts[-1] + 1
+  np.testing.assert_array_equal(asked.tokens, talk.tokens[:end])
