@@ -4,9 +4,11 @@ Each step is the command that the README gives; of all families but the first
 it is a drill.
 """
 
+import functools
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -21,33 +23,49 @@ from tests import runs
 from tests.convert import checkpoints
 from visor_jax.convert import safetensors
 from visor_jax.runtime import files
+from visor_jax.training import stages
 
 ROOT = pathlib.Path(__file__).parents[1]
-# {experiment: who writes a checkpoint, who has it loaded by transformers}
+# {name: experiment, who writes a checkpoint, who has it loaded by transformers}
 FAMILIES = {
-  'llava_ov': (llava.Oracle, checkpoints.loads),
-  'fastvlm': (fastvlm.Oracle, fastvlm.loads),
-  'qwen2_vl': (qwen2_vl.Oracle, qwen2_vl.loads),
+  'llava_ov': ('llava_ov', llava.Oracle, checkpoints.loads),
+  'fastvlm': ('fastvlm', fastvlm.Oracle, fastvlm.loads),
+  'qwen2_vl': ('qwen2_vl', qwen2_vl.Oracle, qwen2_vl.loads),
+  'qwen2_5_vl': (
+    'qwen2_vl',
+    functools.partial(qwen2_vl.Oracle, windowed=True),
+    functools.partial(qwen2_vl.loads, windowed=True),
+  ),
 }
 SIDES = 6  # layers of the tiny decoder, two of them CROSS, two optional SELF
 
 
 @pytest.fixture(scope='module')
-def command(tmp_path_factory):
-  """Runs `python -m visor_jax.NAME` and returns what it printed."""
+def process(tmp_path_factory):
+  """What subprocess needs to run `python -m visor_jax.NAME`."""
   cache = tmp_path_factory.mktemp('compiled')  # each process compiles alike
 
-  def run(name, *args, code=0, timeout=900):
-    done = subprocess.run(
-      [sys.executable, '-m', f'visor_jax.{name}', *map(str, args)],
+  def process(name, *args):
+    return dict(
+      args=[sys.executable, '-m', f'visor_jax.{name}', *map(str, args)],
       text=True,
-      capture_output=True,
-      timeout=timeout,
       env=os.environ
       | {
         'JAX_COMPILATION_CACHE_DIR': str(cache),
         'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
       },
+    )
+
+  return process
+
+
+@pytest.fixture(scope='module')
+def command(process):
+  """Runs `python -m visor_jax.NAME` and returns what it printed."""
+
+  def run(name, *args, code=0, timeout=900):
+    done = subprocess.run(
+      **process(name, *args), capture_output=True, timeout=timeout
     )
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr * bool(code)
@@ -83,7 +101,7 @@ def shards(tmp_path_factory, command):
     'llava_ov',
     *(
       pytest.param(name, marks=pytest.mark.drill)
-      for name in ('fastvlm', 'qwen2_vl')
+      for name in ('fastvlm', 'qwen2_vl', 'qwen2_5_vl')
     ),
   ],
 )
@@ -94,19 +112,21 @@ def family(request):
 @pytest.fixture(scope='module')
 def checkpoint(tmp_path_factory, command, family):
   where = tmp_path_factory.mktemp(family)
-  FAMILIES[family][0](where / 'hf', text=dict(num_hidden_layers=SIDES))
+  FAMILIES[family][1](where / 'hf', text=dict(num_hidden_layers=SIDES))
   command('convert', 'import', '--src', where / 'hf', '--out', where / 'ckpt')
   return where / 'ckpt'
 
 
 @pytest.fixture(scope='module')
 def flags(checkpoint, shards, family):
+  """Of the last families the connector learns first."""
   train, test = shards
   return (
-    f'--config={ROOT}/experiments/{family}.py:size=tiny',
+    f'--config={ROOT}/experiments/{FAMILIES[family][0]}.py:size=tiny',
     f'--config.model.init_from={checkpoint}',
     f'--config.data.sources=(("desk", "{train}", 1.0),)',
     f'--config.eval.sources=(("desk", "{test}", 1.0),)',
+    f'--config.connector.steps={6 * (family != "llava_ov")}',
   )
 
 
@@ -130,8 +150,17 @@ def test_the_recipe_runs_from_a_checkpoint_to_a_report(workdir, family):
   assert (workdir / 'report/index.html').exists()
 
 
+def trained(workdir):
+  """The stages of a run."""
+  return [
+    stage
+    for stage in stages.STAGES
+    if (workdir / stage / 'checkpoints').exists()
+  ]
+
+
 def test_rows_are_packed_and_padding_is_told(workdir):
-  for stage in ('cross', 'full', 'universal'):
+  for stage in trained(workdir)[:-1]:  # the router learns from features
     rows = files.read_jsonl(workdir / stage / 'metrics.jsonl')
     assert rows[-1]['step'] == 6 and np.isfinite(rows[-1]['loss'])
     assert all(0 < r['visual_padding'] < 0.6 for r in rows)
@@ -157,7 +186,7 @@ def test_the_result_is_asked_and_exported(
   command('convert', 'export', '--src', workdir, '--out', tmp_path / 'hf')
   again = json.loads(command('ask', '--checkpoint', tmp_path / 'hf', *args))
   assert (again['text'], again['plan']) == (printed['text'], printed['plan'])
-  model = FAMILIES[family][1](tmp_path / 'hf')
+  model = FAMILIES[family][2](tmp_path / 'hf')
   assert model.config.text_config.num_hidden_layers == SIDES
   assert safetensors.file(tmp_path / 'hf' / 'visor.safetensors')
 
@@ -219,7 +248,7 @@ def test_two_processes_go_the_same_way(workdir, flags, tmp_path):
     stderr=subprocess.STDOUT,
   )
   assert done.returncode == 0, done.stdout
-  for stage in ('cross', 'full', 'universal', 'policy'):
+  for stage in trained(workdir):
     one, two = (
       [
         (r['step'], r['loss'])
@@ -228,6 +257,38 @@ def test_two_processes_go_the_same_way(workdir, flags, tmp_path):
       for folder in (workdir, tmp_path)
     )
     np.testing.assert_allclose(one, two, atol=1e-4)
+  assert runs.results(workdir) == runs.results(tmp_path)
+  file = 'label/labels.jsonl'
+  assert (workdir / file).read_text() == (tmp_path / file).read_text()
+
+
+# In every job once, in turn killed and told to leave.
+MOMENTS = (
+  'connector 2/',
+  'cross 4/',
+  'full 2/',
+  'search questions, plan max 16/',
+  'universal 4/',
+  'label questions, plan min 16/',
+  'policy 4/',
+  'test questions, plan router 16/',
+)
+
+
+@pytest.mark.drill
+def test_stopped_in_every_job_it_ends_bitwise_the_same(
+  workdir, process, command, flags, family, tmp_path
+):
+  arguments = process('main', *flags, f'--workdir={tmp_path}')
+  for number, words in enumerate(MOMENTS):
+    if family != 'llava_ov' or 'connector' not in words:
+      run = subprocess.Popen(
+        **arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+      )
+      runs.stop_at(run, words, (signal.SIGKILL, signal.SIGTERM)[number % 2])
+  command('main', *flags, f'--workdir={tmp_path}')
+  for stage in trained(workdir):
+    runs.same(runs.final(workdir, stage, 6), runs.final(tmp_path, stage, 6))
   assert runs.results(workdir) == runs.results(tmp_path)
   file = 'label/labels.jsonl'
   assert (workdir / file).read_text() == (tmp_path / file).read_text()
@@ -250,7 +311,7 @@ def test_killed_twenty_times_it_ends_bitwise_the_same(
   command('main', *flags, f'--workdir={tmp_path}')
   print(f'{kills} kills')
   assert kills >= 10
-  for stage in ('cross', 'full', 'universal', 'policy'):
+  for stage in trained(workdir):
     runs.same(runs.final(workdir, stage, 6), runs.final(tmp_path, stage, 6))
   assert runs.results(workdir) == runs.results(tmp_path)
 

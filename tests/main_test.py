@@ -131,23 +131,6 @@ MOMENTS = {
 }
 
 
-def stop_at(run, words, number):
-  """Sends a signal as soon as a line with these words comes."""
-  for line in run.stdout:
-    if words in line:
-      run.send_signal(number)
-      break
-  else:
-    raise AssertionError(f'"{words}" never came')
-  out, _ = run.communicate()
-  asked_to_leave = number != signal.SIGKILL
-  assert run.returncode == (preempt.EXIT_CODE if asked_to_leave else -number), (
-    out
-  )
-  words = f'{signal.Signals(number).name}; the same command goes on'
-  assert asked_to_leave == (words in out) and 'Traceback' not in out
-
-
 def listens(pid):
   """Whether a run has a handler for SIGTERM yet."""
   status = pathlib.Path(f'/proc/{pid}/status').read_text()
@@ -172,7 +155,7 @@ def test_a_signal_at_the_start_ends_in_order(start, tmp_path, number, seconds):
 
 def test_killed_in_every_stage_it_ends_bitwise_the_same(start, alone, tmp_path):
   for words, number in MOMENTS.items():
-    stop_at(start(tmp_path), words, number)
+    runs.stop_at(start(tmp_path), words, number)
     assert __main__.main(['verify', f'--workdir={tmp_path}']) in (
       (0, 1) if number == signal.SIGKILL else (0,)
     )

@@ -1,10 +1,13 @@
-"""What runs leave behind."""
+"""Runs: how one is stopped, and what it leaves behind."""
+
+import signal
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
 from visor_jax.runtime import files
+from visor_jax.runtime import preempt
 
 
 def final(workdir, stage, step=12):
@@ -38,3 +41,20 @@ def same(a, b):
   assert a.keys() == b.keys()
   for name in a:
     np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def stop_at(run, words, number):
+  """Sends a signal as soon as a line with these words comes."""
+  for line in run.stdout:
+    if words in line:
+      run.send_signal(number)
+      break
+  else:
+    raise AssertionError(f'"{words}" never came')
+  out, _ = run.communicate()
+  asked_to_leave = number != signal.SIGKILL
+  assert run.returncode == (preempt.EXIT_CODE if asked_to_leave else -number), (
+    out
+  )
+  words = f'{signal.Signals(number).name}; the same command goes on'
+  assert asked_to_leave == (words in out) and 'Traceback' not in out

@@ -230,6 +230,7 @@ def published(jobs: str) -> ml_collections.ConfigDict:
   c.data.threads = 8
   c.optim.lr_scales = (('vision/.*', 0.2), ('.*', 1.0))
   for stage, steps, rate in (
+    ('connector', 0, 1e-3),
     ('cross', 31_250, 1e-3),
     ('full', 25_000, 1e-5),
     ('universal', 25_000, 1e-5),
@@ -248,6 +249,7 @@ def shorten(c: ml_collections.ConfigDict) -> None:
   c.data.threads = 2
   for stage in ('cross', 'full', 'universal', 'policy'):
     c[stage].steps, c[stage].batch = 6, 4
+  c.connector.batch = 4
   c.data.window = 64
   c.search.examples = c.label.examples = c.eval.examples = 16
   c.eval.chunk, c.eval.max_new_tokens = 16, 8
