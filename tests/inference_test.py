@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import transformers
 
+from tests import agreement
 from tests import llava
 from tests import questions
 import visor_jax
@@ -25,12 +26,6 @@ def oracle(tmp_path_factory):
 @pytest.fixture(scope='module')
 def model(oracle):
   return visor_jax.load(oracle.folder)
-
-
-def sizes(rng, count):
-  """Sizes from 1 x 1 to 4000 x 3000, thin ones included."""
-  sides = np.exp(rng.uniform(0, np.log((4000, 3000)), (count, 2)))
-  return [tuple(map(int, s)) for s in sides]
 
 
 def cases(seed, count):
@@ -57,7 +52,7 @@ def cases(seed, count):
     for i in range(4):
       images = [
         llava.picture(*s, seed=i)
-        for s in sizes(rng, [1, 1, 0, rng.integers(2, 5)][i])
+        for s in agreement.sizes(rng, [1, 1, 0, rng.integers(2, 5)][i])
       ]
       prompt = str(rng.choice(questions.PROMPTS))
       if i == 3 and rng.random() < 0.5:
@@ -66,19 +61,11 @@ def cases(seed, count):
     yield kwargs, asked
 
 
-def worst(ours, theirs):
-  """Largest difference of two lists of logits."""
-  for a, b in zip(ours, theirs, strict=True):
-    assert a.shape == b.shape and a.dtype == np.float32
-  return max(np.abs(a - b).max() for a, b in zip(ours, theirs))
-
-
 def check_case(folder, kwargs, asked):
   oracle = llava.Oracle(folder, **kwargs)
   model = visor_jax.load(folder)
   jax.clear_caches()  # every case is a program of its own
-  ours = model.logits(*zip(*asked))
-  return worst(ours, [oracle.logits(*case) for case in asked])
+  return agreement.worst(model, oracle, asked)
 
 
 @pytest.mark.parametrize('number', range(3))
@@ -119,25 +106,8 @@ def test_logits_are_transformers_200_times(tmp_path):
   assert max(errors) < 1e-4
 
 
-def same_text(oracle, model, asked):
-  """Asserts equal greedy text of 64 tokens, unless the best two are too close
-  to call; returns how many were, and the numbers of different tokens."""
-  close, different = 0, []
-  answers = model.generate(*zip(*asked), max_new_tokens=64)
-  for (images, prompt), got in zip(asked, answers):
-    tokens, gaps = oracle.generate(images, prompt, 64)
-    want = oracle.tokenizer.decode(tokens, skip_special_tokens=True)
-    different.append(len(set(tokens)))
-    if min(gaps) < 1e-4:
-      print(f'"{prompt}": the best two are {min(gaps):.1e} apart')
-      close += 1
-    else:
-      assert got.text == want and got.tokens == len(tokens)
-  return close, different
-
-
 def test_greedy_text_is_transformers(oracle, model):
-  close, different = same_text(oracle, model, questions.ASKED)
+  close, different = agreement.same_text(model, oracle, questions.ASKED)
   assert close < 4 and max(different) > 9  # or this would prove little
 
 
@@ -177,7 +147,7 @@ def test_greedy_text_is_transformers_40_times(tmp_path):
   for number, (kwargs, asked) in enumerate(cases(4, 10)):
     oracle = llava.Oracle(tmp_path / str(number), **kwargs | dict(tied=False))
     jax.clear_caches()
-    ours = same_text(oracle, visor_jax.load(oracle.folder), asked)
+    ours = agreement.same_text(visor_jax.load(oracle.folder), oracle, asked)
     close, different = close + ours[0], different + ours[1]
   print(
     f'{len(different)} texts, {np.median(different):.0f} different tokens '

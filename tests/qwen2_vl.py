@@ -92,7 +92,9 @@ def build(
   return model.to(getattr(torch, dtype)).eval()
 
 
-def write(folder, *args, shards=False, text=None, flat=False, **kwargs):
+def write(
+  folder, *args, shards=False, text=None, flat=False, most=MOST, **kwargs
+):
   """Writes a checkpoint, whole; arguments as of `build`.
 
   Returns:
@@ -100,6 +102,7 @@ def write(folder, *args, shards=False, text=None, flat=False, **kwargs):
   """
   folder = pathlib.Path(folder)
   ids = write_processor(folder)
+  write_preprocessor(folder, max_pixels=most)
   model = build(
     *args,
     text=dict(vocab_size=ids['vocabulary'] + 3) | (text or {}),
@@ -198,12 +201,13 @@ class Oracle(llava.Oracle):
 
   Args:
     folder: where a checkpoint is written.
+    most: pixels of an image.
     **kwargs: of `write`.
   """
 
-  def __init__(self, folder, **kwargs):
-    self.model, self.ids = write(folder, **kwargs)
-    self.folder = folder
+  def __init__(self, folder, most=MOST, **kwargs):
+    self.model, self.ids = write(folder, most=most, **kwargs)
+    self.folder, self.most = folder, most
     self._read_words()
 
   def inputs(self, images, prompt):
@@ -220,7 +224,7 @@ class Oracle(llava.Oracle):
       add_generation_prompt=True,
       tokenize=False,
     )
-    fields = pixels(images) if images else {}
+    fields = pixels(images, most=self.most) if images else {}
     pieces = text.split(PAD)
     tokens = self._encode(pieces[0])
     for grid, piece in zip(

@@ -5,6 +5,7 @@ import PIL.Image
 import pytest
 from transformers.models.clip import image_processing_pil_clip
 
+from tests import agreement
 from tests import fastvlm
 from tests import llava
 from visor_jax.families.fastvlm import images
@@ -20,14 +21,6 @@ SIZES = (
   (1, 90),
   (333, 334),
 )
-
-
-def draw(seed, count):
-  """Sizes from 1 x 1 to 3000 x 4000, every magnitude as likely as another."""
-  sides = np.random.default_rng(seed).uniform(
-    0, np.log((3000, 4000)), (count, 2)
-  )
-  return [tuple(map(int, np.exp(s))) for s in sides]
 
 
 def processed(image):
@@ -60,7 +53,7 @@ def test_pixels_are_those_of_both_pipelines(size):
 
 @pytest.mark.drill
 def test_pixels_are_those_of_both_pipelines_at_200_sizes():
-  for size in draw(0, 200):
+  for size in agreement.sizes(np.random.default_rng(0), 200):
     check(size)
   print('200 sizes, every pixel the same in both')
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests import agreement
 from tests import fastvlm
 from tests import llava
 from tests import llava_weights
@@ -32,23 +33,6 @@ from visor_jax.training import stages
 SIZES = (1, 1), (480, 640), (40, 91), (3000, 40), (128, 128)
 
 
-def asked(seed=0):
-  """(images, prompt): each size alone, two images, text alone."""
-  pictures = [llava.picture(*size, seed=seed) for size in SIZES]
-  return [
-    *(([image], 'What is the total?') for image in pictures),
-    (pictures[1:3], 'First <image> then <image>, which is red?'),
-    ([], 'How many?'),
-  ]
-
-
-def worst(model, oracle, cases):
-  theirs = [oracle.logits(*case) for case in cases]
-  ours = model.logits(*zip(*cases))
-  assert all(a.shape == b.shape for a, b in zip(ours, theirs, strict=True))
-  return max(np.abs(a - b).max() for a, b in zip(ours, theirs))
-
-
 @pytest.fixture(scope='module')
 def oracle(tmp_path_factory):
   return fastvlm.Oracle(tmp_path_factory.mktemp('pad') / 'hf', tied=False)
@@ -61,8 +45,8 @@ def model(oracle):
 
 def test_logits_are_transformers(model, oracle):
   """Of every size of image, several, and none, in one batch."""
-  cases = asked()
-  assert worst(model, oracle, cases) < 1e-4
+  cases = agreement.cases(SIZES)
+  assert agreement.worst(model, oracle, cases) < 1e-4
   # And the image is looked at: another one changes what is said.
   (_, prompt), other = cases[1], llava.picture(480, 640, seed=9)
   assert (
@@ -74,30 +58,18 @@ def test_logits_are_transformers(model, oracle):
 def test_a_config_chooses_the_crop_of_converted_checkpoints(tmp_path, oracle):
   crop = fastvlm.Oracle(tmp_path / 'hf', fit='crop', tied=False)
   case = ([llava.picture(60, 240)], 'What is it?')
-  assert worst(visor_jax.load(crop.folder), crop, [case]) < 1e-4
+  assert agreement.worst(visor_jax.load(crop.folder), crop, [case]) < 1e-4
   assert np.abs(crop.logits(*case) - oracle.logits(*case)).max() > 1e-2
 
 
-def same_text(model, oracle, cases):
-  """Asserts equal greedy text of 64 tokens where the best are not too close."""
-  answers = model.generate(*zip(*cases), max_new_tokens=64)
-  checked = 0
-  for case, got in zip(cases, answers, strict=True):
-    tokens, gaps = oracle.generate(*case, 64)
-    if min(gaps) > 1e-4:
-      text = oracle.tokenizer.decode(tokens, skip_special_tokens=True)
-      assert (got.text, got.tokens) == (text, len(tokens))
-      checked += 1
-  return checked
-
-
 def test_greedy_text_is_transformers(model, oracle):
-  assert same_text(model, oracle, asked()[1:3]) > 0
+  close, _ = agreement.same_text(model, oracle, agreement.cases(SIZES)[1:3])
+  assert close < 2
 
 
 @pytest.mark.drill
 def test_agreement_in_many_cases(tmp_path):
-  errors, texts = [], 0
+  errors, close, different = [], 0, []
   for number in range(10):
     rng = np.random.default_rng(number)
     keys, group = map(int, rng.integers(1, 4, 2))
@@ -113,12 +85,16 @@ def test_agreement_in_many_cases(tmp_path):
       ),
     )
     model = visor_jax.load(oracle.folder)
-    cases = asked(number)
-    if number % 2:  # an image of 3000 x 40 is as thin as may be cut
-      cases += [([llava.picture(77, 400)], str(rng.choice(questions.PROMPTS)))]
-    errors.append(worst(model, oracle, cases))
-    texts += same_text(model, oracle, cases)
-    print(f'{number}: {errors[-1]:.1e}, {texts} texts so far', flush=True)
+    thin_enough = [
+      size for size in agreement.sizes(rng, 4) if max(size) <= 100 * min(size)
+    ]
+    cases = agreement.cases((*agreement.EXTREMES, *thin_enough), number)
+    cases += [([llava.picture(77, 400)], str(rng.choice(questions.PROMPTS)))]
+    errors.append(agreement.worst(model, oracle, cases))
+    print(f'{number}: {errors[-1]:.1e}, {len(cases)} cases', flush=True)
+    more = agreement.same_text(model, oracle, cases)
+    close, different = close + more[0], different + more[1]
+  agreement.tell(errors, close, different)
   assert max(errors) < 1e-4
 
 

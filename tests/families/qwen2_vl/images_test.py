@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from tests import agreement
 from tests import llava
 from tests import qwen2_vl
-from tests.families.llava_onevision import cases
 from visor_jax.families.qwen2_vl import images
 from visor_jax.families.qwen2_vl import recipe
 from visor_jax.families.qwen2_vl import record
@@ -46,7 +46,7 @@ def test_pixels_and_counts_are_transformers(size):
 @pytest.mark.drill
 def test_pixels_and_counts_are_transformers_at_200_sizes():
   checked = 0
-  for size in cases.draw(0, 400, 3000):
+  for size in agreement.sizes(np.random.default_rng(0), 400):
     if max(size) <= 200 * min(size) and checked < 200:
       check(size, most=(qwen2_vl.MOST, 500 * 12**2)[checked % 2])
       checked += 1

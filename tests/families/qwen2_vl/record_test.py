@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests import agreement
 from tests import llava
 from tests import llava_weights
 from tests import pictures
@@ -47,24 +48,6 @@ EXPERIMENT = pathlib.Path(__file__).parents[3] / 'experiments/qwen2_vl.py'
 SIZES = (1, 1), (48, 64), (91, 40), (600, 3), (300, 400)
 
 
-def asked(seed=0):
-  """(images, prompt): each size alone, several images, text alone."""
-  images = [llava.picture(*size, seed=seed) for size in SIZES]
-  return [
-    *(([image], 'What is the total?') for image in images),
-    (images[1:3], 'First <image> then <image>, which is red?'),
-    (images[:3], 'Which is red?'),
-    ([], 'How many?'),
-  ]
-
-
-def worst(model, oracle, cases):
-  theirs = [oracle.logits(*case) for case in cases]
-  ours = model.logits(*zip(*cases))
-  assert all(a.shape == b.shape for a, b in zip(ours, theirs, strict=True))
-  return max(np.abs(a - b).max() for a, b in zip(ours, theirs))
-
-
 @pytest.fixture(scope='module')
 def oracle(tmp_path_factory):
   return qwen2_vl.Oracle(tmp_path_factory.mktemp('qwen') / 'hf', tied=False)
@@ -77,8 +60,8 @@ def model(oracle):
 
 def test_logits_are_transformers(model, oracle):
   """Of every size of image, several, and none, in one batch."""
-  cases = asked()
-  assert worst(model, oracle, cases) < 1e-4
+  cases = agreement.cases(SIZES)
+  assert agreement.worst(model, oracle, cases) < 1e-4
   # And the image is looked at, and where what of it is.
   (image,), prompt = cases[1]
   turned = image.transpose(0)
@@ -86,21 +69,9 @@ def test_logits_are_transformers(model, oracle):
   assert np.abs(difference).max() > 0.1
 
 
-def same_text(model, oracle, cases):
-  """Asserts equal greedy text of 64 tokens where the best are not too close."""
-  answers = model.generate(*zip(*cases), max_new_tokens=64)
-  checked = 0
-  for case, got in zip(cases, answers, strict=True):
-    tokens, gaps = oracle.generate(*case, 64)
-    if min(gaps) > 1e-4:
-      text = oracle.tokenizer.decode(tokens, skip_special_tokens=True)
-      assert (got.text, got.tokens) == (text, len(tokens))
-      checked += 1
-  return checked
-
-
 def test_greedy_text_is_transformers(model, oracle):
-  assert same_text(model, oracle, asked()[1:6:4]) > 0
+  close, _ = agreement.same_text(model, oracle, agreement.cases(SIZES)[1:6:4])
+  assert close < 2
 
 
 def test_images_are_read_once_for_many_questions(model):
@@ -141,7 +112,7 @@ def test_images_of_all_sizes_have_few_shapes(oracle):
 @pytest.mark.parametrize('method', ['visionzip:1', 'vispruner:1', 'fastv:1:1'])
 def test_a_reduction_to_all_tokens_changes_nothing(model, oracle, method):
   """Ratings of the tower, slots that stay and their positions go through."""
-  images, prompt = asked()[5]
+  images, prompt = agreement.cases(SIZES)[5]
   processor = record.FAMILY.read_processor(oracle.folder, 'white', None)
   segment = questions.segment(prompt, images, processor)
   packed = prompts_lib.pack([segment], processor)
@@ -165,14 +136,14 @@ def test_a_tower_with_windows_is_transformers(tmp_path):
   oracle = qwen2_vl.Oracle(tmp_path / 'hf', tied=False, windowed=True)
   model = visor_jax.load(oracle.folder)
   assert model.model.size.vision.window == 3
-  cases = asked()
-  assert worst(model, oracle, cases) < 1e-4
-  assert same_text(model, oracle, cases[2:3]) == 1
+  cases = agreement.cases(SIZES)
+  assert agreement.worst(model, oracle, cases) < 1e-4
+  assert agreement.same_text(model, oracle, cases[2:3])[0] == 0
 
 
 @pytest.mark.drill
 def test_agreement_in_many_cases(tmp_path):
-  errors, texts = [], 0
+  errors, close, different = [], 0, []
   for number in range(10):
     rng = np.random.default_rng(number)
     keys, group = map(int, rng.integers(1, 4, 2))
@@ -183,6 +154,7 @@ def test_agreement_in_many_cases(tmp_path):
       tied=bool(number % 3),
       flat=number % 2 > 0,
       windowed=number > 4,
+      most=(qwen2_vl.MOST, 600 * 12**2)[number % 2],
       text=dict(
         num_attention_heads=keys * group,
         num_key_value_heads=keys,
@@ -196,11 +168,16 @@ def test_agreement_in_many_cases(tmp_path):
       },
     )
     model = visor_jax.load(oracle.folder)
-    cases = asked(number)
-    cases += [([llava.picture(77, 400)], str(rng.choice(texts.PROMPTS)))]
-    errors.append(worst(model, oracle, cases))
-    texts += same_text(model, oracle, cases)
-    print(f'{number}: {errors[-1]:.1e}, {texts} texts so far', flush=True)
+    thin_enough = [
+      size for size in agreement.sizes(rng, 4) if max(size) <= 200 * min(size)
+    ]
+    cases = agreement.cases((*agreement.EXTREMES, *thin_enough), number)
+    cases += [([llava.picture(77, 400)], str(rng.choice(questions.PROMPTS)))]
+    errors.append(agreement.worst(model, oracle, cases))
+    print(f'{number}: {errors[-1]:.1e}, {len(cases)} cases', flush=True)
+    more = agreement.same_text(model, oracle, cases)
+    close, different = close + more[0], different + more[1]
+  agreement.tell(errors, close, different)
   assert max(errors) < 1e-4
 
 

@@ -1,0 +1,63 @@
+"""transformers is asked the same: how far apart both are.
+
+A case is (images, prompt), the oracle a llava.Oracle or one of its kind.
+"""
+
+import numpy as np
+
+from tests import llava
+
+# As thin as any family takes it, as large as cameras make it.
+EXTREMES = (1, 1), (4000, 3000), (3000, 4000), (40, 4000), (4000, 40), (1, 99)
+
+
+def sizes(rng, count):
+  """Sizes from 1 x 1 to 4000 x 3000, every magnitude as likely as another."""
+  sides = np.exp(rng.uniform(0, np.log((4000, 3000)), (count, 2)))
+  return [tuple(map(int, s)) for s in sides]
+
+
+def cases(sizes, seed=0):
+  """Each size alone, several images, and text alone."""
+  images = [llava.picture(*size, seed=seed) for size in sizes]
+  return [
+    *(([image], 'What is the total?') for image in images),
+    (images[1:3], 'First <image> then <image>, which is red?'),
+    (images[:3], 'Which is red?'),
+    ([], 'How many?'),
+  ]
+
+
+def worst(model, oracle, cases):
+  """Largest difference of logits, all cases in one batch."""
+  theirs = [oracle.logits(*case) for case in cases]
+  ours = model.logits(*zip(*cases))
+  for a, b in zip(ours, theirs, strict=True):
+    assert a.shape == b.shape and a.dtype == np.float32
+  return max(np.abs(a - b).max() for a, b in zip(ours, theirs))
+
+
+def same_text(model, oracle, cases):
+  """Asserts equal greedy text of 64 tokens, unless the best two are too close
+  to call; returns how many were, and the numbers of different tokens."""
+  close, different = 0, []
+  answers = model.generate(*zip(*cases), max_new_tokens=64)
+  for (images, prompt), got in zip(cases, answers, strict=True):
+    tokens, gaps = oracle.generate(images, prompt, 64)
+    want = oracle.tokenizer.decode(tokens, skip_special_tokens=True)
+    different.append(len(set(tokens)))
+    if min(gaps) < 1e-4:
+      print(f'"{prompt}": the best two are {min(gaps):.1e} apart')
+      close += 1
+    else:
+      assert got.text == want and got.tokens == len(tokens)
+  return close, different
+
+
+def tell(errors, close, different):
+  """What a drill prints in the end."""
+  print(
+    f'logits at most {max(errors):.1e} apart; {len(different)} texts, '
+    f'{np.median(different):.0f} different tokens in the median; too close to '
+    f'call: {close}'
+  )
