@@ -6,6 +6,8 @@ A case is (images, prompt), the oracle a llava.Oracle or one of its kind.
 import numpy as np
 
 from tests import llava
+from tests import questions
+import visor_jax
 
 # As thin as any family takes it, as large as cameras make it.
 EXTREMES = (1, 1), (4000, 3000), (3000, 4000), (40, 4000), (4000, 40), (1, 99)
@@ -54,10 +56,28 @@ def same_text(model, oracle, cases):
   return close, different
 
 
-def tell(errors, close, different):
-  """What a drill prints in the end."""
+def drill(oracle_of, thinnest):
+  """Asks ten models for images of all sizes, and prints what came out.
+
+  Args:
+    oracle_of: (number, random draws) -> an Oracle of a random shape.
+    thinnest: times that an image is as long as wide.
+  """
+  errors, close, different = [], 0, []
+  for number in range(10):
+    rng = np.random.default_rng(number)
+    oracle = oracle_of(number, rng)
+    model = visor_jax.load(oracle.folder)
+    drawn = [s for s in sizes(rng, 4) if max(s) <= thinnest * min(s)]
+    asked = cases((*EXTREMES, *drawn), number)
+    asked += [([llava.picture(77, 400)], str(rng.choice(questions.PROMPTS)))]
+    errors.append(worst(model, oracle, asked))
+    more = same_text(model, oracle, asked)
+    close, different = close + more[0], different + more[1]
+    print(f'{number}: {errors[-1]:.1e}, {len(asked)} cases', flush=True)
   print(
     f'logits at most {max(errors):.1e} apart; {len(different)} texts, '
     f'{np.median(different):.0f} different tokens in the median; too close to '
     f'call: {close}'
   )
+  assert max(errors) < 1e-4

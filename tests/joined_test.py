@@ -63,7 +63,7 @@ def process(tmp_path_factory):
 def command(process):
   """Runs `python -m visor_jax.NAME` and returns what it printed."""
 
-  def run(name, *args, code=0, timeout=900):
+  def run(name, *args, code=0, timeout=3600):
     done = subprocess.run(
       **process(name, *args), capture_output=True, timeout=timeout
     )

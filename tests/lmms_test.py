@@ -12,7 +12,7 @@ import subprocess
 import pytest
 
 from tests import hub
-from tests import llava
+from tests import joined_test
 from tests.benchmarks import suite_test
 from tests.jobs import evaluate_test
 import visor_jax
@@ -67,10 +67,12 @@ def data(tmp_path_factory):
   return folder
 
 
-@pytest.fixture(scope='module')
-def workdir(tmp_path_factory):
-  where = tmp_path_factory.mktemp('llava')
-  llava.Oracle(where / 'hf', text=dict(num_hidden_layers=3))
+@pytest.fixture(scope='module', params=joined_test.FAMILIES)
+def workdir(request, tmp_path_factory):
+  """Of each family."""
+  where = tmp_path_factory.mktemp(request.param)
+  _, write, _ = joined_test.FAMILIES[request.param]
+  write(where / 'hf', text=dict(num_hidden_layers=3))
   folders.import_(where / 'hf', where / 'ckpt')
   return evaluate_test.leave(where / 'run', where / 'ckpt', evaluate_test.noise)
 

@@ -12,6 +12,7 @@ import transformers
 from tests import llava_weights
 from visor_jax.checkpoint import facts as facts_lib
 from visor_jax.checkpoint import folder as folder_lib
+from visor_jax.convert import folders
 from visor_jax.convert import safetensors
 from visor_jax.convert import sidecar
 from visor_jax.models import visor
@@ -32,6 +33,28 @@ def tensors_of(folder):
         t.contiguous().view(-1).view(torch.uint8).numpy().tobytes(),
       )
   return tensors
+
+
+def go_round(src, expected):
+  """Imports a folder and exports it, to the byte: `out` and `again` beside it.
+
+  Args:
+    src: the folder.
+    expected: its tensors under the names of transformers.
+  """
+  where = src.parent
+  folders.import_(src, where / 'checkpoint')
+  folders.export(where / 'checkpoint', where / 'out')
+  assert tensors_of(where / 'out') == expected
+  folders.export(where / 'checkpoint', where / 'again', form='imported')
+  assert tensors_of(where / 'again') == tensors_of(src)
+
+
+def same_weights(model, other):
+  """Asserts that two torch models have the same, to the bit."""
+  weights = model.state_dict()
+  for name, tensor in other.state_dict().items():
+    assert torch.equal(weights[name], tensor), name
 
 
 def change(folder, act):

@@ -93,9 +93,7 @@ def test_transformers_loads_an_export(tmp_path, spelling):
   model, _ = llava.write(tmp_path / 'src', spelling=spelling, tied=False)
   folders.import_(tmp_path / 'src', tmp_path / 'checkpoint')
   folders.export(tmp_path / 'checkpoint', tmp_path / 'out')
-  state = checkpoints.loads(tmp_path / 'out').state_dict()
-  for name, tensor in model.state_dict().items():
-    assert torch.equal(state[name], tensor), name
+  checkpoints.same_weights(checkpoints.loads(tmp_path / 'out'), model)
 
 
 def test_old_buffers_do_not_bother_transformers(tmp_path, checkpoint):

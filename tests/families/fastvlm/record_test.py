@@ -14,7 +14,6 @@ from tests import agreement
 from tests import fastvlm
 from tests import llava
 from tests import llava_weights
-from tests import questions
 from tests.convert import checkpoints
 import visor_jax
 from visor_jax.checkpoint import load
@@ -69,11 +68,9 @@ def test_greedy_text_is_transformers(model, oracle):
 
 @pytest.mark.drill
 def test_agreement_in_many_cases(tmp_path):
-  errors, close, different = [], 0, []
-  for number in range(10):
-    rng = np.random.default_rng(number)
+  def oracle_of(number, rng):
     keys, group = map(int, rng.integers(1, 4, 2))
-    oracle = fastvlm.Oracle(
+    return fastvlm.Oracle(
       tmp_path / str(number),
       fit=('pad', 'crop')[number % 2],
       tied=bool(number % 3),
@@ -84,18 +81,8 @@ def test_agreement_in_many_cases(tmp_path):
         num_hidden_layers=int(rng.integers(1, 8)),
       ),
     )
-    model = visor_jax.load(oracle.folder)
-    thin_enough = [
-      size for size in agreement.sizes(rng, 4) if max(size) <= 100 * min(size)
-    ]
-    cases = agreement.cases((*agreement.EXTREMES, *thin_enough), number)
-    cases += [([llava.picture(77, 400)], str(rng.choice(questions.PROMPTS)))]
-    errors.append(agreement.worst(model, oracle, cases))
-    print(f'{number}: {errors[-1]:.1e}, {len(cases)} cases', flush=True)
-    more = agreement.same_text(model, oracle, cases)
-    close, different = close + more[0], different + more[1]
-  agreement.tell(errors, close, different)
-  assert max(errors) < 1e-4
+
+  agreement.drill(oracle_of, thinnest=100)
 
 
 @pytest.mark.parametrize('spelling', ['transformers', 'apple'])
@@ -119,13 +106,7 @@ def test_an_export_is_what_was_imported(
   if spelling == 'apple':
     llava_weights.rename(src, fastvlm.apple)
     assert any('.lkb_reparam.' in name for name in checkpoints.tensors_of(src))
-  folders.import_(src, tmp_path / 'checkpoint')
-  folders.export(tmp_path / 'checkpoint', tmp_path / 'out')
-  assert checkpoints.tensors_of(tmp_path / 'out') == expected
-  folders.export(tmp_path / 'checkpoint', tmp_path / 'again', form='imported')
-  assert checkpoints.tensors_of(tmp_path / 'again') == checkpoints.tensors_of(
-    src
-  )
+  checkpoints.go_round(src, expected)
   assert sum('num_batches_tracked' in name for name in expected) == 7
   assert sum('running_mean' in name for name in expected) == 7
 
@@ -143,9 +124,7 @@ def test_transformers_loads_an_export(tmp_path, monkeypatch, spelling):
     fastvlm.flat_config(tmp_path / 'src', 2 * fastvlm.WIDTHS[-1])
   folders.import_(tmp_path / 'src', tmp_path / 'checkpoint')
   folders.export(tmp_path / 'checkpoint', tmp_path / 'out')
-  again = fastvlm.loads(tmp_path / 'out').state_dict()
-  for name, tensor in theirs.state_dict().items():
-    assert torch.equal(again[name], tensor), name
+  checkpoints.same_weights(fastvlm.loads(tmp_path / 'out'), theirs)
   assert (
     hf.read(tmp_path / 'out').facts == load.load(tmp_path / 'checkpoint').facts
   )

@@ -24,10 +24,10 @@ LAYERS, WIDTHS = (1, 2, 1, 2, 1), (4, 8, 16, 32, 64)
 LANGUAGE = sizes_lib.Language(16, 1, 2, 1, 8, 16)
 
 
-def theirs(seed=0):
+def theirs(layers=LAYERS, widths=WIDTHS):
   """The torch tower, with weights and statistics of which none is idle."""
-  torch.manual_seed(seed)
-  model = fastvit.FastVit(LAYERS, WIDTHS).eval()
+  torch.manual_seed(0)
+  model = fastvit.FastVit(layers, widths).eval()
   with torch.no_grad():
     for name, x in model.state_dict().items():
       if x.ndim > 1 and 'gamma' not in name:
@@ -37,9 +37,9 @@ def theirs(seed=0):
   return model
 
 
-def ours(model, side):
+def ours(model, side, layers=LAYERS, widths=WIDTHS):
   """Its parameters as the package has them, and their size."""
-  vision = sizes.tower(side, WIDTHS[-1], LAYERS)
+  vision = sizes.tower(side, widths[-1], layers)
   size = sizes_lib.Size(vision, LANGUAGE)
   flat: dict = {}
   homes = tensors.TABLE.homes(size)
@@ -63,11 +63,23 @@ def run(vision, params, tiles, **kwargs):
   )(tiles, np.zeros((*tiles.shape[:2], 2), np.int32))
 
 
-@pytest.mark.parametrize('side', [128, 192])
-def test_features_are_those_of_torch(side):
+@pytest.mark.parametrize(
+  'side,shape',
+  [
+    (128, (LAYERS, WIDTHS)),
+    (192, (LAYERS, WIDTHS)),
+    pytest.param(
+      256,
+      (sizes.STAGES, (96, 192, 384, 768, 1536)),
+      marks=pytest.mark.drill,
+      id='published',
+    ),
+  ],
+)
+def test_features_are_those_of_torch(side, shape):
   """Any side that the stride of 64 divides; rows of a batch stay apart."""
-  model = theirs()
-  params, vision = ours(model, side)
+  model = theirs(*shape)
+  params, vision = ours(model, side, *shape)
   tiles = np.random.default_rng(0).integers(
     0, 256, (2, 2, side, side, 3), np.uint8
   )

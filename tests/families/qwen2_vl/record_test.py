@@ -3,6 +3,7 @@
 Here a draw of cases; `pytest -m drill` asks more and prints what came out.
 """
 
+import collections
 import dataclasses
 import functools
 import json
@@ -13,7 +14,6 @@ import runpy
 import jax
 import numpy as np
 import pytest
-import torch
 
 from tests import agreement
 from tests import llava
@@ -37,6 +37,7 @@ from visor_jax.families.qwen2_vl import recipe
 from visor_jax.families.qwen2_vl import record
 from visor_jax.jobs import table
 from visor_jax.models import visor
+from visor_jax.runtime import compile_notice
 from visor_jax.runtime import files
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
@@ -109,6 +110,33 @@ def test_images_of_all_sizes_have_few_shapes(oracle):
   assert len(shapes) <= 12
 
 
+@pytest.mark.drill
+def test_a_stream_of_images_of_all_sizes_compiles_few_programs(tmp_path):
+  """Up to 16,384 tokens; of each part of an answer a dozen at most."""
+  oracle = qwen2_vl.Oracle(tmp_path / 'hf', most=16384 * 12**2)
+  model, compiled = visor_jax.load(oracle.folder), collections.Counter()
+
+  def listen(event, seconds, fun_name='', **kwargs):
+    compiled[fun_name] += event == compile_notice.ENDS
+
+  jax.monitoring.register_event_duration_secs_listener(listen)
+  sizes = [*cases_lib.draw(2, 60, 700), (900, 900), (1200, 1000), (3000, 4000)]
+  tokens = [
+    model.generate(
+      [llava.picture(*size)], 'What?', max_new_tokens=3
+    ).visual_tokens
+    for size in sizes
+    if max(size) <= 200 * min(size)
+  ]
+  jax.monitoring.unregister_event_duration_listener(listen)
+  parts = {name: n for name, n in compiled.items() if n > 1}
+  print(
+    f'{len(tokens)} images of {min(tokens)} to {max(tokens)} tokens: {parts}'
+  )
+  assert max(tokens) > 16000 and len(set(tokens)) > 40
+  assert 1 < compiled['jit(prefill)'] <= 12 and max(parts.values()) <= 12
+
+
 @pytest.mark.parametrize('method', ['visionzip:1', 'vispruner:1', 'fastv:1:1'])
 def test_a_reduction_to_all_tokens_changes_nothing(model, oracle, method):
   """Ratings of the tower, slots that stay and their positions go through."""
@@ -143,13 +171,11 @@ def test_a_tower_with_windows_is_transformers(tmp_path):
 
 @pytest.mark.drill
 def test_agreement_in_many_cases(tmp_path):
-  errors, close, different = [], 0, []
-  for number in range(10):
-    rng = np.random.default_rng(number)
+  def oracle_of(number, rng):
     keys, group = map(int, rng.integers(1, 4, 2))
     sections = [int(n) for n in rng.integers(1, 4, 3)]
     rope = qwen2_vl.ROPE | dict(mrope_section=sections)
-    oracle = qwen2_vl.Oracle(
+    return qwen2_vl.Oracle(
       tmp_path / str(number),
       tied=bool(number % 3),
       flat=number % 2 > 0,
@@ -167,18 +193,8 @@ def test_agreement_in_many_cases(tmp_path):
         'depth': int(rng.integers(2, 5)),
       },
     )
-    model = visor_jax.load(oracle.folder)
-    thin_enough = [
-      size for size in agreement.sizes(rng, 4) if max(size) <= 200 * min(size)
-    ]
-    cases = agreement.cases((*agreement.EXTREMES, *thin_enough), number)
-    cases += [([llava.picture(77, 400)], str(rng.choice(questions.PROMPTS)))]
-    errors.append(agreement.worst(model, oracle, cases))
-    print(f'{number}: {errors[-1]:.1e}, {len(cases)} cases', flush=True)
-    more = agreement.same_text(model, oracle, cases)
-    close, different = close + more[0], different + more[1]
-  agreement.tell(errors, close, different)
-  assert max(errors) < 1e-4
+
+  agreement.drill(oracle_of, thinnest=200)
 
 
 @pytest.mark.parametrize(
@@ -199,13 +215,7 @@ def test_an_export_is_what_was_imported(
   assert any(name.startswith('visual.') for name in expected)
   if spelling == 'memory':
     llava_weights.rename(src, qwen2_vl.memory)
-  folders.import_(src, tmp_path / 'checkpoint')
-  folders.export(tmp_path / 'checkpoint', tmp_path / 'out')
-  assert checkpoints.tensors_of(tmp_path / 'out') == expected
-  folders.export(tmp_path / 'checkpoint', tmp_path / 'again', form='imported')
-  assert checkpoints.tensors_of(tmp_path / 'again') == checkpoints.tensors_of(
-    src
-  )
+  checkpoints.go_round(src, expected)
   for out in ('out', 'again'):
     configs = (
       json.loads((folder / 'config.json').read_text())
@@ -223,9 +233,7 @@ def test_transformers_loads_an_export(tmp_path, flat, windowed):
   )
   folders.import_(tmp_path / 'src', tmp_path / 'checkpoint')
   folders.export(tmp_path / 'checkpoint', tmp_path / 'out')
-  again = qwen2_vl.loads(tmp_path / 'out', windowed).state_dict()
-  for name, tensor in theirs.state_dict().items():
-    assert torch.equal(again[name], tensor), name
+  checkpoints.same_weights(qwen2_vl.loads(tmp_path / 'out', windowed), theirs)
   assert (
     hf.read(tmp_path / 'out').facts == load.load(tmp_path / 'checkpoint').facts
   )
