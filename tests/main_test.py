@@ -81,7 +81,8 @@ def test_an_empty_workdir_becomes_a_report(alone):
       *results.MEANS,
     } <= row.keys()
     assert row['measured']['first_token_s'] > 0 < row['measured']['peak_bytes']
-  assert (alone / 'report' / 'index.html').read_text().startswith('<!doctype')
+  page = (alone / 'report' / 'index.html').read_text()
+  assert page.startswith('<!doctype') and 'Question by question' in page
 
 
 def test_a_finished_run_answers_its_test_questions(alone, monkeypatch, capsys):

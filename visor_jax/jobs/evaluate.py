@@ -3,11 +3,14 @@
 import dataclasses
 import itertools
 import json
+from typing import Any
 
 from visor_jax.checkpoint import resolve
+from visor_jax.data.suites import drawn
 from visor_jax.eval import measure
 from visor_jax.eval import results
 from visor_jax.eval import run as eval_run
+from visor_jax.jobs import examples
 from visor_jax.jobs import order
 from visor_jax.jobs import run as run_lib
 from visor_jax.jobs import test_sets
@@ -62,6 +65,16 @@ def evaluate(run: run_lib.Run) -> None:
     )
   text = ''.join(json.dumps(row) + '\n' for row in rows)
   claim.write_shared(run.workdir.results, text)
+  shown: list[dict[str, Any]] = []
+  for test in run.tests:
+    if isinstance(test.suite, drawn.Suite):
+      answers = {
+        s: answered[test.folder, architecture.reduction, s][0]
+        for s in selections
+      }
+      shown += examples.rows(test.suite, test.stream, answers)
+  text = ''.join(json.dumps(row) + '\n' for row in shown)
+  claim.write_shared(run.workdir.examples, text)
   with metrics.open_log(config, run.workdir, 'eval') as log:
     log.write(1, results.numbers(rows))
 

@@ -6,7 +6,8 @@ Needs WORKDIR/results.jsonl; shows the search, the calibration of the router
 and the losses of the stages as well where WORKDIR has them. Prints the
 summary and writes OUT/index.html, one file that opens without a network.
 Several workdirs give one page of all their results, and what else there is of
-the first.
+the first. Where they answered the same, as seeds of one recipe do, or runs
+before and after a change, they stand run by run, with mean and range.
 """
 
 from collections.abc import Sequence

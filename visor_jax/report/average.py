@@ -29,12 +29,16 @@ class Mean:
     accuracy: 0 to 1.
     error: standard error of `accuracy` from the number of questions: exact
       for right-or-wrong answers, an upper bound for scores in between.
+    low: lower end of the interval that holds it 19 times in 20, see `wilson`.
+    high: its upper end.
     flops: LLM prefill FLOPs per question.
     base_flops: what the base model needs for the same questions.
   """
 
   accuracy: float
   error: float
+  low: float
+  high: float
   flops: float
   base_flops: float
 
@@ -162,6 +166,28 @@ def plan_order(plan_name: str) -> tuple[bool, int, tuple[int, ...]]:
   return (False, len(layers), layers)
 
 
+def wilson(accuracy: float, questions: int) -> tuple[float, float]:
+  """Ends of the interval that holds an accuracy 19 times in 20.
+
+  It is not empty where all answers are right (Wilson, JASA 22, 1927).
+  """
+  z = 1.96
+  centre = accuracy + z**2 / (2 * questions)
+  variance = accuracy * (1 - accuracy) / questions
+  half = z * math.sqrt(variance + (z / (2 * questions)) ** 2)
+  scale = 1 + z**2 / questions
+  return (centre - half) / scale, (centre + half) / scale
+
+
+def interval(row: Row) -> str:
+  """Accuracy of a row in %, with its interval and how many were asked."""
+  low, high = wilson(row['accuracy'], row['n'])
+  return (
+    f'{100 * row["accuracy"]:.1f} % of {row["n"]:,}; 19 times in 20 '
+    f'between {100 * low:.1f} and {100 * high:.1f}'
+  )
+
+
 def per_question(rows: Iterable[Row], value: Callable[[Row], float]) -> float:
   """Mean of a value: questions of a group count alike, groups half each."""
   rows, means = list(rows), []
@@ -179,9 +205,14 @@ def _summary(selection: str, rows: Sequence[Row]) -> Summary:
     if of_group:
       means[group] = _over_questions(of_group)
   halves = list(means.values())
+  accuracy = sum(half.accuracy for half in halves) / len(halves)
+  below = math.hypot(*(half.accuracy - half.low for half in halves))
+  above = math.hypot(*(half.high - half.accuracy for half in halves))
   means['all'] = Mean(
-    sum(half.accuracy for half in halves) / len(halves),
+    accuracy,
     math.hypot(*(half.error for half in halves)) / len(halves),
+    accuracy - below / len(halves),
+    accuracy + above / len(halves),
     sum(half.flops for half in halves) / len(halves),
     sum(half.base_flops for half in halves) / len(halves),
   )
@@ -195,9 +226,12 @@ def _summary(selection: str, rows: Sequence[Row]) -> Summary:
 
 def _over_questions(rows: Sequence[Row]) -> Mean:
   variance = _mean(rows, lambda row: row['accuracy'] * (1 - row['accuracy']))
+  questions = sum(row['n'] for row in rows)
+  accuracy = _mean(rows, lambda row: row['accuracy'])
   return Mean(
-    _mean(rows, lambda row: row['accuracy']),
-    math.sqrt(variance / sum(row['n'] for row in rows)),
+    accuracy,
+    math.sqrt(variance / questions),
+    *wilson(accuracy, questions),
     _mean(rows, lambda row: row['llm_prefill_flops']),
     _mean(rows, lambda row: row['llm_prefill_flops'] * row['flops_saved']),
   )

@@ -11,6 +11,7 @@ import io
 import re
 
 import matplotlib
+from matplotlib import artist as artists
 from matplotlib import axes
 from matplotlib import figure
 
@@ -48,7 +49,14 @@ _METADATA = re.compile(r'<metadata>.*?</metadata>\s*', re.DOTALL)
 _ID = re.compile(r' id="[A-Za-z.\d]+_\d{1,3}"')
 _ROOT = re.compile(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>')
 
+_HOVER = re.compile(r"""<g id=(["'])hover (.*?)\1>""")
+
 Draw = Callable[[axes.Axes], None]
+
+
+def hover(artist: artists.Artist, text: str) -> None:
+  """What a page says of a mark where somebody points at it."""
+  artist.set_gid(f'hover {text}')
 
 
 def svg(label: str, width: float, height: float, *draws: Draw) -> str:
@@ -74,6 +82,7 @@ def svg(label: str, width: float, height: float, *draws: Draw) -> str:
     sheet.savefig(file, format='svg', transparent=True, metadata={'Date': None})
   text = file.getvalue()
   text = text[text.index('<svg') :]
+  text = _HOVER.sub(r'<g><title>\2</title>', text)
   text = _ID.sub('', _METADATA.sub('', text))
   for colour, variable in colours.VARIABLES.items():
     text = text.replace(colour, variable)

@@ -10,6 +10,7 @@ from matplotlib import axis as axis_lib
 from matplotlib import patches
 from matplotlib import ticker
 
+from visor_jax.report import canvas
 from visor_jax.report import colours
 
 
@@ -39,10 +40,16 @@ def log_x(ax: axes.Axes, values: Iterable[float]) -> None:
 
 
 def loss_cell(
-  ax: axes.Axes, x: float, y: float, text: str, alpha: float, fontsize: float
+  ax: axes.Axes,
+  x: float,
+  y: float,
+  text: str,
+  alpha: float,
+  fontsize: float,
+  hover: str = '',
 ) -> None:
   """A cell of a table, the deeper tinted the more is lost (alpha, 0 to 1)."""
-  ax.add_patch(
+  cell = ax.add_patch(
     patches.Rectangle(
       (x - 0.47, y - 0.45),
       0.94,
@@ -52,7 +59,10 @@ def loss_cell(
       linewidth=0,
     )
   )
-  ax.text(x, y, text, ha='center', va='center', fontsize=fontsize)
+  label = ax.text(x, y, text, ha='center', va='center', fontsize=fontsize)
+  if hover:
+    canvas.hover(cell, hover)
+    canvas.hover(label, hover)
 
 
 def matrix(

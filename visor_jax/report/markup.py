@@ -44,13 +44,16 @@ def doubt(text: str) -> str:
 
 
 def table(contents: tables.Table, palette: colours.Palette) -> str:
-  """The table, with a chip in its colour before every plan."""
+  """The table, with a chip in its colour before every plan.
+
+  A click on the head of a column sorts by it.
+  """
   head = _line('th', contents.header, contents, palette)
   body = ''.join(
     _line('td', cells, contents, palette) for cells in contents.lines
   )
   return (
-    f'<div class="scroll"><table><thead>{head}</thead>\n'
+    f'<div class="scroll"><table class="sorts"><thead>{head}</thead>\n'
     f'<tbody>{body}</tbody></table></div>{"".join(map(how, contents.notes))}'
   )
 

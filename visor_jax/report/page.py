@@ -1,4 +1,4 @@
-"""Writes one self-contained page: no script, no network, light and dark."""
+"""Writes one self-contained page: no network, light and dark."""
 
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -11,7 +11,9 @@ from visor_jax.report import average
 from visor_jax.report import colours
 from visor_jax.report import costs
 from visor_jax.report import markup
+from visor_jax.report import pictures
 from visor_jax.report import read
+from visor_jax.report import repeats
 from visor_jax.report import sentences
 from visor_jax.report import style
 from visor_jax.report import tables
@@ -80,8 +82,10 @@ def render(contents: read.Contents) -> str:
     *_doubts(rows),
     markup.table(tables.summary_table(rows), palette),
     _READ_SUMMARY,
+    *_repeats(contents, palette),
     *_accuracy(rows, summaries, palette),
     markup.pair(_losses(rows, summaries, palette), _choices(rows, palette)),
+    pictures.section(contents.examples, palette),
     markup.pair(_calibration(contents), _search(contents, palette)),
     *_training(contents),
     *_costs(rows, palette),
@@ -90,7 +94,9 @@ def render(contents: read.Contents) -> str:
     markup.table(tables.families_table(rows), palette),
     *_origin(contents),
   ]
-  return style.PAGE.format(title=title, css=style.CSS, body='\n'.join(body))
+  return style.PAGE.format(
+    title=title, css=style.CSS, body='\n'.join(body), script=style.SCRIPT
+  )
 
 
 def _plan_names(
@@ -122,6 +128,19 @@ def _distinct(rows: Sequence[average.Row], key: str) -> list[str]:
   )
 
 
+def _repeats(
+  contents: read.Contents, palette: colours.Palette
+) -> Iterator[str]:
+  if contents.repeats:
+    yield '<h2>Run by run</h2>'
+    yield markup.how(
+      'Runs that answered the same questions. '
+      f'{repeats.differences(contents.configs)} All else on this page is of '
+      f'{contents.path}.'
+    )
+    yield markup.table(repeats.table(contents.repeats), palette)
+
+
 def _accuracy(
   rows: Sequence[average.Row],
   summaries: Sequence[average.Summary],
@@ -133,10 +152,10 @@ def _accuracy(
     [cost.cost(summaries, group, palette) for group in groups],
     'Up and left is better: the line joins the fixed plans that no cheaper '
     'plan beats, and a router above the line gains from choosing per '
-    'question; small stars are the router with other targets, bars are one '
-    'standard error. Diamonds are the base with fewer visual tokens, crosses '
-    'a plan or the router with fewer; a line joins the settings of one '
-    'method.',
+    'question; small stars are the router with other targets; bars hold '
+    'the accuracy 19 times in 20 (Wilson). Diamonds are the base with fewer '
+    'visual tokens, crosses a plan or the router with fewer; a line joins the '
+    'settings of one method.',
   )
 
 

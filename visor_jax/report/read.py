@@ -9,6 +9,7 @@ missing:
   policy/calibration.json  the router's accuracy and cost by confidence
   config.json              the values of the run
   analysis/NAME.json       what python -m visor_jax.analysis measured
+  eval/examples.jsonl      test questions with their pictures
 """
 
 import dataclasses
@@ -49,6 +50,10 @@ class Contents:
     calibration: confidence in use and the curve that it was chosen from.
     config: the keys that decide the results.
     analyses: {name: what its file holds}.
+    examples: questions to look at, see jobs/examples.py.
+    repeats: {folder: its rows} of runs that answered the same under the same
+      plans, this one first; empty where there are no others.
+    configs: {folder: its config} of these.
   """
 
   path: pathlib.Path
@@ -58,6 +63,13 @@ class Contents:
   calibration: dict[str, Any] | None
   config: dict[str, Any] | None
   analyses: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+  examples: list[average.Row] = dataclasses.field(default_factory=list)
+  repeats: dict[pathlib.Path, list[average.Row]] = dataclasses.field(
+    default_factory=dict
+  )
+  configs: dict[pathlib.Path, dict[str, Any]] = dataclasses.field(
+    default_factory=dict
+  )
 
 
 def contents(path: pathlib.Path | str) -> Contents:
@@ -81,30 +93,39 @@ def contents(path: pathlib.Path | str) -> Contents:
     calibration=_read_object(folder.calibration, 'confidence', 'curve'),
     config=_read_object(folder.config),
     analyses=analyses,
+    examples=[row for _, row in checksums.read_rows(folder.examples)]
+    if folder.examples.exists()
+    else [],
   )
 
 
 def joined(first: pathlib.Path | str, *more: pathlib.Path | str) -> Contents:
   """The contents of the first folder, with the results of others beside.
 
+  One that answered anything that is there already, a family under a plan, is a
+  run of the same recipe: it stands in `repeats`.
+
   Raises:
-    ValueError: two of them answered the same questions under the same plan;
-      or as `contents`.
+    ValueError: as `contents`.
   """
   base = contents(first)
-  rows = list(base.rows)
-  folder_of = {(r['family'], average.name(r)): base.path for r in rows}
+  rows, repeats = list(base.rows), {}
   for path in map(paths.parse, more):
     new = results(path)
-    for row in new:
-      family, selection = key = row['family'], average.name(row)
-      if folder_of.setdefault(key, path) != path:
-        raise ValueError(
-          f'{folder_of[key]} and {path} both have results of "{selection}" on '
-          f'{family}: a page shows them once; give one of the two'
-        )
-    rows += new
-  return dataclasses.replace(base, rows=rows)
+    if {_key(row) for row in new} & {_key(row) for row in rows}:
+      repeats[path] = new
+    else:
+      rows += new
+  if repeats:
+    repeats = {base.path: base.rows} | repeats
+  configs = {
+    path: _read_object(workdir.Workdir(path).config) or {} for path in repeats
+  }
+  return dataclasses.replace(base, rows=rows, repeats=repeats, configs=configs)
+
+
+def _key(row: average.Row) -> tuple[str, str]:
+  return row['family'], average.name(row)
 
 
 def results(path: pathlib.Path | str) -> list[average.Row]:

@@ -10,8 +10,31 @@ PAGE = """<!doctype html>
 </head>
 <body><main>
 {body}
-</main></body>
+</main><script>{script}</script></body>
 </html>
+"""
+
+# Numbers sort as numbers, largest first; what is none stays below.
+SCRIPT = """
+for (const head of document.querySelectorAll('.sorts th'))
+  head.onclick = () => {
+    const body = head.closest('table').tBodies[0];
+    const key = (line) => line.cells[head.cellIndex].textContent;
+    const number = (line) => parseFloat(key(line).replaceAll(',', ''));
+    const words = head.classList.contains('word');
+    const first = words ? 'ascending' : 'descending';
+    const other = words ? 'descending' : 'ascending';
+    const order = head.ariaSort === first ? other : first;
+    const sign = order === 'ascending' ? 1 : -1;
+    const by = (a, b) => {
+      if (words) return sign * key(a).localeCompare(key(b));
+      const [x, y] = [number(a), number(b)];
+      return isNaN(x) - isNaN(y) || sign * (x - y);
+    };
+    for (const each of head.parentNode.cells) each.ariaSort = 'none';
+    head.ariaSort = order;
+    body.append(...[...body.rows].sort(by));
+  };
 """
 
 CSS = """
@@ -47,6 +70,14 @@ thead th { color: var(--soft); vertical-align: bottom; }
   background: var(--paper); }
 i { display: inline-block; width: .7em; height: .7em; margin-right: .45em;
   border-radius: 2px; }
+.sorts th { cursor: pointer; }
+.sorts th[aria-sort=ascending]::after { content: " \\2191"; }
+.sorts th[aria-sort=descending]::after { content: " \\2193"; }
+.pictures td { text-align: left; vertical-align: top; color: var(--soft); }
+figure { display: inline-block; vertical-align: top; margin: .25rem .75rem; }
+figure img { display: block; height: 7rem; image-rendering: pixelated; }
+figcaption { color: var(--ink); white-space: normal; max-width: 9rem;
+  overflow-wrap: anywhere; }
 /* These do not decide how wide their section is; its drawings do. */
 .legend, section > .how { width: 0; min-width: min(100%, 44rem); }
 .legend span { margin-right: 1rem; white-space: nowrap;

@@ -6,7 +6,7 @@
   search/plans.json  label/labels.jsonl  policy/calibration.json
   policy/features/HASH/
   search/metrics.jsonl  calibration/metrics.jsonl  eval/metrics.jsonl
-  search/answers/  label/answers/  eval/TEST/METHOD/PLAN/
+  search/answers/  label/answers/  eval/TEST/METHOD/PLAN/  eval/examples.jsonl
   analysis/NAME.json  report/index.html  logs/  asked/test-INDEX.png
 
 What jobs leave for others has its hash beside it, see runtime/checksums.py.
@@ -54,6 +54,11 @@ class Workdir:
   def results(self) -> pathlib.Path:
     """A row for each plan and family of the eval job."""
     return self.path / 'results.jsonl'
+
+  @property
+  def examples(self) -> pathlib.Path:
+    """Test questions to look at, with their pictures."""
+    return self.path / 'eval' / 'examples.jsonl'
 
   @property
   def plans(self) -> pathlib.Path:

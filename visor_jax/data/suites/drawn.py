@@ -104,6 +104,10 @@ class Suite:
     """An image with one question."""
     raise NotImplementedError
 
+  def group(self, family: str) -> str:
+    """'coarse' or 'fine': whether a glance is enough for these questions."""
+    raise NotImplementedError
+
   @property
   def turns(self) -> int:
     """The most questions of a conversation."""

@@ -28,7 +28,7 @@ def search(record: Mapping[str, Any], palette: colours.Palette) -> str:
   def draw(ax: axes.Axes) -> None:
     for name, e in evaluated:
       is_viable = name in viable
-      ax.plot(
+      (mark,) = ax.plot(
         e['flops'] / scale,
         100 * e['accuracy'],
         'o',
@@ -38,6 +38,7 @@ def search(record: Mapping[str, Any], palette: colours.Palette) -> str:
         markeredgecolor=colours.PAPER,
         zorder=3 if is_viable else 2,
       )
+      canvas.hover(mark, f'{name}: {100 * e["accuracy"]:.1f} %')
     ax.set(
       title=f'{len(viable)} of {len(evaluated)} plans are viable',
       ylabel='accuracy, %',
@@ -97,13 +98,15 @@ def promises(rows: Sequence[average.Row]) -> str:
     )
     for row in rows:
       marker, size = ('*', 10) if 'budget' in row else ('o', 6)
-      ax.plot(
+      (mark,) = ax.plot(
         row['promised'],
         row['delivered'],
         marker,
         color=colours.ROUTER,
         markersize=size,
       )
+      text = f'{row["promised"]:.3g} promised, {row["delivered"]:.3g} delivered'
+      canvas.hover(mark, text)
     ax.set(xlabel='promised, share of max', ylabel='delivered')
 
   return canvas.svg('promised and delivered', 4.5, 3.4, draw)

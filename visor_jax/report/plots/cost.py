@@ -42,8 +42,8 @@ def cost(
       _draw_summary(ax, summary, group, scale, palette)
       if summary in front or summary.name in ('base', 'router'):
         _label(ax, summary, group, scale)
-    low = min(100 * (mean.accuracy - mean.error) for mean in means)
-    high = max(100 * (mean.accuracy + mean.error) for mean in means)
+    low = 100 * min(mean.low for mean in means)
+    high = 100 * max(mean.high for mean in means)
     ax.set(
       title=f'{group} families',
       ylabel='accuracy, %',
@@ -124,15 +124,15 @@ def _draw_summary(
   scale: float,
   palette: colours.Palette,
 ) -> None:
-  """A mark with a bar of one standard error."""
+  """A mark with a bar from one end of its interval to the other."""
   mean = summary.means[group]
   x, y = mean.flops / scale, 100 * mean.accuracy
   other = ('o' if summary.is_fixed else '*', 8)
   marker, size = _MARKERS.get(summary.name, other)
-  ax.errorbar(
-    x, y, 100 * mean.error, color=colours.SOFT, linewidth=0.8, zorder=1
+  ax.vlines(
+    x, 100 * mean.low, 100 * mean.high, colours.SOFT, linewidth=0.8, zorder=1
   )
-  ax.plot(
+  (mark,) = ax.plot(
     x,
     y,
     marker,
@@ -141,6 +141,11 @@ def _draw_summary(
     markeredgecolor=colours.PAPER,
     markeredgewidth=0.8,
     zorder=4 if summary.name == 'router' else 3,
+  )
+  canvas.hover(
+    mark,
+    f'{summary.name}: {y:.1f} % ({100 * mean.low:.1f} to '
+    f'{100 * mean.high:.1f}), saves {mean.saved:.2f}x',
   )
 
 

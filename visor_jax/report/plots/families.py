@@ -21,6 +21,9 @@ def heat(
   accuracy = {
     (row['family'], average.name(row)): 100 * row['accuracy'] for row in rows
   }
+  intervals = {
+    (row['family'], average.name(row)): average.interval(row) for row in rows
+  }
   families = average.families(rows)
   best = {
     family: max(v for (f, _), v in accuracy.items() if f == family)
@@ -35,7 +38,13 @@ def heat(
     for (family, name), value in accuracy.items():
       loss = (best[family] - value) / largest_loss
       marks.loss_cell(
-        ax, names.index(name), y_of[family], f'{value:.1f}', 0.75 * loss, 8.5
+        ax,
+        names.index(name),
+        y_of[family],
+        f'{value:.1f}',
+        0.75 * loss,
+        8.5,
+        f'{name} on {family}: {intervals[family, name]}',
       )
     for x, name in enumerate(names):
       colour = colours.of_selection(palette, name)
@@ -92,7 +101,7 @@ def _draw_shares(
   left, total = 0.0, sum(counts.values())
   for plan in sorted(counts, key=average.plan_order):
     share = 100 * counts[plan] / total
-    ax.barh(
+    (bar,) = ax.barh(
       y,
       share,
       0.8,
@@ -101,6 +110,7 @@ def _draw_shares(
       edgecolor=colours.PAPER,
       linewidth=1,
     )
+    canvas.hover(bar, f'{plan}: {counts[plan]:,} of {total:,} questions')
     if share > 2 * len(plan) + 1:  # else the name would not fit
       ax.text(
         left + share / 2,
