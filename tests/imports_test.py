@@ -312,6 +312,13 @@ def test_what_runs_elsewhere_needs_torch_and_transformers_alone():
       assert known, f'{file.name} imports {whom}'
 
 
+def test_what_others_serve_with_needs_nothing_of_ours():
+  files = sorted((ROOT / 'serving').rglob('*.py'))
+  assert files
+  for file in files:
+    assert not [whom for whom in imports(file) if within(whom, PACKAGE)], file
+
+
 @pytest.mark.parametrize(
   'who,line,why',
   [

@@ -29,7 +29,7 @@ def test_the_map_names_what_there_is():
 def test_every_module_is_on_the_map_once():
   modules = [
     path.relative_to(ROOT)
-    for folder in ('visor_jax', 'launch', 'experiments')
+    for folder in ('visor_jax', 'launch', 'experiments', 'serving')
     for path in (ROOT / folder).rglob('*.py')
     if path.read_text().strip()  # an empty __init__ knows nothing
   ]

@@ -66,7 +66,9 @@ def files(*folders):
 
 
 def test_the_source_distribution_holds_the_whole_tree(source):
-  expected = files('visor_jax', 'experiments', 'launch', 'tests', 'docs', '.ci')
+  expected = files(
+    'visor_jax', 'experiments', 'launch', 'serving', 'tests', 'docs', '.ci'
+  )
   for pattern in ('*.md', '*.py', '*.toml', 'CITATION.cff', 'constraints.txt'):
     expected |= {path.name for path in ROOT.glob(pattern)}
   missing = sorted(name for name in expected if not (source / name).exists())

@@ -197,6 +197,9 @@ def test_visor_weights_go_out_and_come_back(tmp_path, checkpoint):
   assert torch.equal(
     checkpoints.loads(tmp_path / 'b')(ids).logits, checkpoint[1](ids).logits
   )
+  # What reads all files that it finds, but for an index, finds the base alone.
+  index = json.loads((tmp_path / 'b' / safetensors.INDEX).read_text())
+  assert set(index['weight_map'].values()) == {safetensors.SINGLE}
   written = safetensors.file(tmp_path / 'b' / visor_tensors.FILE)
   np.testing.assert_array_equal(
     written['visor.cross.1.text_norm.scale'].read(),

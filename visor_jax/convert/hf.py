@@ -149,7 +149,8 @@ def write(
       tensors = {sidecar.spelled[name]: t for name, t in tensors.items()}
   if json.loads(json.dumps(wanted)) != config:  # tuples are lists there
     (out / 'config.json').write_text(json.dumps(wanted, indent=2))
-  safetensors.write_folder(out, tensors)
+  beside = (out / visor_tensors.FILE).exists()
+  safetensors.write_folder(out, tensors, alone=not beside)
 
 
 def _parts(

@@ -228,6 +228,7 @@ def write_folder(
   path: pathlib.Path | str,
   tensors: Mapping[str, Tensor],
   shard: int = SHARD,
+  alone: bool = True,
 ) -> None:
   """Writes a checkpoint: one file, or shards of at most `shard` bytes.
 
@@ -235,15 +236,18 @@ def write_folder(
     path: the folder, which exists.
     tensors: in order; read one after the other.
     shard: bytes; a larger tensor has a shard of its own.
+    alone: whether no other safetensors lie in the folder. Else one file has an
+      index too, without which some programs read them all.
   """
   path = pathlib.Path(path)
   shards = _shards(tensors, shard)
-  if len(shards) == 1:
+  if len(shards) == 1 and alone:
     write(path / SINGLE, tensors)
     return
   shard_of: dict[str, str] = {}
   for number, part in enumerate(shards, start=1):
     name = f'model-{number:05d}-of-{len(shards):05d}.safetensors'
+    name = name if len(shards) > 1 else SINGLE
     write(path / name, part)
     shard_of |= dict.fromkeys(part, name)
   total = sum(tensor.nbytes for tensor in tensors.values())

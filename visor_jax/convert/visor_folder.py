@@ -26,6 +26,7 @@ _CLASSES: dict[str, Any] = dict(
   architectures=[_CLASS],
   auto_map=dict(
     AutoConfig='configuration_visor.VisorConfig',
+    AutoModel=f'modeling_visor.{_CLASS}',  # which some programs ask for
     AutoModelForImageTextToText=f'modeling_visor.{_CLASS}',
   ),
 )

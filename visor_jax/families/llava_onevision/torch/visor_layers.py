@@ -71,16 +71,25 @@ class CrossAttention(nn.Module):
     self, text: torch.Tensor, keys: Keys, layout: Layout
   ) -> torch.Tensor:
     """What is added to the text, [B, T, D]; to that before the image, 0."""
-    query = torch.einsum('btd,dnh->bnth', self.text_norm(text), self.query)
-    query = query + self.query_bias[:, None]
-    if self.rope:
-      query = layout.text.rotate(query)
     visible = sees(layout.text.place, layout.visual)
     any_visible = visible.any(-1, keepdim=True)
     context = functional.scaled_dot_product_attention(
-      query, *keys, attn_mask=visible | ~any_visible, enable_gqa=True
+      self.queries(text, layout.text),
+      *keys,
+      attn_mask=visible | ~any_visible,
+      enable_gqa=True,
     )
-    return torch.einsum('bnth,nhd->btd', context * any_visible, self.out)
+    return self.joined(context * any_visible)
+
+  def queries(self, text: torch.Tensor, slots: Slots) -> torch.Tensor:
+    """What the text asks, [B, N, T, H]."""
+    query = torch.einsum('btd,dnh->bnth', self.text_norm(text), self.query)
+    query = query + self.query_bias[:, None]
+    return slots.rotate(query) if self.rope else query
+
+  def joined(self, context: torch.Tensor) -> torch.Tensor:
+    """What the heads have read, [B, N, T, H], to [B, T, D]."""
+    return torch.einsum('bnth,nhd->btd', context, self.out)
 
   def _embed_positions(
     self, visual: torch.Tensor, place: torch.Tensor

@@ -1,0 +1,22 @@
+"""The config of a VISOR folder as vLLM reads it."""
+
+from transformers import LlavaOnevisionConfig
+
+
+class VisorConfig(LlavaOnevisionConfig):
+  """config.json of `convert export --as=visor`.
+
+  For vLLM the images are an encoder's, whose keys and values text reads in the
+  layers that look. For transformers they are not, so that config.json does not
+  say it.
+
+  Attributes:
+    visor: architecture, viable plans and calibration.
+    plan: of this server; --hf-overrides '{"plan": "min"}'.
+  """
+
+  model_type = 'visor'
+  is_encoder_decoder: bool = True
+  decoder_start_token_id: int = 0  # vLLM wants one, and adds none
+  visor: dict | None = None
+  plan: str = 'max'

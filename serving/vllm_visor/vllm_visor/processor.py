@@ -1,0 +1,97 @@
+"""From a prompt with an image to what encoder and decoder get.
+
+The image is the encoder's, the text the decoder's. What stands before the image
+goes with it, because the image depends on it in SELF layers.
+"""
+
+from collections.abc import Mapping
+import hashlib
+from typing import Any
+
+import torch
+from vllm.model_executor.models import llava_onevision
+from vllm.multimodal.inputs import MultiModalFieldConfig
+from vllm.multimodal.processing import EncDecMultiModalProcessor
+
+PREFIX, KEY = 'visor_prefix', 'visor_key'  # beside pixels, of each image
+
+
+class Info(llava_onevision.LlavaOnevisionProcessingInfo):
+  """One image a prompt, as vLLM has it of encoders."""
+
+  def get_supported_mm_limits(self) -> Mapping[str, int | None]:
+    return dict(image=1)
+
+
+class Processor(
+  EncDecMultiModalProcessor[Info],
+  llava_onevision.LlavaOnevisionMultiModalProcessor,
+):
+  """LLaVA-OneVision's, with text and image apart."""
+
+  skip_decoder_start_token = True  # a prompt is all there is
+
+  def _image_token(self) -> int:
+    return self.info.get_hf_config().image_token_index
+
+  def create_encoder_prompt(self, prompt: Any, mm_items: Any) -> list[int]:
+    """The image."""
+    return [self._image_token()] * mm_items.get_count('image', strict=False)
+
+  def create_decoder_prompt(self, prompt: Any, mm_items: Any) -> list[int]:
+    """All but the image.
+
+    Raises:
+      ValueError: the prompt has not one place for each image, or no text
+        behind it.
+    """
+    image, count = (
+      self._image_token(),
+      mm_items.get_count('image', strict=False),
+    )
+    text = [token for token in prompt if token != image]
+    # vLLM measures with an image alone, and answers no empty text.
+    if prompt.count(image) != count or (text and prompt[-1] == image):
+      raise ValueError(
+        f'{prompt.count(image)} <image> in the prompt, {count} images: '
+        'expected one for each, and text behind the last'
+      )
+    return text
+
+  def apply(self, inputs: Any, timing_ctx: Any) -> Any:
+    """As vLLM's, with the prefix and a key of the image."""
+    tokenizer = self.info.get_tokenizer()
+    if isinstance(inputs.prompt, str):
+      inputs.prompt = tokenizer.encode(inputs.prompt, add_special_tokens=False)
+    hashes = self._get_mm_hashes(inputs).get('image')
+    if hashes and self._image_token() in inputs.prompt:
+      place = inputs.prompt.index(self._image_token())
+      inputs.hf_processor_mm_kwargs = {
+        **inputs.hf_processor_mm_kwargs,
+        PREFIX: tuple(inputs.prompt[:place]),
+        KEY: _number(hashes[0]),
+      }
+    return super().apply(inputs, timing_ctx)
+
+  def _apply_hf_processor_main(
+    self, mm_items: Any, hf_kwargs: Mapping[str, Any]
+  ) -> Any:
+    others = dict(hf_kwargs)
+    prefix, key = others.pop(PREFIX, ()), others.pop(KEY, 0)
+    fields = super()._apply_hf_processor_main(mm_items, others)
+    if mm_items.get_count('image', strict=False):
+      fields[PREFIX] = torch.tensor([prefix], dtype=torch.long)
+      fields[KEY] = torch.tensor([key])
+    return fields
+
+  def _get_mm_fields_config(self, *args: Any) -> Any:
+    own = {
+      name: MultiModalFieldConfig.batched('image', keep_on_cpu=True)
+      for name in (PREFIX, KEY)
+    }
+    return super()._get_mm_fields_config(*args) | own
+
+
+def _number(text: str) -> int:
+  digest = hashlib.blake2b(text.encode(), digest_size=7).digest()
+  return int.from_bytes(digest)
