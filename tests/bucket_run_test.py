@@ -16,6 +16,7 @@ from tests import runs
 from visor_jax.runtime import paths
 
 root = buckets.root
+ROOT = pathlib.Path(__file__).parents[1]
 TINY = pathlib.Path(__file__).with_name('tiny.py')
 
 # A lease outlives who is killed; here for seconds, or each kill costs a minute.
@@ -77,3 +78,49 @@ def test_killed_at_random_moments_it_ends_as_on_a_disk(root, tmp_path):
   ]
   assert steps == sorted(set(steps)) and steps[-1] == 12
   print(f'{kills} kills: nothing lost', flush=True)
+
+
+def processes(workdir):
+  """Ids of those that run on a workdir, the supervisor not among them."""
+  return [
+    int(entry.parent.name)
+    for entry in pathlib.Path('/proc').glob('[0-9]*/cmdline')
+    if f'--workdir={workdir}' in entry.read_text().split('\0')
+    and 'visor_jax.main' in entry.read_text()
+    and 'local.py' not in entry.read_text()
+  ]
+
+
+@pytest.mark.drill
+def test_two_processes_in_a_bucket_are_killed_and_end_as_on_a_disk(
+  root, tmp_path
+):
+  """`kill -9` of either process, three times; the supervisor starts again.
+
+  A lease outlives who is killed by a minute, so each kill costs one.
+  """
+
+  def pair(workdir):
+    command = [sys.executable, ROOT / 'launch/local.py', '--processes=2']
+    main = [f'--config={TINY}:jobs=base', f'--workdir={workdir}']
+    return subprocess.Popen(
+      [*map(str, command), '--devices=1', '--restarts=6', '--', *main],
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      text=True,
+      cwd=ROOT,
+    )
+
+  alone = pair(tmp_path / 'alone')
+  out, _ = alone.communicate()
+  assert alone.returncode == 0, out
+  job, rng, kills = pair(root), np.random.default_rng(0), 0
+  for line in job.stdout:
+    if 'base' in line and '/12' in line and kills < 3:
+      time.sleep(rng.uniform(0, 2))
+      if alive := processes(root):
+        os.kill(rng.choice(alive), signal.SIGKILL)
+        kills += 1
+  assert job.wait() == 0 and kills == 3
+  there = download(root, tmp_path / 'there')
+  runs.same(runs.final(tmp_path / 'alone', 'base'), runs.final(there, 'base'))

@@ -35,7 +35,7 @@ ARCHITECTURES = {
   'last': dict(router=architecture_lib.RouterOptions('last', 6, 3)),
 }
 TEXTS = {'other': dict(model_type='llama')}  # what is not Qwen2
-CURVE = ((0, 0.3, 0.5), (0.5, 0.6, 0.8), (1, 1.1, 0.9))
+CURVE = ((0, 0.3, 0.5, 0.4), (0.5, 0.6, 0.8, 0.7), (1, 1.1, 0.9, 1))
 
 
 def write(where, name, **changes):

@@ -33,7 +33,7 @@ def facts(*parts):
     viable=((False, False), (True, True)) if parts else (),
     confidence=0.25,
     trained=parts,
-    curve=(budget.Point(0.0, 0.3, 0.4), budget.Point(1.0, 1.1, 0.9)),
+    curve=(budget.Point(0.0, 0.3, 0.4, 0.4), budget.Point(1.0, 1.1, 0.9, 1.0)),
   )
 
 
@@ -56,7 +56,7 @@ def test_facts_of_another_format_are_refused():
     (dict(confidence=float('nan')), '"confidence" is nan'),
     (dict(viable=[[0, 0]]), 'viable plans are min; expected .* max last'),
     (dict(viable=[[0], [1]]), r'viable plan \[0\]: expected .* of the 2'),
-    (dict(curve=[[0, 0.3, 0.5]]), 'expected that they rise from 0 to 1'),
+    (dict(curve=[[0, 0.3, 0.5, 1]]), 'expected that they rise from 0 to 1'),
     (dict(curve=[0]), 'argument after'),
   ],
 )

@@ -83,7 +83,7 @@ def workdir(config, start, tmp_path_factory):
     dict(
       confidence=0.6,
       curve=[
-        dict(confidence=c, share=s, accuracy=s / 2, flops=9)
+        dict(confidence=c, share=s, accuracy=s / 2, kept=c, flops=9)
         for c, s in ((0, 0.3), (0.5, 0.6), (1, 1.1))
       ],
     ),
@@ -133,9 +133,9 @@ def test_a_run_is_asked_with_its_router(workdir):
   a, b = (m.logits([image], prompt, 'max') for m in (model, back))
   assert np.abs(a - b).max() < 0.1 * np.abs(a).max()
   assert model.facts.curve == (
-    (0, 0.3, 0.15),
-    (0.5, 0.6, 0.3),
-    (1, 1.1, 0.55),
+    (0, 0.3, 0.15, 0),
+    (0.5, 0.6, 0.3, 0.5),
+    (1, 1.1, 0.55, 1),
   )
   assert back.facts == model.facts
 

@@ -69,9 +69,9 @@ def test_a_calibrated_router_spends_a_budget(trained):
       trained.facts,
       confidence=1.0,
       curve=(
-        budget.Point(0.0, 0.5, 0.5),
-        budget.Point(0.5, 0.7, 0.9),
-        budget.Point(1.0, 1.1, 1.0),
+        budget.Point(0.0, 0.5, 0.5, 0.4),
+        budget.Point(0.5, 0.7, 0.9, 0.8),
+        budget.Point(1.0, 1.1, 1.0, 1.0),
       ),
     ),
   )

@@ -11,13 +11,14 @@ import pytest
 from visor_jax.runtime import checksums
 from visor_jax.runtime import errors
 from visor_jax.runtime import outcomes
+from visor_jax.spec import budget
 from visor_jax.spec import plan as plans
 from visor_jax.spec import workdir as workdir_lib
 
 LAYOUT = plans.visor(9)
 VIABLE = [[0, 0, 0], [0, 1, 0], [1, 1, 1]]
-POINTS = ((0, 0.3, 0.5), (0.5, 0.6, 0.7), (1, 1.02, 0.8))
-CURVE = [dict(confidence=c, share=s, accuracy=a) for c, s, a in POINTS]
+POINTS = ((0, 0.3, 0.5, 0.6), (0.5, 0.6, 0.7, 0.8), (1, 1.02, 0.8, 1))
+CURVE = [dict(zip(budget.Point._fields, point)) for point in POINTS]
 LABELS = [
   dict(
     index=i,

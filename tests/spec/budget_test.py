@@ -13,11 +13,11 @@ from visor_jax.spec import budget
 from visor_jax.spec import plan as plans
 
 CURVE = (
-  budget.Point(0.0, 0.2, 0.5),
-  budget.Point(0.4, 0.2, 0.5),
-  budget.Point(0.6, 0.5, 0.9),
-  budget.Point(0.8, 0.7, 0.88),
-  budget.Point(1.0, 1.1, 1.0),
+  budget.Point(0.0, 0.2, 0.5, 0.85),
+  budget.Point(0.4, 0.2, 0.5, 0.5),
+  budget.Point(0.6, 0.5, 0.9, 0.95),
+  budget.Point(0.8, 0.7, 0.88, 0.9),
+  budget.Point(1.0, 1.1, 1.0, 1.0),
 )
 ROUTER = plans.Selection('router')
 
@@ -51,10 +51,10 @@ def test_what_the_router_cannot_spend_is_said_with_its_range(asked):
 
 @pytest.mark.parametrize(
   'drop,want',
-  [(0, 1.0), (0.09, 1.0), (0.1, 0.6), (0.11, 0.6), (0.5, 0.0), (1, 0.0)],
+  [(0, 1.0), (0.09, 1.0), (0.1, 0.6), (0.2, 0.6), (0.5, 0.4), (1, 0.4)],
 )
 def test_a_drop_takes_the_cheapest_that_keeps_enough(drop, want):
-  """Accuracy need not rise with cost: .8 costs more than .6 and worse."""
+  """Down from the largest, up to the first that may keep less."""
   assert budget.confidence(target(drop=drop), CURVE, 0.6) == want
 
 
@@ -84,7 +84,7 @@ def curve(scores):
     return COST[chosen].mean() / COST[-1]
 
   return tuple(
-    budget.Point(c, share(c), 0.0) for c in calibrate.thresholds(scores)
+    budget.Point(c, share(c), 0.0, 1.0) for c in calibrate.thresholds(scores)
   )
 
 

@@ -60,7 +60,7 @@ def test_another_confidence_is_refused(confidence):
     choice.check_confidence(confidence)
 
 
-CURVE = [(0, 0.3, 0.5), (0.5, 0.6, 0.7), (1, 1.02, 0.8)]
+CURVE = [(0, 0.3, 0.5, 0.6), (0.5, 0.6, 0.7, 0.8), (1, 1.02, 0.8, 1)]
 
 
 def test_a_curve_rises_from_0_to_1():
@@ -75,14 +75,17 @@ def test_a_curve_rises_from_0_to_1():
     CURVE[1:],
     CURVE[::-1],
     [CURVE[0], *CURVE],
-    [*CURVE, (5, 1.1, 0.8)],
-    [CURVE[0], (math.nan, 0.6, 0.7), CURVE[2]],
-    [CURVE[0], (0.5, math.nan, 0.7), CURVE[2]],
-    [CURVE[0], (0.5, 0.6, 7), CURVE[2]],
-    [CURVE[0], (0.5, -0.6, 0.7), CURVE[2]],
-    [CURVE[0], (0.5, math.inf, 0.7), CURVE[2]],
-    [CURVE[0], (0.5, None, 0.7), CURVE[2]],
-    [CURVE[0], ('0.5', 0.6, 0.7), CURVE[2]],
+    [*CURVE, (5, 1.1, 0.8, 1)],
+    [*CURVE[:2], (1, 1.02, 0.8, 0.9)],
+    [CURVE[0], (0.5, 0.6, 0.7, -0.1), CURVE[2]],
+    [CURVE[0], (0.5, 0.6, 0.7, None), CURVE[2]],
+    [CURVE[0], (math.nan, 0.6, 0.7, 0.8), CURVE[2]],
+    [CURVE[0], (0.5, math.nan, 0.7, 0.8), CURVE[2]],
+    [CURVE[0], (0.5, 0.6, 7, 0.8), CURVE[2]],
+    [CURVE[0], (0.5, -0.6, 0.7, 0.8), CURVE[2]],
+    [CURVE[0], (0.5, math.inf, 0.7, 0.8), CURVE[2]],
+    [CURVE[0], (0.5, None, 0.7, 0.8), CURVE[2]],
+    [CURVE[0], ('0.5', 0.6, 0.7, 0.8), CURVE[2]],
   ],
 )
 def test_another_curve_is_refused(curve):

@@ -6,6 +6,7 @@ accuracy and a cost without running anything but the router.
 
 from collections.abc import Sequence
 import json
+import statistics
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,6 @@ from visor_jax.runtime import claim
 from visor_jax.runtime import cluster
 from visor_jax.runtime import console
 from visor_jax.runtime import outcomes
-from visor_jax.spec import budget
 from visor_jax.training import metrics
 
 POINTS = 128  # of the curve, at most
@@ -34,8 +34,8 @@ def calibrate(
   """Chooses the router's confidence and writes policy/calibration.json.
 
   The cheapest confidence that keeps `policy.keep` of the largest plan's
-  accuracy is taken, unless `policy.confidence` or `policy.select` says
-  otherwise.
+  accuracy on these questions is taken, unless `policy.confidence` or
+  `policy.select` says otherwise.
 
   Args:
     run: what it works with.
@@ -57,6 +57,10 @@ def calibrate(
       share=spent / float(largest),
       flops=spent,
       accuracy=float(right[every, plan].mean()),
+      # The largest plan always, as the last of a curve chooses, loses nothing.
+      kept=1.0
+      if np.all(plan == right.shape[1] - 1)
+      else kept(right[every, plan], right[:, -1], options.level),
     )
 
   curve = [
@@ -70,12 +74,15 @@ def calibrate(
   if options.select == 'argmax':
     chosen = None
   elif chosen is None:
-    chosen = budget.confidence_keeping(_points(curve), 1 - options.keep)
+    enough = options.keep * curve[-1]['accuracy']
+    good = (each for each in curve if each['accuracy'] >= enough)
+    chosen = min(good, key=lambda each: each['share'])['confidence']
   claim.write_shared(
     run.workdir.calibration,
     json.dumps(
       dict(
         confidence=chosen,
+        level=options.level,
         questions=len(labels),
         **under_test.suite.fit('label', run.config.label.examples).left_out,
         curve=curve,
@@ -118,11 +125,24 @@ def thresholds(scores: np.ndarray) -> list[float]:
   return [0.0, *(1 / (1 + np.exp(-middle))).tolist(), 1.0]
 
 
-def _points(curve: Sequence[dict[str, Any]]) -> tuple[budget.Point, ...]:
-  return tuple(
-    budget.Point(*(point[field] for field in budget.Point._fields))
-    for point in curve
-  )
+def kept(scores: np.ndarray, largest: np.ndarray, level: float) -> float:
+  """The share of the largest plan's accuracy that choices keep at least.
+
+  A lower bound for the ratio of the means of two scores of the same questions
+  (delta method). One question more, which the largest plan alone gets right,
+  stands for those that nobody has asked: few questions of which none is lost
+  promise little.
+
+  Args:
+    scores: float [n], of the chosen plans.
+    largest: float [n], of the largest plan.
+    level: how probable it is that the bound holds.
+  """
+  scores, largest = np.append(scores, 0.0), np.append(largest, 1.0)
+  ratio = scores.mean() / largest.mean()
+  error = np.std(scores - ratio * largest, ddof=1) / largest.mean()
+  deviations = statistics.NormalDist().inv_cdf(level)
+  return max(0.0, float(ratio - deviations * error / np.sqrt(len(scores))))
 
 
 def _route(

@@ -69,6 +69,9 @@ SHARES = Bound(
   ),
   ('warmup', 'end_lr_fraction', 'max_share', 'full_token_fraction'),
 )
+PROBABILITIES = Bound(
+  'above 0 and below 1', lambda number: 0 < number < 1, ('policy.level',)
+)
 COUNTS = Bound(
   'at least 1',
   lambda number: number >= 1,
@@ -108,7 +111,7 @@ DECAYS = Bound(
   lambda number: 0 <= number < 1,
   ('optim.b1', 'optim.b2'),
 )
-BOUNDS = (SHARES, COUNTS, NOT_NEGATIVE, DECAYS)
+BOUNDS = (SHARES, PROBABILITIES, COUNTS, NOT_NEGATIVE, DECAYS)
 
 
 def check(config: ml_collections.ConfigDict) -> None:

@@ -1,8 +1,9 @@
 """Budgets: how sure a router must be, for what it may spend on average.
 
 Calibration leaves a curve: for rising confidence, the share of the LLM prefill
-FLOPs of `max` that the router's choices take, its own cost included, and the
-accuracy that they reach. Where many questions get the same scores the curve has
+FLOPs of `max` that the router's choices take, its own cost included, the
+accuracy that they reach, and how much of max's they keep as good as surely.
+Where many questions get the same scores the curve has
 steps, so a budget is met by a mix of the two confidences around it.
 
 Plain Python: a budget is asked for by commands, configs and the report.
@@ -10,6 +11,7 @@ Plain Python: a budget is asked for by commands, configs and the report.
 
 from collections.abc import Mapping
 import dataclasses
+import itertools
 from typing import NamedTuple
 
 from visor_jax.spec import plan as plans
@@ -22,11 +24,14 @@ class Point(NamedTuple):
     confidence: see models.router.choose.
     share: of the LLM prefill FLOPs of `max` for the same questions.
     accuracy: mean score, 0 to 1.
+    kept: at least this share of the accuracy of `max` is kept on questions like
+      these, with the probability `policy.level`.
   """
 
   confidence: float
   share: float
   accuracy: float
+  kept: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,8 +106,13 @@ def mix_within(curve: tuple[Point, ...], budget: float) -> Mix:
 def confidence_keeping(curve: tuple[Point, ...], drop: float) -> float:
   """The cheapest confidence that loses at most a share of max's accuracy.
 
+  Confidences are tried from the largest plan always down, up to the first that
+  may lose more: a promise for the cheapest of many, each held up to chance by
+  itself, would hold less often than for one (fixed sequence testing, as in
+  Learn then Test, arXiv 2110.01052).
+
   Args:
-    curve: as for `within`; its last point is the largest plan always.
+    curve: as for `mix_within`; its last point is the largest plan always.
     drop: share of the accuracy of `max`.
 
   Raises:
@@ -112,10 +122,10 @@ def confidence_keeping(curve: tuple[Point, ...], drop: float) -> float:
     raise ValueError(
       f"drop {drop:g}: expected a share of max's accuracy, from 0 to 1"
     )
-  enough = (1 - drop) * curve[-1].accuracy
-  return min(
-    (p for p in curve if p.accuracy >= enough), key=lambda p: p.share
-  ).confidence
+  keeping = itertools.takewhile(
+    lambda point: point.kept >= 1 - drop, reversed(curve)
+  )
+  return min(keeping, key=lambda point: point.share).confidence
 
 
 def confidence(

@@ -68,6 +68,7 @@ POLICY = stage_lib.Stage(
     select='confidence',  # or argmax: how scores become a plan
     confidence=None,  # None: calibrated on the held-out labels
     keep=0.99,  # calibrate to this share of the largest's accuracy
+    level=0.95,  # how probable it is that a promise of accuracy is kept
     features_gb=100.0,  # at most, of features in the workdir, see features.py
     without=(),  # families that the router never sees
   ),

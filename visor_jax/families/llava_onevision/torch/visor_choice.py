@@ -1,6 +1,7 @@
 """Which plan a router chooses, by its scores and its calibration."""
 
 from collections.abc import Iterable
+import itertools
 from typing import Any
 
 import torch
@@ -38,12 +39,15 @@ def choose(
 
 
 def keeping(facts: dict[str, Any], drop: float) -> float:
-  """The cheapest confidence that loses at most a share of max's accuracy."""
+  """The cheapest confidence that loses at most a share of max's accuracy.
+
+  As surely as it was calibrated for; the last point is max always.
+  """
   curve = _curve(facts)
   if not 0 <= drop <= 1:
     raise ValueError(f"drop {drop}: expected a share of max's accuracy, 0 to 1")
-  enough = (1 - drop) * curve[-1][2]
-  return min((p for p in curve if p[2] >= enough), key=lambda p: p[1])[0]
+  keeping = itertools.takewhile(lambda p: p[3] >= 1 - drop, reversed(curve))
+  return min(keeping, key=lambda p: p[1])[0]
 
 
 def spending(
@@ -57,7 +61,7 @@ def spending(
     hashes: [B], of prompts, which decide between the two nearest confidences.
   """
   curve = _curve(facts)
-  for (low, least, _), (high, most, _) in zip(curve, curve[1:]):
+  for (low, least, *_), (high, most, *_) in zip(curve, curve[1:]):
     if least <= budget <= most:
       share = (budget - least) / (most - least) if most > least else 0.0
       return torch.where(hashes[:, None] < share, high, low)
