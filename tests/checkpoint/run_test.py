@@ -83,7 +83,7 @@ def workdir(config, start, tmp_path_factory):
     dict(
       confidence=0.6,
       curve=[
-        dict(confidence=c, share=s, accuracy=s / 2, kept=c, flops=9)
+        dict(confidence=c, share=s, accuracy=s / 2, retained=c, flops=9)
         for c, s in ((0, 0.3), (0.5, 0.6), (1, 1.1))
       ],
     ),

@@ -44,7 +44,9 @@ def test_a_promised_drop_is_kept_as_often_as_is_said(drop, labels, tries):
     for confidence_ in calibrate.thresholds(scores[some])[::8] + [1.0]:
       plan = chosen(scores[some], confidence_)
       got = of_some[np.arange(labels), plan]
-      least = calibrate.kept(got, of_some[:, -1], 0.95) if any(plan < 2) else 1
+      least = (
+        calibrate.retained(got, of_some[:, -1], 0.95) if any(plan < 2) else 1
+      )
       curve.append(budget.Point(confidence_, plan.mean(), got.mean(), least))
     promised = budget.confidence_keeping(tuple(curve), drop)
     plan = chosen(scores, promised)

@@ -58,9 +58,9 @@ def calibrate(
       flops=spent,
       accuracy=float(right[every, plan].mean()),
       # The largest plan always, as the last of a curve chooses, loses nothing.
-      kept=1.0
+      retained=1.0
       if np.all(plan == right.shape[1] - 1)
-      else kept(right[every, plan], right[:, -1], options.level),
+      else retained(right[every, plan], right[:, -1], options.level),
     )
 
   curve = [
@@ -125,7 +125,7 @@ def thresholds(scores: np.ndarray) -> list[float]:
   return [0.0, *(1 / (1 + np.exp(-middle))).tolist(), 1.0]
 
 
-def kept(scores: np.ndarray, largest: np.ndarray, level: float) -> float:
+def retained(scores: np.ndarray, largest: np.ndarray, level: float) -> float:
   """The share of the largest plan's accuracy that choices keep at least.
 
   A lower bound for the ratio of the means of two scores of the same questions

@@ -24,14 +24,14 @@ class Point(NamedTuple):
     confidence: see models.router.choose.
     share: of the LLM prefill FLOPs of `max` for the same questions.
     accuracy: mean score, 0 to 1.
-    kept: at least this share of the accuracy of `max` is kept on questions like
+    retained: at least this share of the accuracy of `max` is kept on questions like
       these, with the probability `policy.level`.
   """
 
   confidence: float
   share: float
   accuracy: float
-  kept: float
+  retained: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +123,7 @@ def confidence_keeping(curve: tuple[Point, ...], drop: float) -> float:
       f"drop {drop:g}: expected a share of max's accuracy, from 0 to 1"
     )
   keeping = itertools.takewhile(
-    lambda point: point.kept >= 1 - drop, reversed(curve)
+    lambda point: point.retained >= 1 - drop, reversed(curve)
   )
   return min(keeping, key=lambda point: point.share).confidence
 

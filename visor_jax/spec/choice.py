@@ -74,13 +74,13 @@ def check_curve(curve: Sequence[budget.Point]) -> None:
       raise ValueError(f'{point}: expected confidence and accuracy from 0 to 1')
     if not _is_number(point.share) or not 0 < point.share < math.inf:
       raise ValueError(f'{point}: expected a finite share above 0')
-    if not _is_number(point.kept) or not 0 <= point.kept < math.inf:
+    if not _is_number(point.retained) or not 0 <= point.retained < math.inf:
       raise ValueError(
         f'{point}: expected how much of the accuracy of max is kept; it is '
         'written by the policy job'
       )
   confidences = [point.confidence for point in curve]
-  if curve and curve[-1].kept != 1:
+  if curve and curve[-1].retained != 1:
     raise ValueError(
       f'{curve[-1]}: expected that the last, always the largest plan, keeps 1'
     )
