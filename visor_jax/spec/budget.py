@@ -24,8 +24,8 @@ class Point(NamedTuple):
     confidence: see models.router.choose.
     share: of the LLM prefill FLOPs of `max` for the same questions.
     accuracy: mean score, 0 to 1.
-    retained: at least this share of the accuracy of `max` is kept on questions like
-      these, with the probability `policy.level`.
+    retained: at least this share of the accuracy of `max` is kept on questions
+      like these, with the probability `policy.level`.
   """
 
   confidence: float
