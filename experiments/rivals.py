@@ -32,8 +32,9 @@ STAGES = (
 )
 READ, SINGLE = 250, 300  # the steps of a dense run that climb the ladder
 SHARES = ('3/4', '1/2', '1/3', '2/9', '1/9')  # the last three are published
+METHODS = ('visionzip', 'vispruner', 'divprune', 'random')
 FREE = (
-  [f'{m}:{s}' for m in ('visionzip', 'vispruner') for s in SHARES]
+  [f'{m}:{s}' for m in METHODS for s in SHARES]
   + [f'fastv:2:{s}' for s in ('0.75', '0.5', '0.25', '1/9')]
   + [f'pyramiddrop:{s}' for s in ('0.75', '0.5', '0.25')]
 )

@@ -34,6 +34,8 @@ CASES = {
       )
     ),
     ('plain', 'pack:2'),
+    ('plain', 'divprune:1/2'),
+    ('plain', 'random:1/2'),
     ('no tower, unscanned', 'fastv:1:1/2'),
     ('no tower, unscanned', 'visionzip:0.4'),
   ],
@@ -49,7 +51,7 @@ def test_executed_is_the_program(case, text):
     program = case.trace(lambda module, batch: module(batch, plan))
     cost = case.cost(plan, raters=case.routing)
     assert 2 * multiply_adds.macs(program) == cost_test.B * cost.total, plan
-    assert (cost.rating > 0) == (chosen.name not in ('pack', 'm3'))
+    assert (cost.rating > 0) == (chosen.name not in ('pack', 'm3', 'random'))
 
 
 def test_executed_is_the_router_mode():
@@ -118,7 +120,7 @@ from visor_jax.reduction import grammar, table
 from visor_jax.families import table as families
 from visor_jax.spec import architecture, plan
 _, size = families.named_size('0.5b', ())
-texts = [*grammar.published(), 'pack:2']
+texts = [*grammar.published(), 'pack:2', 'divprune:1/9', 'random:1/9']
 for text in texts:
   model = architecture.Architecture(size, plan.base(24), reduction=text)
   assert cost.cost(model, None, 729, 60).total

@@ -16,7 +16,14 @@ from visor_jax.spec import plan as plans
 LAYOUT = plans.visor(3)
 SHAPE = rows.Shape(text=10, visual=10, tiles=2, prompts=3)
 A, B = 'tvvvvtp', 'vvtvvvvtpa'
-EARLY = ('visionzip:1/2', 'vispruner:1/2', 'pack:2', 'm3:2')
+EARLY = (
+  'visionzip:1/2',
+  'vispruner:1/2',
+  'pack:2',
+  'm3:2',
+  'divprune:1/2',
+  'random:1/2',
+)
 BASE_ONLY = ('fastv:2:1/2', 'pyramiddrop:1/2')
 
 
@@ -35,6 +42,8 @@ def logits(text, plan, batch, **kwargs):
     ('visionzip:1', rows.BASE),
     ('vispruner:1', (True,)),
     ('pack:1', rows.BASE),
+    ('divprune:1', rows.BASE),
+    ('random:1', rows.BASE),
     ('fastv:1:1', rows.BASE),
     ('pyramiddrop:1', rows.BASE),
   ],

@@ -3,6 +3,8 @@
 visionzip:0.25     before the decoder a quarter of the visual tokens is kept:
                    those that attention looks at, and averages of the rest
 vispruner:1/9      those that attention looks at, and different ones
+divprune:1/9       those that differ most from one another
+random:1/9         those that chance picks: what all others should beat
 pack:2             two neighbours become one token, their average
 m3:4               4 x 4 patches become one token, their average
 fastv:2:0.5        from layer 2 on, half of them: what the prompt looks at
@@ -10,17 +12,21 @@ pyramiddrop:0.5    the same at a quarter, half and three quarters of the
                    depth: half of what is left each time
 """
 
+from visor_jax.reduction import divprune
 from visor_jax.reduction import fastv
 from visor_jax.reduction import m3
 from visor_jax.reduction import method
 from visor_jax.reduction import pack
 from visor_jax.reduction import pyramiddrop
+from visor_jax.reduction import random_places
 from visor_jax.reduction import visionzip
 from visor_jax.reduction import vispruner
 
 METHODS: dict[str, type[method.Reduction]] = {
   'visionzip': visionzip.VisionZip,
   'vispruner': vispruner.VisPruner,
+  'divprune': divprune.DivPrune,
+  'random': random_places.Random,
   'pack': pack.Pack,
   'm3': m3.M3,
   'fastv': fastv.FastV,

@@ -26,6 +26,8 @@ METHODS = {
   'fastv': '#0072b2',
   'pyramiddrop': '#cc79a7',
   'pack': '#a6761d',
+  'divprune': '#7570b3',
+  'random': '#999999',
 }
 # Of the two groups of families.
 GROUPS = {'coarse': '#0072b2', 'fine': '#d55e00'}
