@@ -12,9 +12,8 @@ from torch.nn import functional
 from .visor_slots import Keys
 from .visor_slots import Layout
 from .visor_slots import Slots
-from .visor_slots import apart
+from .visor_slots import runs
 from .visor_slots import sees
-from .visor_slots import take
 
 
 def _weight(*shape: int) -> nn.Parameter:
@@ -60,7 +59,7 @@ class CrossAttention(nn.Module):
   def keys(self, visual: torch.Tensor, images: Slots) -> Keys:
     """What text will read of the image: key and value, [B, K, V, H] each."""
     if self.conv is not None:
-      visual = visual + self._embed_positions(visual, images.place)
+      visual = self._add_positions(visual, images.place)
     visual = self.visual_norm(visual)
     key = torch.einsum('bvd,dkh->bkvh', visual, self.key)
     value = torch.einsum('bvd,dkh->bkvh', visual, self.value)
@@ -91,21 +90,19 @@ class CrossAttention(nn.Module):
     """What the heads have read, [B, N, T, H], to [B, T, D]."""
     return torch.einsum('bnth,nhd->btd', context, self.out)
 
-  def _embed_positions(
+  def _add_positions(
     self, visual: torch.Tensor, place: torch.Tensor
   ) -> torch.Tensor:
-    """A depthwise convolution along each run of visual tokens."""
+    """Adds a depthwise convolution along each run of visual tokens."""
     reach = self.conv.shape[0] // 2
-    index = apart(place, reach)
-    length = int(index.max()) + 1
-    shape = (len(visual), length + reach, visual.shape[2])
-    near = visual.new_zeros(shape).scatter(
-      1, index[..., None].expand_as(visual), visual
-    )
-    embedding = near.new_zeros(len(visual), length - reach, visual.shape[2])
-    for tap, weight in enumerate(self.conv):
-      embedding.addcmul_(near[:, tap : tap + length - reach], weight)
-    return take(embedding, index - reach)
+    added = visual.clone()
+    for row, row_place in enumerate(place):
+      for start, stop in runs(row_place):
+        run = functional.pad(visual[row, start:stop], (0, 0, reach, reach))
+        for tap, weight in enumerate(self.conv):
+          near = run[tap : tap + stop - start]
+          added[row, start:stop].addcmul_(near, weight)
+    return added
 
 
 class Router(nn.Module):

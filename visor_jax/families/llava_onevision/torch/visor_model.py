@@ -120,9 +120,11 @@ class VisorModel(PlannedGeneration, Layers):
       range(len(kinds)), kinds, text, visual, layout, cache
     )
     text = self.model.language_model.norm(text)
-    hidden = spread(text, layout.text.place - start, input_ids.shape[1])
+    count, first = input_ids.shape[1], 0
     if isinstance(logits_to_keep, int):
-      logits_to_keep = slice(-logits_to_keep or None, None)
+      first = max(count - (logits_to_keep or count), 0)
+      logits_to_keep = slice(None)
+    hidden = spread(text, layout.text.place - start - first, count - first)
     logits = self.lm_head(hidden[:, logits_to_keep])
     loss = None
     if labels is not None:

@@ -7,10 +7,11 @@ without padding.
 Legend: B batch, S sequence, T text, V visual, D width, N heads, H head width.
 """
 
+from collections.abc import Iterator
+import itertools
 from typing import NamedTuple
 
 import torch
-from torch.nn import functional
 from transformers import cache_utils
 from transformers.models.qwen2 import modeling_qwen2
 
@@ -104,24 +105,13 @@ def take(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
 
 def spread(x: torch.Tensor, place: torch.Tensor, count: int) -> torch.Tensor:
   """[B, T, D] -> [B, count, D], each token at its place, zeros elsewhere."""
-  out = x.new_zeros(len(x), count + 1, x.shape[-1])  # the last is padding's
-  index = place.clamp(max=count)[..., None].expand_as(x)
-  return out.scatter(1, index, x)[:, :count]
+  out = x.new_zeros(len(x), count + 1, x.shape[-1])  # the last: of no use
+  index = torch.where((place < 0) | (place > count), count, place)
+  return out.scatter_(1, index[..., None].expand_as(x), x)[:, :count]
 
 
-def apart(place: torch.Tensor, reach: int) -> torch.Tensor:
-  """Where visual tokens stand if `reach` slots are free before each run.
-
-  Runs have text between them; padding is one more.
-
-  Args:
-    place: [B, V], in order.
-    reach: slots.
-
-  Returns:
-    [B, V], in order.
-  """
-  before, after = place[:, :-1], place[:, 1:]
-  follows = (after == before + 1) | (before == NOWHERE)
-  run = functional.pad(~follows, (1, 0), value=True).cumsum(1)
-  return torch.arange(place.shape[1], device=place.device) + reach * run
+def runs(place: torch.Tensor) -> Iterator[tuple[int, int]]:
+  """Where tokens of a row, [V], stand side by side: start and stop of each."""
+  place = place[place != NOWHERE]
+  starts = 1 + (torch.diff(place) != 1).nonzero().flatten()
+  return itertools.pairwise([0, *starts.tolist(), len(place)])
