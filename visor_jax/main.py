@@ -10,8 +10,8 @@ Started again with the same command, a run that was cut off goes on where it
 was. SIGTERM and Ctrl-C end it with code 75 as soon as its step is saved, or its
 chunk of answers written; a second Ctrl-C kills. Code 1 means that it refused:
 trying again would change nothing; 70 that something failed which may go better
-next time. Jobs: base, cross, full, search, universal, label, policy, eval,
-report.
+next time. Jobs: connector, base, cross, full, search, universal, label, policy,
+eval, report.
 """
 
 from visor_jax.runtime import paths

@@ -11,7 +11,6 @@ import functools
 from typing import cast
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from visor_jax.data import protocols
@@ -114,7 +113,7 @@ def pack(
   if tiles is not None:
     shape = dataclasses.replace(shape, tile=(0, 0))
   rows = [packing.row([segment], shape) for segment in segments]
-  batch = packing.stack(rows).map(jnp.asarray)
+  batch = packing.stack(rows).map(jax.device_put)  # jnp.asarray compiles
   return Prompts(
     batch if tiles is None else dataclasses.replace(batch, tiles=tiles),
     tuple((each['visual'], each['text']) for each in slots),
