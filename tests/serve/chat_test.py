@@ -47,6 +47,12 @@ def test_images_stand_where_they_were_sent():
   assert asked.options['max_new_tokens'] == 7
 
 
+def test_images_before_the_only_question_stand_where_a_model_has_them():
+  """Models of built-in suites have no marker for them."""
+  assert read(user(image(), text('line 2'))).text == 'line 2'
+  assert read(user(text('line 2'), image())).text == 'line 2<image>\n'
+
+
 def test_a_plan_of_the_request_stands_for_that_of_the_server():
   assert read(user(text('?'))).options['plan'] == 'min'
   options = read(user(text('?')), budget=0.5).options

@@ -1,8 +1,9 @@
 """Where the text looked: how the last token of a question shares out attention.
 
-Over the patches of the first image's own tile, averaged over the layers that
-read the image under a plan: CROSS layers, which read nothing else, and SELF
-layers, of which what goes to the text is left out.
+Over the patches of the first image's own tile, or of all tiles of an image that
+is cut into rows, averaged over the layers that read the image under a plan:
+CROSS layers, which read nothing else, and SELF layers, of which what goes to
+the text is left out.
 """
 
 import dataclasses
@@ -30,6 +31,7 @@ def of_question(
   checkpoint: asked_lib.Checkpoint,
   question: together.Question,
   plan: plans.Plan | None,
+  images: int,
 ) -> list[list[float]] | None:
   """Shares of rows of patches, together 1; None where there is no such tile.
 
@@ -37,19 +39,44 @@ def of_question(
     checkpoint: who answered.
     question: that was asked.
     plan: that ran.
+    images: how many it was asked about.
   """
   model, batch = checkpoint.model, question.prompt.packed.batch
-  rows, columns = model.size.vision.grid
   used = np.asarray(batch.visual_segment[0] > 0)
-  first = np.asarray(batch.gather_index[0, :, 0]) < rows * columns
-  slots = np.flatnonzero(used & first)[: rows * columns]
-  if rows * columns < 2 or len(slots) < rows * columns:
+  patch = np.asarray(batch.gather_index[0, :, 0])
+  slots = slots_of_patches(used, patch, model.size.vision.grid, images)
+  if slots is None:
     return None
   layout = model.architecture.layout_of(plan)
   shares = np.asarray(_shares(model, checkpoint.params, batch, layout))
-  grid = shares[slots].reshape(rows, columns)
+  grid = shares[slots]
   total = grid.sum()
   return (grid / total if total else grid).round(6).tolist()
+
+
+def slots_of_patches(
+  used: np.ndarray, patch: np.ndarray, grid: tuple[int, int], images: int
+) -> np.ndarray | None:
+  """Where the patches of a picture stand, [rows, columns].
+
+  Args:
+    used: bool [V], of slots.
+    patch: int [V], of which patch a slot is made, counted through all tiles.
+    grid: rows and columns of patches in a tile.
+    images: how many there are.
+
+  Returns:
+    None where no tile shows a picture.
+  """
+  rows, columns = grid
+  if rows * columns < 2:
+    return None
+  if images == 1 and np.array_equal(patch[used], np.arange(used.sum())):
+    rows = used.sum() // columns  # tiles one below the other
+  slots = np.flatnonzero(used & (patch < rows * columns))[: rows * columns]
+  if len(slots) < rows * columns:
+    return None
+  return slots.reshape(rows, columns)
 
 
 @functools.partial(jax.jit, static_argnames=('model', 'layout'))

@@ -106,9 +106,12 @@ def read(
     system=system,
   )
   stream_options = fields.fields('stream_options')
+  text = turns[-1][0]
+  if len(turns) == 1:  # where images stand that nobody places
+    text = text.removeprefix(f'{_MARKER}\n' * len(images))
   return Asked(
     images=tuple(images),
-    text=turns[-1][0],
+    text=text,
     options=options | (_selection(fields) or defaults),
     stream=fields.flag('stream', False),
     usage=stream_options.flag('include_usage', False),

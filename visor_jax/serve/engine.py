@@ -228,7 +228,7 @@ class Engine:
     ticket.stopped = growing.stopped
     if ticket.asked.attention:
       ticket.attention = attention_map.of_question(
-        self.checkpoint, ticket.question, read.plan
+        self.checkpoint, ticket.question, read.plan, len(ticket.asked.images)
       )
     ticket.tell(answer)
     name = 'base' if answer.plan is None else plans.name(answer.plan)
