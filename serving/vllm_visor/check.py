@@ -9,6 +9,7 @@ with 1 if a token differs. On a CPU and on a card.
 import argparse
 import os
 import sys
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -24,6 +25,7 @@ def main() -> int:
   parser.add_argument('folder')
   parser.add_argument('images', nargs='*')
   parser.add_argument('--plan', default='max')
+  parser.add_argument('--budget', type=float)
   parser.add_argument('--dtype', default='float32')
   parser.add_argument('--tokens', type=int, default=32)
   parser.add_argument('--length', type=int, default=2048)
@@ -47,7 +49,7 @@ def main() -> int:
   return int(wrong > 0)
 
 
-def plan_of(flags) -> dict[str, str]:
+def plan_of(flags) -> dict[str, Any]:
   """For either; a folder of LLaVA-OneVision has base alone."""
   return {} if flags.plan == 'base' else dict(plan=flags.plan)
 
@@ -86,24 +88,29 @@ def transformers_says(flags, asked) -> list[list[int]]:
     ).to(model.device)
     out = model.generate(
       **inputs,
-      **plan_of(flags),
+      **(dict(budget=flags.budget) if flags.budget else plan_of(flags)),
       max_new_tokens=flags.tokens,
       min_new_tokens=flags.tokens,
       do_sample=False,
+      return_dict_in_generate=True,
     )
+    if hasattr(out, 'plans'):
+      print('transformers: plan', *out.plans)
+    out = out.sequences
     answers.append(out[0, inputs['input_ids'].shape[1] :].tolist())
   del model
   return answers
 
 
 def vllm_says(flags, asked) -> list[list[int]]:
+  budget = dict(budget=flags.budget) if flags.budget else {}
   llm = vllm.LLM(
     flags.folder,
     trust_remote_code=True,
-    hf_overrides=plan_of(flags),
+    hf_overrides=plan_of(flags) | budget,
     dtype=flags.dtype,
     max_model_len=flags.length,
-    max_num_batched_tokens=max(flags.length, 8192),
+    max_num_batched_tokens=max(flags.length, 16384),
     max_num_seqs=4,
     enforce_eager=not torch.cuda.is_available(),
   )

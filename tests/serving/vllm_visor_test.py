@@ -73,12 +73,14 @@ def test_two_caches_are_read_as_one():
 
 
 @pytest.mark.drill
-@pytest.mark.parametrize('plan', ['min', '1', 'max'])
+@pytest.mark.parametrize('plan', ['min', '1', 'max', 'router'])
 @pytest.mark.parametrize('name', ['default', 'other'])
 def test_vllm_says_what_transformers_says(name, plan, tmp_path, monkeypatch):
   """VLLM_PYTHON is that of an environment with vLLM and the plugin."""
   monkeypatch.setitem(torch_visor.TEXTS, name, TEXT)
   torch_visor.write(tmp_path, name)
   monkeypatch.setenv('VLLM_ENABLE_V1_MULTIPROCESSING', '0')
+  if 'VLLM_PYTHON' not in os.environ:
+    pytest.fail(test_vllm_says_what_transformers_says.__doc__)
   command = [os.environ['VLLM_PYTHON'], PLUGIN / 'check.py', tmp_path / 'visor']
   subprocess.run([*command, f'--plan={plan}'], check=True)

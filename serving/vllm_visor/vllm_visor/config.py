@@ -12,7 +12,9 @@ class VisorConfig(LlavaOnevisionConfig):
 
   Attributes:
     visor: architecture, viable plans and calibration.
-    plan: of this server; --hf-overrides '{"plan": "min"}'.
+    plan: of this server; --hf-overrides '{"plan": "router"}'.
+    budget: of a router: a share of max's LLM prefill FLOPs, on average.
+    drop: instead: a share of max's accuracy that it may lose.
   """
 
   model_type = 'visor'
@@ -20,3 +22,5 @@ class VisorConfig(LlavaOnevisionConfig):
   decoder_start_token_id: int = 0  # vLLM wants one, and adds none
   visor: dict | None = None
   plan: str = 'max'
+  budget: float | None = None
+  drop: float | None = None

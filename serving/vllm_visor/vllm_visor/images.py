@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-CROSS, SELF = 'cross', 'self'  # kinds of layers that look
+from vllm_visor import plans
 
 
 def project(
@@ -41,59 +41,73 @@ def finish(
 
 
 class Reader:
-  """Keys and values of images, by layer.
+  """Layers on prompts whose images flow with the text.
 
   Args:
     layers: of the decoder.
-    kinds: what each does under the plan of this server.
     cross: CROSS layers, by number.
-    slots: makes the places of visual tokens out of their positions.
+    slots: makes the places of tokens out of their positions.
   """
 
   def __init__(
     self,
     layers: nn.ModuleList,
-    kinds: list[str],
     cross: nn.ModuleDict,
     slots: Callable[[torch.Tensor], Any],
   ):
-    self.layers, self.kinds, self.cross, self.slots = (
-      layers,
-      kinds,
-      cross,
-      slots,
-    )
-    self.looking = [n for n, kind in enumerate(kinds) if kind in (CROSS, SELF)]
-    self.selves = [n for n, kind in enumerate(kinds) if kind == SELF]
+    self.layers, self.cross, self.slots = layers, cross, slots
 
-  def read(self, text: torch.Tensor, visual: torch.Tensor) -> torch.Tensor:
-    """Keys and values of each looking layer side by side, [V, columns].
+  def run(
+    self,
+    kinds: list[str],
+    text: torch.Tensor,
+    count: int,
+    visual: torch.Tensor,
+    keys_alone: bool = False,
+  ) -> tuple[dict[int, torch.Tensor], torch.Tensor, torch.Tensor]:
+    """Some layers, from the first on.
 
     Args:
-      text: [P, D], embedded tokens before the image.
+      kinds: what each of them does.
+      text: [T, D], embedded.
+      count: how many of it stand before the image.
       visual: [V, D], of tower and connector.
+      keys_alone: whether nobody asks what the last one makes of them.
+
+    Returns:
+      Keys and values of each layer that looks, side by side, [V, columns];
+      what becomes of the text, and of the image.
     """
-    count, columns = len(text), []
-    position = torch.arange(count + len(visual), device=visual.device)
-    last = max(self.looking)
-    for number, layer in enumerate(self.layers[: last + 1]):
-      if self.kinds[number] == SELF:
-        x = torch.cat([text, visual])
+    columns: dict[int, torch.Tensor] = {}
+    position = torch.arange(len(text) + len(visual), device=visual.device)
+    here = slice(count, count + len(visual))
+    text_position = torch.cat([position[:count], position[here.stop :]])
+    for number, (layer, kind) in enumerate(zip(self.layers, kinds)):
+      if kind == plans.SELF:
+        x = torch.cat([text[:count], visual, text[count:]])
         query, key, value = project(layer, x, position)
-        columns += [key[count:], value[count:]]
-        if number < last:  # nobody asks what comes of it in the last one
-          x = finish(layer, x, _causal(query, key, value))
-          text, visual = x[:count], x[count:]
+        columns[number] = torch.cat([key[here], value[here]], 1).flatten(1)
+        if keys_alone and number == len(kinds) - 1:
+          break
+        x = finish(layer, x, _causal(query, key, value))
+        text, visual = torch.cat([x[:count], x[here.stop :]]), x[here]
         continue
-      if self.kinds[number] == CROSS:
-        keys = self.cross[str(number)].keys(
-          visual[None], self.slots(position[count:])
-        )
-        columns += [part[0].transpose(0, 1) for part in keys]
-      if count and number < max(self.selves, default=0):
-        query = project(layer, text, position[:count])
-        text = finish(layer, text, _causal(*query))
-    return torch.cat([part.flatten(1) for part in columns], -1)
+      if kind == plans.CROSS:
+        cross = self.cross[str(number)]
+        keys = cross.keys(visual[None], self.slots(position[here]))
+        columns[number] = torch.cat(keys, 1)[0].transpose(0, 1).flatten(1)
+        if len(text) > count:
+          behind = text[None, count:]
+          query = cross.queries(behind, self.slots(text_position[count:]))
+          context = functional.scaled_dot_product_attention(
+            query, *keys, enable_gqa=True
+          )
+          behind = behind + cross.joined(context)
+          text = torch.cat([text[:count], behind[0]])
+      if len(text):
+        query, key, value = project(layer, text, text_position)
+        text = finish(layer, text, _causal(query, key, value))
+    return columns, text, visual
 
 
 def _causal(

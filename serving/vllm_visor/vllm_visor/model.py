@@ -1,4 +1,4 @@
-"""VISOR on vLLM's LLaVA-OneVision: one plan a server.
+"""VISOR on vLLM's LLaVA-OneVision: a plan, or the router.
 
 The image is an encoder's. In the encoder step all keys and values that text
 will read of it are computed, `images.Reader`; in the first step of the decoder
@@ -10,8 +10,8 @@ Legend: T tokens of all requests, R requests, D width.
 """
 
 from collections.abc import Iterator
+import functools
 from typing import Any
-from typing import NamedTuple
 
 import cachetools
 import torch
@@ -26,21 +26,11 @@ from vllm.multimodal import MULTIMODAL_REGISTRY
 from vllm_visor import images
 from vllm_visor import one_softmax
 from vllm_visor import paged
+from vllm_visor import plans
 from vllm_visor import processor
+from vllm_visor import standing
 
 IMAGES = 4  # whose keys and values are kept for further questions
-
-
-class Standing(NamedTuple):
-  """Where the tokens of a step stand.
-
-  Attributes:
-    position: [T], visual tokens counted.
-    behind: bool [T], behind an image; only they see it.
-  """
-
-  position: torch.Tensor
-  behind: torch.Tensor
 
 
 @MULTIMODAL_REGISTRY.register_processor(
@@ -62,34 +52,37 @@ class VisorForConditionalGeneration(
     super().__init__(vllm_config=vllm_config, prefix=prefix)
     config = vllm_config.model_config.hf_config
     folder = vllm_config.model_config.model
-    # CROSS layers are the folder's own sources, but for their softmax.
-    visor = dynamic_module_utils.get_class_from_dynamic_module(
-      'visor_layers.Visor', folder
+    # CROSS layers and router are the folder's own sources, but for attention.
+    source = functools.partial(
+      dynamic_module_utils.get_class_from_dynamic_module,
+      pretrained_model_name_or_path=folder,
     )
-    self.slots_class = dynamic_module_utils.get_class_from_dynamic_module(
-      'visor_slots.Slots', folder
-    )
-    self.visor = visor(config.text_config, config.visor)
-    self.kinds = kinds_of(config.visor, config.plan)
-    self.reader = images.Reader(
-      self.language_model.model.layers,
-      self.kinds,
-      self.visor.cross,
-      self._slots,
-    )
+    self.facts = config.visor
+    self.visor = source('visor_layers.Visor')(config.text_config, self.facts)
+    self.slots_class = source('visor_slots.Slots')
+    self.choice = {
+      name: source(f'visor_choice.{name}')
+      for name in ('choose', 'keeping', 'spending', 'prompt_hash')
+    }
+    self.plan = plans.parse(self.facts, config.plan)
+    self.kinds = plans.kinds(self.facts, self.plan)
+    model = self.language_model.model
+    self.reader = images.Reader(model.layers, self.visor.cross, self._slots)
     self.looks = nn.ModuleDict(
       {
         str(number): self._look(number, vllm_config)
-        for number in self.reader.looking
+        for number, kind in enumerate(self.kinds)
+        if kind != plans.TEXT
       }
     )
-    self.recent = cachetools.LRUCache(IMAGES)
+    self.recent = cachetools.LRUCache(2 * IMAGES)
+    self.bits_of_page: torch.Tensor | None = None
 
   def _look(self, number: int, vllm_config: VllmConfig) -> CrossAttention:
     """What reads the image in a layer."""
     attention = self.language_model.model.layers[number].self_attn
     heads = attention.num_kv_heads
-    if self.kinds[number] == images.CROSS:
+    if self.kinds[number] == plans.CROSS:
       heads = self.visor.cross[str(number)].key.shape[1]
     return CrossAttention(
       attention.num_heads,
@@ -110,28 +103,69 @@ class VisorForConditionalGeneration(
     return self.slots_class(position[None], cos, sin)
 
   def embed_multimodal(self, **kwargs: Any) -> tuple[torch.Tensor, ...]:
-    """Of each image what layers read of it, and how long its prefix is."""
-    prefixes, keys = kwargs.pop(processor.PREFIX), kwargs.pop(processor.KEY)
+    """Of each image what layers read of it, with its prefix and plan."""
+    texts, prefixes, keys = (
+      kwargs.pop(name)
+      for name in (processor.TEXT, processor.PREFIX, processor.KEY)
+    )
     outputs = []
-    for number, (prefix, key) in enumerate(zip(prefixes, keys)):
-      name = int(key), *prefix.tolist()
-      if name not in self.recent:
-        fields = {field: x[number : number + 1] for field, x in kwargs.items()}
-        self.recent[name] = self._read(prefix, fields)
-      outputs.append(self.recent[name])
+    for number, (ids, count, key) in enumerate(zip(texts, prefixes, keys)):
+      fields = {name: x[number : number + 1] for name, x in kwargs.items()}
+      outputs.append(self._read(ids, int(count), int(key), fields))
     return tuple(outputs)
 
-  def _read(self, prefix: torch.Tensor, fields: dict[str, Any]) -> torch.Tensor:
-    image = self._parse_and_validate_image_input(**fields)
-    (visual,) = self._process_image_input(image)
-    prefix = prefix.to(visual.device)
-    columns = self.reader.read(
-      self.language_model.model.embed_tokens(prefix), visual
-    )
-    # Bits of an int32 in every row: encoder outputs are of the model's dtype.
-    count = torch.tensor([len(prefix)], dtype=torch.int32, device=visual.device)
-    count = count.view(columns.dtype).expand(len(columns), -1)
-    return torch.cat([columns, count], -1)
+  def _read(
+    self, ids: torch.Tensor, count: int, key: int, fields: dict[str, Any]
+  ) -> torch.Tensor:
+    """[V, columns], kept for further questions."""
+    if key not in self.recent:
+      image = self._parse_and_validate_image_input(**fields)
+      (self.recent[key],) = self._process_image_input(image)
+    visual = self.recent[key]
+    text = self.language_model.model.embed_tokens(ids.to(visual.device))
+    plan = self.plan
+    if plan is None:
+      sure = self._confidence(ids, fields)
+      plan = self._route(text, count, visual, sure)
+    name = key, plan, *ids[:count].tolist()
+    if name not in self.recent:
+      kinds = plans.kinds(self.facts, plan)
+      while kinds[-1] == plans.TEXT:
+        kinds.pop()
+      read, *_ = self.reader.run(kinds, text[:count], count, visual, True)
+      parts = [
+        read.get(int(number), visual.new_zeros(len(visual), 2 * _width(look)))
+        for number, look in self.looks.items()
+      ]
+      parts.append(standing.note(count, plan, visual))
+      self.recent[name] = torch.cat(parts, -1)
+    return self.recent[name]
+
+  def _confidence(self, ids: torch.Tensor, fields: dict[str, Any]) -> Any:
+    """How sure the router must be."""
+    budget, drop = self.config.budget, self.config.drop
+    if drop is not None:
+      return self.choice['keeping'](self.facts, drop)
+    if budget is None:
+      return self.facts['confidence']
+    vision = self.facts['architecture']['size']['vision']
+    number = self.choice['prompt_hash'](ids, fields['pixel_values'], vision)
+    return self.choice['spending'](self.facts, budget, torch.tensor([number]))
+
+  def _route(
+    self, text: torch.Tensor, count: int, visual: torch.Tensor, sure: Any
+  ) -> plans.Plan:
+    """The router's plan for a prompt."""
+    router, architecture = self.visor.router, self.facts['architecture']
+    # A token that sees all, and that nobody sees.
+    text = torch.cat([text, router.token[None].to(text.dtype)])
+    first = min(architecture['layout']['optional'])
+    _, text, visual = self.reader.run(self.kinds[:first], text, count, visual)
+    readers = dict(learned=text[-1], last=text[-2], visual=visual.mean(0))
+    scores = router(readers[architecture['router']['token']][None])
+    viable = self.facts['viable']
+    chosen, _ = self.choice['choose'](scores[:, : len(viable)].cpu(), sure)
+    return tuple(on == 1 for on in viable[int(chosen)])
 
   def forward(
     self,
@@ -155,38 +189,28 @@ class VisorForConditionalGeneration(
     model = self.language_model.model
     x = model.embed_tokens(input_ids)
     encoded = torch.cat(encoder_outputs) if encoder_outputs else None
-    standing = self._stand(positions, encoder_outputs or [])
-    columns = self._columns(encoded)
-    slots = self._slots(standing.position)
-    for number, layer in enumerate(model.layers):
-      kind = self.kinds[number]
-      if kind == images.SELF:
-        x = self._self(number, x, standing, *next(columns))
+    stand = self._stand(positions, encoder_outputs or [])
+    columns, slots = self._columns(encoded), self._slots(stand.position)
+    for number, (layer, kind) in enumerate(zip(model.layers, self.kinds)):
+      if kind == plans.SELF:
+        x = self._self(number, x, stand, *next(columns))
         continue
-      if kind == images.CROSS:
-        x = x + self._cross(number, x, standing, slots, *next(columns))
-      x, residual = layer(standing.position, x, None)
+      if kind == plans.CROSS:
+        x = x + self._cross(number, x, stand, slots, *next(columns))
+      x, residual = layer(stand.position, x, None)
       x = x + residual
     return model.norm(x)
 
   def _stand(
     self, positions: torch.Tensor, encoder_outputs: list[torch.Tensor]
-  ) -> Standing:
-    step = self.looks and paged.metadata(next(iter(self.looks.values())))
+  ) -> standing.Standing:
+    look = next(iter(self.looks.values()))
+    step = paged.metadata(look)
     if not step:  # vLLM measures memory
-      return Standing(positions, torch.zeros_like(positions, dtype=torch.bool))
-    visual, ends = step.seq_lens.long(), step.query_start_loc[1:]
-    place = torch.arange(len(positions), device=positions.device)
-    row = torch.searchsorted(ends.long(), place, right=True)
-    row = row.clamp(max=len(visual) - 1)
-    prefix = torch.zeros_like(visual)
-    if encoder_outputs:
-      begins = positions[step.query_start_loc[:-1].long()] == 0
-      prefix[begins & (visual > 0)] = torch.stack(
-        [_prefix_length(x) for x in encoder_outputs]
-      )
-    behind = (visual[row] > 0) & (positions >= prefix[row])
-    return Standing(positions + visual[row] * behind, behind)
+      return standing.nowhere(positions)
+    if self.bits_of_page is None:
+      self.bits_of_page = positions.new_zeros(len(look.kv_cache))
+    return standing.stand(step, positions, encoder_outputs, self.bits_of_page)
 
   def _columns(
     self, encoded: torch.Tensor | None
@@ -194,7 +218,7 @@ class VisorForConditionalGeneration(
     """Key and value of each looking layer; None where no request begins."""
     start = 0
     for look in self.looks.values():
-      width = look.num_kv_heads * look.head_size
+      width = _width(look)
       if encoded is None:
         yield None, None
       else:
@@ -205,7 +229,7 @@ class VisorForConditionalGeneration(
     self,
     number: int,
     x: torch.Tensor,
-    standing: Standing,
+    stand: standing.Standing,
     slots: Any,
     key: torch.Tensor | None,
     value: torch.Tensor | None,
@@ -214,7 +238,7 @@ class VisorForConditionalGeneration(
     cross, look = self.visor.cross[str(number)], self.looks[str(number)]
     query = cross.queries(x[None], slots)[0].transpose(0, 1).flatten(1)
     context = look(query, key, value).view(len(x), -1, look.head_size)
-    hidden = ~standing.behind[:, None, None]
+    hidden = ~stand.behind[:, None, None]
     context = context.masked_fill(hidden, 0).transpose(0, 1)
     return cross.joined(context[None])[0]
 
@@ -222,66 +246,50 @@ class VisorForConditionalGeneration(
     self,
     number: int,
     x: torch.Tensor,
-    standing: Standing,
+    stand: standing.Standing,
     visual_key: torch.Tensor | None,
     visual_value: torch.Tensor | None,
   ) -> torch.Tensor:
-    """A SELF layer, [T, D]."""
+    """A SELF layer, [T, D]; a TEXT layer for requests whose plan has it off."""
     layer = self.language_model.model.layers[number]
     look = self.looks[str(number)]
-    query, key, value = images.project(layer, x, standing.position)
+    query, key, value = images.project(layer, x, stand.position)
     if visual_key is not None:
       visual_key, visual_value = (
-        part.view(len(part), -1, look.head_size)
+        part.reshape(len(part), -1, look.head_size)
         for part in (visual_key, visual_value)
       )
+    sees, lengths = stand.behind, None
+    optional = self.facts['architecture']['layout']['optional']
+    if self.plan is None and number in optional:
+      runs = stand.runs(optional.index(number))
+      sees, lengths = sees & runs[stand.row], stand.visual * runs
     context = one_softmax.merge(
       paged.attend(layer.self_attn.attn, query, key, value, True),
-      paged.attend(look, query, visual_key, visual_value, False),
-      standing.behind,
+      paged.attend(look, query, visual_key, visual_value, False, lengths),
+      sees,
     )
     return images.finish(layer, x, context)
 
 
-def kinds_of(facts: dict[str, Any], plan: str) -> list[str]:
-  """What each layer does under a plan: 'max', 'min' or '0,3'.
-
-  Raises:
-    ValueError: it is another.
-  """
-  layout = facts['architecture']['layout']
-  kinds, optional = list(layout['kinds']), layout['optional']
-  every = [str(number) for number in range(len(optional))]
-  runs = dict(max=every, min=[]).get(plan, plan.split(','))
-  if not set(runs) <= set(every):
-    raise ValueError(
-      f'plan "{plan}": expected max, min, or which of {len(every)} optional '
-      'SELF layers run, counted from 0, as 0,1; base is served by vLLM alone'
-    )
-  for number, layer in enumerate(optional):
-    kinds[layer] = images.SELF if str(number) in runs else 'text'
-  return kinds
-
-
-def _prefix_length(encoded: torch.Tensor) -> torch.Tensor:
-  """Tokens before an image, out of what is encoded of it."""
-  bits = encoded[0, -(4 // encoded.element_size()) :]
-  return bits.contiguous().view(torch.int32)[0].long()
+def _width(look: CrossAttention) -> int:
+  """Of a key, all heads."""
+  return look.num_kv_heads * look.head_size
 
 
 def _check(vllm_config: VllmConfig) -> None:
   """Refuses what would be silently wrong."""
+  config = vllm_config.model_config.hf_config
   parallel = vllm_config.parallel_config
+  shares = [x for x in (config.budget, config.drop) if x is not None]
+  if len(shares) > 1 or (shares and config.plan != 'router'):
+    raise ValueError('a budget or a drop, one of them, goes with plan router')
   if parallel.world_size > 1:
     raise ValueError(f'VISOR runs on one device, not {parallel.world_size}')
   if not vllm_config.model_config.trust_remote_code:
     raise ValueError('CROSS layers are code of the folder: --trust-remote-code')
-  if vllm_config.cache_config.cache_dtype not in (
-    'auto',
-    'bfloat16',
-    'float16',
-  ):
+  dtype = vllm_config.cache_config.cache_dtype
+  if dtype not in ('auto', 'bfloat16', 'float16'):
     raise ValueError(
-      f'--kv-cache-dtype {vllm_config.cache_config.cache_dtype}: VISOR keeps '
-      'keys as they are, auto'
+      f'--kv-cache-dtype {dtype}: VISOR keeps keys as they are, auto'
     )

@@ -16,7 +16,7 @@ def merge(
   Args:
     text: attention over the keys of the text.
     visual: over those of the image.
-    sees_visual: bool [T], of tokens behind an image.
+    sees_visual: bool [T], of tokens that see the image.
   """
   lse = torch.stack([text[1], visual[1]]).float()  # [2, N, T]
   lse[1].masked_fill_(~sees_visual, -torch.inf)

@@ -22,6 +22,7 @@ def attend(
   key: torch.Tensor | None,
   value: torch.Tensor | None,
   causal: bool,
+  lengths: torch.Tensor | None = None,
 ) -> one_softmax.Result:
   """Writes keys and values, then reads all that the requests have.
 
@@ -31,6 +32,7 @@ def attend(
     key: [T, K, H], of new tokens; None if there are none.
     value: likewise.
     causal: whether the tokens are those of the last keys.
+    lengths: [R], how many keys of each request are read; None for all.
 
   Raises:
     ValueError: this attention of vLLM gives no log-sum-exp.
@@ -43,7 +45,7 @@ def attend(
     )
   if step is None:
     return torch.zeros_like(query), query.new_zeros(query.shape[1::-1])
-  return _KERNELS[name](attention, step, query, key, value, causal)
+  return _KERNELS[name](attention, step, query, key, value, causal, lengths)
 
 
 def _plain(
@@ -53,6 +55,7 @@ def _plain(
   key: torch.Tensor | None,
   value: torch.Tensor | None,
   causal: bool,
+  lengths: torch.Tensor | None,
 ) -> one_softmax.Result:
   """On a CPU, whose kernel keeps its log-sum-exp to itself."""
   if key is not None:
@@ -64,7 +67,7 @@ def _plain(
     query,
     attention.kv_cache,
     step.query_start_loc,
-    step.seq_lens,
+    step.seq_lens if lengths is None else lengths,
     step.block_table,
     attention.impl.scale,
     causal,
@@ -78,6 +81,7 @@ def _flash(
   key: torch.Tensor | None,
   value: torch.Tensor | None,
   causal: bool,
+  lengths: torch.Tensor | None,
 ) -> one_softmax.Result:
   """On a GPU, as vLLM's own backend calls it."""
   from vllm.v1.attention.backends import fa_utils
@@ -95,12 +99,12 @@ def _flash(
     out=out[:count],
     cu_seqlens_q=step.query_start_loc,
     max_seqlen_q=step.max_query_len,
-    seqused_k=step.seq_lens,
+    seqused_k=step.seq_lens if lengths is None else lengths,
     max_seqlen_k=step.max_seq_len,
     softmax_scale=impl.scale,
     causal=causal,
     block_table=step.block_table,
-    scheduler_metadata=step.scheduler_metadata,
+    scheduler_metadata=step.scheduler_metadata if lengths is None else None,
     return_softmax_lse=True,
     fa_version=impl.vllm_flash_attn_version,
     num_splits=step.max_num_splits,

@@ -1,7 +1,7 @@
 """From a prompt with an image to what encoder and decoder get.
 
-The image is the encoder's, the text the decoder's. What stands before the image
-goes with it, because the image depends on it in SELF layers.
+The image is the encoder's, the text the decoder's. The text goes with the image
+too: in SELF layers it depends on what stands before it, and the router on all.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,8 @@ from vllm.model_executor.models import llava_onevision
 from vllm.multimodal.inputs import MultiModalFieldConfig
 from vllm.multimodal.processing import EncDecMultiModalProcessor
 
-PREFIX, KEY = 'visor_prefix', 'visor_key'  # beside pixels, of each image
+# Beside pixels, of each image.
+TEXT, PREFIX, KEY = 'visor_text', 'visor_prefix', 'visor_key'
 
 
 class Info(llava_onevision.LlavaOnevisionProcessingInfo):
@@ -59,17 +60,17 @@ class Processor(
     return text
 
   def apply(self, inputs: Any, timing_ctx: Any) -> Any:
-    """As vLLM's, with the prefix and a key of the image."""
+    """As vLLM's, with the text and a key of the image."""
     tokenizer = self.info.get_tokenizer()
     if isinstance(inputs.prompt, str):
       inputs.prompt = tokenizer.encode(inputs.prompt, add_special_tokens=False)
-    hashes = self._get_mm_hashes(inputs).get('image')
-    if hashes and self._image_token() in inputs.prompt:
-      place = inputs.prompt.index(self._image_token())
+    image, hashes = self._image_token(), self._get_mm_hashes(inputs)
+    if 'image' in hashes and image in inputs.prompt:
       inputs.hf_processor_mm_kwargs = {
         **inputs.hf_processor_mm_kwargs,
-        PREFIX: tuple(inputs.prompt[:place]),
-        KEY: _number(hashes[0]),
+        TEXT: tuple(token for token in inputs.prompt if token != image),
+        PREFIX: inputs.prompt.index(image),
+        KEY: _number(hashes['image'][0]),
       }
     return super().apply(inputs, timing_ctx)
 
@@ -77,17 +78,17 @@ class Processor(
     self, mm_items: Any, hf_kwargs: Mapping[str, Any]
   ) -> Any:
     others = dict(hf_kwargs)
-    prefix, key = others.pop(PREFIX, ()), others.pop(KEY, 0)
+    own = [others.pop(TEXT, ()), others.pop(PREFIX, 0), others.pop(KEY, 0)]
     fields = super()._apply_hf_processor_main(mm_items, others)
     if mm_items.get_count('image', strict=False):
-      fields[PREFIX] = torch.tensor([prefix], dtype=torch.long)
-      fields[KEY] = torch.tensor([key])
+      for name, value in zip((TEXT, PREFIX, KEY), own):
+        fields[name] = torch.tensor([value], dtype=torch.long)
     return fields
 
   def _get_mm_fields_config(self, *args: Any) -> Any:
     own = {
       name: MultiModalFieldConfig.batched('image', keep_on_cpu=True)
-      for name in (PREFIX, KEY)
+      for name in (TEXT, PREFIX, KEY)
     }
     return super()._get_mm_fields_config(*args) | own
 
