@@ -270,9 +270,11 @@ def _describe(answer: answer_lib.Answer) -> str:
     again = f', of which {ran / 1e9:.4g} ran: the image was read before'
   return (
     f'plan {name}, {_SELECTORS[answer.selector]}; {answer.visual_tokens} '
-    f'visual and {answer.text_tokens} text tokens, {answer.tokens} new; LLM '
-    f'prefill {answer.llm_prefill_flops / 1e9:.4g} GFLOPs, '
-    f'{answer.flops_saved:.1f}x fewer than base{again}; cache '
+    f'visual and {answer.text_tokens} text tokens, {answer.tokens} new; '
+    f'{answer.total_flops / 1e9:.4g} GFLOPs end to end, '
+    f'{answer.total_saved:.1f}x fewer than base; LLM prefill '
+    f'{answer.llm_prefill_flops / 1e9:.4g}, {answer.flops_saved:.1f}x fewer'
+    f'{again}; cache '
     f'{answer.cache_bytes / 1e6:.4g} MB; {answer.seconds:.1f} s'
   )
 

@@ -16,8 +16,8 @@ def test_summary_holds_the_numbers():
     'fine %',
     'all %',
     '± %',
-    'GFLOPs',
-    'saved',
+    'LLM GFLOPs',
+    'LLM saved',
     '% of max acc.',
     '% of max cost',
   ]
@@ -35,6 +35,16 @@ def test_summary_holds_the_numbers():
   assert cells[4][0] == 'router'
   assert cells[4][-2:] == ['96.5', '55.0']
   assert len({len(line) for line in lines}) == 1  # aligned
+
+
+def test_costs_end_to_end_come_first():
+  rows = [result_rows.costly(row) for row in result_rows.rows()]
+  header, _, largest, *_ = (
+    [cell.strip() for cell in line.strip('|').split('|')]
+    for line in tables.summary(rows).splitlines()
+  )
+  assert header[5:9] == ['GFLOPs', 'saved', 'LLM GFLOPs', 'LLM saved']
+  assert largest[5:9] == ['35.6', '1.50x', '3.75', '2.00x']
 
 
 def test_families_table_has_a_line_for_each():

@@ -239,10 +239,7 @@ class Suite:
   def prompt(
     self, stream: str, index: int
   ) -> tuple[batch_lib.Row, records.Record]:
-    """A question alone, whatever the name of the stream.
-
-    Returns:
-      (fields of a Batch's row, the record).
+    """A question alone, and its record, whatever the name of the stream.
 
     Raises:
       fits.TooLong: it needs more slots than there are.
@@ -256,10 +253,7 @@ class Suite:
         stream_lib.slots_of(conversation, record.sizes, self._processor),
         self._shape,
       )
-      opened = [self._processor.open_image(file) for file in record.images]
-      segment = stream_lib.segment_of_images(
-        conversation, opened, record.sizes, self._processor
-      )
+      segment = stream_lib.segment_of(record, conversation, self._processor)
       row = packing.row([segment], self._shape)
     except fits.TooLong:
       raise

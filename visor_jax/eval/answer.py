@@ -7,13 +7,11 @@ from typing import Any
 from typing import TypedDict
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from visor_jax.data import protocols
 from visor_jax.eval import costs
 from visor_jax.eval import sampling as sampling_lib
-from visor_jax.flops import cost as flops
 from visor_jax.models import visor
 from visor_jax.spec import plan as plans
 
@@ -90,7 +88,10 @@ class Answer:
     tokens: that were generated, the end of the turn included.
     visual_tokens: of the images.
     text_tokens: of the templated prompt.
-    llm_prefill_flops: nominal, routing included, see flops.NOMINAL.
+    total_flops: end to end: vision tower, connector, LLM prefill and decoding;
+      nominal, routing included, see flops.NOMINAL.
+    total_saved: the base's over these, for as many tokens of answer.
+    llm_prefill_flops: of these, those of the LLM before the first token.
     flops_saved: the base's over these.
     cache_bytes: that the prompt keeps while tokens come.
     ran_vision_flops: nominal, of tower and connector; 0 where the images had
@@ -107,6 +108,8 @@ class Answer:
   tokens: int
   visual_tokens: int
   text_tokens: int
+  total_flops: int
+  total_saved: float
   llm_prefill_flops: int
   flops_saved: float
   cache_bytes: int
@@ -121,7 +124,7 @@ def build(
   selector: str,
   plan: plans.Plan | None,
   tokens: np.ndarray,
-  lengths: tuple[int, int],
+  size: costs.PromptSize,
   ran: costs.Ran,
   seconds: float,
 ) -> Answer:
@@ -133,25 +136,25 @@ def build(
     selector: who chose the plan.
     plan: that ran, None for the base.
     tokens: int [N], as they were generated.
-    lengths: (visual tokens, text tokens) of the prompt.
+    size: of the prompt.
     ran: what was computed for it.
     seconds: that it took.
   """
-  architecture = model.architecture
+  length = costs.answer_length(tokens, tokenizer.stops)
   routing = int(selector == 'router')
-  taken = costs.prefill_flops(architecture, plan, *lengths, routing)
-  base = costs.prefill_flops(architecture.base, None, *lengths)
-  itemsize = jnp.dtype(model.compute.dtype).itemsize
+  took = costs.of_answer(model, plan, *size, length, routing)
   return Answer(
     text=tokenizer.decode(tokens.tolist()),
     selector=selector,
     plan=plan,
-    tokens=costs.answer_length(tokens, tokenizer.stops),
-    visual_tokens=lengths[0],
-    text_tokens=lengths[1],
-    llm_prefill_flops=taken,
-    flops_saved=base / taken,
-    cache_bytes=sum(flops.cache(architecture, plan, *lengths, itemsize)),
+    tokens=length,
+    visual_tokens=size.visual,
+    text_tokens=size.text,
+    total_flops=took['total_flops'],
+    total_saved=took['base_total_flops'] / took['total_flops'],
+    llm_prefill_flops=took['llm_prefill_flops'],
+    flops_saved=took['base_prefill_flops'] / took['llm_prefill_flops'],
+    cache_bytes=took['cache_bytes'],
     ran_vision_flops=ran.vision,
     ran_prefill_flops=ran.prefill,
     seconds=seconds,

@@ -90,7 +90,7 @@ class Checkpoint:
         tokenizer,
         selection.selector,
         *generated[number],
-        lengths,
+        costs.PromptSize(*lengths, images),
         costs.ran(
           self.model.architecture,
           generated[number][0],

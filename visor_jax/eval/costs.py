@@ -39,6 +39,14 @@ def prefill_flops(
   ).llm_prefill
 
 
+class PromptSize(NamedTuple):
+  """Visual and text tokens of a prompt, and the tiles of each of its images."""
+
+  visual: int
+  text: int
+  images: tuple[int, ...]
+
+
 class Ran(NamedTuple):
   """What was computed for a prompt, in nominal FLOPs."""
 

@@ -61,6 +61,11 @@ class Prompt:
     """(visual tokens, text tokens)."""
     return self.packed.lengths[0]
 
+  @property
+  def size(self) -> costs.PromptSize:
+    """With the tiles of its images."""
+    return costs.PromptSize(*self.lengths, self.packed.images[0])
+
 
 class _Behind(NamedTuple, Generic[T]):
   """What images became behind what stood before them."""
@@ -166,7 +171,7 @@ class Reading:
       selection.selector,
       plan,
       np.asarray(tokens),
-      prompt.lengths,
+      prompt.size,
       ran,
       time.monotonic() - began,
     )

@@ -134,17 +134,17 @@ def _print(rows, accounting):
     f'{accounting.describe()}\n'
   )
   print(
-    f'{"plan":>16} {"LLM prefill":>12} {"saved":>7} {"visual":>9} '
-    f'{"routing":>9} {"vision":>9} {"total":>9} {"saved":>7} '
+    f'{"plan":>16} {"end to end":>11} {"saved":>7} {"vision":>9} '
+    f'{"LLM prefill":>12} {"saved":>7} {"visual":>9} {"routing":>9} '
     f'{"cache MB":>9}'
   )
   for row in rows:
     print(
-      f'{_name(row):>16} {_giga(row["llm_prefill"]):>12} '
-      f'{row["flops_saved"]:>6.2f}x {_giga(row["visual"]):>9} '
-      f'{_giga(row["routing"]):>9} {_giga(row["vision"]):>9} '
-      f'{_giga(row["total"]):>9} '
-      f'{row["total_saved"]:>6.2f}x {row["cache_bytes"] / 1e6:>9.1f}'
+      f'{_name(row):>16} {_giga(row["total"]):>11} '
+      f'{row["total_saved"]:>6.2f}x {_giga(row["vision"]):>9} '
+      f'{_giga(row["llm_prefill"]):>12} {row["flops_saved"]:>6.2f}x '
+      f'{_giga(row["visual"]):>9} {_giga(row["routing"]):>9} '
+      f'{row["cache_bytes"] / 1e6:>9.1f}'
     )
 
 
@@ -154,7 +154,7 @@ def _giga(flops: float) -> str:
 
 def _print_all(rows):
   """What each plan saves, by who counts."""
-  for what, key in (('LLM prefill', 'saved'), ('end to end', 'whole_saved')):
+  for what, key in (('end to end', 'whole_saved'), ('LLM prefill', 'saved')):
     print(f'saved against the base, {what}\n')
     print(f'{"plan":>16} ' + ' '.join(f'{name:>11}' for name in rows[0][key]))
     for row in rows:

@@ -33,6 +33,9 @@ class Mean:
     high: its upper end.
     flops: LLM prefill FLOPs per question.
     base_flops: what the base model needs for the same questions.
+    total_flops: end to end, vision tower and decoding with it; NaN where rows
+      do not say.
+    base_total_flops: likewise, of the base model.
   """
 
   accuracy: float
@@ -41,11 +44,18 @@ class Mean:
   high: float
   flops: float
   base_flops: float
+  total_flops: float = math.nan
+  base_total_flops: float = math.nan
 
   @property
   def saved(self) -> float:
     """Base FLOPs over FLOPs: a ratio of means, not a mean of ratios."""
     return self.base_flops / self.flops
+
+  @property
+  def total_saved(self) -> float:
+    """The same end to end."""
+    return self.base_total_flops / self.total_flops
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,6 +225,8 @@ def _summary(selection: str, rows: Sequence[Row]) -> Summary:
     accuracy + above / len(halves),
     sum(half.flops for half in halves) / len(halves),
     sum(half.base_flops for half in halves) / len(halves),
+    sum(half.total_flops for half in halves) / len(halves),
+    sum(half.base_total_flops for half in halves) / len(halves),
   )
   return Summary(
     selection,
@@ -234,7 +246,13 @@ def _over_questions(rows: Sequence[Row]) -> Mean:
     *wilson(accuracy, questions),
     _mean(rows, lambda row: row['llm_prefill_flops']),
     _mean(rows, lambda row: row['llm_prefill_flops'] * row['flops_saved']),
+    _mean(rows, lambda row: row.get('total_flops', math.nan)),
+    _mean(rows, _base_total),
   )
+
+
+def _base_total(row: Row) -> float:
+  return row.get('total_flops', math.nan) * row.get('total_saved', math.nan)
 
 
 def _mean(rows: Sequence[Row], value: Callable[[Row], float]) -> float:

@@ -66,10 +66,10 @@ def summary_table(rows: Iterable[average.Row]) -> Table:
   summaries = average.summaries(rows)
   largest = next((s for s in summaries if s.name == 'max'), None)
   widest = max(summaries, key=lambda s: sum(s.questions.values()))
-  scale, unit = flops_unit(s.all.flops for s in summaries)
+  columns = _costs(summaries)
   lines = []
   all_comparable = True
-  for s in summaries:
+  for row, s in enumerate(summaries):
     comparable = average.comparable(s, widest)
     all_comparable = all_comparable and comparable
     accuracies = [
@@ -81,8 +81,7 @@ def summary_table(rows: Iterable[average.Row]) -> Table:
         s.name if comparable else f'{s.name}*',
         *accuracies,
         percent(s.all.error),
-        number(s.all.flops / scale),
-        number(s.all.saved) + 'x',
+        *(cells[row] for cells in columns.values()),
         *_shares_of_max(s, largest),
       )
     )
@@ -96,14 +95,28 @@ def summary_table(rows: Iterable[average.Row]) -> Table:
       'fine %',
       'all %',
       '± %',
-      unit,
-      'saved',
+      *columns,
       '% of max acc.',
       '% of max cost',
     ),
     tuple(lines),
     () if all_comparable else (note,),
   )
+
+
+def _costs(summaries: Sequence[average.Summary]) -> dict[str, list[str]]:
+  """{header: cells}: end to end, where rows say it, then of the LLM alone."""
+  means, columns = [s.all for s in summaries], {}
+  for of, pairs in (
+    ('', [(mean.total_flops, mean.total_saved) for mean in means]),
+    ('LLM ', [(mean.flops, mean.saved) for mean in means]),
+  ):
+    if any(math.isnan(flops) for flops, _ in pairs):
+      continue
+    scale, unit = flops_unit(flops for flops, _ in pairs)
+    columns[of + unit] = [number(flops / scale) for flops, _ in pairs]
+    columns[f'{of}saved'] = [number(saved) + 'x' for _, saved in pairs]
+  return columns
 
 
 def _shares_of_max(

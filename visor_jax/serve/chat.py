@@ -209,6 +209,8 @@ def costs(answer: answer_lib.Answer) -> dict[str, Any]:
   return dict(
     plan=plan,
     selector=answer.selector,
+    total_flops=answer.total_flops,
+    total_saved=round(answer.total_saved, 3),
     flops_saved=round(answer.flops_saved, 3),
     llm_prefill_flops=answer.llm_prefill_flops,
     ran_prefill_flops=answer.ran_prefill_flops,

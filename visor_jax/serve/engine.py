@@ -221,7 +221,7 @@ class Engine:
       ticket.question.selection.selector,
       read.plan,
       growing.tokens,
-      ticket.question.prompt.lengths,
+      ticket.question.prompt.size,
       read.ran[row],
       seconds,
     )
