@@ -33,7 +33,7 @@ class Mean:
     high: its upper end.
     flops: LLM prefill FLOPs per question.
     base_flops: what the base model needs for the same questions.
-    total_flops: end to end, vision tower and decoding with it; NaN where rows
+    total_flops: end to end, vision tower and decoding with it; 0 where rows
       do not say.
     base_total_flops: likewise, of the base model.
   """
@@ -44,8 +44,8 @@ class Mean:
   high: float
   flops: float
   base_flops: float
-  total_flops: float = math.nan
-  base_total_flops: float = math.nan
+  total_flops: float = 0.0
+  base_total_flops: float = 0.0
 
   @property
   def saved(self) -> float:
@@ -55,7 +55,7 @@ class Mean:
   @property
   def total_saved(self) -> float:
     """The same end to end."""
-    return self.base_total_flops / self.total_flops
+    return self.base_total_flops / (self.total_flops or 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,13 +246,13 @@ def _over_questions(rows: Sequence[Row]) -> Mean:
     *wilson(accuracy, questions),
     _mean(rows, lambda row: row['llm_prefill_flops']),
     _mean(rows, lambda row: row['llm_prefill_flops'] * row['flops_saved']),
-    _mean(rows, lambda row: row.get('total_flops', math.nan)),
+    _mean(rows, lambda row: row.get('total_flops', 0)),
     _mean(rows, _base_total),
   )
 
 
 def _base_total(row: Row) -> float:
-  return row.get('total_flops', math.nan) * row.get('total_saved', math.nan)
+  return row.get('total_flops', 0) * row.get('total_saved', 0)
 
 
 def _mean(rows: Sequence[Row], value: Callable[[Row], float]) -> float:

@@ -111,7 +111,7 @@ def _costs(summaries: Sequence[average.Summary]) -> dict[str, list[str]]:
     ('', [(mean.total_flops, mean.total_saved) for mean in means]),
     ('LLM ', [(mean.flops, mean.saved) for mean in means]),
   ):
-    if any(math.isnan(flops) for flops, _ in pairs):
+    if not all(flops for flops, _ in pairs):
       continue
     scale, unit = flops_unit(flops for flops, _ in pairs)
     columns[of + unit] = [number(flops / scale) for flops, _ in pairs]
