@@ -119,6 +119,7 @@ DOORS = {
   'yaml': ('data',),
   'array_record': ('data',),
   'sklearn': ('data',),
+  'easy_vqa': ('data',),
   'scipy': ('analysis',),
   'orbax': ('checkpoint',),
   'etils': ('checkpoint.orbax_paths',),

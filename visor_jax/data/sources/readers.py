@@ -6,6 +6,7 @@ All are protocols.Source: they have `len(source)`, `source[i]`, `outline(i)`, a
 pickled for a worker and read by many threads.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterable
 import fractions
 import math
@@ -17,6 +18,7 @@ import numpy as np
 import yaml
 
 from visor_jax.data import protocols
+from visor_jax.data.sources import easy_vqa
 from visor_jax.data.sources import fingerprints
 from visor_jax.data.sources import image_paths
 from visor_jax.data.sources import json_files
@@ -25,8 +27,15 @@ from visor_jax.data.sources import parquet_files
 from visor_jax.data.sources import records
 from visor_jax.data.sources import shards
 from visor_jax.data.sources import tfds
+from visor_jax.data.suites.pages import source as pages
 from visor_jax.runtime import paths
 
+# What no path leads to, by the beginning of its name.
+_NAMED: dict[str, Callable[[str], protocols.Source]] = {
+  'tfds:': tfds.Tfds,
+  easy_vqa.NAME: easy_vqa.Source,
+  pages.NAME: pages.Source,
+}
 _SHARDS, _PARQUET = '.array_record', '.parquet'  # these come as many files
 
 
@@ -42,7 +51,8 @@ def open_source(
     path: .json or .jsonl of conversations; a .yaml mixture; .parquet or
       .array_record, as a file, a folder of them, or a pattern like
       'folder/train-*.parquet'; or a TensorFlow dataset as 'tfds:my_chart_set',
-      see `tfds`.
+      see `tfds`; or 'pages:large/train', pages that are drawn,
+      see `suites.pages.source`; or 'easy-vqa:train', see `easy_vqa`.
     images_folder: folder that image paths in records start from.
     seed: decides a mixture's random choices.
     follow_outside: image paths and links may lead out of that folder.
@@ -66,8 +76,9 @@ def _open(
   mixtures: tuple[pathlib.Path, ...],
 ) -> protocols.Source:
   """`open_source` for a dataset of so many mixtures, one in the other."""
-  if str(path).startswith('tfds:'):
-    return tfds.Tfds(str(path))
+  for prefix, open_named in _NAMED.items():
+    if str(path).startswith(prefix):
+      return open_named(str(path))
   path = paths.parse(path, 'a source')
   if path.is_dir():
     files = [f for f in path.iterdir() if f.suffix in (_SHARDS, _PARQUET)]
@@ -159,7 +170,7 @@ class Mixture:
     facts = []
     for number, (name, strategy) in enumerate(_datasets(path)):
       where: pathlib.Path | str = name
-      if not name.startswith('tfds:'):
+      if not name.startswith(tuple(_NAMED)):
         where = _beside(path, name)
       source = _open(where, images, seed, mixtures)
       try:

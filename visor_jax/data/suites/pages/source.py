@@ -1,0 +1,92 @@
+"""Pages as records, asked in English: for checkpoints with words of their own.
+
+pages:SCALE/SPLIT[@COUNT]: SCALE is small or large. SPLIT is train,
+conversations about pages; or test/coarse or test/fine, a question a page, where
+words and numbers stand side by side that never do in training.
+"""
+
+import re
+
+from visor_jax.data.sources import records
+from visor_jax.data.suites import processor
+from visor_jax.data.suites.pages import page as page_lib
+from visor_jax.data.suites.pages import suite
+
+NAME = 'pages:'
+COUNTS = {'train': 100_000, 'test/coarse': 2048, 'test/fine': 2048}
+VERSION = 1  # of the pages that there are
+
+# A family's question, with the arguments of the suite's.
+_PHRASES = {
+  'kind': 'What kind of page is this?',
+  'chart': 'Is this a chart?',
+  'paper': 'What colour is the paper?',
+  'ink': 'What colour is the ink?',
+  'upright': 'Is this page upright?',
+  'line': 'What stands on line {}?',
+  'value': 'What number stands behind {}?',
+  'compare': 'Of which is there more, {} or {}?',
+  'largest': 'Which line has the largest number?',
+  'over': 'How many numbers are over {}?',
+  'sum': 'What is the sum of {} and {}?',
+  'estimate': 'About how large is {}?',
+}
+
+
+class Source:
+  """A protocols.Source.
+
+  Attributes:
+    name: 'pages'.
+    fingerprint: changes when the pages do.
+
+  Args:
+    path: 'pages:...', see above.
+
+  Raises:
+    ValueError: it is none.
+  """
+
+  name = 'pages'
+
+  def __init__(self, path: str):
+    match = re.fullmatch(r'pages:(\w+)/([\w/]+)(?:@([1-9]\d*))?', path)
+    if not match or match[2] not in COUNTS:
+      raise ValueError(
+        f'{path}: expected pages:SCALE/SPLIT or pages:SCALE/SPLIT@COUNT, with '
+        f'a split of {", ".join(COUNTS)}'
+      )
+    self._suite = suite.Suite(0, match[1])
+    self._split, self._count = match[2], int(match[3] or COUNTS[match[2]])
+    self.fingerprint = f'{path}, version {VERSION}'
+
+  def __len__(self) -> int:
+    return self._count
+
+  def __getitem__(self, index: int) -> records.Record:
+    if self._split == 'train':
+      example = self._suite.conversation('train', index)
+    else:  # even numbers are coarse, odd ones fine
+      number = 2 * index + (self._split == 'test/fine')
+      example = self._suite.question('test', number)
+    return records.Record(
+      example.id,
+      (processor.png(example.images),),
+      (self._suite.processor.size,),
+      tuple(
+        records.Turn(phrase(turn.question), turn.answer, turn.family)
+        for turn in example.turns
+      ),
+    )
+
+  def outline(self, index: int) -> records.Record:
+    """The record itself: what is asked depends on what is drawn."""
+    return self[index]
+
+
+def phrase(question: str) -> str:
+  """A question of the suite in English."""
+  family, *words = question.split()
+  column = words.pop() if words and words[-1] in page_lib.COLUMNS else ''
+  text = _PHRASES[family].format(*words)
+  return f'{text} Look at the {column} column.' if column else text
