@@ -46,10 +46,8 @@ class Processor(
       ValueError: the prompt has not one place for each image, or no text
         behind it.
     """
-    image, count = (
-      self._image_token(),
-      mm_items.get_count('image', strict=False),
-    )
+    image = self._image_token()
+    count = mm_items.get_count('image', strict=False)
     text = [token for token in prompt if token != image]
     # vLLM measures with an image alone, and answers no empty text.
     if prompt.count(image) != count or (text and prompt[-1] == image):
@@ -61,9 +59,6 @@ class Processor(
 
   def apply(self, inputs: Any, timing_ctx: Any) -> Any:
     """As vLLM's, with the text and a key of the image."""
-    tokenizer = self.info.get_tokenizer()
-    if isinstance(inputs.prompt, str):
-      inputs.prompt = tokenizer.encode(inputs.prompt, add_special_tokens=False)
     image, hashes = self._image_token(), self._get_mm_hashes(inputs)
     if 'image' in hashes and image in inputs.prompt:
       inputs.hf_processor_mm_kwargs = {
