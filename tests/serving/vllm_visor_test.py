@@ -3,12 +3,15 @@
 import os
 import pathlib
 import subprocess
+import types
 
 import pytest
 import torch
 from torch.nn import functional
+from vllm_visor import one_softmax
+from vllm_visor import plans
+from vllm_visor import standing
 
-from serving.vllm_visor.vllm_visor import one_softmax
 from tests import torch_visor
 
 PLUGIN = pathlib.Path(__file__).parents[2] / 'serving' / 'vllm_visor'
@@ -70,6 +73,52 @@ def test_two_caches_are_read_as_one():
       *heads, attn_mask=sees, enable_gqa=True
     )
     torch.testing.assert_close(merged[start:stop].transpose(0, 1), wanted)
+
+
+def test_where_tokens_stand():
+  """One request goes on, two begin, one of them without an image."""
+  bits_of_page = torch.zeros(9, dtype=torch.long)
+  outputs = [
+    torch.cat(
+      [torch.randn(n, 4), standing.note(prefix, plan, torch.ones(n))], 1
+    )
+    for n, prefix, plan in ((7, 1, (True, False)), (5, 2, (False, True)))
+  ]
+
+  def step(starts, positions, rows, encoded):
+    metadata = types.SimpleNamespace(
+      seq_lens=torch.tensor([7, 5, 0], dtype=torch.int32)[rows],
+      query_start_loc=torch.tensor(starts, dtype=torch.int32),
+      block_table=torch.tensor([[3, 1], [8, 4], [0, 0]])[rows],
+    )
+    return standing.stand(
+      metadata, torch.tensor(positions), encoded, bits_of_page
+    )
+
+  step([0, 2], [0, 1], [0], outputs[:1])
+  begun = step([0, 1, 4, 6], [2, 0, 1, 2, 0, 1], [0, 1, 2], outputs[1:])
+  assert begun.position.tolist() == [9, 0, 1, 7, 0, 1]
+  assert begun.behind.tolist() == [True, False, False, True, False, False]
+  assert begun.row.tolist() == [0, 1, 1, 1, 2, 2]
+  later = step([0, 1, 2], [3, 3], [1, 0], [])
+  assert later.position.tolist() == [8, 10] and later.behind.all()
+  for each, wanted in ((begun, [[1, 0], [0, 1]]), (later, [[0, 1], [1, 0]])):
+    runs = torch.stack([each.runs(0), each.runs(1)], 1)
+    assert runs[:2].tolist() == wanted
+
+
+def test_plans_by_name():
+  layout = dict(kinds=['text', 'cross', 'self', 'self'], optional=[2, 3])
+  facts = dict(architecture=dict(layout=layout), trained=['cross'])
+  assert plans.parse(facts, 'max') == (True, True)
+  assert plans.kinds(facts, plans.parse(facts, '1')) == [
+    *('text', 'cross', 'text', 'self')
+  ]
+  for plan in ('router', '2', 'base'):
+    with pytest.raises(ValueError, match='of 2 optional SELF layers'):
+      plans.parse(facts, plan)
+  assert plans.parse(facts | dict(trained=['router']), 'router') is None
+  assert plans.kinds(facts, None) == layout['kinds']
 
 
 @pytest.mark.drill
