@@ -23,13 +23,7 @@ on tokens packed 2x; the dense base 88 % at 10.3, 75 % with FastV as published,
 
 from visor_jax import config
 
-STAGES = (
-  ('base', 250, 2e-3, 0.5),
-  ('cross', 40, 2e-3, 0.5),
-  ('full', 1200, 2e-3, 0.5),
-  ('universal', 700, 1e-3, 0.05),
-  ('policy', 300, 2e-3, 0.05),
-)
+STEPS = dict(base=250, cross=40, full=1200, universal=700, policy=300)
 READ, SINGLE = 250, 300  # the steps of a dense run that climb the ladder
 SHARES = ('3/4', '1/2', '1/3', '2/9', '1/9')  # the last three are published
 METHODS = ('visionzip', 'vispruner', 'divprune', 'random')
@@ -48,45 +42,31 @@ def get_config(arg=None):
     raise ValueError(
       f'config argument "run={arg.run}": runs are {", ".join(RUNS)}'
     )
-  c = config.default()
-  c.model.size = 'digits'
-  c.model.remat = False  # the model is small
-  c.model.cross_layers, c.model.self_layers = (4,), (2, 3)
-  c.data.digits.frames = 2
   part = lambda steps: max(1, round(arg.share * steps))
-  if arg.run in ('dense', 'm3'):
-    _dense(c, arg.run, part)
-  else:
-    _visor(c, arg.run, part)
+  build = _dense if arg.run in ('dense', 'm3') else _visor
+  c = build(arg.run, part)
   if arg.jobs != 'all':
     c.jobs = arg.jobs
   return c
 
 
-def _visor(c, run, part):
-  for stage, steps, rate, final in STAGES:
-    c[stage].steps = part(steps)
-    c[stage].learning_rate = rate
-    c[stage].end_lr_fraction = final
-  c.universal.max_share = 0.25  # min has most to learn
-  c.data.digits.primers.update(
-    base=(c.base.steps * c.base.batch, 0),
-    cross=(c.cross.steps * c.cross.batch, 0),
-    full=(part(200) * c.full.batch, part(300) * c.full.batch),
-  )
-  c.label.examples = 8192
+def _visor(run, part):
+  steps = {stage: part(count) for stage, count in STEPS.items()}
+  c = config.digits(frames=2, steps=steps, ladder=(part(200), part(300)))
   c.policy.keep = 0.995  # some of it is lost on questions it has not seen
   c.eval.plans = 'all+router'  # its base was only taught to read
   if run == 'visor':
     c.eval.reduce = 'visionzip:1/2+vispruner:1/2'
   else:
     c.model.reduce = {'tr2': 'pack:2', 'tr4': 'pack:4'}[run]
+  return c
 
 
-def _dense(c, run, part):
+def _dense(run, part):
+  steps = part(sum(STEPS.values()) - STEPS['policy'])
+  c = config.digits(2, dict.fromkeys(STEPS, 0) | dict(base=steps), (0, 0))
   c.jobs = 'base+eval+report'
-  c.base.steps = part(sum(n for stage, n, *_ in STAGES if stage != 'policy'))
-  c.base.learning_rate, c.base.end_lr_fraction = 2e-3, 0.05
+  c.base.end_lr_fraction = 0.05
   c.data.digits.primers.base = (
     part(READ) * c.base.batch,
     part(SINGLE) * c.base.batch,
@@ -99,3 +79,4 @@ def _dense(c, run, part):
     )
   else:
     c.eval.reduce = '+'.join(FREE)
+  return c

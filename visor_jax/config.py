@@ -216,6 +216,42 @@ def parse_arg(
   return values
 
 
+def digits(
+  frames: int, steps: Mapping[str, int], ladder: tuple[int, int]
+) -> ml_collections.ConfigDict:
+  """The recipe for clips of handwriting, see docs/digits.md.
+
+  Args:
+    frames: of a clip.
+    steps: of the stages base, cross, full, universal and policy.
+    ladder: steps at the start of the full stage that only ask to read; then
+      those that compare the digits of single rows, too.
+  """
+  c = default()
+  c.model.size = 'digits'
+  c.model.remat = False  # the model is small
+  c.model.cross_layers, c.model.self_layers = (4,), (2, 3)
+  c.data.digits.frames = frames
+  for stage, rate, final in (
+    ('base', 2e-3, 0.5),
+    ('cross', 2e-3, 0.5),
+    ('full', 2e-3, 0.5),
+    ('universal', 1e-3, 0.05),
+    ('policy', 2e-3, 0.05),
+  ):
+    c[stage].steps = steps[stage]
+    c[stage].learning_rate, c[stage].end_lr_fraction = rate, final
+  c.universal.max_share = 0.25  # min has most to learn
+  reading, comparing = ladder
+  c.data.digits.primers.update(
+    base=(c.base.steps * c.base.batch, 0),
+    cross=(c.cross.steps * c.cross.batch, 0),
+    full=(reading * c.full.batch, comparing * c.full.batch),
+  )
+  c.label.examples = 8192
+  return c
+
+
 def published(jobs: str) -> ml_collections.ConfigDict:
   """The recipe for a published base on shards of one's own.
 
