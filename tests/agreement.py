@@ -69,7 +69,7 @@ def drill(oracle_of, thinnest):
     oracle = oracle_of(number, rng)
     model = visor_jax.load(oracle.folder)
     drawn = [s for s in sizes(rng, 4) if max(s) <= thinnest * min(s)]
-    asked = cases((*EXTREMES, *drawn), number)
+    asked = cases((*EXTREMES, *drawn))
     asked += [([llava.picture(77, 400)], str(rng.choice(questions.PROMPTS)))]
     errors.append(worst(model, oracle, asked))
     more = same_text(model, oracle, asked)
