@@ -11,6 +11,7 @@ Legend: T tokens of all requests, R requests, D width.
 
 from collections.abc import Iterator
 import functools
+import itertools
 from typing import Any
 
 import cachetools
@@ -68,9 +69,9 @@ class VisorForConditionalGeneration(
     self.kinds = plans.kinds(self.facts, self.plan)
     model = self.language_model.model
     self.reader = images.Reader(model.layers, self.visor.cross, self._slots)
-    self.looks = nn.ModuleDict(
+    self.image_attention = nn.ModuleDict(
       {
-        str(number): self._look(number, vllm_config)
+        str(number): self._attend_image(number, vllm_config)
         for number, kind in enumerate(self.kinds)
         if kind != plans.TEXT
       }
@@ -78,7 +79,9 @@ class VisorForConditionalGeneration(
     self.recent = cachetools.LRUCache(2 * IMAGES)
     self.bits_of_page: torch.Tensor | None = None
 
-  def _look(self, number: int, vllm_config: VllmConfig) -> CrossAttention:
+  def _attend_image(
+    self, number: int, vllm_config: VllmConfig
+  ) -> CrossAttention:
     """What reads the image in a layer."""
     attention = self.language_model.model.layers[number].self_attn
     heads = attention.num_kv_heads
@@ -90,7 +93,7 @@ class VisorForConditionalGeneration(
       attention.scaling,
       num_kv_heads=heads,
       cache_config=vllm_config.cache_config,
-      prefix=f'looks.{number}',
+      prefix=f'image_attention.{number}',
     )
 
   def _slots(self, position: torch.Tensor) -> Any:
@@ -132,10 +135,12 @@ class VisorForConditionalGeneration(
       kinds = plans.kinds(self.facts, plan)
       while kinds[-1] == plans.TEXT:
         kinds.pop()
-      read, *_ = self.reader.run(kinds, text[:count], count, visual, True)
+      columns, *_ = self.reader.run(kinds, text[:count], count, visual, True)
       parts = [
-        read.get(int(number), visual.new_zeros(len(visual), 2 * _width(look)))
-        for number, look in self.looks.items()
+        columns.get(
+          int(number), visual.new_zeros(len(visual), 2 * _width(to_image))
+        )
+        for number, to_image in self.image_attention.items()
       ]
       parts.append(standing.note(count, plan, visual))
       self.recent[name] = torch.cat(parts, -1)
@@ -204,26 +209,23 @@ class VisorForConditionalGeneration(
   def _stand(
     self, positions: torch.Tensor, encoder_outputs: list[torch.Tensor]
   ) -> standing.Standing:
-    look = next(iter(self.looks.values()))
-    step = paged.metadata(look)
+    to_image = next(iter(self.image_attention.values()))
+    step = paged.metadata(to_image)
     if not step:  # vLLM measures memory
       return standing.nowhere(positions)
     if self.bits_of_page is None:
-      self.bits_of_page = positions.new_zeros(len(look.kv_cache))
+      self.bits_of_page = positions.new_zeros(len(to_image.kv_cache))
     return standing.stand(step, positions, encoder_outputs, self.bits_of_page)
 
   def _columns(
     self, encoded: torch.Tensor | None
   ) -> Iterator[tuple[torch.Tensor | None, torch.Tensor | None]]:
     """Key and value of each looking layer; None where no request begins."""
-    start = 0
-    for look in self.looks.values():
-      width = _width(look)
-      if encoded is None:
-        yield None, None
-      else:
-        yield encoded[:, start : start + 2 * width].split(width, -1)
-      start += 2 * width
+    if encoded is None:
+      return itertools.repeat((None, None))
+    widths = [_width(x) for x in self.image_attention.values() for _ in 'kv']
+    parts = iter(encoded[:, : sum(widths)].split(widths, -1))
+    return zip(parts, parts)
 
   def _cross(
     self,
@@ -235,9 +237,12 @@ class VisorForConditionalGeneration(
     value: torch.Tensor | None,
   ) -> torch.Tensor:
     """What is added before a CROSS layer, [T, D]; 0 before the image."""
-    cross, look = self.visor.cross[str(number)], self.looks[str(number)]
+    cross, to_image = (
+      self.visor.cross[str(number)],
+      self.image_attention[str(number)],
+    )
     query = cross.queries(x[None], slots)[0].transpose(0, 1).flatten(1)
-    context = look(query, key, value).view(len(x), -1, look.head_size)
+    context = to_image(query, key, value).view(len(x), -1, to_image.head_size)
     hidden = ~stand.behind[:, None, None]
     context = context.masked_fill(hidden, 0).transpose(0, 1)
     return cross.joined(context[None])[0]
@@ -252,11 +257,11 @@ class VisorForConditionalGeneration(
   ) -> torch.Tensor:
     """A SELF layer, [T, D]; a TEXT layer for requests whose plan has it off."""
     layer = self.language_model.model.layers[number]
-    look = self.looks[str(number)]
+    to_image = self.image_attention[str(number)]
     query, key, value = images.project(layer, x, stand.position)
     if visual_key is not None:
       visual_key, visual_value = (
-        part.reshape(len(part), -1, look.head_size)
+        part.reshape(len(part), -1, to_image.head_size)
         for part in (visual_key, visual_value)
       )
     sees, lengths = stand.behind, None
@@ -266,15 +271,15 @@ class VisorForConditionalGeneration(
       sees, lengths = sees & runs[stand.row], stand.visual * runs
     context = one_softmax.merge(
       paged.attend(layer.self_attn.attn, query, key, value, True),
-      paged.attend(look, query, visual_key, visual_value, False, lengths),
+      paged.attend(to_image, query, visual_key, visual_value, False, lengths),
       sees,
     )
     return images.finish(layer, x, context)
 
 
-def _width(look: CrossAttention) -> int:
+def _width(to_image: CrossAttention) -> int:
   """Of a key, all heads."""
-  return look.num_kv_heads * look.head_size
+  return to_image.num_kv_heads * to_image.head_size
 
 
 def _check(vllm_config: VllmConfig) -> None:

@@ -73,19 +73,19 @@ class Processor(
     self, mm_items: Any, hf_kwargs: Mapping[str, Any]
   ) -> Any:
     others = dict(hf_kwargs)
-    own = [others.pop(TEXT, ()), others.pop(PREFIX, 0), others.pop(KEY, 0)]
+    values = [others.pop(TEXT, ()), others.pop(PREFIX, 0), others.pop(KEY, 0)]
     fields = super()._apply_hf_processor_main(mm_items, others)
     if mm_items.get_count('image', strict=False):
-      for name, value in zip((TEXT, PREFIX, KEY), own):
+      for name, value in zip((TEXT, PREFIX, KEY), values):
         fields[name] = torch.tensor([value], dtype=torch.long)
     return fields
 
   def _get_mm_fields_config(self, *args: Any) -> Any:
-    own = {
+    fields = {
       name: MultiModalFieldConfig.batched('image', keep_on_cpu=True)
       for name in (TEXT, PREFIX, KEY)
     }
-    return super()._get_mm_fields_config(*args) | own
+    return super()._get_mm_fields_config(*args) | fields
 
 
 def _number(text: str) -> int:
