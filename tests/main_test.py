@@ -215,6 +215,44 @@ def test_killed_at_random_moments(start, alone, tmp_path):
     print(f'{sent} signals, {count} runs: nothing lost', flush=True)
 
 
+@pytest.mark.drill
+def test_a_disk_that_fails_at_random_loses_nothing(
+  start, alone, tmp_path, monkeypatch
+):
+  """EIO from a share of all calls on files of the workdir, $VISOR_FAULTS times.
+
+  By calls of the C library, so that no writer is spared; started again, as a
+  launcher does, until it is done.
+  """
+  shim, log = tmp_path / 'faults.so', tmp_path / 'log'
+  source = pathlib.Path(__file__).with_name('faults.c')
+  compiler = ['cc', '-shared', '-fPIC', '-O2', '-o', shim, source, '-ldl']
+  subprocess.run(compiler, check=True)
+  log.touch()
+  monkeypatch.setenv('FAULTS_LOG', str(log))
+  monkeypatch.setenv('LD_PRELOAD', str(shim))
+  count = starts = 0
+  while log.stat().st_size < int(os.environ.get('VISOR_FAULTS', 100)):
+    workdir, code = tmp_path / str(count), None
+    monkeypatch.setenv('FAULTS_UNDER', str(workdir))
+    # Others every time: where as many fail as open a run, none ever does.
+    monkeypatch.setenv('FAULTS_EVERY', str((100, 300, 1000)[count % 3]))
+    while code != 0:
+      run, starts = start(workdir), starts + 1
+      out, _ = run.communicate(timeout=900)
+      code = run.returncode
+      assert code in (0, 70), out
+    count += 1
+    for stage in tiny.STAGES:
+      runs.same(runs.final(alone, stage), runs.final(workdir, stage))
+    assert runs.results(alone) == runs.results(workdir)
+    print(
+      f'{log.stat().st_size} faults, {count} runs, {starts} starts: nothing '
+      'lost',
+      flush=True,
+    )
+
+
 def fails(run, *words):
   out, _ = run.communicate(timeout=120)
   assert run.returncode == 1, out
