@@ -62,15 +62,14 @@ def test_killed_at_random_moments_it_ends_as_on_a_disk(root, tmp_path):
   rng, kills, code = np.random.default_rng(0), 0, None
   while code != 0:
     run, lines = start(root), int(rng.integers(1, 25))
-    for _ in zip(run.stdout, range(lines)):
-      pass
+    printed = [line for line, _ in zip(run.stdout, range(lines))]
     time.sleep(rng.uniform(0, 0.5))
     if kills < int(os.environ.get('VISOR_KILLS', 20)) and run.poll() is None:
       run.kill()
       kills += 1
     out, _ = run.communicate()
     code = run.returncode
-    assert code in (0, -signal.SIGKILL), out
+    assert code in (0, -signal.SIGKILL), ''.join(printed) + out
   there = download(root, tmp_path / 'there')
   runs.same(runs.final(tmp_path / 'alone', 'base'), runs.final(there, 'base'))
   steps = [
