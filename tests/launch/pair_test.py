@@ -78,6 +78,7 @@ def losses(workdir):
     p.parent.name: [
       (row['step'], row['loss'])
       for row in map(json.loads, p.read_text().splitlines())
+      if 'loss' in row  # of a stage, not of a job that asks
     ]
     for p in sorted(workdir.glob('*/metrics.jsonl'))
   }
