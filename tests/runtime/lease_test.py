@@ -74,6 +74,17 @@ def test_that_of_a_holder_who_was_killed_is_over_after_a_while(file):
   assert time.monotonic() >= start + lease.SILENT
 
 
+def test_one_sign_may_be_of_a_holder_who_was_killed(file, monkeypatch):
+  """What was on its way then comes late, and is no life."""
+  lease._make(lease._lease(file, 1), 'first')
+  late = threading.Timer(
+    0.5, lease._lease(file, 1).write_text, [lease._sign('first', 1)]
+  )
+  late.start()
+  with lease.hold(file, 'second'):
+    assert file.read_text() == 'second' and late.finished.is_set()
+
+
 @pytest.mark.parametrize('root', ['s3'], indirect=True)
 def test_of_many_that_want_it_one_gets_it(file):
   """The emulator of GCS has no ifGenerationMatch, on which this rests."""

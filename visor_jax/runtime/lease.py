@@ -103,8 +103,12 @@ def _sign(owner: str, beat: int) -> str:
 
 
 def _watch(lease: pathlib.Path, deadline: float) -> None:
-  """Returns when a lease was let go, or has shown no sign of life for long."""
-  last, since = _read(lease), time.monotonic()
+  """Returns when a lease was let go, or has shown no sign of life for long.
+
+  Raises:
+    lock.HeldError: it shows signs of life, and it is late.
+  """
+  last, since, signs = _read(lease), time.monotonic(), 0
   if last != _FREE:
     console.log(
       f'{lease}: looking for {SILENT:g} s at most whether another run shows '
@@ -113,10 +117,12 @@ def _watch(lease: pathlib.Path, deadline: float) -> None:
   while last != _FREE and time.monotonic() < since + SILENT:
     time.sleep(_POLL)
     sign = _read(lease)
-    if sign not in (last, _FREE) and time.monotonic() >= deadline:
+    if sign == last:
+      continue
+    last, since, signs = sign, time.monotonic(), signs + 1
+    # One may have been on its way when its holder was killed.
+    if signs > 1 and sign != _FREE and time.monotonic() >= deadline:
       raise lock.HeldError(sign.rpartition(', ')[0])
-    if sign != last:
-      last, since = sign, time.monotonic()
 
 
 def _read(lease: pathlib.Path) -> str:
