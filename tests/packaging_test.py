@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import venv
 import zipfile
 
@@ -43,8 +42,8 @@ def source(tmp_path_factory):
       '.git', '*.egg-info', '__pycache__', 'build', 'dist', 'runs', '.*_cache'
     ),
   )
-  with tarfile.open(build('sdist', folder / 'clone', folder / 'dist')) as tar:
-    tar.extractall(folder, filter='data')
+  sdist = build('sdist', folder / 'clone', folder / 'dist')
+  shutil.unpack_archive(sdist, folder)
   (unpacked,) = folder.glob('visor_jax-*')
   return unpacked
 

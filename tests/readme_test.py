@@ -90,7 +90,7 @@ def test_the_first_lines_of_the_readme_ask_a_model(monkeypatch, tmp_path):
   assert plan in ((False,), (True,)) and saved > 1
   names = [line.split(':')[0] for (line,) in plans]
   assert names == ['min', '0', 'max', 'base']
-  assert plans[-1][0].endswith('saved 1.0x')
+  assert plans[-1][0].endswith('end to end 1.0x fewer')
   assert within_budget == (False,)
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from visor_jax.checkpoint import facts as facts_lib
 from visor_jax.convert import reader
 from visor_jax.data import protocols
+from visor_jax.data.suites import processor as processor_lib
 from visor_jax.eval import answer as answer_lib
 from visor_jax.eval import asked as asked_lib
 from visor_jax.eval import built_in
@@ -265,7 +266,7 @@ def _processor(
     context = family.read_config(origin).context
     return family.read_processor(origin, ground, rows), context
   try:
-    return built_in.of_run(folder).suite.processor, CONTEXT
+    return processor_lib.of_suite(built_in.of_run(folder).suite), CONTEXT
   except ValueError as e:
     raise ValueError(
       f'{folder} has no tokenizer and no chat template, as it does not come '

@@ -31,7 +31,7 @@ def test_a_run_has_the_questions_that_its_eval_job_asks(tmp_path):
     want.turns[0].question,
     want.turns[0].answer,
   )
-  read = tests.suite.processor
+  read = processor.of_suite(tests.suite)
   image = read.open_image(test.picture)
   assert image.height >= 256  # for a person's eyes
   (tiles,) = read.tiles([image], [image.size])

@@ -83,7 +83,7 @@ def test_parameters_that_are_there_are_not_made_again():
 @pytest.mark.parametrize(
   'stage,options,words',
   [
-    ('annealing', {}, '"annealing" is not one of base'),
+    ('annealing', {}, '"annealing" is not one of connector, base'),
     ('full', dict(batch=6), r'full\.batch is 6'),
   ],
 )

@@ -18,7 +18,7 @@ from typing import Any
 from visor_jax.benchmarks import record as record_lib
 from visor_jax.data import fits
 from visor_jax.data import protocols
-from visor_jax.data.pipeline import questions
+from visor_jax.data.pipeline import examine
 from visor_jax.data.pipeline import stream as stream_lib
 from visor_jax.data.processing import packing
 from visor_jax.data.processing import processed
@@ -270,15 +270,15 @@ class Suite:
     return self._fits(count)
 
   def _new_fit(self, count: int) -> fits.Fit:
-    def examine(index: int) -> dict[str, int]:
+    def examine_one(index: int) -> dict[str, int]:
       record = self._source[index]
       conversation = self._conversation(record)
-      questions.require_images(record, len(record.sizes), self._processor)
+      examine.require_images(record, len(record.sizes), self._processor)
       return stream_lib.slots_of(conversation, record.sizes, self._processor)
 
     name, needed = self._benchmark.name, {}
     total = min(count, len(self))
-    for index, result in enumerate(questions.examined(examine, total, name)):
+    for index, result in enumerate(examine.examined(examine_one, total, name)):
       if isinstance(result, ValueError):
         raise ValueError(f'question {index} of {name}: {result}') from result
       needed[index] = result

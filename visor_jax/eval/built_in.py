@@ -61,7 +61,7 @@ class BuiltIn:
       raise ValueError(f'test question {index}: they are numbered from 0 on')
     example = self.suite.question('test', index)
     (turn,), tiles = example.turns, example.images
-    times = -(-_TALL // self.suite.processor.size[0])
+    times = -(-_TALL // processor.of_suite(self.suite).size[0])
     picture = processor.png(tiles, times)
     return Test(turn.question, turn.answer, picture, self.score)
 

@@ -98,6 +98,8 @@ class Family:
     read_config: reads config.json of a checkpoint's folder.
     with_vocabulary: (config.json as transformers has it, words) -> the same
       with so many words.
+    of_parts: (configs of decoder and tower, word and id of an image and of a
+      video) -> {file: what it says} of a checkpoint that is put together.
     tensors: the names of tensors, and the parameters that they are.
     torch: what runs VISOR on transformers' class of it; None where nothing
       does.
@@ -116,5 +118,6 @@ class Family:
   ] = _unreadable
   read_config: Callable[[pathlib.Path], HfConfig] = _unreadable
   with_vocabulary: Callable[[dict[str, Any], int], dict[str, Any]] = _unreadable
+  of_parts: Callable[..., dict[str, dict[str, Any]]] = _unreadable
   tensors: Callable[[], 'tensors.Table'] = _unreadable
   torch: TorchSources | None = None

@@ -23,10 +23,12 @@ def test_a_question_about_a_picture_is_the_row_of_the_suite(name, times):
   row, example = suite.prompt('test', 7)
   picture = processor_lib.png(example.images, times)
   segment = questions.segment(
-    example.turns[0].question, [picture], suite.processor
+    example.turns[0].question, [picture], processor_lib.of_suite(suite)
   )
   slots = dict(text=len(row['tokens']), visual=len(row['visual_place']))
-  shape = suite.processor.row_shape(**slots, tiles=len(row['tiles']))
+  shape = processor_lib.of_suite(suite).row_shape(
+    **slots, tiles=len(row['tiles'])
+  )
   asked = packing.row([segment], shape)
   for field, value in row.items():
     np.testing.assert_array_equal(asked[field], value, err_msg=field)
@@ -36,11 +38,11 @@ def test_a_picture_of_another_shape_is_refused():
   file = io.BytesIO()
   PIL.Image.new('RGB', (200, 100)).save(file, 'PNG')
   with pytest.raises(ValueError, match='100 x 200.* reads .*128 x 128'):
-    SUITES['pages'].processor.open_image(file.getvalue())
+    processor_lib.of_suite(SUITES['pages']).open_image(file.getvalue())
 
 
 def test_a_question_is_about_one_image_in_words_that_there_are():
-  words = SUITES['pages'].processor.tokenizer
+  words = processor_lib.of_suite(SUITES['pages']).tokenizer
   with pytest.raises(ValueError, match='2 images'):
     words.prompt('value milk', 2)
   with pytest.raises(ValueError, match='no word .milc.; it has .* milk'):

@@ -2,7 +2,7 @@
 
 SmolLM2-135M-Instruct reads and writes (Apache 2.0), a DINOv2 ViT-S/14 sees
 (MIT); between them stands a connector that has learned nothing. It is laid out
-as LLaVA-OneVision is, in tiles of 224 pixels and 256 tokens.
+as the default family is, in tiles of 224 pixels and 256 tokens.
 """
 
 from collections.abc import Mapping
@@ -22,6 +22,7 @@ from visor_jax.convert import folders
 from visor_jax.convert import safetensors
 from visor_jax.convert.real import dinov2
 from visor_jax.convert.real import smollm2
+from visor_jax.families import table as families
 from visor_jax.runtime import errors
 
 IMAGE, VIDEO, END = '<image>', '<video>', '<|im_end|>'
@@ -125,15 +126,15 @@ def write(
   decoder: smollm2.Decoder,
   tower: Mapping[str, np.ndarray],
 ) -> None:
-  """Writes a folder that transformers reads as a LLaVA-OneVision."""
-  vision, side = dinov2.CONFIG, dinov2.CONFIG['image_size']
+  """Writes a folder that transformers reads, of the default family."""
+  vision = dinov2.CONFIG
   width = decoder.config['hidden_size']
   rng = np.random.default_rng(0)
 
   def fresh(*shape: int) -> np.ndarray:
     return 0.02 * rng.standard_normal(shape)
 
-  patches = side // vision['patch_size']
+  patches = vision['image_size'] // vision['patch_size']
   seen = dinov2.as_siglip(tower, patches)
   tensors = {
     **{f'vision_tower.vision_model.{name}': x for name, x in seen.items()},
@@ -153,38 +154,16 @@ def write(
   )
   decoder.tokenizer.save(str(folder / 'tokenizer.json'))
   (folder / 'chat_template.jinja').write_text(TEMPLATE)
-  canvases = [[side * i, side * j] for i in range(1, 7) for j in range(1, 7)]
   id_of = decoder.tokenizer.token_to_id
+  family = families.FAMILIES[families.DEFAULT]
+  configs = family.of_parts(
+    decoder.config, vision, (IMAGE, id_of(IMAGE)), (VIDEO, id_of(VIDEO))
+  )
+  configs['preprocessor_config.json'] |= dict(
+    image_mean=dinov2.MEAN, image_std=dinov2.STD
+  )
   for name, values in {
-    'config.json': dict(
-      architectures=['LlavaOnevisionForConditionalGeneration'],
-      model_type='llava_onevision',
-      text_config=decoder.config,
-      vision_config=vision,
-      image_token_index=id_of(IMAGE),
-      video_token_index=id_of(VIDEO),
-      image_grid_pinpoints=canvases,
-      vision_aspect_ratio='anyres_max_9',
-      vision_feature_layer=-1,
-      vision_feature_select_strategy='full',
-      projector_hidden_act='gelu',
-      tie_word_embeddings=True,
-    ),
-    'preprocessor_config.json': dict(
-      image_processor_type='LlavaOnevisionImageProcessor',
-      image_grid_pinpoints=canvases,
-      image_mean=dinov2.MEAN,
-      image_std=dinov2.STD,
-      resample=3,
-      size=dict(height=side, width=side),
-    ),
-    'processor_config.json': dict(
-      processor_class='LlavaOnevisionProcessor',
-      num_image_tokens=patches**2,
-      image_token=IMAGE,
-      video_token=VIDEO,
-      vision_feature_select_strategy='full',
-    ),
+    **configs,
     'generation_config.json': dict(
       eos_token_id=id_of(END), pad_token_id=id_of(END)
     ),

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 import PIL.Image
 
+from visor_jax.data import fits
 from visor_jax.data import protocols
 from visor_jax.data.pipeline import bad_share
 from visor_jax.data.pipeline import bin_packing
@@ -104,6 +105,44 @@ def segment(
   """
   conversation = _first_turns(conversation_of(record, processor), turns)
   return segment_of(record, conversation, processor)
+
+
+def question_row(
+  record: records.Record,
+  processor: protocols.Processor,
+  shape: batch_lib.RowShape,
+) -> batch_lib.Row:
+  """A row with a record's first question alone, and the images before it.
+
+  Args:
+    record: one of a source.
+    processor: what the checkpoint makes of it.
+    shape: slots of the row.
+
+  Raises:
+    fits.TooLong: it needs more slots than the row has.
+    records.BadRecord: as of `segment`.
+  """
+  question = _question(record, processor)
+  fits.require(slots_of(question, record.sizes, processor), shape)
+  return packing.row([segment_of(record, question, processor)], shape)
+
+
+def question_outline(
+  record: records.Record, processor: protocols.Processor
+) -> tuple[dict[str, int], int]:
+  """({text, visual, tiles} that `question_row` takes, images that it has).
+
+  Args:
+    record: one of a source, or its outline.
+    processor: what the checkpoint makes of it.
+
+  Raises:
+    records.BadRecord: as of `question_row`, but not of images.
+  """
+  question = _question(record, processor)
+  slots = slots_of(question, record.sizes, processor)
+  return slots, len(question.image_at)
 
 
 def slots_of(
@@ -215,3 +254,11 @@ def _first_turns(
   answer = conversation.answer
   ends = np.flatnonzero(answer & ~np.append(answer[1:], False))
   return processed.cut(conversation, ends[turns - 1] + 1, turns)
+
+
+def _question(
+  record: records.Record, processor: protocols.Processor
+) -> processed.Conversation:
+  """A record's first question alone."""
+  conversation = conversation_of(record, processor)
+  return processed.cut(conversation, conversation.prompts[0] + 1, turns=1)

@@ -27,14 +27,12 @@ from visor_jax.data.sources import parquet_files
 from visor_jax.data.sources import records
 from visor_jax.data.sources import shards
 from visor_jax.data.sources import tfds
-from visor_jax.data.suites.pages import source as pages
 from visor_jax.runtime import paths
 
 # What no path leads to, by the beginning of its name.
 _NAMED: dict[str, Callable[[str], protocols.Source]] = {
   'tfds:': tfds.Tfds,
   easy_vqa.NAME: easy_vqa.Source,
-  pages.NAME: pages.Source,
 }
 _SHARDS, _PARQUET = '.array_record', '.parquet'  # these come as many files
 
@@ -51,8 +49,7 @@ def open_source(
     path: .json or .jsonl of conversations; a .yaml mixture; .parquet or
       .array_record, as a file, a folder of them, or a pattern like
       'folder/train-*.parquet'; or a TensorFlow dataset as 'tfds:my_chart_set',
-      see `tfds`; or 'pages:large/train', pages that are drawn,
-      see `suites.pages.source`; or 'easy-vqa:train', see `easy_vqa`.
+      see `tfds`; or 'easy-vqa:train', see `easy_vqa`.
     images_folder: folder that image paths in records start from.
     seed: decides a mixture's random choices.
     follow_outside: image paths and links may lead out of that folder.

@@ -16,8 +16,8 @@ from visor_jax.data import fits
 from visor_jax.data import protocols
 from visor_jax.data.pipeline import bad_share
 from visor_jax.data.pipeline import bin_packing
+from visor_jax.data.pipeline import examine
 from visor_jax.data.pipeline import order as order_lib
-from visor_jax.data.pipeline import questions
 from visor_jax.data.pipeline import stream as stream_lib
 from visor_jax.data.sources import records
 from visor_jax.spec import batch as batch_lib
@@ -190,26 +190,30 @@ class Corpus:
       )
     source, at = self._drawn(stream, index)
     record = source[at]
-    return questions.row(record, self._processor, self._prompt_shape), record
+    return stream_lib.question_row(
+      record, self._processor, self._prompt_shape
+    ), record
 
   def fit(self, stream: str, count: int) -> fits.Fit:
     """Which of the first `count` questions of a stream can be asked."""
     return self._fits(stream, count)
 
   def _new_fit(self, stream: str, count: int) -> fits.Fit:
-    def examine(index: int) -> tuple[int, dict[str, int]]:
+    def examine_one(index: int) -> tuple[int, dict[str, int]]:
       source, at = self._drawn(stream, index)
       outline = source.outline(at)
-      slots, images = questions.outline(outline, self._processor)
+      slots, images = stream_lib.question_outline(outline, self._processor)
       if images:
-        questions.require_images(source[at], images, self._processor)
+        examine.require_images(source[at], images, self._processor)
       return hash(outline), slots
 
     needed, broken, repeated = {}, {}, []
     asked: set[int] = set()  # hashes: records may hold their images
     counter = bad_share.BadRecordCounter(self._settings.max_bad_fraction)
     total = min(count, len(self._pass(stream)))
-    for index, result in enumerate(questions.examined(examine, total, stream)):
+    for index, result in enumerate(
+      examine.examined(examine_one, total, stream)
+    ):
       source, _ = self._drawn(stream, index)
       if isinstance(result, ValueError):
         counter.count(source.name, result)

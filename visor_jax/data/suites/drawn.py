@@ -16,7 +16,6 @@ from visor_jax.data import protocols
 from visor_jax.data.processing import packing
 from visor_jax.data.processing import processed
 from visor_jax.data.sources import records
-from visor_jax.data.suites import processor as processor_lib
 from visor_jax.data.suites import vocabulary
 from visor_jax.spec import batch as batch_lib
 
@@ -124,9 +123,9 @@ class Suite:
     return {}
 
   @property
-  def processor(self) -> processor_lib.Processor:
-    """What a model makes of pictures and words of its own."""
-    return processor_lib.Processor(self.words, self._row_shape(1))
+  def question_shape(self) -> batch_lib.RowShape:
+    """Slots of a question."""
+    return self._row_shape(1)
 
   def training(self, stream: str) -> protocols.Load:
     """A `load` of conversations, see `loader`."""

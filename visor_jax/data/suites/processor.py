@@ -7,6 +7,7 @@ a clip.
 from collections.abc import Sequence
 import dataclasses
 import io
+from typing import Protocol
 
 import numpy as np
 import PIL.Image
@@ -29,6 +30,21 @@ def png(tiles: np.ndarray, times: int = 1) -> bytes:
   size = times * image.width, times * image.height
   image.resize(size, PIL.Image.Resampling.NEAREST).save(file, 'PNG')
   return file.getvalue()
+
+
+def of_suite(suite: 'DrawnSuite') -> 'Processor':
+  """What models make of words and images that learn from a suite."""
+  return Processor(suite.words, suite.question_shape)
+
+
+class DrawnSuite(Protocol):
+  """What is asked of one, see drawn.Suite."""
+
+  @property
+  def words(self) -> vocabulary.Vocabulary: ...
+
+  @property
+  def question_shape(self) -> batch_lib.RowShape: ...
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,6 +14,7 @@ from visor_jax.data.suites import digits
 from visor_jax.data.suites import drawn
 from visor_jax.data.suites.pages import page as pages
 from visor_jax.data.suites.pages import questions as page_questions
+from visor_jax.data.suites.pages import source as page_source
 from visor_jax.data.suites.pages import suite as page_suite
 from visor_jax.families import table as families
 from visor_jax.runtime import paths
@@ -237,7 +238,13 @@ _QUESTIONS = {'search': 'search', 'label': 'label', 'policy': 'label'}
 
 def _open_source(name: str, path: str) -> corpus.NamedSource:
   try:
-    return corpus.NamedSource(readers.open_source(path), name)
+    drawn = str(path).startswith(page_source.NAME)
+    opened = (
+      page_source.Source(path, page_suite.Suite)
+      if drawn
+      else readers.open_source(path)
+    )
+    return corpus.NamedSource(opened, name)
   except (OSError, ValueError) as e:
     raise ValueError(f'source "{name}": {e}') from e
 

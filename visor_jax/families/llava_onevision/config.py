@@ -4,6 +4,7 @@ transformers leaves out keys that have their defaults, so the defaults are
 here.
 """
 
+from collections.abc import Mapping
 import pathlib
 from typing import Any
 
@@ -122,3 +123,50 @@ def _vision_depth(config: json_fields.Fields, layers: int) -> int:
       key, f'one of the outputs of {layers} layers, -1 that of the last'
     )
   return depth
+
+
+def of_parts(
+  text: Mapping[str, Any],
+  vision: Mapping[str, Any],
+  image: tuple[str, int],
+  video: tuple[str, int],
+) -> dict[str, dict[str, Any]]:
+  """{file: what it says} of a checkpoint that is put together of parts.
+
+  Args:
+    text: config of the decoder, as transformers has it.
+    vision: likewise of the tower, whose square tiles make up to 6 x 6.
+    image: word of an image, and its id.
+    video: likewise.
+  """
+  side = vision['image_size']
+  canvases = [[side * i, side * j] for i in range(1, 7) for j in range(1, 7)]
+  return {
+    'config.json': dict(
+      architectures=['LlavaOnevisionForConditionalGeneration'],
+      model_type=MODEL_TYPE,
+      text_config=dict(text),
+      vision_config=dict(vision),
+      image_token_index=image[1],
+      video_token_index=video[1],
+      image_grid_pinpoints=canvases,
+      vision_aspect_ratio='anyres_max_9',
+      vision_feature_layer=-1,
+      vision_feature_select_strategy='full',
+      projector_hidden_act='gelu',
+      tie_word_embeddings=True,
+    ),
+    'preprocessor_config.json': dict(
+      image_processor_type='LlavaOnevisionImageProcessor',
+      image_grid_pinpoints=canvases,
+      resample=3,
+      size=dict(height=side, width=side),
+    ),
+    'processor_config.json': dict(
+      processor_class='LlavaOnevisionProcessor',
+      num_image_tokens=(side // vision['patch_size']) ** 2,
+      image_token=image[0],
+      video_token=video[0],
+      vision_feature_select_strategy='full',
+    ),
+  }

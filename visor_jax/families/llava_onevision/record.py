@@ -58,6 +58,7 @@ FAMILY = family.Family(
   read_processor=_read_processor,
   read_config=config.read,
   with_vocabulary=text_config.with_vocabulary,
+  of_parts=config.of_parts,
   tensors=_tensors,
   torch=family.TorchSources(
     pathlib.Path(__file__).parent / 'torch', 'LlavaOnevisionProcessor'

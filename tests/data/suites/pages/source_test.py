@@ -6,7 +6,6 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from visor_jax.data.sources import readers
 from visor_jax.data.sources import records
 from visor_jax.data.suites.pages import questions
 from visor_jax.data.suites.pages import source as source_lib
@@ -14,7 +13,7 @@ from visor_jax.data.suites.pages import suite
 
 
 def test_a_record_is_a_page_of_the_suite_asked_in_english():
-  source = readers.open_source('pages:small/train@40')
+  source = source_lib.Source('pages:small/train@40', suite.Suite)
   assert len(source) == 40 and source.name == 'pages'
   record, example = source[3], suite.Suite(0).conversation('train', 3)
   records.check(record)
@@ -27,7 +26,7 @@ def test_a_record_is_a_page_of_the_suite_asked_in_english():
 
 def test_a_test_has_one_group_of_questions():
   for group in ('coarse', 'fine'):
-    source = readers.open_source(f'pages:small/test/{group}@12')
+    source = source_lib.Source(f'pages:small/test/{group}@12', suite.Suite)
     turns = [source[i].turns for i in range(12)]
     assert {questions.group(turn.family) for (turn,) in turns} == {group}
 
@@ -51,4 +50,4 @@ def test_every_question_has_a_phrase_with_its_arguments():
 )
 def test_what_is_none_is_refused(path, why):
   with pytest.raises(ValueError, match=why):
-    readers.open_source(path)
+    source_lib.Source(path, suite.Suite)

@@ -5,12 +5,13 @@ conversations about pages; or test/coarse or test/fine, a question a page, where
 words and numbers stand side by side that never do in training.
 """
 
+from collections.abc import Callable
 import re
 
 from visor_jax.data.sources import records
+from visor_jax.data.suites import drawn
 from visor_jax.data.suites import processor
 from visor_jax.data.suites.pages import page as page_lib
-from visor_jax.data.suites.pages import suite
 
 NAME = 'pages:'
 COUNTS = {'train': 100_000, 'test/coarse': 2048, 'test/fine': 2048}
@@ -42,6 +43,7 @@ class Source:
 
   Args:
     path: 'pages:...', see above.
+    open_suite: (seed, scale) -> the suite of pages.
 
   Raises:
     ValueError: it is none.
@@ -49,14 +51,15 @@ class Source:
 
   name = 'pages'
 
-  def __init__(self, path: str):
+  def __init__(self, path: str, open_suite: Callable[[int, str], drawn.Suite]):
     match = re.fullmatch(r'pages:(\w+)/([\w/]+)(?:@([1-9]\d*))?', path)
     if not match or match[2] not in COUNTS:
       raise ValueError(
         f'{path}: expected pages:SCALE/SPLIT or pages:SCALE/SPLIT@COUNT, with '
         f'a split of {", ".join(COUNTS)}'
       )
-    self._suite = suite.Suite(0, match[1])
+    self._suite = open_suite(0, match[1])
+    self._size = processor.of_suite(self._suite).size
     self._split, self._count = match[2], int(match[3] or COUNTS[match[2]])
     self.fingerprint = f'{path}, version {VERSION}'
 
@@ -72,7 +75,7 @@ class Source:
     return records.Record(
       example.id,
       (processor.png(example.images),),
-      (self._suite.processor.size,),
+      (self._size,),
       tuple(
         records.Turn(phrase(turn.question), turn.answer, turn.family)
         for turn in example.turns
