@@ -12,6 +12,7 @@ from tests.data.prepare import command
 from visor_jax.data.sources import encoding
 from visor_jax.data.sources import readers
 from visor_jax.runtime import regular_files
+from visor_jax.runtime import retry
 
 
 @pytest.fixture
@@ -317,6 +318,7 @@ def test_a_disk_that_fails_names_the_record(folder, capsys, monkeypatch):
     raise OSError(5, 'Input/output error')
 
   monkeypatch.setattr(regular_files, 'read', fail)
+  monkeypatch.setattr(retry, 'WAITS', (0, 0))
   assert command.run(folder) == 70  # it may pass
   (line,) = capsys.readouterr().err.splitlines()
   assert 'record r0: Input/output error' in line and 'good.jpg' in line

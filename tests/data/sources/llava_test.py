@@ -9,6 +9,7 @@ from visor_jax.data.sources import image_paths
 from visor_jax.data.sources import llava
 from visor_jax.data.sources import records
 from visor_jax.runtime import regular_files
+from visor_jax.runtime import retry
 
 JPEG, SIDES, reason = encoded.JPEG, encoded.SIDES, encoded.reason
 FIELDS = dict(
@@ -370,6 +371,7 @@ def test_a_disk_that_fails_is_no_missing_image(folder, monkeypatch):
     raise OSError(5, 'Input/output error')
 
   monkeypatch.setattr(regular_files, 'read', fail)
+  monkeypatch.setattr(retry, 'WAITS', (0, 0))
   with pytest.raises(OSError, match='record a: Input/output.*a.jpg') as e:
     parse(FIELDS, folder)
   assert e.value.errno == 5
