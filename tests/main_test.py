@@ -139,8 +139,18 @@ def listens(pid):
   return caught >> (signal.SIGTERM - 1) & 1
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize('seconds', [0, 1, 4])
+@pytest.mark.parametrize(
+  'seconds,number',
+  [
+    (0, signal.SIGTERM),
+    (1, signal.SIGINT),
+    (4, signal.SIGTERM),
+    *(
+      pytest.param(*other, marks=pytest.mark.drill)
+      for other in ((0, signal.SIGINT), (1, signal.SIGTERM), (4, signal.SIGINT))
+    ),
+  ],
+)
 def test_a_signal_at_the_start_ends_in_order(start, tmp_path, number, seconds):
   """While it imports, joins devices, opens data or compiles."""
   run = start(tmp_path)

@@ -176,7 +176,9 @@ def test_answers_end_where_the_model_ends():
     assert generated[i][1] == until_end(tokens)
 
 
-@pytest.mark.parametrize('batch', [3, 16])
+@pytest.mark.parametrize(
+  'batch', [3, pytest.param(16, marks=pytest.mark.drill)]
+)
 def test_routed_answers_are_those_of_the_plan(batch):
   """Grouped by plan, in batches of any size: the answer is the plan's own."""
   routed = ask(plans.Selection('router'), batch, confidence=None)
