@@ -79,17 +79,6 @@ def test_killed_at_random_moments_it_ends_as_on_a_disk(root, tmp_path):
   print(f'{kills} kills: nothing lost', flush=True)
 
 
-def processes(workdir):
-  """Ids of those that run on a workdir, the supervisor not among them."""
-  return [
-    int(entry.parent.name)
-    for entry in pathlib.Path('/proc').glob('[0-9]*/cmdline')
-    if f'--workdir={workdir}' in entry.read_text().split('\0')
-    and 'visor_jax.main' in entry.read_text()
-    and 'local.py' not in entry.read_text()
-  ]
-
-
 @pytest.mark.drill
 def test_two_processes_in_a_bucket_are_killed_and_end_as_on_a_disk(
   root, tmp_path
@@ -117,7 +106,7 @@ def test_two_processes_in_a_bucket_are_killed_and_end_as_on_a_disk(
   for line in job.stdout:
     if 'base' in line and '/12' in line and kills < 3:
       time.sleep(rng.uniform(0, 2))
-      if alive := processes(root):
+      if alive := runs.processes(root):
         os.kill(rng.choice(alive), signal.SIGKILL)
         kills += 1
   assert job.wait() == 0 and kills == 3

@@ -1,5 +1,6 @@
 """Runs: how one is stopped, and what it leaves behind."""
 
+import pathlib
 import signal
 
 import jax
@@ -58,3 +59,16 @@ def stop_at(run, words, number):
   )
   words = f'{signal.Signals(number).name}; the same command goes on'
   assert asked_to_leave == (words in out) and 'Traceback' not in out
+
+
+def processes(workdir):
+  """Ids of those that run on a workdir, the supervisor not among them."""
+  steps = []
+  for path in pathlib.Path('/proc').glob('[0-9]*/cmdline'):
+    try:
+      words = path.read_bytes().decode().split('\0')
+    except OSError:
+      continue
+    if f'--workdir={workdir}' in words and 'visor_jax.main' in words:
+      steps.append(int(path.parent.name))
+  return sorted(steps)

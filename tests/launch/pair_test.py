@@ -118,19 +118,6 @@ def test_a_pair_is_repeatable_to_the_bit(start, pair, tmp_path):
     runs.same(runs.final(pair, stage), runs.final(tmp_path, stage))
 
 
-def processes(workdir):
-  """Ids of those that run on a workdir, the supervisor not among them."""
-  steps = []
-  for path in pathlib.Path('/proc').glob('[0-9]*/cmdline'):
-    try:
-      words = path.read_bytes().decode().split('\0')
-    except OSError:
-      continue
-    if f'--workdir={workdir}' in words and 'visor_jax.main' in words:
-      steps.append(int(path.parent.name))
-  return sorted(steps)
-
-
 @pytest.mark.drill
 def test_killed_at_random_moments_it_ends_bitwise_the_same(
   start, pair, tmp_path
@@ -146,7 +133,7 @@ def test_killed_at_random_moments_it_ends_bitwise_the_same(
   while job.poll() is None:
     if kills < 10:
       time.sleep(rng.uniform(low, high))
-      alive = processes(tmp_path)
+      alive = runs.processes(tmp_path)
       if len(alive) == 2:
         os.kill(alive[rng.integers(2)], signal.SIGKILL)
         kills += 1
@@ -157,7 +144,7 @@ def test_killed_at_random_moments_it_ends_bitwise_the_same(
   for stage in tiny.STAGES:
     runs.same(runs.final(pair, stage), runs.final(tmp_path, stage))
   assert answers(pair) == answers(tmp_path)
-  assert not processes(tmp_path)
+  assert not runs.processes(tmp_path)
 
 
 QUICK = (

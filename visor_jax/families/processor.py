@@ -3,7 +3,6 @@
 How an image becomes tiles is a family's own.
 """
 
-from collections.abc import Sequence
 import dataclasses
 import pathlib
 from typing import ClassVar
@@ -74,18 +73,3 @@ class Processor:
   ) -> PIL.Image.Image:
     """An image in RGB; arguments and errors as of image_files.open_image."""
     return image_files.open_image(source, self.transparency)
-
-
-def check_sizes(
-  opened: Sequence[PIL.Image.Image], sizes: Sequence[tuple[int, int]]
-) -> None:
-  """Whether images are as large as was planned, each (height, width).
-
-  Raises:
-    ValueError: one is not.
-  """
-  for image, size in zip(opened, sizes, strict=True):
-    if (image.height, image.width) != size:
-      raise ValueError(
-        f'an image of {image.height} x {image.width}; {size} was planned'
-      )

@@ -1,13 +1,12 @@
 """DivPrune (arXiv 2503.02175): the tokens that differ most from one another."""
 
 import dataclasses
-import fractions
 
 from visor_jax.reduction import method
 
 
 @dataclasses.dataclass(frozen=True)
-class DivPrune(method.Reduction):
+class DivPrune(method.ShareOfImage):
   """A share of an image, one after the other.
 
   The first is the one that is farthest from its nearest neighbour, the next
@@ -16,11 +15,6 @@ class DivPrune(method.Reduction):
   """
 
   name = 'divprune'
-  share: fractions.Fraction
-
-  def slots(self, visual: int, tiles: int, grid: tuple[int, int]) -> int:
-    del tiles, grid
-    return method.slots_for(visual, self.share)
 
   def before_decoder(
     self, tokens: method.VisualTokens, patches: method.Patches

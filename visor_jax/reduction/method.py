@@ -170,6 +170,17 @@ class Reduction:
     return 0
 
 
+@dataclasses.dataclass(frozen=True)
+class ShareOfImage(Reduction):
+  """A method that keeps a share of an image before the decoder."""
+
+  share: fractions.Fraction
+
+  def slots(self, visual: int, tiles: int, grid: tuple[int, int]) -> int:
+    del tiles, grid
+    return slots_for(visual, self.share)
+
+
 def slots_for(visual: int, share: fractions.Fraction) -> int:
   """Slots for a share of a row's visual slots: rounded down, but one."""
   return max(1, visual * share.numerator // share.denominator)

@@ -4,21 +4,15 @@ Surveys (UniPruneBench) find that it often does as well.
 """
 
 import dataclasses
-import fractions
 
 from visor_jax.reduction import method
 
 
 @dataclasses.dataclass(frozen=True)
-class Random(method.Reduction):
+class Random(method.ShareOfImage):
   """A share of an image; the same places in all images of as many tokens."""
 
   name = 'random'
-  share: fractions.Fraction
-
-  def slots(self, visual: int, tiles: int, grid: tuple[int, int]) -> int:
-    del tiles, grid
-    return method.slots_for(visual, self.share)
 
   def before_decoder(
     self, tokens: method.VisualTokens, patches: method.Patches

@@ -14,18 +14,13 @@ CONTEXT = fractions.Fraction(10, 64)
 
 
 @dataclasses.dataclass(frozen=True)
-class VisionZip(method.Reduction):
+class VisionZip(method.ShareOfImage):
   """A share of an image; averages are around evenly spaced tokens."""
 
   name = 'visionzip'
   # Papers name counts of LLaVA-1.5's 576 tokens (24 x 24 patches).
   published = {f'visionzip-{n}': f'visionzip:{n}/576' for n in (64, 128, 192)}
   rates_patches = True
-  share: fractions.Fraction
-
-  def slots(self, visual: int, tiles: int, grid: tuple[int, int]) -> int:
-    del tiles, grid
-    return method.slots_for(visual, self.share)
 
   def before_decoder(
     self, tokens: method.VisualTokens, patches: method.Patches

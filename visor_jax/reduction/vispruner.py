@@ -4,7 +4,6 @@ Patches are rated as for VisionZip, see visionzip.py.
 """
 
 import dataclasses
-import fractions
 
 from visor_jax.reduction import method
 
@@ -13,7 +12,7 @@ ROUNDS = 72
 
 
 @dataclasses.dataclass(frozen=True)
-class VisPruner(method.Reduction):
+class VisPruner(method.ShareOfImage):
   """A share of an image: half of it important, the other half different.
 
   As long as there are too many of the latter, every other one is compared with
@@ -26,11 +25,6 @@ class VisPruner(method.Reduction):
     f'vispruner-{n}': f'vispruner:{n}/576' for n in (32, 64, 128, 192)
   }
   rates_patches = True
-  share: fractions.Fraction
-
-  def slots(self, visual: int, tiles: int, grid: tuple[int, int]) -> int:
-    del tiles, grid
-    return method.slots_for(visual, self.share)
 
   def before_decoder(
     self, tokens: method.VisualTokens, patches: method.Patches

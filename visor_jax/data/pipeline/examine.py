@@ -11,6 +11,7 @@ import os
 from typing import TypeVar
 
 from visor_jax.data import protocols
+from visor_jax.data.sources import image_files
 from visor_jax.data.sources import records
 from visor_jax.runtime import console
 
@@ -34,11 +35,7 @@ def require_images(
   """
   try:
     for file, size in zip(record.images[:images], record.sizes):
-      opened = processor.open_image(file)
-      if (opened.height, opened.width) != size:
-        raise ValueError(
-          f'an image of {opened.height} x {opened.width}; {size} was planned'
-        )
+      image_files.check_sizes([processor.open_image(file)], [size])
   except ValueError as e:
     raise records.BadRecord('broken image', str(e), record.id) from e
 

@@ -3,6 +3,7 @@
 Nothing here knows of records or of a model's recipe for images.
 """
 
+from collections.abc import Sequence
 import io
 import pathlib
 
@@ -65,6 +66,21 @@ def open_image(
     raise ValueError(f'{name}: not an image') from None
   except Exception as e:  # decoders raise OSError, SyntaxError, EOFError, ...
     raise ValueError(f'{name}: the image cannot be opened: {e}') from e
+
+
+def check_sizes(
+  opened: Sequence[PIL.Image.Image], sizes: Sequence[tuple[int, int]]
+) -> None:
+  """Whether images are as large as was planned, each (height, width).
+
+  Raises:
+    ValueError: one is not.
+  """
+  for image, size in zip(opened, sizes, strict=True):
+    if (image.height, image.width) != size:
+      raise ValueError(
+        f'an image of {image.height} x {image.width}; {size} was planned'
+      )
 
 
 def pixels(image: bytes) -> int:

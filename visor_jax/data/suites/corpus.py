@@ -203,8 +203,9 @@ class Corpus:
       source, at = self._drawn(stream, index)
       outline = source.outline(at)
       slots, images = stream_lib.question_outline(outline, self._processor)
-      if images:
-        examine.require_images(source[at], images, self._processor)
+      if images:  # some sources have them in their outlines
+        record = outline if outline.images else source[at]
+        examine.require_images(record, images, self._processor)
       return hash(outline), slots
 
     needed, broken, repeated = {}, {}, []

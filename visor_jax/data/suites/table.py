@@ -238,13 +238,12 @@ _QUESTIONS = {'search': 'search', 'label': 'label', 'policy': 'label'}
 
 def _open_source(name: str, path: str) -> corpus.NamedSource:
   try:
-    drawn = str(path).startswith(page_source.NAME)
-    opened = (
-      page_source.Source(path, page_suite.Suite)
-      if drawn
-      else readers.open_source(path)
-    )
-    return corpus.NamedSource(opened, name)
+    source: protocols.Source
+    if str(path).startswith(page_source.NAME):
+      source = page_source.Source(path, page_suite.Suite)
+    else:
+      source = readers.open_source(path)
+    return corpus.NamedSource(source, name)
   except (OSError, ValueError) as e:
     raise ValueError(f'source "{name}": {e}') from e
 

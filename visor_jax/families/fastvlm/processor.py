@@ -12,6 +12,7 @@ import PIL.Image
 
 from visor_jax.data.processing import processed
 from visor_jax.data.processing import text
+from visor_jax.data.sources import image_files
 from visor_jax.families import processor
 from visor_jax.families.fastvlm import images
 from visor_jax.families.fastvlm import recipe as recipe_lib
@@ -43,7 +44,7 @@ class Processor(processor.Processor):
     Raises:
       ValueError: an image is of another size, or too thin to be cut.
     """
-    processor.check_sizes(opened, sizes)
+    image_files.check_sizes(opened, sizes)
     return [images.tile(i, self.recipe.tile, self.recipe.fit) for i in opened]
 
 

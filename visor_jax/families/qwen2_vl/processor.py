@@ -11,6 +11,7 @@ import numpy as np
 import PIL.Image
 
 from visor_jax.data.processing import text
+from visor_jax.data.sources import image_files
 from visor_jax.families import processor
 from visor_jax.families.qwen2_vl import images
 from visor_jax.families.qwen2_vl import recipe as recipe_lib
@@ -48,7 +49,7 @@ class Processor(processor.Processor):
     Raises:
       ValueError: an image is of another size, or too thin.
     """
-    processor.check_sizes(opened, sizes)
+    image_files.check_sizes(opened, sizes)
     return [
       images.tiles(image, plan, self.recipe.tile)
       for image, plan in zip(opened, self.plans(sizes), strict=True)
