@@ -31,6 +31,7 @@ FREE = (
   [f'{m}:{s}' for m in METHODS for s in SHARES]
   + [f'fastv:2:{s}' for s in ('0.75', '0.5', '0.25', '1/9')]
   + [f'pyramiddrop:{s}' for s in ('0.75', '0.5', '0.25')]
+  + ['resize:40']  # of 80 pixels: both frames, four digits to a patch
 )
 SCALES = 'm3:1+m3:2+m3:5'  # a frame has 5 x 2 patches
 RUNS = ('visor', 'dense', 'm3', 'tr2', 'tr4')

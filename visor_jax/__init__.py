@@ -23,11 +23,14 @@ def load(
   *,
   dtype: str | None = None,
   allow_untrained: bool = False,
+  reduce: str | None = None,
 ) -> 'inference_lib.Model':
   """A checkpoint to ask; arguments and errors as of `inference.load`."""
   from visor_jax import inference  # jax and all: only who asks pays for it
 
-  return inference.load(folder, dtype=dtype, allow_untrained=allow_untrained)
+  return inference.load(
+    folder, dtype=dtype, allow_untrained=allow_untrained, reduce=reduce
+  )
 
 
 def train_program(

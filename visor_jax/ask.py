@@ -132,6 +132,12 @@ def _parser() -> argparse.ArgumentParser:
     action='store_true',
     help='let plans run whose VISOR weights are fresh',
   )
+  add(
+    '--reduce',
+    metavar='METHOD',
+    help='a token reduction instead of the one that it was trained with, as '
+    'resize:768 or visionzip:1/9; see visor_jax/reduction/grammar.py',
+  )
   add('--json', action='store_true', help='a line of JSON for each answer')
   return parser
 
@@ -149,7 +155,10 @@ def _ask(args: argparse.Namespace) -> int:
   with compile_notice.notices(_note):
     with contextlib.redirect_stdout(sys.stderr):  # it tells how far it is
       model = inference.load(
-        args.checkpoint, dtype=args.dtype, allow_untrained=args.allow_untrained
+        args.checkpoint,
+        dtype=args.dtype,
+        allow_untrained=args.allow_untrained,
+        reduce=args.reduce,
       )
     if folder.parent != args.checkpoint:
       _note(f'compiled programs are kept in {folder}')

@@ -29,6 +29,7 @@ from visor_jax.eval import reading as reading_lib
 from visor_jax.families import table as families
 from visor_jax.models import compute as compute_lib
 from visor_jax.models import visor
+from visor_jax.reduction import grammar
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
 from visor_jax.spec import plan as plans
@@ -212,6 +213,7 @@ def load(
   *,
   dtype: str | None = None,
   allow_untrained: bool = False,
+  reduce: str | None = None,
 ) -> Model:
   """Brings a checkpoint into memory.
 
@@ -222,9 +224,12 @@ def load(
       bfloat16 on other devices.
     allow_untrained: gives a checkpoint without VISOR weights fresh ones, which
       add nothing yet, and lets plans run on them.
+    reduce: a token reduction instead of the one that it was trained with, ''
+      for none; see reduction/grammar.py.
 
   Raises:
-    ValueError: naming the file or tensor that is wrong.
+    ValueError: naming the file or tensor that is wrong, or a reduction that
+      there is not.
   """
   if dtype is None:
     dtype = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
@@ -232,6 +237,13 @@ def load(
   facts, architecture = outline.facts, outline.facts.architecture
   # Before the weights, which take minutes.
   processor, context = _processor(folder, outline)
+  if reduce is not None:
+    reduction = grammar.single(reduce)
+    reduction.layers(architecture.depth)
+    architecture = dataclasses.replace(architecture, reduction=str(reduction))
+    if reduction.longest_side:
+      grammar.size(architecture)
+      processor = processor.resized(reduction.longest_side)
   params = reader.read(folder, dtype=dtype).params
   compute = compute_lib.Compute(dtype=dtype, remat=False)
   if not architecture.layout.optional and allow_untrained:

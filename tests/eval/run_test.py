@@ -269,3 +269,25 @@ def test_what_does_not_fit_is_not_asked(ask, subject, fixed, tmp_path):
   assert [a['index'] for a in answers] == [0, 2, 3, 4, 5, 6, 7]
   assert answers == [fixed[VIABLE[1]][a['index']] for a in answers]
   assert ask(one, chunk=4, folder=tmp_path) == fixed[VIABLE[1]]
+
+
+def test_smaller_images_save_against_the_base_on_all_of_theirs(ask, subject):
+  """The same questions are asked, and cost what is left of their images."""
+  clips = digits.Suite(4, frames=2)
+  smaller = dataclasses.replace(
+    subject,
+    model=MODEL.with_reduction('resize:40'),
+    suite=clips.resized(40),
+  )
+  base = plans.Selection('base')
+  (row,) = ask(base, count=1, batch=1, under_test=smaller)
+  _, example = clips.prompt('test', 0)
+  assert row['question'] == example.turns[0].question
+  text = 2  # user and family
+  cost, of_all = (
+    flops.cost(MODEL.architecture.base, None, visual, text, tiles=tiles)
+    for visual, tiles in ((5, 1), (20, 2))
+  )
+  assert row['llm_prefill_flops'] == cost.llm_prefill
+  assert row['vision_flops'] == cost.vision + cost.connector
+  assert row['base_prefill_flops'] == of_all.llm_prefill

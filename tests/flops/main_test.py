@@ -173,3 +173,40 @@ def test_the_table_in_the_readme_is_what_it_says(capsys):
     parts = base['vision'] / 1e12, base['llm_prefill'] / 1e12
     saved = f'{least["total_saved"]:.2f}', f'{least["flops_saved"]:.1f}'
     assert numbers == [*(f'{part:.2f}' for part in parts), *saved], size
+
+
+@pytest.mark.parametrize(
+  'size,image,side,tokens',
+  [
+    ('0.5b', (1536, 1152), 768, 729 + 54 * 41),
+    ('fastvlm-0.5b', (1536, 1152), 512, 64),
+    ('qwen2-vl-2b', (1536, 1152), 768, 27 * 21),
+  ],
+)
+def test_a_smaller_image_costs_what_it_becomes(
+  capsys, size, image, side, tokens
+):
+  pixels, halved = (
+    'x'.join(map(str, lengths))
+    for lengths in (image, (side, side * image[1] // image[0]))
+  )
+  original, reduced = rows(
+    capsys,
+    f'--size={size}',
+    f'--image={pixels}',
+    '--plans=base',
+    f'--reduce=resize:{side}',
+  )
+  (smaller,) = rows(
+    capsys, f'--size={size}', f'--visual={tokens}', '--plans=base'
+  )
+  assert reduced['llm_prefill'] == smaller['llm_prefill']
+  assert (
+    reduced['flops_saved'] == original['llm_prefill'] / smaller['llm_prefill']
+  )
+  assert reduced['vision'] < 0.6 * original['vision']
+  if size != 'fastvlm-0.5b':
+    (given,) = rows(
+      capsys, f'--size={size}', f'--image={halved}', '--plans=base'
+    )
+    assert reduced['total'] == given['total']

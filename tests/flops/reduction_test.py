@@ -120,7 +120,9 @@ from visor_jax.reduction import grammar, table
 from visor_jax.families import table as families
 from visor_jax.spec import architecture, plan
 _, size = families.named_size('0.5b', ())
-texts = [*grammar.published(), 'pack:2', 'divprune:1/9', 'random:1/9']
+texts = [
+  *grammar.published(), 'pack:2', 'divprune:1/9', 'random:1/9', 'resize:384'
+]
 for text in texts:
   model = architecture.Architecture(size, plan.base(24), reduction=text)
   assert cost.cost(model, None, 729, 60).total

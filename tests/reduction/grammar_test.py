@@ -26,6 +26,7 @@ def one(text):
     'fastv:2:0.5',
     'pyramiddrop:1/3',
     'm3:1+m3:2+m3:4',
+    'resize:768',
   ],
 )
 def test_written_as_read(text):
@@ -90,6 +91,7 @@ def test_what_cannot_be_read_is_said(text, words):
     (dict(model__reduce='fastv:2:0.5'), 'model.reduce has "fastv:2:0.5"'),
     (dict(eval__reduce='fastv:2:0.5'), 'eval.reduce has "fastv:2:0.5"'),
     (dict(eval__reduce='m3'), 'one number'),
+    (dict(model__reduce='resize:768'), 'resize:768.* is for answers'),
     (dict(eval__reduce='fastv:24:0.5', eval__plans='base'), 'layers 1 to 23'),
   ],
 )

@@ -48,6 +48,11 @@ def measure(
   curves = {str(s): curve(all_tokens, s.plan) for s in selections}
   for reduction in reductions:
     name = str(reduction)
+    if reduction.longest_side:
+      raise ValueError(
+        f'token reduction "{name}" leaves tokens by the size of the image; '
+        'python -m visor_jax.flops --image tells its cost'
+      )
     curves[name] = curve(dataclasses.replace(all_tokens, reduction=name), None)
   return dict(
     lengths=list(lengths),

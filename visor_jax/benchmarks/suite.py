@@ -189,6 +189,7 @@ class Suite:
     answer_tokens: tokens of an answer at most.
     ends: ids of the tokens that end an answer.
     rules: what else decides which token comes next.
+    original: the same of images as they are.
   """
 
   def __init__(
@@ -202,12 +203,25 @@ class Suite:
   ):
     self._benchmark, self._source = benchmark, source
     self._processor = processor
-    self._shape = processor.row_shape(**prompt)
+    self._prompt, self._shape = prompt, processor.row_shape(**prompt)
+    self.original: Suite = self
     self._fits = functools.cache(self._new_fit)
     self.answer_tokens = min(benchmark.max_new_tokens, max_new_tokens)
     tokenizer = processor.tokenizer
     self.ends: tuple[int, ...] = (tokenizer.end, *sorted(tokenizer.stops))
     self.rules = tokenizer.rules
+
+  def resized(self, side: int) -> 'Suite':
+    """The same questions, of images with at most so many pixels to a side."""
+    suite = Suite(
+      self._benchmark,
+      self._source,
+      self._processor.resized(side),
+      prompt=self._prompt,
+      max_new_tokens=self.answer_tokens,
+    )
+    suite.original = self
+    return suite
 
   def __len__(self) -> int:
     return len(self._source)

@@ -124,6 +124,7 @@ class Processor(Protocol):
   Attributes:
     tokenizer: its words and chat template.
     patches: P of a tile.
+    original: the same of images as they are.
   """
 
   @property
@@ -131,6 +132,17 @@ class Processor(Protocol):
 
   @property
   def patches(self) -> int: ...
+
+  @property
+  def original(self) -> 'Processor': ...
+
+  def resized(self, side: int) -> 'Processor':
+    """Of images whose longer side has at most so many pixels.
+
+    Raises:
+      ValueError: they cannot be made so small.
+    """
+    ...
 
   def row_shape(
     self, *, text: int, visual: int, tiles: int, prompts: int = 1
@@ -197,6 +209,7 @@ class Suite(Protocol):
     rules: what else decides which token comes next.
     fingerprints: {stream/source: what changes when its data does}.
     counts: {reason: records that were not used as they are}, so far.
+    original: the same of images as they are.
   """
 
   @property
@@ -213,6 +226,17 @@ class Suite(Protocol):
 
   @property
   def counts(self) -> dict[str, int]: ...
+
+  @property
+  def original(self) -> 'Suite': ...
+
+  def resized(self, side: int) -> 'Suite':
+    """The same questions, of images with at most so many pixels to a side.
+
+    Raises:
+      ValueError: they cannot be made so small.
+    """
+    ...
 
   def training(self, stream: str) -> Load:
     """Rows of a stream to learn from, for `loader.batches`.

@@ -142,7 +142,7 @@ def build(
   """
   length = costs.answer_length(tokens, tokenizer.stops)
   routing = int(selector == 'router')
-  took = costs.of_answer(model, plan, *size, length, routing)
+  took = costs.of_answer(model, plan, size, length, routing)
   return Answer(
     text=tokenizer.decode(tokens.tolist()),
     selector=selector,

@@ -90,17 +90,29 @@ class Checkpoint:
         tokenizer,
         selection.selector,
         *generated[number],
-        costs.PromptSize(*lengths, images),
+        costs.PromptSize(*lengths, tiles, self._original(images[number])),
         costs.ran(
           self.model.architecture,
           generated[number][0],
           lengths,
-          images,
+          tiles,
           routing,
         ),
         seconds,
       )
-      for number, (lengths, images) in enumerate(
+      for number, (lengths, tiles) in enumerate(
         zip(prompts.lengths, prompts.images)
       )
     ]
+
+  def _original(
+    self, images: Sequence[protocols.ImageLike]
+  ) -> costs.Images | None:
+    """What images are that the processor makes smaller."""
+    original = self.processor.original
+    if original is self.processor:
+      return None
+    opened = [original.open_image(image) for image in images]
+    return costs.of_plans(
+      original.plans([(image.height, image.width) for image in opened])
+    )

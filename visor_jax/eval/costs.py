@@ -1,6 +1,7 @@
 """What an answer took, in nominal FLOPs and bytes of its real tokens."""
 
 from collections.abc import Collection
+from collections.abc import Sequence
 import dataclasses
 import functools
 from typing import NamedTuple
@@ -9,11 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from visor_jax.data.processing import processed
 from visor_jax.flops import cost as flops
 from visor_jax.models import caches as caches_lib
 from visor_jax.models import decoding
 from visor_jax.models import visor
 from visor_jax.spec import architecture as architecture_lib
+from visor_jax.spec import batch as batch_lib
 from visor_jax.spec import plan as plans
 
 
@@ -39,12 +42,35 @@ def prefill_flops(
   ).llm_prefill
 
 
+class Images(NamedTuple):
+  """Visual tokens of a prompt, and the tiles of each of its images."""
+
+  visual: int
+  tiles: tuple[int, ...]
+
+
 class PromptSize(NamedTuple):
-  """Visual and text tokens of a prompt, and the tiles of each of its images."""
+  """Visual and text tokens of a prompt, and the tiles of each of its images.
+
+  Where images were made smaller, `original` is what they were before.
+  """
 
   visual: int
   text: int
   images: tuple[int, ...]
+  original: Images | None = None
+
+
+def of_plans(image_plans: Sequence[processed.ImagePlan]) -> Images:
+  """What images become that are cut by these plans."""
+  return Images(
+    sum(plan.tokens for plan in image_plans),
+    tuple(
+      tiles
+      for plan in image_plans
+      for tiles in batch_lib.image_tiles(plan.tile_grid)
+    ),
+  )
 
 
 class Ran(NamedTuple):
@@ -64,8 +90,9 @@ def vision_flops(
     architecture: the model's.
     images: tiles of each, see batch.image_tiles.
   """
-  base = architecture.base
-  costs = [flops.cost(base, None, 0, 0, tiles=tiles) for tiles in images]
+  costs = [
+    flops.cost(architecture, None, 0, 0, tiles=tiles) for tiles in images
+  ]
   return sum(c.vision for c in costs), sum(c.connector for c in costs)
 
 
@@ -95,9 +122,7 @@ def ran(
 def of_answer(
   model: visor.Visor,
   plan: plans.Plan | None,
-  visual: int,
-  text: int,
-  images: tuple[int, ...],
+  size: PromptSize,
   tokens: int,
   routing: int = 0,
 ) -> dict[str, int]:
@@ -106,9 +131,7 @@ def of_answer(
   Args:
     model: the network that answered.
     plan: the plan that ran, None for the dense base.
-    visual: visual tokens.
-    text: text tokens of the prompt.
-    images: tiles of each that the vision tower read.
+    size: of the prompt.
     tokens: tokens of the answer, its end included.
     routing: 1 where the router chose the plan.
   """
@@ -116,11 +139,14 @@ def of_answer(
   all_tokens = dataclasses.replace(asked, reduction='')
   # Inside of the dense decoder tokens are dropped where no plan is.
   largest = asked if plan is not None else all_tokens
+  visual, text, images, original = size
+  base_visual, base_images = original or (visual, images)
   vision, tiles = sum(vision_flops(asked, images)), sum(images)
   llm = prefill_flops(asked, plan, visual, text, routing)
-  base_llm = prefill_flops(all_tokens, None, visual, text)
+  base_vision = sum(vision_flops(all_tokens, base_images))
+  base_llm = prefill_flops(all_tokens, None, base_visual, text)
   decode = flops.decode(asked, plan, visual, text, tokens, tiles=tiles)
-  base_decode = flops.decode(all_tokens, None, visual, text, tokens)
+  base_decode = flops.decode(all_tokens, None, base_visual, text, tokens)
   itemsize = jnp.dtype(model.compute.dtype).itemsize
   return dict(
     llm_prefill_flops=llm,
@@ -134,7 +160,7 @@ def of_answer(
     ),
     max_prefill_flops=prefill_flops(largest, asked.layout.max, visual, text),
     base_prefill_flops=base_llm,
-    base_total_flops=vision + base_llm + base_decode,
+    base_total_flops=base_vision + base_llm + base_decode,
   )
 
 

@@ -25,12 +25,14 @@ class Questions:
     local_ids: likewise, of the rows that this process holds.
     records: of the rows that this process holds.
     batch: these rows, in numpy.
+    original: with images as they are, where the suite makes them smaller.
   """
 
   ids: list[int | None]
   local_ids: list[int | None]
   records: list[protocols.Record]
   batch: batch_lib.Batch
+  original: batch_lib.Batch | None = None
 
 
 def batches(
@@ -58,12 +60,19 @@ def batches(
     repeats = size - len(asked)
     ids = [*asked, *[None] * repeats]
     filled = [*asked, *asked[-1:] * repeats]
-    prompts = [suite.prompt(stream, filled[row]) for row in local_rows]
+    numbers_here = [filled[row] for row in local_rows]
+    prompts = [suite.prompt(stream, number) for number in numbers_here]
+    originals = [
+      suite.original.prompt(stream, number)[0]
+      for number in numbers_here
+      if suite.original is not suite
+    ]
     yield Questions(
       ids=ids,
       local_ids=[ids[row] for row in local_rows],
       records=[record for _, record in prompts],
       batch=packing.stack([row for row, _ in prompts]),
+      original=packing.stack(originals) if originals else None,
     )
 
 

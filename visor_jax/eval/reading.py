@@ -55,6 +55,7 @@ class Prompt:
 
   packed: prompts_lib.Prompts
   before: Before
+  original: costs.Images | None  # of images that were made smaller
 
   @property
   def lengths(self) -> tuple[int, int]:
@@ -64,7 +65,7 @@ class Prompt:
   @property
   def size(self) -> costs.PromptSize:
     """With the tiles of its images."""
-    return costs.PromptSize(*self.lengths, self.packed.images[0])
+    return costs.PromptSize(*self.lengths, self.packed.images[0], self.original)
 
 
 class _Behind(NamedTuple, Generic[T]):
@@ -100,6 +101,9 @@ class Reading:
     sizes = [(image.height, image.width) for image in opened]
     self._checkpoint, self._prefix = checkpoint, prefix
     self._plans: Sequence[processed.ImagePlan] = processor.plans(sizes)
+    self._original = None
+    if processor.original is not processor:
+      self._original = costs.of_plans(processor.original.plans(sizes))
     tiles = [*processor.tiles(opened, sizes)]
     packed = prompts_lib.of_images(tiles, self._plans, processor)
     self._tiles = packed.batch.tiles
@@ -196,7 +200,8 @@ class Reading:
     prompts_lib.require_room([segment], new_tokens, self._checkpoint.context)
     packed = prompts_lib.pack([segment], processor, self._tiles)
     end = max(talk.image_at, default=0)
-    return Prompt(packed, (talk.image_at, talk.tokens[:end].tobytes()))
+    before = talk.image_at, talk.tokens[:end].tobytes()
+    return Prompt(packed, before, self._original)
 
   def prefill(
     self, prompt: Prompt, selection: plans.Selection

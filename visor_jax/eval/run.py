@@ -74,9 +74,7 @@ class _Asked:
 
   id: str
   turn: records.Turn
-  visual: int
-  text: int
-  images: tuple[int, ...]  # tiles of each
+  size: costs.PromptSize
 
 
 def answers(
@@ -109,7 +107,7 @@ def answers(
   """
   rows: list[Answer] = []
   reduction = str(under_test.model.reduction)
-  fit = under_test.suite.fit(stream, count)
+  fit = under_test.suite.original.fit(stream, count)  # of all methods alike
   progress = console.Progress(
     f'{stream} questions, plan {selection}'
     + (f', {reduction}' if reduction else ''),
@@ -208,7 +206,7 @@ def _ask(
     for questions in questions_lib.batches(
       suite, stream, numbers, size, under_test.mesh
     ):
-      asked.update(_lengths(questions, under_test.model.size.vision.patches))
+      asked.update(_lengths(questions, under_test.model))
       yield questions.ids, under_test.shard(questions)
 
   answered = {}
@@ -243,9 +241,7 @@ def _ask(
         **costs.of_answer(
           under_test.model,
           plan,
-          question.visual,
-          question.text,
-          question.images,
+          question.size,
           costs.answer_length(answer_tokens, sampling.ends),
           routing,
         ),
@@ -259,19 +255,33 @@ def _ask(
 
 
 def _lengths(
-  questions: questions_lib.Questions, patches: int
+  questions: questions_lib.Questions, model: visor.Visor
 ) -> dict[int, _Asked]:
   """The questions that this process asks, with their lengths."""
   batch = questions.batch
-  lengths = zip(
-    questions.local_ids,
-    questions.records,
+  sizes = zip(
     batch.visual().tolist(),
     batch.text().tolist(),
-    batch.images(patches),
+    batch.images(model.size.vision.patches),
+    _originals(questions, model.architecture.size.vision.patches),
   )
   return {
-    number: _Asked(record.id, record.turns[0], visual, text, images)
-    for number, record, visual, text, images in lengths
+    number: _Asked(record.id, record.turns[0], costs.PromptSize(*size))
+    for number, record, size in zip(
+      questions.local_ids, questions.records, sizes
+    )
     if number is not None
   }
+
+
+def _originals(
+  questions: questions_lib.Questions, patches: int
+) -> Sequence[costs.Images | None]:
+  """What images were that have been made smaller, of each question."""
+  batch = questions.original
+  if batch is None:
+    return [None] * len(questions.records)
+  return [
+    costs.Images(visual, tiles)
+    for visual, tiles in zip(batch.visual().tolist(), batch.images(patches))
+  ]

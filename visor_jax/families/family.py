@@ -73,6 +73,12 @@ def _unreadable(*args: object) -> NoReturn:
   )
 
 
+def _as_it_is(vision: sizes_lib.Vision, side: int) -> sizes_lib.Vision:
+  """Of a tower whose tiles have one size, whatever that of images."""
+  del side
+  return vision
+
+
 @dataclasses.dataclass(frozen=True)
 class Family:
   """A kind of base model.
@@ -87,11 +93,13 @@ class Family:
     tower_macs: (vision tower, whether making patches of pixels counts, tiles)
       -> multiply-adds of the tower on the tiles of one image.
     connector_macs: multiply-adds of the connector on the patches of one tile.
+    resized: (vision tower, pixels that the longer side of an image has at most)
+      -> the tower with its tiles of such images.
     taps: patches that are summed into a visual token, at most.
     model_types: values of `model_type` or of `architectures` in config.json
       that say that a checkpoint is of it.
-    plan_image: (height, width) in pixels -> how visual tokens are made of an
-      image.
+    plan_image: (height, width in pixels, vision tower) -> how visual tokens
+      are made of an image.
     read_processor: (folder of a checkpoint, what lies behind transparent
       images, see image_files.GROUNDS, rows of the embedding or None) -> its
       tokenizer, chat template and recipe of images.
@@ -110,9 +118,10 @@ class Family:
   modules: Callable[[], 'backbone.Modules']
   tower_macs: Callable[[sizes_lib.Vision, bool, int], int]
   connector_macs: Callable[[sizes_lib.Size], int]
+  resized: Callable[[sizes_lib.Vision, int], sizes_lib.Vision] = _as_it_is
   taps: int = 1
   model_types: tuple[str, ...] = ()
-  plan_image: Callable[[int, int], ImagePlan] = _unreadable
+  plan_image: Callable[[int, int, sizes_lib.Vision], ImagePlan] = _unreadable
   read_processor: Callable[
     [pathlib.Path, str, int | None], 'protocols.Processor'
   ] = _unreadable

@@ -7,6 +7,7 @@ import dataclasses
 import pathlib
 from typing import ClassVar
 from typing import Protocol
+from typing import Self
 
 import PIL.Image
 
@@ -53,6 +54,11 @@ class Processor:
   def patches(self) -> int:
     """P of a tile."""
     return self.recipe.patches
+
+  @property
+  def original(self) -> Self:
+    """Itself: images stay as they are."""
+    return self
 
   def row_shape(
     self, *, text: int, visual: int, tiles: int, prompts: int = 1

@@ -16,14 +16,15 @@ torchtitan would count them, for ratios that others have published.
 
 import argparse
 from collections.abc import Sequence
+import dataclasses
 import json
 import re
 import sys
 
+from visor_jax.data.processing import resized
 from visor_jax.data.suites import sizes as suite_sizes
 from visor_jax.families import table as families
 from visor_jax.flops import accounting as accounting_lib
-from visor_jax.flops import cost as cost_lib
 from visor_jax.flops import table as table_lib
 from visor_jax.reduction import grammar
 from visor_jax.runtime import command
@@ -111,11 +112,28 @@ def _name(row):
   )
 
 
-def _limit(model, visual, text, tiles, accounting):
+def _question(args, model):
+  """What the image and the text become, for a model with its reduction."""
+  side = grammar.single(model.reduction).longest_side
+  if args.image:
+    height, width = pixels(args.image)
+    if side:
+      height, width = resized.size(height, width, side)
+    family, vision = families.named(model.family), grammar.size(model).vision
+    plan = family.plan_image(height, width, vision)
+    return table_lib.Question(plan.tokens, args.text, plan.tiles)
+  if side:
+    raise ValueError(
+      f'--reduce {model.reduction}: what is left depends on the size of the '
+      'image; give --image, not --visual'
+    )
+  return table_lib.Question(args.visual, args.text, 0)
+
+
+def _limit(model, question, accounting):
   """A line where tower and connector take more than the language model."""
   base, cheapest = (
-    cost_lib.cost(model, plan, visual, text, accounting, tiles=tiles)
-    for plan in (None, model.layout.min)
+    question.cost(model, plan, accounting) for plan in (None, model.layout.min)
   )
   tower = base.vision + base.connector
   if tower <= base.llm_prefill:
@@ -181,30 +199,31 @@ def _show(args: argparse.Namespace) -> int:
     )
   family, size = families.named_size(args.size, suite_sizes.SIZES)
   layout = plans.visor(size.language.depth)
-  visual, tiles = args.visual, 0
-  if args.image:
-    plan = families.named(family).plan_image(*pixels(args.image))
-    visual, tiles = plan.tokens, plan.tiles
+  model = architecture_lib.Architecture(size, layout, family=family)
+  question = _question(args, model)
   side_by_side = args.accounting == 'all'
   accounting = (
     accounting_lib.NOMINAL
     if side_by_side
     else accounting_lib.ACCOUNTINGS[args.accounting]
   )
-  model = architecture_lib.Architecture(size, layout, family=family)
+  reductions = {
+    str(reduction): _question(
+      args, dataclasses.replace(model, reduction=str(reduction))
+    )
+    for reduction in grammar.parse(args.reduce)
+  }
   rows = table_lib.table(
     model,
     _selections(args.plans, layout),
-    visual,
-    args.text,
-    tiles,
+    question,
     accounting,
-    grammar.parse(args.reduce),
+    reductions,
   )
   print(
-    _limit(model, visual, args.text, tiles, accounting)
-    + f'{args.size}: {visual} visual tokens of {tiles} tiles, {args.text} '
-    f'text tokens'
+    _limit(model, question, accounting)
+    + f'{args.size}: {question.visual} visual tokens of {question.tiles} '
+    f'tiles, {question.text} text tokens'
   )
   if side_by_side:
     _print_all(rows)

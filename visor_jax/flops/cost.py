@@ -91,7 +91,8 @@ def cost(
     ValueError: plan and layout do not fit, or the reduction goes with the base
       alone.
   """
-  size, language = architecture.size, architecture.size.language
+  size = grammar.size(architecture)
+  language = size.language
   reduction = grammar.single(architecture.reduction)
   if plan is not None and reduction.layers(architecture.depth):
     raise ValueError(f'token reduction "{reduction}" goes with plan base alone')
@@ -287,7 +288,7 @@ def _reduced(
   if not visual:
     return [0] * architecture.depth, 0
   reduction = grammar.single(architecture.reduction)
-  size = architecture.size
+  size = grammar.size(architecture)
   tiles = tiles or max(1, round(visual / size.vision.patches))
   row = method.Row(size, visual, text, tiles, raters)
   return reduction.tokens_of_layer(row), reduction.rating_macs(row)

@@ -1,62 +1,27 @@
 """What the plans of a size cost, and what they save by who counts."""
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 from typing import Any
 
 from visor_jax.flops import accounting as accounting_lib
 from visor_jax.flops import cost as cost_lib
-from visor_jax.reduction import method as method_lib
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import plan as plans
 
 
-def table(
-  architecture: architecture_lib.Architecture,
-  selections: Sequence[plans.Selection],
-  visual: int,
-  text: int,
-  tiles: int,
-  accounting: accounting_lib.Accounting,
-  reductions: Sequence[method_lib.Reduction] = (),
-) -> list[dict[str, Any]]:
-  """A row for each plan, then one for each token reduction, of the base.
+@dataclasses.dataclass(frozen=True)
+class Question:
+  """What an image and its prompt become.
 
-  Args:
-    architecture: the model's.
-    selections: each of one plan or the base.
+  Attributes:
     visual: visual tokens.
     text: text tokens.
     tiles: tiles that the vision tower sees.
-    accounting: what is counted, and how.
-    reductions: token reductions of the base.
-
-  Returns:
-    method (the token reduction, '' for none), plan (list of 0/1 over the
-    optional SELF layers, None for the base), self_layers (how many of them
-    run), llm_prefill, visual (of it, what the image takes: the prompt alone
-    takes so much less), routing (what the router adds where it chooses), vision
-    (tower and connector), total (end to end, without routing), flops_saved (LLM
-    prefill), total_saved, cache_bytes (of a prompt in bfloat16), saved
-    ({accounting: LLM prefill as it counts that}), whole_saved (end to end, of
-    those that count vision).
   """
-  methods = [(selection.plan, '') for selection in selections]
-  methods += [(None, str(reduction)) for reduction in reductions]
-  return [
-    _row(
-      dataclasses.replace(architecture, reduction=method),
-      plan,
-      _Question(visual, text, tiles),
-      accounting,
-    )
-    for plan, method in methods
-  ]
 
-
-@dataclasses.dataclass(frozen=True)
-class _Question:
   visual: int
   text: int
   tiles: int
@@ -68,6 +33,7 @@ class _Question:
     accounting: accounting_lib.Accounting,
     routing: int = 0,
   ) -> cost_lib.Cost:
+    """What one of it costs; arguments as of `flops.cost.cost`."""
     return cost_lib.cost(
       architecture,
       plan,
@@ -79,14 +45,52 @@ class _Question:
     )
 
 
+def table(
+  architecture: architecture_lib.Architecture,
+  selections: Sequence[plans.Selection],
+  question: Question,
+  accounting: accounting_lib.Accounting,
+  reductions: Mapping[str, Question] | None = None,
+) -> list[dict[str, Any]]:
+  """A row for each plan, then one for each token reduction, of the base.
+
+  Args:
+    architecture: the model's.
+    selections: each of one plan or the base.
+    question: what is asked.
+    accounting: what is counted, and how.
+    reductions: token reductions of the base, and what each gets of the question
+      where it makes its image smaller.
+
+  Returns:
+    method (the token reduction, '' for none), plan (list of 0/1 over the
+    optional SELF layers, None for the base), self_layers (how many of them
+    run), llm_prefill, visual (of it, what the image takes: the prompt alone
+    takes so much less), routing (what the router adds where it chooses), vision
+    (tower and connector), total (end to end, without routing), flops_saved (LLM
+    prefill), total_saved, cache_bytes (of a prompt in bfloat16), saved
+    ({accounting: LLM prefill as it counts that}), whole_saved (end to end, of
+    those that count vision).
+  """
+  rows = [
+    _row(architecture, selection.plan, question, question, accounting)
+    for selection in selections
+  ]
+  for method, smaller in (reductions or {}).items():
+    reduced = dataclasses.replace(architecture, reduction=method)
+    rows.append(_row(reduced, None, smaller, question, accounting))
+  return rows
+
+
 def _row(
   architecture: architecture_lib.Architecture,
   plan: plans.Plan | None,
-  question: _Question,
+  question: Question,
+  original: Question,
   accounting: accounting_lib.Accounting,
 ) -> dict[str, Any]:
   cost = question.cost(architecture, plan, accounting)
-  base = question.cost(architecture.base, None, accounting)
+  base = original.cost(architecture.base, None, accounting)
   alone = dataclasses.replace(question, visual=0)
   prompt_alone = alone.cost(architecture, plan, accounting)
   routing = 0
@@ -95,7 +99,7 @@ def _row(
 
   def saved(part: Callable[[cost_lib.Cost], int]) -> dict[str, float]:
     return {
-      name: part(question.cost(architecture.base, None, by))
+      name: part(original.cost(architecture.base, None, by))
       / part(question.cost(architecture, plan, by))
       for name, by in accounting_lib.ACCOUNTINGS.items()
     }

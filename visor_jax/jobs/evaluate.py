@@ -93,7 +93,7 @@ def _ask(
   options = run.config.eval
   folder = run.workdir.answers('eval', test.folder, method)
   under_test = dataclasses.replace(
-    run.answering(selection, method), suite=test.suite
+    run.answering(selection, method), suite=test.reduced(method)
   )
   answers = eval_run.answers(
     under_test,

@@ -18,6 +18,7 @@ from visor_jax.eval import results
 from visor_jax.eval import run
 from visor_jax.families import table as families
 from visor_jax.jobs import order
+from visor_jax.reduction import grammar
 from visor_jax.runtime import paths
 
 
@@ -45,8 +46,28 @@ class TestSet:
   score: str | run.Score
   result: Callable[[results.Rows], results.Row] = _nothing_beside
 
+  def reduced(self, method: str) -> protocols.Suite:
+    """The suite, with images as small as a token reduction asks for.
+
+    Raises:
+      ValueError: they cannot be made so small.
+    """
+    side = grammar.single(method).longest_side
+    return self.suite.resized(side) if side else self.suite
+
 
 def open_test_sets(
+  config: ml_collections.ConfigDict, suite: protocols.Suite
+) -> tuple[TestSet, ...]:
+  """What a config asks, with every token reduction; arguments as below."""
+  test_sets = _open(config, suite)
+  for reduction in grammar.parse(config.eval.reduce):
+    for test_set in test_sets:
+      test_set.reduced(str(reduction))
+  return test_sets
+
+
+def _open(
   config: ml_collections.ConfigDict, suite: protocols.Suite
 ) -> tuple[TestSet, ...]:
   """What a config asks.

@@ -1,5 +1,6 @@
 """What can be known of a config before anything is built."""
 
+import dataclasses
 import pathlib
 
 import ml_collections
@@ -197,11 +198,18 @@ def _check_reductions(
   base_trained = all(
     stage.dense for name, stage in stages.STAGES.items() if config[name].steps
   )
+  for reduction in grammar.parse(config.eval.reduce):
+    grammar.size(dataclasses.replace(model, reduction=str(reduction)))
   for key, base_alone in (
     ('model', base_asked and base_trained),
     ('eval', base_asked),
   ):
     for reduction in grammar.parse(config[key].reduce or ''):
+      if reduction.longest_side and key == 'model':
+        raise ValueError(
+          f'model.reduce has "{reduction}", which makes the images of data '
+          'smaller: it is for answers, in eval.reduce'
+        )
       if reduction.layers(model.depth) and not base_alone:
         raise ValueError(
           f'{key}.reduce has "{reduction}", which splits the dense decoder: '

@@ -67,8 +67,8 @@ class Visor(nn.Module):
 
   @property
   def size(self) -> sizes.Size:
-    """Widths and depths of the base model."""
-    return self.architecture.size
+    """Widths and depths of the base model, with the tiles that it gets."""
+    return reductions.size(self.architecture)
 
   @property
   def layout(self) -> plans.Layout:

@@ -9,6 +9,8 @@
 Methods that work before the decoder change what it gets and go with every
 plan; those that work between layers split the dense decoder: plan base.
 
+Those that make images smaller act in the data, and go with every plan, too.
+
 Plain Python: config, model and accounting all speak of it.
 """
 
@@ -17,8 +19,11 @@ import dataclasses
 import fractions
 from typing import Any
 
+from visor_jax.families import table as families
 from visor_jax.reduction import method as method_lib
 from visor_jax.reduction import table
+from visor_jax.spec import architecture as architecture_lib
+from visor_jax.spec import sizes
 
 
 def parse(text: str) -> tuple[method_lib.Reduction, ...]:
@@ -43,6 +48,21 @@ def single(text: str) -> method_lib.Reduction:
       f'token reduction "{text}" names {len(reductions)}; a model has one'
     )
   return reductions[0] if reductions else method_lib.Reduction()
+
+
+def size(architecture: architecture_lib.Architecture) -> sizes.Size:
+  """A model's size, with the tiles that its tower gets of smaller images.
+
+  Raises:
+    ValueError: images cannot be made so small.
+  """
+  side = single(architecture.reduction).longest_side
+  if not side:
+    return architecture.size
+  resized = families.named(architecture.family).resized
+  return dataclasses.replace(
+    architecture.size, vision=resized(architecture.size.vision, side)
+  )
 
 
 def published() -> dict[str, str]:

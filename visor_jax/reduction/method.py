@@ -1,8 +1,8 @@
-"""What a token reduction is: its numbers, its two hooks and its cost.
+"""What a token reduction is: its numbers, its hooks and its cost.
 
 A method is one file with one class, a `Reduction`, and one line in table.py.
-It may work before the decoder, between the decoder's layers, or both; a hook
-that it leaves out changes nothing.
+It may work before the decoder, between the decoder's layers, or both, or ask
+for smaller images; a hook that it leaves out changes nothing.
 
 Accounting and configs speak of methods where there is no jax: a hook imports
 it when it runs.
@@ -107,6 +107,13 @@ class Reduction:
     """As the grammar has it."""
     values = [getattr(self, f.name) for f in dataclasses.fields(self)]
     return ':'.join([self.name, *map(_written, values)])
+
+  # Before the tower.
+
+  @property
+  def longest_side(self) -> int:
+    """Pixels that the longer side of an image has at most; 0 for any."""
+    return 0
 
   # Before the decoder.
 

@@ -5,6 +5,8 @@ visionzip:0.25     before the decoder a quarter of the visual tokens is kept:
 vispruner:1/9      those that attention looks at, and different ones
 divprune:1/9       those that differ most from one another
 random:1/9         those that chance picks: what all others should beat
+resize:768         before the tower an image is made smaller, to so many pixels
+                   on its longer side
 pack:2             two neighbours become one token, their average
 m3:4               4 x 4 patches become one token, their average
 fastv:2:0.5        from layer 2 on, half of them: what the prompt looks at
@@ -19,6 +21,7 @@ from visor_jax.reduction import method
 from visor_jax.reduction import pack
 from visor_jax.reduction import pyramiddrop
 from visor_jax.reduction import random_places
+from visor_jax.reduction import resize
 from visor_jax.reduction import visionzip
 from visor_jax.reduction import vispruner
 
@@ -27,6 +30,7 @@ METHODS: dict[str, type[method.Reduction]] = {
   'vispruner': vispruner.VisPruner,
   'divprune': divprune.DivPrune,
   'random': random_places.Random,
+  'resize': resize.Resize,
   'pack': pack.Pack,
   'm3': m3.M3,
   'fastv': fastv.FastV,

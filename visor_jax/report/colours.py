@@ -28,6 +28,7 @@ METHODS = {
   'pack': '#a6761d',
   'divprune': '#7570b3',
   'random': '#999999',
+  'resize': '#666600',
 }
 # Of the two groups of families.
 GROUPS = {'coarse': '#0072b2', 'fine': '#d55e00'}

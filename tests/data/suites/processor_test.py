@@ -1,6 +1,7 @@
 """What is asked with --image is what was learned from, to the pixel."""
 
 import io
+import math
 
 import numpy as np
 import PIL.Image
@@ -58,3 +59,44 @@ def test_a_question_may_follow_others_as_in_training():
   asked = questions.follow_up(turns, 1, suite.words)
   end = talk.prompts[-1] + 1
   np.testing.assert_array_equal(asked.tokens, talk.tokens[:end])
+
+
+@pytest.mark.parametrize(
+  'name,side,tokens,tiles', [('pages', 64, 16, 4), ('digits', 40, 5, 1)]
+)
+def test_pictures_are_made_smaller_amid_tiles_as_large(
+  name, side, tokens, tiles
+):
+  """Every visual token is the patch of the smaller picture, in order."""
+  suite = SUITES[name].resized(side)
+  row, example = suite.prompt('test', 7)
+  picture = processor_lib.picture(example.images)
+  height, width = (n * side // picture.height for n in picture.size[::-1])
+  smaller = np.asarray(
+    picture.resize((width, height), PIL.Image.Resampling.BICUBIC)
+  )
+  assert (row['visual_segment'] > 0).sum() == tokens
+  shape = SUITES[name].question_shape
+  patch = math.isqrt(math.prod(shape.tile) // shape.patches)
+  columns = shape.tile[1] // patch
+  for token in range(tokens):
+    tile, at = divmod(int(row['gather_index'][token, 0]), shape.patches)
+    assert tile < tiles
+    y, x = (at // columns) * patch, (at % columns) * patch
+    got = row['tiles'][tile][y : y + patch, x : x + patch]
+    y, x = (n * patch for n in divmod(token, width // patch))
+    want = smaller[y : y + patch, x : x + patch]
+    np.testing.assert_array_equal(got, want)
+  segment = questions.segment(
+    example.turns[0].question,
+    [processor_lib.png(example.images, 3)],
+    processor_lib.of_suite(suite).resized(side),
+  )
+  np.testing.assert_array_equal(segment.tiles, row['tiles'][:tiles])
+  assert suite.original is SUITES[name]
+  assert suite.words is SUITES[name].words
+
+
+def test_pictures_are_whole_patches():
+  with pytest.raises(ValueError, match=r'resize:50: .*128 x 128.*\[16, 32, 48'):
+    SUITES['pages'].resized(50)

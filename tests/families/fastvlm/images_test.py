@@ -74,7 +74,9 @@ def test_an_image_too_thin_to_be_cut_is_named():
 
 @pytest.mark.parametrize('size', SIZES[:3], ids=str)
 def test_every_image_is_256_tokens(size):
-  plan = record.FAMILY.plan_image(*size)
+  plan = record.FAMILY.plan_image(
+    *size, record.FAMILY.sizes['fastvlm-0.5b'].vision
+  )
   assert (plan.tokens, plan.tiles) == (256, 1)
   assert plan.gather_index.tolist() == [[k] for k in range(256)]
   assert plan.gather_weight.shape == (256, 1) and plan.gather_weight.min() == 1

@@ -3,10 +3,12 @@
 Here a draw of cases; `pytest -m drill` asks more and prints what came out.
 """
 
+import dataclasses
 import json
 import math
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 
@@ -19,6 +21,7 @@ import visor_jax
 from visor_jax.checkpoint import load
 from visor_jax.convert import folders
 from visor_jax.convert import hf
+from visor_jax.eval import costs
 from visor_jax.families.fastvlm import config as config_lib
 from visor_jax.families.fastvlm import record
 from visor_jax.models import visor
@@ -64,6 +67,26 @@ def test_a_config_chooses_the_crop_of_converted_checkpoints(tmp_path, oracle):
 def test_greedy_text_is_transformers(model, oracle):
   close, _ = agreement.same_text(model, oracle, agreement.cases(SIZES)[1:3])
   assert close < 2
+
+
+def test_images_are_made_smaller_before_the_tower(oracle, monkeypatch):
+  """So is their tile, and the tower costs what it then does."""
+  model = visor_jax.load(oracle.folder, reduce='resize:64')
+  image, prompt = llava.picture(150, 200), 'What is it?'
+  logits = model.logits([image], prompt)
+  architecture = dataclasses.replace(model.model.architecture, reduction='')
+  cost, of_all = (
+    sum(costs.vision_flops(each, (1,)))
+    for each in (model.model.architecture, architecture)
+  )
+  assert 4 * cost == pytest.approx(of_all, rel=0.05)
+  monkeypatch.setattr(fastvlm, 'SIDE', 64)
+  smaller = image.resize((64, 48), PIL.Image.Resampling.BICUBIC)
+  np.testing.assert_allclose(
+    logits, oracle.logits([smaller], prompt), atol=1e-4
+  )
+  with pytest.raises(ValueError, match='resize:100: .*multiple of 64'):
+    visor_jax.load(oracle.folder, reduce='resize:100')
 
 
 @pytest.mark.drill

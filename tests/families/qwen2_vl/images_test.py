@@ -72,7 +72,7 @@ def test_tokens_of_published_checkpoints(size, most, tokens):
   known = recipe.Recipe(28, recipe.PUBLISHED.least, most * 28**2)
   assert images.plan(known, *size).tokens == tokens
   if known == recipe.PUBLISHED:
-    assert record.FAMILY.plan_image(*size).tokens == tokens
+    assert record.FAMILY.plan_image(*size, None).tokens == tokens
 
 
 def test_a_tile_is_a_token_and_knows_where_it_stands():

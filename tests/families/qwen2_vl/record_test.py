@@ -10,6 +10,7 @@ import math
 
 import jax
 import numpy as np
+import PIL.Image
 import pytest
 
 from tests import agreement
@@ -128,6 +129,22 @@ def test_a_stream_of_images_of_all_sizes_compiles_few_programs(tmp_path):
   )
   assert max(tokens) > 16000 and len(set(tokens)) > 30
   assert 1 < compiled['jit(prefill)'] <= 12 and max(parts.values()) <= 12
+
+
+def test_images_are_made_smaller_before_the_tower(oracle, model):
+  """As transformers answers that is given them so, and cheaper."""
+  smaller = visor_jax.load(oracle.folder, reduce='resize:48')
+  image, prompt = llava.picture(150, 200), 'What is it?'
+  given = image.resize((48, 36), PIL.Image.Resampling.BICUBIC)
+  np.testing.assert_allclose(
+    smaller.logits([image], prompt), oracle.logits([given], prompt), atol=1e-4
+  )
+  answer = smaller.generate([image], prompt, max_new_tokens=1)
+  of_all = costs.of_answer(
+    model.model, None, costs.PromptSize(35, answer.text_tokens, (35,)), 1
+  )
+  assert answer.visual_tokens == 12
+  assert answer.total_saved == of_all['total_flops'] / answer.total_flops
 
 
 @pytest.mark.parametrize('method', ['visionzip:1', 'vispruner:1', 'fastv:1:1'])

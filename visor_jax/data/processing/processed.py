@@ -94,3 +94,24 @@ class PatchPlan:
   def gather_weight(self) -> np.ndarray:
     """float32 [V, 1]; all of each."""
     return np.ones((self.tokens, 1), np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class PartPlan(PatchPlan):
+  """Some patches are visual tokens; an ImagePlan.
+
+  Attributes:
+    index: of these patches, in order of tiles.
+  """
+
+  index: tuple[int, ...] = ()
+
+  @property
+  def tokens(self) -> int:
+    """V."""
+    return len(self.index)
+
+  @functools.cached_property
+  def gather_index(self) -> np.ndarray:
+    """int32 [V, 1]; the patches."""
+    return np.array(self.index, np.int32)[:, None]

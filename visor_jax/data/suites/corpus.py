@@ -98,6 +98,9 @@ class Corpus:
     mixtures: {stream: what it draws from}.
     processor: what the checkpoint makes of words and images.
     settings: what else decides the rows.
+
+  Attributes:
+    original: the same of images as they are.
   """
 
   def __init__(
@@ -108,6 +111,7 @@ class Corpus:
     settings: Settings,
   ):
     self._seed, self._mixtures = seed, mixtures
+    self.original: Corpus = self
     self._processor, self._settings = processor, settings
     self._shape = processor.row_shape(**settings.packed)
     self._prompt_shape = processor.row_shape(**settings.prompt)
@@ -119,6 +123,13 @@ class Corpus:
     self.answer_tokens = settings.answer_tokens
     self.ends = (tokenizer.end, *sorted(tokenizer.stops))
     self.rules = tokenizer.rules
+
+  def resized(self, side: int) -> 'Corpus':
+    """The same questions, of images with at most so many pixels to a side."""
+    smaller = self._processor.resized(side)
+    corpus = Corpus(self._seed, self._mixtures, smaller, self._settings)
+    corpus.original = self
+    return corpus
 
   @property
   def fingerprints(self) -> dict[str, str]:

@@ -6,6 +6,7 @@ An image and its conversation are a pure function of (seed, stream, index).
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
+import copy
 import dataclasses
 import hashlib
 
@@ -16,6 +17,7 @@ from visor_jax.data import protocols
 from visor_jax.data.processing import packing
 from visor_jax.data.processing import processed
 from visor_jax.data.sources import records
+from visor_jax.data.suites import processor
 from visor_jax.data.suites import vocabulary
 from visor_jax.spec import batch as batch_lib
 
@@ -74,6 +76,7 @@ class Suite:
 
   Attributes:
     words: the vocabulary of all questions and answers.
+    original: the same of images as they are.
 
   Args:
     words: likewise.
@@ -90,6 +93,18 @@ class Suite:
     self.words, self._row_shape = words, row_shape
     self.answer_tokens = answer_tokens
     self.ends, self.rules = (words.end,), words.rules
+    self.original: Suite = self
+    self._smaller: processor.Smaller | None = None
+
+  def resized(self, side: int) -> 'Suite':
+    """The same questions, of images with at most so many pixels to a side.
+
+    Raises:
+      ValueError: they would not be whole patches.
+    """
+    suite = copy.copy(self)
+    suite._smaller = processor.of_suite(self).resized(side)
+    return suite
 
   def conversation(self, stream: str, index: int) -> Example:
     """An image and different questions about it, for training."""
@@ -166,7 +181,13 @@ class Suite:
   def _segment(
     self, drawn: Example, conversation: processed.Conversation
   ) -> packing.Segment:
-    plan = processed.PatchPlan(self._row_shape(1).patches, len(drawn.images))
+    tiles = [drawn.images]
+    plans = [processed.PatchPlan(self._row_shape(1).patches, len(drawn.images))]
+    if self._smaller is not None:
+      picture = processor.picture(drawn.images)
+      sizes = [(picture.height, picture.width)]
+      tiles = self._smaller.tiles([picture], sizes)
+      plans = self._smaller.plans(sizes)
     return packing.segment_of_images(
-      conversation, [drawn.images], [plan], plan.patches
+      conversation, tiles, plans, plans[0].patches
     )

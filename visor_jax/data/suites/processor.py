@@ -7,6 +7,7 @@ a clip.
 from collections.abc import Sequence
 import dataclasses
 import io
+import math
 from typing import Protocol
 
 import numpy as np
@@ -14,9 +15,15 @@ import PIL.Image
 
 from visor_jax.data import protocols
 from visor_jax.data.processing import processed
+from visor_jax.data.processing import resized
 from visor_jax.data.sources import image_files
 from visor_jax.data.suites import vocabulary
 from visor_jax.spec import batch as batch_lib
+
+
+def picture(tiles: np.ndarray) -> PIL.Image.Image:
+  """The picture of tiles, uint8 [I, height, width, 3]."""
+  return PIL.Image.fromarray(np.concatenate(tiles))
 
 
 def png(tiles: np.ndarray, times: int = 1) -> bytes:
@@ -26,7 +33,7 @@ def png(tiles: np.ndarray, times: int = 1) -> bytes:
     tiles: uint8 [I, height, width, 3].
     times: by how much it is enlarged; a Processor reads the same from it.
   """
-  image, file = PIL.Image.fromarray(np.concatenate(tiles)), io.BytesIO()
+  image, file = picture(tiles), io.BytesIO()
   size = times * image.width, times * image.height
   image.resize(size, PIL.Image.Resampling.NEAREST).save(file, 'PNG')
   return file.getvalue()
@@ -70,6 +77,15 @@ class Processor:
     height, width = self.question.tile
     return self.question.tiles * height, width
 
+  @property
+  def original(self) -> 'Processor':
+    """The same of pictures as they are."""
+    return self
+
+  def resized(self, side: int) -> 'Smaller':
+    """Of pictures whose longer side has at most so many pixels."""
+    return Smaller(self.tokenizer, self.question, side)
+
   def row_shape(
     self, *, text: int, visual: int, tiles: int, prompts: int = 1
   ) -> batch_lib.RowShape:
@@ -111,10 +127,87 @@ class Processor:
       opened: images in RGB, as of `open_image`.
       sizes: is not looked at, as all become of one size.
     """
-    height, width = self.size
-    box = PIL.Image.Resampling.BOX  # gives an enlarged picture back as it was
     shape = (self.question.tiles, *self.question.tile, 3)
-    return [
-      np.asarray(image.resize((width, height), box)).reshape(shape)
-      for image in opened
-    ]
+    return [np.asarray(self.picture(image)).reshape(shape) for image in opened]
+
+  def picture(self, image: PIL.Image.Image) -> PIL.Image.Image:
+    """An enlarged picture as it was."""
+    return image.resize(self.size[::-1], PIL.Image.Resampling.BOX)
+
+
+@dataclasses.dataclass(frozen=True)
+class Smaller(Processor):
+  """Of pictures that are made smaller, amid tiles as large as ever.
+
+  A tile repeats the edge of the picture beside it, where no patch becomes a
+  token: towers have learned one size of tile.
+
+  Attributes:
+    side: pixels that the longer side of a picture has at most.
+
+  Raises:
+    ValueError: a picture would not be whole patches.
+  """
+
+  side: int
+
+  def __post_init__(self) -> None:
+    if any(length % self._patch for length in self._smaller):
+      longest = max(self.size)
+      sides = [
+        side
+        for side in range(1, longest + 1)
+        if not any(n * side % (longest * self._patch) for n in self.size)
+      ]
+      raise ValueError(
+        f'resize:{self.side}: pictures of {self.size[0]} x {self.size[1]} '
+        f'pixels, in patches of {self._patch}, can have {sides} to the longer '
+        'side'
+      )
+
+  @property
+  def original(self) -> Processor:
+    """The same of pictures as they are."""
+    return Processor(self.tokenizer, self.question)
+
+  @property
+  def _smaller(self) -> tuple[int, int]:
+    """(height, width) of what is left of a picture."""
+    return resized.size(*self.size, self.side)
+
+  @property
+  def _patch(self) -> int:
+    """Pixels to the side of a patch."""
+    height, width = self.question.tile
+    return math.isqrt(height * width // self.patches)
+
+  def plans(
+    self, sizes: Sequence[tuple[int, int]]
+  ) -> list[processed.PatchPlan]:
+    """How the images of a sample become tokens: all alike."""
+    rows, columns = (length // self._patch for length in self._smaller)
+    down, across = (length // self._patch for length in self.question.tile)
+    row, column = np.divmod(np.arange(rows * columns), columns)
+    tile, row = np.divmod(row, down)
+    index = tile * self.patches + row * across + column
+    plan = processed.PartPlan(
+      self.patches, -(-rows // down), tuple(index.tolist())
+    )
+    return [plan] * len(sizes)
+
+  def tiles(
+    self,
+    opened: Sequence[PIL.Image.Image],
+    sizes: Sequence[tuple[int, int]],
+  ) -> list[np.ndarray]:
+    """The tiles of each image, uint8 [tiles, height, width, 3]."""
+    return [self._cut(self.picture(image)) for image in opened]
+
+  def _cut(self, picture: PIL.Image.Image) -> np.ndarray:
+    height, width = self.question.tile
+    smaller = np.asarray(
+      picture.resize(self._smaller[::-1], PIL.Image.Resampling.BICUBIC)
+    )
+    beside = -smaller.shape[0] % height, width - smaller.shape[1]
+    padding = *((0, length) for length in beside), (0, 0)
+    return np.pad(smaller, padding, 'edge').reshape(-1, height, width, 3)

@@ -11,6 +11,7 @@ import numpy as np
 import PIL.Image
 
 from visor_jax.data.processing import processed
+from visor_jax.data.processing import resized
 from visor_jax.data.processing import text
 from visor_jax.data.sources import image_files
 from visor_jax.families import processor
@@ -46,6 +47,14 @@ class Processor(processor.Processor):
     """
     image_files.check_sizes(opened, sizes)
     return [images.tile(i, self.recipe.tile, self.recipe.fit) for i in opened]
+
+  def resized(self, side: int) -> resized.Processor:
+    """Of images whose longer side, and tile, has at most so many pixels."""
+    tile = recipe_lib.smaller(self.recipe.tile, side)
+    recipe = dataclasses.replace(self.recipe, tile=tile)
+    return resized.Processor(
+      self, dataclasses.replace(self, recipe=recipe), side
+    )
 
 
 def read(

@@ -40,6 +40,20 @@ class Recipe:
     return (self.tile // STRIDE) ** 2
 
 
+def smaller(tile: int, side: int) -> int:
+  """Pixels to the side of a tile, of images with so many at most.
+
+  Raises:
+    ValueError: patches do not divide it.
+  """
+  if side < tile and side % STRIDE:
+    raise ValueError(
+      f'resize:{side}: an image is one tile of this family, whose side is a '
+      f'multiple of {STRIDE} pixels, at most {tile}'
+    )
+  return min(side, tile)
+
+
 def read(folder: pathlib.Path) -> Recipe:
   """The recipe in a checkpoint's folder.
 

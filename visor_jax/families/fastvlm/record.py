@@ -3,6 +3,7 @@
 Parts that need libraries are imported when they are asked for.
 """
 
+import dataclasses
 import pathlib
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from visor_jax.families.fastvlm import config
 from visor_jax.families.fastvlm import costs
 from visor_jax.families.fastvlm import recipe
 from visor_jax.families.fastvlm import sizes
+from visor_jax.spec import sizes as sizes_lib
 
 if TYPE_CHECKING:
   from visor_jax.convert import tensors as tensors_lib
@@ -20,11 +22,18 @@ if TYPE_CHECKING:
   from visor_jax.models import backbone
 
 
-def _plan_image(height: int, width: int) -> family.ImagePlan:
+def _plan_image(
+  height: int, width: int, vision: sizes_lib.Vision
+) -> family.ImagePlan:
   from visor_jax.families.fastvlm import images
 
   del height, width  # every image is one tile
-  return images.plan(recipe.Recipe(recipe.SIDE, recipe.FITS[0]))
+  return images.plan(recipe.Recipe(vision.tile[0], recipe.FITS[0]))
+
+
+def _resized(vision: sizes_lib.Vision, side: int) -> sizes_lib.Vision:
+  tile = recipe.smaller(vision.tile[0], side)
+  return dataclasses.replace(vision, tile=(tile, tile))
 
 
 def _tensors() -> 'tensors_lib.Table':
@@ -53,6 +62,7 @@ FAMILY = family.Family(
   modules=_modules,
   tower_macs=costs.tower,
   connector_macs=shared_costs.connector,
+  resized=_resized,
   model_types=(config.MODEL_TYPE, config.APPLE),
   plan_image=_plan_image,
   read_processor=_read_processor,

@@ -13,6 +13,7 @@ from visor_jax.families.llava_onevision import config
 from visor_jax.families.llava_onevision import costs
 from visor_jax.families.llava_onevision import recipe
 from visor_jax.families.llava_onevision import sizes
+from visor_jax.spec import sizes as sizes_lib
 
 if TYPE_CHECKING:
   from visor_jax.convert import tensors as tensors_lib
@@ -20,9 +21,12 @@ if TYPE_CHECKING:
   from visor_jax.models import backbone
 
 
-def _plan_image(height: int, width: int) -> family.ImagePlan:
+def _plan_image(
+  height: int, width: int, vision: sizes_lib.Vision
+) -> family.ImagePlan:
   from visor_jax.families.llava_onevision import images
 
+  del vision  # its tiles have one size
   return images.plan(recipe.PUBLISHED, height, width)
 
 

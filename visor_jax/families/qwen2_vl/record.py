@@ -11,6 +11,7 @@ from visor_jax.families.qwen2_vl import config
 from visor_jax.families.qwen2_vl import costs
 from visor_jax.families.qwen2_vl import recipe
 from visor_jax.families.qwen2_vl import sizes
+from visor_jax.spec import sizes as sizes_lib
 
 if TYPE_CHECKING:
   from visor_jax.convert import tensors as tensors_lib
@@ -18,9 +19,12 @@ if TYPE_CHECKING:
   from visor_jax.models import backbone
 
 
-def _plan_image(height: int, width: int) -> family.ImagePlan:
+def _plan_image(
+  height: int, width: int, vision: sizes_lib.Vision
+) -> family.ImagePlan:
   from visor_jax.families.qwen2_vl import images
 
+  del vision  # its tiles have one size
   return images.plan(recipe.PUBLISHED, height, width)
 
 
