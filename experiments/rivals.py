@@ -31,6 +31,8 @@ FREE = (
   [f'{m}:{s}' for m in METHODS for s in SHARES]
   + [f'fastv:2:{s}' for s in ('0.75', '0.5', '0.25', '1/9')]
   + [f'pyramiddrop:{s}' for s in ('0.75', '0.5', '0.25')]
+  + [f'{m}:{s}' for m in ('shortv', 'dop') for s in ('0.8', '0.6', '0.4')]
+  + [f'vskip:{s}' for s in ('0.95', '0.9', '0.85')]  # most goes into MLPs
   + ['resize:40']  # of 80 pixels: both frames, four digits to a patch
 )
 SCALES = 'm3:1+m3:2+m3:5'  # a frame has 5 x 2 patches

@@ -19,6 +19,9 @@ CASES = {
 }
 
 
+UNRATED = 'pack', 'm3', 'random', 'shortv', 'vskip', 'dop'
+
+
 @pytest.mark.parametrize(
   'case,text',
   [
@@ -36,6 +39,12 @@ CASES = {
     ('plain', 'pack:2'),
     ('plain', 'divprune:1/2'),
     ('plain', 'random:1/2'),
+    ('plain', 'shortv:1-2,4'),
+    ('plain', 'vskip:0,3'),
+    ('plain', 'dop:2:4'),
+    ('chunks', 'shortv:0-5'),
+    ('chunks', 'dop:5:2'),
+    ('no tower, unscanned', 'vskip:1'),
     ('no tower, unscanned', 'fastv:1:1/2'),
     ('no tower, unscanned', 'visionzip:0.4'),
   ],
@@ -45,13 +54,13 @@ def test_executed_is_the_program(case, text):
   case = cost_test.reduced(CASES[case], text)
   chosen = case.model.reduction
   plans_ = (
-    (None,) if chosen.layers(case.depth) else (None, case.model.layout.max)
+    (None,) if chosen.base_alone(case.depth) else (None, case.model.layout.max)
   )
   for plan in plans_:
     program = case.trace(lambda module, batch: module(batch, plan))
     cost = case.cost(plan, raters=case.routing)
     assert 2 * multiply_adds.macs(program) == cost_test.B * cost.total, plan
-    assert (cost.rating > 0) == (chosen.name not in ('pack', 'm3', 'random'))
+    assert (cost.rating > 0) == (chosen.name not in UNRATED), plan
 
 
 def test_executed_is_the_router_mode():
@@ -89,6 +98,10 @@ def test_nominal_by_hand():
   zipped = of('visionzip-64')
   assert zipped.layers == 24 * layer(81)
   assert zipped.rating == 2 * (729**2 * 1152 + 729 * 81 * 72)
+  frozen = of('shortv:4-23').layers - 4 * layer(729)
+  text = of('', 0).layers // 24
+  keys, pairs = 729 * 896 * 2 * 128, 60 * 729 * 2 * 896
+  assert frozen == 20 * (text + 2 * (keys + pairs))
   assert of('m3:3').llm_prefill == 24 * layer(81)
   assert of('pack:2').llm_prefill == 24 * layer(364)
 
@@ -121,7 +134,8 @@ from visor_jax.families import table as families
 from visor_jax.spec import architecture, plan
 _, size = families.named_size('0.5b', ())
 texts = [
-  *grammar.published(), 'pack:2', 'divprune:1/9', 'random:1/9', 'resize:384'
+  *grammar.published(), 'pack:2', 'divprune:1/9', 'random:1/9', 'resize:384',
+  'shortv:9-23', 'vskip:9-23', 'dop:4:9'
 ]
 for text in texts:
   model = architecture.Architecture(size, plan.base(24), reduction=text)

@@ -27,6 +27,9 @@ def one(text):
     'pyramiddrop:1/3',
     'm3:1+m3:2+m3:4',
     'resize:768',
+    'shortv:0,2-3,9',
+    'vskip:4',
+    'dop:4:6',
   ],
 )
 def test_written_as_read(text):
@@ -78,6 +81,10 @@ def test_published_settings_are_shares():
     ('m3:0', 'no whole number'),
     ('fastv:0.5', 'fastv:LAYER:SHARE'),
     ('fastv:0:0.5', 'no whole number'),
+    ('shortv:2-1', 'names no layers'),
+    ('shortv:', 'names no layers'),
+    ('dop:4', 'dop:ATTENTION:MLP'),
+    ('shortv:0.5', 'looked for by an eval job'),
   ],
 )
 def test_what_cannot_be_read_is_said(text, words):
@@ -91,6 +98,10 @@ def test_what_cannot_be_read_is_said(text, words):
     (dict(model__reduce='fastv:2:0.5'), 'model.reduce has "fastv:2:0.5"'),
     (dict(eval__reduce='fastv:2:0.5'), 'eval.reduce has "fastv:2:0.5"'),
     (dict(eval__reduce='m3'), 'one number'),
+    (dict(eval__reduce='shortv:24', eval__plans='base'), 'layers 0 to 23'),
+    (dict(eval__reduce='dop:3:25', eval__plans='base'), 'has 24 layers'),
+    (dict(eval__reduce='vskip:0.5'), 'eval.reduce has "vskip:0.5"'),
+    (dict(model__reduce='vskip:0.5'), 'name them here'),
     (dict(model__reduce='resize:768'), 'resize:768.* is for answers'),
     (dict(eval__reduce='fastv:24:0.5', eval__plans='base'), 'layers 1 to 23'),
   ],

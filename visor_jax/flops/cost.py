@@ -94,7 +94,7 @@ def cost(
   size = grammar.size(architecture)
   language = size.language
   reduction = grammar.single(architecture.reduction)
-  if plan is not None and reduction.layers(architecture.depth):
+  if reduction.base_alone(architecture.depth) and plan is not None:
     raise ValueError(f'token reduction "{reduction}" goes with plan base alone')
   kinds = layer_macs.kinds(architecture, plan)
   visual_of_layer, rating = _reduced(architecture, visual, text, tiles, raters)
@@ -248,7 +248,7 @@ def _routing(
   architecture: Architecture,
   accounting: Accounting,
   plan: plans.Plan | None,
-  kinds: list[str],
+  kinds: list[layer_macs.Kind],
   visual: int,
   text: int,
   prompts: int,

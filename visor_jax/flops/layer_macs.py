@@ -3,29 +3,38 @@
 Legend: d width, n heads, h head width.
 """
 
+import dataclasses
+
 from visor_jax.flops import accounting as accounting_lib
+from visor_jax.reduction import grammar
+from visor_jax.reduction import method
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import plan as plans
 
 Accounting = accounting_lib.Accounting
 Architecture = architecture_lib.Architecture
 
-# A SELF layer that reads the image and leaves it as it was.
-LAST = 'last'
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+  """What a layer is under a plan.
+
+  Attributes:
+    kind: as plans name it.
+    work: what it does to visual tokens as SELF.
+  """
+
+  kind: str
+  work: method.VisualWork = method.VisualWork()
 
 
-def kinds(architecture: Architecture, plan: plans.Plan | None) -> list[str]:
-  """The kind of every layer under a plan, None for the base."""
+def kinds(architecture: Architecture, plan: plans.Plan | None) -> list[Kind]:
+  """What every layer is under a plan, None for the base."""
   layout = (
-    architecture.layout
-    if plan is not None
-    else (plans.base(architecture.depth))
+    plans.base(architecture.depth) if plan is None else architecture.layout
   )
-  layers = list(layout.fix(plan or ()).kinds)
-  last = architecture.last_self(layout)
-  if last >= 0 and layers[last] == plans.SELF:
-    layers[last] = LAST
-  return layers
+  works = grammar.visual_works(architecture, layout)
+  return list(map(Kind, layout.fix(plan or ()).kinds, works))
 
 
 def cross_key_heads(architecture: Architecture, grouped: int) -> int:
@@ -37,7 +46,7 @@ def cross_key_heads(architecture: Architecture, grouped: int) -> int:
 def layer(
   architecture: Architecture,
   accounting: Accounting,
-  kind: str,
+  kind: Kind,
   visual: int,
   text: int,
   routing: int = 0,
@@ -72,17 +81,21 @@ def layer(
     # Nobody sees a routing token: it has no keys and values.
     return routing * (token - 2 * d * key_heads * h + 2 * keys * n * h)
 
-  if kind == plans.SELF and not read:
-    return both * token + attend(both, both, square=True) + routed(both)
-  if kind in (plans.SELF, LAST):  # of the image only keys and values
-    # The text's half of its own square, wherever it stands; the image in full.
-    pairs = attend(text, text, square=True) + attend(text, visual)
-    if accounting.causal == 'full':
+  if kind.kind == plans.SELF:
+    attends, mlp = kind.work if not read else method.UNTOUCHED
+    visual_keys = 0 if read else 2 * d * h * visual * key_heads
+    visual_queries = attends * 2 * d * n * h * visual
+    visual_mlp = mlp * d * accounting.mlp_matrices * language.mlp * visual
+    if attends:
+      pairs = attend(both, both, square=True)
+    elif accounting.causal == 'full':
       pairs = attend(text, both)
-    visual_keys = 0 if read else visual * key_heads
-    return text * token + 2 * d * h * visual_keys + pairs + routed(both)
+    else:  # the text's half of its own square, wherever it stands
+      pairs = attend(text, text, square=True) + attend(text, visual)
+    of_visual = visual_keys + visual_queries + visual_mlp
+    return text * token + of_visual + pairs + routed(both)
   macs = text * token + attend(text, text, square=True) + routed(text)
-  if kind == plans.CROSS:
+  if kind.kind == plans.CROSS:
     visual_keys = visual * cross_key_heads(architecture, key_heads)
     visual_keys = 0 if read else visual_keys
     macs += 2 * d * h * ((text + routing) * n + visual_keys)

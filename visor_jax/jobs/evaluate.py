@@ -10,11 +10,14 @@ from visor_jax.data.suites import drawn
 from visor_jax.eval import measure
 from visor_jax.eval import results
 from visor_jax.eval import run as eval_run
+from visor_jax.eval import skipping
 from visor_jax.jobs import examples
 from visor_jax.jobs import order
 from visor_jax.jobs import run as run_lib
 from visor_jax.jobs import test_sets
 from visor_jax.reduction import grammar
+from visor_jax.reduction import method as method_lib
+from visor_jax.reduction import skips
 from visor_jax.runtime import claim
 from visor_jax.spec import plan as plans
 from visor_jax.training import metrics
@@ -41,8 +44,7 @@ def evaluate(run: run_lib.Run) -> None:
     if selection.selector == 'router':
       # Now, before anything is asked: a budget may be out of reach.
       run.confidence(selection)
-  reductions = grammar.parse(config.eval.reduce)
-  methods = dict.fromkeys([architecture.reduction, *map(str, reductions)])
+  methods = dict.fromkeys([architecture.reduction, *map(str, _reductions(run))])
   tests = [*itertools.product(run.tests, methods)]
   answered = {}
   # One stage after the other: the weights of one alone are held.
@@ -77,6 +79,17 @@ def evaluate(run: run_lib.Run) -> None:
   claim.write_shared(run.workdir.examples, text)
   with metrics.open_log(config, run.workdir, 'eval') as log:
     log.write(1, results.numbers(rows))
+
+
+def _reductions(run: run_lib.Run) -> list[method_lib.Reduction]:
+  """The token reductions of a config, once layers to be skipped are found."""
+  reductions = grammar.parse(run.config.eval.reduce, searches=True)
+  searches = [r for r in reductions if isinstance(r, skips.Search)]
+  if not searches:
+    return [*reductions]
+  base = run.answering(plans.Selection('base'), reduction='')
+  settings = skipping.find(base, searches, run.config.eval.batch)
+  return [settings[r] if isinstance(r, skips.Search) else r for r in reductions]
 
 
 def _stage(selection: plans.Selection) -> str:

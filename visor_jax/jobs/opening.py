@@ -15,10 +15,13 @@ import ml_collections
 from visor_jax.checkpoint import resolve
 from visor_jax.data import protocols
 from visor_jax.data.suites import table as suites
+from visor_jax.eval import skipping
 from visor_jax.jobs import order
 from visor_jax.jobs import run as run_lib
 from visor_jax.jobs import test_sets as test_sets_lib
 from visor_jax.jobs import validate
+from visor_jax.reduction import grammar
+from visor_jax.reduction import skips
 from visor_jax.runtime import checksums
 from visor_jax.runtime import claim
 from visor_jax.runtime import cluster
@@ -64,7 +67,10 @@ def open_run(
   suite = cluster.all_or_raise(
     'opening the data',
     lambda: suites.open_suite(
-      config, jobs, resolve.origin(config), model.size.language.vocabulary
+      config,
+      _asking(config, jobs),
+      resolve.origin(config),
+      model.size.language.vocabulary,
     ),
   )
   tests = cluster.all_or_raise(
@@ -90,6 +96,17 @@ def open_run(
     if cluster.is_primary():
       _write_config(config, workdir)
     yield run_lib.Run(config, workdir, mesh, suite, tests)
+
+
+def _asking(
+  config: ml_collections.ConfigDict, jobs: Sequence[str]
+) -> Sequence[str]:
+  """The jobs whose records are asked for."""
+  reductions = grammar.parse(config.eval.reduce, searches=True)
+  searched = any(isinstance(r, skips.Search) for r in reductions)
+  if 'eval' in jobs and searched and skipping.STREAM not in jobs:
+    return [*jobs, skipping.STREAM]  # layers are chosen by its questions
+  return jobs
 
 
 def _streams(

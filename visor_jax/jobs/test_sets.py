@@ -61,9 +61,10 @@ def open_test_sets(
 ) -> tuple[TestSet, ...]:
   """What a config asks, with every token reduction; arguments as below."""
   test_sets = _open(config, suite)
-  for reduction in grammar.parse(config.eval.reduce):
-    for test_set in test_sets:
-      test_set.reduced(str(reduction))
+  for reduction in grammar.parse(config.eval.reduce, searches=True):
+    if reduction.longest_side:
+      for test_set in test_sets:
+        test_set.reduced(str(reduction))
   return test_sets
 
 

@@ -189,7 +189,7 @@ def _check_budgets(
 def _check_reductions(
   config: ml_collections.ConfigDict, model: architecture_lib.Architecture
 ) -> None:
-  """Token reduction between layers goes with the dense base alone."""
+  """Token reduction inside the decoder goes with the dense base alone."""
   layout = model.layout
   selections = plans.parse(
     config.eval.plans, layout, viable=(layout.min, layout.max)
@@ -198,21 +198,23 @@ def _check_reductions(
   base_trained = all(
     stage.dense for name, stage in stages.STAGES.items() if config[name].steps
   )
-  for reduction in grammar.parse(config.eval.reduce):
-    grammar.size(dataclasses.replace(model, reduction=str(reduction)))
+  for reduction in grammar.parse(config.eval.reduce, searches=True):
+    if reduction.longest_side:
+      grammar.size(dataclasses.replace(model, reduction=str(reduction)))
   for key, base_alone in (
     ('model', base_asked and base_trained),
     ('eval', base_asked),
   ):
-    for reduction in grammar.parse(config[key].reduce or ''):
+    reduce = config[key].reduce or ''
+    for reduction in grammar.parse(reduce, searches=key == 'eval'):
       if reduction.longest_side and key == 'model':
         raise ValueError(
           f'model.reduce has "{reduction}", which makes the images of data '
           'smaller: it is for answers, in eval.reduce'
         )
-      if reduction.layers(model.depth) and not base_alone:
+      if reduction.base_alone(model.depth) and not base_alone:
         raise ValueError(
-          f'{key}.reduce has "{reduction}", which splits the dense decoder: '
+          f'{key}.reduce has "{reduction}", which changes the dense decoder: '
           'it goes with eval.plans "base" and, trained with, the base stage '
           'alone'
         )

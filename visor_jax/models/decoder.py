@@ -28,6 +28,8 @@ from visor_jax.models import params
 from visor_jax.models import positions
 from visor_jax.models import rating
 from visor_jax.models import scanning
+from visor_jax.reduction import grammar
+from visor_jax.reduction import method
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
@@ -163,16 +165,19 @@ class Decoder(nn.Module):
     span = range(self.size.depth) if span is None else span
     if not self.compute.scan:
       return [plans.Repeat(i, 1, 1) for i in span]
-    last = self.architecture.last_self(layout)
-    return plans.repeats(layout, span.start, span.stop, last)
+    return plans.repeats(layout, span.start, span.stop, self._works(layout))
+
+  def _works(self, layout: plans.Layout) -> tuple[method.VisualWork, ...]:
+    """What each layer, as SELF, does to visual tokens."""
+    return grammar.visual_works(self.architecture, layout)
 
   def _roles(
     self, layout: plans.Layout, repeat: plans.Repeat
   ) -> tuple[layer_kinds.Role, ...]:
     """What the layers of a period do."""
-    last = self.architecture.last_self(layout)
+    works = self._works(layout)
     return tuple(
-      layer_kinds.Role(layout.kinds[i], i in layout.optional, i == last)
+      layer_kinds.Role(layout.kinds[i], i in layout.optional, works[i])
       for i in range(repeat.start, repeat.start + repeat.period)
     )
 

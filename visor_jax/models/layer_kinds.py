@@ -21,6 +21,7 @@ from visor_jax.models import cross_attention
 from visor_jax.models import layers
 from visor_jax.models import params
 from visor_jax.models import positions
+from visor_jax.reduction import method
 from visor_jax.spec import plan as plans
 
 
@@ -36,7 +37,7 @@ class Role(NamedTuple):
 
   kind: str
   optional: bool  # the plan may switch it off
-  last: bool  # nobody reads the image after it: it stays as it was
+  visual: method.VisualWork  # what it does to visual tokens as SELF
 
 
 class Weights(NamedTuple):
@@ -81,12 +82,12 @@ class LayerKinds:
     """
     crosses = optionals = 0
     caches = []
-    for i, (kind, optional, last) in enumerate(roles):
+    for i, (kind, optional, work) in enumerate(roles):
       layer, cross_keys = params.take_layer(weights.layers, i), None
       known = image[i] if image else caches_lib.ImageCache()
       if optional:
         runs = params.take_layer(plan, optionals)
-        hidden = self.optional_self(layer, hidden, token_layout, runs, last)
+        hidden = self.optional_self(layer, hidden, token_layout, runs, work)
         optionals += 1
         continue
       if kind == plans.SELF:
@@ -95,7 +96,7 @@ class LayerKinds:
             layer, hidden, token_layout, known.layer
           )
         else:
-          hidden, key_value = self.self_(layer, hidden, token_layout, last)
+          hidden, key_value = self.self_(layer, hidden, token_layout, work)
       else:
         if kind == plans.CROSS:
           cross = params.take_layer(weights.cross, crosses)
@@ -127,7 +128,7 @@ class LayerKinds:
     weights: params.Tree,
     hidden: HiddenStates,
     token_layout: positions.TokenLayout,
-    last: bool = False,
+    work: method.VisualWork = method.VisualWork(),
   ) -> tuple[HiddenStates, caches_lib.KeyValue]:
     """The base layer over text and image in the row's order.
 
@@ -135,7 +136,7 @@ class LayerKinds:
       weights: the layer's.
       hidden: what flows in.
       token_layout: where the tokens stand.
-      last: the image is not read any more, and left as it was.
+      work: what is done to visual tokens; the text reads them anyway.
     """
     t = hidden.text.shape[1]
     merged, text_slots = token_layout.merged, token_layout.text
@@ -144,17 +145,21 @@ class LayerKinds:
     both = jnp.concatenate([hidden.text, hidden.visual], axis=1)
     both = positions.permute(both, token_layout.order, token_layout.place)
     both = params.constrain_batch(both)
-    if last:
+    if not work.attention:
       query, key, value = layer.qkv(both, position, text_slots.place)
       context = self.attend(query, key, value, text_slots, merged)
       text = layer.output(params.take_slots(both, text_slots.place), context)
-      return hidden._replace(text=text), (key, value)
+      visual = hidden.visual
+      visual = layer.feed_forward(visual) if work.mlp else visual
+      return HiddenStates(text, visual), (key, value)
     query, key, value = layer.qkv(both, position)
     context = self.attend(query, key, value, merged, merged, ordered=True)
-    both = layer.output(both, context)
+    both = layer.attended(both, context)
+    both = layer.feed_forward(both) if work.mlp else both
     both = positions.permute(both, token_layout.place, token_layout.order)
-    hidden = hidden._replace(text=both[:, :t], visual=both[:, t:])
-    return hidden, (key, value)
+    text, visual = both[:, :t], both[:, t:]
+    text = text if work.mlp else layer.feed_forward(text)
+    return HiddenStates(text, visual), (key, value)
 
   def self_text(
     self,
@@ -178,13 +183,13 @@ class LayerKinds:
     hidden: HiddenStates,
     token_layout: positions.TokenLayout,
     runs: jax.Array,
-    last: bool,
+    work: method.VisualWork,
   ) -> HiddenStates:
     """`self_` where the plan runs the layer, a bool [], else `text`."""
 
     def on(text: jax.Array, visual: jax.Array) -> tuple[jax.Array, jax.Array]:
       before = HiddenStates(text, visual)
-      after, _ = self.self_(weights, before, token_layout, last)
+      after, _ = self.self_(weights, before, token_layout, work)
       return after.text, after.visual
 
     def off(text: jax.Array, visual: jax.Array) -> tuple[jax.Array, jax.Array]:

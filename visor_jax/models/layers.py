@@ -154,7 +154,14 @@ class Layer(nn.Module):
       x: [B, Q, D], what the layer was given of them.
       context: [B, Q, N, H], what attention found for them.
     """
-    x = params.constrain_batch(x + self.attention.output(context))
+    return self.feed_forward(self.attended(x, context))
+
+  def attended(self, x: jax.Array, context: jax.Array) -> jax.Array:
+    """The half of `output` before the MLP."""
+    return params.constrain_batch(x + self.attention.output(context))
+
+  def feed_forward(self, x: jax.Array) -> jax.Array:
+    """The other half: [B, Q, D], of what `attended` gives."""
     return params.constrain_batch(x + self.mlp(self.mlp_norm(x)))
 
   def init_all(self, x: jax.Array, position: jax.Array) -> jax.Array:

@@ -56,13 +56,12 @@ def of_plan(
   """
   depth, split = architecture.depth, architecture.before_self
   reduction = grammar.single(architecture.reduction)
-  cuts = reduction.layers(depth)
   if plan is None:
-    ends = sorted({0, depth, *cuts})
+    ends = sorted({0, depth, *reduction.layers(depth)})
     return tuple(map(range, ends, ends[1:]))
-  if cuts:
+  if reduction.base_alone(depth):
     raise ValueError(
-      f'token reduction "{reduction}" splits the dense decoder and goes with '
+      f'token reduction "{reduction}" changes the dense decoder and goes with '
       'plan base alone'
     )
   return range(split), range(split, depth)

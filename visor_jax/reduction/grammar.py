@@ -3,11 +3,14 @@
   visionzip:0.25     a method of reduction/table.py and its numbers
   fastv:2:0.5        several are separated by colons
   vispruner:1/9      a share is a decimal or a fraction
+  shortv:2,5-7       layers are counted from 0
+  shortv:0.5         layers to be found, with which the base takes that share of
+                     its LLM prefill FLOPs: the eval job looks for them
   visionzip-64       a setting as its paper names it
   a+b                several: a training step minimises the mean of their losses
 
 Methods that work before the decoder change what it gets and go with every
-plan; those that work between layers split the dense decoder: plan base.
+plan; those that work between layers or in them change the dense one: plan base.
 
 Those that make images smaller act in the data, and go with every plan, too.
 
@@ -17,23 +20,40 @@ Plain Python: config, model and accounting all speak of it.
 from collections.abc import Callable
 import dataclasses
 import fractions
+import re
 from typing import Any
 
 from visor_jax.families import table as families
 from visor_jax.reduction import method as method_lib
+from visor_jax.reduction import skips
 from visor_jax.reduction import table
 from visor_jax.spec import architecture as architecture_lib
+from visor_jax.spec import plan as plans
 from visor_jax.spec import sizes
 
 
-def parse(text: str) -> tuple[method_lib.Reduction, ...]:
+def parse(
+  text: str, searches: bool = False
+) -> tuple[method_lib.Reduction, ...]:
   """Reads the grammar in this module's docstring; '' is ().
+
+  Args:
+    text: what the user wrote.
+    searches: methods may be among them whose layers are to be found, as
+      skips.Search.
 
   Raises:
     ValueError: naming what is wrong and what can be written.
   """
   words = filter(None, (word.strip() for word in text.split('+')))
-  return tuple(dict.fromkeys(map(_read, words)))
+  reductions = tuple(dict.fromkeys(map(_read, words)))
+  for reduction in reductions:
+    if isinstance(reduction, skips.Search) and not searches:
+      raise ValueError(
+        f'token reduction "{reduction}" is looked for by an eval job, in '
+        'eval.reduce, which says which layers it is; name them here'
+      )
+  return reductions
 
 
 def single(text: str) -> method_lib.Reduction:
@@ -65,6 +85,21 @@ def size(architecture: architecture_lib.Architecture) -> sizes.Size:
   )
 
 
+def visual_works(
+  architecture: architecture_lib.Architecture, layout: plans.Layout
+) -> tuple[method_lib.VisualWork, ...]:
+  """What each layer does to visual tokens, if it is one that sees them.
+
+  The last one may leave them as they are, for nobody reads them after it.
+  """
+  reduction = single(architecture.reduction)
+  last = architecture.last_self(layout)
+  return tuple(
+    method_lib.UNTOUCHED if layer == last else reduction.visual_work(layer)
+    for layer in range(architecture.depth)
+  )
+
+
 def published() -> dict[str, str]:
   """Settings as papers name them: {name: in numbers}."""
   settings: dict[str, str] = {}
@@ -89,6 +124,8 @@ def _parse_one(word: str) -> method_lib.Reduction:
       f'"visionzip:0.25", or one of {", ".join(settings)}'
     )
   method = table.METHODS[name]
+  if issubclass(method, skips.Skips) and set(''.join(numbers)) & {'.', '/'}:
+    return skips.Search(method, _share(':'.join(numbers)))
   fields = dataclasses.fields(method)
   if len(numbers) != len(fields):
     form = ':'.join([name, *(f.name.upper() for f in fields)])
@@ -121,7 +158,19 @@ def _count(text: str) -> int:
   return int(text)
 
 
+def _layers(text: str) -> tuple[int, ...]:
+  layers: set[int] = set()
+  for word in text.split(','):
+    match = re.fullmatch(r'(\d{1,4})(?:-(\d{1,4}))?', word)
+    first, last = (match[1], match[2] or match[1]) if match else ('1', '0')
+    if int(first) > int(last):
+      raise ValueError(f'{text!r} names no layers, as 2,5-7 counted from 0')
+    layers.update(range(int(first), int(last) + 1))
+  return tuple(sorted(layers))
+
+
 _NUMBERS: dict[Any, Callable[[str], Any]] = {
   fractions.Fraction: _share,
   int: _count,
+  tuple[int, ...]: _layers,
 }

@@ -15,8 +15,10 @@ from collections.abc import Callable
 from collections.abc import Mapping
 import dataclasses
 import fractions
+import itertools
 import typing
 from typing import ClassVar
+from typing import NamedTuple
 
 from visor_jax.spec import sizes
 
@@ -81,6 +83,20 @@ class Row:
   prompts: int = 1
 
 
+class VisualWork(NamedTuple):
+  """What a layer that sees visual tokens does to them; text reads them anyway.
+
+  Attributes:
+    attention: they attend.
+    mlp: they go through its MLP.
+  """
+
+  attention: bool = True
+  mlp: bool = True
+
+
+UNTOUCHED = VisualWork(attention=False, mlp=False)
+
 # Layer -> float32 [B, V]: how much of the attention of a prompt's last token a
 # visual token gets in that layer, one of `Reduction.layers` that was reached.
 Rate = Callable[[int], 'jax.Array']
@@ -91,7 +107,7 @@ class Reduction:
   """A method at one setting; this one keeps every token.
 
   The fields of a subclass are its numbers in the grammar, in that order: a
-  fractions.Fraction is a share, an int a count.
+  fractions.Fraction is a share, an int a count, a tuple[int, ...] layers.
 
   Attributes:
     name: in the grammar.
@@ -106,7 +122,7 @@ class Reduction:
   def __str__(self) -> str:
     """As the grammar has it."""
     values = [getattr(self, f.name) for f in dataclasses.fields(self)]
-    return ':'.join([self.name, *map(_written, values)])
+    return ':'.join([self.name, *map(written, values)])
 
   # Before the tower.
 
@@ -143,13 +159,19 @@ class Reduction:
   def layers(self, depth: int) -> tuple[int, ...]:
     """Layers before which `between_layers` is called, rising.
 
-    A decoder that is cut so is the dense base.
-
     Raises:
       ValueError: a decoder of that depth has no such layer.
     """
     del depth
     return ()
+
+  def base_alone(self, depth: int) -> bool:
+    """Whether it goes with plan base alone: it changes the dense decoder.
+
+    Raises:
+      ValueError: as of `layers`.
+    """
+    return bool(self.layers(depth))
 
   def between_layers(
     self, layer: int, tokens: VisualTokens, rate: Rate
@@ -163,6 +185,13 @@ class Reduction:
     """
     del layer, rate
     return tokens
+
+  # In layers.
+
+  def visual_work(self, layer: int) -> VisualWork:
+    """What a layer does to visual tokens."""
+    del layer
+    return VisualWork()
 
   # Cost.
 
@@ -206,7 +235,14 @@ def rate_macs(row: Row, visual: int) -> int:
   return queries + (row.text + visual) * (keys + products)
 
 
-def _written(number: int | fractions.Fraction) -> str:
-  """A decimal where it is exact, else a fraction."""
+def written(number: int | fractions.Fraction | tuple[int, ...]) -> str:
+  """A decimal where it is exact, else a fraction; layers as 2,5-7."""
+  if isinstance(number, tuple):
+    # Layers that follow one another are as far ahead of their places.
+    runs = itertools.groupby(enumerate(number), lambda pair: pair[1] - pair[0])
+    ends = [[layer for _, layer in run] for _, run in runs]
+    return ','.join(
+      f'{run[0]}-{run[-1]}' if run[1:] else str(run[0]) for run in ends
+    )
   decimal = f'{float(number):g}'
   return decimal if fractions.Fraction(decimal) == number else str(number)

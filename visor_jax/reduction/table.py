@@ -12,9 +12,15 @@ m3:4               4 x 4 patches become one token, their average
 fastv:2:0.5        from layer 2 on, half of them: what the prompt looks at
 pyramiddrop:0.5    the same at a quarter, half and three quarters of the
                    depth: half of what is left each time
+shortv:2,5-7       in these layers visual tokens stay as they are
+vskip:2,5-7        in these they do not attend, and go through the MLP alone
+dop:4:6            from layer 4 on they do not attend, from 6 on no MLP
+
+The last three may name a share instead: see grammar.py.
 """
 
 from visor_jax.reduction import divprune
+from visor_jax.reduction import dop
 from visor_jax.reduction import fastv
 from visor_jax.reduction import m3
 from visor_jax.reduction import method
@@ -22,8 +28,10 @@ from visor_jax.reduction import pack
 from visor_jax.reduction import pyramiddrop
 from visor_jax.reduction import random_places
 from visor_jax.reduction import resize
+from visor_jax.reduction import shortv
 from visor_jax.reduction import visionzip
 from visor_jax.reduction import vispruner
+from visor_jax.reduction import vskip
 
 METHODS: dict[str, type[method.Reduction]] = {
   'visionzip': visionzip.VisionZip,
@@ -35,4 +43,7 @@ METHODS: dict[str, type[method.Reduction]] = {
   'm3': m3.M3,
   'fastv': fastv.FastV,
   'pyramiddrop': pyramiddrop.PyramidDrop,
+  'shortv': shortv.ShortV,
+  'vskip': vskip.VSkip,
+  'dop': dop.DOP,
 }

@@ -29,6 +29,9 @@ METHODS = {
   'divprune': '#7570b3',
   'random': '#999999',
   'resize': '#666600',
+  'shortv': '#882255',
+  'vskip': '#44aa99',
+  'dop': '#332288',
 }
 # Of the two groups of families.
 GROUPS = {'coarse': '#0072b2', 'fine': '#d55e00'}

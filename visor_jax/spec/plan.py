@@ -145,7 +145,7 @@ class Repeat:
 
 
 def repeats(
-  layout: Layout, start: int, stop: int, apart: int = -1
+  layout: Layout, start: int, stop: int, works: Sequence[object] = ()
 ) -> tuple[Repeat, ...]:
   """Cuts layers start..stop into repeats, so that the program stays small.
 
@@ -156,10 +156,10 @@ def repeats(
     layout: kinds of the layers.
     start: first layer.
     stop: one past the last layer.
-    apart: a layer that is like no other, -1 for none.
+    works: of each layer, what else tells it apart; () for nothing.
   """
   signatures = [
-    (kind, layer in layout.optional, layer == apart)
+    (kind, layer in layout.optional, *works[layer : layer + 1])
     for layer, kind in enumerate(layout.kinds)
   ]
   best = None  # (number of layers written out, Repeat)
