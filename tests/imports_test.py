@@ -66,6 +66,7 @@ FLOORS = {
   'training.losses': 4,
   'training.stage': 4,
   'training.stages': 4,
+  'training.targets': 4,
   'checkpoint': 5,
   'convert.hf': 6,
   'convert.folders': 8,

@@ -138,15 +138,30 @@ def test_loading_before_labelling_says_what_to_run(tmp_path):
 
 def test_a_family_that_is_left_out_is_neither_learned_nor_calibrated_with():
   rows = [
-    dict(index=i, id=i, family='ab'[i % 2], label=None if i == 4 else 0)
+    dict(
+      index=i,
+      id=i,
+      family='ab'[i % 2],
+      label=None if i == 4 else 0,
+      scores=[float(i != 4)],
+      flops=[1 + i],
+    )
     for i in range(8)
   ]
   config = config_lib.default()
   learn, held_out = labels.split(rows, config)
-  assert learn == [(i, 0) for i in (0, 1, 2, 3, 5)] and held_out == rows[6:]
+  assert learn == [(i, [0]) for i in (0, 1, 2, 3, 5)] and held_out == rows[6:]
+  config.policy.loss = 'reward'  # has something to learn where all are wrong
+  rewards, held_out = labels.split(rows, config)
+  assert [number for number, _ in rewards] == [*range(6)]
+  assert held_out == rows[6:]
+  scores, costs = np.array([target[0, 0] for _, target in rewards]).T
+  assert scores.tolist() == [1, 1, 1, 1, 0, 1]
+  np.testing.assert_allclose(costs, (1 + np.arange(6)) / 3.5, rtol=1e-6)
+  config.policy.loss = 'labels'
   config.policy.without = ('b',)
   learn, held_out = labels.split(rows, config)
-  assert learn == [(0, 0), (2, 0)] and held_out == [rows[6]]
+  assert learn == [(0, [0]), (2, [0])] and held_out == [rows[6]]
   config.policy.without = ('a', 'b')
   with pytest.raises(ValueError, match='leave fewer families out'):
     labels.split(rows, config)

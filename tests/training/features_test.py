@@ -21,15 +21,21 @@ from visor_jax.training import feeds
 from visor_jax.training import inputs as inputs_lib
 from visor_jax.training import loop
 from visor_jax.training import losses
+from visor_jax.training import optim
 from visor_jax.training import program as program_lib
 from visor_jax.training import stages
 from visor_jax.training import step as step_lib
+from visor_jax.training import targets
 
-STEPS, LABELS = 6, tuple((i, i % 2) for i in range(0, 40, 2))
+STEPS = 6
 VIABLE = ((False,), (True,))
+LABELS = [
+  dict(index=i, label=i % 2, scores=[1 - i % 2, 1], flops=[4, 9 + i])
+  for i in range(0, 40, 2)
+]
 
 
-def make(folder, token='learned', labels=LABELS, **options):
+def make(folder, token='learned', loss='reward', **options):
   """What the policy stage of a run is given that trains nothing before it."""
   config = tiny.get_config()
   for stage in stages.STAGES:
@@ -38,14 +44,14 @@ def make(folder, token='learned', labels=LABELS, **options):
   config.label.examples = 48
   with config.ignore_type():
     config.model.router.token = token
-  config.policy.update(options)
+  config.policy.update(options, loss=loss)
   return inputs_lib.Inputs(
     config,
     workdir_lib.Workdir(folder),
     mesh_lib.make(devices=jax.devices()[:1]),
     suites.open_suite(config, ('label',), ''),
     VIABLE,
-    labels,
+    targets.TARGETS[loss](LABELS),
   )
 
 
@@ -62,26 +68,31 @@ def build(inputs):
   trained, frozen = param_paths.split(
     param_paths.unflatten(params), program.stage.trains
   )
-  return program, step_lib.State(trained, frozen, ())
+  opt = optim.Price(np.float32(0.5))
+  return program, step_lib.State(trained, frozen, opt)
 
 
-@pytest.mark.parametrize('token', architecture.ROUTER_TOKENS)
-def test_loss_and_gradients_are_those_of_prompts(token, tmp_path):
+@pytest.mark.parametrize(
+  'token,loss',
+  [*zip(architecture.ROUTER_TOKENS, ('reward', 'labels', 'reward'))],
+)
+def test_loss_and_gradients_are_those_of_prompts(token, loss, tmp_path):
   """To float32's rounding: XLA fuses another program otherwise."""
-  inputs = make(tmp_path, token)
+  inputs = make(tmp_path, token, loss)
   program, state = build(inputs)
   table = features.keep(program, state, inputs)
-  numbers, labels = zip(*LABELS[:8])
-  labels = np.array(labels, np.int32)[:, None]
+  numbers, labels = zip(*inputs.labels[:8])
+  labels = np.stack(labels)
+  loss_of = program.stage.loss(inputs.config, VIABLE)
   prompts = [feeds.prompt(inputs.suite, number) for number in numbers]
 
   @jax.jit
   def gradients(state, examples):
-    def loss(trained):
-      params = state._replace(trained=trained).params
-      return losses.policy_loss(program.model, params, examples, None, 2)
+    def of_trained(trained):
+      params = state._replace(trained=trained).params | optim.prices(state.opt)
+      return loss_of(program.model, params, examples, None)
 
-    return jax.value_and_grad(loss, has_aux=True)(state.trained)
+    return jax.value_and_grad(of_trained, has_aux=True)(state.trained)
 
   (want, _), want_grads = gradients(
     state, losses.Examples(packing.stack(prompts), labels)
@@ -90,7 +101,7 @@ def test_loss_and_gradients_are_those_of_prompts(token, tmp_path):
     state,
     losses.FeatureExamples(table.stack([*map(table.read, numbers)]), labels),
   )
-  assert abs(float(got) - float(want)) < 1e-6 < float(want)
+  assert abs(float(got) - float(want)) < 1e-6 < abs(float(want))
   for path, grad in grads.items():
     np.testing.assert_allclose(grad, want_grads[path], atol=1e-6, err_msg=path)
   used = {path for path, grad in grads.items() if np.abs(grad).max() > 1e-4}
@@ -127,15 +138,23 @@ def contents(folder):
 
 
 def test_it_goes_on_behind_the_last_whole_file(alone, tmp_path, monkeypatch):
-  """Bitwise to the same end."""
+  """Bitwise to the same end, also from between two steps, with their price."""
   inputs = make(tmp_path)
-  asked = iter([False, False, True])
+  asked = iter([False, False, True, *[False] * 4, True])
   monkeypatch.setattr(preempt, 'requested', lambda: next(asked, False))
   with pytest.raises(SystemExit) as left:
     loop.train('policy', inputs)
   assert left.value.code == preempt.EXIT_CODE
   before = contents(inputs.workdir.features('policy'))
   assert before.keys() == {'0-8.bin', '8-16.bin'}
+  with pytest.raises(SystemExit):
+    loop.train('policy', inputs)
+  prices = [
+    value
+    for path, value in runs.final(tmp_path, 'policy', 3).items()
+    if 'price' in path
+  ]
+  assert len(prices) == 1 and prices[0] > 0
   loop.train('policy', inputs)
   after = contents(inputs.workdir.features('policy'))
   assert before.items() <= after.items() and '16-20.bin' in after
@@ -169,7 +188,7 @@ def test_only_what_is_its_own_and_whole_is_read(tmp_path, capsys):
   other = keep(state=state._replace(frozen=frozen))
   assert other['0-8.bin'][1] != first['0-8.bin'][1]
   assert 'removed' in capsys.readouterr().out
-  assert keep(labels=LABELS[:4]).keys() == {'0-4.bin'}
+  assert keep(labels=inputs.labels[:4]).keys() == {'0-4.bin'}
 
 
 def test_a_bfloat16_prompt_comes_back(tmp_path):

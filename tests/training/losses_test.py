@@ -9,6 +9,8 @@ import optax
 import pytest
 
 from visor_jax.training import losses
+from visor_jax.training import optim
+from visor_jax.training import step
 
 
 class Fixed:
@@ -109,3 +111,74 @@ def test_the_router_learns_among_viable_plans(labels, want, right):
   )
   assert float(loss) == pytest.approx(want, abs=1e-4)
   assert float(metrics['accuracy']) == right
+
+
+def test_the_gradient_of_reward_is_that_of_drawing_plans():
+  """By hand, of every draw: its advantage over its question's other plans."""
+  rng = np.random.default_rng(0)
+  scores, price = rng.standard_normal((5, 1, 4)), 0.7
+  labels = np.float32(rng.random((5, 1, 3, 2)))  # the fourth is not viable
+
+  def loss(scores):
+    return losses.reward_loss(
+      Fixed(scores), {'price': price}, losses.Examples(None, labels), None, 3
+    )
+
+  (got, metrics), grad = jax.value_and_grad(loss, has_aux=True)(
+    jnp.asarray(scores)
+  )
+  want, value = np.zeros_like(scores), 0.0
+  for row, share, (score, cost) in zip(
+    want, np.exp(scores[..., :3]), np.moveaxis(labels, -1, 1)
+  ):
+    share = share[0] / share.sum()
+    reward = score[0] - price * cost[0] - losses.ENTROPY * np.log(share)
+    value -= share @ reward / 5
+    for plan in range(3):
+      advantage = reward[plan] - reward.mean()
+      chosen = np.eye(3)[plan]
+      row[0, :3] -= share[plan] * advantage * (chosen - share) / 5
+  np.testing.assert_allclose(grad, want, atol=1e-6)
+  assert float(got) == pytest.approx(value, abs=1e-6)
+  assert int(metrics['targets']) == 5
+
+
+@pytest.mark.parametrize('budget', [0.3, 0.6, 2.0])
+def test_what_is_learned_is_the_best_within_the_budget(budget):
+  """Each question's plans in proportion to exp(reward / ENTROPY).
+
+  The price is the one at which they take the budget, by bisection; 0 where
+  the budget is more than anybody would spend.
+  """
+  score = np.array([[0.5, 0.6, 0.9], [0.9, 0.91, 0.92], [0.1, 0.7, 0.7]])
+  cost = np.array([[0.2, 0.5, 0.9], [0.2, 0.6, 1.0], [0.3, 0.6, 1.1]])
+
+  def best(price):
+    shares = np.exp((score - price * cost) / losses.ENTROPY)
+    return shares / shares.sum(-1, keepdims=True)
+
+  low, high = 0.0, 5.0
+  for _ in range(50):
+    middle = (low + high) / 2
+    more = (best(middle) * cost).sum(-1).mean() > budget
+    low, high = (middle, high) if more else (low, middle)
+
+  def loss(params, labels, plan):
+    examples = losses.Examples(None, labels)
+    return losses.reward_loss(Fixed(params['scores']), params, examples, plan, 3)
+
+  optimizer = optim.dual_ascent(optax.adam(0.1), budget)
+  trained = {'scores': jnp.zeros((3, 1, 3))}
+  state = step.State(trained, {}, optimizer.init(trained))
+  labels = jnp.asarray(np.stack([score, cost], -1)[:, None])
+  train = step.train_step(loss, optimizer)
+  state, metrics = jax.jit(
+    lambda state: jax.lax.scan(
+      lambda state, _: train(state, labels, None), state, length=2000
+    )
+  )(state)
+  assert float(metrics['price'][-1]) == pytest.approx(low, abs=0.01)
+  got = jax.nn.softmax(state.trained['scores'][:, 0])
+  np.testing.assert_allclose(got, best(low), atol=0.02)
+  if budget < 1:
+    assert float(metrics['spent'][-1]) == pytest.approx(budget, abs=0.005)

@@ -161,7 +161,7 @@ def test_weight_decay_pulls_towards_zero_at_the_rate():
 
 def test_neither_norms_nor_biases_decay(paths):
   """Those of a stack have as many axes as matrices have."""
-  params = {path: jnp.ones(x.shape) for path, x in paths.items()}
+  params = {path: jnp.ones((1,) * x.ndim) for path, x in paths.items()}
   tx = optim.make(options(weight_decay=0.1), stage())
   still = {path: jnp.zeros_like(x) for path, x in params.items()}
   change, _ = tx.update(still, tx.init(params), params)

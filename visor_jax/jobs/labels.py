@@ -16,6 +16,7 @@ from visor_jax.runtime import console
 from visor_jax.runtime import errors
 from visor_jax.runtime import outcomes
 from visor_jax.spec import plan as plans
+from visor_jax.training import targets
 
 
 def label(run: run_lib.Run) -> list[outcomes.Label]:
@@ -112,7 +113,7 @@ def parts(
 
 def split(
   labels: Sequence[outcomes.Label], config: ml_collections.ConfigDict
-) -> tuple[list[tuple[int, int]], list[outcomes.Label]]:
+) -> tuple[list[targets.Target], list[outcomes.Label]]:
   """What the router learns from, and what it is calibrated with.
 
   Args:
@@ -120,7 +121,8 @@ def split(
     config: the whole config; families of `policy.without` are in neither.
 
   Returns:
-    [(index of the question, label), ...], and the labels of other questions.
+    Targets of questions, as `policy.loss` needs them, and the labels of other
+    questions.
 
   Raises:
     ValueError: a family is unknown, or nothing is left.
@@ -137,9 +139,7 @@ def split(
     [row for row in part if row['family'] not in without]
     for part in parts(labels, config.label.held_out)
   )
-  to_learn = [
-    (row['index'], row['label']) for row in learn if row['label'] is not None
-  ]
+  to_learn = targets.TARGETS[config.policy.loss](learn)
   if not to_learn:
     raise errors.Refusal(
       'no question has a label: every plan is wrong on all of '

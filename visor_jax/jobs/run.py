@@ -28,6 +28,7 @@ from visor_jax.spec import plan as plans
 from visor_jax.spec import workdir as workdir_lib
 from visor_jax.training import inputs as inputs_lib
 from visor_jax.training import model as model_lib
+from visor_jax.training import targets
 from visor_jax.training import weights
 
 
@@ -120,15 +121,15 @@ class Run:
   def inputs(
     self,
     viable: tuple[plans.Plan, ...] = (),
-    labels: Sequence[tuple[int, int]] = (),
+    labels: Sequence[targets.Target] = (),
   ) -> inputs_lib.Inputs:
     """What a training stage is given.
 
     Args:
       viable: plans by cost, for a stage that draws from them or learns to
         choose.
-      labels: (index of a question, index of its plan among the viable), for a
-        stage that learns to choose.
+      labels: (number of a question, its target), for a stage that learns to
+        choose.
     """
     return inputs_lib.Inputs(
       config=self.config,

@@ -10,6 +10,7 @@ from visor_jax.data import protocols
 from visor_jax.spec import plan as plans
 from visor_jax.spec import workdir as workdir_lib
 from visor_jax.training import feature_table
+from visor_jax.training import targets
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -22,8 +23,8 @@ class Inputs:
     mesh: devices that it runs on.
     suite: where its rows come from.
     viable: plans by cost, for a stage that draws from them or learns to choose.
-    labels: (index of a question, index of its plan among the viable), for a
-      stage that learns to choose.
+    labels: (number of a question, its target), for a stage that learns to
+      choose, see targets.py.
     before: the workdir of the stages before it; None for the same.
     features: what the router reads of the labelled questions, where it is kept.
   """
@@ -33,6 +34,6 @@ class Inputs:
   mesh: Mesh
   suite: protocols.Suite
   viable: tuple[plans.Plan, ...] = ()
-  labels: Sequence[tuple[int, int]] = ()
+  labels: Sequence[targets.Target] = ()
   before: workdir_lib.Workdir | None = None
   features: feature_table.FeatureTable | None = None

@@ -25,14 +25,17 @@ from visor_jax.spec import plan as plans
 
 Metrics = dict[str, jax.Array]
 
+ENTROPY = 0.05  # reward of a nat of entropy, see reward_loss
+
 
 class Examples(NamedTuple):
   """What one step learns from.
 
   Attributes:
     batch: the rows.
-    labels: int32 [B, R], an index of a viable plan by cost for each prompt,
-      below 0 for none; None for a loss that needs no labels.
+    labels: for each prompt what the loss needs: int32 [B, R], an index of a
+      viable plan by cost, below 0 for none; or float32 [B, R, plans, 2], score
+      and cost of each (see targets.py); None for a loss that needs none.
   """
 
   batch: batch_lib.Batch
@@ -80,8 +83,8 @@ def answer(
 def policy(
   config: ml_collections.ConfigDict, viable: Sequence[plans.Plan]
 ) -> Loss:
-  """Cross-entropy of the router's scores on the labels."""
-  return functools.partial(policy_loss, num_plans=len(viable))
+  """What the router learns by: cross-entropy on labels, or reward."""
+  return functools.partial(POLICIES[config.policy.loss], num_plans=len(viable))
 
 
 def mean_over_reductions(loss: Loss, reductions: Sequence[str]) -> Loss:
@@ -162,8 +165,77 @@ def policy_loss(
   Raises:
     ValueError: the examples have no labels.
   """
-  labels = examples.labels
-  if labels is None:
+  scores, labels = _scores(model, params, examples, num_plans)
+  weight = labels >= 0
+  loss = optax.softmax_cross_entropy_with_integer_labels(
+    scores, jnp.maximum(labels, 0)
+  )
+  right = (scores.argmax(-1) == labels) & weight
+  return means(jnp.sum(loss * weight), right.sum(), weight)
+
+
+def reward_loss(
+  model: visor.Visor,
+  params: param_paths.Params,
+  examples: Examples | FeatureExamples,
+  plan: jax.Array | plans.Plan | None,
+  num_plans: int,
+) -> tuple[jax.Array, Metrics]:
+  """Less the mean reward of plans drawn by the router: score - price x cost.
+
+  Every viable plan has answered every question, so the mean over draws is a
+  sum: its gradient is exact, and that of the advantage of each plan over the
+  others of its question, whatever baseline is taken off. The price is what
+  dual ascent has made of the budget so far, see optim.dual_ascent. A plan that
+  is likelier for no reason costs entropy, worth `ENTROPY` a nat: so the scores
+  of a router that has learned are rewards in units of it, as sure as these are.
+
+  Args:
+    model: with the router.
+    params: its parameters, nested, and the `price`.
+    examples: prompts, or their features, with scores and costs of plans.
+    plan: of layers that no router runs; unused.
+    num_plans: how many are viable; the router may have more outputs.
+
+  Returns:
+    loss and metrics: `accuracy` and `spent`, mean score and cost of the plans
+    drawn, `price`, `entropy`, `targets` counted.
+
+  Raises:
+    ValueError: the examples have no labels.
+  """
+  price = params['price']
+  scores, labels = _scores(model, params, examples, num_plans)
+  log_share = jax.nn.log_softmax(scores)
+  share = jnp.exp(log_share)
+  score, cost = (
+    jnp.mean(jnp.sum(share * labels[..., i], axis=-1)) for i in range(2)
+  )
+  entropy = -jnp.mean(jnp.sum(share * log_share, axis=-1))
+  return price * cost - score - ENTROPY * entropy, {
+    'accuracy': score,
+    'spent': cost,
+    'price': price,
+    'entropy': entropy,
+    'targets': jnp.array(scores[..., 0].size),
+  }
+
+
+# By `policy.loss`; targets.py has what each needs.
+POLICIES: dict[str, Callable[..., tuple[jax.Array, Metrics]]] = {
+  'labels': policy_loss,
+  'reward': reward_loss,
+}
+
+
+def _scores(
+  model: visor.Visor,
+  params: param_paths.Params,
+  examples: Examples | FeatureExamples,
+  num_plans: int,
+) -> tuple[jax.Array, jax.Array]:
+  """The router's scores [B, R, viable plans], and the labels beside them."""
+  if examples.labels is None:
     raise ValueError(
       'the policy loss needs labels, which training.feeds.LABELLED_PROMPTS has'
     )
@@ -175,13 +247,7 @@ def policy_loss(
     scores = apply(examples.features, 'scores')
   else:
     scores, _ = apply(examples.batch, 'route')
-  scores = scores[..., :num_plans]
-  weight = labels >= 0
-  loss = optax.softmax_cross_entropy_with_integer_labels(
-    scores, jnp.maximum(labels, 0)
-  )
-  right = (scores.argmax(-1) == labels) & weight
-  return means(jnp.sum(loss * weight), right.sum(), weight)
+  return scores[..., :num_plans], jnp.asarray(examples.labels)
 
 
 def means(

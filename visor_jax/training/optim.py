@@ -1,16 +1,21 @@
 """Optimizer and schedule, and what parameter paths have to do with them."""
 
 from collections.abc import Callable
+from typing import Any
+from typing import NamedTuple
 from typing import TypeAlias
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import optax
 
 from visor_jax.runtime import param_paths
 
-Optimizer: TypeAlias = optax.GradientTransformation
+Optimizer: TypeAlias = optax.GradientTransformationExtraArgs
 OptState: TypeAlias = optax.OptState
+
+PRICE_RATE = 0.05  # a step's change of the price, by the share overspent
 
 
 def schedule(
@@ -62,6 +67,48 @@ def make(
     ),
     optax.stateless(scale),
   )
+
+
+class Price(NamedTuple):
+  """State of `dual_ascent`: what a unit of cost takes off the reward."""
+
+  price: jax.Array
+
+
+def dual_ascent(optimizer: Optimizer, budget: float) -> Optimizer:
+  """A price that rises while more is spent than a budget, and falls else.
+
+  It never falls below 0, and is part of the state: a step that is not applied
+  leaves it as it was.
+
+  Args:
+    optimizer: of the parameters, which goes on as it is.
+    budget: what may be spent, to be compared with the metric `spent`.
+  """
+
+  def init(params: optax.Params) -> Price:
+    return Price(jnp.zeros(()))
+
+  def update(
+    updates: optax.Updates,
+    state: OptState,
+    params: optax.Params | None = None,
+    *,
+    spent: jax.Array,
+    **metrics: Any,
+  ) -> tuple[optax.Updates, Price]:
+    price = state.price + PRICE_RATE * (spent - budget)
+    return updates, Price(jnp.maximum(price, 0))
+
+  return optax.chain(
+    optimizer, optax.GradientTransformationExtraArgs(init, update)
+  )
+
+
+def prices(opt: OptState) -> dict[str, jax.Array]:
+  """{'price': that of `dual_ascent`}, or nothing where there is none."""
+  nodes = jax.tree.leaves(opt, is_leaf=lambda node: isinstance(node, Price))
+  return {'price': node.price for node in nodes if isinstance(node, Price)}
 
 
 def learning_rate(

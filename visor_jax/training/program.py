@@ -29,6 +29,7 @@ from visor_jax.training import optim
 from visor_jax.training import stage as stage_lib
 from visor_jax.training import stages
 from visor_jax.training import step as step_lib
+from visor_jax.training import targets
 
 ALL_TOKENS = ('',)  # the token reductions of a step that has none
 
@@ -160,7 +161,11 @@ class TrainProgram:
       suites.entry(self.config), self.config, self.model.architecture
     )
     batch = packing.stack([packing.row([], shape)])
-    labels = np.zeros((1, feed.labels), np.int32) if feed.labels else None
+    labels = (
+      targets.example(self.config.policy.loss, len(self.viable))[None]
+      if feed.labels
+      else None
+    )
 
     def abstract(row: np.ndarray) -> jax.ShapeDtypeStruct:
       return jax.ShapeDtypeStruct(
@@ -192,6 +197,8 @@ def build(
   record, options = stages.named(stage), config[stage]
   model = model_lib.build(config)
   optimizer = optim.make(config.optim, options)
+  if options.get('loss') == 'reward':
+    optimizer = optim.dual_ascent(optimizer, options.budget)
   params = model_lib.abstract_params(model, mesh)
   trained, frozen = param_paths.split(params, record.trains)
   state = step_lib.State(

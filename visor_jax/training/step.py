@@ -10,6 +10,7 @@ import optax
 
 from visor_jax.runtime import param_paths
 from visor_jax.training import losses
+from visor_jax.training import optim
 
 
 class State(NamedTuple):
@@ -39,7 +40,7 @@ Step = Callable[[State, Any, Any], tuple[State, losses.Metrics]]
 
 
 def train_step(
-  loss: LossOfParams, optimizer: optax.GradientTransformation, parts: int = 1
+  loss: LossOfParams, optimizer: optim.Optimizer, parts: int = 1
 ) -> Step:
   """A train step; jit it with the state donated.
 
@@ -47,8 +48,9 @@ def train_step(
   as it was, bit by bit, and the metric `skipped` is 1.
 
   Args:
-    loss: a mean over the metric `targets`.
-    optimizer: of the flat dict of what trains.
+    loss: a mean over the metric `targets`, of parameters, and of the price of
+      the optimizer's state if it has one.
+    optimizer: of the flat dict of what trains; gets the metrics, too.
     parts: of the examples, one after the other, whose gradients are
       accumulated: the same step in less memory.
 
@@ -62,7 +64,7 @@ def train_step(
       trained: dict[str, jax.Array],
     ) -> tuple[jax.Array, losses.Metrics]:
       params = param_paths.unflatten(trained | state.frozen)
-      return loss(params, examples, plan)
+      return loss(params | optim.prices(state.opt), examples, plan)
 
     return jax.value_and_grad(of_trained, has_aux=True)(state.trained)
 
@@ -93,7 +95,9 @@ def train_step(
   ) -> tuple[State, losses.Metrics]:
     compute = gradients if parts == 1 else accumulated
     (value, metrics), grads = compute(state, examples, plan)
-    updates, opt = optimizer.update(grads, state.opt, state.trained)
+    updates, opt = optimizer.update(
+      grads, state.opt, state.trained, **metrics
+    )
     trained = optax.apply_updates(state.trained, updates)
     norm = optax.tree.norm(grads)
     finite = jnp.isfinite(value) & jnp.isfinite(norm)

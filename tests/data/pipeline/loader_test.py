@@ -89,7 +89,8 @@ def test_a_question_gives_no_answer_away():
 
 # Labels of the policy stage ---------------------------------------------------
 
-LABELS = [(10 + 3 * i, i) for i in range(7)]  # every label names its question
+# Every label names its question.
+LABELS = [(10 + 3 * i, np.array([i], np.int32)) for i in range(7)]
 
 
 def prompt(index):
@@ -129,4 +130,4 @@ def test_a_label_stays_with_its_question():
 
 def test_a_single_label_is_asked_for_ever():
   """The smallest slice there can be."""
-  assert epochs(3, labels=[(4, 9)]) == [[9]] * 3
+  assert epochs(3, labels=[(4, np.array([9]))]) == [[9]] * 3

@@ -64,27 +64,27 @@ def batches(
 
 def labelled(
   read: Callable[[int], protocols.Row],
-  labels: Sequence[tuple[int, int]],
+  labels: Sequence[tuple[int, np.ndarray]],
   seed: int,
 ) -> protocols.Load:
-  """A `load` of questions with the label of their plan, reshuffled each epoch.
+  """A `load` of questions with their labels, reshuffled each epoch.
 
   Args:
     read: index of a question -> what is learned from of it.
-    labels: [(index of the question, label), ...].
+    labels: [(index of the question, label), ...], arrays of one shape.
     seed: decides the order.
   """
 
   def load(number: int) -> tuple[protocols.Row, np.ndarray]:
     index, label = label_of(number, labels, seed)
-    return read(index), np.array([label], np.int32)
+    return read(index), label
 
   return load
 
 
 def label_of(
-  number: int, labels: Sequence[tuple[int, int]], seed: int
-) -> tuple[int, int]:
+  number: int, labels: Sequence[tuple[int, np.ndarray]], seed: int
+) -> tuple[int, np.ndarray]:
   """(question, label) of a row of `labelled`, which has the arguments."""
   epoch, at = divmod(number, len(labels))
   return labels[order.shuffled(at, len(labels), f'labels/{seed}/{epoch}')]
