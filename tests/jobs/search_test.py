@@ -12,6 +12,7 @@ from tests import rows
 from visor_jax import config as config_lib
 from visor_jax.data.suites import digits
 from visor_jax.eval import run as eval_run
+from visor_jax.jobs import halving
 from visor_jax.jobs import search
 from visor_jax.runtime import files
 from visor_jax.runtime import outcomes
@@ -145,8 +146,8 @@ def test_greedy_visits_a_quadratic_number_of_plans(count):
   """28 layers have 512 plans; 46 evaluations are an hour, 512 a day."""
   layout = plans.Layout((plans.SELF,) * count, tuple(range(count)))
   asked = []
-  for plan in search.greedy(layout, lambda p: asked.index(p)):
-    asked.append(plan)
+  for plans_ in search.greedy(layout, lambda p: asked.index(p)):
+    asked += plans_
   assert len(asked) == len(set(asked)) == count * (count + 1) // 2 + 1
   assert asked[0] == layout.min and asked[-1] == layout.max
 
@@ -156,14 +157,11 @@ def test_greedy_adds_the_layer_that_helps_most():
   plans_found = search.greedy(
     THREE, lambda p: sum(itertools.compress(worth, p))
   )
-  assert [*map(text, plans_found)] == [
-    '000',
-    '100',
-    '010',
-    '001',
-    '110',
-    '011',
-    '111',
+  assert [[*map(text, round_)] for round_ in plans_found] == [
+    ['000'],
+    ['100', '010', '001'],
+    ['110', '011'],
+    ['111'],
   ]
 
 
@@ -186,7 +184,8 @@ def asked(monkeypatch):
     assert (stream, count) == ('search', 4)
     plans_asked.append(selection.plan)
     on = [i for i, on in enumerate(selection.plan) if on]
-    return [dict(score=0.1 * sum(on), llm_prefill_flops=10 + len(on))] * 2
+    answer = dict(score=0.1 * sum(on), llm_prefill_flops=10 + len(on))
+    return [answer] * len(under_test.suite.fit(stream, count).numbers)
 
   monkeypatch.setattr(eval_run, 'answers', answers)
   return plans_asked
@@ -256,7 +255,7 @@ def test_the_bill_is_told_before_and_kept(exhaustive, asked, tmp_path, capsys):
   plans_ = 8 if exhaustive == 3 else 7
   assert printed.index(
     f'{plans_} plans, {plans_ * 4} questions'
-  ) < printed.index('plan 1 of')
+  ) < printed.index('plan min, 4 of 4 questions')
   assert '8 plans, 32 questions' in printed and 'ETA' in printed
   did, exhaustive_bill = bill(tmp_path)
   assert (did['plans'], did['questions']) == (plans_, 4 * plans_)
@@ -301,8 +300,8 @@ def test_answers_that_were_there_tell_no_time(asked, tmp_path, capsys):
   for plan in ('min', '0'):
     (tmp_path / 'search' / 'answers' / plan).mkdir(parents=True)
   search_in(tmp_path, examples=4)
-  lines = [l for l in capsys.readouterr().out.splitlines() if ' of 8 is' in l]
-  known = ['is min, acc' in l or 'is 0, acc' in l for l in lines]
+  lines = [l for l in capsys.readouterr().out.splitlines() if ' of 4 q' in l]
+  known = ['plan min,' in l or 'plan 0, ' in l for l in lines]
   assert sum(known) == 2
   first = known.index(False)
   assert ['ETA' in l for l in lines] == [i >= first for i in range(8)]
@@ -311,3 +310,39 @@ def test_answers_that_were_there_tell_no_time(asked, tmp_path, capsys):
 def test_loading_before_searching_says_what_to_run(tmp_path):
   with pytest.raises(ValueError, match='run the search stage first'):
     viable_plans(tmp_path)
+
+
+def test_what_is_clearly_worse_is_asked_a_part(monkeypatch, tmp_path, capsys):
+  """The plans are those of a search that asks everything of all."""
+  rng = np.random.default_rng(0)
+  draws = {plan: rng.random(512) for plan in THREE.plans}
+  asked = []
+
+  def answers(under_test, stream, count, selection, folder, options, score):
+    plan = selection.plan
+    asked.append((plan, count, options.chunk))
+    right = draws[plan] < 0.3 + 0.4 * plan[1] + 0.2 * plan[2] - 0.2 * plan[0]
+    cost = 10 + sum(plan)
+    return [
+      dict(score=float(x), llm_prefill_flops=cost) for x in right[:count]
+    ]
+
+  monkeypatch.setattr(eval_run, 'answers', answers)
+  viable = search_in(tmp_path, examples=512)
+  monkeypatch.setattr(halving, 'ERRORS', np.inf)
+  assert search_in(tmp_path / 'all', examples=512) == viable
+  assert ' '.join(map(text, viable)) == '000 010 011 111'
+  assert {chunk for _, _, chunk in asked} == {128}
+  evaluated = json.loads((tmp_path / 'search/plans.json').read_text())
+  rows_ = {tuple(row['plan']): row for row in evaluated['evaluated']}
+  counts = {text(plan): row['questions'] for plan, row in rows_.items()}
+  left_out = {plan: n for plan, n in counts.items() if n < 512}
+  assert left_out.keys() == {'100', '001', '110', '101'}
+  assert {*left_out.values()} == {128, 256}
+  did, _ = bill(tmp_path)
+  assert did['questions'] == sum(counts.values()) == 4096 - did['saved']
+  error = rows_[0, 1, 0]['error']
+  assert error == pytest.approx((0.7 * 0.3 / 512) ** 0.5, rel=0.1)
+  printed = capsys.readouterr().out
+  assert f'{did["saved"]} of 4096 questions were saved' in printed
+  assert 'plan 0 is asked no further: 1, which costs no more, is' in printed

@@ -68,7 +68,7 @@ def build(inputs):
   trained, frozen = param_paths.split(
     param_paths.unflatten(params), program.stage.trains
   )
-  opt = optim.Price(np.float32(0.5))
+  opt = optim.Multipliers(np.float32(0.5), np.float32(0.05))
   return program, step_lib.State(trained, frozen, opt)
 
 
@@ -89,7 +89,8 @@ def test_loss_and_gradients_are_those_of_prompts(token, loss, tmp_path):
   @jax.jit
   def gradients(state, examples):
     def of_trained(trained):
-      params = state._replace(trained=trained).params | optim.prices(state.opt)
+      params = state._replace(trained=trained).params
+      params |= optim.multipliers(state.opt)
       return loss_of(program.model, params, examples, None)
 
     return jax.value_and_grad(of_trained, has_aux=True)(state.trained)

@@ -118,10 +118,11 @@ def test_the_gradient_of_reward_is_that_of_drawing_plans():
   rng = np.random.default_rng(0)
   scores, price = rng.standard_normal((5, 1, 4)), 0.7
   labels = np.float32(rng.random((5, 1, 3, 2)))  # the fourth is not viable
+  examples = losses.Examples(None, labels)
 
   def loss(scores):
     return losses.reward_loss(
-      Fixed(scores), {'price': price}, losses.Examples(None, labels), None, 3
+      Fixed(scores), dict(multipliers=(price, 0.05)), examples, None, 3
     )
 
   (got, metrics), grad = jax.value_and_grad(loss, has_aux=True)(
@@ -132,7 +133,7 @@ def test_the_gradient_of_reward_is_that_of_drawing_plans():
     want, np.exp(scores[..., :3]), np.moveaxis(labels, -1, 1)
   ):
     share = share[0] / share.sum()
-    reward = score[0] - price * cost[0] - losses.ENTROPY * np.log(share)
+    reward = score[0] - price * cost[0] - 0.05 * np.log(share)
     value -= share @ reward / 5
     for plan in range(3):
       advantage = reward[plan] - reward.mean()
@@ -145,7 +146,7 @@ def test_the_gradient_of_reward_is_that_of_drawing_plans():
 
 @pytest.mark.parametrize('budget', [0.3, 0.6, 2.0])
 def test_what_is_learned_is_the_best_within_the_budget(budget):
-  """Each question's plans in proportion to exp(reward / ENTROPY).
+  """Each question's plans in proportion to exp(reward / worth of entropy).
 
   The price is the one at which they take the budget, by bisection; 0 where
   the budget is more than anybody would spend.
@@ -154,7 +155,7 @@ def test_what_is_learned_is_the_best_within_the_budget(budget):
   cost = np.array([[0.2, 0.5, 0.9], [0.2, 0.6, 1.0], [0.3, 0.6, 1.1]])
 
   def best(price):
-    shares = np.exp((score - price * cost) / losses.ENTROPY)
+    shares = np.exp((score - price * cost) / optim.ENTROPY[1])
     return shares / shares.sum(-1, keepdims=True)
 
   low, high = 0.0, 5.0
@@ -167,7 +168,7 @@ def test_what_is_learned_is_the_best_within_the_budget(budget):
     examples = losses.Examples(None, labels)
     return losses.reward_loss(Fixed(params['scores']), params, examples, plan, 3)
 
-  optimizer = optim.dual_ascent(optax.adam(0.1), budget)
+  optimizer = optim.dual_ascent(optax.adam(0.1), budget, 1000)
   trained = {'scores': jnp.zeros((3, 1, 3))}
   state = step.State(trained, {}, optimizer.init(trained))
   labels = jnp.asarray(np.stack([score, cost], -1)[:, None])

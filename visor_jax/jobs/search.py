@@ -8,12 +8,12 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 import dataclasses
 import itertools
 import json
 import math
 import time
-from typing import Any
 
 import ml_collections
 import numpy as np
@@ -21,27 +21,26 @@ import numpy as np
 from visor_jax.eval import costs
 from visor_jax.eval import questions
 from visor_jax.eval import run as eval_run
+from visor_jax.jobs import halving
 from visor_jax.jobs import run as run_lib
 from visor_jax.runtime import claim
 from visor_jax.runtime import console
 from visor_jax.spec import plan as plans
 from visor_jax.training import metrics
 
-# What came of the plans that were evaluated: (accuracy, FLOPs a question).
-Evaluated = dict[plans.Plan, tuple[float, float]]
-
 
 @dataclasses.dataclass(frozen=True)
 class Candidates:
-  """The plans to evaluate, in order.
+  """The plans to evaluate.
 
   Attributes:
-    plans: one at a time; which comes next may depend on those before it.
-    layers: how many optional SELF layers run in each of them.
+    rounds: plans that are evaluated together; which come next may depend on
+      those before them.
+    layers: how many optional SELF layers run in each plan of all rounds.
     exhaustive: they are all plans that the layout allows.
   """
 
-  plans: Iterable[plans.Plan]
+  rounds: Iterable[Sequence[plans.Plan]]
   layers: list[int]
   exhaustive: bool
 
@@ -50,7 +49,8 @@ def search(run: run_lib.Run) -> tuple[plans.Plan, ...]:
   """Finds the viable plans and writes search/plans.json.
 
   Up to `search.exhaustive` optional layers every plan is evaluated, beyond that
-  those that `greedy` asks for; never more than `search.budget` of them.
+  those that `greedy` asks for; never more than `search.budget` of them. Those
+  that are clearly worse answer a part of the questions, see halving.py.
 
   Args:
     run: what it works with.
@@ -65,64 +65,83 @@ def search(run: run_lib.Run) -> tuple[plans.Plan, ...]:
   layout = under_test.model.layout
   fit = under_test.suite.fit('search', options.examples)
   examples = len(fit.numbers)
-  evaluated: Evaluated = {}
-  candidates = _candidates(layout, options, lambda plan: evaluated[plan][0])
-  prices_by_layers = prices(under_test, options.examples)
-  count = len(layout.optional)
-  exhaustive_flops = sum(
-    math.comb(count, layers) * price
-    for layers, price in enumerate(prices_by_layers)
+  trials: dict[plans.Plan, halving.Trial] = {}
+  complete: dict[plans.Plan, tuple[float, float]] = {}  # accuracy, FLOPs
+  candidates = _candidates(
+    layout, options, lambda plan: complete.get(plan, (-1.0, 0.0))[0]
   )
-  left = sum(prices_by_layers[layers] for layers in candidates.layers)
-  number = len(candidates.layers)
+  by_layers = prices(under_test, options.examples)
+  count, number = len(layout.optional), len(candidates.layers)
+  exhaustive_flops = sum(
+    math.comb(count, layers) * price for layers, price in enumerate(by_layers)
+  )
+  eta = _Eta(sum(by_layers[layers] for layers in candidates.layers))
   console.log(
-    f'search {"of every plan" if candidates.exhaustive else "by greed"}: '
-    f'{_bill(number, examples, left)}; every plan would be '
+    f'search {"of every plan" if candidates.exhaustive else "by greed"}, at '
+    f'most: {_bill(number, examples, eta.left)}; every plan would be '
     f'{_bill(2**count, examples, exhaustive_flops)}'
   )
-  seconds = asked = 0.0  # what the questions took that were asked just now
+  parts, asking = halving.parts(options.examples, run.config.eval)
+  folder = run.workdir.answers('search')
+  begun = set()  # before this run: they say nothing of time
+
+  def ask(plan: plans.Plan, part: int) -> halving.Trial:
+    began, known = time.monotonic(), trials.get(plan)
+    if known is None and (folder / plans.name(plan)).exists():
+      begun.add(plan)
+    answers = eval_run.answers(
+      under_test,
+      'search',
+      part,
+      plans.Selection('fixed', plan),
+      folder,
+      asking,
+      run.config.eval.score,
+    )
+    new = len(answers) - (known.count if known else 0)
+    seconds = None if plan in begun else time.monotonic() - began
+    eta.asked(by_layers[sum(plan)] * new / examples, seconds)
+    trial = halving.of_answers(answers)
+    console.log(
+      f'search: plan {plans.name(plan)}, {trial.count} of {examples} questions, '
+      f'accuracy {trial.accuracy:.4f} ± {trial.error:.4f}{eta}'
+    )
+    return trial
+
+  ends = {layout.min, layout.max}
+  evaluated = []
   with metrics.open_log(run.config, run.workdir, 'search') as log:
-    for plan in candidates.plans:
-      began, price = time.monotonic(), prices_by_layers[sum(plan)]
-      selection = plans.Selection('fixed', plan)
-      folder = run.workdir.answers('search')
-      begun_before = (folder / str(selection)).exists()  # says nothing of time
-      answers = eval_run.answers(
-        under_test,
-        'search',
-        options.examples,
-        selection,
-        folder,
-        run.config.eval,
-        run.config.eval.score,
-      )
-      accuracy = _mean(answers, 'score')
-      flops = _mean(answers, 'llm_prefill_flops')
-      evaluated[plan] = accuracy, flops
-      log.write(
-        len(evaluated), dict(accuracy=accuracy, llm_prefill_flops=flops)
-      )
-      left -= price
-      if not begun_before:
-        seconds, asked = seconds + time.monotonic() - began, asked + price
-      console.log(
-        f'search: plan {len(evaluated)} of {number} is '
-        f'{plans.name(plan)}, accuracy {accuracy:.4f}'
-        + (f', ETA {console.duration(left * seconds / asked)}' if asked else '')
-      )
+    for contenders in candidates.rounds:
+      for plan, better in halving.run(contenders, ask, trials, parts, ends):
+        trial = trials[plan]
+        evaluated.append(halving.row(plan, trial))
+        log.write(
+          len(evaluated),
+          dict(accuracy=trial.accuracy, llm_prefill_flops=trial.cost),
+        )
+        if better is None:
+          complete[plan] = trial.accuracy, trial.cost
+          continue
+        eta.left -= by_layers[sum(plan)] * (1 - trial.count / examples)
+        console.log(
+          f'search: plan {plans.name(plan)} is asked no further: '
+          f'{plans.name(better)}, which costs no more, is '
+          f'{halving.ahead(trials[better], trial):.1f} standard errors ahead'
+        )
   most = under_test.model.architecture.router.plans
-  viable = front(evaluated, layout, most)
+  viable = front(complete, layout, most)
+  questions_asked = sum(trial.count for trial in trials.values())
+  saved = number * examples - questions_asked
   text = json.dumps(
     dict(
-      viable=[_bits(plan) for plan in viable],
-      evaluated=[
-        dict(plan=_bits(plan), accuracy=accuracy, flops=flops)
-        for plan, (accuracy, flops) in evaluated.items()
-      ],
+      viable=[[int(on) for on in plan] for plan in viable],
+      evaluated=evaluated,
       evaluations=dict(
         plans=len(evaluated),
-        questions=len(evaluated) * examples,
-        flops=examples * sum(flops for _, flops in evaluated.values()),
+        questions=questions_asked,
+        saved=saved,
+        errors=halving.ERRORS,
+        flops=sum(float(trial.flops.sum()) for trial in trials.values()),
         **fit.left_out,
       ),
       exhaustive_would_be=dict(
@@ -135,6 +154,8 @@ def search(run: run_lib.Run) -> tuple[plans.Plan, ...]:
   console.log(
     f'{len(viable)} of {len(evaluated)} plans are viable: '
     + '; '.join(plans.name(plan) for plan in viable)
+    + f'; {saved} of {number * examples} questions were saved on plans that '
+    f'others were {halving.ERRORS:g} standard errors ahead of'
   )
   return viable
 
@@ -153,19 +174,28 @@ def _candidates(
   """
   count, budget = len(layout.optional), options.budget
   exhaustive = count <= options.exhaustive
-  order: Iterable[plans.Plan]
+  rounds: Iterable[Sequence[plans.Plan]]
   if exhaustive:
-    order = layout.plans
-    layers = [sum(plan) for plan in layout.plans]
+    rounds, layers = [layout.plans], [sum(plan) for plan in layout.plans]
   else:
-    order = greedy(layout, accuracy)
-    layers = [0]
+    rounds, layers = greedy(layout, accuracy), [0]
     for running in range(1, count + 1):
       layers += [running] * (count + 1 - running)
   if 0 < budget < len(layers):  # the largest plan is always one of them
-    order = itertools.chain(itertools.islice(order, budget - 1), [layout.max])
+    rounds = itertools.chain(_first(rounds, budget - 1), [[layout.max]])
     layers = [*layers[: budget - 1], count]
-  return Candidates(order, layers, exhaustive)
+  return Candidates(rounds, layers, exhaustive)
+
+
+def _first(
+  rounds: Iterable[Sequence[plans.Plan]], number: int
+) -> Iterator[Sequence[plans.Plan]]:
+  """So many plans of some rounds; no round is asked for that has none."""
+  rounds = iter(rounds)
+  while number > 0:
+    part = next(rounds)[:number]
+    yield part
+    number -= len(part)
 
 
 def prices(under_test: eval_run.ModelUnderTest, count: int) -> list[int]:
@@ -194,7 +224,7 @@ def prices(under_test: eval_run.ModelUnderTest, count: int) -> list[int]:
 
 def greedy(
   layout: plans.Layout, accuracy: Callable[[plans.Plan], float]
-) -> Iterator[plans.Plan]:
+) -> Iterator[list[plans.Plan]]:
   """From no optional SELF layer, adds the best one until all run.
 
   Of n layers 1 + n + (n - 1) + ... + 1 plans are evaluated.
@@ -204,15 +234,15 @@ def greedy(
     accuracy: of a plan that was yielded.
 
   Yields:
-    Plans to evaluate, none twice, the largest last.
+    Plans to evaluate and then choose from, none twice, the largest last.
   """
   plan = layout.min
-  yield plan
+  yield [plan]
   while not all(plan):
     larger = [
       plan[:i] + (True,) + plan[i + 1 :] for i, on in enumerate(plan) if not on
     ]
-    yield from larger
+    yield larger
     plan = max(larger, key=accuracy)
 
 
@@ -254,9 +284,25 @@ def _bill(number: int, examples: int, flops: float) -> str:
   )
 
 
-def _bits(plan: plans.Plan) -> list[int]:
-  return [int(on) for on in plan]
+class _Eta:
+  """How long what is left takes, by the time that questions took just now.
 
+  Attributes:
+    left: FLOPs that are still to come.
+  """
 
-def _mean(answers: list[dict[str, Any]], key: str) -> float:
-  return float(np.mean([answer[key] for answer in answers]))
+  def __init__(self, left: float):
+    self.left = left
+    self._seconds = self._flops = 0.0
+
+  def asked(self, flops: float, seconds: float | None) -> None:
+    """So much was asked; in None where most of it was there before."""
+    self.left -= flops
+    if seconds is not None:
+      self._seconds, self._flops = self._seconds + seconds, self._flops + flops
+
+  def __str__(self) -> str:
+    if not self._flops:
+      return ''
+    left = console.duration(self.left * self._seconds / self._flops)
+    return f', ETA {left}'

@@ -25,8 +25,6 @@ from visor_jax.spec import plan as plans
 
 Metrics = dict[str, jax.Array]
 
-ENTROPY = 0.05  # reward of a nat of entropy, see reward_loss
-
 
 class Examples(NamedTuple):
   """What one step learns from.
@@ -186,13 +184,13 @@ def reward_loss(
   Every viable plan has answered every question, so the mean over draws is a
   sum: its gradient is exact, and that of the advantage of each plan over the
   others of its question, whatever baseline is taken off. The price is what
-  dual ascent has made of the budget so far, see optim.dual_ascent. A plan that
-  is likelier for no reason costs entropy, worth `ENTROPY` a nat: so the scores
-  of a router that has learned are rewards in units of it, as sure as these are.
+  dual ascent has made of the budget so far, see optim.dual_ascent. Entropy has
+  a worth, too, so that no plan is given up for good while the price moves: the
+  scores of a router that has learned are rewards in units of it.
 
   Args:
     model: with the router.
-    params: its parameters, nested, and the `price`.
+    params: its parameters, nested, and `multipliers`, see optim.Multipliers.
     examples: prompts, or their features, with scores and costs of plans.
     plan: of layers that no router runs; unused.
     num_plans: how many are viable; the router may have more outputs.
@@ -204,7 +202,7 @@ def reward_loss(
   Raises:
     ValueError: the examples have no labels.
   """
-  price = params['price']
+  price, worth = params['multipliers']
   scores, labels = _scores(model, params, examples, num_plans)
   log_share = jax.nn.log_softmax(scores)
   share = jnp.exp(log_share)
@@ -212,7 +210,7 @@ def reward_loss(
     jnp.mean(jnp.sum(share * labels[..., i], axis=-1)) for i in range(2)
   )
   entropy = -jnp.mean(jnp.sum(share * log_share, axis=-1))
-  return price * cost - score - ENTROPY * entropy, {
+  return price * cost - score - worth * entropy, {
     'accuracy': score,
     'spent': cost,
     'price': price,

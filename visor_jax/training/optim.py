@@ -16,6 +16,7 @@ Optimizer: TypeAlias = optax.GradientTransformationExtraArgs
 OptState: TypeAlias = optax.OptState
 
 PRICE_RATE = 0.05  # a step's change of the price, by the share overspent
+ENTROPY = (0.05, 0.02)  # reward of a nat of it, at the first step and the last
 
 
 def schedule(
@@ -69,25 +70,33 @@ def make(
   )
 
 
-class Price(NamedTuple):
-  """State of `dual_ascent`: what a unit of cost takes off the reward."""
+class Multipliers(NamedTuple):
+  """State of `dual_ascent`: what a unit of each adds to the reward, or takes.
+
+  Attributes:
+    price: of cost, which it takes.
+    entropy: of the shares that plans have.
+  """
 
   price: jax.Array
+  entropy: jax.Array
 
 
-def dual_ascent(optimizer: Optimizer, budget: float) -> Optimizer:
+def dual_ascent(optimizer: Optimizer, budget: float, steps: int) -> Optimizer:
   """A price that rises while more is spent than a budget, and falls else.
 
-  It never falls below 0, and is part of the state: a step that is not applied
-  leaves it as it was.
+  It never falls below 0. Entropy is worth less with every step. Both are part
+  of the state: a step that is not applied leaves them as they were.
 
   Args:
     optimizer: of the parameters, which goes on as it is.
     budget: what may be spent, to be compared with the metric `spent`.
+    steps: of the stage.
   """
+  first, last = ENTROPY
 
-  def init(params: optax.Params) -> Price:
-    return Price(jnp.zeros(()))
+  def init(params: optax.Params) -> Multipliers:
+    return Multipliers(jnp.zeros(()), jnp.asarray(first))
 
   def update(
     updates: optax.Updates,
@@ -96,19 +105,24 @@ def dual_ascent(optimizer: Optimizer, budget: float) -> Optimizer:
     *,
     spent: jax.Array,
     **metrics: Any,
-  ) -> tuple[optax.Updates, Price]:
-    price = state.price + PRICE_RATE * (spent - budget)
-    return updates, Price(jnp.maximum(price, 0))
+  ) -> tuple[optax.Updates, Multipliers]:
+    price = jnp.maximum(0, state.price + PRICE_RATE * (spent - budget))
+    entropy = jnp.maximum(last, state.entropy - (first - last) / steps)
+    return updates, Multipliers(price, entropy)
 
   return optax.chain(
     optimizer, optax.GradientTransformationExtraArgs(init, update)
   )
 
 
-def prices(opt: OptState) -> dict[str, jax.Array]:
-  """{'price': that of `dual_ascent`}, or nothing where there is none."""
-  nodes = jax.tree.leaves(opt, is_leaf=lambda node: isinstance(node, Price))
-  return {'price': node.price for node in nodes if isinstance(node, Price)}
+def multipliers(opt: OptState) -> dict[str, Multipliers]:
+  """{'multipliers': those of `dual_ascent`}, or nothing where there are none."""
+  nodes = jax.tree.leaves(opt, is_leaf=_is_multipliers)
+  return {'multipliers': node for node in nodes if _is_multipliers(node)}
+
+
+def _is_multipliers(node: object) -> bool:
+  return isinstance(node, Multipliers)
 
 
 def learning_rate(

@@ -198,7 +198,7 @@ def build(
   model = model_lib.build(config)
   optimizer = optim.make(config.optim, options)
   if options.get('loss') == 'reward':
-    optimizer = optim.dual_ascent(optimizer, options.budget)
+    optimizer = optim.dual_ascent(optimizer, options.budget, options.steps)
   params = model_lib.abstract_params(model, mesh)
   trained, frozen = param_paths.split(params, record.trains)
   state = step_lib.State(

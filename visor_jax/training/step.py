@@ -48,8 +48,8 @@ def train_step(
   as it was, bit by bit, and the metric `skipped` is 1.
 
   Args:
-    loss: a mean over the metric `targets`, of parameters, and of the price of
-      the optimizer's state if it has one.
+    loss: a mean over the metric `targets`, of parameters, and of `multipliers`
+      if the optimizer has them.
     optimizer: of the flat dict of what trains; gets the metrics, too.
     parts: of the examples, one after the other, whose gradients are
       accumulated: the same step in less memory.
@@ -64,7 +64,7 @@ def train_step(
       trained: dict[str, jax.Array],
     ) -> tuple[jax.Array, losses.Metrics]:
       params = param_paths.unflatten(trained | state.frozen)
-      return loss(params | optim.prices(state.opt), examples, plan)
+      return loss(params | optim.multipliers(state.opt), examples, plan)
 
     return jax.value_and_grad(of_trained, has_aux=True)(state.trained)
 
