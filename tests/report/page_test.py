@@ -103,6 +103,11 @@ def test_writing_again_changes_nothing(full, tmp_path):
   assert _drawings(again) == _drawings(full)
 
 
+def test_the_search_says_what_it_saved(full):
+  assert '384 of 2048 questions were saved' in full
+  assert '± 2.0, 512 questions' in full
+
+
 def test_optional_files_may_be_missing(tmp_path):
   workdirs.fill(tmp_path)
   text = page.write(tmp_path, tmp_path).read_text('utf-8')

@@ -72,12 +72,24 @@ def fill_all(workdir):
   for folder in ('search', 'policy', 'full'):
     (workdir / folder).mkdir()
   evaluated = [
-    {'plan': [a, b], 'accuracy': 0.5 + 0.1 * a, 'flops': 1e6 + a + b}
+    {
+      'plan': [a, b],
+      'accuracy': 0.5 + 0.1 * a,
+      'error': 0.02,
+      'flops': 1e6 + a + b,
+      'questions': 512,
+    }
     for a in (0, 1)
     for b in (0, 1)
   ]
   (workdir / 'search' / 'plans.json').write_text(
-    json.dumps({'viable': list(PLANS.values()), 'evaluated': evaluated})
+    json.dumps(
+      {
+        'viable': list(PLANS.values()),
+        'evaluated': evaluated,
+        'evaluations': {'questions': 1664, 'saved': 384, 'errors': 3.0},
+      }
+    )
   )
   curve = [
     {'confidence': c, 'accuracy': c / 2, 'flops': c * 1e6}

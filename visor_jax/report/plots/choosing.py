@@ -17,8 +17,11 @@ from visor_jax.spec import plan as plans
 def search(record: Mapping[str, Any], palette: colours.Palette) -> str:
   """An <svg>: all plans that the search evaluated, the viable ones coloured.
 
+  Bars are standard errors.
+
   Args:
-    record: `evaluated`, [{plan, flops, accuracy}], and `viable`, plans.
+    record: `evaluated`, [{plan, flops, accuracy, error, questions}], and
+      `viable`, plans; of older searches without errors and questions.
     palette: colours of the viable ones.
   """
   evaluated = [(plans.name(e['plan']), e) for e in record['evaluated']]
@@ -38,7 +41,18 @@ def search(record: Mapping[str, Any], palette: colours.Palette) -> str:
         markeredgecolor=colours.PAPER,
         zorder=3 if is_viable else 2,
       )
-      canvas.hover(mark, f'{name}: {100 * e["accuracy"]:.1f} %')
+      ax.errorbar(
+        e['flops'] / scale,
+        100 * e['accuracy'],
+        100 * e.get('error', 0.0),
+        color=mark.get_color(),
+        alpha=mark.get_alpha(),
+        zorder=1,
+      )
+      text = f'{name}: {100 * e["accuracy"]:.1f} %'
+      if 'error' in e:
+        text += f' ± {100 * e["error"]:.1f}, {e["questions"]} questions'
+      canvas.hover(mark, text)
     ax.set(
       title=f'{len(viable)} of {len(evaluated)} plans are viable',
       ylabel='accuracy, %',
