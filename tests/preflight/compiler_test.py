@@ -16,6 +16,7 @@ from visor_jax.training import inputs
 from visor_jax.training import loop
 from visor_jax.training import program as program_lib
 from visor_jax.training import stages
+from visor_jax.training import targets
 
 
 @pytest.mark.parametrize(
@@ -82,10 +83,11 @@ def test_what_is_compiled_is_the_step_that_the_loop_runs(
   Of the policy stage that where no features are kept, which computes more.
   """
   config = tiny.get_config()
-  config.policy.features_gb = 0.0
+  config.policy.features_gb, config.policy.loss = 0.0, 'reward'
   for name in stages.STAGES:
     config[name].steps = int(name == stage)
   program = compiler.train_program(config, stage, machine_lib.describe('cpu:1'))
+  target = targets.example('reward', len(program.viable))
   ran = []
 
   class Recorded(program_lib.TrainProgram):
@@ -104,7 +106,7 @@ def test_what_is_compiled_is_the_step_that_the_loop_runs(
       mesh_lib.make(devices=jax.devices()[:1]),
       suites.open_suite(config, (stage,), ''),
       viable=program.viable,
-      labels=[(i, i) for i in range(len(program.viable))],
+      labels=[(i, target) for i in range(9)],
     ),
   )
   assert ran == [jaxpr(program, *program.arguments())]

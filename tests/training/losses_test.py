@@ -165,8 +165,9 @@ def test_what_is_learned_is_the_best_within_the_budget(budget):
     low, high = (middle, high) if more else (low, middle)
 
   def loss(params, labels, plan):
-    examples = losses.Examples(None, labels)
-    return losses.reward_loss(Fixed(params['scores']), params, examples, plan, 3)
+    return losses.reward_loss(
+      Fixed(params['scores']), params, losses.Examples(None, labels), plan, 3
+    )
 
   optimizer = optim.dual_ascent(optax.adam(0.1), budget, 1000)
   trained = {'scores': jnp.zeros((3, 1, 3))}

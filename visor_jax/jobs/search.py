@@ -103,8 +103,8 @@ def search(run: run_lib.Run) -> tuple[plans.Plan, ...]:
     eta.asked(by_layers[sum(plan)] * new / examples, seconds)
     trial = halving.of_answers(answers)
     console.log(
-      f'search: plan {plans.name(plan)}, {trial.count} of {examples} questions, '
-      f'accuracy {trial.accuracy:.4f} ± {trial.error:.4f}{eta}'
+      f'search: plan {plans.name(plan)}, {trial.count} of {examples} '
+      f'questions, accuracy {trial.accuracy:.4f} ± {trial.error:.4f}{eta}'
     )
     return trial
 

@@ -96,7 +96,7 @@ def dual_ascent(optimizer: Optimizer, budget: float, steps: int) -> Optimizer:
   first, last = ENTROPY
 
   def init(params: optax.Params) -> Multipliers:
-    return Multipliers(jnp.zeros(()), jnp.asarray(first))
+    return Multipliers(jnp.float32(0), jnp.float32(first))
 
   def update(
     updates: optax.Updates,
@@ -116,9 +116,11 @@ def dual_ascent(optimizer: Optimizer, budget: float, steps: int) -> Optimizer:
 
 
 def multipliers(opt: OptState) -> dict[str, Multipliers]:
-  """{'multipliers': those of `dual_ascent`}, or nothing where there are none."""
-  nodes = jax.tree.leaves(opt, is_leaf=_is_multipliers)
-  return {'multipliers': node for node in nodes if _is_multipliers(node)}
+  """{'multipliers': those of `dual_ascent`}, or nothing without it."""
+  for node in jax.tree.leaves(opt, is_leaf=_is_multipliers):
+    if _is_multipliers(node):
+      return {'multipliers': node}
+  return {}
 
 
 def _is_multipliers(node: object) -> bool:
