@@ -323,9 +323,7 @@ def test_what_is_clearly_worse_is_asked_a_part(monkeypatch, tmp_path, capsys):
     asked.append((plan, count, options.chunk))
     right = draws[plan] < 0.3 + 0.4 * plan[1] + 0.2 * plan[2] - 0.2 * plan[0]
     cost = 10 + sum(plan)
-    return [
-      dict(score=float(x), llm_prefill_flops=cost) for x in right[:count]
-    ]
+    return [dict(score=float(x), llm_prefill_flops=cost) for x in right[:count]]
 
   monkeypatch.setattr(eval_run, 'answers', answers)
   viable = search_in(tmp_path, examples=512)

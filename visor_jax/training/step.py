@@ -95,9 +95,7 @@ def train_step(
   ) -> tuple[State, losses.Metrics]:
     compute = gradients if parts == 1 else accumulated
     (value, metrics), grads = compute(state, examples, plan)
-    updates, opt = optimizer.update(
-      grads, state.opt, state.trained, **metrics
-    )
+    updates, opt = optimizer.update(grads, state.opt, state.trained, **metrics)
     trained = optax.apply_updates(state.trained, updates)
     norm = optax.tree.norm(grads)
     finite = jnp.isfinite(value) & jnp.isfinite(norm)
