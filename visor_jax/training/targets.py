@@ -5,17 +5,19 @@ labels.jsonl.
 """
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-
-from visor_jax.runtime import outcomes
 
 # (number of a question, its target)
 Target = tuple[int, np.ndarray]
 
+Rows = Sequence[Mapping[str, Any]]  # of labels.jsonl, see jobs/labels.py
 
-def _labels(rows: Sequence[outcomes.Label]) -> list[Target]:
+
+def _labels(rows: Rows) -> list[Target]:
   """int32 [1], the number of the plan; questions without one are left out."""
   return [
     (row['index'], np.array([row['label']], np.int32))
@@ -24,7 +26,7 @@ def _labels(rows: Sequence[outcomes.Label]) -> list[Target]:
   ]
 
 
-def _rewards(rows: Sequence[outcomes.Label]) -> list[Target]:
+def _rewards(rows: Rows) -> list[Target]:
   """float32 [1, plans, 2], score and cost of every plan.
 
   A cost is the question's own LLM prefill FLOPs as a share of what `max` takes
@@ -43,7 +45,7 @@ def _rewards(rows: Sequence[outcomes.Label]) -> list[Target]:
   ]
 
 
-TARGETS: dict[str, Callable[[Sequence[outcomes.Label]], list[Target]]] = {
+TARGETS: dict[str, Callable[[Rows], list[Target]]] = {
   'labels': _labels,
   'reward': _rewards,
 }
