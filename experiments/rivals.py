@@ -26,7 +26,7 @@ from visor_jax import config
 STEPS = dict(base=250, cross=40, full=1200, universal=700, policy=300)
 READ, SINGLE = 250, 300  # the steps of a dense run that climb the ladder
 SHARES = ('3/4', '1/2', '1/3', '2/9', '1/9')  # the last three are published
-METHODS = ('visionzip', 'vispruner', 'divprune', 'random')
+METHODS = ('visionzip', 'vispruner', 'divprune', 'cdpruner', 'random')
 FREE = (
   [f'{m}:{s}' for m in METHODS for s in SHARES]
   + [f'fastv:2:{s}' for s in ('0.75', '0.5', '0.25', '1/9')]

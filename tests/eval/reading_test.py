@@ -135,14 +135,15 @@ def test_logits_are_those_of_who_reads_anew(model, plan):
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-6 * abs(want).max())
 
 
-def test_a_reduction_drops_what_the_question_says(model):
-  """FastV rates visual tokens by the question: they are chosen anew."""
-  fastv = dataclasses.replace(
-    model, model=model.model.with_reduction('fastv:2:1/2')
-  )
-  reading = fastv.read(PAGES)
+@pytest.mark.parametrize(
+  'method,plan', [('fastv:2:1/2', 'base'), ('cdpruner:1/2', 'router')]
+)
+def test_a_reduction_drops_what_the_question_says(model, method, plan):
+  """Visual tokens are rated by the question: they are chosen anew."""
+  fewer = dataclasses.replace(model, model=model.model.with_reduction(method))
+  reading = fewer.read(PAGES)
   for question in ASKED[:2]:
-    got = same(fastv, reading, PAGES, question, plan='base')
+    got = same(fewer, reading, PAGES, question, plan=plan)
     assert got.ran_prefill_flops == got.llm_prefill_flops
 
 

@@ -39,6 +39,7 @@ UNRATED = 'pack', 'm3', 'random', 'shortv', 'vskip', 'dop'
     ('plain', 'pack:2'),
     ('plain', 'divprune:1/2'),
     ('plain', 'random:1/2'),
+    ('plain', 'cdpruner:1/2'),
     ('plain', 'shortv:1-2,4'),
     ('plain', 'vskip:0,3'),
     ('plain', 'dop:2:4'),
@@ -134,7 +135,8 @@ from visor_jax.families import table as families
 from visor_jax.spec import architecture, plan
 _, size = families.named_size('0.5b', ())
 texts = [
-  *grammar.published(), 'pack:2', 'divprune:1/9', 'random:1/9', 'resize:384',
+  *grammar.published(), 'pack:2', 'divprune:1/9', 'random:1/9', 'cdpruner:1/9',
+  'resize:384',
   'shortv:9-23', 'vskip:9-23', 'dop:4:9'
 ]
 for text in texts:

@@ -39,6 +39,7 @@ def reduce(
   grid=(2, 2),
   visual=None,
   gather_index=None,
+  words=None,
 ):
   """Calls the hook before the decoder.
 
@@ -66,7 +67,9 @@ def reduce(
 
   def run(visual, attention, keys, index, weight):
     tokens = one(text).before_decoder(
-      method.VisualTokens(visual, before),
+      method.VisualTokens(
+        visual, before, None if words is None else np.asarray(words)[None]
+      ),
       method.Patches(index, weight, tiles, grid, attention, keys),
     )
     return tokens.visual, tokens.token_layout

@@ -38,7 +38,6 @@ from visor_jax.eval import prompts as prompts_lib
 from visor_jax.flops import cost as flops
 from visor_jax.models import backbone
 from visor_jax.models import caches as caches_lib
-from visor_jax.reduction import grammar
 from visor_jax.spec import budget as budget_lib
 from visor_jax.spec import plan as plans
 
@@ -235,7 +234,11 @@ class Reading:
       model.size.vision.patches,
     )
     plan = facts.viable[number]
-    if routing is None and model.architecture.router.token != 'visual':
+    if (
+      routing is None
+      and model.architecture.router.token != 'visual'
+      and not model.reduction.reads_question
+    ):
       (caches,) = generate.of_images((routed.caches,), (routed.token_layout,))
       self._of_router = _Behind(
         prompt.before, _Routing(caches, routed.hidden.visual)
@@ -264,9 +267,10 @@ class Reading:
     self, read: generate.Prompt, plan: plans.Plan | None, prompt: Prompt
   ) -> None:
     """Keeps what a plan's layers made of the images, for the next question."""
-    architecture = self._checkpoint.model.architecture
-    cuts = grammar.single(architecture.reduction).layers(architecture.depth)
-    if plan is None and cuts:  # which tokens stay depends on the question
+    model = self._checkpoint.model
+    reduction, depth = model.reduction, model.architecture.depth
+    # Which tokens stay depends on the question.
+    if reduction.reads_question or plan is None and reduction.layers(depth):
       return
     if _recall(self._of_plan.get(plan), prompt) is None:
       _, state = read

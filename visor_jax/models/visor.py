@@ -134,9 +134,10 @@ class Visor(nn.Module):
     visual = self.connector(
       patches.features, batch.gather_index, batch.gather_weight
     )
+    text = self.llm.embed(batch.tokens)
     tokens = self.reduction.before_decoder(
       reduction_lib.VisualTokens(
-        visual, positions.token_layout(batch, self.size.language.axes)
+        visual, positions.token_layout(batch, self.size.language.axes), text
       ),
       reduction_lib.Patches(
         batch.gather_index,
@@ -147,7 +148,6 @@ class Visor(nn.Module):
         patches.keys,
       ),
     )
-    text = self.llm.embed(batch.tokens)
     # Layers that know what they made of the image let it go by.
     visual = tokens.visual[:, :0] if images.caches else tokens.visual
     return HiddenStates(text, visual), tokens.token_layout

@@ -23,6 +23,8 @@ import jax.numpy as jnp
 from visor_jax.models import positions
 from visor_jax.reduction import method
 
+TINY = 1e-6  # of what is divided by
+
 
 class KeptSlots(NamedTuple):
   """Visual slots that stay."""
@@ -169,6 +171,44 @@ def normalised(x: jax.Array) -> jax.Array:
   return x / jnp.maximum(length, 1e-6)
 
 
+def relevance(tokens: method.VisualTokens, features: jax.Array) -> jax.Array:
+  """How like the words of their first prompt visual tokens are.
+
+  Args:
+    tokens: before the decoder.
+    features: `normalised` visual tokens.
+
+  Returns:
+    float32 [B, V], the mean of cosines.
+  """
+  if tokens.text is None:
+    raise ValueError('there is no text between layers: see `Rate`')
+  text, visual, prompt = (
+    tokens.token_layout.text,
+    tokens.token_layout.visual,
+    tokens.token_layout.prompt,
+  )
+  words = normalised(jax.lax.stop_gradient(tokens.text))
+  likeness = jnp.einsum('BVD,BTD->BVT', features, words)
+  in_segment = prompt.segment[:, None] == visual.segment[:, :, None]
+  farthest = jnp.iinfo(jnp.int32).max
+  end = jnp.where(in_segment, prompt.place[:, None], farthest).min(axis=2)
+  asks = text.segment[:, None] == visual.segment[:, :, None]
+  asks &= text.place[:, None] <= end[:, :, None]
+  total = jnp.where(asks, likeness, 0).sum(axis=2)
+  return total / jnp.maximum(asks.sum(axis=2), 1)
+
+
+def stretched(group: jax.Array, rating: jax.Array) -> jax.Array:
+  """A rating, float32 [B, V], from a little above 0 to 1 in each group."""
+  b, v = group.shape
+  batch = jnp.arange(b)[:, None]
+  empty = jnp.full((b, v + 1), jnp.inf)
+  low = empty.at[batch, group].min(rating)[batch, group]
+  high = -empty.at[batch, group].min(-rating)[batch, group]
+  return (rating - low + TINY) / jnp.maximum(high - low, TINY)
+
+
 # Groups -----------------------------------------------------------------------
 
 
@@ -191,6 +231,18 @@ def total(group: jax.Array, marked: jax.Array) -> jax.Array:
     .add(marked.astype(jnp.int32))
   )
   return jnp.take_along_axis(totals, group, axis=1)
+
+
+def number_of(group: jax.Array, marked: jax.Array) -> jax.Array:
+  """For every slot, which slot of its group is marked, int32 [B, V]."""
+  b, v = group.shape
+  number = jnp.where(marked, slot_numbers(group), 0)
+  numbers = (
+    jnp.zeros((b, v + 1), jnp.int32)
+    .at[jnp.arange(b)[:, None], group]
+    .max(number)
+  )
+  return jnp.take_along_axis(numbers, group, axis=1)
 
 
 def count(group: jax.Array) -> jax.Array:

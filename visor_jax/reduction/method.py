@@ -35,10 +35,12 @@ class VisualTokens:
   Attributes:
     visual: [B, V, D].
     token_layout: where text and visual tokens stand.
+    text: [B, T, D], as the decoder gets it; None between layers.
   """
 
   visual: 'jax.Array'
   token_layout: 'positions.TokenLayout'
+  text: 'jax.Array | None' = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,11 +115,13 @@ class Reduction:
     name: in the grammar.
     published: settings as papers name them, and what they stand for.
     rates_patches: the vision tower is asked for `Patches.attention` and `keys`.
+    reads_question: which tokens the decoder gets depends on the text.
   """
 
   name: ClassVar[str] = ''
   published: ClassVar[Mapping[str, str]] = {}
   rates_patches: ClassVar[bool] = False
+  reads_question: ClassVar[bool] = False
 
   def __str__(self) -> str:
     """As the grammar has it."""

@@ -4,6 +4,7 @@ visionzip:0.25     before the decoder a quarter of the visual tokens is kept:
                    those that attention looks at, and averages of the rest
 vispruner:1/9      those that attention looks at, and different ones
 divprune:1/9       those that differ most from one another
+cdpruner:1/9       different ones that are like the words of the question
 random:1/9         those that chance picks: what all others should beat
 resize:768         before the tower an image is made smaller, to so many pixels
                    on its longer side
@@ -19,6 +20,7 @@ dop:4:6            from layer 4 on they do not attend, from 6 on no MLP
 The last three may name a share instead: see grammar.py.
 """
 
+from visor_jax.reduction import cdpruner
 from visor_jax.reduction import divprune
 from visor_jax.reduction import dop
 from visor_jax.reduction import fastv
@@ -37,6 +39,7 @@ METHODS: dict[str, type[method.Reduction]] = {
   'visionzip': visionzip.VisionZip,
   'vispruner': vispruner.VisPruner,
   'divprune': divprune.DivPrune,
+  'cdpruner': cdpruner.CDPruner,
   'random': random_places.Random,
   'resize': resize.Resize,
   'pack': pack.Pack,

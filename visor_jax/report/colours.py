@@ -27,6 +27,7 @@ METHODS = {
   'pyramiddrop': '#cc79a7',
   'pack': '#a6761d',
   'divprune': '#7570b3',
+  'cdpruner': '#aa4499',
   'random': '#999999',
   'resize': '#666600',
   'shortv': '#882255',
