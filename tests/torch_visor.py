@@ -35,7 +35,11 @@ ARCHITECTURES = {
   'last': dict(router=architecture_lib.RouterOptions('last', 6, 3)),
 }
 TEXTS = {'other': dict(model_type='llama')}  # what is not Qwen2
-CURVE = ((0, 0.3, 0.5, 0.4), (0.5, 0.6, 0.8, 0.7), (1, 1.1, 0.9, 1))
+CURVE = (
+  (0, 0.3, 0.5, 0.4, 0.7),
+  (0.5, 0.6, 0.8, 0.7, 0.85),
+  (1, 1.1, 0.9, 1, 1.05),
+)
 
 
 def write(where, name, **changes):

@@ -33,6 +33,7 @@ from visor_jax.runtime import compilation_cache
 from visor_jax.runtime import compile_notice
 from visor_jax.runtime import files
 from visor_jax.spec import plan as plans
+from visor_jax.spec import shares
 from visor_jax.spec import workdir
 
 # Who chose the plan, in words.
@@ -90,9 +91,16 @@ def _parser() -> argparse.ArgumentParser:
     '--budget',
     type=float,
     metavar='SHARE',
-    help="instead of a plan: this share of max's LLM prefill FLOPs, which a "
-    'calibrated router spends on average over many questions; without '
-    'one, the dearest plan within it',
+    help='instead of a plan: this share of what max takes, which a calibrated '
+    'router spends on average over many questions; without one, the dearest '
+    'plan within it',
+  )
+  add(
+    '--budget-of',
+    choices=tuple(shares.WORDS),
+    default=shares.PREFILL,
+    help='what it is a share of: FLOPs of LLM prefill, the default, or total, '
+    'end to end',
   )
   add(
     '--drop',
@@ -247,6 +255,7 @@ def _answer(
     question,
     plan=args.plan,
     budget=args.budget,
+    budget_of=args.budget_of,
     drop=args.drop,
     max_new_tokens=args.max_new_tokens,
     temperature=args.temperature,

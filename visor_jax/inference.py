@@ -144,11 +144,7 @@ class Model:
     images: Images,
     prompt: str,
     plan: str | None = None,
-    *,
-    budget: float | None = None,
-    drop: float | None = None,
-    max_new_tokens: int = 64,
-    **draw: Unpack[answer_lib.Draw],
+    **options: Unpack[answer_lib.Generation],
   ) -> answer_lib.Answer: ...
 
   @overload
@@ -157,11 +153,7 @@ class Model:
     images: ManyImages,
     prompt: Many,
     plan: str | None = None,
-    *,
-    budget: float | None = None,
-    drop: float | None = None,
-    max_new_tokens: int = 64,
-    **draw: Unpack[answer_lib.Draw],
+    **options: Unpack[answer_lib.Generation],
   ) -> list[answer_lib.Answer]: ...
 
   def generate(
@@ -169,11 +161,7 @@ class Model:
     images: Images | ManyImages,
     prompt: str | Many,
     plan: str | None = None,
-    *,
-    budget: float | None = None,
-    drop: float | None = None,
-    max_new_tokens: int = answer_lib.MAX_NEW_TOKENS,
-    **draw: Unpack[answer_lib.Draw],
+    **options: Unpack[answer_lib.Generation],
   ) -> answer_lib.Answer | list[answer_lib.Answer]:
     """Answers to a prompt, or to many at once.
 
@@ -182,14 +170,8 @@ class Model:
       prompt: text, or a list of texts.
       plan: in the grammar of plan.py; None for the router where it is trained,
         else the base.
-      budget: instead of a plan: a share of max's LLM prefill FLOPs. The
-        router spends it on average over many questions, where it is calibrated;
-        else the most expensive viable plan within it for the longest of the
-        prompts.
-      drop: instead of a plan: the router loses at most this share of max's
-        accuracy, on average.
-      max_new_tokens: the most to generate.
-      **draw: temperature, top_p and seed, see eval.answer.Draw.
+      **options: budget, budget_of and drop, instead of a plan; max_new_tokens,
+        temperature, top_p and seed; see eval.answer.Generation.
 
     Returns:
       An Answer, or a list of them in order.
@@ -197,14 +179,9 @@ class Model:
     Raises:
       ValueError: naming what cannot be: a plan, an image, a prompt.
     """
-    options: answer_lib.Options = dict(
-      plan=plan,
-      budget=budget,
-      drop=drop,
-      max_new_tokens=max_new_tokens,
-      **draw,
+    answers = self.asked.answers(
+      *_many(images, prompt), {'plan': plan, **options}
     )
-    answers = self.asked.answers(*_many(images, prompt), options)
     return answers[0] if isinstance(prompt, str) else answers
 
 

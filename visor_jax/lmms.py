@@ -10,7 +10,8 @@ folder. The harness finds this file by the entry point in setup.py, group
   checkpoint   needed
   plan         base, max, min, router, or optional SELF layers as 0/3/5, because
                commas part arguments; as `ask` chooses where none is given
-  budget       instead of a plan: a share of max's LLM prefill FLOPs
+  budget       instead of a plan: a share of what max takes
+  budget_of    prefill, the default, or total: what it is a share of
   dtype        float32 or bfloat16; by default as `ask`
   tokens       most new tokens where a task names none, 1024 as in the harness's
                own models
@@ -31,6 +32,7 @@ from lmms_eval.models import registry_v2
 from visor_jax import inference
 from visor_jax.eval import answer as answer_lib
 from visor_jax.runtime import console
+from visor_jax.spec import shares
 
 
 class Question(NamedTuple):
@@ -62,6 +64,7 @@ class Visor(harness.lmms):
     checkpoint: str,
     plan: str | int | None = None,
     budget: float | None = None,
+    budget_of: str = shares.PREFILL,
     dtype: str | None = None,
     tokens: int = 1024,
     batch_size: int | str = 1,
@@ -72,7 +75,8 @@ class Visor(harness.lmms):
     del max_batch_size, device  # jax chooses the device
     self._model = inference.load(checkpoint, dtype=dtype)
     self._plan = None if plan is None else str(plan).replace('/', ',')
-    self._budget, self._tokens, self._size = budget, tokens, int(batch_size)
+    self._budget, self._budget_of = budget, budget_of
+    self._tokens, self._size = tokens, int(batch_size)
 
   def generate_until(self, requests: Sequence[Any]) -> list[str]:
     """Answers in the order of the requests.
@@ -121,6 +125,7 @@ class Visor(harness.lmms):
       [questions[number].prompt for number in filled],
       self._plan,
       budget=self._budget,
+      budget_of=self._budget_of,
       **questions[numbers[0]].options,
     )
     return dict(zip(numbers, answers))

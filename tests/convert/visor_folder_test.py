@@ -68,7 +68,7 @@ def test_an_architecture_that_is_by_default_in_nothing(other):
 
 def test_router_and_answers_are_ours(pair):
   """And rows of several plans in a batch are answered as each alone."""
-  options = dict(budget=0.85)
+  options = dict(budget=0.95, budget_of='total')
   ours = pair.ours.generate(
     *zip(*questions.ASKED), **options, max_new_tokens=16
   )
@@ -174,6 +174,8 @@ def test_what_cannot_be_asked_is_named(pair):
     (dict(plan='3'), 'of 2 optional SELF layers'),
     (dict(plan='max', budget=0.5), 'one of them'),
     (dict(budget=0.1), r'from 0\.300 to 1\.100'),
+    (dict(budget=0.1, budget_of='total'), r'0\.700 to 1\.050 .* end to end'),
+    (dict(budget=0.9, budget_of='tower'), 'expected one of prefill, total'),
     (dict(drop=2), 'accuracy, 0 to 1'),
   ):
     with pytest.raises(ValueError, match=why):

@@ -57,6 +57,24 @@ def test_a_budget_is_the_dearest_plan_within_it(trained):
   assert of(1.0) == 'max' and of((1 + less) / 2) == of(less + 1e-6) == 'min'
   with pytest.raises(ValueError, match='budget 0.01.*cheapest plan takes'):
     of(0.01)
+  whole = {
+    plan: trained.generate(
+      *questions.ASKED[0], plan, max_new_tokens=1
+    ).total_flops
+    for plan in ('min', 'max')
+  }
+  more = whole['min'] / whole['max']
+  assert more > less  # both read the image
+  of = lambda budget: plans.name(
+    trained.generate(
+      *questions.ASKED[0], budget=budget, budget_of='total', max_new_tokens=1
+    ).plan
+  )
+  assert of(1.0) == 'max' and of(more + 1e-6) == 'min'
+  with pytest.raises(ValueError, match=f'takes {more:.3f} of .*end to end'):
+    of(more - 1e-6)
+  with pytest.raises(ValueError, match="budget_of 'total' goes with a budget"):
+    trained.generate(*questions.ASKED[0], 'max', budget_of='total')
   with pytest.raises(ValueError, match='a plan or a budget'):
     trained.generate(*questions.ASKED[0], 'max', budget=1.0)
 

@@ -1,5 +1,7 @@
 """Rows of results.jsonl, calculated by hand."""
 
+import dataclasses
+
 import pytest
 
 from visor_jax.eval import results
@@ -33,6 +35,7 @@ def answers(*values, plan=None):
         cache_bytes=32 + i,
         tokens=2,
         max_prefill_flops=200,
+        max_total_flops=2000,
         base_prefill_flops=dense,
         base_total_flops=dense + 1010,
         plan=v[3] if len(v) > 3 else plan,
@@ -120,7 +123,9 @@ def test_a_promise_stands_beside_what_came():
     for of in (dict(budget=0.1), dict(drop=0.25))
   )
   largest = plans.Selection('fixed', (True, True))
+  whole = dataclasses.replace(asked, budget_of='total')
   answered = {
+    whole: ANSWERS[ROUTER],
     asked: ANSWERS[ROUTER],
     within: ANSWERS[MIN],
     largest: answers(
@@ -130,7 +135,12 @@ def test_a_promise_stands_beside_what_came():
   by = {
     (r.get('budget'), r.get('drop'), r['family']): r
     for r in results.rows(answered, {}.get)
+    if r.get('budget_of') != 'total'
   }
+  first = results.rows(answered, {}.get)[0]  # end to end, beside the tower
+  assert first['budget_of'] == 'total' and first['promised'] == 0.1
+  assert first['delivered'] == pytest.approx((84 + 3 * 1005) / 6000)
+  assert 'ink/router@0.1total/accuracy' in results.numbers([first])
   for family in ('ink', 'read'):
     row = by[0.1, None, family]
     assert row['selector'] == 'router' and row['promised'] == 0.1

@@ -98,6 +98,7 @@ def test_labels_are_written_row_by_row(tmp_path, monkeypatch):
         family='f',
         score=s,
         llm_prefill_flops=100 + sum(selection.plan),
+        total_flops=1000,
       )
       for i, s in enumerate(right[selection.plan])
     ]
@@ -111,7 +112,13 @@ def test_labels_are_written_row_by_row(tmp_path, monkeypatch):
   assert [r['label'] for r in rows] == [0, 1, None]
   assert [r['index'] for r in rows] == [0, 1, 2]
   assert rows[1] == dict(
-    index=1, id='r1', family='f', scores=[0, 1], flops=[100, 101], label=1
+    index=1,
+    id='r1',
+    family='f',
+    scores=[0, 1],
+    flops=[100, 101],
+    total_flops=[1000, 1000],
+    label=1,
   )
 
 
@@ -120,7 +127,13 @@ def test_answers_are_joined_by_their_question(tmp_path, monkeypatch):
 
   def answers(under_test, stream, count, selection, *rest):
     rows = [
-      dict(index=i, family='f', score=float(i > 1), llm_prefill_flops=i)
+      dict(
+        index=i,
+        family='f',
+        score=float(i > 1),
+        llm_prefill_flops=i,
+        total_flops=2 * i,
+      )
       for i in range(4)
     ]
     return rows[::-1] if any(selection.plan) else rows
@@ -187,7 +200,8 @@ def calibrated(tmp_path, monkeypatch, scores, right, **policy):
     ),
   )
   rows = [
-    dict(index=i, scores=r, flops=[1.0, 5.0]) for i, r in enumerate(right)
+    dict(index=i, scores=r, flops=[1.0, 5.0], total_flops=[11.0, 15.0])
+    for i, r in enumerate(right)
   ]
   config = config_lib.default()
   config.eval.batch = 2
@@ -197,6 +211,8 @@ def calibrated(tmp_path, monkeypatch, scores, right, **policy):
   calibrate.calibrate(run, run.model('policy', TWO), rows)
   saved = json.loads(run.workdir.calibration.read_text())
   assert saved['too_long'] == saved['broken'] == saved['repeated'] == 0
+  for point in saved['curve']:  # beside the LLM, ten of fifteen
+    assert point['total'] == pytest.approx((10 + 5 * point['share']) / 15)
   logged = files.read_jsonl(run.workdir.metrics('calibration'))
   assert [row | dict(step=i) for i, row in enumerate(saved['curve'], 1)] == (
     logged

@@ -12,6 +12,7 @@ from tests import rows
 from visor_jax import config as config_lib
 from visor_jax.data.suites import digits
 from visor_jax.eval import run as eval_run
+from visor_jax.jobs import candidates
 from visor_jax.jobs import halving
 from visor_jax.jobs import search
 from visor_jax.runtime import files
@@ -146,7 +147,7 @@ def test_greedy_visits_a_quadratic_number_of_plans(count):
   """28 layers have 512 plans; 46 evaluations are an hour, 512 a day."""
   layout = plans.Layout((plans.SELF,) * count, tuple(range(count)))
   asked = []
-  for plans_ in search.greedy(layout, lambda p: asked.index(p)):
+  for plans_ in candidates.greedy(layout, lambda p: asked.index(p)):
     asked += plans_
   assert len(asked) == len(set(asked)) == count * (count + 1) // 2 + 1
   assert asked[0] == layout.min and asked[-1] == layout.max
@@ -154,7 +155,7 @@ def test_greedy_visits_a_quadratic_number_of_plans(count):
 
 def test_greedy_adds_the_layer_that_helps_most():
   worth = (1, 5, 3)
-  plans_found = search.greedy(
+  plans_found = candidates.greedy(
     THREE, lambda p: sum(itertools.compress(worth, p))
   )
   assert [[*map(text, round_)] for round_ in plans_found] == [

@@ -41,7 +41,7 @@ def test_promises_beside_what_came():
   table = costs.promises_table(rows)
   assert [l[:5] for l in table.lines] == [
     ('router-0.01', 'accuracy', '0.990', '0.980', '-1.0'),
-    ('router@0.3', 'cost', '0.300', '0.315', '+5.0'),
-    ('router@0.5', 'cost', '0.500', '0.490', '-2.0'),
+    ('router@0.3', 'LLM cost', '0.300', '0.315', '+5.0'),
+    ('router@0.5', 'LLM cost', '0.500', '0.490', '-2.0'),
   ]
   assert table.lines[1][5] == '60.0'

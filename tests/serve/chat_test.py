@@ -55,8 +55,9 @@ def test_images_before_the_only_question_stand_where_a_model_has_them():
 
 def test_a_plan_of_the_request_stands_for_that_of_the_server():
   assert read(user(text('?'))).options['plan'] == 'min'
-  options = read(user(text('?')), budget=0.5).options
+  options = read(user(text('?')), budget=0.5, budget_of='total').options
   assert options['budget'] == 0.5 and 'plan' not in options
+  assert options['budget_of'] == 'total'
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,25 @@ def test_what_the_router_cannot_spend_is_said_with_its_range(asked):
     budget.confidence(target(budget=asked), CURVE, 0.6)
 
 
+def test_a_budget_may_be_a_share_of_the_whole():
+  """Of a curve whose total is half tower: half as much less than max."""
+  curve = tuple(p._replace(total=0.5 + p.share / 2) for p in CURVE)
+  for asked in (0.3, 0.5, 1.0):
+    whole = target(budget=0.5 + asked / 2, budget_of='total')
+    got = budget.confidence(whole, curve, 0.6)
+    want = budget.mix_within(CURVE, asked)
+    assert (got.low, got.high) == (want.low, want.high)
+    assert got.share == pytest.approx(want.share)
+    assert budget.mix_within(curve, asked) == want  # of prefill, as before
+  for asked, of, points, why in (
+    (0.5, 'total', curve, 'from 0.600 .* to 1.050 .*max.s FLOPs end to end'),
+    (0.7, 'total', CURVE, 'label and policy jobs again'),
+    (0.7, 'tower', curve, "'tower'; expected one of prefill, total"),
+  ):
+    with pytest.raises(ValueError, match=why):
+      budget.mix_within(points, asked, of)
+
+
 @pytest.mark.parametrize(
   'drop,want',
   [(0, 1.0), (0.09, 1.0), (0.1, 0.6), (0.2, 0.6), (0.5, 0.4), (1, 0.4)],

@@ -195,6 +195,7 @@ def names(text, layout=SIX, viable=None):
     ('0,1,2,3,4,5', ['max']),
     ('min + 0, 2+max', ['min', '0,2', 'max']),
     ('router@0.3+router@.5+router@1', ['router@0.3', 'router@0.5', 'router@1']),
+    ('router@.60total+router@0.6', ['router@0.6total', 'router@0.6']),
     ('router-0.01+router-0', ['router-0.01', 'router-0']),
     ('max+min', ['max', 'min']),  # in the order of the text
     ('max+0+max', ['max', '0']),
@@ -244,6 +245,8 @@ def test_viable_plans_of_another_model_are_an_error():
     ('6', 'plan "6" names .*layer 6; the model has 6, counted from 0'),
     ('router@', 'plan "router@": expected router@0.3'),
     ('router@0', 'budget above 0'),
+    ('router@0.6tower', 'router@0.6total, of its FLOPs end to end'),
+    ('router-0.1total', 'budget above 0'),
     ('router@-1', 'budget above 0'),
     ('router@nan', 'budget above 0'),
     ('router-1', 'from 0 to below 1'),

@@ -30,19 +30,35 @@ class Draw(TypedDict, total=False):
   seed: int
 
 
-class Options(Draw, total=False):
+class Generation(Draw, total=False):
+  """How answers are generated, in keywords of `Model.generate`.
+
+  budget: instead of a plan: a share of what `max` takes. The router spends it
+    on average over many questions, where it is calibrated; else the most
+    expensive viable plan within it answers, the longest of the prompts decides.
+  budget_of: what it is a share of: prefill, the default, the LLM's FLOPs for a
+    prompt; or total, FLOPs end to end: vision tower, prefill and decoding.
+  drop: instead of a plan: the router loses at most this share of max's
+    accuracy, on average.
+  max_new_tokens: the most to generate; by default 64.
+  """
+
+  budget: float | None
+  budget_of: str
+  drop: float | None
+  max_new_tokens: int
+
+
+class Options(Generation, total=False):
   """How a question is asked, in keywords of `Reading.ask`.
 
-  plan, budget, drop: see `Model.generate`.
-  max_new_tokens: the most to generate; by default 64.
+  plan: in the grammar of plan.py; None, the default, for the router where it is
+    trained, else the base.
   history: (question, answer) of the turns before this one; none by default.
   system: what the system says before them; what the template has, by default.
   """
 
   plan: str | None
-  budget: float | None
-  drop: float | None
-  max_new_tokens: int
   history: Sequence[tuple[str, str]]
   system: str
 

@@ -68,7 +68,8 @@ class Checkpoint:
     tokenizer, facts = self.processor.tokenizer, self.choice.facts
     sampling, key = answer_lib.sampling(tokenizer, options)
     prompts = self.pack(images, texts, sampling.tokens)
-    selection = self.choice.select(options, max(prompts.lengths))
+    longest, tiles = max(zip(prompts.lengths, prompts.images))
+    selection = self.choice.select(options, costs.PromptSize(*longest, tiles))
     generated = {}
     for numbers, plan, tokens in generate.answers(
       self.model,

@@ -118,6 +118,29 @@ def ran(
   )
 
 
+def total_flops(
+  architecture: architecture_lib.Architecture,
+  plan: plans.Plan | None,
+  size: PromptSize,
+  tokens: int,
+) -> int:
+  """Nominal FLOPs end to end: tower and connector, LLM prefill and decoding.
+
+  Args:
+    architecture: the model's.
+    plan: the plan that runs, None for the dense base.
+    size: of the prompt.
+    tokens: of the answer.
+  """
+  visual, text, images, _ = size
+  vision, prefill = ran(architecture, plan, (visual, text), images)
+  return (
+    vision
+    + prefill
+    + flops.decode(architecture, plan, visual, text, tokens, tiles=sum(images))
+  )
+
+
 @functools.lru_cache(maxsize=None)
 def of_answer(
   model: visor.Visor,
@@ -159,6 +182,7 @@ def of_answer(
       flops.cache(asked, plan, visual, text, itemsize, tiles=tiles)
     ),
     max_prefill_flops=prefill_flops(largest, asked.layout.max, visual, text),
+    max_total_flops=total_flops(largest, asked.layout.max, size, tokens),
     base_prefill_flops=base_llm,
     base_total_flops=base_vision + base_llm + base_decode,
   )

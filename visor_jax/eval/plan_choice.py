@@ -8,6 +8,7 @@ from visor_jax.eval import costs
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import budget as budget_lib
 from visor_jax.spec import plan as plans
+from visor_jax.spec import shares as shares_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,39 +26,55 @@ class PlanChoice:
   allow_untrained: bool = False
 
   def select(
-    self, options: answer_lib.Options, lengths: tuple[int, int]
+    self, options: answer_lib.Options, size: costs.PromptSize
   ) -> plans.Selection:
     """What is asked for in one of three ways.
 
     Args:
       options: `plan` in the grammar of plan.py, None for the router where it is
-        trained, else the base; `budget` instead, a share of max's LLM prefill
-        FLOPs; `drop` instead, a share of max's accuracy that may be lost.
-      lengths: (visual tokens, text tokens) that a budget is for, where no
-        router spends it.
+        trained, else the base; `budget` instead, a share of what `budget_of`
+        says, see spec/shares.py; `drop` instead, a share of max's accuracy that
+        may be lost.
+      size: of the prompt that a budget is for, where no router spends it; its
+        answer is taken to have all new tokens that it may.
 
     Raises:
       ValueError: they are several, or what is asked for cannot be.
     """
     plan, budget = options.get('plan'), options.get('budget')
     drop = options.get('drop')
+    of = options.get('budget_of', shares_lib.PREFILL)
+    shares_lib.check(of)
     if (plan, budget, drop).count(None) < 2:
       raise ValueError('give a plan or a budget or a drop, one of them')
+    if budget is None and of != shares_lib.PREFILL:
+      raise ValueError(f'budget_of {of!r} goes with a budget')
     if drop is not None:
       self.parse('router')  # is it trained?
       return plans.Selection('router', drop=drop)
     if budget is None:
       return self.parse(self._usual() if plan is None else plan)
     if self.facts.curve and facts_lib.ROUTER in self.facts.trained:
-      return plans.Selection('router', budget=budget)
+      return plans.Selection('router', budget=budget, budget_of=of)
     self.parse('max')  # is VISOR trained?
-    layout, architecture = self.architecture.layout, self.architecture
-    largest = costs.prefill_flops(architecture, layout.max, *lengths)
+    layout = self.architecture.layout
+    tokens = options.get('max_new_tokens', answer_lib.MAX_NEW_TOKENS)
+
+    def flops(plan: plans.Plan) -> int:
+      if of == shares_lib.TOTAL:
+        return costs.total_flops(self.architecture, plan, size, tokens)
+      return costs.prefill_flops(
+        self.architecture, plan, size.visual, size.text
+      )
+
+    largest = flops(layout.max)
     shares = {
-      viable: costs.prefill_flops(architecture, viable, *lengths) / largest
+      viable: flops(viable) / largest
       for viable in self.facts.viable or (layout.min, layout.max)
     }
-    return plans.Selection('fixed', budget_lib.most_expensive(shares, budget))
+    return plans.Selection(
+      'fixed', budget_lib.most_expensive(shares, budget, of)
+    )
 
   def _usual(self) -> str:
     return 'router' if facts_lib.ROUTER in self.facts.trained else 'base'

@@ -149,7 +149,7 @@ class Reading:
     model, tokenizer = asked.model, asked.processor.tokenizer
     sampling, key = answer_lib.sampling(tokenizer, options)
     prompt = self.prompt(question, options, sampling.tokens)
-    selection = asked.choice.select(options, prompt.lengths)
+    selection = asked.choice.select(options, prompt.size)
     read, plan, ran = self.prefill(prompt, selection)
     tokens: list[int] = []
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from visor_jax.flops import accounting
 from visor_jax.spec import plan as plans
+from visor_jax.spec import shares
 
 MEANS = (
   'llm_prefill_flops',
@@ -18,6 +19,12 @@ MEANS = (
   'cache_bytes',
   'tokens',
 )
+
+# By what a budget is a share of: what answers took, and what max would have.
+_SPENT = {
+  shares.PREFILL: ('llm_prefill_flops', 'max_prefill_flops'),
+  shares.TOTAL: ('total_flops', 'max_total_flops'),
+}
 
 Row = dict[str, Any]  # of answers or of results
 Rows = Sequence[Row]
@@ -58,7 +65,7 @@ def rows(
     selection, see eval.measure; None where it was not); for a router `chosen`,
     how often it took which plan; for a router with a target `promised`, the
     budget or 1 - drop, and `delivered`, over the questions of all families the
-    share of the LLM prefill FLOPs, or of the accuracy, of max (None without
+    share of what `budget_of` says, or of the accuracy, of max (None without
     answers of max). Of the stamp, of the questions of all families:
     those that were not asked: `too_long`, that did not fit, `broken`, whose
     record is, and `repeated`, whose record was asked.
@@ -108,7 +115,9 @@ def numbers(table: Rows) -> dict[str, float]:
 def _asked(row: Row) -> str:
   """The selection of a row, in the grammar of plans."""
   plan = row['plan'] and tuple(map(bool, row['plan']))
-  targets = {key: row.get(key) for key in ('budget', 'drop')}
+  targets = {
+    key: row[key] for key in ('budget', 'budget_of', 'drop') if key in row
+  }
   return str(plans.Selection(row['selector'], plan, **targets))
 
 
@@ -127,11 +136,12 @@ def _promise(
   """What a router with a target promised, and what it delivered."""
   asked = answers[selection]
   if selection.budget is not None:
-    flops = _mean(asked, 'llm_prefill_flops')
+    spent, largest_spent = _SPENT[selection.budget_of]
     return dict(
       budget=selection.budget,
+      budget_of=selection.budget_of,
       promised=selection.budget,
-      delivered=flops / _mean(asked, 'max_prefill_flops'),
+      delivered=_mean(asked, spent) / _mean(asked, largest_spent),
     )
   if selection.drop is None:
     return {}

@@ -83,7 +83,7 @@ def question(
     room = checkpoint.context - sum(prompt.lengths)
     tokens = max(16, 1 << (sampling.tokens - 1).bit_length())
     sampling = dataclasses.replace(sampling, tokens=min(tokens, room))
-  selection = checkpoint.choice.select(options, prompt.lengths)
+  selection = checkpoint.choice.select(options, prompt.size)
   return Question(reading, prompt, selection, sampling, key)
 
 

@@ -21,6 +21,7 @@ from visor_jax.runtime import claim
 from visor_jax.runtime import cluster
 from visor_jax.runtime import console
 from visor_jax.runtime import outcomes
+from visor_jax.spec import shares
 from visor_jax.training import metrics
 
 POINTS = 128  # of the curve, at most
@@ -48,13 +49,19 @@ def calibrate(
   # The largest plan as asked, not as chosen.
   largest = np.mean([row['flops'][-1] for row in labels])
   every = np.arange(len(labels))
+  # End to end, where the label job counted it.
+  totals = [row['total_flops'] for row in labels if 'total_flops' in row]
+  counted = len(totals) == len(labels)
+  beside = np.array(totals) - [row['flops'] for row in labels] if counted else 0
 
   def point(confidence: float | None) -> dict[str, Any]:
     plan = np.asarray(router.choose(scores, len(under_test.viable), confidence))
     spent = float(flops[every, plan].mean())
+    end_to_end = (flops + beside)[every, plan].mean()
     return dict(
       confidence=confidence,
       share=spent / float(largest),
+      total=float(end_to_end / np.mean(totals, 0)[-1]) if counted else None,
       flops=spent,
       accuracy=float(right[every, plan].mean()),
       # The largest plan always, as the last of a curve chooses, loses nothing.
@@ -93,8 +100,12 @@ def calibrate(
   )
   console.log(
     f'router: calibrated to confidence {chosen} on {len(labels)} held-out '
-    f'labels; budgets from {curve[0]["share"]:.3f} to '
-    f"{curve[-1]['share']:.3f} of max's FLOPs"
+    'labels; budgets '
+    + ', '.join(
+      f'from {curve[0][key]:.3f} to {curve[-1][key]:.3f} of {shares.WORDS[of]}'
+      for key, of in (('share', shares.PREFILL), ('total', shares.TOTAL))
+      if curve[0][key] is not None
+    )
   )
 
 

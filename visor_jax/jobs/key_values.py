@@ -67,6 +67,7 @@ SHARES = Bound(
     'label.threshold',
     'label.held_out',
     'policy.keep',
+    'policy.budget',
     'data.max_bad_fraction',
   ),
   ('warmup', 'end_lr_fraction', 'max_share', 'full_token_fraction'),

@@ -27,8 +27,8 @@ def label(run: run_lib.Run) -> list[outcomes.Label]:
 
   Returns:
     The rows of labels.jsonl, one a question: index, id, family, scores (of the
-    viable plans, by cost), flops (likewise), label (number of the plan, None
-    where it has none).
+    viable plans, by cost), flops and total_flops (likewise, of LLM prefill and
+    end to end), label (number of the plan, None where it has none).
 
   Raises:
     ValueError: the search job or the stage before has not run.
@@ -61,6 +61,7 @@ def label(run: run_lib.Run) -> list[outcomes.Label]:
         family=answers[0]['family'],
         scores=scores,
         flops=[answer['llm_prefill_flops'] for answer in answers],
+        total_flops=[answer['total_flops'] for answer in answers],
         label=cheapest(scores, options.threshold, options.all_wrong),
       )
     )

@@ -4,23 +4,17 @@ Plans are evaluated on training questions; those that no cheaper or equally
 cheap plan matches stay, the smallest and the largest among them.
 """
 
-from collections.abc import Callable
-from collections.abc import Iterable
-from collections.abc import Iterator
 from collections.abc import Mapping
-from collections.abc import Sequence
-import dataclasses
-import itertools
 import json
 import math
 import time
 
-import ml_collections
 import numpy as np
 
 from visor_jax.eval import costs
 from visor_jax.eval import questions
 from visor_jax.eval import run as eval_run
+from visor_jax.jobs import candidates
 from visor_jax.jobs import halving
 from visor_jax.jobs import run as run_lib
 from visor_jax.runtime import claim
@@ -29,28 +23,11 @@ from visor_jax.spec import plan as plans
 from visor_jax.training import metrics
 
 
-@dataclasses.dataclass(frozen=True)
-class Candidates:
-  """The plans to evaluate.
-
-  Attributes:
-    rounds: plans that are evaluated together; which come next may depend on
-      those before them.
-    layers: how many optional SELF layers run in each plan of all rounds.
-    exhaustive: they are all plans that the layout allows.
-  """
-
-  rounds: Iterable[Sequence[plans.Plan]]
-  layers: list[int]
-  exhaustive: bool
-
-
 def search(run: run_lib.Run) -> tuple[plans.Plan, ...]:
   """Finds the viable plans and writes search/plans.json.
 
-  Up to `search.exhaustive` optional layers every plan is evaluated, beyond that
-  those that `greedy` asks for; never more than `search.budget` of them. Those
-  that are clearly worse answer a part of the questions, see halving.py.
+  Which plans are evaluated says candidates.py. Those that are clearly worse
+  answer a part of the questions, see halving.py.
 
   Args:
     run: what it works with.
@@ -67,17 +44,17 @@ def search(run: run_lib.Run) -> tuple[plans.Plan, ...]:
   examples = len(fit.numbers)
   trials: dict[plans.Plan, halving.Trial] = {}
   complete: dict[plans.Plan, tuple[float, float]] = {}  # accuracy, FLOPs
-  candidates = _candidates(
+  planned = candidates.of(
     layout, options, lambda plan: complete.get(plan, (-1.0, 0.0))[0]
   )
   by_layers = prices(under_test, options.examples)
-  count, number = len(layout.optional), len(candidates.layers)
+  count, number = len(layout.optional), len(planned.layers)
   exhaustive_flops = sum(
     math.comb(count, layers) * price for layers, price in enumerate(by_layers)
   )
-  eta = _Eta(sum(by_layers[layers] for layers in candidates.layers))
+  eta = _Eta(sum(by_layers[layers] for layers in planned.layers))
   console.log(
-    f'search {"of every plan" if candidates.exhaustive else "by greed"}, at '
+    f'search {"of every plan" if planned.exhaustive else "by greed"}, at '
     f'most: {_bill(number, examples, eta.left)}; every plan would be '
     f'{_bill(2**count, examples, exhaustive_flops)}'
   )
@@ -111,14 +88,12 @@ def search(run: run_lib.Run) -> tuple[plans.Plan, ...]:
   ends = {layout.min, layout.max}
   evaluated = []
   with metrics.open_log(run.config, run.workdir, 'search') as log:
-    for contenders in candidates.rounds:
+    for contenders in planned.rounds:
       for plan, better in halving.run(contenders, ask, trials, parts, ends):
         trial = trials[plan]
         evaluated.append(halving.row(plan, trial))
-        log.write(
-          len(evaluated),
-          dict(accuracy=trial.accuracy, llm_prefill_flops=trial.cost),
-        )
+        row = dict(accuracy=trial.accuracy, llm_prefill_flops=trial.cost)
+        log.write(len(evaluated), row)
         if better is None:
           complete[plan] = trial.accuracy, trial.cost
           continue
@@ -128,17 +103,15 @@ def search(run: run_lib.Run) -> tuple[plans.Plan, ...]:
           f'{plans.name(better)}, which costs no more, is '
           f'{halving.ahead(trials[better], trial):.1f} standard errors ahead'
         )
-  most = under_test.model.architecture.router.plans
-  viable = front(complete, layout, most)
-  questions_asked = sum(trial.count for trial in trials.values())
-  saved = number * examples - questions_asked
+  viable = front(complete, layout, under_test.model.architecture.router.plans)
+  saved = number * examples - sum(trial.count for trial in trials.values())
   text = json.dumps(
     dict(
       viable=[[int(on) for on in plan] for plan in viable],
       evaluated=evaluated,
       evaluations=dict(
         plans=len(evaluated),
-        questions=questions_asked,
+        questions=number * examples - saved,
         saved=saved,
         errors=halving.ERRORS,
         flops=sum(float(trial.flops.sum()) for trial in trials.values()),
@@ -154,48 +127,9 @@ def search(run: run_lib.Run) -> tuple[plans.Plan, ...]:
   console.log(
     f'{len(viable)} of {len(evaluated)} plans are viable: '
     + '; '.join(plans.name(plan) for plan in viable)
-    + f'; {saved} of {number * examples} questions were saved on plans that '
-    f'others were {halving.ERRORS:g} standard errors ahead of'
+    + f'; {saved} of {number * examples} questions were saved'
   )
   return viable
-
-
-def _candidates(
-  layout: plans.Layout,
-  options: ml_collections.ConfigDict,
-  accuracy: Callable[[plans.Plan], float],
-) -> Candidates:
-  """What `search` evaluates.
-
-  Args:
-    layout: whose plans are searched.
-    options: the config's `search`.
-    accuracy: of a plan that has been evaluated.
-  """
-  count, budget = len(layout.optional), options.budget
-  exhaustive = count <= options.exhaustive
-  rounds: Iterable[Sequence[plans.Plan]]
-  if exhaustive:
-    rounds, layers = [layout.plans], [sum(plan) for plan in layout.plans]
-  else:
-    rounds, layers = greedy(layout, accuracy), [0]
-    for running in range(1, count + 1):
-      layers += [running] * (count + 1 - running)
-  if 0 < budget < len(layers):  # the largest plan is always one of them
-    rounds = itertools.chain(_first(rounds, budget - 1), [[layout.max]])
-    layers = [*layers[: budget - 1], count]
-  return Candidates(rounds, layers, exhaustive)
-
-
-def _first(
-  rounds: Iterable[Sequence[plans.Plan]], number: int
-) -> Iterator[Sequence[plans.Plan]]:
-  """So many plans of some rounds; no round is asked for that has none."""
-  rounds = iter(rounds)
-  while number > 0:
-    part = next(rounds)[:number]
-    yield part
-    number -= len(part)
 
 
 def prices(under_test: eval_run.ModelUnderTest, count: int) -> list[int]:
@@ -220,30 +154,6 @@ def prices(under_test: eval_run.ModelUnderTest, count: int) -> list[int]:
     )
     for running in range(layers + 1)
   ]
-
-
-def greedy(
-  layout: plans.Layout, accuracy: Callable[[plans.Plan], float]
-) -> Iterator[list[plans.Plan]]:
-  """From no optional SELF layer, adds the best one until all run.
-
-  Of n layers 1 + n + (n - 1) + ... + 1 plans are evaluated.
-
-  Args:
-    layout: whose plans are searched.
-    accuracy: of a plan that was yielded.
-
-  Yields:
-    Plans to evaluate and then choose from, none twice, the largest last.
-  """
-  plan = layout.min
-  yield [plan]
-  while not all(plan):
-    larger = [
-      plan[:i] + (True,) + plan[i + 1 :] for i, on in enumerate(plan) if not on
-    ]
-    yield larger
-    plan = max(larger, key=accuracy)
 
 
 def front(

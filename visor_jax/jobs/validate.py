@@ -16,6 +16,7 @@ from visor_jax.reduction import grammar
 from visor_jax.runtime import paths
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import plan as plans
+from visor_jax.spec import shares
 from visor_jax.training import metrics
 from visor_jax.training import stages
 
@@ -162,27 +163,32 @@ def _check_budgets(
   """No router spends less than the cheapest plan does.
 
   What that is on average is known when questions are; it is no less than for
-  as large an image as there may be and one token of text.
+  as large an image as there may be and one token of text, and end to end more
+  than that, where every plan reads the image.
   """
   layout = model.layout
-  budgets = [
-    selection.budget
+  asked = [
+    (selection.budget, f'eval.plans has "{selection}"', selection.budget_of)
     for selection in plans.parse(
       config.eval.plans, layout, viable=(layout.min, layout.max)
     )
     if selection.budget is not None
   ]
-  if not budgets:
+  if config.policy.loss == 'reward':
+    budget = config.policy.budget
+    asked.append((budget, f'policy.budget is {budget:g}', shares.PREFILL))
+  if not asked:
     return
   visual = suites.entry(config).prompt_shape(config, model).visual
   cheapest, largest = (
     costs.prefill_flops(model, plan, visual, 1, routing=1)
     for plan in (layout.min, layout.max)
   )
-  if min(budgets) < cheapest / largest:
+  budget, where, of = min(asked)
+  if budget < cheapest / largest:
     raise ValueError(
-      f'eval.plans has "router@{min(budgets):g}": the cheapest plan takes at '
-      f"least {cheapest / largest:.2g} of max's LLM prefill FLOPs"
+      f'{where}: the cheapest plan takes at least {cheapest / largest:.2g} of '
+      f'{shares.WORDS[of]}'
     )
 
 

@@ -14,6 +14,7 @@ import math
 from typing import Any
 
 from visor_jax.spec import plan as plans
+from visor_jax.spec import shares
 
 GROUPS = ('coarse', 'fine')
 
@@ -108,7 +109,11 @@ def name(row: Row) -> str:
   """
   selection = str(
     plans.Selection(
-      row['selector'], row['plan'], row.get('budget'), row.get('drop')
+      row['selector'],
+      row['plan'],
+      row.get('budget'),
+      row.get('drop'),
+      row.get('budget_of', shares.PREFILL),  # of older rows
     )
   )
   method = row.get('method') or ''

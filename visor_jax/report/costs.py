@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from visor_jax.report import average
 from visor_jax.report import tables
+from visor_jax.spec import shares
 
 _COUNTED = (
   'llm_prefill_flops',
@@ -112,6 +113,14 @@ def promises(rows: Iterable[average.Row]) -> list[average.Row]:
   )
 
 
+def _promised(row: average.Row) -> str:
+  """What of max's a promise is about."""
+  if 'budget' not in row:
+    return 'accuracy'
+  of = row.get('budget_of', shares.PREFILL)  # of older rows
+  return {shares.PREFILL: 'LLM cost', shares.TOTAL: 'total cost'}[of]
+
+
 def promises_table(rows: Sequence[average.Row]) -> tables.Table:
   """A line for each of `promises`."""
   means = {s.name: s.all for s in average.summaries(rows)}
@@ -121,7 +130,7 @@ def promises_table(rows: Sequence[average.Row]) -> tables.Table:
     lines.append(
       (
         name,
-        'cost' if 'budget' in row else 'accuracy',
+        _promised(row),
         f'{row["promised"]:.3f}',
         f'{row["delivered"]:.3f}',
         f'{100 * (row["delivered"] / row["promised"] - 1):+.1f}',

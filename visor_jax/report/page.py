@@ -206,20 +206,12 @@ def _search(contents: read.Contents, palette: colours.Palette) -> str | None:
   record = contents.search
   if not record or not record['evaluated']:
     return None
-  bill = record.get('evaluations', {})
-  saved = bill.get('saved', 0)
   return markup.section(
     'What the search found',
     [choosing.search(record, palette)],
     'Every dot is a plan that the search evaluated, with its standard error; '
     'the coloured ones were kept as viable, the grey ones are not used.'
-    + (
-      f' Plans were asked no further once one that costs no more was '
-      f'{bill["errors"]:g} standard errors ahead on the same questions: '
-      f'{saved} of {saved + bill["questions"]} questions were saved.'
-      if saved
-      else ''
-    ),
+    + sentences.saved(record.get('evaluations', {})),
   )
 
 

@@ -1,8 +1,10 @@
 """What the results say, in sentences; **the numbers that matter**."""
 
 from collections.abc import Iterable
+from collections.abc import Mapping
 from collections.abc import Sequence
 import math
+from typing import Any
 
 from visor_jax.report import average
 from visor_jax.report import compare
@@ -34,6 +36,22 @@ def verdict(rows: Iterable[average.Row]) -> str:
     f'**{tables.percent(best.all.accuracy)} %** and saves '
     f'**{tables.number(best.all.saved)}x** in LLM prefill FLOPs against the '
     f'base model; {missing}.'
+  )
+
+
+def saved(bill: Mapping[str, Any]) -> str:
+  """What the search saved on plans that were clearly worse, if anything.
+
+  Args:
+    bill: `evaluations` of search/plans.json.
+  """
+  number = bill.get('saved', 0)  # of older searches, nothing
+  if not number:
+    return ''
+  return (
+    ' Plans were asked no further once one that costs no more was '
+    f'{bill["errors"]:g} standard errors ahead on the same questions: {number} '
+    f'of {number + bill["questions"]} questions were saved.'
   )
 
 

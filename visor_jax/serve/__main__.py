@@ -23,6 +23,7 @@ from starlette.middleware import trustedhost
 import uvicorn
 
 from visor_jax import inference
+from visor_jax.eval import costs
 from visor_jax.runtime import command
 from visor_jax.runtime import compilation_cache
 from visor_jax.runtime import console
@@ -31,6 +32,7 @@ from visor_jax.serve import connections
 from visor_jax.serve import engine as engine_lib
 from visor_jax.serve import limits as limits_lib
 from visor_jax.serve import meters as meters_lib
+from visor_jax.spec import shares
 
 LOCAL = ['127.0.0.1', 'localhost']
 
@@ -53,6 +55,11 @@ def _parser() -> argparse.ArgumentParser:
     '--plan', help='where a request says none; default: the router, if trained'
   )
   add('--budget', type=float, metavar='SHARE', help='instead of a plan')
+  add(
+    '--budget-of',
+    choices=tuple(shares.WORDS),
+    help='what it is a share of; default: prefill',
+  )
   add('--drop', type=float, metavar='SHARE', help='instead of a plan')
   add('--dtype', choices=('float32', 'bfloat16'), help='computed in')
   for field in dataclasses.fields(limits_lib.Limits):
@@ -85,10 +92,16 @@ def _serve(args: argparse.Namespace) -> int:
     raise ValueError('give --plan or --budget or --drop, one of them')
   compilation_cache.use_beside(args.checkpoint)
   model = inference.load(args.checkpoint, dtype=args.dtype)
-  given = dict(plan=args.plan, budget=args.budget, drop=args.drop)
+  given = dict(
+    plan=args.plan,
+    budget=args.budget,
+    budget_of=args.budget_of,
+    drop=args.drop,
+  )
   defaults: Any = {k: v for k, v in given.items() if v is not None}
   if defaults:
-    model.asked.choice.select(defaults, (1, 1))  # refused now, if ever
+    # Refused now, if ever.
+    model.asked.choice.select(defaults, costs.PromptSize(1, 1, ()))
   meters = meters_lib.Meters()
   name = args.name or pathlib.Path(str(args.checkpoint)).name
   server = app_lib.Server(

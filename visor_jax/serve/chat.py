@@ -1,7 +1,8 @@
 """OpenAI's chat completions: what is asked, and what is replied.
 
 https://platform.openai.com/docs/api-reference/chat. Beside its fields a request
-may have `plan`, `budget` or `drop`, see Model.generate; a reply has `visor`.
+may have `plan`, `budget` (and `budget_of`) or `drop`, see Model.generate; a
+reply has `visor`.
 """
 
 import base64
@@ -45,6 +46,7 @@ _FIELDS = (
   'stream_options',
   'plan',
   'budget',
+  'budget_of',
   'drop',
   'attention',
 )
@@ -126,6 +128,8 @@ def _selection(fields: json_fields.Fields) -> answer_lib.Options:
     selection['plan'] = fields.text('plan')
   if fields.has('budget'):
     selection['budget'] = fields.number('budget')
+  if fields.has('budget_of'):
+    selection['budget_of'] = fields.text('budget_of')
   if fields.has('drop'):
     selection['drop'] = fields.number('drop')
   return selection

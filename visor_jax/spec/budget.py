@@ -1,10 +1,10 @@
 """Budgets: how sure a router must be, for what it may spend on average.
 
 Calibration leaves a curve: for rising confidence, the share of the LLM prefill
-FLOPs of `max` that the router's choices take, its own cost included, the
-accuracy that they reach, and how much of max's they keep as good as surely.
-Where many questions get the same scores the curve has
-steps, so a budget is met by a mix of the two confidences around it.
+FLOPs of `max` that the router's choices take, and of its FLOPs end to end, the
+router's own cost included, the accuracy that they reach, and how much of max's
+they keep as good as surely. Where many questions get the same scores the curve
+has steps, so a budget is met by a mix of the two confidences around it.
 
 Plain Python: a budget is asked for by commands, configs and the report.
 """
@@ -15,6 +15,7 @@ import itertools
 from typing import NamedTuple
 
 from visor_jax.spec import plan as plans
+from visor_jax.spec import shares as shares_lib
 
 
 class Point(NamedTuple):
@@ -23,6 +24,8 @@ class Point(NamedTuple):
   Attributes:
     confidence: see models.router.choose.
     share: of the LLM prefill FLOPs of `max` for the same questions.
+    total: likewise of its FLOPs end to end; None of a calibration that did not
+      count them.
     accuracy: mean score, 0 to 1.
     retained: at least this share of the accuracy of `max` is kept on questions
       like these, with the probability `policy.level`.
@@ -32,6 +35,13 @@ class Point(NamedTuple):
   share: float
   accuracy: float
   retained: float
+  total: float | None = None
+
+  def spent(self, budget_of: str) -> float | None:
+    """The share that a budget is compared with, see spec/shares.py."""
+    return {shares_lib.PREFILL: self.share, shares_lib.TOTAL: self.total}[
+      budget_of
+    ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +58,9 @@ Confidence = float | Mix | None
 
 
 def most_expensive(
-  shares: Mapping[plans.Plan, float], budget: float
+  shares: Mapping[plans.Plan, float],
+  budget: float,
+  budget_of: str = shares_lib.PREFILL,
 ) -> plans.Plan:
   """The most expensive plan within a budget.
 
@@ -56,8 +68,9 @@ def most_expensive(
   where nobody has evaluated them, nothing else speaks for one of them.
 
   Args:
-    shares: what each plan takes of the LLM prefill FLOPs of `max`.
+    shares: what each plan takes of `max`.
     budget: the share that may be taken.
+    budget_of: what they are shares of, see spec/shares.py.
 
   Raises:
     ValueError: every plan takes more.
@@ -66,7 +79,7 @@ def most_expensive(
   if not affordable:
     raise ValueError(
       f'budget {budget}: the cheapest plan takes {min(shares.values()):.3f} '
-      "of max's LLM prefill FLOPs"
+      f'of {shares_lib.WORDS[budget_of]}'
     )
   return min(affordable, key=lambda plan: (-shares[plan], _unevenness(plan)))
 
@@ -80,26 +93,36 @@ def _unevenness(plan: plans.Plan) -> float:
   )
 
 
-def mix_within(curve: tuple[Point, ...], budget: float) -> Mix:
+def mix_within(
+  curve: tuple[Point, ...], budget: float, budget_of: str = shares_lib.PREFILL
+) -> Mix:
   """The mix that takes the budget on average.
 
   Args:
     curve: by rising confidence, from the cheapest plan always to the largest.
-    budget: share of the LLM prefill FLOPs of `max`.
+    budget: share of what `max` takes.
+    budget_of: what it is a share of, see spec/shares.py.
 
   Raises:
-    ValueError: no confidence costs so little, or so much.
+    ValueError: no confidence costs so little, or so much, or calibration did
+      not count it.
   """
-  for a, b in zip(curve, curve[1:]):
-    if a.share <= budget <= b.share:
-      rise = b.share - a.share
-      return Mix(
-        a.confidence, b.confidence, (budget - a.share) / rise if rise else 0.0
-      )
+  shares_lib.check(budget_of)
+  spent = [x for p in curve if (x := p.spent(budget_of)) is not None]
+  if len(spent) < len(curve):
+    raise ValueError(
+      f'budget {budget:g} of {shares_lib.WORDS[budget_of]}: this router was '
+      'calibrated without counting them; run the label and policy jobs again'
+    )
+  for low, high, least, most in zip(curve, curve[1:], spent, spent[1:]):
+    if least <= budget <= most:
+      rise = most - least
+      share = (budget - least) / rise if rise else 0.0
+      return Mix(low.confidence, high.confidence, share)
   raise ValueError(
-    f'budget {budget:g}: this router spends from {curve[0].share:.3f} '
-    f'(the cheapest plan always) to {curve[-1].share:.3f} (the largest '
-    "always) of max's LLM prefill FLOPs"
+    f'budget {budget:g}: this router spends from {spent[0]:.3f} (the cheapest '
+    f'plan always) to {spent[-1]:.3f} (the largest always) of '
+    f'{shares_lib.WORDS[budget_of]}'
   )
 
 
@@ -142,7 +165,9 @@ def confidence(
     ValueError: the target cannot be met, or there is no curve.
   """
   if selection.budget is not None:
-    return mix_within(_calibrated(curve, selection), selection.budget)
+    return mix_within(
+      _calibrated(curve, selection), selection.budget, selection.budget_of
+    )
   if selection.drop is not None:
     return confidence_keeping(_calibrated(curve, selection), selection.drop)
   return usual

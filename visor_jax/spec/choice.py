@@ -74,6 +74,10 @@ def check_curve(curve: Sequence[budget.Point]) -> None:
       raise ValueError(f'{point}: expected confidence and accuracy from 0 to 1')
     if not _is_number(point.share) or not 0 < point.share < math.inf:
       raise ValueError(f'{point}: expected a finite share above 0')
+    if point.total is not None and not (
+      _is_number(point.total) and 0 < point.total < math.inf
+    ):
+      raise ValueError(f'{point}: expected a finite total above 0, or none')
     if not _is_number(point.retained) or not 0 <= point.retained < math.inf:
       raise ValueError(
         f'{point}: expected how much of the accuracy of max is kept; it is '

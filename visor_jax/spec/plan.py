@@ -5,8 +5,6 @@ CROSS layers let the text read it, SELF layers refine text and image together
 and are exactly the base model's layers. A plan is a tuple of booleans, one for
 each optional SELF layer: does it run? One that is off runs as a TEXT layer.
 
-Plain Python: model, stages, router, evaluation and report all speak of plans.
-
 The grammar of `parse`, used by every command:
 
   base     the dense base model: every layer SELF, no CROSS
@@ -14,6 +12,7 @@ The grammar of `parse`, used by every command:
   min      none of them runs
   router   the router chooses for each sample
   router@0.3    it spends this share of max's LLM prefill FLOPs on average
+  router@0.6total    likewise of its FLOPs end to end: tower, prefill, decoding
   router-0.01   it loses at most this share of max's accuracy on average
   all      every viable plan
   0,3,5    these optional SELF layers run, counted from 0 in order of depth
@@ -27,12 +26,11 @@ import hashlib
 import itertools
 import re
 
+from visor_jax.spec import shares
+
 TEXT, CROSS, SELF = 'text', 'cross', 'self'
 
 Plan = tuple[bool, ...]
-
-# Of a router, which adds little to the largest plan, that it may choose always.
-MAX_BUDGET = 1.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,19 +184,18 @@ def _alone(start: int, stop: int) -> tuple[Repeat, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-  """Who decides: 'fixed' (with the plan), 'router' or 'base'.
-
-  A router may have a budget to spend, or a drop in accuracy to stay within.
-  """
+  """Who decides: 'fixed' (a plan), 'router' (a budget or a drop), or 'base'."""
 
   selector: str
   plan: Plan | None = None
   budget: float | None = None
   drop: float | None = None
+  budget_of: str = shares.PREFILL
 
   def __str__(self):
     if self.budget is not None:
-      return f'{self.selector}@{self.budget:g}'
+      of = self.budget_of.removeprefix(shares.PREFILL)
+      return f'{self.selector}@{self.budget:g}{of}'
     if self.drop is not None:
       return f'{self.selector}-{self.drop:g}'
     return name(self.plan) if self.selector == 'fixed' else self.selector
@@ -249,17 +246,19 @@ def parse(
 
 
 def _target(word: str) -> Selection:
-  """A router with a target: 'router@0.3' or 'router-0.01'."""
-  number = word[len('router@') :]
-  share = float(number) if re.fullmatch(r'\d*\.?\d+', number) else -1.0
-  if word[len('router')] == '@' and 0 < share <= MAX_BUDGET:
-    return Selection('router', budget=share)
-  if word[len('router')] == '-' and 0 <= share < 1:
+  """A router with a target: 'router@0.3', 'router@0.6total', 'router-0.01'."""
+  match = re.fullmatch(r'router([@-])(\d*\.?\d+)(|total)', word)
+  kind, number, of = match.groups() if match else ('', '0', '')
+  share = float(number)
+  if kind == '@' and 0 < share <= shares.MOST:
+    return Selection('router', budget=share, budget_of=of or shares.PREFILL)
+  if kind == '-' and 0 <= share < 1 and not of:
     return Selection('router', drop=share)
   raise ValueError(
     f'plan "{word}": expected router@0.3, a budget above 0 and at most '
-    f"{MAX_BUDGET} as a share of max's LLM prefill FLOPs, or router-0.01, a "
-    "share of max's accuracy, from 0 to below 1, that may be lost"
+    f"{shares.MOST} as a share of max's LLM prefill FLOPs, router@0.6total, of "
+    "its FLOPs end to end, or router-0.01, a share of max's accuracy, from 0 "
+    'to below 1, that may be lost'
   )
 
 

@@ -13,7 +13,9 @@ class VisorConfig(LlavaOnevisionConfig):
   Attributes:
     visor: architecture, viable plans and calibration.
     plan: of this server; --hf-overrides '{"plan": "router"}'.
-    budget: of a router: a share of max's LLM prefill FLOPs, on average.
+    budget: of a router: a share of what max takes, on average.
+    budget_of: what it is a share of: prefill, the LLM's FLOPs for a prompt, or
+      total, end to end.
     drop: instead: a share of max's accuracy that it may lose.
   """
 
@@ -23,4 +25,5 @@ class VisorConfig(LlavaOnevisionConfig):
   visor: dict | None = None
   plan: str = 'max'
   budget: float | None = None
+  budget_of: str = 'prefill'
   drop: float | None = None

@@ -155,7 +155,9 @@ class VisorForConditionalGeneration(
       return self.facts['confidence']
     vision = self.facts['architecture']['size']['vision']
     number = self.choice['prompt_hash'](ids, fields['pixel_values'], vision)
-    return self.choice['spending'](self.facts, budget, torch.tensor([number]))
+    return self.choice['spending'](
+      self.facts, budget, torch.tensor([number]), self.config.budget_of
+    )
 
   def _route(
     self, text: torch.Tensor, count: int, visual: torch.Tensor, sure: Any

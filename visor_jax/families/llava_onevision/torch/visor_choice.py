@@ -50,8 +50,18 @@ def keeping(facts: dict[str, Any], drop: float) -> float:
   return min(keeping, key=lambda p: p[1])[0]
 
 
+# What a budget may be a share of: where points have it, and in words.
+BUDGET_OF = {
+  'prefill': (1, "max's LLM prefill FLOPs"),
+  'total': (4, "max's FLOPs end to end"),
+}
+
+
 def spending(
-  facts: dict[str, Any], budget: float, hashes: torch.Tensor
+  facts: dict[str, Any],
+  budget: float,
+  hashes: torch.Tensor,
+  budget_of: str = 'prefill',
 ) -> torch.Tensor:
   """The confidences, [B, 1], that spend a share of max's FLOPs on average.
 
@@ -59,15 +69,26 @@ def spending(
     facts: of the checkpoint.
     budget: the share.
     hashes: [B], of prompts, which decide between the two nearest confidences.
+    budget_of: what it is a share of.
   """
-  curve = _curve(facts)
-  for (low, least, *_), (high, most, *_) in zip(curve, curve[1:]):
+  if budget_of not in BUDGET_OF:
+    raise ValueError(
+      f'budget_of is {budget_of!r}; expected one of {", ".join(BUDGET_OF)}'
+    )
+  curve, (at, words) = _curve(facts), BUDGET_OF[budget_of]
+  if any(len(point) <= at or point[at] is None for point in curve):
+    raise ValueError(
+      f'budget {budget} of {words}: this router was calibrated without '
+      'counting them'
+    )
+  for low, high in zip(curve, curve[1:]):
+    least, most = low[at], high[at]
     if least <= budget <= most:
       share = (budget - least) / (most - least) if most > least else 0.0
-      return torch.where(hashes[:, None] < share, high, low)
+      return torch.where(hashes[:, None] < share, high[0], low[0])
   raise ValueError(
-    f'budget {budget}: this router spends from {curve[0][1]:.3f} to '
-    f"{curve[-1][1]:.3f} of max's LLM prefill FLOPs"
+    f'budget {budget}: this router spends from {curve[0][at]:.3f} to '
+    f'{curve[-1][at]:.3f} of {words}'
   )
 
 

@@ -28,6 +28,7 @@ class PlannedGeneration(generation.GenerationMixin):
     inputs: torch.Tensor | None = None,
     plan: str | None = None,
     budget: float | None = None,
+    budget_of: str = 'prefill',
     drop: float | None = None,
     **kwargs: Any,
   ) -> Output:
@@ -37,8 +38,10 @@ class PlannedGeneration(generation.GenerationMixin):
       inputs: input_ids, which may have that name too.
       plan: 'router', 'max', 'min', 'base', or which optional SELF layers run,
         '0,3'; by default the router where it is trained, else the base.
-      budget: instead, a share of max's LLM prefill FLOPs that the router spends
-        on average.
+      budget: instead, a share of what max takes that the router spends on
+        average.
+      budget_of: what it is a share of: prefill, the LLM's FLOPs for a prompt,
+        or total, end to end.
       drop: instead, a share of max's accuracy that the router may lose on
         average.
       **kwargs: what the processor gives, and options of transformers'
@@ -71,7 +74,7 @@ class PlannedGeneration(generation.GenerationMixin):
         sure = keeping(self.config.visor, drop)
       if budget is not None:
         hashes = self.prompt_hashes(ids, mask, **images)
-        sure = spending(self.config.visor, budget, hashes)
+        sure = spending(self.config.visor, budget, hashes, budget_of)
       scores = self.route(ids, mask, kwargs['image_embeds'])
       chosen, confidence = choose(scores[:, : len(self.viable)], sure)
       plans = [self.name(self.viable[number]) for number in chosen]
