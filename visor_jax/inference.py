@@ -218,9 +218,8 @@ def load(
     reduction = grammar.single(reduce)
     reduction.layers(architecture.depth)
     architecture = dataclasses.replace(architecture, reduction=str(reduction))
-    if reduction.longest_side:
-      grammar.size(architecture)
-      processor = processor.resized(reduction.longest_side)
+    grammar.size(architecture)
+    processor = reduction.before_tower(processor)
   params = reader.read(folder, dtype=dtype).params
   compute = compute_lib.Compute(dtype=dtype, remat=False)
   if not architecture.layout.optional and allow_untrained:

@@ -277,7 +277,7 @@ def test_smaller_images_save_against_the_base_on_all_of_theirs(ask, subject):
   smaller = dataclasses.replace(
     subject,
     model=MODEL.with_reduction('resize:40'),
-    suite=clips.resized(40),
+    suite=clips.reprocessed(lambda one: one.resized(40)),
   )
   base = plans.Selection('base')
   (row,) = ask(base, count=1, batch=1, under_test=smaller)

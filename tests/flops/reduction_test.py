@@ -136,7 +136,7 @@ from visor_jax.spec import architecture, plan
 _, size = families.named_size('0.5b', ())
 texts = [
   *grammar.published(), 'pack:2', 'divprune:1/9', 'random:1/9', 'cdpruner:1/9',
-  'resize:384',
+  'resize:384', 'pixelprune',
   'shortv:9-23', 'vskip:9-23', 'dop:4:9'
 ]
 for text in texts:

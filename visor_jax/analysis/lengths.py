@@ -48,10 +48,10 @@ def measure(
   curves = {str(s): curve(all_tokens, s.plan) for s in selections}
   for reduction in reductions:
     name = str(reduction)
-    if reduction.longest_side:
+    if reduction.in_data:
       raise ValueError(
-        f'token reduction "{name}" leaves tokens by the size of the image; '
-        'python -m visor_jax.flops --image tells its cost'
+        f'token reduction "{name}" leaves tokens by what an image is, and not '
+        'by how many there are'
       )
     curves[name] = curve(dataclasses.replace(all_tokens, reduction=name), None)
   return dict(

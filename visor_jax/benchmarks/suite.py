@@ -7,6 +7,7 @@ questions become rows.
   FOLDER/mme/shard-00000-of-00001.array_record, shards.json ...
 """
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 import dataclasses
@@ -211,12 +212,14 @@ class Suite:
     self.ends: tuple[int, ...] = (tokenizer.end, *sorted(tokenizer.stops))
     self.rules = tokenizer.rules
 
-  def resized(self, side: int) -> 'Suite':
-    """The same questions, of images with at most so many pixels to a side."""
+  def reprocessed(
+    self, change: Callable[[protocols.Processor], protocols.Processor]
+  ) -> 'Suite':
+    """The same questions, of images as another processor has them."""
     suite = Suite(
       self._benchmark,
       self._source,
-      self._processor.resized(side),
+      change(self._processor),
       prompt=self._prompt,
       max_new_tokens=self.answer_tokens,
     )

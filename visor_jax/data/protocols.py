@@ -144,6 +144,14 @@ class Processor(Protocol):
     """
     ...
 
+  def pruned(self) -> 'Processor':
+    """Of images without the tiles that their neighbours foretell.
+
+    Raises:
+      ValueError: tiles are more than visual tokens.
+    """
+    ...
+
   def row_shape(
     self, *, text: int, visual: int, tiles: int, prompts: int = 1
   ) -> batch_lib.RowShape:
@@ -165,12 +173,12 @@ class Processor(Protocol):
     """How the images of a sample, each (height, width), become tokens."""
     ...
 
-  def tiles(
+  def cut(
     self,
     opened: Sequence[PIL.Image.Image],
     sizes: Sequence[tuple[int, int]],
-  ) -> Sequence[np.ndarray]:
-    """The tiles of each image of a sample, uint8 [tiles, height, width, 3].
+  ) -> Sequence[processed.CutImage]:
+    """What the images of a sample become; no more tokens than `plans` say.
 
     Args:
       opened: images in RGB, as of `open_image`.
@@ -230,11 +238,14 @@ class Suite(Protocol):
   @property
   def original(self) -> 'Suite': ...
 
-  def resized(self, side: int) -> 'Suite':
-    """The same questions, of images with at most so many pixels to a side.
+  def reprocessed(self, change: Callable[[Processor], Processor]) -> 'Suite':
+    """The same questions, of images as another processor has them.
+
+    Args:
+      change: makes it of the suite's.
 
     Raises:
-      ValueError: they cannot be made so small.
+      ValueError: as of `change`.
     """
     ...
 

@@ -99,11 +99,12 @@ class Reading:
     opened = [processor.open_image(image) for image in images]
     sizes = [(image.height, image.width) for image in opened]
     self._checkpoint, self._prefix = checkpoint, prefix
-    self._plans: Sequence[processed.ImagePlan] = processor.plans(sizes)
+    cut = processor.cut(opened, sizes)
+    self._plans: Sequence[processed.ImagePlan] = [each.plan for each in cut]
     self._original = None
     if processor.original is not processor:
       self._original = costs.of_plans(processor.original.plans(sizes))
-    tiles = [*processor.tiles(opened, sizes)]
+    tiles = [each.tiles for each in cut]
     packed = prompts_lib.of_images(tiles, self._plans, processor)
     self._tiles = packed.batch.tiles
     self.patches: backbone.PatchFeatures = generate.read_tiles(

@@ -3,14 +3,19 @@
 How an image becomes tiles is a family's own.
 """
 
+from collections.abc import Sequence
 import dataclasses
 import pathlib
 from typing import ClassVar
 from typing import Protocol
 from typing import Self
 
+import numpy as np
 import PIL.Image
 
+from visor_jax.data.processing import processed
+from visor_jax.data.processing import pruned
+from visor_jax.data.processing import resized
 from visor_jax.data.processing import text
 from visor_jax.data.sources import image_files
 from visor_jax.spec import batch as batch_lib
@@ -35,7 +40,7 @@ class Recipe(Protocol):
 class Processor:
   """What a checkpoint makes of words and images.
 
-  With `plans` and `tiles` of a family it is a protocols.Processor.
+  With `plans` and `tiles` it is a protocols.Processor; both are a family's own.
 
   Attributes:
     tokenizer: its words and chat template.
@@ -79,3 +84,43 @@ class Processor:
   ) -> PIL.Image.Image:
     """An image in RGB; arguments and errors as of image_files.open_image."""
     return image_files.open_image(source, self.transparency)
+
+  def plans(
+    self, sizes: Sequence[tuple[int, int]]
+  ) -> Sequence[processed.ImagePlan]:
+    """How the images of a sample, each (height, width), become tokens."""
+    raise NotImplementedError
+
+  def tiles(
+    self,
+    opened: Sequence[PIL.Image.Image],
+    sizes: Sequence[tuple[int, int]],
+  ) -> Sequence[np.ndarray]:
+    """The tiles of each image of a sample, uint8 [tiles, height, width, 3].
+
+    Args:
+      opened: images in RGB, as of `open_image`.
+      sizes: (height, width) that each should have.
+
+    Raises:
+      ValueError: an image is of another size.
+    """
+    raise NotImplementedError
+
+  def cut(
+    self,
+    opened: Sequence[PIL.Image.Image],
+    sizes: Sequence[tuple[int, int]],
+  ) -> list[processed.CutImage]:
+    """Both; arguments and errors as of `tiles`."""
+    return list(
+      map(processed.CutImage, self.tiles(opened, sizes), self.plans(sizes))
+    )
+
+  def resized(self, side: int) -> resized.Processor:
+    """Of images whose longer side has at most so many pixels."""
+    return resized.Processor(self, self, side)
+
+  def pruned(self) -> pruned.Processor:
+    """Of images without the tiles that their neighbours foretell."""
+    return pruned.Processor(self, self)

@@ -114,7 +114,12 @@ def _name(row):
 
 def _question(args, model):
   """What the image and the text become, for a model with its reduction."""
-  side = grammar.single(model.reduction).longest_side
+  reduction = grammar.single(model.reduction)
+  side = reduction.longest_side
+  if reduction.in_data and not side:
+    raise ValueError(
+      f'--reduce {reduction}: what is left depends on the pixels of the image'
+    )
   if args.image:
     height, width = pixels(args.image)
     if side:

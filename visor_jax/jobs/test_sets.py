@@ -47,13 +47,15 @@ class TestSet:
   result: Callable[[results.Rows], results.Row] = _nothing_beside
 
   def reduced(self, method: str) -> protocols.Suite:
-    """The suite, with images as small as a token reduction asks for.
+    """The suite, with images as a token reduction has them.
 
     Raises:
-      ValueError: they cannot be made so small.
+      ValueError: they cannot be made so.
     """
-    side = grammar.single(method).longest_side
-    return self.suite.resized(side) if side else self.suite
+    reduction = grammar.single(method)
+    if not reduction.in_data:
+      return self.suite
+    return self.suite.reprocessed(reduction.before_tower)
 
 
 def open_test_sets(
@@ -62,7 +64,7 @@ def open_test_sets(
   """What a config asks, with every token reduction; arguments as below."""
   test_sets = _open(config, suite)
   for reduction in grammar.parse(config.eval.reduce, searches=True):
-    if reduction.longest_side:
+    if reduction.in_data:
       for test_set in test_sets:
         test_set.reduced(str(reduction))
   return test_sets

@@ -205,7 +205,7 @@ def _check_reductions(
     stage.dense for name, stage in stages.STAGES.items() if config[name].steps
   )
   for reduction in grammar.parse(config.eval.reduce, searches=True):
-    if reduction.longest_side:
+    if reduction.in_data:
       grammar.size(dataclasses.replace(model, reduction=str(reduction)))
   for key, base_alone in (
     ('model', base_asked and base_trained),
@@ -213,10 +213,10 @@ def _check_reductions(
   ):
     reduce = config[key].reduce or ''
     for reduction in grammar.parse(reduce, searches=key == 'eval'):
-      if reduction.longest_side and key == 'model':
+      if reduction.in_data and key == 'model':
         raise ValueError(
-          f'model.reduce has "{reduction}", which makes the images of data '
-          'smaller: it is for answers, in eval.reduce'
+          f'model.reduce has "{reduction}", which changes the images of data: '
+          'it is for answers, in eval.reduce'
         )
       if reduction.base_alone(model.depth) and not base_alone:
         raise ValueError(

@@ -12,7 +12,7 @@
 Methods that work before the decoder change what it gets and go with every
 plan; those that work between layers or in them change the dense one: plan base.
 
-Those that make images smaller act in the data, and go with every plan, too.
+Those that work before the tower act in the data, and go with every plan, too.
 
 Plain Python: config, model and accounting all speak of it.
 """
@@ -129,7 +129,7 @@ def _parse_one(word: str) -> method_lib.Reduction:
   fields = dataclasses.fields(method)
   if len(numbers) != len(fields):
     form = ':'.join([name, *(f.name.upper() for f in fields)])
-    count = {1: 'one number', 2: 'two numbers'}.get(
+    count = {0: 'no number', 1: 'one number', 2: 'two numbers'}.get(
       len(fields), f'{len(fields)} numbers'
     )
     raise ValueError(f'expected "{form}", its name and {count}')

@@ -25,6 +25,7 @@ from visor_jax.spec import sizes
 if typing.TYPE_CHECKING:
   import jax
 
+  from visor_jax.data import protocols
   from visor_jax.models import positions
 
 
@@ -115,12 +116,14 @@ class Reduction:
     name: in the grammar.
     published: settings as papers name them, and what they stand for.
     rates_patches: the vision tower is asked for `Patches.attention` and `keys`.
+    in_data: it acts on images, before the tower.
     reads_question: which tokens the decoder gets depends on the text.
   """
 
   name: ClassVar[str] = ''
   published: ClassVar[Mapping[str, str]] = {}
   rates_patches: ClassVar[bool] = False
+  in_data: ClassVar[bool] = False
   reads_question: ClassVar[bool] = False
 
   def __str__(self) -> str:
@@ -134,6 +137,19 @@ class Reduction:
   def longest_side(self) -> int:
     """Pixels that the longer side of an image has at most; 0 for any."""
     return 0
+
+  def before_tower(
+    self, processor: 'protocols.Processor'
+  ) -> 'protocols.Processor':
+    """What makes tiles of images, where a method is `in_data`.
+
+    Args:
+      processor: the checkpoint's.
+
+    Raises:
+      ValueError: that one's tiles cannot be made so.
+    """
+    return processor
 
   # Before the decoder.
 

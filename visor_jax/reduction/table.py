@@ -8,6 +8,7 @@ cdpruner:1/9       different ones that are like the words of the question
 random:1/9         those that chance picks: what all others should beat
 resize:768         before the tower an image is made smaller, to so many pixels
                    on its longer side
+pixelprune         before the tower tiles go that equal a neighbour
 pack:2             two neighbours become one token, their average
 m3:4               4 x 4 patches become one token, their average
 fastv:2:0.5        from layer 2 on, half of them: what the prompt looks at
@@ -27,6 +28,7 @@ from visor_jax.reduction import fastv
 from visor_jax.reduction import m3
 from visor_jax.reduction import method
 from visor_jax.reduction import pack
+from visor_jax.reduction import pixelprune
 from visor_jax.reduction import pyramiddrop
 from visor_jax.reduction import random_places
 from visor_jax.reduction import resize
@@ -42,6 +44,7 @@ METHODS: dict[str, type[method.Reduction]] = {
   'cdpruner': cdpruner.CDPruner,
   'random': random_places.Random,
   'resize': resize.Resize,
+  'pixelprune': pixelprune.PixelPrune,
   'pack': pack.Pack,
   'm3': m3.M3,
   'fastv': fastv.FastV,

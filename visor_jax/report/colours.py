@@ -30,6 +30,7 @@ METHODS = {
   'cdpruner': '#aa4499',
   'random': '#999999',
   'resize': '#666600',
+  'pixelprune': '#994f00',
   'shortv': '#882255',
   'vskip': '#44aa99',
   'dop': '#332288',

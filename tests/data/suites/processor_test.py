@@ -68,7 +68,7 @@ def test_pictures_are_made_smaller_amid_tiles_as_large(
   name, side, tokens, tiles
 ):
   """Every visual token is the patch of the smaller picture, in order."""
-  suite = SUITES[name].resized(side)
+  suite = SUITES[name].reprocessed(lambda one: one.resized(side))
   row, example = suite.prompt('test', 7)
   picture = processor_lib.picture(example.images)
   height, width = (n * side // picture.height for n in picture.size[::-1])
@@ -99,4 +99,4 @@ def test_pictures_are_made_smaller_amid_tiles_as_large(
 
 def test_pictures_are_whole_patches():
   with pytest.raises(ValueError, match=r'resize:50: .*128 x 128.*\[16, 32, 48'):
-    SUITES['pages'].resized(50)
+    SUITES['pages'].reprocessed(lambda one: one.resized(50))

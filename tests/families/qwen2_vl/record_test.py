@@ -131,6 +131,18 @@ def test_a_stream_of_images_of_all_sizes_compiles_few_programs(tmp_path):
   assert 1 < compiled['jit(prefill)'] <= 12 and max(parts.values()) <= 12
 
 
+def test_tiles_that_are_foretold_cost_nothing(oracle):
+  pruned = visor_jax.load(oracle.folder, reduce='pixelprune')
+  image = llava.picture(150, 200)
+  image.paste('white', (0, 60, 200, 150))
+  answer = pruned.read([image]).ask('What is it?', max_new_tokens=1)
+  assert answer.visual_tokens < 20  # of 35
+  size = answer.visual_tokens, answer.text_tokens, (answer.visual_tokens,)
+  cost = costs.of_answer(pruned.model, None, costs.PromptSize(*size), 1)
+  assert answer.total_flops == cost['total_flops']
+  assert answer.total_saved > 35 / answer.visual_tokens * 0.7
+
+
 def test_images_are_made_smaller_before_the_tower(oracle, model):
   """As transformers answers that is given them so, and cheaper."""
   smaller = visor_jax.load(oracle.folder, reduce='resize:48')

@@ -225,10 +225,11 @@ def segment_of_images(
   Raises:
     ValueError: an image is of another size.
   """
+  cut = processor.cut(opened, sizes)
   return packing.segment_of_images(
     conversation,
-    processor.tiles(opened, sizes),
-    processor.plans(sizes),
+    [image.tiles for image in cut],
+    [image.plan for image in cut],
     processor.patches,
   )
 

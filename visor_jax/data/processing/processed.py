@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import NamedTuple
 from typing import Protocol
 
 import numpy as np
@@ -61,6 +62,18 @@ class ImagePlan(Protocol):
 
   @property
   def gather_weight(self) -> np.ndarray: ...
+
+
+class CutImage(NamedTuple):
+  """What an image becomes.
+
+  Attributes:
+    tiles: uint8 [tiles, height, width, 3].
+    plan: how they become visual tokens.
+  """
+
+  tiles: np.ndarray
+  plan: ImagePlan
 
 
 @dataclasses.dataclass(frozen=True)

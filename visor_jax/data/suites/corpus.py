@@ -6,6 +6,7 @@ number), see `order`.
 """
 
 import collections
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -124,10 +125,12 @@ class Corpus:
     self.ends = (tokenizer.end, *sorted(tokenizer.stops))
     self.rules = tokenizer.rules
 
-  def resized(self, side: int) -> 'Corpus':
-    """The same questions, of images with at most so many pixels to a side."""
-    smaller = self._processor.resized(side)
-    corpus = Corpus(self._seed, self._mixtures, smaller, self._settings)
+  def reprocessed(
+    self, change: Callable[[protocols.Processor], protocols.Processor]
+  ) -> 'Corpus':
+    """The same questions, of images as another processor has them."""
+    processor = change(self._processor)
+    corpus = Corpus(self._seed, self._mixtures, processor, self._settings)
     corpus.original = self
     return corpus
 

@@ -94,16 +94,21 @@ class Suite:
     self.answer_tokens = answer_tokens
     self.ends, self.rules = (words.end,), words.rules
     self.original: Suite = self
-    self._smaller: processor.Smaller | None = None
+    self._processor: protocols.Processor | None = None  # of whole pictures
 
-  def resized(self, side: int) -> 'Suite':
-    """The same questions, of images with at most so many pixels to a side.
+  def reprocessed(
+    self, change: Callable[[protocols.Processor], protocols.Processor]
+  ) -> 'Suite':
+    """The same questions, of images as another processor has them.
+
+    Args:
+      change: makes it of the suite's.
 
     Raises:
-      ValueError: they would not be whole patches.
+      ValueError: as of `change`.
     """
     suite = copy.copy(self)
-    suite._smaller = processor.of_suite(self).resized(side)
+    suite._processor = change(processor.of_suite(self))
     return suite
 
   def conversation(self, stream: str, index: int) -> Example:
@@ -181,13 +186,14 @@ class Suite:
   def _segment(
     self, drawn: Example, conversation: processed.Conversation
   ) -> packing.Segment:
-    tiles = [drawn.images]
-    plans = [processed.PatchPlan(self._row_shape(1).patches, len(drawn.images))]
-    if self._smaller is not None:
+    patches = self._row_shape(1).patches
+    plan = processed.PatchPlan(patches, len(drawn.images))
+    cut: Sequence[processed.CutImage]
+    cut = [processed.CutImage(drawn.images, plan)]
+    if self._processor is not None:
       picture = processor.picture(drawn.images)
-      sizes = [(picture.height, picture.width)]
-      tiles = self._smaller.tiles([picture], sizes)
-      plans = self._smaller.plans(sizes)
+      cut = self._processor.cut([picture], [(picture.height, picture.width)])
+    (image,) = cut
     return packing.segment_of_images(
-      conversation, tiles, plans, plans[0].patches
+      conversation, [image.tiles], [image.plan], patches
     )

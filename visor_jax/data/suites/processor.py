@@ -15,6 +15,7 @@ import PIL.Image
 
 from visor_jax.data import protocols
 from visor_jax.data.processing import processed
+from visor_jax.data.processing import pruned
 from visor_jax.data.processing import resized
 from visor_jax.data.sources import image_files
 from visor_jax.data.suites import vocabulary
@@ -86,6 +87,10 @@ class Processor:
     """Of pictures whose longer side has at most so many pixels."""
     return Smaller(self.tokenizer, self.question, side)
 
+  def pruned(self) -> pruned.Processor:
+    """Of pictures without the tiles that their neighbours foretell."""
+    return pruned.Processor(self, self)
+
   def row_shape(
     self, *, text: int, visual: int, tiles: int, prompts: int = 1
   ) -> batch_lib.RowShape:
@@ -129,6 +134,16 @@ class Processor:
     """
     shape = (self.question.tiles, *self.question.tile, 3)
     return [np.asarray(self.picture(image)).reshape(shape) for image in opened]
+
+  def cut(
+    self,
+    opened: Sequence[PIL.Image.Image],
+    sizes: Sequence[tuple[int, int]],
+  ) -> list[processed.CutImage]:
+    """Both; arguments as of `tiles`."""
+    return list(
+      map(processed.CutImage, self.tiles(opened, sizes), self.plans(sizes))
+    )
 
   def picture(self, image: PIL.Image.Image) -> PIL.Image.Image:
     """An enlarged picture as it was."""

@@ -10,7 +10,6 @@ import pathlib
 import numpy as np
 import PIL.Image
 
-from visor_jax.data.processing import resized
 from visor_jax.data.processing import text
 from visor_jax.families import processor
 from visor_jax.families.llava_onevision import images
@@ -45,10 +44,6 @@ class Processor(processor.Processor):
     """
     plans = self.plans(sizes)
     return [tiles.cut(i, p) for i, p in zip(opened, plans, strict=True)]
-
-  def resized(self, side: int) -> resized.Processor:
-    """Of images whose longer side has at most so many pixels."""
-    return resized.Processor(self, self, side)
 
 
 def read(

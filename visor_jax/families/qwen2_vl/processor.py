@@ -10,7 +10,6 @@ import pathlib
 import numpy as np
 import PIL.Image
 
-from visor_jax.data.processing import resized
 from visor_jax.data.processing import text
 from visor_jax.data.sources import image_files
 from visor_jax.families import processor
@@ -55,10 +54,6 @@ class Processor(processor.Processor):
       images.tiles(image, plan, self.recipe.tile)
       for image, plan in zip(opened, self.plans(sizes), strict=True)
     ]
-
-  def resized(self, side: int) -> resized.Processor:
-    """Of images whose longer side has at most so many pixels."""
-    return resized.Processor(self, self, side)
 
 
 def read(
