@@ -55,6 +55,9 @@ FLOORS = {
   'convert': 2,
   'families.*': 4,
   'families.processor': 4,
+  'families.wrapped': 4,
+  'families.resized': 4,
+  'families.pruned': 4,
   # Machinery.
   'checkpoint.manifest': 2,
   'checkpoint.steps': 2,

@@ -14,10 +14,10 @@ import numpy as np
 import PIL.Image
 
 from visor_jax.data.processing import processed
-from visor_jax.data.processing import pruned
-from visor_jax.data.processing import resized
 from visor_jax.data.processing import text
 from visor_jax.data.sources import image_files
+from visor_jax.families import pruned
+from visor_jax.families import resized
 from visor_jax.spec import batch as batch_lib
 
 

@@ -21,7 +21,7 @@ import json
 import re
 import sys
 
-from visor_jax.data.processing import resized
+from visor_jax.data.processing import processed
 from visor_jax.data.suites import sizes as suite_sizes
 from visor_jax.families import table as families
 from visor_jax.flops import accounting as accounting_lib
@@ -123,7 +123,7 @@ def _question(args, model):
   if args.image:
     height, width = pixels(args.image)
     if side:
-      height, width = resized.size(height, width, side)
+      height, width = processed.smaller(height, width, side)
     family, vision = families.named(model.family), grammar.size(model).vision
     plan = family.plan_image(height, width, vision)
     return table_lib.Question(plan.tokens, args.text, plan.tiles)

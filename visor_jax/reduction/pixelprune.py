@@ -11,7 +11,7 @@ if typing.TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class PixelPrune(method.Reduction):
-  """To the pixel, before the tower, see data/processing/pruned.py."""
+  """To the pixel, before the tower, see families/pruned.py."""
 
   name = 'pixelprune'
   in_data = True

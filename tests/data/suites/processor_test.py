@@ -9,6 +9,7 @@ import pytest
 
 from visor_jax.data.pipeline import questions
 from visor_jax.data.processing import packing
+from visor_jax.data.sources import image_files
 from visor_jax.data.suites import digits
 from visor_jax.data.suites import processor as processor_lib
 from visor_jax.data.suites.pages import suite as pages
@@ -70,7 +71,7 @@ def test_pictures_are_made_smaller_amid_tiles_as_large(
   """Every visual token is the patch of the smaller picture, in order."""
   suite = SUITES[name].reprocessed(lambda one: one.resized(side))
   row, example = suite.prompt('test', 7)
-  picture = processor_lib.picture(example.images)
+  picture = image_files.picture(example.images)
   height, width = (n * side // picture.height for n in picture.size[::-1])
   smaller = np.asarray(
     picture.resize((width, height), PIL.Image.Resampling.BICUBIC)

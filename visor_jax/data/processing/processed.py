@@ -64,6 +64,14 @@ class ImagePlan(Protocol):
   def gather_weight(self) -> np.ndarray: ...
 
 
+def smaller(height: int, width: int, side: int) -> tuple[int, int]:
+  """Height and width, of which the longer one becomes at most `side` pixels."""
+  longest = max(height, width, side)
+  return max(1, round(height * side / longest)), max(
+    1, round(width * side / longest)
+  )
+
+
 class CutImage(NamedTuple):
   """What an image becomes.
 

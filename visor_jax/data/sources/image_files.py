@@ -83,6 +83,11 @@ def check_sizes(
       )
 
 
+def picture(tiles: np.ndarray) -> PIL.Image.Image:
+  """Tiles, uint8 [tiles, height, width, 3], one below the other."""
+  return PIL.Image.fromarray(np.concatenate(tiles))
+
+
 def pixels(image: bytes) -> int:
   """How many the header of a file says that there are; none is decoded.
 

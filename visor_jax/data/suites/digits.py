@@ -17,6 +17,7 @@ import numpy as np
 
 from visor_jax.data.suites import drawn
 from visor_jax.data.suites import handwriting
+from visor_jax.data.suites import processor as processor_lib
 from visor_jax.data.suites import vocabulary
 from visor_jax.spec import batch as batch_lib
 
@@ -156,6 +157,11 @@ class Suite(drawn.Suite):
     )
     # An answer is a word and `end`.
     super().__init__(words, functools.partial(row_shape, frames), 2)
+
+  @property
+  def processor(self) -> processor_lib.Processor:
+    """What its models make of words and images."""
+    return processor_lib.of_suite(self)
 
   def group(self, family: str) -> str:
     """'coarse' or 'fine'."""

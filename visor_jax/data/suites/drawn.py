@@ -16,8 +16,8 @@ from visor_jax.data import fits
 from visor_jax.data import protocols
 from visor_jax.data.processing import packing
 from visor_jax.data.processing import processed
+from visor_jax.data.sources import image_files
 from visor_jax.data.sources import records
-from visor_jax.data.suites import processor
 from visor_jax.data.suites import vocabulary
 from visor_jax.spec import batch as batch_lib
 
@@ -108,7 +108,7 @@ class Suite:
       ValueError: as of `change`.
     """
     suite = copy.copy(self)
-    suite._processor = change(processor.of_suite(self))
+    suite._processor = change(self.processor)
     return suite
 
   def conversation(self, stream: str, index: int) -> Example:
@@ -125,6 +125,11 @@ class Suite:
 
   def group(self, family: str) -> str:
     """'coarse' or 'fine': whether a glance is enough for these questions."""
+    raise NotImplementedError
+
+  @property
+  def processor(self) -> protocols.Processor:
+    """What its models make of words and images."""
     raise NotImplementedError
 
   @property
@@ -191,7 +196,7 @@ class Suite:
     cut: Sequence[processed.CutImage]
     cut = [processed.CutImage(drawn.images, plan)]
     if self._processor is not None:
-      picture = processor.picture(drawn.images)
+      picture = image_files.picture(drawn.images)
       cut = self._processor.cut([picture], [(picture.height, picture.width)])
     (image,) = cut
     return packing.segment_of_images(

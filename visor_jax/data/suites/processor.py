@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import dataclasses
 import io
 import math
+from typing import NoReturn
 from typing import Protocol
 
 import numpy as np
@@ -15,16 +16,9 @@ import PIL.Image
 
 from visor_jax.data import protocols
 from visor_jax.data.processing import processed
-from visor_jax.data.processing import pruned
-from visor_jax.data.processing import resized
 from visor_jax.data.sources import image_files
 from visor_jax.data.suites import vocabulary
 from visor_jax.spec import batch as batch_lib
-
-
-def picture(tiles: np.ndarray) -> PIL.Image.Image:
-  """The picture of tiles, uint8 [I, height, width, 3]."""
-  return PIL.Image.fromarray(np.concatenate(tiles))
 
 
 def png(tiles: np.ndarray, times: int = 1) -> bytes:
@@ -34,7 +28,7 @@ def png(tiles: np.ndarray, times: int = 1) -> bytes:
     tiles: uint8 [I, height, width, 3].
     times: by how much it is enlarged; a Processor reads the same from it.
   """
-  image, file = picture(tiles), io.BytesIO()
+  image, file = image_files.picture(tiles), io.BytesIO()
   size = times * image.width, times * image.height
   image.resize(size, PIL.Image.Resampling.NEAREST).save(file, 'PNG')
   return file.getvalue()
@@ -87,9 +81,16 @@ class Processor:
     """Of pictures whose longer side has at most so many pixels."""
     return Smaller(self.tokenizer, self.question, side)
 
-  def pruned(self) -> pruned.Processor:
-    """Of pictures without the tiles that their neighbours foretell."""
-    return pruned.Processor(self, self)
+  def pruned(self) -> NoReturn:
+    """There are none.
+
+    Raises:
+      ValueError: a tile is more than a visual token.
+    """
+    raise ValueError(
+      f'pixelprune: a tile of this suite is {self.patches} patches, which the '
+      'tower takes together'
+    )
 
   def row_shape(
     self, *, text: int, visual: int, tiles: int, prompts: int = 1
@@ -188,7 +189,7 @@ class Smaller(Processor):
   @property
   def _smaller(self) -> tuple[int, int]:
     """(height, width) of what is left of a picture."""
-    return resized.size(*self.size, self.side)
+    return processed.smaller(*self.size, self.side)
 
   @property
   def _patch(self) -> int:

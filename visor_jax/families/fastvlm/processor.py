@@ -11,10 +11,10 @@ import numpy as np
 import PIL.Image
 
 from visor_jax.data.processing import processed
-from visor_jax.data.processing import resized
 from visor_jax.data.processing import text
 from visor_jax.data.sources import image_files
 from visor_jax.families import processor
+from visor_jax.families import resized
 from visor_jax.families.fastvlm import images
 from visor_jax.families.fastvlm import recipe as recipe_lib
 

@@ -16,6 +16,7 @@ import functools
 import numpy as np
 
 from visor_jax.data.suites import drawn
+from visor_jax.data.suites import processor as processor_lib
 from visor_jax.data.suites import vocabulary
 from visor_jax.data.suites.pages import drawing
 from visor_jax.data.suites.pages import page as page_lib
@@ -90,6 +91,11 @@ class Suite(drawn.Suite):
       functools.partial(row_shape, self._scale),
       _answer_tokens(self._scale),
     )
+
+  @property
+  def processor(self) -> processor_lib.Processor:
+    """What its models make of words and images."""
+    return processor_lib.of_suite(self)
 
   def group(self, family: str) -> str:
     """'coarse' or 'fine'."""

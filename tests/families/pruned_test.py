@@ -8,7 +8,7 @@ import pytest
 
 from visor_jax.data.processing import packing
 from visor_jax.data.processing import processed
-from visor_jax.data.processing import pruned
+from visor_jax.families import pruned
 from visor_jax.families.llava_onevision import processor as llava_onevision
 from visor_jax.families.llava_onevision import recipe as llava_recipe
 from visor_jax.families.qwen2_vl import processor as qwen2_vl

@@ -6,16 +6,8 @@ import dataclasses
 import PIL.Image
 
 from visor_jax.data.processing import processed
-from visor_jax.data.processing import wrapped
 from visor_jax.data.sources import image_files
-
-
-def size(height: int, width: int, side: int) -> tuple[int, int]:
-  """Height and width, of which the longer one is at most `side` pixels."""
-  longest = max(height, width, side)
-  return max(1, round(height * side / longest)), max(
-    1, round(width * side / longest)
-  )
+from visor_jax.families import wrapped
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +24,9 @@ class Processor(wrapped.Processor):
     self, sizes: Sequence[tuple[int, int]]
   ) -> Sequence[processed.ImagePlan]:
     """How the images of a sample, each (height, width), become tokens."""
-    return self.processor.plans([size(*each, self.side) for each in sizes])
+    return self.processor.plans(
+      [processed.smaller(*each, self.side) for each in sizes]
+    )
 
   def cut(
     self,
@@ -41,7 +35,7 @@ class Processor(wrapped.Processor):
   ) -> Sequence[processed.CutImage]:
     """What the images of a sample become."""
     image_files.check_sizes(opened, sizes)
-    smaller = [size(*each, self.side) for each in sizes]
+    smaller = [processed.smaller(*each, self.side) for each in sizes]
     images = [
       # Bicubic, each new pixel of all that it covers.
       image.resize((width, height), PIL.Image.Resampling.BICUBIC)

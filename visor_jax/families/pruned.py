@@ -11,7 +11,7 @@ import numpy as np
 import PIL.Image
 
 from visor_jax.data.processing import processed
-from visor_jax.data.processing import wrapped
+from visor_jax.families import wrapped
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,15 +6,12 @@ for it.
 
 from collections.abc import Sequence
 import dataclasses
-from typing import TYPE_CHECKING
 
 import PIL.Image
 
+from visor_jax.data import protocols
 from visor_jax.data.processing import processed
 from visor_jax.spec import batch as batch_lib
-
-if TYPE_CHECKING:
-  from visor_jax.data import protocols
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,11 +23,11 @@ class Processor:
     processor: what is asked.
   """
 
-  original: 'protocols.Processor'
-  processor: 'protocols.Processor'
+  original: protocols.Processor
+  processor: protocols.Processor
 
   @property
-  def tokenizer(self) -> 'protocols.Tokenizer':
+  def tokenizer(self) -> protocols.Tokenizer:
     """The checkpoint's."""
     return self.processor.tokenizer
 
@@ -39,11 +36,11 @@ class Processor:
     """P of a tile."""
     return self.processor.patches
 
-  def resized(self, side: int) -> 'protocols.Processor':
+  def resized(self, side: int) -> protocols.Processor:
     """Of the checkpoint's, as if nothing had been done."""
     return self.original.resized(side)
 
-  def pruned(self) -> 'protocols.Processor':
+  def pruned(self) -> protocols.Processor:
     """Likewise."""
     return self.original.pruned()
 
@@ -55,7 +52,7 @@ class Processor:
       text=text, visual=visual, tiles=tiles, prompts=prompts
     )
 
-  def open_image(self, source: 'protocols.ImageLike') -> PIL.Image.Image:
+  def open_image(self, source: protocols.ImageLike) -> PIL.Image.Image:
     """An image in RGB, as it is."""
     return self.processor.open_image(source)
 
