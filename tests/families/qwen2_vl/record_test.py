@@ -136,11 +136,11 @@ def test_tiles_that_are_foretold_cost_nothing(oracle):
   image = llava.picture(150, 200)
   image.paste('white', (0, 60, 200, 150))
   answer = pruned.read([image]).ask('What is it?', max_new_tokens=1)
-  assert answer.visual_tokens < 20  # of 35
+  assert answer.visual_tokens < 25  # of 35
   size = answer.visual_tokens, answer.text_tokens, (answer.visual_tokens,)
   cost = costs.of_answer(pruned.model, None, costs.PromptSize(*size), 1)
   assert answer.total_flops == cost['total_flops']
-  assert answer.total_saved > 35 / answer.visual_tokens * 0.7
+  assert answer.total_saved > 1.2
 
 
 def test_images_are_made_smaller_before_the_tower(oracle, model):
