@@ -112,10 +112,19 @@ def test_loss_and_gradients_are_those_of_prompts(token, loss, tmp_path):
 
 
 @pytest.fixture(scope='module')
-def alone(tmp_path_factory):
+def compiled(tmp_path_factory):
+  """The stage's program, whose step is compiled once for all runs of it."""
+  program, _ = build(make(tmp_path_factory.mktemp('compiled')))
+  return lambda *given: program
+
+
+@pytest.fixture(scope='module')
+def alone(compiled, tmp_path_factory):
   """A run that nobody disturbed."""
   folder = tmp_path_factory.mktemp('alone')
-  loop.train('policy', make(folder))
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(program_lib, 'build', compiled)
+    loop.train('policy', make(folder))
   return runs.final(folder, 'policy', STEPS)
 
 
@@ -138,8 +147,11 @@ def contents(folder):
   }
 
 
-def test_it_goes_on_behind_the_last_whole_file(alone, tmp_path, monkeypatch):
+def test_it_goes_on_behind_the_last_whole_file(
+  alone, compiled, tmp_path, monkeypatch
+):
   """Bitwise to the same end, also from between two steps, with their price."""
+  monkeypatch.setattr(program_lib, 'build', compiled)
   inputs = make(tmp_path)
   asked = iter([False, False, True, *[False] * 4, True])
   monkeypatch.setattr(preempt, 'requested', lambda: next(asked, False))

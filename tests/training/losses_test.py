@@ -144,7 +144,51 @@ def test_the_gradient_of_reward_is_that_of_drawing_plans():
   assert int(metrics['targets']) == 5
 
 
-@pytest.mark.parametrize('budget', [0.3, 0.6, 2.0])
+def test_reward_is_not_fooled_by_luck():
+  """Half of the questions may have the dear plan: which half gains by it?
+
+  Of the first kind every plan guesses, of the second the dear one sees more.
+  Labels leave out where all are wrong, and count a lucky guess as need.
+  """
+  rng = np.random.default_rng(0)
+  guess = rng.random((1000, 2)) < 0.3
+  sure = rng.random((1000, 1)) < [0.5, 0.75]
+  right = np.float32([guess, sure])  # [kinds, questions, plans]
+  cost = np.broadcast_to(np.float32([0.3, 1]), right.shape)
+  rewards = jnp.asarray(np.stack([right, cost], -1))
+  cheapest = np.where(right.any(-1), right.argmax(-1), -1)
+
+  def upgraded(loss, labels, params):
+    """The kind whose dear plan is likelier, and its accuracy with it."""
+    optimizer = optax.adam(0.1)
+
+    def of_scores(scores):
+      scores = jnp.broadcast_to(scores, (*labels.shape[:2], 2))
+      examples = losses.Examples(None, labels)
+      return loss(Fixed(scores), params, examples, None, 2)[0]
+
+    def step_(carry, _):
+      scores, opt = carry
+      updates, opt = optimizer.update(jax.grad(of_scores)(scores), opt)
+      return (scores + updates, opt), None
+
+    start = jnp.zeros((2, 1, 2))
+    (scores, _), _ = jax.lax.scan(
+      step_, (start, optimizer.init(start)), length=200
+    )
+    kind = int((scores[..., 1] - scores[..., 0])[:, 0].argmax())
+    return kind, (right[kind, :, 1].mean() + right[1 - kind, :, 0].mean()) / 2
+
+  kind, accuracy = upgraded(losses.policy_loss, cheapest, {})
+  assert kind == 0 and accuracy == pytest.approx(0.4, abs=0.02)
+  multipliers = optim.Multipliers(0.2, 0.05)
+  kind, accuracy = upgraded(
+    losses.reward_loss, rewards, dict(multipliers=multipliers)
+  )
+  assert kind == 1 and accuracy == pytest.approx(0.525, abs=0.02)
+
+
+@pytest.mark.parametrize('budget', [0.6, 2.0])
 def test_what_is_learned_is_the_best_within_the_budget(budget):
   """Each question's plans in proportion to exp(reward / worth of entropy).
 
