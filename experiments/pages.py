@@ -5,7 +5,8 @@
   ... --config=experiments/pages.py:run=control --workdir=runs/control
   ... --config=experiments/pages.py:scale=large --workdir=runs/large
 
-The dense base gets all steps of answers in one stage; the control is a network
+The dense base gets all steps of answers in one stage, and answers with every
+method that makes it cheaper without training, too; the control is a network
 without SELF layers, trained alone for the same steps. With scale=large pages
 are 448 pixels high and hold 14 lines, for a GPU; share=2 takes twice the steps.
 VISOR and the dense base in one page:
@@ -37,6 +38,19 @@ PRIMERS = dict(
   # Text reads by other layers now: much of the way is gone once more.
   full=(60, 60, 80, 150, 40, 200, 200, 400),
 )
+# With what the dense base answers, too, without training.
+SHARES = ('1/2', '1/4')
+FREE = (
+  [
+    f'{method}:{share}'
+    for method in ('visionzip', 'vispruner', 'divprune', 'cdpruner', 'random')
+    for share in SHARES
+  ]
+  + [f'fastv:2:{share}' for share in SHARES]
+  + ['pyramiddrop:0.5', 'shortv:0.7', 'shortv:0.5', 'dop:0.7', 'vskip:0.85']
+)
+# Pixels to the side of a page: three quarters and a half.
+SMALLER = {'small': (96, 64), 'large': (320, 224)}
 RUNS = ('visor', 'dense', 'control')
 
 
@@ -66,6 +80,8 @@ def get_config(arg=None):
   c.eval.plans = 'all+router'  # its base was only taught to read
   if arg.run == 'dense':
     c.jobs, c.eval.plans = 'base+eval+report', 'base'
+    smaller = [f'resize:{side}' for side in SMALLER[arg.scale]]
+    c.eval.reduce = '+'.join(FREE + smaller)
     c.base.steps = part(sum(steps for _, steps, *_ in STAGES))
     c.base.end_lr_fraction = 0.05
     primers = dict(base=list(map(sum, zip(*PRIMERS.values()))))

@@ -15,20 +15,18 @@ from visor_jax.models import spans
 from visor_jax.reduction import dop
 from visor_jax.reduction import grammar
 from visor_jax.reduction import shortv
-from visor_jax.reduction import skips
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.spec import plan as plans
 
 BATCH = rows.batch(('tvvttp', 'vvtvtpp'), ('ttvvvvtp',))
 
 
-@pytest.mark.parametrize('scan', [True, False])
 @pytest.mark.parametrize(
-  'text,works',
+  'text,works,scan',
   [
-    ('shortv:0,2', ((0, 1, 0, 1, 1), (0, 1, 0, 1, 1))),
-    ('vskip:1-3', ((1, 0, 0, 0, 1), (1, 1, 1, 1, 1))),
-    ('dop:4:2', ((1, 1, 1, 1, 0), (1, 1, 0, 0, 0))),
+    ('shortv:0,2', ((0, 1, 0, 1, 1), (0, 1, 0, 1, 1)), False),
+    ('vskip:1-3', ((1, 0, 0, 0, 1), (1, 1, 1, 1, 1)), True),
+    ('dop:4:2', ((1, 1, 1, 1, 0), (1, 1, 0, 0, 0)), True),
   ],
 )
 def test_what_is_skipped_is_as_computed_and_thrown_away(text, works, scan):
@@ -60,9 +58,9 @@ def test_layers_are_skipped_from_the_least_missed_on():
   divergence = {shortv.ShortV((n,)): missed[n] for n in missed}
   chosen = [
     shortv.ShortV.chosen(divergence, lambda s: len(s.skipped) >= least, 4)
-    for least in (1, 3, 5)
+    for least in (1, 3)
   ]
-  assert chosen == [shortv.ShortV((1,)), shortv.ShortV((0, 1, 3)), None]
+  assert chosen == [shortv.ShortV((1,)), shortv.ShortV((0, 1, 3))]
 
 
 def test_operations_end_where_the_sum_of_what_is_missed_is_least():
@@ -79,7 +77,7 @@ def test_operations_end_where_the_sum_of_what_is_missed_is_least():
 
 def test_what_is_chosen_is_what_is_missed_least_and_cheap_enough():
   subject = run_test.make(mesh_lib.make(devices=jax.devices()[:1]))
-  searches = grammar.parse('shortv:0.6+vskip:0.9+dop:0.6', searches=True)
+  searches = grammar.searches('shortv:0.6+vskip:0.9+dop:0.6')
   settings = skipping.find(subject, searches, 16)
   lengths = questions.mean_lengths(subject.suite, skipping.STREAM, 64)
   model = subject.model
@@ -96,7 +94,7 @@ def test_what_is_chosen_is_what_is_missed_least_and_cheap_enough():
   # The last layer's visual tokens are read by nobody, as all may hear.
   assert missed[3] == pytest.approx(0, abs=1e-6) and min(missed[:3]) > 1e-4
   assert 3 in skipped
-  with pytest.raises(ValueError, match='cannot take so little'):
-    skipping.find(
-      subject, [skips.Search(shortv.ShortV, fractions.Fraction(1, 9))], 16
+  with pytest.raises(ValueError, match='"shortv:1/9": .* takes 0.2. of'):
+    skipping.check(
+      model.architecture, subject.suite, grammar.searches('dop:0.6+shortv:1/9')
     )

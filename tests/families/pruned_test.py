@@ -58,10 +58,10 @@ def page(seed=0):
 def test_what_is_left_stands_where_it_stood(window):
   """Tiles, their places in the image, their order, and the text behind it."""
   recipe = dataclasses.replace(RECIPE, window=window)
-  whole = qwen2_vl.Processor(None, recipe)
+  full = qwen2_vl.Processor(None, recipe)
   image, size = page(), [(72, 108)]
-  ((tiles, plan),) = whole.cut([image], size)
-  ((fewer, left),) = whole.pruned().cut([image], size)
+  ((tiles, plan),) = full.cut([image], size)
+  ((fewer, left),) = full.pruned().cut([image], size)
   grid = np.asarray(image).reshape(6, 12, 9, 12, 3).swapaxes(1, 2)
   stays = ~pruned.foretold(grid.reshape(6, 9, -1))
   stays[-1, -1] = True
@@ -79,7 +79,7 @@ def test_what_is_left_stands_where_it_stood(window):
     words = np.arange(5, dtype=np.int32)
     talk = processed.Conversation(words, words > 3, (1,), words[3:4])
     segment = packing.segment_of_images(talk, [tiles], [plan], 1)
-    shape = whole.row_shape(text=8, visual=64, tiles=64)
+    shape = full.row_shape(text=8, visual=64, tiles=64)
     batch = packing.stack([packing.row([segment], shape)])
     return positions.token_layout(batch, axes=3)
 
@@ -96,9 +96,9 @@ def test_what_is_left_stands_where_it_stood(window):
 def test_an_image_without_repeats_stays_as_it_is():
   rng = np.random.default_rng(1)
   image = PIL.Image.fromarray(rng.integers(0, 256, (24, 36, 3), np.uint8))
-  whole = qwen2_vl.Processor(None, RECIPE)
-  ((tiles, plan),) = whole.cut([image], [(24, 36)])
-  ((fewer, left),) = whole.pruned().cut([image], [(24, 36)])
+  full = qwen2_vl.Processor(None, RECIPE)
+  ((tiles, plan),) = full.cut([image], [(24, 36)])
+  ((fewer, left),) = full.pruned().cut([image], [(24, 36)])
   np.testing.assert_array_equal(fewer, tiles)
   np.testing.assert_array_equal(left.gather_index, plan.gather_index)
 

@@ -44,8 +44,6 @@ UNRATED = 'pack', 'm3', 'random', 'shortv', 'vskip', 'dop'
     ('plain', 'vskip:0,3'),
     ('plain', 'dop:2:4'),
     ('chunks', 'shortv:0-5'),
-    ('chunks', 'dop:5:2'),
-    ('no tower, unscanned', 'vskip:1'),
     ('no tower, unscanned', 'fastv:1:1/2'),
     ('no tower, unscanned', 'visionzip:0.4'),
   ],

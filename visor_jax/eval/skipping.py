@@ -10,12 +10,14 @@ Legend: B batch, L layers, C vocabulary.
 
 from collections.abc import Callable
 from collections.abc import Sequence
+import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from visor_jax.data import protocols
 from visor_jax.eval import costs
 from visor_jax.eval import generate
 from visor_jax.eval import questions as questions_lib
@@ -26,6 +28,7 @@ from visor_jax.models import visor
 from visor_jax.reduction import method
 from visor_jax.reduction import skips
 from visor_jax.runtime import console
+from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import batch as batch_lib
 
 STREAM, QUESTIONS = 'search', 64
@@ -34,48 +37,69 @@ Array = np.ndarray | jax.Array
 Works = tuple[Array, Array]  # bool [L], VisualWork of every layer
 
 
+def shares(
+  architecture: architecture_lib.Architecture, suite: protocols.Suite
+) -> Callable[[skips.Skips], float]:
+  """Setting -> what it takes of the base's LLM prefill FLOPs.
+
+  Args:
+    architecture: the model's.
+    suite: whose questions are asked, of the mean length.
+  """
+  lengths = questions_lib.mean_lengths(suite, STREAM, QUESTIONS)
+  base = costs.prefill_flops(architecture.base, None, *lengths)
+
+  def share(setting: skips.Skips) -> float:
+    reduced = dataclasses.replace(architecture, reduction=str(setting))
+    return costs.prefill_flops(reduced, None, *lengths) / base
+
+  return share
+
+
+def check(
+  architecture: architecture_lib.Architecture,
+  suite: protocols.Suite,
+  searches: Sequence[skips.Search],
+) -> None:
+  """Raises a ValueError where a method cannot be as cheap as it should."""
+  if not searches:
+    return
+  share = shares(architecture, suite)
+  for search in searches:
+    least = share(search.method.cheapest(architecture.depth))
+    if least > search.share:
+      raise ValueError(
+        f'eval.reduce has "{search}": with questions as long as here that '
+        f"method takes {least:.2f} of the base's LLM prefill FLOPs at the least"
+      )
+
+
 def find(
   under_test: run_lib.ModelUnderTest,
   searches: Sequence[skips.Search],
   size: int,
-) -> dict[skips.Search, skips.Skips]:
+) -> dict[method.Reduction, skips.Skips]:
   """The settings of methods that change least of what the dense base says.
 
   Args:
     under_test: the base on all visual tokens.
-    searches: the methods, and what they may cost.
+    searches: the methods, and what they may cost; `check` lets them pass.
     size: of a batch.
-
-  Raises:
-    ValueError: a method cannot be as cheap.
   """
-  model, depth = under_test.model, under_test.model.architecture.depth
-  parts = list(
-    dict.fromkeys(
-      part for each in searches for part in each.method.alone(depth)
-    )
+  depth = under_test.model.architecture.depth
+  parts = dict.fromkeys(
+    part for each in searches for part in each.method.alone(depth)
   )
-  divergence = dict(zip(parts, divergences(under_test, parts, size)))
-  lengths = questions_lib.mean_lengths(under_test.suite, STREAM, QUESTIONS)
-  settings = {}
+  divergence = dict(zip(parts, divergences(under_test, [*parts], size)))
+  share = shares(under_test.model.architecture, under_test.suite)
+  settings: dict[method.Reduction, skips.Skips] = {}
   for search in searches:
-    base = costs.prefill_flops(model.architecture, None, *lengths)
-
-    def share(setting: skips.Skips) -> float:
-      reduced = model.with_reduction(str(setting)).architecture
-      return costs.prefill_flops(reduced, None, *lengths) / base
-
+    most = search.share
     setting = search.method.chosen(
-      divergence, lambda setting: share(setting) <= search.share, depth
+      divergence, lambda setting: share(setting) <= most, depth
     )
-    if setting is None:
-      least = min(map(share, search.method.alone(depth)))
-      raise ValueError(
-        f'eval.reduce has "{search}": that method cannot take so little of the '
-        f"base's LLM prefill FLOPs here; a part of it takes {least:.2g}"
-      )
     console.log(
-      f'{search} is {setting}: {share(setting):.3f} of the base, by '
+      f'{search} is {setting}, {share(setting):.3f} of the base, by '
       f'{QUESTIONS} questions of {STREAM}'
     )
     settings[search] = setting
@@ -97,7 +121,7 @@ def divergences(
   Returns:
     float [settings].
   """
-  model = under_test.model
+  model, every = under_test.model, method.Reduction()
   numbers = under_test.suite.fit(STREAM, QUESTIONS).numbers
   totals = np.zeros(len(settings))
   progress = console.Progress('layers without visual tokens', len(numbers))
@@ -107,7 +131,6 @@ def divergences(
   ):
     batch = under_test.shard(questions)
     asked = np.array([number is not None for number in questions.ids])
-    every = method.Reduction()
     says = functools.partial(
       _log_probabilities, model, under_test.params, batch
     )

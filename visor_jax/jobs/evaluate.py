@@ -83,13 +83,12 @@ def evaluate(run: run_lib.Run) -> None:
 
 def _reductions(run: run_lib.Run) -> list[method_lib.Reduction]:
   """The token reductions of a config, once layers to be skipped are found."""
-  reductions = grammar.parse(run.config.eval.reduce, searches=True)
-  searches = [r for r in reductions if isinstance(r, skips.Search)]
-  if not searches:
-    return [*reductions]
-  base = run.answering(plans.Selection('base'), reduction='')
-  settings = skipping.find(base, searches, run.config.eval.batch)
-  return [settings[r] if isinstance(r, skips.Search) else r for r in reductions]
+  reduce, options = run.config.eval.reduce, run.config.eval
+  settings: dict[method_lib.Reduction, skips.Skips] = {}
+  if searches := grammar.searches(reduce):
+    base = run.answering(plans.Selection('base'), reduction='')
+    settings = skipping.find(base, searches, options.batch)
+  return [settings.get(r, r) for r in grammar.parse(reduce, searches=True)]
 
 
 def _stage(selection: plans.Selection) -> str:

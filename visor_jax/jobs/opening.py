@@ -21,7 +21,6 @@ from visor_jax.jobs import run as run_lib
 from visor_jax.jobs import test_sets as test_sets_lib
 from visor_jax.jobs import validate
 from visor_jax.reduction import grammar
-from visor_jax.reduction import skips
 from visor_jax.runtime import checksums
 from visor_jax.runtime import claim
 from visor_jax.runtime import cluster
@@ -83,6 +82,12 @@ def open_run(
     'looking at the questions',
     lambda: tell_fits(_streams(config, jobs, suite, tests)),
   )
+  if 'eval' in jobs:
+    searches = grammar.searches(config.eval.reduce)
+    cluster.all_or_raise(
+      'looking at the questions that layers are chosen by',
+      lambda: skipping.check(model, suite, searches),
+    )
   with errors.refusals():
     digests = suite.fingerprints | test_sets_lib.fingerprints(config, tests)
   for test, source in _learned_tests(digests):
@@ -102,9 +107,8 @@ def _asking(
   config: ml_collections.ConfigDict, jobs: Sequence[str]
 ) -> Sequence[str]:
   """The jobs whose records are asked for."""
-  reductions = grammar.parse(config.eval.reduce, searches=True)
-  searched = any(isinstance(r, skips.Search) for r in reductions)
-  if 'eval' in jobs and searched and skipping.STREAM not in jobs:
+  searches = 'eval' in jobs and grammar.searches(config.eval.reduce)
+  if searches and skipping.STREAM not in jobs:
     return [*jobs, skipping.STREAM]  # layers are chosen by its questions
   return jobs
 

@@ -41,12 +41,16 @@ class DOP(skips.Skips):
     ]
 
   @classmethod
+  def cheapest(cls, depth: int) -> 'DOP':
+    return cls(1, 1)
+
+  @classmethod
   def chosen(
     cls,
     divergence: Mapping[skips.Skips, float],
     cheap: Callable[[skips.Skips], bool],
     depth: int,
-  ) -> 'DOP | None':
+  ) -> 'DOP':
     """The pair whose divergences have the least sum; of equals the deepest."""
 
     def changed(setting: 'DOP') -> float:
@@ -55,4 +59,4 @@ class DOP(skips.Skips):
 
     layers = range(depth, 0, -1)
     pairs = [cls(attention, mlp) for attention in layers for mlp in layers]
-    return min(filter(cheap, pairs), key=changed, default=None)
+    return min(filter(cheap, pairs), key=changed)

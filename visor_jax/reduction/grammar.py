@@ -56,6 +56,12 @@ def parse(
   return reductions
 
 
+def searches(text: str) -> list[skips.Search]:
+  """The methods in a text whose layers are to be found."""
+  reductions = parse(text, searches=True)
+  return [r for r in reductions if isinstance(r, skips.Search)]
+
+
 def single(text: str) -> method_lib.Reduction:
   """The one reduction that a text names; of '' the one that keeps every token.
 

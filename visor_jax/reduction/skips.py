@@ -12,11 +12,11 @@ from collections.abc import Sequence
 import dataclasses
 import fractions
 
-from visor_jax.reduction import method
+from visor_jax.reduction import method as method_lib
 
 
 @dataclasses.dataclass(frozen=True)
-class Skips(method.Reduction):
+class Skips(method_lib.Reduction):
   """A method at the layers that it skips; a subclass says what."""
 
   def base_alone(self, depth: int) -> bool:
@@ -29,21 +29,23 @@ class Skips(method.Reduction):
     raise NotImplementedError
 
   @classmethod
+  def cheapest(cls, depth: int) -> 'Skips':
+    """The setting that skips most."""
+    raise NotImplementedError
+
+  @classmethod
   def chosen(
     cls,
     divergence: Mapping['Skips', float],
     cheap: Callable[['Skips'], bool],
     depth: int,
-  ) -> 'Skips | None':
+  ) -> 'Skips':
     """The setting that changes least what the model says.
 
     Args:
       divergence: what each of `alone` changes.
-      cheap: whether a setting costs no more than it may.
+      cheap: whether a setting costs no more than it may; `cheapest` does.
       depth: layers.
-
-    Returns:
-      None where none is cheap enough.
     """
     raise NotImplementedError
 
@@ -67,24 +69,25 @@ class OfLayers(Skips):
     return [cls((layer,)) for layer in range(depth)]
 
   @classmethod
+  def cheapest(cls, depth: int) -> 'OfLayers':
+    return cls(tuple(range(depth)))
+
+  @classmethod
   def chosen(
     cls,
     divergence: Mapping[Skips, float],
     cheap: Callable[[Skips], bool],
     depth: int,
-  ) -> 'OfLayers | None':
-    """Those that are missed least, one more at a time."""
-    skipped: list[int] = []
-    for part in sorted(cls.alone(depth), key=lambda part: divergence[part]):
-      skipped += part.skipped
-      setting = cls(tuple(sorted(skipped)))
-      if cheap(setting):
-        return setting
-    return None
+  ) -> 'OfLayers':
+    """Those that are missed least, no more than it takes."""
+    parts = sorted(cls.alone(depth), key=lambda part: divergence[part])
+    layers = [layer for part in parts for layer in part.skipped]
+    settings = (cls(tuple(sorted(layers[: n + 1]))) for n in range(depth))
+    return next(filter(cheap, settings))
 
 
 @dataclasses.dataclass(frozen=True)
-class Search(method.Reduction):
+class Search(method_lib.Reduction):
   """A method whose layers are still to be found.
 
   Attributes:
@@ -99,4 +102,4 @@ class Search(method.Reduction):
     return True
 
   def __str__(self) -> str:
-    return f'{self.method.name}:{method.written(self.share)}'
+    return f'{self.method.name}:{method_lib.written(self.share)}'
