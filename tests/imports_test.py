@@ -46,6 +46,7 @@ FLOORS = {
   'models.compute': 1,
   'models.params': 1,
   'models.positions': 1,
+  'models.sharding': 1,
   'reduction': 2,
   'models': 3,
   'flops': 3,

@@ -121,7 +121,7 @@ def test_the_harness_gets_our_answers(
     cwd=tmp_path,
   )
   assert done.returncode == 0, done.stdout + done.stderr
-  assert 'fewer LLM prefill FLOPs than base' in done.stdout + done.stderr
+  assert 'fewer FLOPs than base end to end' in done.stdout + done.stderr
   (path,) = (tmp_path / 'out').rglob('*samples*.jsonl')
   got = {}
   for line in path.read_text().splitlines():

@@ -66,7 +66,7 @@ def default() -> ml_collections.ConfigDict:
   m.attention_chunk = 256  # queries and keys scored at a time by chunked
   m.loss_chunk = 512  # text slots whose logits are held at a time in training
 
-  # {data, fsdp, tensor}: devices along each axis, see AXES of runtime/mesh.py.
+  # {axis: devices along it}, see AXES of runtime/mesh.py.
   c.mesh = ml_collections.ConfigDict(mesh_lib.AXES)
 
   c.data = d = ml_collections.ConfigDict()

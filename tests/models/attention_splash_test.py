@@ -40,21 +40,49 @@ def test_splash_is_chunked(head_width):
     jnp.broadcast_to(jnp.arange(size), (2, size)),
   )
   inputs = tensors(size, 2, 1, head_width)
-  splash = functools.partial(
-    attention_splash.attend, segment=at.segment, interpret=True
-  )
   chunks = functools.partial(
     attention_chunks.attend, query_slots=at, key_slots=at, chunk=100
   )
-  rows.close(value(splash, inputs), value(chunks, inputs))
+  rows.close(value(splash(at.segment), inputs), value(chunks, inputs))
+
+
+def splash(segment, parts=1, **kwargs):
+  """Each part of the queries by itself."""
+
+  def attend(query, key, value):
+    size = query.shape[1] // parts
+    return jnp.concatenate(
+      [
+        attention_splash.attend(
+          query[:, first : first + size],
+          key,
+          value,
+          segment[:, first : first + size],
+          segment,
+          jnp.int32(first),
+          interpret=True,
+          **kwargs,
+        )
+        for first in range(0, query.shape[1], size)
+      ],
+      axis=1,
+    )
+
+  return attend
+
+
+def test_parts_of_the_queries_find_what_all_of_them_do():
+  """As devices do along which the slots of a row are spread."""
+  segment = jnp.repeat(jnp.array([[1, 1, 2, 0], [3, 4, 4, 4]]), 128, axis=1)
+  inputs = tensors(512, 2, 1, 64)
+  rows.close(value(splash(segment, 2), inputs), value(splash(segment), inputs))
 
 
 def test_splash_of_a_tower_is_plain_attention():
   """All of a segment see all of it, and nothing what fills the last block."""
   inputs = tensors(150, 2, 2, 72)
   segment = jnp.repeat(jnp.array([[1, 2, 3], [1, 1, 2]]), 50, axis=1)
-  splash = functools.partial(
-    attention_splash.attend, segment=segment, causal=False, interpret=True
-  )
   plain = functools.partial(attention.attend_all, segment=segment)
-  rows.close(value(splash, inputs), value(plain, inputs))
+  for parts in 1, 3:
+    of_parts = splash(segment, parts, causal=False)
+    rows.close(value(of_parts, inputs), value(plain, inputs))

@@ -8,7 +8,7 @@ import pytest
 from tests import rows
 from visor_jax.eval import costs
 from visor_jax.flops import cost as flops
-from visor_jax.models import attention
+from visor_jax.models import attention_arrays
 from visor_jax.models import layers
 from visor_jax.models import positions
 from visor_jax.spec import plan as plans
@@ -96,7 +96,7 @@ def test_what_inside_keeps_is_what_the_prompt_looks_at():
   query, key, _ = layer.qkv(
     positions.permute(both, at.order, at.place), at.merged_position
   )
-  weights = attention.shares(query, key, at.merged, at.merged)
+  weights = attention_arrays.shares(query, key, at.merged, at.merged)
   for number, segment in enumerate((1, 2)):
     asks = batch.prompt_place[0, number]
     mine = np.flatnonzero(batch.visual_segment[0] == segment)

@@ -26,25 +26,29 @@ pytestmark = pytest.mark.skipif(
   reason='the compiler for GPUs is not installed: visor_jax[preflight-gpu]',
 )
 
-DEVICES, TEXT, VISUAL = 8, 1024, 3072
+DEVICES, TEXT, VISUAL = 8, 2048, 6144
 SIZE = sizes.Size(
   sizes.Vision(64, 0, 1, 64, tile=(16, 16), patch=16),
-  sizes.Language(256, 3, 4, 2, 64, 480, vocabulary=4000),
+  sizes.Language(256, 3, 8, 2, 64, 480, vocabulary=4000),
 )
 
 
 @pytest.fixture(scope='module')
 def compiled():
+  return compile_for(DEVICES, fsdp=DEVICES)
+
+
+def compile_for(count, text=TEXT, visual=VISUAL, **axes):
   """Gradients of a step over eight devices, and a prefill on them."""
   model = visor.Visor(
     architecture.Architecture(SIZE, plans.visor(3)),
     compute_lib.Compute(dtype='bfloat16', attention='flash'),
   )
   machine = machine_lib.describe(f'h100:{DEVICES}')
-  mesh = mesh_lib.make(devices=machine.devices, fsdp=DEVICES)
-  shape = batch_lib.RowShape(TEXT, VISUAL, 1, 1, (16, 16), 1)
+  mesh = mesh_lib.make(devices=machine.devices, **axes)
+  shape = batch_lib.RowShape(text, visual, 1, 1, (16, 16), 1)
   rows = mesh_lib.batch_sharding(mesh)
-  batch = packing.stack([packing.row([], shape)] * DEVICES).map(
+  batch = packing.stack([packing.row([], shape)] * count).map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows)
   )
   weights = model_lib.abstract_params(model, mesh)
@@ -110,3 +114,26 @@ def test_what_is_sent_is_the_weights(compiled):
   total = sum(x.size for x in param_paths.flatten(weights).values())
   once = 2 * total * (DEVICES - 1) / DEVICES
   assert 0.9 * 3 * once < sent < 1.1 * 3 * once
+
+
+@pytest.mark.drill
+def test_a_row_on_four_devices_takes_less_of_each():
+  """With kernels as ever; what is sent grows by keys and hidden states."""
+  slots = dict(text=2 * TEXT, visual=2 * VISUAL)
+  *_, alone, _ = compile_for(DEVICES, fsdp=DEVICES, **slots)
+  _, mesh, spread, _ = compile_for(2, fsdp=2, sequence=4, **slots)
+  text, both = spread.as_text(), sum(slots.values())
+  assert 'flash_attention_of_keys/pallas' in text
+  assert not re.findall(r'f\d+\[[\d,]*\b%d,%d\]' % (both // 4, both), text)
+  held, held_alone = (
+    program.memory_analysis().temp_size_in_bytes for program in (spread, alone)
+  )
+  assert held < 0.6 * held_alone  # logits and weights stay
+  count, _ = hlo.counts(text, dict(mesh.shape))
+  along = sum(
+    size for (_, axes), size in count.sent.items() if axes == 'sequence'
+  )
+  hidden = both * SIZE.language.width * 2  # of a row, in bfloat16
+  layers = SIZE.language.depth
+  print(held, held_alone, along / hidden / layers)
+  assert along < 12 * layers * hidden

@@ -9,6 +9,7 @@ from visor_jax.preflight import machine as machine_lib
 from visor_jax.preflight import param_bytes
 from visor_jax.preflight import propose as propose_lib
 from visor_jax.preflight import settings as settings_lib
+from visor_jax.runtime import mesh as mesh_lib
 
 
 def machine(memory):
@@ -40,7 +41,7 @@ def test_the_mesh_changes_before_the_batch(measured):
   """What it computes stays the same; only where weights lie."""
   config = tiny.get_config('jobs=full')
   params = param_bytes.ParamBytes(config, 'full', jax.devices())
-  every = round(sum(params.held(dict(data=1, fsdp=1, tensor=1))))
+  every = round(sum(params.held(dict.fromkeys(mesh_lib.AXES, 1))))
   proposal = propose_lib.propose(
     config, 'full', machine(1.4 * every + 1e5), 1e5 + every
   )
@@ -54,7 +55,7 @@ def test_a_batch_in_parts_comes_before_a_smaller_one(measured):
   config = tiny.get_config('jobs=full')
   config.full.batch = 64  # eight rows a device
   params = param_bytes.ParamBytes(config, 'full', jax.devices())
-  every = round(sum(params.held(dict(data=1, fsdp=1, tensor=1))))
+  every = round(sum(params.held(dict.fromkeys(mesh_lib.AXES, 1))))
   proposal = propose_lib.propose(
     config, 'full', machine(5 * every / 8 + 2.5e5), every + 8e5
   )

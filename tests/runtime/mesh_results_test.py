@@ -1,6 +1,7 @@
 """Spreading the model over devices changes where it lies, not what it says."""
 
 import dataclasses
+import functools
 
 import jax
 from jax import numpy as jnp
@@ -10,6 +11,7 @@ import pytest
 from tests import rows
 from tests.runtime import mesh_test
 from visor_jax.models import attention
+from visor_jax.models import attention_arrays
 from visor_jax.models import positions
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.spec import plan as plans
@@ -63,9 +65,9 @@ def test_a_mesh_changes_neither_loss_nor_gradients(shape, alone):
     rows.close(got[plan], want[plan], 1e-5)
 
 
-@pytest.mark.parametrize('shape', [(2, 2, 2), (1, 1, 1)], ids=str)
+@pytest.mark.parametrize('shape', [(2, 1, 2, 2), (1, 1, 1, 1)], ids=str)
 def test_a_kernel_runs_on_each_device_by_itself(shape):
-  """On its rows and heads, as no compiler can part it; gradients too."""
+  """On its rows, queries and heads; gradients too."""
   rng = np.random.default_rng(0)
 
   def make(*shape):
@@ -78,23 +80,27 @@ def test_a_kernel_runs_on_each_device_by_itself(shape):
   )
   seen = []
 
-  def kernel(query, key, value, at):
-    seen.append((query.shape, key.shape, at.place.shape))
-    return attention.attend(query, key, value, at, at)
+  def kernel(local):
+    query, key, value, query_slots, key_slots, number = local
+    seen.append((query.shape, key.shape, query_slots.place.shape, number.shape))
+    arrays = (attention_arrays.Keys(key, value, key_slots),)
+    return attention_arrays.attend(query, query_slots, arrays)
 
   def value(f):
     def loss(qkv):
-      return (f(*qkv, at) ** 2).sum()
+      return (f(*qkv, at, at) ** 2).sum()
 
     return rows.jit(jax.value_and_grad(loss))(qkv)
 
-  want = value(kernel)
-  data, fsdp, tensor = shape
+  per_device = functools.partial(attention._per_device, kernel)
+  want = value(per_device)
+  data, fsdp, tensor, sequence = shape
   with mesh_lib.use_mesh(mesh_test.mesh_of(shape)):
-    got = value(lambda *args: attention._per_device(kernel)(*args))
+    got = value(per_device)
   rows.close(got, want)
   b, n, k = 4 // data // fsdp, 4 // tensor, 2 // tensor
-  assert seen[-1] == ((b, 8, n, 6), (b, 8, k, 6), (b, 8))
+  q = 8 // sequence
+  assert seen[-1] == ((b, q, n, 6), (b, 8, k, 6), (b, q), (q,))
 
 
 def test_fresh_parameters_do_not_depend_on_the_mesh():

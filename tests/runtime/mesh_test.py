@@ -11,6 +11,7 @@ import pytest
 from tests import rows
 from visor_jax import config as config_lib
 from visor_jax.models import compute as compute_lib
+from visor_jax.models import sharding
 from visor_jax.models import visor
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.spec import architecture
@@ -46,7 +47,7 @@ BATCH = rows.batch(
   ('tvtpa', 'tvvtpa'),
   ('tvvtpa',),
 )
-MESHES = [(8, 1, 1), (2, 2, 2), (1, 4, 1)]
+MESHES = [(8, 1, 1), (2, 2, 2), (1, 4, 1), (1, 2, 1, 2)]
 
 
 def make(*shape, devices=None):
@@ -74,8 +75,8 @@ def mesh_of(shape):
 )
 def test_a_mesh_has_the_sizes_asked_for(asked, shape):
   mesh = make(*asked)
-  assert tuple(mesh.shape.values()) == shape
-  assert mesh.axis_names == ('data', 'fsdp', 'tensor')
+  assert tuple(mesh.shape.values()) == (*shape, 1)
+  assert mesh.axis_names == ('data', 'fsdp', 'tensor', 'sequence')
   assert mesh_lib.num_batch_shards(mesh) == shape[0] * shape[1]
 
 
@@ -120,10 +121,10 @@ def test_only_data_crosses_slices(monkeypatch):
   """Devices of a slice are neighbours in fsdp and tensor, in any order."""
   monkeypatch.setattr(mesh_lib, '_slice', lambda d: d.id % 2)
   ids = numbers(make(4, 2, 1))
-  assert ids.shape == (4, 2, 1) and sorted(ids.flat) == list(range(8))
-  assert (ids % 2 == np.array([0, 0, 1, 1])[:, None, None]).all()
+  assert ids.shape == (4, 2, 1, 1) and sorted(ids.flat) == list(range(8))
+  assert (ids % 2 == np.array([0, 0, 1, 1])[:, None, None, None]).all()
   # Devices that are not TPUs may be as fast between hosts as within.
-  assert numbers(make(1, 8, 1)).shape == (1, 8, 1)
+  assert numbers(make(1, 8, 1)).shape == (1, 8, 1, 1)
 
 
 def test_slices_of_tpus_are_parted_by_data_alone(monkeypatch):
@@ -147,6 +148,13 @@ def test_a_batch_that_does_not_spread_names_its_keys():
     mesh_lib.check_batch('full', 6, mesh)
   with pytest.raises(ValueError, match=r'= 4 times full\.accumulate = 3 does'):
     mesh_lib.check_batch('full', 16, mesh, 3)
+
+
+def test_slots_that_do_not_spread_name_their_key():
+  mesh = make(2, 2, 1, 2)
+  mesh_lib.check_slots({'data.packed.text': 6}, mesh)
+  with pytest.raises(ValueError, match=r'packed\.text is 7, .*sequence=2 does'):
+    mesh_lib.check_slots({'data.packed.text': 7}, mesh)
 
 
 # Parameters -------------------------------------------------------------------
@@ -194,7 +202,7 @@ def test_an_axis_may_be_split_over_several_mesh_axes(monkeypatch):
   boxed = {'up': nn.LogicallyPartitioned(jnp.zeros((3, 12)), (None, 'mlp'))}
   where = mesh_lib.shardings(boxed, mesh_of((2, 2, 2)))['up']
   assert where.shard_shape((3, 12)) == (3, 3)
-  assert [mesh_lib.spec_axes(entry) for entry in where.spec] == [
+  assert [sharding.spec_axes(entry) for entry in where.spec] == [
     (),
     ('fsdp', 'tensor'),
   ]
@@ -206,7 +214,7 @@ def test_an_axis_may_be_split_over_several_mesh_axes(monkeypatch):
 
 def test_a_logical_axis_without_a_rule_is_named():
   boxed = {'up': nn.LogicallyPartitioned(jnp.zeros(3), ('experts',))}
-  with pytest.raises(ValueError, match='"experts"; mesh.RULES has batch, emb'):
+  with pytest.raises(ValueError, match='"experts"; mesh.RULES has batch, slo'):
     mesh_lib.shardings(boxed, mesh_of((1, 1, 1)))
 
 

@@ -190,3 +190,4 @@ def _check_batches(config: ml_collections.ConfigDict, mesh: Mesh) -> None:
   for name in stages.STAGES:
     stage = config[name]
     mesh_lib.check_batch(name, stage.batch, mesh, stage.accumulate)
+  mesh_lib.check_slots(suites.packed_slots(config), mesh)

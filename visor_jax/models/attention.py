@@ -11,21 +11,22 @@ K query heads that share a key head.
 """
 
 from collections.abc import Callable
-from collections.abc import Sequence
 import functools
 from typing import Any
 from typing import NamedTuple
 from typing import Protocol
 
-from flax import linen as nn
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
+from visor_jax.models import attention_arrays
 from visor_jax.models import attention_chunks
 from visor_jax.models import attention_flash
 from visor_jax.models import attention_splash
 from visor_jax.models import compute as compute_lib
 from visor_jax.models import positions
+from visor_jax.models import sharding
 from visor_jax.models import visibility
 
 
@@ -43,14 +44,6 @@ class Attend(Protocol):
     ordered: bool = False,
   ) -> jax.Array:
     """[B, Q, N, H], what each query finds."""
-
-
-class Keys(NamedTuple):
-  """Keys that lie in one array: [B, S, K, H], and where they stand."""
-
-  key: jax.Array
-  value: jax.Array
-  slots: positions.Slots
 
 
 def attend(
@@ -80,22 +73,72 @@ def attend(
   Returns:
     [B, Q, N, H] in the dtype of `query`.
   """
+  local = functools.partial(_attend, ordered=ordered, compute=compute)
+  return _per_device(local, query, key, value, query_slots, key_slots)
+
+
+class Local(NamedTuple):
+  """What one device has: some queries, and all keys of their rows."""
+
+  query: jax.Array  # [B, Q, N, H]
+  key: jax.Array  # [B, S, K, H]
+  value: jax.Array
+  query_slots: positions.Slots  # [B, Q]
+  key_slots: positions.Slots  # [B, S]
+  number: jax.Array  # int32 [Q], of the queries in their rows
+
+  @property
+  def every(self) -> bool:
+    """Whether there are as many queries as keys, not a part of them."""
+    return self.query.shape[1] == self.key.shape[1]
+
+  @property
+  def few(self) -> bool:
+    """Whether scores are so few that a kernel takes longer to start."""
+    b, q, n, _ = self.query.shape
+    return b * n * q * self.key.shape[1] <= 2**24
+
+  def splash(self, causal: bool) -> jax.Array:
+    """By splash attention, of slots among themselves."""
+    segments = self.query_slots.segment, self.key_slots.segment
+    return attention_splash.attend(
+      *self[:3], *segments, self.number[0], causal=causal
+    )
+
+  def flash(self, among: bool, causal: bool) -> jax.Array:
+    """By flash attention; `among`: of slots among themselves, in order."""
+    if among and self.every:
+      segment = self.key_slots.segment
+      ranges = visibility.ranges_of_segments(segment, causal)
+    else:
+      ranges = visibility.ranges(self.query_slots, self.key_slots)
+    return attention_flash.attend(*self[:3], ranges)
+
+
+def _attend(
+  local: Local, ordered: bool, compute: compute_lib.Compute
+) -> jax.Array:
+  """`attend` on one device."""
+  query, key, value, query_slots, key_slots, _ = local
   implementation = named(compute.attention, query)
-  if implementation == 'splash' and ordered and not _few(query, key):
-    attend = _per_device(attention_splash.attend)
-    return attend(query, key, value, key_slots.segment)
+  splash = implementation == 'splash' and ordered and not local.few
+  if splash and (local.every or attention_splash.fits(query.shape[1])):
+    return local.splash(causal=True)
   flash = implementation == 'flash'
   pairs = query.shape[1] * key.shape[1]
-  if _few(query, key) if flash else pairs <= compute.chunk**2:
-    return attend_arrays(query, query_slots, (Keys(key, value, key_slots),))
+  if local.few if flash else pairs <= compute.chunk**2:
+    arrays = (attention_arrays.Keys(key, value, key_slots),)
+    return attention_arrays.attend(query, query_slots, arrays)
   if flash:
-    if ordered:
-      ranges = visibility.ranges_of_segments(key_slots.segment, causal=True)
-    else:
-      ranges = visibility.ranges(query_slots, key_slots)
-    return _per_device(attention_flash.attend)(query, key, value, ranges)
+    return local.flash(among=ordered, causal=True)
   return attention_chunks.attend(
-    query, key, value, query_slots, key_slots, compute.chunk, ordered
+    query,
+    key,
+    value,
+    query_slots,
+    key_slots,
+    compute.chunk,
+    ordered and local.every,
   )
 
 
@@ -118,21 +161,26 @@ def attend_all(
   Returns:
     [B, S, N, H] in the dtype of `query`.
   """
-  implementation = named(compute.attention, query)
-  if implementation == 'chunked' or _few(query, key):
-    if segment is None:
-      return jax.nn.dot_product_attention(
-        query, key, value, implementation='xla'
-      )
-    slots = positions.Slots(segment, jnp.zeros_like(segment))
-    return attend(query, key, value, slots, slots, compute=compute)
+  rows = 'tiles' if segment is None else 'batch'
   if segment is None:
     segment = jnp.ones(query.shape[:2], jnp.int32)
+  slots = positions.Slots(segment, jnp.zeros_like(segment))
+  local = functools.partial(_attend_all, tiles=rows == 'tiles', compute=compute)
+  return _per_device(local, query, key, value, slots, slots, rows)
+
+
+def _attend_all(
+  local: Local, tiles: bool, compute: compute_lib.Compute
+) -> jax.Array:
+  """`attend_all` on one device; rows that are `tiles` are one segment."""
+  implementation = named(compute.attention, local.query)
+  if implementation == 'chunked' or local.few:
+    if not tiles:
+      return _attend(local, False, compute)
+    return jax.nn.dot_product_attention(*local[:3], implementation='xla')
   if implementation == 'splash':
-    splash = functools.partial(attention_splash.attend, causal=False)
-    return _per_device(splash)(query, key, value, segment)
-  ranges = visibility.ranges_of_segments(segment)
-  return _per_device(attention_flash.attend)(query, key, value, ranges)
+    return local.splash(causal=False)
+  return local.flash(among=True, causal=False)
 
 
 def named(implementation: str, query: jax.Array) -> str:
@@ -146,118 +194,47 @@ def named(implementation: str, query: jax.Array) -> str:
   return 'splash' if backend == 'tpu' else 'chunked'
 
 
-def _few(query: jax.Array, key: jax.Array) -> bool:
-  """Whether scores are so few that a kernel takes longer to start."""
-  b, q, n, _ = query.shape
-  return b * n * q * key.shape[1] <= 2**24
-
-
-def attend_arrays(
-  query: jax.Array, query_slots: positions.Slots, arrays: Sequence[Keys]
-) -> jax.Array:
-  """Attention over keys that lie in several arrays, scored all at once.
-
-  A new token reads the prompt's cache and that of the tokens after it without
-  anyone joining the two.
-
-  Args:
-    query: [B, Q, N, H], not scaled.
-    query_slots: where the queries stand, [B, Q].
-    arrays: keys, values and where they stand.
-
-  Returns:
-    [B, Q, N, H] in the dtype of `query`.
-  """
-  b, q, n, h = query.shape
-  scores = jnp.concatenate(
-    [
-      jnp.where(
-        visibility.visible(query_slots, keys.slots)[:, None, None],
-        _scores(query, keys.key),
-        -jnp.inf,
-      )
-      for keys in arrays
-    ],
-    axis=-1,
-  )
-  # A finite maximum keeps a row without keys at exp(-inf) = 0, not nan.
-  top = jnp.max(scores, axis=-1, keepdims=True, initial=-1e30)
-  weights = jnp.exp(scores - jax.lax.stop_gradient(top))
-  total = jnp.sum(weights, axis=-1, keepdims=True)
-  weights = weights / jnp.where(total > 0, total, 1)
-  k, g = weights.shape[1:3]
-  by_key_head = weights.reshape(b, k, g * q, -1)
-  context, start = jnp.zeros((), query.dtype), 0
-  for keys in arrays:
-    stop = start + keys.value.shape[1]
-    of_array = by_key_head[..., start:stop].astype(keys.value.dtype)
-    context += jnp.einsum('BKRS,BSKH->BKRH', of_array, keys.value)
-    start = stop
-  context = context.reshape(b, k, g, q, h)
-  return context.transpose(0, 3, 1, 2, 4).reshape(b, q, n, h)
-
-
-def shares(
+def _per_device(
+  kernel: Callable[[Local], jax.Array],
   query: jax.Array,
   key: jax.Array,
+  value: jax.Array,
   query_slots: positions.Slots,
   key_slots: positions.Slots,
+  rows: str = 'batch',
 ) -> jax.Array:
-  """How a few queries share out their attention.
+  """Runs a kernel where rows, heads and queries lie.
+
+  A compiler cannot look into a kernel, so each device is told to run it on its
+  queries, to which all keys of their rows are brought; alone, or where nobody
+  says what axes mean, it is run as it is.
 
   Args:
-    query: [B, Q, N, H], not scaled.
-    key: [B, S, K, H]; K divides N.
-    query_slots: where the queries stand, [B, Q].
-    key_slots: where the keys stand, [B, S].
+    kernel: makes context [B, Q, N, H] of what a device has.
+    query: [B, Q, N, H].
+    key: [B, S, K, H].
+    value: [B, S, K, H].
+    query_slots: [B, Q].
+    key_slots: [B, S].
+    rows: what the first axis is of, 'batch' or 'tiles'.
 
   Returns:
-    float32 [B, Q, S], averaged over heads; a query that sees nothing, zeros.
-  """
-  mask = visibility.visible(query_slots, key_slots)[:, None, None]
-  scores = jnp.where(mask, _scores(query, key), -1e30)
-  weights = jax.nn.softmax(scores, axis=-1)
-  return jnp.where(mask, weights, 0).mean(axis=(1, 2))
-
-
-def _scores(query: jax.Array, key: jax.Array) -> jax.Array:
-  """float32 [B, K, G, Q, S], before masking.
-
-  The queries that share a key head are rows of one matrix: XLA's CPU backend
-  takes several times as long for the same product over five axes.
-  """
-  b, q, n, h = query.shape
-  s, k = key.shape[1:3]
-  grouped = query.reshape(b, q, k, n // k, h).transpose(0, 2, 3, 1, 4)
-  scores = jnp.einsum(
-    'BKRH,BSKH->BKRS',
-    grouped.reshape(b, k, -1, h),
-    key,
-    preferred_element_type=jnp.float32,
-  )
-  return scores.reshape(b, k, n // k, q, s) * h**-0.5
-
-
-# (query, key, value, int32 arrays [B, ..] of slots or ranges) -> context.
-Kernel = Callable[[jax.Array, jax.Array, jax.Array, Any], jax.Array]
-
-
-def _per_device(kernel: Kernel) -> Kernel:
-  """A kernel over rows and heads that lie on several devices.
-
-  A compiler cannot look into it, so each device is told to run it on its
-  shard; alone, or where nobody says what axes mean, it is run as it is.
+    [B, Q, N, H].
   """
   mesh = jax.sharding.get_abstract_mesh()
+  number = jnp.arange(query.shape[1])
+  inputs = Local(query, key, value, query_slots, key_slots, number)
   if mesh.empty or mesh.size == 1:
-    return kernel
-  axes = nn.logical_to_mesh_axes
-  queries = axes(('batch', None, 'heads', None))
-  keys = axes(('batch', None, 'key_heads', None))
-  rows: Any = axes(('batch', None))
+    return kernel(inputs)
+  slots = 'slots' if rows == 'batch' else None
+  queries = sharding.spec(query.shape, rows, slots, 'heads')
+  keys = sharding.spec(key.shape, rows, None, 'key_heads')
+  of_queries, of_keys = (PartitionSpec(*x[:2]) for x in (queries, keys))
+  of_number = PartitionSpec(queries[1])
+  specs: Any = queries, keys, keys, of_queries, of_keys, of_number
   return jax.shard_map(
     kernel,
-    in_specs=(queries, keys, keys, rows),
+    in_specs=(Local(*specs),),
     out_specs=queries,
     check_vma=False,
-  )
+  )(inputs)

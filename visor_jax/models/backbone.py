@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from visor_jax.models import compute as compute_lib
-from visor_jax.models import params
+from visor_jax.models import sharding
 from visor_jax.spec import sizes
 
 
@@ -68,4 +68,4 @@ def gather(
     for k in range(gather_index.shape[-1])
   )
   zero = jnp.zeros((), features.dtype)
-  return params.constrain_batch(sum(weighted, start=zero))
+  return sharding.constrain_slots(sum(weighted, start=zero))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from visor_jax.models import backbone
 from visor_jax.models import compute as compute_lib
 from visor_jax.models import params
+from visor_jax.models import sharding
 from visor_jax.spec import sizes
 
 
@@ -45,7 +46,7 @@ class Connector(nn.Module):
     ) -> jax.Array:
       return params.param(self, name, shape, axes, init).astype(dtype)
 
-    x = params.constrain_batch(patches)
+    x = sharding.constrain_slots(patches)
     x = params.dense(x, weight('in', (features, d), ('vision', 'embed')))
     x = x + weight('in_bias', (d,), ('embed',), params.zeros)
     x = nn.gelu(x, approximate=False)

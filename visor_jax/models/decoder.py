@@ -28,6 +28,7 @@ from visor_jax.models import params
 from visor_jax.models import positions
 from visor_jax.models import rating
 from visor_jax.models import scanning
+from visor_jax.models import sharding
 from visor_jax.reduction import grammar
 from visor_jax.reduction import method
 from visor_jax.spec import architecture as architecture_lib
@@ -101,7 +102,7 @@ class Decoder(nn.Module):
     # Rows are cast, not the table: else its gradient would be the sum over all
     # tokens in that dtype.
     rows = self.embedding[tokens].astype(self.compute.dtype)
-    return params.constrain_batch(rows)
+    return sharding.constrain_slots(rows)
 
   def logits(self, text: jax.Array) -> jax.Array:
     """[B, T, D] -> float32 [B, T, C]."""

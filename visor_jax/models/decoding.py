@@ -10,7 +10,7 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 
-from visor_jax.models import attention
+from visor_jax.models import attention_arrays
 from visor_jax.models import caches as caches_lib
 from visor_jax.models import layer_kinds
 from visor_jax.models import params
@@ -125,7 +125,7 @@ def run_layer(
     )
   bound = modules.layer.bind({'params': layer.weights})
   prompt_slots = prompt.merged if layer.kind == plans.SELF else prompt.text
-  arrays = [attention.Keys(*layer.cache.layer, prompt_slots)]
+  arrays = [attention_arrays.Keys(*layer.cache.layer, prompt_slots)]
   if new_cache is None or isinstance(token, Onlookers):
     query = bound.queries(text, token.position)
   else:
@@ -136,6 +136,6 @@ def run_layer(
       jax.lax.dynamic_update_slice(new_cache[1], value[None], start),
     )
     of_layer = keys[layer.number], values[layer.number]
-    arrays.append(attention.Keys(*of_layer, token.all_slots))
-  context = attention.attend_arrays(query, token.slots, arrays)
+    arrays.append(attention_arrays.Keys(*of_layer, token.all_slots))
+  context = attention_arrays.attend(query, token.slots, arrays)
   return bound.output(text, context), new_cache

@@ -21,6 +21,7 @@ from visor_jax.models import cross_attention
 from visor_jax.models import layers
 from visor_jax.models import params
 from visor_jax.models import positions
+from visor_jax.models import sharding
 from visor_jax.reduction import method
 from visor_jax.spec import plan as plans
 
@@ -117,7 +118,7 @@ class LayerKinds:
     """The base layer over the text alone."""
     slots = token_layout.text
     layer = self.layer.bind({'params': weights})
-    text = params.constrain_batch(hidden.text)
+    text = sharding.constrain_slots(hidden.text)
     query, key, value = layer.qkv(text, token_layout.text_position)
     context = self.attend(query, key, value, slots, slots, ordered=True)
     text = layer.output(text, context)
@@ -144,7 +145,7 @@ class LayerKinds:
     layer = self.layer.bind({'params': weights})
     both = jnp.concatenate([hidden.text, hidden.visual], axis=1)
     both = positions.permute(both, token_layout.order, token_layout.place)
-    both = params.constrain_batch(both)
+    both = sharding.constrain_slots(both)
     if not work.attention:
       query, key, value = layer.qkv(both, position, text_slots.place)
       context = self.attend(query, key, value, text_slots, merged)
@@ -170,7 +171,7 @@ class LayerKinds:
   ) -> tuple[HiddenStates, caches_lib.KeyValue]:
     """`self_` of the text alone: the image's keys and values are known."""
     layer = self.layer.bind({'params': weights})
-    text = params.constrain_batch(hidden.text)
+    text = sharding.constrain_slots(hidden.text)
     query, key, value = layer.qkv(text, token_layout.text_position)
     key, value = caches_lib.merge((key, value), image, token_layout)
     slots = token_layout.text, token_layout.merged
@@ -214,7 +215,7 @@ class LayerKinds:
   ) -> tuple[HiddenStates, Any]:
     """Adds what the text reads of the image, see `read`."""
     read, keys = self.read(weights, hidden, token_layout, keys)
-    text = params.constrain_batch(hidden.text + read)
+    text = sharding.constrain_slots(hidden.text + read)
     return hidden._replace(text=text), keys
 
   def read(

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from visor_jax.models import params
 from visor_jax.models import positions
+from visor_jax.models import sharding
 from visor_jax.spec import sizes
 
 
@@ -158,11 +159,11 @@ class Layer(nn.Module):
 
   def attended(self, x: jax.Array, context: jax.Array) -> jax.Array:
     """The half of `output` before the MLP."""
-    return params.constrain_batch(x + self.attention.output(context))
+    return sharding.constrain_slots(x + self.attention.output(context))
 
   def feed_forward(self, x: jax.Array) -> jax.Array:
     """The other half: [B, Q, D], of what `attended` gives."""
-    return params.constrain_batch(x + self.mlp(self.mlp_norm(x)))
+    return sharding.constrain_slots(x + self.mlp(self.mlp_norm(x)))
 
   def init_all(self, x: jax.Array, position: jax.Array) -> jax.Array:
     """Touches every parameter; for init."""

@@ -3,7 +3,7 @@
 Chunk by chunk, logits are made, and at once the gradients of what the loss
 takes: in the backward pass nothing is left to do, and the head is gathered from
 the devices it lies on once. Each device sums the head's gradient over its own
-rows in float32; sums of devices are added in the dtype that is computed in.
+slots in float32; sums of devices are added in the dtype that is computed in.
 (Liger Kernel, arXiv:2410.10989, fuses them so within a kernel.)
 
 Legend: B batch, T text, D width, C vocabulary; M slots of a chunk.
@@ -13,10 +13,11 @@ import functools
 from typing import Any
 from typing import NamedTuple
 
-from flax import linen as nn
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
+
+from visor_jax.models import sharding
 
 
 class Sums(NamedTuple):
@@ -26,11 +27,9 @@ class Sums(NamedTuple):
   right: jax.Array  # targets that are the likeliest tokens
 
 
-class _Gradients(NamedTuple):
-  """Of the summed loss."""
-
-  hidden: jax.Array  # [B, T, D]
-  head: jax.Array  # [devices, D, C], to be summed
+# Of the summed loss: that of hidden [B, T, D], and of the head as each device
+# has it, [devices, D, C], to be summed.
+_Gradients = tuple[jax.Array, jax.Array]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
@@ -44,7 +43,7 @@ def linear_cross_entropy(
   """Cross-entropy of the targets, given what the head multiplies.
 
   Args:
-    hidden: [B, T, D], rows lie where `batch` does.
+    hidden: [B, T, D], which lies as `sharding.constrain_slots` has it.
     head: [D, C], in the dtype of `hidden`.
     target: int32 [B, T].
     weight: bool [B, T], which slots count.
@@ -65,8 +64,9 @@ def _forward(
 
 def _backward(chunk: int, gradients: _Gradients, of_sums: Sums) -> tuple:
   del chunk
-  scale = of_sums.loss.astype(gradients.hidden.dtype)
-  return gradients.hidden * scale, gradients.head.sum(0) * scale, None, None
+  of_hidden, of_head = gradients
+  scale = of_sums.loss.astype(of_hidden.dtype)
+  return of_hidden * scale, of_head.sum(0) * scale, None, None
 
 
 linear_cross_entropy.defvjp(_forward, _backward)
@@ -80,16 +80,18 @@ def _of_rows(
   chunk: int,
   gradients: bool,
 ) -> tuple[Sums, Any]:
-  """Each device on its own rows, where there are several."""
+  """Each device on its own slots, where there are several."""
   run = functools.partial(_of_device, chunk=chunk, gradients=gradients)
   mesh = jax.sharding.get_abstract_mesh()
   if not mesh.empty and mesh.size > 1:
-    rows: Any = nn.logical_to_mesh_axes(('batch',))
+    slots = sharding.spec(target.shape, 'batch', 'slots')
+    axes = tuple(a for entry in slots for a in sharding.spec_axes(entry))
+    each = PartitionSpec(axes)
     run = jax.shard_map(
       run,
-      in_specs=(rows, PartitionSpec(), rows, rows),
-      out_specs=rows,
-      axis_names={*rows[0]},
+      in_specs=(slots, PartitionSpec(), slots, slots),
+      out_specs=(each, (slots, each) if gradients else None),
+      axis_names={*axes},
       check_vma=False,
     )
   sums, of_inputs = run(hidden, head, target, weight)
@@ -104,7 +106,7 @@ def _of_device(
   chunk: int,
   gradients: bool,
 ) -> tuple[Sums, _Gradients | None]:
-  """Sums, [1] each, and gradients of some rows."""
+  """Sums, [1] each, and gradients of some slots."""
   b, t, d = hidden.shape
 
   def add(
@@ -142,7 +144,7 @@ def _of_device(
   if not gradients:
     return sums, None
   of_hidden = of_hidden.swapaxes(0, 1).reshape(b, -1, d)[:, :t]
-  return sums, _Gradients(of_hidden, of_head.astype(head.dtype)[None])
+  return sums, (of_hidden, of_head.astype(head.dtype)[None])
 
 
 def _product(x: jax.Array, y: jax.Array) -> jax.Array:

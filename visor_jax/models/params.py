@@ -117,15 +117,6 @@ def dense(
   return product.reshape(*x.shape[: x.ndim - inputs], *kernel.shape[inputs:])
 
 
-def constrain_batch(x: jax.Array) -> jax.Array:
-  """[B, ...] with the batch where it belongs and all other axes replicated.
-
-  Asked for where a layer begins and ends, because a compiler that guesses
-  spreads activations as weights lie, and sends them instead of the weights.
-  """
-  return nn.with_logical_constraint(x, ('batch',) + (None,) * (x.ndim - 1))
-
-
 def take_slots(x: jax.Array, index: jax.Array | None) -> jax.Array:
   """[B, S, ...] -> [B, Q, ...], slot index[b, q] of each row; None for all."""
   if index is None:

@@ -6,7 +6,7 @@ Legend: B batch, V visual.
 import jax
 import jax.numpy as jnp
 
-from visor_jax.models import attention
+from visor_jax.models import attention_arrays
 from visor_jax.models import layer_kinds
 from visor_jax.models import layers
 from visor_jax.models import positions
@@ -38,7 +38,7 @@ def rate(
     token_layout.prompt_end,
   )
   both = positions.join(token_layout.text, token_layout.visual)
-  shares = attention.shares(query, key, token_layout.prompt, both)
+  shares = attention_arrays.shares(query, key, token_layout.prompt, both)
   of_visual = shares[:, :, hidden.text.shape[1] :]
   segment, place = token_layout.prompt
   same = segment[:, None] == segment[:, :, None]

@@ -8,6 +8,7 @@ import math
 import jax
 import ml_collections
 
+from visor_jax.models import sharding
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.runtime import param_paths
 from visor_jax.training import model as model_lib
@@ -34,15 +35,18 @@ class ParamBytes:
     trained, frozen = param_paths.split(params, stages.named(stage).trains)
     self._trained = [*map(_spread, trained.values())]
     self._frozen = [*map(_spread, frozen.values())]
-    self._lengths = {axis: 0 for axis in mesh_lib.AXES}
-    for leaf in (*trained.values(), *frozen.values()):
-      for entry, length in zip(leaf.sharding.spec, leaf.shape):
-        for axis in mesh_lib.spec_axes(entry):
-          self._lengths[axis] = math.gcd(self._lengths[axis], length)
+    self._lengths = {  # and the mesh axes that they are split over
+      (sharding.spec_axes(entry), length)
+      for leaf in (*trained.values(), *frozen.values())
+      for entry, length in zip(leaf.sharding.spec, leaf.shape)
+    }
 
-  def divides(self, axis: str, n: int) -> bool:
-    """Whether every parameter divides by n along a mesh axis."""
-    return self._lengths[axis] % n == 0
+  def divides(self, mesh: Mapping[str, int]) -> bool:
+    """Whether every parameter divides by the mesh; argument as of `held`."""
+    return not any(
+      length % math.prod(mesh[axis] for axis in axes)
+      for axes, length in self._lengths
+    )
 
   def held(self, mesh: Mapping[str, int]) -> tuple[float, float]:
     """Bytes of a device's parameters that train, and of frozen ones.
@@ -61,5 +65,5 @@ class ParamBytes:
 
 def _spread(leaf: jax.ShapeDtypeStruct) -> tuple[int, list[str]]:
   """Bytes of a parameter, and the mesh axes that it is spread over."""
-  axes = map(mesh_lib.spec_axes, leaf.sharding.spec)
+  axes = map(sharding.spec_axes, leaf.sharding.spec)
   return leaf.size * leaf.dtype.itemsize, [*itertools.chain(*axes)]

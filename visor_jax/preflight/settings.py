@@ -107,9 +107,11 @@ def near(
   Then the batch, then the row, which never gets too short for a whole question.
   """
   now, shares = asked(config, stage, devices), _shares(config, stage)
+  slots = math.gcd(*suites.packed_slots(config).values()) or 1
   candidates = [
     Settings(mesh, batch, share, remat, parts)
     for mesh in _meshes(now.mesh, params)
+    if slots * min(shares) % mesh['sequence'] == 0
     for batch, share, remat in itertools.product(
       _batches(now.batch, _shards(mesh)), shares, {now.remat, True}
     )
@@ -122,6 +124,8 @@ def near(
       _octaves(settings.batch, now.batch),
       settings.mesh['tensor'] != now.mesh['tensor'],
       settings.mesh['tensor'],
+      settings.mesh['sequence'] != now.mesh['sequence'],
+      settings.mesh['sequence'],
       settings.remat != now.remat,
       _octaves(settings.accumulate, now.accumulate),
       _octaves(settings.mesh['fsdp'], now.mesh['fsdp']),
@@ -138,13 +142,13 @@ def _meshes(
   now: Mapping[str, int], params: param_bytes.ParamBytes
 ) -> Iterator[dict[str, int]]:
   """Meshes by which every parameter divides; any other axis stays as it is."""
-  devices = math.prod(now[axis] for axis in ('data', 'fsdp', 'tensor'))
-  for tensor in _divisors(devices):
-    if params.divides('tensor', tensor):
-      for fsdp in _divisors(devices // tensor):
-        if params.divides('fsdp', fsdp):
-          data = devices // tensor // fsdp
-          yield {**now, 'data': data, 'fsdp': fsdp, 'tensor': tensor}
+  axes = 'fsdp', 'tensor', 'sequence'
+  devices = math.prod(now[axis] for axis in ('data', *axes))
+  for sizes in itertools.product(_divisors(devices), repeat=len(axes)):
+    data, rest = divmod(devices, math.prod(sizes))
+    mesh = {**now, 'data': data, **dict(zip(axes, sizes))}
+    if not rest and params.divides(mesh):
+      yield mesh
 
 
 def _shares(config: ml_collections.ConfigDict, stage: str) -> list[float]:

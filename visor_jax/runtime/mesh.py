@@ -30,12 +30,15 @@ AXES = {
   'data': -1,  # copies of the model
   'fsdp': 1,  # devices over which parameters are spread
   'tensor': 1,  # devices over which heads and MLPs are spread
+  'sequence': 1,  # devices over which the slots of a row are spread
 }
 
 # Mesh axes that a logical axis of parameters or activations is split over.
 RULES: dict[str, tuple[str, ...]] = {
   'batch': ('data', 'fsdp'),
-  'embed': ('fsdp',),
+  'slots': ('sequence',),
+  'tiles': ('data', 'fsdp', 'sequence'),
+  'embed': ('fsdp', 'sequence'),
   'heads': ('tensor',),
   'key_heads': ('tensor',),
   'mlp': ('tensor',),
@@ -169,13 +172,6 @@ def _size(axes: Sequence[str], mesh: Mesh) -> int:
   return math.prod(mesh.shape[axis] for axis in axes)
 
 
-def spec_axes(entry: str | tuple[str, ...] | None) -> tuple[str, ...]:
-  """The mesh axes in one entry of a PartitionSpec, which may be of any form."""
-  if entry is None:
-    return ()
-  return (entry,) if isinstance(entry, str) else entry
-
-
 def path_name(path: jax.tree_util.KeyPath) -> str:
   """A jax key path as 'llm/layers/mlp/up'."""
   return '/'.join(str(getattr(k, 'key', getattr(k, 'name', k))) for k in path)
@@ -220,6 +216,26 @@ def check_batch(name: str, rows: int, mesh: Mesh, parts: int = 1) -> None:
       + f' times {name}.accumulate = {parts}' * (parts > 1)
       + ' does not divide'
     )
+
+
+def check_slots(slots: Mapping[str, int], mesh: Mesh) -> None:
+  """Whether the slots of a row spread evenly over the devices of a row.
+
+  Args:
+    slots: {key of the config: slots}.
+    mesh: devices to spread them over.
+
+  Raises:
+    ValueError: naming the key to change.
+  """
+  axes = RULES['slots']
+  for key, count in slots.items():
+    if count % _size(axes, mesh):
+      raise errors.Refusal(
+        f'{key} is {count}, which '
+        + ' * '.join(f'mesh.{axis}={mesh.shape[axis]}' for axis in axes)
+        + ' does not divide'
+      )
 
 
 def local_rows(count: int, mesh: Mesh) -> list[int]:

@@ -18,7 +18,7 @@ from visor_jax.analysis import layerwise
 from visor_jax.eval import asked as asked_lib
 from visor_jax.eval import generate
 from visor_jax.eval import together
-from visor_jax.models import attention
+from visor_jax.models import attention_arrays
 from visor_jax.models import decoder
 from visor_jax.models import layer_kinds
 from visor_jax.models import positions
@@ -131,7 +131,7 @@ def _cross(
     nonlocal shares
     last = token_layout.prompt_end[0, :1]
     asks = positions.Slots(*(x[:, last] for x in query_slots))
-    shares = attention.shares(query[:, last], key, asks, key_slots)[0, 0]
+    shares = attention_arrays.shares(query[:, last], key, asks, key_slots)[0, 0]
     return llm.kinds.attend(
       query, key, value, query_slots, key_slots, ordered=ordered
     )

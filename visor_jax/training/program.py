@@ -238,6 +238,7 @@ def from_config(
   mesh = mesh_lib.make(**config.mesh, devices=devices)
   options = config[stages.named(stage).name]
   mesh_lib.check_batch(stage, options.batch, mesh, options.accumulate)
+  mesh_lib.check_slots(suites.packed_slots(config), mesh)
   model = resolve.architecture(config)
   return build(
     config,

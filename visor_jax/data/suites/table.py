@@ -62,6 +62,14 @@ def entry(config: ml_collections.ConfigDict) -> Entry:
   return SUITES[name]
 
 
+def packed_slots(config: ml_collections.ConfigDict) -> dict[str, int]:
+  """{key: slots} of a training row; none where the suite has its own."""
+  if not entry(config).packed:
+    return {}
+  slots = 'text', 'visual', 'tiles'
+  return {f'data.packed.{slot}': config.data.packed[slot] for slot in slots}
+
+
 def open_suite(
   config: ml_collections.ConfigDict,
   jobs: Sequence[str],

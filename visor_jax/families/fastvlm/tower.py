@@ -17,6 +17,7 @@ from visor_jax.models import backbone
 from visor_jax.models import compute as compute_lib
 from visor_jax.models import params
 from visor_jax.models import scanning
+from visor_jax.models import sharding
 from visor_jax.models import vision
 from visor_jax.spec import sizes
 
@@ -130,7 +131,7 @@ class Block(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> tuple[jax.Array, Queries | None]:
     """[tiles, rows, columns, C] -> the same, and queries and keys if any."""
-    x = params.constrain_batch(x)
+    x = sharding.constrain_tiles(x)
     c, queries = x.shape[-1], None
     if self.heads:
       y = vision.LayerNorm(self.norm_eps, name='norm')(x)
@@ -140,7 +141,7 @@ class Block(nn.Module):
       x = Convolution(c, SMALL, c, name='mix')(x)  # with the identity
     y = Mlp(name='mlp')(x)
     x = x + self._layer_scale('mlp_scale', y)
-    return params.constrain_batch(x), queries
+    return sharding.constrain_tiles(x), queries
 
   def _attend(self, x: jax.Array) -> tuple[jax.Array, Queries]:
     tiles, rows, columns, c = x.shape

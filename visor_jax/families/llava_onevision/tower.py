@@ -14,6 +14,7 @@ from visor_jax.models import backbone
 from visor_jax.models import compute as compute_lib
 from visor_jax.models import params
 from visor_jax.models import scanning
+from visor_jax.models import sharding
 from visor_jax.models import vision
 from visor_jax.spec import sizes
 
@@ -43,7 +44,7 @@ class Block(nn.Module):
       )
       return params.dense(x, kernel, inputs) + bias
 
-    x = params.constrain_batch(x)
+    x = sharding.constrain_tiles(x)
     y = vision.LayerNorm(size.norm_eps, name='attention_norm')(x)
     query, key, value = (
       linear(y, name, (d, n, h), ('embed', 'heads', 'head'))
@@ -51,12 +52,12 @@ class Block(nn.Module):
     )
     context = attention.attend_all(query, key, value, self.compute)
     y = linear(context, 'out', (n, h, d), ('heads', 'head', 'embed'), 2)
-    x = params.constrain_batch(x + y)
+    x = sharding.constrain_tiles(x + y)
     y = vision.LayerNorm(size.norm_eps, name='mlp_norm')(x)
     y = linear(y, 'up', (d, size.mlp), ('embed', 'mlp'))
     y = nn.gelu(y, approximate=True)
     y = linear(y, 'down', (size.mlp, d), ('mlp', 'embed'))
-    return params.constrain_batch(x + y), query, key
+    return sharding.constrain_tiles(x + y), query, key
 
 
 class Tower(nn.Module):

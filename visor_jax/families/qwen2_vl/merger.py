@@ -8,6 +8,7 @@ from visor_jax.families.qwen2_vl import tower
 from visor_jax.models import backbone
 from visor_jax.models import compute as compute_lib
 from visor_jax.models import params
+from visor_jax.models import sharding
 from visor_jax.spec import sizes
 
 
@@ -46,7 +47,7 @@ class Merger(nn.Module):
       )
       return params.dense(x, kernel.astype(dtype)) + bias.astype(dtype)
 
-    x = params.constrain_batch(tiles)
+    x = sharding.constrain_slots(tiles)
     x = x.reshape(*x.shape[:2], -1, size.width)
     x = tower.norm(size, 'norm')(x).reshape(tiles.shape)
     x = linear(x, 'in', (f, f), ('embed', 'mlp'))

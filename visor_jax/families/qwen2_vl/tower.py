@@ -16,12 +16,14 @@ import jax
 import jax.numpy as jnp
 
 from visor_jax.models import attention
+from visor_jax.models import attention_arrays
 from visor_jax.models import backbone
 from visor_jax.models import compute as compute_lib
 from visor_jax.models import layers
 from visor_jax.models import params
 from visor_jax.models import positions
 from visor_jax.models import scanning
+from visor_jax.models import sharding
 from visor_jax.models import vision
 from visor_jax.spec import sizes
 
@@ -108,7 +110,7 @@ class Block(nn.Module):
       )
       return params.dense(x, kernel, inputs) + bias
 
-    x = params.constrain_batch(x)
+    x = sharding.constrain_slots(x)
     y = norm(size, 'attention_norm')(x)
     qkv = linear(y, 'qkv', (d, 3, n, h), ('embed', None, 'heads', 'head'))
     query, key, value = (qkv[:, :, part] for part in range(3))
@@ -116,7 +118,7 @@ class Block(nn.Module):
     segment = grid.slots(full).segment
     context = attention.attend_all(query, key, value, self.compute, segment)
     y = linear(context, 'out', (n, h, d), ('heads', 'head', 'embed'), 2)
-    x = params.constrain_batch(x + y)
+    x = sharding.constrain_slots(x + y)
     y = norm(size, 'mlp_norm')(x)
     up = linear(y, 'up', (d, size.mlp), ('embed', 'mlp'))
     if size.window:
@@ -124,7 +126,7 @@ class Block(nn.Module):
     else:
       y = up * nn.sigmoid(1.702 * up)  # as CLIP's approximation of GELU
     y = linear(y, 'down', (size.mlp, d), ('mlp', 'embed'))
-    return params.constrain_batch(x + y), query, key
+    return sharding.constrain_slots(x + y), query, key
 
 
 class Tower(nn.Module):
@@ -224,7 +226,7 @@ def received(
 
   def of_chunk(cut: tuple[jax.Array, positions.Slots]) -> jax.Array:
     query, query_slots = cut
-    return attention.shares(query, key, query_slots, slots).sum(axis=1)
+    return attention_arrays.shares(query, key, query_slots, slots).sum(axis=1)
 
   queries = cut(query), jax.tree.map(cut, slots)
   return jax.lax.map(of_chunk, queries).sum(axis=0)
