@@ -77,7 +77,11 @@ def run(vision, params, tiles, **kwargs):
   ],
 )
 def test_features_are_those_of_torch(side, shape):
-  """Any side that the stride of 64 divides; rows of a batch stay apart."""
+  """Any side that the stride of 64 divides; rows of a batch stay apart.
+
+  torch computes in float64: of the published depth its float32 is further from
+  that than ours.
+  """
   model = theirs(*shape)
   params, vision = ours(model, side, *shape)
   tiles = np.random.default_rng(0).integers(
@@ -86,11 +90,14 @@ def test_features_are_those_of_torch(side, shape):
   got = run(vision, params, tiles)
   pixels = torch.from_numpy(tiles).reshape(4, side, side, 3).permute(0, 3, 1, 2)
   with torch.no_grad():
-    want = model.forward_features(pixels / 255).flatten(2).mT.numpy()
+    features = model.double().forward_features(pixels.double() / 255)
+  want = features.flatten(2).mT.numpy()
   want = want.reshape(2, -1, want.shape[-1])
   assert want.shape == (2, 2 * vision.patches, vision.features)
   assert np.abs(want).max() > 1 and want.std(1).max() > 0.1
-  np.testing.assert_allclose(got.features, want, atol=1e-5 * np.abs(want).max())
+  off = np.linalg.norm(got.features - want)
+  print(f'off by {off / np.linalg.norm(want):.1e} of the norm')
+  assert off < 1e-5 * np.linalg.norm(want)
 
 
 def test_padding_and_other_images_do_not_matter():
