@@ -26,6 +26,7 @@ def main() -> int:
   parser.add_argument('images', nargs='*')
   parser.add_argument('--plan', default='max')
   parser.add_argument('--budget', type=float)
+  parser.add_argument('--budget-of', default='prefill')
   parser.add_argument('--dtype', default='float32')
   parser.add_argument('--tokens', type=int, default=32)
   parser.add_argument('--length', type=int, default=2048)
@@ -88,7 +89,7 @@ def transformers_says(flags, asked) -> list[list[int]]:
     ).to(model.device)
     out = model.generate(
       **inputs,
-      **(dict(budget=flags.budget) if flags.budget else plan_of(flags)),
+      **(budget_of(flags) or plan_of(flags)),
       max_new_tokens=flags.tokens,
       min_new_tokens=flags.tokens,
       do_sample=False,
@@ -102,12 +103,17 @@ def transformers_says(flags, asked) -> list[list[int]]:
   return answers
 
 
+def budget_of(flags) -> dict:
+  if not flags.budget:
+    return {}
+  return dict(budget=flags.budget, budget_of=flags.budget_of)
+
+
 def vllm_says(flags, asked) -> list[list[int]]:
-  budget = dict(budget=flags.budget) if flags.budget else {}
   llm = vllm.LLM(
     flags.folder,
     trust_remote_code=True,
-    hf_overrides=plan_of(flags) | budget,
+    hf_overrides=plan_of(flags) | budget_of(flags),
     dtype=flags.dtype,
     max_model_len=flags.length,
     max_num_batched_tokens=max(flags.length, 16384),

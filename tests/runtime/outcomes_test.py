@@ -17,7 +17,11 @@ from visor_jax.spec import workdir as workdir_lib
 
 LAYOUT = plans.visor(9)
 VIABLE = [[0, 0, 0], [0, 1, 0], [1, 1, 1]]
-POINTS = ((0, 0.3, 0.5, 0.6), (0.5, 0.6, 0.7, 0.8), (1, 1.02, 0.8, 1))
+POINTS = (
+  (0, 0.3, 0.5, 0.6, 0.4),
+  (0.5, 0.6, 0.7, 0.8, None),  # as of older calibrations
+  (1, 1.02, 0.8, 1, 1.01),
+)
 CURVE = [dict(zip(budget.Point._fields, point)) for point in POINTS]
 LABELS = [
   dict(
@@ -26,6 +30,7 @@ LABELS = [
     family='f',
     scores=[0.0, 1, 1],
     flops=[1, 2, 3],
+    total_flops=[2, 3, 4],
     label=1,
   )
   for i in (0, 1, 2, 4, 5)  # question 3 does not fit
@@ -118,6 +123,7 @@ def test_a_question_without_its_label_is_named(rows, why, workdir):
     ('scores', None),
     ('flops', [1, 2, -3]),
     ('flops', [1, 2]),
+    ('total_flops', [1, 2, None]),
     ('family', None),
   ],
 )

@@ -133,7 +133,12 @@ def _check_label(row: Label, viable: int, question: int | None) -> None:
       f'"family" is {row.get("family")!r} and "id" {row.get("id")!r}; expected '
       'the name of its source and that of its record'
     )
-  for key, values, most in (('scores', scores, 1), ('flops', flops, math.inf)):
+  total = row.get('total_flops', flops)  # of older labels, none
+  for key, values, most in (
+    ('scores', scores, 1),
+    ('flops', flops, math.inf),
+    ('total_flops', total, math.inf),
+  ):
     if (
       not isinstance(values, list)
       or len(values) != viable

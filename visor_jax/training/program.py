@@ -197,8 +197,9 @@ def build(
   record, options = stages.named(stage), config[stage]
   model = model_lib.build(config)
   optimizer = optim.make(config.optim, options)
-  if options.get('loss') == 'reward':
-    optimizer = optim.dual_ascent(optimizer, options.budget, options.steps)
+  if record.loss is losses.policy and config.policy.loss == 'reward':
+    budget = config.policy.budget
+    optimizer = optim.dual_ascent(optimizer, budget, options.steps)
   params = model_lib.abstract_params(model, mesh)
   trained, frozen = param_paths.split(params, record.trains)
   state = step_lib.State(
