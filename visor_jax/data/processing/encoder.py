@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
+import itertools
 import json
 import pathlib
 import threading
@@ -70,32 +71,35 @@ class Encoder:
     return self._tokenizer.id_to_token(number) or ''
 
   def encode(self, text: str) -> list[int]:
-    """The tokens of a text.
+    """The tokens of a text; raises as `encode_all`."""
+    return self.encode_all([text])[0]
+
+  def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+    """The tokens of texts.
 
     Raises:
-      UnknownToken: the embedding has no row for one of its tokens.
-      ValueError: it is no Unicode text, or the tokenizer fails on it or takes
+      UnknownToken: the embedding has no row for one of their tokens.
+      ValueError: one is no Unicode text, or the tokenizer fails on it or takes
         too long.
     """
-    try:
-      text.encode()
-    except UnicodeEncodeError as e:
-      raise ValueError(
-        f'{_shortened(text)!r} is no Unicode text: character {e.start} is half '
-        'of one'
-      ) from None
-    with _no_panic(f'the tokenizer fails on "{_shortened(text)}"'):
-      if len(text) <= SHORT:
-        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+    longest = max(texts, key=len, default='')
+    for text in texts:
+      _require_unicode(text)
+    with _no_panic(f'the tokenizer fails on "{_shortened(longest)}"'):
+      if len(longest) <= SHORT:
+        tokens = [self._encode(text) for text in texts]
       else:
-        ids = self._within_seconds(text)
-    if self._rows is not None and max(ids, default=0) >= self._rows:
-      lost = next(number for number in ids if number >= self._rows)
-      raise UnknownToken(
-        f'"{self.token_of(lost)}" is token {lost}, but the embedding has '
-        f'{self._rows} rows: this model does not know it'
-      )
-    return ids
+        tokens = self._within_seconds(texts)
+    for number in itertools.chain.from_iterable(tokens):
+      if self._rows is not None and number >= self._rows:
+        raise UnknownToken(
+          f'"{self.token_of(number)}" is token {number}, but the embedding has '
+          f'{self._rows} rows: this model does not know it'
+        )
+    return tokens
+
+  def _encode(self, text: str) -> list[int]:
+    return self._tokenizer.encode(text, add_special_tokens=False).ids
 
   def decode(self, ids: Sequence[int]) -> str:
     """The text of tokens, without special ones."""
@@ -113,16 +117,19 @@ class Encoder:
       f'with "{self.token_of(rows)}" and those behind it will be refused',
     )
 
-  def _within_seconds(self, text: str) -> list[int]:
-    """Encodes in a thread, which is left to itself where it takes too long."""
+  def _within_seconds(self, texts: Sequence[str]) -> list[list[int]]:
+    """Encodes in a thread, which is left to itself where it takes too long.
+
+    In one for all, because to start it takes longer than to encode a sentence.
+    """
     if self._slow:
       raise ValueError(self._slow)
-    result: list[list[int] | BaseException] = []
+    result: list[list[list[int]] | BaseException] = []
 
     def encode() -> None:
       try:  # a batch, in which others may run meanwhile
-        batch = self._tokenizer.encode_batch([text], add_special_tokens=False)
-        result.append(batch[0].ids)
+        batch = self._tokenizer.encode_batch(texts, add_special_tokens=False)
+        result.append([encoding.ids for encoding in batch])
       except BaseException as e:  # raised again below
         result.append(e)
 
@@ -132,7 +139,7 @@ class Encoder:
     if not result:
       self._slow = (
         f'{self._folder}: its tokenizer took more than {SECONDS:g} s for '
-        f'{len(text)} characters; nothing more is encoded with it'
+        f'{sum(map(len, texts))} characters; nothing more is encoded with it'
       )
       raise ValueError(self._slow)
     if isinstance(result[0], BaseException):
@@ -149,6 +156,17 @@ def _no_panic(what: str) -> Iterator[None]:
     raise
   except BaseException as e:
     raise ValueError(f'{what}: {_shortened(str(e))}') from None
+
+
+def _require_unicode(text: str) -> None:
+  """Raises a ValueError where a text has half of a character."""
+  try:
+    text.encode()
+  except UnicodeEncodeError as e:
+    raise ValueError(
+      f'{_shortened(text)!r} is no Unicode text: character {e.start} is half '
+      'of one'
+    ) from None
 
 
 def _shortened(text: str, most: int = 200) -> str:

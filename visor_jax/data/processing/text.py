@@ -7,6 +7,7 @@ between two, where its visual tokens will stand.
 
 from collections.abc import Iterable
 from collections.abc import Sequence
+import itertools
 import pathlib
 import re
 from typing import Any
@@ -211,12 +212,17 @@ class Tokenizer:
     answer: list[bool] = []
     image_at: list[int] = []
     prompts: list[int] = []
-    for text, answers in pieces:
-      text = text.replace(records.IMAGE, self._marked)
-      for k, part in enumerate(text.split(records.IMAGE)):
+    split = [
+      text.replace(records.IMAGE, self._marked).split(records.IMAGE)
+      for text, _ in pieces
+    ]
+    parts = [*itertools.chain.from_iterable(split)]
+    encoded = iter(self._encoder.encode_all(parts))
+    for in_piece, (_, answers) in zip(split, pieces):
+      for k in range(len(in_piece)):
         if k:
           image_at.append(len(tokens))
-        tokens += self._encoder.encode(part)
+        tokens += next(encoded)
       answer += [answers] * (len(tokens) - len(answer))
       if not answers:
         prompts.append(len(tokens) - 1)
