@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 
 import chex
 import jax
@@ -49,15 +50,20 @@ def test_the_first_steps_may_see_all_tokens():
 
 @pytest.mark.drill
 def test_a_run_with_token_reduction(tmp_path):
-  """A step has all scales; results name their method and what it saves."""
+  """A step has all scales; results name their method and what it saves.
+
+  Layers that are looked for are named as they are then.
+  """
   c = tiny.get_config('stage=base+eval+report')
   c.model.reduce, c.base.full_token_fraction = 'm3:1+m3:2', 0.5
-  c.eval.reduce = 'm3:2+fastv:1:0.5+visionzip:1/2'
+  c.eval.reduce = 'm3:2+fastv:1:0.5+visionzip:1/2+shortv:0.8'
   c.eval.plans = 'base'
   table.run_jobs(c, tmp_path)
   rows = [json.loads(line) for line in (tmp_path / 'results.jsonl').open()]
   saved = {r['method']: r['flops_saved'] for r in rows}
-  assert list(saved) == ['m3:1', 'm3:2', 'fastv:1:0.5', 'visionzip:0.5']
+  *named, searched = saved
+  assert named == ['m3:1', 'm3:2', 'fastv:1:0.5', 'visionzip:0.5']
+  assert re.fullmatch(r'shortv:[\d,-]+', searched)
   assert (
     saved['m3:1'] == 1 and min(v for k, v in saved.items() if k != 'm3:1') > 1.1
   )
