@@ -54,7 +54,7 @@ def test_a_run_with_token_reduction(tmp_path):
 
   Layers that are looked for are named as they are then.
   """
-  c = tiny.get_config('stage=base+eval+report')
+  c = tiny.get_config('jobs=base+eval+report')
   c.model.reduce, c.base.full_token_fraction = 'm3:1+m3:2', 0.5
   c.eval.reduce = 'm3:2+fastv:1:0.5+visionzip:1/2+shortv:0.8'
   c.eval.plans = 'base'
