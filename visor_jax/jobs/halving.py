@@ -23,7 +23,7 @@ from visor_jax.eval import run as eval_run
 from visor_jax.spec import plan as plans
 
 ERRORS = 3.0
-PARTS = 4  # of the questions; after the first and the second plans are left out
+PARTS = 4  # of the questions; plans are left out behind the first two
 LEAST = 16  # questions of a part: fewer say too little of any plan
 
 
