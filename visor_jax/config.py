@@ -107,6 +107,7 @@ def default() -> ml_collections.ConfigDict:
   # trained; or black.
   d.transparency = 'white'
   d.threads = 1  # that prepare batches ahead
+  d.planners = 0  # processes of a host that plan rows beside them
   d.prefetch = 4  # batches prepared ahead
 
   c.optim = ml_collections.ConfigDict()

@@ -14,6 +14,7 @@ FLOORS = {
   'data.processing.processed': 0,
   'data.fits': 0,
   'data.protocols': 1,
+  'data.pool': 1,
   'data.sources': 2,
   'data.processing': 3,
   'data.pipeline': 4,

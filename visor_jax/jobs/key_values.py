@@ -106,7 +106,13 @@ COUNTS = Bound(
 NOT_NEGATIVE = Bound(
   'at least 0',
   lambda number: number >= 0,
-  ('seed', 'optim.weight_decay', 'optim.clip', 'policy.features_gb'),
+  (
+    'seed',
+    'data.planners',
+    'optim.weight_decay',
+    'optim.clip',
+    'policy.features_gb',
+  ),
   ('steps', 'learning_rate'),
 )
 DECAYS = Bound(

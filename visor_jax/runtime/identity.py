@@ -17,6 +17,7 @@ NEVER_CHANGE_RESULTS = (
   'checkpoint',
   'compilation_cache',
   'data.threads',
+  'data.planners',
   'data.prefetch',
   'model.remat',
   'model.remat_policy',

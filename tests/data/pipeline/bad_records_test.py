@@ -8,6 +8,7 @@ import pytest
 
 from tests.data.pipeline import memory
 from visor_jax.data.pipeline import bad_share
+from visor_jax.data.pipeline import order
 from visor_jax.data.pipeline import stream
 from visor_jax.data.processing import text
 from visor_jax.data.sources import records
@@ -123,6 +124,8 @@ def test_a_word_that_the_model_does_not_know_is_a_reason_of_its_own(tmp_path):
   )
   counter = bad_share.BadRecordCounter()
   signs = memory.Source('signs', [GOOD, record])
-  slots = stream.lengths([signs], processor, counter)
-  assert len(slots(0, 0)) == 1 and not len(slots(0, 1))
+  measure = stream.measure([signs], processor)
+  needs = stream.lengths([signs], measure, counter)
+  good, bad = needs([order.Draw(0, 0, 0), order.Draw(0, 1, 0)])
+  assert len(good) == 1 and not len(bad)
   assert counter.bad == {('signs', 'unknown token'): 1}

@@ -70,6 +70,10 @@ def slots_of(source, index):
   return np.array([(text * t, *picture, t) for t in turns])
 
 
+def each(lengths):
+  return lambda draws: [lengths(d.source, d.index) for d in draws]
+
+
 def packed(
   lengths=slots_of,
   rows=75,
@@ -80,7 +84,7 @@ def packed(
   seed=0,
 ):
   return bin_packing.Windows(
-    order.Order(seed, sizes, weights), lengths, shape, draws, rows
+    order.Order(seed, sizes, weights), each(lengths), shape, draws, rows
   )
 
 
@@ -151,7 +155,7 @@ def test_what_is_left_comes_a_window_later(second, late, lost):
   def lengths(source, index):
     return np.array([[5 if index in long else 1, 0, 0, 1]])
 
-  run = bin_packing.Windows(draws, lengths, shape(9, 0, 0, 9), 8, 4)
+  run = bin_packing.Windows(draws, each(lengths), shape(9, 0, 0, 9), 8, 4)
   one, two, three = map(run.window, range(3))
   assert one.left == (4, 5) and not one.late + one.lost
   assert two.late == (4, 5)[:late] and two.lost == (4, 5)[late:]
@@ -192,8 +196,10 @@ def test_the_over_long_are_cut_at_a_turn_or_left_out():
 def test_padding_of_a_mixture_is_at_most_a_tenth(slots, draws):
   """With the rows that `rows_for` says, in windows that it did not measure."""
   stream = order.Order(5, MIXTURE, SHARES)
-  rows = bin_packing.rows_for(stream, slots_of, shape(*slots), draws, windows=3)
-  run = bin_packing.Windows(stream, slots_of, shape(*slots), draws, rows)
+  rows = bin_packing.rows_for(
+    stream, each(slots_of), shape(*slots), draws, windows=3
+  )
+  run = bin_packing.Windows(stream, each(slots_of), shape(*slots), draws, rows)
   packed_windows = [run.window(100 + i) for i in range(3)]
   assert not any(w.lost or w.long or w.bad for w in packed_windows)
   assert np.mean([w.padding['visual'] for w in packed_windows]) <= 0.1
@@ -214,9 +220,9 @@ def test_rows_for_is_as_few_as_hold_a_window():
     return np.zeros((0, 4), int)
 
   draws = order.Order(0, (50,), (1,))
-  assert bin_packing.rows_for(draws, lengths, shape(9, 9, 9, 9), 10) == 4
-  assert bin_packing.rows_for(draws, lengths, shape(9, 9, 9, 2), 10) == 5
-  assert bin_packing.rows_for(draws, nothing, shape(9, 0, 0, 9), 10) == 1
+  assert bin_packing.rows_for(draws, each(lengths), shape(9, 9, 9, 9), 10) == 4
+  assert bin_packing.rows_for(draws, each(lengths), shape(9, 9, 9, 2), 10) == 5
+  assert bin_packing.rows_for(draws, each(nothing), shape(9, 0, 0, 9), 10) == 1
 
 
 def test_rows_of_a_window_are_shuffled():

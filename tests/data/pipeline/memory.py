@@ -77,14 +77,15 @@ def processor(folder):
   )
 
 
-def loading(processor, sources=SOURCES, planned=None, loaded=None):
+def loading(processor, sources=SOURCES, planned=None, loaded=None, workers=0):
   """(windows, load) of a run; every call is a new start."""
   planned, loaded = (
     planned or bad_share.BadRecordCounter(),
     loaded or bad_share.BadRecordCounter(),
   )
   draws = order.Order(1, map(len, sources), (3, 2, 1)[: len(sources)])
-  needs = stream.lengths(sources, processor, planned)
+  measure = stream.measure(sources, processor, workers)
+  needs = stream.lengths(sources, measure, planned)
   packed = bin_packing.Windows(draws, needs, SHAPE, draws=24, rows=14)
   return packed, stream.training(packed, sources, processor, loaded)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.data.pipeline import memory
+from visor_jax.data.pipeline import bad_share
 from visor_jax.data.pipeline import stream
 from visor_jax.data.processing import packing
 from visor_jax.data.sources import image_files
@@ -94,7 +95,7 @@ def test_a_cut_conversation_is_the_one_that_ended_earlier(marked, processor):
     (f'{image}Is it here?', 'No.'),
   ]
   raw = memory.record('r', [(50, 70), (40, 60)], *turns)
-  needs = stream._slots(raw, processor)
+  needs = stream.of_record(raw, processor)
   for count, shown in ((1, 1), (2, 1), (3, 2)):
     shown = shown if marked else 2
     short = dataclasses.replace(
@@ -118,3 +119,16 @@ def test_a_cut_conversation_is_the_one_that_ended_earlier(marked, processor):
       len(got.tiles),
       count,
     ]
+
+
+def test_it_does_not_matter_who_plans(tmp_path):
+  """Rows, and what is counted of bad records; a template reads no clock."""
+  processor = memory.processor(tmp_path)
+  counters = [bad_share.BadRecordCounter(share=0.5) for _ in range(2)]
+  alone, others = (
+    memory.loading(processor, planned=counter, workers=workers)[0]
+    for counter, workers in zip(counters, (0, 2))
+  )
+  assert [alone.window(n) for n in (3, 0)] == [others.window(n) for n in (3, 0)]
+  assert counters[0].seen == counters[1].seen > 60
+  assert counters[0].bad == counters[1].bad

@@ -32,9 +32,9 @@ from visor_jax.spec import batch as batch_lib
 SLOTS = ('text', 'visual', 'tiles', 'prompts')  # of batch.RowShape
 COUNTED = ('cut', 'long', 'bad', 'late', 'lost')  # of Window
 
-# (number of the source, index in it) -> int [turns, 4]: the `SLOTS` that the
-# record takes if cut to its first 1, 2, ... turns; [0, 4] for a bad record.
-Lengths = Callable[[int, int], np.ndarray]
+# Draws -> int [turns, 4] of each: the `SLOTS` that the record takes if cut to
+# its first 1, 2, ... turns; [0, 4] for a bad record.
+Lengths = Callable[[Sequence[order_lib.Draw]], Iterable[np.ndarray]]
 
 
 class Piece(NamedTuple):
@@ -88,8 +88,8 @@ class Windows:
 
   Args:
     order: which record each draw of the run is.
-    lengths: slots that each record takes. A pure function, and a fast one: it
-      is asked for every draw by every host.
+    lengths: slots that records take. A pure function, and a fast one: it is
+      asked for every draw by every host.
     shape: slots of a row.
     draws: how many make a window.
     rows: how many a window makes, see `rows_for`.
@@ -178,7 +178,7 @@ def rows_for(
 
   Args:
     order: which record each draw of the run is.
-    lengths: slots that each record takes.
+    lengths: slots that records take.
     shape: slots of a row.
     draws: how many make a window.
     windows: how many are measured, from the run's first on.
@@ -219,9 +219,9 @@ def _measure(
 ) -> _Draws:
   """What the draws of a window need, each cut to what a row can hold."""
   measured, slots = _Draws(), _slots(shape)
-  for number in range(window * draws, (window + 1) * draws):
-    draw = order.draw(number)
-    needs = lengths(draw.source, draw.index)
+  numbers = range(window * draws, (window + 1) * draws)
+  drawn = [order.draw(number) for number in numbers]
+  for number, draw, needs in zip(numbers, drawn, lengths(drawn), strict=True):
     fits = np.flatnonzero((needs <= slots).all(1))
     if not len(needs):
       measured.bad.append(number)

@@ -1,8 +1,9 @@
 """Rows of conversations from sources, for `loader.batches`.
 
   order = order_lib.Order(seed, map(len, sources), weights)
-  lengths = stream.lengths(sources, processor, counter)
-  windows = bin_packing.Windows(order, lengths, shape, draws=1024, rows=233)
+  measure = stream.measure(sources, processor)
+  needs = stream.lengths(sources, measure, counter)
+  windows = bin_packing.Windows(order, needs, shape, draws=1024, rows=233)
   load = stream.training(windows, sources, processor, counter)
   for batch, _ in loader.batches(load, ...)
 
@@ -10,46 +11,83 @@ A record that cannot be used becomes padding: its row loses a segment and the
 rest of the run stays as it is. Which rows there are never depends on it.
 """
 
+import atexit
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Sequence
 
 import numpy as np
 import PIL.Image
 
 from visor_jax.data import fits
+from visor_jax.data import pool
 from visor_jax.data import protocols
 from visor_jax.data.pipeline import bad_share
 from visor_jax.data.pipeline import bin_packing
+from visor_jax.data.pipeline import order
 from visor_jax.data.processing import encoder
 from visor_jax.data.processing import packing
 from visor_jax.data.processing import processed
 from visor_jax.data.sources import records
 from visor_jax.spec import batch as batch_lib
 
+# What a record takes, see `bin_packing.Lengths`, and why, if it is bad.
+Measured = tuple[np.ndarray, ValueError | None]
+Measure = Callable[[Sequence[order.Draw]], Iterable[Measured]]
 
-def lengths(
+
+def measure(
   sources: Sequence[protocols.Source],
   processor: protocols.Processor,
-  counter: bad_share.BadRecordCounter,
-) -> bin_packing.Lengths:
-  """`lengths` for `bin_packing.Windows`, from the text and the images' sizes.
+  workers: int = 0,
+) -> Measure:
+  """Measures draws by the text and the sizes of images.
 
   Every host asks for those of all records, so no image is read for them.
 
   Args:
     sources: where records come from, as the draws number them.
     processor: what the checkpoint makes of them.
+    workers: processes that do it; 0 for this one.
+  """
+  shared = tuple(sources), processor
+  if not workers:
+    return lambda draws: (_measured(draw, shared) for draw in draws)
+  processes = pool.begin(workers, shared, patient=True)
+  atexit.register(processes.shutdown)
+  return lambda draws: pool.each(processes, _measured, draws, chunk=16)
+
+
+def _measured(
+  draw: order.Draw,
+  shared: tuple[Sequence[protocols.Source], protocols.Processor],
+) -> Measured:
+  sources, processor = shared
+  try:
+    record = sources[draw.source].outline(draw.index)
+    return of_record(record, processor), None
+  except ValueError as e:
+    return np.zeros((0, len(bin_packing.SLOTS)), int), e
+
+
+def lengths(
+  sources: Sequence[protocols.Source],
+  measure: Measure,
+  counter: bad_share.BadRecordCounter,
+) -> bin_packing.Lengths:
+  """`lengths` for `bin_packing.Windows`.
+
+  Args:
+    sources: where records come from, as the draws number them.
+    measure: see the function of this name.
     counter: counts the records that are planned.
   """
 
-  def slots(source: int, index: int) -> np.ndarray:
-    name = sources[source].name
-    try:
-      slots = _slots(sources[source].outline(index), processor)
-    except ValueError as e:
-      counter.count(name, e)
-      return np.zeros((0, len(bin_packing.SLOTS)), int)
-    counter.count(name)
-    return slots
+  def slots(draws: Sequence[order.Draw]) -> Iterator[np.ndarray]:
+    for draw, (slots, error) in zip(draws, measure(draws), strict=True):
+      counter.count(sources[draw.source].name, error)
+      yield slots
 
   return slots
 
@@ -103,7 +141,9 @@ def segment(
     records.BadRecord: the tokenizer refuses the record, or an image cannot be
       decoded or is of another size than the record says.
   """
-  conversation = _first_turns(conversation_of(record, processor), turns)
+  conversation = processed.first_turns(
+    conversation_of(record, processor), turns
+  )
   return segment_of(record, conversation, processor)
 
 
@@ -234,27 +274,16 @@ def segment_of_images(
   )
 
 
-def _slots(
+def of_record(
   record: records.Record, processor: protocols.Processor
 ) -> np.ndarray:
   """int [turns, 4], see `bin_packing.Lengths`."""
   conversation, slots = conversation_of(record, processor), []
   for turns in range(1, len(record.turns) + 1):
-    part = _first_turns(conversation, turns)
+    part = processed.first_turns(conversation, turns)
     needed = slots_of(part, record.sizes, processor)
     slots.append((*needed.values(), len(part.prompts)))
   return np.array(slots)
-
-
-def _first_turns(
-  conversation: processed.Conversation, turns: int
-) -> processed.Conversation:
-  """The first turns, and the images before their end."""
-  if turns == len(conversation.prompts):
-    return conversation
-  answer = conversation.answer
-  ends = np.flatnonzero(answer & ~np.append(answer[1:], False))
-  return processed.cut(conversation, ends[turns - 1] + 1, turns)
 
 
 def _question(

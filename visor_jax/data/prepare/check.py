@@ -6,8 +6,8 @@ import pathlib
 
 from array_record.python import array_record_module
 
+from visor_jax.data import pool
 from visor_jax.data.prepare import journal as journal_lib
-from visor_jax.data.prepare import pool
 from visor_jax.data.sources import encoding
 from visor_jax.data.sources import image_files
 from visor_jax.data.sources import records

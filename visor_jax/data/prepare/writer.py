@@ -13,11 +13,11 @@ from typing import TextIO
 from array_record.python import array_record_module
 import numpy as np
 
+from visor_jax.data import pool
 from visor_jax.data import protocols
 from visor_jax.data.pipeline import bad_share
 from visor_jax.data.prepare import bad_records
 from visor_jax.data.prepare import journal as journal_lib
-from visor_jax.data.prepare import pool
 from visor_jax.data.sources import encoding
 from visor_jax.data.sources import records
 from visor_jax.data.sources import shards as shards_lib

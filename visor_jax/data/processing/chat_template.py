@@ -47,6 +47,7 @@ class ChatTemplate:
 
   def __init__(self, source: str, variables: Mapping[str, str]):
     self._environment, self._variables = _Environment(), dict(variables)
+    self._source = source
     if len(source) > SOURCE:
       raise ValueError(
         f'the chat template has {len(source)} characters; the most are {SOURCE}'
@@ -54,6 +55,9 @@ class ChatTemplate:
     self._template = self._bounded(
       lambda: self._environment.from_string(source)
     )
+
+  def __reduce__(self) -> tuple[Any, ...]:
+    return _sent, (self._source, self._variables, _BEGAN)
 
   def render(
     self, messages: Sequence[Any], add_generation_prompt: bool = False
@@ -94,6 +98,15 @@ class ChatTemplate:
       raise ValueError(
         f'the chat template fails: {type(e).__name__}: {str(e)[:500]}'
       ) from e
+
+
+def _sent(
+  source: str, variables: Mapping[str, str], began: datetime.datetime
+) -> ChatTemplate:
+  """A template from another process, whose day is the day from now on."""
+  global _BEGAN
+  _BEGAN = began
+  return ChatTemplate(source, variables)
 
 
 class _Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):

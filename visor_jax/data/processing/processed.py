@@ -136,3 +136,12 @@ class PartPlan(PatchPlan):
   def gather_index(self) -> np.ndarray:
     """int32 [V, 1]; the patches."""
     return np.array(self.index, np.int32)[:, None]
+
+
+def first_turns(conversation: Conversation, turns: int) -> Conversation:
+  """The first turns, and the images before their end."""
+  if turns == len(conversation.prompts):
+    return conversation
+  answer = conversation.answer
+  ends = np.flatnonzero(answer & ~np.append(answer[1:], False))
+  return cut(conversation, ends[turns - 1] + 1, turns)

@@ -81,6 +81,7 @@ class Settings:
     max_bad_fraction: share of bad records at which a run stops.
     answer_tokens: the most tokens of an answer.
     coarse: names of the sources that are coarse.
+    planners: processes that plan rows, which they do not decide; 0 for this.
   """
 
   packed: Mapping[str, int]
@@ -89,6 +90,7 @@ class Settings:
   max_bad_fraction: float
   answer_tokens: int
   coarse: Sequence[str] = ()
+  planners: int = 0
 
 
 class Corpus:
@@ -161,9 +163,13 @@ class Corpus:
       f'{self._seed}/{stream}', map(len, sources), mixture.weights
     )
 
+    measure = stream_lib.measure(
+      sources, self._processor, self._settings.planners
+    )
+
     def lengths() -> bin_packing.Lengths:
       counter = bad_share.BadRecordCounter(self._settings.max_bad_fraction)
-      return stream_lib.lengths(sources, self._processor, counter)
+      return stream_lib.lengths(sources, measure, counter)
 
     # Each has a counter: the windows that rows are measured by come again.
     rows = bin_packing.rows_for(order, lengths(), self._shape, draws)

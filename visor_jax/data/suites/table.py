@@ -206,6 +206,7 @@ def open_corpus(
     max_bad_fraction=data.max_bad_fraction,
     answer_tokens=config.eval.max_new_tokens,
     coarse=tuple(config.eval.coarse),
+    planners=data.planners,
   )
   return corpus.Corpus(
     config.seed,

@@ -1,12 +1,15 @@
-"""Work on many processes that share nothing but a source."""
+"""Work on many processes that share nothing but what they are begun with."""
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import concurrent.futures
+import functools
 import multiprocessing
 import multiprocessing.connection
 import os
+import signal
 import threading
 from typing import Any
 from typing import TypeVar
@@ -39,12 +42,7 @@ def results(
   if workers <= 1 or len(jobs) <= 1:
     yield from (act(job, shared) for job in jobs)
     return
-  pool = concurrent.futures.ProcessPoolExecutor(
-    min(workers, len(jobs)),
-    multiprocessing.get_context('spawn'),
-    _begin,
-    (shared,),
-  )
+  pool = begin(min(workers, len(jobs)), shared)
   try:
     futures = [pool.submit(_act, act, job) for job in jobs]
     for future in concurrent.futures.as_completed(futures):
@@ -53,7 +51,32 @@ def results(
     pool.shutdown(cancel_futures=True)
 
 
-def _begin(shared: object) -> None:
+def begin(
+  workers: int, shared: object, patient: bool = False
+) -> concurrent.futures.ProcessPoolExecutor:
+  """Processes for `each`, which begin with their first job.
+
+  Args:
+    workers: how many.
+    shared: what all jobs need.
+    patient: they leave it to their parent to hear that all should stop.
+  """
+  return concurrent.futures.ProcessPoolExecutor(
+    workers, multiprocessing.get_context('spawn'), _begin, (shared, patient)
+  )
+
+
+def each(
+  pool: concurrent.futures.ProcessPoolExecutor,
+  act: Callable[[Job, Any], Result],
+  jobs: Iterable[Job],
+  chunk: int,
+) -> Iterator[Result]:
+  """Results of act(job, shared), in order; `chunk` jobs are sent at a time."""
+  return pool.map(functools.partial(_act, act), jobs, chunksize=chunk)
+
+
+def _begin(shared: object, patient: bool) -> None:
   """In a worker: takes what is shared, and dies with its parent.
 
   A worker that outlives a killed parent would wait for work for ever, or write
@@ -61,6 +84,9 @@ def _begin(shared: object) -> None:
   """
   global _shared
   _shared = shared
+  if patient:
+    for number in (signal.SIGINT, signal.SIGTERM):
+      signal.signal(number, signal.SIG_IGN)
   parent = multiprocessing.parent_process()
   assert parent is not None, 'only workers begin'
 
