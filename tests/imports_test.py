@@ -63,6 +63,7 @@ FLOORS = {
   'checkpoint.manifest': 2,
   'checkpoint.steps': 2,
   'runtime': 4,
+  'benchmarks.questions': 4,
   'benchmarks.suite': 4,
   'training.feature_table': 4,
   'training.feeds': 4,

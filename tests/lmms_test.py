@@ -16,7 +16,7 @@ from tests import joined_test
 from tests.benchmarks import suite_test
 from tests.jobs import evaluate_test
 import visor_jax
-from visor_jax.benchmarks import suite as benchmarks_data
+from visor_jax.benchmarks import questions
 from visor_jax.benchmarks import table
 from visor_jax.convert import folders
 
@@ -129,7 +129,7 @@ def test_the_harness_gets_our_answers(
     reply = row['filtered_resps']
     got[row['doc_id']] = reply[0] if isinstance(reply, list) else reply
   model = visor_jax.load(workdir)
-  asked = benchmarks_data.Questions(record, 'rules', data / name)
+  asked = questions.Questions(record, 'rules', data / name)
   raws = [asked[i] for i in range(len(asked))]
   turns = [raw.turns[0] for raw in raws]
   texts = [

@@ -292,8 +292,7 @@ def _describe(answer: answer_lib.Answer) -> str:
     f'{answer.total_flops / 1e9:.4g} GFLOPs end to end, '
     f'{answer.total_saved:.1f}x fewer than base; LLM prefill '
     f'{answer.llm_prefill_flops / 1e9:.4g}, {answer.flops_saved:.1f}x fewer'
-    f'{again}; cache '
-    f'{answer.cache_bytes / 1e6:.4g} MB; {answer.seconds:.1f} s'
+    f'{again}; cache {answer.cache_bytes / 1e6:.4g} MB; {answer.seconds:.1f} s'
   )
 
 

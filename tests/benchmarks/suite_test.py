@@ -11,6 +11,7 @@ import pytest
 from tests import hub
 from tests import llava_files
 from visor_jax.benchmarks import __main__ as command
+from visor_jax.benchmarks import questions as questions_lib
 from visor_jax.benchmarks import scores
 from visor_jax.benchmarks import suite as suite_lib
 from visor_jax.benchmarks import table
@@ -49,7 +50,7 @@ def checkpoint(tmp_path_factory):
 
 
 def read(data, name, rules='rules'):
-  return suite_lib.open_questions(table.BENCHMARKS[name], rules, data)
+  return questions_lib.open_questions(table.BENCHMARKS[name], rules, data)
 
 
 @pytest.mark.parametrize('name', list(hub.FILES))

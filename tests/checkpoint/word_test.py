@@ -12,8 +12,8 @@ from tests import tiny
 from tests import trained
 from tests.benchmarks import suite_test
 import visor_jax
+from visor_jax.benchmarks import questions
 from visor_jax.benchmarks import scores
-from visor_jax.benchmarks import suite
 from visor_jax.benchmarks import table as benchmarks
 from visor_jax.checkpoint import load
 from visor_jax.jobs import table
@@ -124,7 +124,7 @@ def test_a_checkpoint_is_evaluated_as_the_model_that_it_is(
   (path,) = (tmp_path / 'run/eval').rglob('*-*.jsonl')  # a chunk of answers
   model = visor_jax.load(checkpoint)
   benchmark = benchmarks.BENCHMARKS['mme']
-  source = suite.open_questions(benchmark, scores.RULES, tmp_path / 'hub')
+  source = questions.open_questions(benchmark, scores.RULES, tmp_path / 'hub')
   rows = files.read_jsonl(path)
   records = [source[i] for i in range(len(rows))]
   answers = model.generate(

@@ -12,8 +12,8 @@ import argparse
 from collections.abc import Sequence
 import sys
 
+from visor_jax.benchmarks import questions as questions_lib
 from visor_jax.benchmarks import scores
-from visor_jax.benchmarks import suite
 from visor_jax.benchmarks import table
 from visor_jax.data.prepare import writer
 from visor_jax.runtime import command
@@ -62,7 +62,9 @@ def _show(args: argparse.Namespace) -> int:
   opened, missing = {}, []
   for benchmark in benchmarks:
     try:
-      questions = suite.open_questions(benchmark, scores.RULES, args.data)
+      questions = questions_lib.open_questions(
+        benchmark, scores.RULES, args.data
+      )
       (turn,) = questions[0].turns
     except (FileNotFoundError, ValueError) as e:
       console.log(f'{benchmark.name}: {e}')

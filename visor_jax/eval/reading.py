@@ -289,12 +289,10 @@ class Reading:
     architecture = self._checkpoint.model.architecture
     tower, self._tower_flops = self._tower_flops, 0
     connector = 0 if 0 in known else self._connector_flops
-    return costs.Ran(
-      tower + connector,
-      flops.llm_prefill(
-        architecture, plan, *prompt.lengths, known, routing=routing
-      ),
+    prefill = flops.llm_prefill(
+      architecture, plan, *prompt.lengths, known, routing=routing
     )
+    return costs.Ran(tower + connector, prefill)
 
 
 def _recall(behind: _Behind[T] | None, prompt: Prompt) -> T | None:

@@ -7,6 +7,7 @@ import hashlib
 
 import ml_collections
 
+from visor_jax.benchmarks import questions as questions_lib
 from visor_jax.benchmarks import record as record_lib
 from visor_jax.benchmarks import scores
 from visor_jax.benchmarks import suite as benchmarks_suite
@@ -110,7 +111,7 @@ def _open_benchmark(
   processor: protocols.Processor,
 ) -> TestSet:
   try:
-    source = benchmarks_suite.open_questions(
+    source = questions_lib.open_questions(
       benchmark, scores.RULES, config.eval.data
     )
   except OSError as e:
