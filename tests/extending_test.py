@@ -267,7 +267,7 @@ def test_a_mesh_axis_is_a_name_in_two_tables(tmp_path):
     config.mesh.vocabulary = 4
     program = visor_jax.train_program(config, 'base')
     state = program.init_state(program.init_params())
-  assert program.mesh.shape == dict(data=2, fsdp=1, tensor=1, vocabulary=4)
+  assert program.mesh.shape == dict(mesh_lib.AXES, data=2, vocabulary=4)
   embedding = state.trained['llm/embedding']
   assert embedding.shape == (64, 16)
   assert embedding.sharding.shard_shape(embedding.shape) == (16, 16)

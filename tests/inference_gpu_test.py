@@ -247,6 +247,7 @@ def test_speed_of_the_half_billion():
   report(published.SIZES['0.5b'], (1, 16), 10)
 
 
+@pytest.mark.drill
 def test_the_drill_runs_where_there_is_no_gpu(capsys):
   """At a toy size: a command that is kept for later must still work then."""
   report(

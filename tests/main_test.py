@@ -334,6 +334,7 @@ def test_a_stage_without_the_one_before_is_refused(start, tmp_path):
   )
 
 
+@pytest.mark.drill
 def test_a_full_disk_leaves_the_last_checkpoint_good(start, tmp_path):
   """A limit on file sizes stands for the disk: writes fail half way."""
 

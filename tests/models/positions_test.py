@@ -48,7 +48,7 @@ def images_in_text(rng):
 def test_an_image_has_rows_and_columns_and_text_goes_on_behind_it():
   """Counted one by one; of images at either end, side by side, and alone."""
   rng = np.random.default_rng(0)
-  for _ in range(20):
+  for _ in range(5):
     text, visual, grid, want = [], [], [], []
     for number, conversation in enumerate(images_in_text(rng), 1):
       count = 0

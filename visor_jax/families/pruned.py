@@ -27,7 +27,7 @@ class Processor(wrapped.Processor):
       raise ValueError(
         'pixelprune: a tile of this model is '
         f'{self.patches} patches, which the tower takes together; it goes with '
-        'families whose tiles are visual tokens, as qwen2_vl'
+        'families whose tiles are visual tokens'
       )
 
   def cut(
