@@ -15,8 +15,6 @@ from visor_jax.preflight import param_bytes
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.training import stages
 
-_SLOTS = ('text', 'visual', 'tiles')
-
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -72,7 +70,8 @@ class Settings:
     self, config: ml_collections.ConfigDict, stage: str
   ) -> dict[str, Any]:
     slots = {
-      f'data.packed.{slot}': _slots(config, slot, self.share) for slot in _SLOTS
+      key: int(count * self.share)
+      for key, count in suites.packed_slots(config).items()
     }
     return {
       **{f'mesh.{axis}': self.mesh[axis] for axis in mesh_lib.AXES},
@@ -158,13 +157,12 @@ def _shares(config: ml_collections.ConfigDict, stage: str) -> list[float]:
     share
     for share in (0.5, 0.25)
     if packed
-    and all(_slots(config, s, share) >= config.data.prompt[s] for s in _SLOTS)
+    and all(
+      int(config.data.packed[slot] * share) >= least
+      for slot, least in config.data.prompt.items()
+    )
   ]
   return [1.0, *fewer]
-
-
-def _slots(config: ml_collections.ConfigDict, slot: str, share: float) -> int:
-  return int(config.data.packed[slot] * share)
 
 
 def _batches(batch: int, shards: int) -> set[int]:

@@ -32,9 +32,8 @@ class CDPruner(method.ShareOfImage):
 
     group = groups.of_images(tokens)
     share = groups.share_of(groups.count(group), self.share)
-    features = groups.normalised(jax.lax.stop_gradient(tokens.visual))
+    features, likeness = groups.likeness(tokens)
     relevance = groups.stretched(group, groups.relevance(tokens, features))
-    likeness = jnp.einsum('BVD,BUD->BVU', features, features)
     kernel = likeness * relevance[:, :, None] * relevance[:, None]
     slots = self.slots(group.shape[1], patches.tiles, patches.grid)
 

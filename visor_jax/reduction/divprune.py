@@ -26,8 +26,7 @@ class DivPrune(method.ShareOfImage):
 
     group = groups.of_images(tokens)
     share = groups.share_of(groups.count(group), self.share)
-    features = groups.normalised(jax.lax.stop_gradient(tokens.visual))
-    likeness = jnp.einsum('BVD,BUD->BVU', features, features)
+    _, likeness = groups.likeness(tokens)
     same = (group[:, :, None] == group[:, None]) & (group > 0)[:, None]
     others = same & ~jnp.eye(group.shape[1], dtype=bool)
     slots = self.slots(group.shape[1], patches.tiles, patches.grid)

@@ -171,6 +171,16 @@ def normalised(x: jax.Array) -> jax.Array:
   return x / jnp.maximum(length, 1e-6)
 
 
+def likeness(tokens: method.VisualTokens) -> tuple[jax.Array, jax.Array]:
+  """`normalised` visual tokens, and how like one another they are.
+
+  Returns:
+    float32 [B, V, D]; cosines [B, V, V]; no gradient goes through either.
+  """
+  features = normalised(jax.lax.stop_gradient(tokens.visual))
+  return features, jnp.einsum('BVD,BUD->BVU', features, features)
+
+
 def relevance(tokens: method.VisualTokens, features: jax.Array) -> jax.Array:
   """How like the words of their first prompt visual tokens are.
 

@@ -40,8 +40,7 @@ class VisPruner(method.ShareOfImage):
     share = groups.share_of(size, self.share)
     there = group > 0
     important = there & (groups.rank(group, attention) < share // 2)
-    features = groups.normalised(jax.lax.stop_gradient(tokens.visual))
-    likeness = jnp.einsum('BVD,BUD->BVU', features, features)
+    _, likeness = groups.likeness(tokens)
     same = group[:, :, None] == group[:, None]
     at_once = -(-size // ROUNDS)
 

@@ -143,8 +143,7 @@ def shardings(boxed: Mapping[str, Any], mesh: Mesh) -> Mapping[str, Any]:
       if length % _size(axes, mesh):
         raise errors.Refusal(
           f'{path_name(path)} {leaf.value.shape}: its axis "{name}" of '
-          f'{length} does not divide by '
-          + ' * '.join(f'mesh.{axis}={mesh.shape[axis]}' for axis in axes)
+          f'{length} does not divide by {_sizes(axes, mesh)}'
         )
     return NamedSharding(mesh, PartitionSpec(*spec))
 
@@ -170,6 +169,11 @@ def _is_boxed(leaf: object) -> bool:
 def _size(axes: Sequence[str], mesh: Mesh) -> int:
   """Into how many parts these mesh axes split."""
   return math.prod(mesh.shape[axis] for axis in axes)
+
+
+def _sizes(axes: Sequence[str], mesh: Mesh) -> str:
+  """These mesh axes as errors name them."""
+  return ' * '.join(f'mesh.{axis}={mesh.shape[axis]}' for axis in axes)
 
 
 def path_name(path: jax.tree_util.KeyPath) -> str:
@@ -232,9 +236,7 @@ def check_slots(slots: Mapping[str, int], mesh: Mesh) -> None:
   for key, count in slots.items():
     if count % _size(axes, mesh):
       raise errors.Refusal(
-        f'{key} is {count}, which '
-        + ' * '.join(f'mesh.{axis}={mesh.shape[axis]}' for axis in axes)
-        + ' does not divide'
+        f'{key} is {count}, which {_sizes(axes, mesh)} does not divide'
       )
 
 

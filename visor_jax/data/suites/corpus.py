@@ -122,6 +122,7 @@ class Corpus:
     self._windows: dict[str, bin_packing.Windows] = {}
     self._pass = functools.cache(self._new_pass)
     self._fits = functools.cache(self._new_fit)
+    self._examined = functools.cache(self._examine)
     tokenizer = processor.tokenizer
     self.answer_tokens = settings.answer_tokens
     self.ends = (tokenizer.end, *sorted(tokenizer.stops))
@@ -219,19 +220,11 @@ class Corpus:
     return self._fits(stream, count)
 
   def _new_fit(self, stream: str, count: int) -> fits.Fit:
-    def examine_one(index: int) -> tuple[int, dict[str, int]]:
-      source, at = self._drawn(stream, index)
-      outline = source.outline(at)
-      slots, images = stream_lib.question_outline(outline, self._processor)
-      if images:  # some sources have them in their outlines
-        record = outline if outline.images else source[at]
-        examine.require_images(record, images, self._processor)
-      return hash(outline), slots
-
     needed, broken, repeated = {}, {}, []
     asked: set[int] = set()  # hashes: records may hold their images
     counter = bad_share.BadRecordCounter(self._settings.max_bad_fraction)
     total = min(count, len(self._pass(stream)))
+    examine_one = functools.partial(self._examined, stream)
     for index, result in enumerate(
       examine.examined(examine_one, total, stream)
     ):
@@ -248,6 +241,16 @@ class Corpus:
     return fits.fit(
       stream, count, needed, self._prompt_shape, broken, tuple(repeated)
     )
+
+  def _examine(self, stream: str, index: int) -> tuple[int, dict[str, int]]:
+    """(what tells its record from others, slots) of a question."""
+    source, at = self._drawn(stream, index)
+    outline = source.outline(at)
+    slots, images = stream_lib.question_outline(outline, self._processor)
+    if images:  # some sources have them in their outlines
+      record = outline if outline.images else source[at]
+      examine.require_images(record, images, self._processor)
+    return hash(outline), slots
 
   def _drawn(self, stream: str, number: int) -> tuple[protocols.Source, int]:
     """(source, index in it) of a draw of a stream of questions."""
