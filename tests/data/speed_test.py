@@ -14,10 +14,13 @@ from transformers.models.llava_onevision import (
 
 from tests import llava_files
 from tests import pictures
+from tests.data.pipeline import memory
 from visor_jax.data.pipeline import loader
+from visor_jax.data.pipeline import order
 from visor_jax.data.pipeline import stream
 from visor_jax.data.prepare import writer
 from visor_jax.data.sources import readers
+from visor_jax.data.sources import records
 from visor_jax.data.suites import corpus
 from visor_jax.families.llava_onevision import processor
 
@@ -140,3 +143,38 @@ def test_faster_than_a_data_loader(folder):
   a, b = (np.median(p) for p in pace.values())
   print(f'480 x 640: ours {a:.1f}/s, theirs {b:.1f}/s, {a / b:.2f} times')
   assert a > 1.5 * b
+
+
+WORDS = """the number of people in this picture is what color are they wearing
+and why does it look like a table with values""".split()
+
+
+@pytest.mark.drill
+def test_planning_costs_little_here_where_others_do_it(folder):
+  """CPU time of this process for a conversation of one to six turns."""
+  rng = np.random.default_rng(0)
+
+  def talk(words):
+    return ' '.join(rng.choice(WORDS, words))
+
+  items = [
+    records.Record(
+      str(i),
+      (),
+      ((480, 640),),
+      tuple(
+        records.Turn(talk(15), talk(40), '') for _ in range(rng.integers(1, 7))
+      ),
+    )
+    for i in range(2000)
+  ]
+  source, taken = memory.Source('talks', items), []
+  draws = [order.Draw(0, i, 0) for i in range(len(items))]
+  for workers in (0, 2):
+    measure = stream.measure([source], processor.read(folder), workers)
+    list(measure(draws[:50]))  # others have begun
+    start = time.process_time()
+    list(measure(draws))
+    taken.append(1e3 * (time.process_time() - start) / len(draws))
+  print('{:.2f} ms a conversation, {:.2f} where two others do'.format(*taken))
+  assert taken[1] < 0.2 * taken[0]
