@@ -188,10 +188,12 @@ class Decoder(nn.Module):
     """Weights with leaves [count, those of a period, ...]."""
     crosses = layout.indices(plans.CROSS)
     end = repeat.start + repeat.period * repeat.count
-    weights = scanning.cut(self.layers, range(self.size.depth), repeat)
+    layers = params.uncast(self.layers, self.compute.dtype)
+    weights = scanning.cut(layers, range(self.size.depth), repeat)
     if not any(repeat.start <= i < end for i in crosses):
       return layer_kinds.Weights(weights, None)
-    cross = scanning.cut(self.cross, crosses, repeat)
+    cross = params.uncast(self.cross, self.compute.dtype)
+    cross = scanning.cut(cross, crosses, repeat)
     return layer_kinds.Weights(weights, cross)
 
   def _run_repeat(

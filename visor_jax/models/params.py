@@ -5,8 +5,10 @@ on devices.
 """
 
 from collections.abc import Callable
+import functools
 import math
 from typing import Any
+from typing import NamedTuple
 
 from flax import linen as nn
 import jax
@@ -84,8 +86,66 @@ def take_layer(tree: Tree, index: int | jax.Array) -> Tree:
 
 
 def cast(tree: Tree, dtype: DTypeLike) -> Tree:
-  """The tree with its leaves in the dtype that is computed in."""
-  return jax.tree.map(lambda x: x.astype(dtype), tree)
+  """The tree, or what `uncast` made of it, in the dtype that is computed in."""
+
+  def one(x: jax.Array | Uncast) -> jax.Array:
+    return _cast(*x) if isinstance(x, Uncast) else x.astype(dtype)
+
+  return jax.tree.map(one, tree, is_leaf=lambda x: isinstance(x, Uncast))
+
+
+class Uncast(NamedTuple):
+  """Weights that `cast` will cast, and the place of their gradient.
+
+  Attributes:
+    weights: through which no gradient goes.
+    place: in the dtype they are cast to; only its gradient is looked at.
+  """
+
+  weights: jax.Array
+  place: jax.Array
+
+
+def uncast(tree: Tree, dtype: DTypeLike) -> Tree:
+  """What a loop over layers gets, instead of their weights, for `cast`.
+
+  A loop stacks the gradients of what it is given, in the dtype of that, and
+  all of them are there until their norm is known. So those of float32 weights
+  take twice the bytes of what the layers make, which is in the dtype that they
+  compute in. Here the stack is in that dtype, and cast behind the loop: the
+  same bits.
+  """
+
+  def one(x: jax.Array) -> jax.Array | Uncast:
+    if x.dtype == dtype:
+      return x
+    return Uncast(jax.lax.stop_gradient(x), _place(x, dtype))
+
+  return jax.tree.map(one, tree)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _place(weights: jax.Array, dtype: DTypeLike) -> jax.Array:
+  return jnp.zeros(weights.shape, dtype)
+
+
+@_place.defjvp
+def _place_jvp(
+  dtype: DTypeLike, primals: tuple[jax.Array], tangents: tuple[jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+  return _place(*primals, dtype), tangents[0].astype(dtype)
+
+
+@jax.custom_jvp
+def _cast(weights: jax.Array, place: jax.Array) -> jax.Array:
+  return weights.astype(place.dtype)
+
+
+@_cast.defjvp
+def _cast_jvp(
+  primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+  return _cast(*primals), tangents[1]
 
 
 def dense(

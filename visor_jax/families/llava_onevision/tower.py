@@ -99,6 +99,7 @@ class Tower(nn.Module):
         return run(x, weights)[0], None
 
       stack = self.param('layers', params.stacked(init_block, size.depth))
+      stack = params.uncast(stack, dtype)
       step = scanning.remat(body, self.compute, prevent_cse=False)
       if rate:
         last = params.take_layer(stack, -1)

@@ -169,7 +169,8 @@ class Tower(nn.Module):
     ) -> tuple[jax.Array, None]:
       return run(x, layer)[0], None
 
-    stack = self.param('layers', params.stacked(init_block, size.depth)), full
+    weights = self.param('layers', params.stacked(init_block, size.depth))
+    stack = params.uncast(weights, dtype), full
     step = scanning.remat(body, self.compute, prevent_cse=False)
     if not rate:
       x, _ = jax.lax.scan(step, x, stack)
