@@ -113,6 +113,9 @@ def default() -> ml_collections.ConfigDict:
   c.optim = ml_collections.ConfigDict()
   c.optim.b1 = 0.9
   c.optim.b2 = 0.98
+  # Of the mean of gradients; bfloat16 saves two bytes of a parameter, and
+  # rounds what the mean is carried on in.
+  c.optim.mu_dtype = 'float32'
   c.optim.weight_decay = 0.0  # the paper uses none
   # Whether a parameter decays, by its path, first match counts: no norms and no
   # biases, as in transformers' Trainer.

@@ -35,6 +35,7 @@ def options(**values):
     **dict(
       b1=0.9,
       b2=0.98,
+      mu_dtype='float32',
       weight_decay=0.0,
       weight_decay_mask=config_lib.default().optim.weight_decay_mask,
       clip=0.0,
@@ -151,6 +152,19 @@ def test_rates_scale_the_steps_of_their_paths():
 def test_rates_that_leave_a_path_out_are_an_error():
   with pytest.raises(ValueError, match='llm/cross/up'):
     updates(options(lr_scales=(('vision/.*', 1.0),)))
+
+
+def test_the_mean_of_gradients_may_be_bfloat16():
+  rough = options(mu_dtype='bfloat16')
+  params = param_paths.flatten(PARAMS)
+  _, (adam, *_), *_ = optim.make(rough, stage()).init(params)
+  assert {x.dtype for x in adam.mu.values()} == {jnp.dtype('bfloat16')}
+  assert {x.dtype for x in adam.nu.values()} == {jnp.dtype('float32')}
+  change, exact = updates(rough), updates(options())
+  for path, x in change.items():
+    assert x.dtype == 'float32'
+    np.testing.assert_allclose(x, exact[path], rtol=2**-7)
+    assert (x != exact[path]).any()
 
 
 def test_weight_decay_pulls_towards_zero_at_the_rate():

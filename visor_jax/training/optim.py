@@ -63,6 +63,7 @@ def make(
       schedule(stage),
       optim.b1,
       optim.b2,
+      mu_dtype=optim.mu_dtype,
       weight_decay=optim.weight_decay,
       mask=decays,
     ),
