@@ -1,6 +1,7 @@
 """The configured model, and its parameters before any of them has learned."""
 
 from collections.abc import Collection
+import functools
 
 from flax import linen as nn
 import jax
@@ -107,6 +108,7 @@ def _init(model: visor.Visor, seed: int, mesh: Mesh) -> param_paths.Params:
     )['params']
 
 
+@functools.cache  # to trace a whole model takes a second
 def _boxed(model: visor.Visor, mesh: Mesh) -> param_paths.Params:
   return jax.eval_shape(lambda: _init(model, 0, mesh))
 
