@@ -158,6 +158,7 @@ def test_a_family_that_is_left_out_is_neither_learned_nor_calibrated_with():
       label=None if i == 4 else 0,
       scores=[float(i != 4)],
       flops=[1 + i],
+      total_flops=[3 + i],
     )
     for i in range(8)
   ]
@@ -171,6 +172,12 @@ def test_a_family_that_is_left_out_is_neither_learned_nor_calibrated_with():
   scores, costs = np.array([target[0, 0] for _, target in rewards]).T
   assert scores.tolist() == [1, 1, 1, 1, 0, 1]
   np.testing.assert_allclose(costs, (1 + np.arange(6)) / 3.5, rtol=1e-6)
+  config.policy.budget_of = 'total'
+  costs = [target[0, 0, 1] for _, target in labels.split(rows, config)[0]]
+  np.testing.assert_allclose(costs, (3 + np.arange(6)) / 5.5, rtol=1e-6)
+  del rows[0]['total_flops']
+  with pytest.raises(ValueError, match='policy.budget_of is total.*prefill'):
+    labels.split(rows, config)
   config.policy.loss = 'labels'
   config.policy.without = ('b',)
   learn, held_out = labels.split(rows, config)

@@ -345,7 +345,7 @@ def test_the_page_by_keyboard_and_on_a_phone(checkpoint, tmp_path):
     page.goto(server.url)
     page.set_input_files('#file', tmp_path / 'page.png')
     page.focus('#file')
-    for name in ('question', 'plan', 'budget'):
+    for name in ('question', 'plan', 'budget', 'budget-of'):
       page.keyboard.press('Tab')
       assert page.evaluate('document.activeElement.id') == name
     for _ in range(6):

@@ -51,7 +51,7 @@ def make(folder, token='learned', loss='reward', **options):
     mesh_lib.make(devices=jax.devices()[:1]),
     suites.open_suite(config, ('label',), ''),
     VIABLE,
-    targets.TARGETS[loss](LABELS),
+    targets.TARGETS[loss](LABELS, config.policy.budget_of),
   )
 
 

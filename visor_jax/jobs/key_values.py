@@ -15,6 +15,7 @@ from visor_jax.data.suites import table as suites
 from visor_jax.data.suites.pages import page as pages
 from visor_jax.runtime import identity
 from visor_jax.spec import choice
+from visor_jax.spec import shares
 from visor_jax.training import losses
 from visor_jax.training import stages
 from visor_jax.training import weights
@@ -32,6 +33,7 @@ CHOICES = {
   'label.score': tuple(scores.SCORES),
   'label.all_wrong': ('skip', 'cheapest'),
   'policy.loss': tuple(losses.POLICIES),
+  'policy.budget_of': tuple(shares.WORDS),
   'policy.select': ('confidence', 'argmax'),
   'eval.score': tuple(scores.SCORES),
 }

@@ -140,7 +140,7 @@ def split(
     [row for row in part if row['family'] not in without]
     for part in parts(labels, config.label.held_out)
   )
-  to_learn = targets.TARGETS[config.policy.loss](learn)
+  to_learn = targets.TARGETS[config.policy.loss](learn, config.policy.budget_of)
   if not to_learn:
     raise errors.Refusal(
       'no question has a label: every plan is wrong on all of '

@@ -175,8 +175,8 @@ def _check_budgets(
     if selection.budget is not None
   ]
   if config.policy.loss == 'reward':
-    budget = config.policy.budget
-    asked.append((budget, f'policy.budget is {budget:g}', shares.PREFILL))
+    budget, budget_of = config.policy.budget, config.policy.budget_of
+    asked.append((budget, f'policy.budget is {budget:g}', budget_of))
   if not asked:
     return
   visual = suites.entry(config).prompt_shape(config, model).visual

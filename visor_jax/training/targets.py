@@ -11,14 +11,22 @@ from typing import Any
 
 import numpy as np
 
+from visor_jax.runtime import errors
+from visor_jax.spec import shares
+
 # (number of a question, its target)
 Target = tuple[int, np.ndarray]
 
 Rows = Sequence[Mapping[str, Any]]  # of labels.jsonl, see jobs/labels.py
 
 
-def _labels(rows: Rows) -> list[Target]:
+# What a row says that each plan took, by what the budget is a share of.
+_TAKEN = {shares.PREFILL: 'flops', shares.TOTAL: 'total_flops'}
+
+
+def _labels(rows: Rows, budget_of: str) -> list[Target]:
   """int32 [1], the number of the plan; questions without one are left out."""
+  del budget_of
   return [
     (row['index'], np.array([row['label']], np.int32))
     for row in rows
@@ -26,18 +34,25 @@ def _labels(rows: Rows) -> list[Target]:
   ]
 
 
-def _rewards(rows: Rows) -> list[Target]:
+def _rewards(rows: Rows, budget_of: str) -> list[Target]:
   """float32 [1, plans, 2], score and cost of every plan.
 
-  A cost is the question's own LLM prefill FLOPs as a share of what `max` takes
-  of these questions on average, so that the mean of costs is what a budget is.
-  The router's own work is the same under every plan, and not among them.
+  A cost is the question's own FLOPs as a share of what `max` takes of these
+  questions on average, so that the mean of costs is what a budget is. The
+  router's own work is the same under every plan, and not among them.
   """
-  largest = np.mean([row['flops'][-1] for row in rows]) if rows else 1.0
+  taken = _TAKEN[budget_of]
+  if any(taken not in row for row in rows):
+    raise errors.Refusal(
+      f'policy.budget_of is {budget_of}, which these labels do not say: label '
+      'again (jobs=label+policy) or set it to '
+      + ' or '.join(of for of in _TAKEN if of != budget_of)
+    )
+  largest = np.mean([row[taken][-1] for row in rows]) if rows else 1.0
   return [
     (
       row['index'],
-      np.stack([row['scores'], row['flops'] / largest], -1)[None].astype(
+      np.stack([row['scores'], row[taken] / largest], -1)[None].astype(
         np.float32
       ),
     )
@@ -45,7 +60,8 @@ def _rewards(rows: Rows) -> list[Target]:
   ]
 
 
-TARGETS: dict[str, Callable[[Rows], list[Target]]] = {
+# Of rows, and what the budget is a share of (spec/shares.py).
+TARGETS: dict[str, Callable[[Rows, str], list[Target]]] = {
   'labels': _labels,
   'reward': _rewards,
 }
@@ -54,5 +70,5 @@ TARGETS: dict[str, Callable[[Rows], list[Target]]] = {
 def example(loss: str, plans: int) -> np.ndarray:
   """A target of as many viable plans, for its shape and dtype."""
   row = dict(index=0, label=0, scores=[0.0] * plans, flops=[1.0] * plans)
-  ((_, target),) = TARGETS[loss]([row])
+  ((_, target),) = TARGETS[loss]([row], shares.PREFILL)
   return target
