@@ -101,8 +101,8 @@ class Decoder(nn.Module):
     """int32 [B, T] -> [B, T, D]."""
     # Rows are cast, not the table: else its gradient would be the sum over all
     # tokens in that dtype.
-    rows = self.embedding[tokens].astype(self.compute.dtype)
-    return sharding.constrain_slots(rows)
+    rows = sharding.constrain_rows_of_table(self.embedding[tokens])
+    return sharding.constrain_slots(rows.astype(self.compute.dtype))
 
   def logits(self, text: jax.Array) -> jax.Array:
     """[B, T, D] -> float32 [B, T, C]."""

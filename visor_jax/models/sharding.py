@@ -22,6 +22,22 @@ def constrain_slots(x: jax.Array) -> jax.Array:
   return _constrain(x, 'batch', 'slots')
 
 
+def constrain_rows_of_table(x: jax.Array) -> jax.Array:
+  """[B, S, D] as rows of a table, whose axis D is spread, are found in it.
+
+  Each device has its part of them all. Where there are copies of the table too,
+  a compiler that guesses sums its whole gradient on every device.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty:
+    return x
+  places = spec(x.shape[:2], 'batch', 'slots')
+  (width,) = spec(x.shape[2:], 'embed')
+  spread = spec_axes(width)
+  rest = (tuple(a for a in spec_axes(p) if a not in spread) for p in places)
+  return jax.lax.with_sharding_constraint(x, PartitionSpec(*rest, width))
+
+
 def constrain_tiles(x: jax.Array) -> jax.Array:
   """`constrain_slots` of [tiles of all rows, ...]."""
   return _constrain(x, 'tiles')
