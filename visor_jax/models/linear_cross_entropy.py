@@ -66,7 +66,9 @@ def _backward(chunk: int, gradients: _Gradients, of_sums: Sums) -> tuple:
   del chunk
   of_hidden, of_head = gradients
   scale = of_sums.loss.astype(of_hidden.dtype)
-  return of_hidden * scale, of_head.sum(0) * scale, None, None
+  # Not jnp.sum, which adds, and sends, float32.
+  of_head = jax.lax.reduce_sum(of_head, [0])
+  return of_hidden * scale, of_head * scale, None, None
 
 
 linear_cross_entropy.defvjp(_forward, _backward)
