@@ -124,13 +124,13 @@ MOMENTS = {
   'base 8/': signal.SIGTERM,
   'full 10/': signal.SIGKILL,
   'search questions, plan max 16/': signal.SIGINT,
+  'universal 6/': signal.SIGINT,
   'policy 6/': signal.SIGKILL,
   'test questions, plan router 16/': signal.SIGKILL,
 }
 # In jobs that are done by the same loops.
 OTHERS = {
   'cross 6/': signal.SIGKILL,
-  'universal 6/': signal.SIGINT,
   'label questions, plan min 16/': signal.SIGTERM,
 }
 
