@@ -101,7 +101,7 @@ class Decoder(nn.Module):
     """int32 [B, T] -> [B, T, D]."""
     # Rows are cast, not the table: else its gradient would be the sum over all
     # tokens in that dtype.
-    rows = sharding.constrain_rows_of_table(self.embedding[tokens])
+    rows = sharding.constrain_table_rows(self.embedding[tokens])
     return sharding.constrain_slots(rows.astype(self.compute.dtype))
 
   def logits(self, text: jax.Array) -> jax.Array:

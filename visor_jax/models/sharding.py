@@ -22,7 +22,7 @@ def constrain_slots(x: jax.Array) -> jax.Array:
   return _constrain(x, 'batch', 'slots')
 
 
-def constrain_rows_of_table(x: jax.Array) -> jax.Array:
+def constrain_table_rows(x: jax.Array) -> jax.Array:
   """[B, S, D] as rows of a table, whose axis D is spread, are found in it.
 
   Each device has its part of them all. Where there are copies of the table too,

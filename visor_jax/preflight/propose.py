@@ -56,7 +56,7 @@ class Estimate:
   def __call__(self, settings: settings_lib.Settings) -> float:
     """Bytes."""
     trained, frozen = self._held(settings)
-    # Parameters and two moments, float32 as gradients are.
+    # Parameters, two moments and gradients, as if all were float32.
     copies = 3 + _gradients(settings)
     return copies * trained + frozen + self._row * _rows(settings)
 

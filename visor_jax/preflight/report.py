@@ -65,8 +65,9 @@ def _memory(report: examine.Report) -> list[str]:
     _line('batch', held['batch'] / GIB),
   ]
   if report['temporaries'] is not None:
-    gradients = f', gradients ({held["trained"] / GIB:.3g}) among them'
-    lines.append(_line('temporaries', report['temporaries'] / GIB, gradients))
+    lines.append(
+      _line('temporaries', report['temporaries'] / GIB, ', with gradients')
+    )
   if 'total' in report:
     lines.append(_line('code', report['code'] / GIB))
     lines.append(_line('total', report['total'] / GIB))
