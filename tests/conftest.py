@@ -14,8 +14,8 @@ if 'JAX_PLATFORMS' not in os.environ:
 jax.config.update('jax_num_cpu_devices', 8)
 
 
-# Tracing makes millions of objects, hardly any of them garbage: looking for it
-# took a tenth of the time.
+# Tracing makes millions of objects, hardly any of them garbage: it is looked
+# for less often.
 gc.set_threshold(50_000, 20, 50)
 
 

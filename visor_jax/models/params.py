@@ -85,15 +85,6 @@ def take_layer(tree: Tree, index: int | jax.Array) -> Tree:
   return jax.tree.map(lambda x: x[index], tree)
 
 
-def cast(tree: Tree, dtype: DTypeLike) -> Tree:
-  """The tree, or what `uncast` made of it, in the dtype that is computed in."""
-
-  def one(x: jax.Array | Uncast) -> jax.Array:
-    return _cast(*x) if isinstance(x, Uncast) else x.astype(dtype)
-
-  return jax.tree.map(one, tree, is_leaf=lambda x: isinstance(x, Uncast))
-
-
 class Uncast(NamedTuple):
   """Weights that `cast` will cast, and the place of their gradient.
 
@@ -122,6 +113,15 @@ def uncast(tree: Tree, dtype: DTypeLike) -> Tree:
     return Uncast(jax.lax.stop_gradient(x), _place(x, dtype))
 
   return jax.tree.map(one, tree)
+
+
+def cast(tree: Tree, dtype: DTypeLike) -> Tree:
+  """The tree, or what `uncast` made of it, in the dtype that is computed in."""
+
+  def one(x: jax.Array | Uncast) -> jax.Array:
+    return _cast(*x) if isinstance(x, Uncast) else x.astype(dtype)
+
+  return jax.tree.map(one, tree, is_leaf=lambda x: isinstance(x, Uncast))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
