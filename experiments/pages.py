@@ -47,6 +47,7 @@ FREE = (
     for share in SHARES
   ]
   + [f'fastv:2:{share}' for share in SHARES]
+  + [f'sparsevlm:0,1,3:{share},{share},{share}' for share in SHARES]
   + ['pyramiddrop:0.5', 'shortv:0.7', 'shortv:0.5', 'dop:0.7', 'vskip:0.85']
 )
 # Pixels to the side of a page: three quarters and a half.

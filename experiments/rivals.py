@@ -11,6 +11,7 @@ one page; or one at a time:
   ... run=m3      the dense base for half of the steps, then with pooled
                   tokens, all scales every step
   ... run=tr2     VISOR on tokens packed 2x, run=tr4 4x
+  ... run=eemllm  the dense base, whose visual tokens never attend
 
 The recipe is that of quickstart.py. Every run takes its 2,190 steps of answers
 (VISOR's base, cross, full and universal stages together); a dense run takes
@@ -31,12 +32,13 @@ FREE = (
   [f'{m}:{s}' for m in METHODS for s in SHARES]
   + [f'fastv:2:{s}' for s in ('0.75', '0.5', '0.25', '1/9')]
   + [f'pyramiddrop:{s}' for s in ('0.75', '0.5', '0.25')]
+  + [f'sparsevlm:0,1,3:{s},{s},{s}' for s in ('0.75', '1/2', '1/3')]
   + [f'{m}:{s}' for m in ('shortv', 'dop') for s in ('0.8', '0.6', '0.4')]
   + [f'vskip:{s}' for s in ('0.95', '0.9', '0.85')]  # most goes into MLPs
   + ['resize:40']  # of 80 pixels: both frames, four digits to a patch
 )
 SCALES = 'm3:1+m3:2+m3:5'  # a frame has 5 x 2 patches
-RUNS = ('visor', 'dense', 'm3', 'tr2', 'tr4')
+RUNS = ('visor', 'dense', 'm3', 'eemllm', 'tr2', 'tr4')
 
 
 def get_config(arg=None):
@@ -46,7 +48,7 @@ def get_config(arg=None):
       f'config argument "run={arg.run}": runs are {", ".join(RUNS)}'
     )
   part = lambda steps: max(1, round(arg.share * steps))
-  build = _dense if arg.run in ('dense', 'm3') else _visor
+  build = _dense if arg.run in ('dense', 'm3', 'eemllm') else _visor
   c = build(arg.run, part)
   if arg.jobs != 'all':
     c.jobs = arg.jobs
@@ -80,6 +82,8 @@ def _dense(run, part):
     c.base.full_token_fraction = (
       0.5  # as published, scales are taught to a trained model
     )
+  elif run == 'eemllm':
+    c.model.reduce = 'eemllm'
   else:
     c.eval.reduce = '+'.join(FREE)
   return c

@@ -19,7 +19,7 @@ CASES = {
 }
 
 
-UNRATED = 'pack', 'm3', 'random', 'shortv', 'vskip', 'dop'
+UNRATED = 'pack', 'm3', 'random', 'shortv', 'vskip', 'dop', 'eemllm'
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,10 @@ UNRATED = 'pack', 'm3', 'random', 'shortv', 'vskip', 'dop'
     ('plain', 'shortv:1-2,4'),
     ('plain', 'vskip:0,3'),
     ('plain', 'dop:2:4'),
+    ('plain', 'eemllm'),
+    ('plain', 'hired:1/2'),
+    ('plain', 'sparsevlm:0-2:0.7,1/2,0.7'),
+    ('chunks', 'sparsevlm:1,4:1/2,1/6'),
     ('chunks', 'shortv:0-5'),
     ('no tower, unscanned', 'fastv:1:1/2'),
     ('no tower, unscanned', 'visionzip:0.4'),
@@ -134,7 +138,7 @@ from visor_jax.spec import architecture, plan
 _, size = families.named_size('0.5b', ())
 texts = [
   *grammar.published(), 'pack:2', 'divprune:1/9', 'random:1/9', 'cdpruner:1/9',
-  'resize:384', 'pixelprune',
+  'resize:384', 'pixelprune', 'eemllm',
   'shortv:9-23', 'vskip:9-23', 'dop:4:9'
 ]
 for text in texts:

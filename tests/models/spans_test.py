@@ -23,8 +23,9 @@ EARLY = (
   'm3:2',
   'divprune:1/2',
   'random:1/2',
+  'hired:1/2',
 )
-BASE_ONLY = ('fastv:2:1/2', 'pyramiddrop:1/2')
+BASE_ONLY = ('fastv:2:1/2', 'pyramiddrop:1/2', 'sparsevlm:0-1:1/2,1/2')
 
 
 def model(text, **kwargs):
@@ -46,6 +47,7 @@ def logits(text, plan, batch, **kwargs):
     ('random:1', rows.BASE),
     ('fastv:1:1', rows.BASE),
     ('pyramiddrop:1', rows.BASE),
+    ('sparsevlm:1:1', rows.BASE),
   ],
 )
 def test_all_of_the_tokens_are_what_there_was(text, plan):

@@ -40,6 +40,7 @@ def reduce(
   visual=None,
   gather_index=None,
   words=None,
+  tiles=None,
 ):
   """Calls the hook before the decoder.
 
@@ -48,14 +49,15 @@ def reduce(
     number.
   """
   v = len(segment)
-  tiles = -(-v // (grid[0] * grid[1]))
+  tiles = tiles or -(-v // (grid[0] * grid[1]))
   patches = tiles * grid[0] * grid[1]
 
   def fill(x, shape):
     if x is None:
       return np.zeros(shape, np.float32)
     x = np.asarray(x, np.float32)[None]
-    return np.pad(x, [(0, 0), (0, patches - v)] + [(0, 0)] * (x.ndim - 2))
+    rest = patches - x.shape[1]
+    return np.pad(x, [(0, 0), (0, rest)] + [(0, 0)] * (x.ndim - 2))
 
   if visual is None:
     visual = np.arange(v, dtype=np.float32)[:, None]

@@ -70,6 +70,7 @@ class TokenLayout(NamedTuple):
   place: jax.Array  # int32 [B, S]: the inverse, the place of a slot
   prompt: Slots  # [B, R]: the text that ends a prompt
   prompt_end: jax.Array  # int32 [B, R]: which text slot that is
+  raters: jax.Array | None = None  # bool [B, T]: see rating.rate
 
 
 def token_layout(batch: batch_lib.Batch, axes: int = 1) -> TokenLayout:
@@ -178,6 +179,7 @@ def keep_visual(
     place=place,
     prompt=Slots(before.prompt.segment, prompt_place),
     prompt_end=before.prompt_end,
+    raters=before.raters,
   )
 
 

@@ -1,6 +1,6 @@
 """How much attention visual tokens get, for who drops some of them.
 
-Legend: B batch, V visual.
+Legend: B batch, T text, V visual.
 """
 
 import jax
@@ -17,10 +17,10 @@ def rate(
   hidden: layer_kinds.HiddenStates,
   token_layout: positions.TokenLayout,
 ) -> jax.Array:
-  """How much of a prompt's last token's attention a visual token gets.
+  """How much of the attention of some text a visual token gets.
 
-  Of a conversation with several prompts the last counts. Scores are computed
-  of these few queries alone.
+  Of the last token of a conversation's last prompt, or where the token layout
+  names raters the mean of theirs. Scores are computed of these queries alone.
 
   Args:
     layer: whose attention it is, with its weights.
@@ -30,21 +30,26 @@ def rate(
   Returns:
     float32 [B, V], averaged over heads.
   """
+  text, visual = token_layout.text, token_layout.visual
+  if token_layout.raters is None:
+    who, queries = token_layout.prompt, token_layout.prompt_end
+    same = who.segment[:, None] == who.segment[:, :, None]
+    later = same & (who.place[:, None] > who.place[:, :, None])
+    rates = ~later.any(axis=2)
+  else:
+    who, rates = text, token_layout.raters
+    queries = jnp.broadcast_to(jnp.arange(rates.shape[1]), rates.shape)
   query, key = layer.query_key(
     jnp.concatenate([hidden.text, hidden.visual], axis=1),
     positions.join_positions(
       token_layout.text_position, token_layout.visual_position
     ),
-    token_layout.prompt_end,
+    queries,
   )
-  both = positions.join(token_layout.text, token_layout.visual)
-  shares = attention_arrays.shares(query, key, token_layout.prompt, both)
+  both = positions.join(text, visual)
+  shares = attention_arrays.shares(query, key, who, both)
   of_visual = shares[:, :, hidden.text.shape[1] :]
-  segment, place = token_layout.prompt
-  same = segment[:, None] == segment[:, :, None]
-  later = same & (place[:, None] > place[:, :, None])
-  is_last = ~later.any(axis=2)
-  visual_segment = token_layout.visual.segment
-  asks = segment[:, :, None] == visual_segment[:, None]
-  asks &= is_last[:, :, None]
-  return jnp.max(jnp.where(asks, of_visual, 0), axis=1, initial=0)
+  asks = who.segment[:, :, None] == visual.segment[:, None]
+  asks &= rates[:, :, None]
+  total = jnp.where(asks, of_visual, 0).sum(axis=1)
+  return total / jnp.maximum(asks.sum(axis=1), 1)

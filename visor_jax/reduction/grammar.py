@@ -179,4 +179,7 @@ _NUMBERS: dict[Any, Callable[[str], Any]] = {
   fractions.Fraction: _share,
   int: _count,
   tuple[int, ...]: _layers,
+  tuple[fractions.Fraction, ...]: lambda text: tuple(
+    map(_share, text.split(','))
+  ),
 }

@@ -90,22 +90,13 @@ def keep_highest(
     rating: float32 [B, V].
     share: that stays.
   """
-  segment = tokens.token_layout.visual.segment
-  return keep(tokens, highest(rating, segment, share))
+  return keep(tokens, highest(rating, of_conversations(tokens), share))
 
 
 def highest(
-  rating: jax.Array, segment: jax.Array, share: fractions.Fraction
+  rating: jax.Array, group: jax.Array, share: fractions.Fraction
 ) -> KeptSlots:
-  """The share of each segment's visual slots that is rated highest.
-
-  Args:
-    rating: float32 [B, V].
-    segment: int32 [B, V]; 0 is padding.
-    share: that stays.
-  """
-  apart = jnp.pad(segment[:, 1:] != segment[:, :-1], ((0, 0), (1, 0)))
-  group = jnp.where(segment > 0, jnp.cumsum(apart, axis=1) + 1, 0)
+  """The share of each group's visual slots that is rated highest."""
   stays = rank(group, rating) < share_of(count(group), share)
   return compact(stays & (group > 0), method.slots_for(rating.shape[1], share))
 
@@ -225,6 +216,13 @@ def stretched(group: jax.Array, rating: jax.Array) -> jax.Array:
 def of_images(tokens: method.VisualTokens) -> jax.Array:
   """Images, or images with nothing between them."""
   return positions.visual_runs(tokens.token_layout.visual)
+
+
+def of_conversations(tokens: method.VisualTokens) -> jax.Array:
+  """All images of a conversation."""
+  segment = tokens.token_layout.visual.segment
+  apart = jnp.pad(segment[:, 1:] != segment[:, :-1], ((0, 0), (1, 0)))
+  return jnp.where(segment > 0, jnp.cumsum(apart, axis=1) + 1, 0)
 
 
 def slot_numbers(x: jax.Array) -> jax.Array:

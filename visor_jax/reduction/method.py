@@ -100,8 +100,9 @@ class VisualWork(NamedTuple):
 
 UNTOUCHED = VisualWork(attention=False, mlp=False)
 
-# Layer -> float32 [B, V]: how much of the attention of a prompt's last token a
-# visual token gets in that layer, one of `Reduction.layers` that was reached.
+# Layer -> float32 [B, V]: how much of the attention of a prompt's last token,
+# or of the token layout's raters, a visual token gets in that layer, one of
+# `Reduction.layers` that was reached.
 Rate = Callable[[int], 'jax.Array']
 
 
@@ -110,7 +111,8 @@ class Reduction:
   """A method at one setting; this one keeps every token.
 
   The fields of a subclass are its numbers in the grammar, in that order: a
-  fractions.Fraction is a share, an int a count, a tuple[int, ...] layers.
+  fractions.Fraction is a share, an int a count, a tuple[int, ...] layers, a
+  tuple[fractions.Fraction, ...] a share for each.
 
   Attributes:
     name: in the grammar.
@@ -255,9 +257,13 @@ def rate_macs(row: Row, visual: int) -> int:
   return queries + (row.text + visual) * (keys + products)
 
 
-def written(number: int | fractions.Fraction | tuple[int, ...]) -> str:
+def written(
+  number: int | fractions.Fraction | tuple[int | fractions.Fraction, ...],
+) -> str:
   """A decimal where it is exact, else a fraction; layers as 2,5-7."""
   if isinstance(number, tuple):
+    if isinstance(number[0], fractions.Fraction):
+      return ','.join(map(written, number))
     # Layers that follow one another are as far ahead of their places.
     runs = itertools.groupby(enumerate(number), lambda pair: pair[1] - pair[0])
     ends = [[layer for _, layer in run] for _, run in runs]
