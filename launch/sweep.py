@@ -3,8 +3,9 @@
 
   launch/sweep.py --config=FILE --workdir=OUT --budgets=0.1,0.2,0.4 --on=local
 
-A budget is a share of the LLM prefill FLOPs of plan `max`, and stands for the
-most expensive plan within it, at the lengths of the first test questions; among
+A budget is a share of the LLM prefill FLOPs of plan `max`, or with
+--budget-of=total of all that it takes end to end, and stands for the most
+expensive plan within it, at the lengths of the first test questions; among
 plans that cost the same, the one that spreads its SELF layers most evenly.
 
   --do=eval    The network is trained once, in OUT/shared or, with
@@ -24,6 +25,7 @@ sweep that is stopped leaves the jobs running, and finds them when it is started
 again. Exit code: 0 when all budgets are done.
 """
 
+import collections
 from collections.abc import Mapping
 from collections.abc import Sequence
 import concurrent.futures
@@ -51,8 +53,10 @@ from visor_jax.runtime import console  # noqa: E402
 from visor_jax.runtime import files  # noqa: E402
 from visor_jax.runtime import outcomes  # noqa: E402
 from visor_jax.runtime import paths  # noqa: E402
+from visor_jax.spec import architecture as architecture_lib  # noqa: E402
 from visor_jax.spec import budget as budgets  # noqa: E402
 from visor_jax.spec import plan as plans  # noqa: E402
+from visor_jax.spec import shares as shares_lib  # noqa: E402
 from visor_jax.spec import workdir as workdir_lib  # noqa: E402
 from visor_jax.training import stages  # noqa: E402
 
@@ -61,6 +65,18 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the sweep.')
 _BUDGETS = flags.DEFINE_list('budgets', None, 'Shares of the FLOPs of max.')
+_BUDGET_OF = flags.DEFINE_enum(
+  'budget-of',
+  shares_lib.PREFILL,
+  tuple(shares_lib.WORDS),
+  'Of which FLOPs: LLM prefill, or the vision tower and decoding, too.',
+)
+_ANSWER_TOKENS = flags.DEFINE_integer(
+  'answer-tokens',
+  1,
+  'With --budget-of=total: of an answer; the first comes with the prefill.',
+  lower_bound=1,
+)
 _ON = flags.DEFINE_enum('on', 'local', ('local', 'slurm', 'gke'), 'Where.')
 _DO = flags.DEFINE_enum('do', 'eval', ('eval', 'train'), 'What.')
 _TRAINED = flags.DEFINE_string(
@@ -85,7 +101,7 @@ OWN = {
 def shares(
   config: ml_collections.ConfigDict, among: Sequence[plans.Plan] = ()
 ) -> dict[plans.Plan, float]:
-  """Plans with their shares of max's LLM prefill FLOPs.
+  """Plans with their shares of max's FLOPs, of those that --budget-of says.
 
   Args:
     config: the whole config; lengths are those of its test questions.
@@ -93,12 +109,33 @@ def shares(
   """
   model = resolve.architecture(config)
   suite = suites.open_suite(config, ('eval',), resolve.origin(config))
-  lengths = questions.mean_lengths(suite, 'test', config.eval.examples)
-  largest = costs.prefill_flops(model, model.layout.max, *lengths)
-  return {
-    plan: costs.prefill_flops(model, plan, *lengths) / largest
-    for plan in among or model.layout.plans
-  }
+  batch = questions.sampled(suite, 'test', config.eval.examples)
+  sizes = collections.Counter(
+    zip(
+      batch.visual().tolist(),
+      batch.text().tolist(),
+      batch.images(model.size.vision.patches),
+    )
+  )
+
+  def flops(plan: plans.Plan) -> int:
+    return sum(
+      count * _flops(model, plan, costs.PromptSize(*size))
+      for size, count in sizes.items()
+    )
+
+  largest = flops(model.layout.max)
+  return {plan: flops(plan) / largest for plan in among or model.layout.plans}
+
+
+def _flops(
+  model: architecture_lib.Architecture,
+  plan: plans.Plan,
+  size: costs.PromptSize,
+) -> int:
+  if _BUDGET_OF.value == shares_lib.PREFILL:
+    return costs.prefill_flops(model, plan, size.visual, size.text)
+  return costs.total_flops(model, plan, size, _ANSWER_TOKENS.value)
 
 
 def command(
@@ -195,10 +232,10 @@ def choose(share: Mapping[plans.Plan, float]) -> dict[plans.Plan, str]:
   """
   chosen: dict[plans.Plan, str] = {}
   for budget in _BUDGETS.value:
-    plan = budgets.most_expensive(share, float(budget))
+    plan = budgets.most_expensive(share, float(budget), _BUDGET_OF.value)
     console.log(
       f'budget {budget}: plan {plans.name(plan)}, '
-      f"{share[plan]:.3f} of max's LLM prefill FLOPs"
+      f'{share[plan]:.3f} of {shares_lib.WORDS[_BUDGET_OF.value]}'
     )
     if plan in chosen:
       console.log(f'budget {budget}: means the plan of {chosen[plan]}')
@@ -225,7 +262,7 @@ def sweep(
   least = shares(config, (layout.min, layout.max))
   for budget in _BUDGETS.value:
     # Now, not after the shared job.
-    budgets.most_expensive(least, float(budget))
+    budgets.most_expensive(least, float(budget), _BUDGET_OF.value)
   shared = paths.local(_TRAINED.value or out / 'shared', '--trained')
   done = out / 'shared.done'
   if not (_TRAINED.value or done.exists()):

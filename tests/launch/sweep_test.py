@@ -6,12 +6,16 @@ import re
 import subprocess
 import sys
 
+from absl.testing import flagsaver
 import pytest
 
 from launch import sweep
 from tests import tiny
+from visor_jax.data.suites import digits
+from visor_jax.eval import costs
 from visor_jax.runtime import checksums
 from visor_jax.runtime import files
+from visor_jax.training import model as model_lib
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -92,6 +96,34 @@ def test_a_sweep_goes_on_where_it_was(swept, tmp_path):
   for budget in ('0.6', '1'):
     stage = tmp_path / f'budget-{budget}' / 'base'
     assert stage.resolve() == tmp_path / 'shared' / 'base'
+
+
+def test_a_budget_may_be_of_all_that_a_question_takes():
+  """What an eval job writes of answers so long says the same."""
+  c = tiny.get_config()
+  model = model_lib.build(c)
+  least, largest = model.layout.min, model.layout.max
+  suite = digits.Suite(c.seed, **c.data.digits)
+  prompts = [suite.prompt('test', i)[0] for i in range(c.eval.examples)]
+  texts = [int((prompt['text_segment'] > 0).sum()) for prompt in prompts]
+
+  def share(of, *options):
+    with flagsaver.flagsaver():
+      sweep.flags.FLAGS(['sweep', '--budgets=1', '--workdir=x', *options])
+      got = sweep.shares(c)
+    rows = [
+      costs.of_answer(model, least, costs.PromptSize(10, text, (1,)), 3)
+      for text in texts
+    ]
+    taken, most = (sum(r[key] for r in rows) for key in of)
+    assert got == {least: pytest.approx(taken / most), largest: 1}
+    return got[least]
+
+  prefill = share(('llm_prefill_flops', 'max_prefill_flops'))
+  total = share(
+    ('total_flops', 'max_total_flops'), '--budget-of=total', '--answer-tokens=3'
+  )
+  assert prefill < total  # the tower is the same
 
 
 @pytest.mark.parametrize(

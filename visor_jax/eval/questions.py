@@ -12,7 +12,7 @@ from visor_jax.runtime import cluster
 from visor_jax.runtime import mesh as mesh_lib
 from visor_jax.spec import batch as batch_lib
 
-SAMPLED = 64  # questions that `mean_lengths` reads
+SAMPLED = 64  # questions that `sampled` reads
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -97,10 +97,15 @@ def mean_lengths(
   suite: protocols.Suite, stream: str, count: int
 ) -> tuple[int, int]:
   """Mean visual and text tokens of the first of `count` questions."""
-  batch = packing.stack(
-    [
-      suite.prompt(stream, number)[0]
-      for number in suite.fit(stream, count).numbers[:SAMPLED]
-    ]
-  )
+  batch = sampled(suite, stream, count)
   return round(batch.visual().mean()), round(batch.text().mean())
+
+
+def sampled(suite: protocols.Suite, stream: str, count: int) -> batch_lib.Batch:
+  """The first of `count` questions, for what is reckoned before any is asked.
+
+  Raises:
+    ValueError: one of them cannot be asked.
+  """
+  numbers = suite.fit(stream, count).numbers[:SAMPLED]
+  return packing.stack([suite.prompt(stream, n)[0] for n in numbers])
