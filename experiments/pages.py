@@ -25,7 +25,7 @@ under every plan; fine 39 % with max, 22 with min. See docs/pages.md.
 from visor_jax import config
 
 STAGES = (
-  ('base', 1500, 2e-3, 0.1),
+  ('base', 3800, 3e-3, 0.3),
   ('cross', 40, 2e-3, 0.5),
   ('full', 2400, 2e-3, 0.5),
   ('universal', 1400, 1e-3, 0.05),
@@ -33,10 +33,10 @@ STAGES = (
 # Steps with each of PRIMERS of the suite, at the start of a stage: parts of
 # pages and whole ones, transcribed; then asked for numbers. Then all else.
 PRIMERS = dict(
-  base=(360, 200, 200, 740, 0, 0, 0, 0),
-  cross=(40, 0, 0, 0, 0, 0, 0, 0),
+  base=(200, 250, 250, 350, 100, 100, 150, 300, 300, 1200),
+  cross=(40, 0, 0, 0, 0, 0, 0, 0, 0, 0),
   # Text reads by other layers now: much of the way is gone once more.
-  full=(60, 60, 80, 150, 40, 200, 200, 400),
+  full=(60, 0, 0, 0, 60, 80, 150, 200, 200, 650),
 )
 # With what the dense base answers, too, without training.
 SHARES = ('1/2', '1/4')

@@ -96,11 +96,9 @@ def default() -> ml_collections.ConfigDict:
   d.pages = ml_collections.ConfigDict()
   d.pages.scale = 'small'  # or large: pages of 448 pixels, for a GPU
   d.pages.unseen = ''  # of the test: typeface or kind, never learned from
-  # Pages at the start of a stage: cut into conversations about one line, two,
-  # four, and whole, which are only transcribed; then the same four once more,
-  # asked for the number behind a word.
+  # Pages at the start of a stage, of each of PRIMERS of its suite.
   d.pages.primers = ml_collections.ConfigDict(
-    dict(base=(0,) * 8, cross=(0,) * 8, full=(0,) * 8)
+    dict(base=(0,) * 10, cross=(0,) * 10, full=(0,) * 10)
   )
   # What lies behind transparent images: white, as transformers has it from
   # version 5 on; stored: the colour in the file, mostly black, as LLaVA-NeXT

@@ -33,6 +33,15 @@ class Segment:
   gather_weight: np.ndarray
   before: np.ndarray
 
+  def showing(self, tokens: np.ndarray) -> 'Segment':
+    """With some of the visual tokens alone, by their numbers, rising."""
+    return dataclasses.replace(
+      self,
+      gather_index=self.gather_index[tokens],
+      gather_weight=self.gather_weight[tokens],
+      before=self.before[tokens],
+    )
+
   def slots(self) -> dict[str, int]:
     """How many it takes of each kind that a RowShape counts."""
     return dict(

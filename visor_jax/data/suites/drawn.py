@@ -36,11 +36,14 @@ class Example:
     id: names it in errors and result rows.
     images: its tiles, uint8 [I, height, width, 3].
     turns: the conversation.
+    shown: numbers of the visual tokens that the text may see, rising; None for
+      all. The tower sees the whole image.
   """
 
   id: str
   images: np.ndarray
   turns: tuple[records.Turn, ...]
+  shown: np.ndarray | None = None
 
 
 def example(
@@ -199,6 +202,7 @@ class Suite:
       picture = image_files.picture(drawn.images)
       cut = self._processor.cut([picture], [(picture.height, picture.width)])
     (image,) = cut
-    return packing.segment_of_images(
+    segment = packing.segment_of_images(
       conversation, [image.tiles], [image.plan], patches
     )
+    return segment if drawn.shown is None else segment.showing(drawn.shown)

@@ -18,7 +18,7 @@ SIZES = {
     sizes.Vision(
       64, 2, 4, 128, tile=(16, 128), patch=16, mean=_LIGHT, std=_SPREAD
     ),
-    sizes.Language(64, 6, 4, 2, 16, 128, vocabulary=96, rope_theta=1e4),
+    sizes.Language(64, 6, 4, 2, 32, 128, vocabulary=96, rope_theta=1e6),
   ),
   'pages-448': sizes.Size(
     sizes.Vision(

@@ -87,18 +87,24 @@ def test_primers_come_first_in_their_stage():
     ]
     return {family for example in examples for family in families(example)}
 
-  assert asked(0, 40) == {'line'}
-  assert asked(40, 80) == {'value'}
-  assert asked(80, 120) > {'compare', 'ink', 'over'}
-  rows = [suite.training('base')(10 * i)[0] for i in range(4)]
-  assert [row['text_segment'].max() for row in rows] == [8, 4, 2, 1]
+  assert asked(0, 70) == {'line'}
+  assert asked(70, 80) == {'value'}
+  assert asked(80, 100) == {'line', 'value'}
+  assert asked(100, 140) > {'compare', 'ink', 'over'}
+  rows = [suite.training('base')(10 * i)[0] for i in range(count)]
+  of_row = [row['text_segment'].max() for row in rows]
+  assert of_row == [8] * 4 + [4, 2, 1] + [4, 2, 1]
+  # Of a line's eight tokens; its tiles are all there for the tower.
+  shown = [(row['visual_segment'] > 0).sum() // 8 for row in rows]
+  assert shown == [8, 4, 2, 1] + [8] * 6
+  assert all((row['tiles'] > 0).any(axis=(1, 2, 3)).all() for row in rows)
 
 
 @pytest.mark.parametrize('scale', page_lib.SCALES)
 @pytest.mark.parametrize('primer', range(len(suite_lib.PRIMERS)))
 def test_a_part_of_a_page_is_asked_about_its_own_lines_alone(scale, primer):
   suite = suite_lib.Suite(SEED, scale, primers=dict(base=primers(primer)))
-  lines, _ = suite_lib.PRIMERS[primer]
+  lines = suite_lib.PRIMERS[primer].lines
   for i in range(5):
     parts = suite.conversations('base', i)
     suite.training('base')(i)  # it has the slots
@@ -142,7 +148,7 @@ def test_a_guess_is_no_better_than_chance(asked, family, chance):
 
 @pytest.mark.parametrize('scale', page_lib.SCALES)
 def test_words_and_slots_suffice_for_every_question(scale):
-  suite = suite_lib.Suite(SEED, scale, primers=dict(cross=primers(3)))
+  suite = suite_lib.Suite(SEED, scale, primers=dict(cross=primers(6)))
   for stream in ('base', 'cross'):
     load = suite.training(stream)
     for i in range(25):

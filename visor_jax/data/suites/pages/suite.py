@@ -11,7 +11,9 @@ Every page is a pure function of (seed, stream, index).
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import dataclasses
 import functools
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,12 +27,31 @@ from visor_jax.spec import batch as batch_lib
 
 TURNS = 8  # the most questions of a page in training
 
-# With what a stage may begin, in order: of how many lines conversations are (0:
-# of the whole page), and the family that they ask. Whole pages alone teach no
-# reading: the text must find its line and read it, and gets nowhere with either
-# alone.
-PRIMERS = tuple(
-  (lines, family) for family in ('line', 'value') for lines in (1, 2, 4, 0)
+
+class Primer(NamedTuple):
+  """Conversations with which a stage may begin.
+
+  Attributes:
+    lines: that one is about; 0 for the whole page.
+    families: that are asked.
+    shown: one in so many of the visual tokens of a line is, drawn by chance;
+      one at least.
+  """
+
+  lines: int
+  families: tuple[str, ...]
+  shown: int = 1
+
+
+# In order. Whole pages alone teach no reading: the text must find its line and
+# read it, and gets nowhere with either alone. And where it sees all of a line,
+# it puts word and number together itself; what it finds by a word is learned
+# once the tower has put them together, in every token of the line.
+PRIMERS = (
+  *(Primer(1, ('line',), shown) for shown in (1, 2, 4, 8)),
+  *(Primer(lines, ('line',)) for lines in (2, 4, 0)),
+  Primer(2, ('value',)),
+  *(Primer(lines, ('value', 'line')) for lines in (4, 0)),
 )
 
 
@@ -55,6 +76,15 @@ def row_shape(scale: page_lib.Scale, turns: int) -> batch_lib.RowShape:
 def _answer_tokens(scale: page_lib.Scale) -> int:
   """Of a line of two columns: word, number, bar, number, end."""
   return 3 + 2 * len(str(scale.highest))
+
+
+def _few(
+  rng: np.random.Generator, tokens: int, of: int, lines: int
+) -> np.ndarray:
+  """Numbers of one in `of` of the tokens of each line."""
+  shown = max(1, tokens // of)
+  of_line = [np.sort(rng.permutation(tokens)[:shown]) for _ in range(lines)]
+  return np.concatenate([i * tokens + few for i, few in enumerate(of_line)])
 
 
 class Suite(drawn.Suite):
@@ -129,7 +159,7 @@ class Suite(drawn.Suite):
     primer = int(np.searchsorted(np.cumsum(counts), index, side='right'))
     if primer == len(counts):
       return [self.conversation(stream, index)]
-    lines, family = PRIMERS[primer]
+    lines, families, of = PRIMERS[primer]
     rng = drawn.generator(self._seed, stream, index)
     page = page_lib.full(rng, self._scale, test=False)
     tiles = drawing.draw(rng, page, self._scale)
@@ -138,9 +168,11 @@ class Suite(drawn.Suite):
     for first in range(0, len(tiles), lines or len(tiles)):
       part = slice(first, first + lines if lines else None)
       inside = [i for i in order if i in range(len(tiles))[part]]
-      asked = self._about_lines(rng, page, [family], inside)
+      asked = self._about_lines(rng, page, families, inside)
       if asked:
-        parts.append(self._asked(stream, index, page, tiles[part], asked))
+        example = self._asked(stream, index, page, tiles[part], asked)
+        shown = _few(rng, self._scale.lines, of, len(example.images))
+        parts.append(dataclasses.replace(example, shown=shown))
     return parts
 
   def question(self, stream: str, index: int) -> drawn.Example:
