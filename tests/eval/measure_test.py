@@ -1,6 +1,7 @@
 """Time and memory of answers: there, positive, once, and of what ran."""
 
 import jax
+import numpy as np
 import pytest
 
 from tests.eval import run_test
@@ -40,12 +41,16 @@ def test_a_router_pays_for_itself_and_for_what_it_chose(
     plan = args[3:] and (args[4] if function is generate.resume else args[4:5])
     timed.append((function, plan))
     self.peak = max(self.peak, int(took[function]))
-    return took[function]
+    return took[function] * np.linspace(0.5, 2.5, measure.TIMES) / 1.5
 
   monkeypatch.setattr(measure.Timer, '__call__', clock)
   measured = ask(under_test, plans.Selection('router'), CHOSEN, tmp_path)
   assert measured['first_token_s'] == 1 + 8 and measured['peak_bytes'] == 8
+  assert measured['first_token_range_s'] == pytest.approx([9 / 3, 9 / 0.6])
   assert measured['tokens_per_s'] == pytest.approx(4 * measure.NEW / 0.5)
+  assert measured['tokens_per_s_range'] == pytest.approx(
+    [4 * measure.NEW / 0.5 * x for x in (0.6, 3)]
+  )
   assert [plan for f, plan in timed if f is generate.resume] == [
     (True, False),
     (False, False),

@@ -18,7 +18,7 @@ def test_costs_are_weighed_like_accuracy():
     '35.6',
     '1.50x',
     '4.00',
-    '250',
+    '250 (200 to 500)',
     '640',
     '2,000',
   )

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tests.report import result_rows
 from tests.report import workdirs
 from visor_jax.report import colours
 from visor_jax.report import page
@@ -38,8 +39,8 @@ def test_has_all_parts(full):
     assert f'<h2>{heading}</h2>' in full
   labels = re.findall(r'<svg [^>]*aria-label="([^"]*)"', full)
   assert labels == [
-    'accuracy against cost, coarse',
-    'accuracy against cost, fine',
+    'accuracy against cost, LLM prefill, coarse',
+    'accuracy against cost, LLM prefill, fine',
     'accuracy by family and plan',
     'plans chosen by the router',
     'calibration of the router',
@@ -199,9 +200,25 @@ def test_rivals_stand_beside_the_plans(tmp_path):
   assert 'fastv' not in legend and 'pack' not in legend
 
 
+def test_cost_is_end_to_end_first_then_of_the_llm_then_time(tmp_path):
+  """Where rows say it, and were measured."""
+  rows = [
+    json.dumps(result_rows.costly(row, 1 + len(row['plan'] or ())))
+    for row in workdirs.rows()
+  ]
+  (tmp_path / 'results.jsonl').write_text('\n'.join(rows))
+  text = page.write(tmp_path, tmp_path / 'out').read_text('utf-8')
+  labels = re.findall(r'aria-label="accuracy against cost, ([^"]*)"', text)
+  assert labels == [
+    f'{of}, {group}'
+    for of in ('end to end', 'LLM prefill', 'first tokens of a batch')
+    for group in ('coarse', 'fine')
+  ]
+
+
 def test_marks_say_what_they_are_where_somebody_points(full):
   told = re.findall(r'<g><title>([^<]*)</title>', full)
-  assert 'max: 70.0 % (63.3 to 75.9), saves 2.67x' in told
+  assert 'max: 70.0 % (63.3 to 75.9), saves 2.67x of LLM prefill' in told
   assert 'min: 120 of 200 questions' in told
   assert any('min on count: 30.0 % of 200; 19 times' in text for text in told)
   assert 'hover ' not in full

@@ -76,6 +76,21 @@ def test_the_page_says_where_visor_lies_below():
   assert 'coarse group VISOR lies above **0 of 2**' in text
 
 
+def test_rivals_are_held_against_what_costs_no_more_end_to_end_first():
+  """Where all say it: the tower makes what is cheap to read as dear as all."""
+  rows = [*result_rows.rows(), *result_rows.rivals()]
+  text = sentences.rivals(
+    row | dict(total_flops=row['llm_prefill_flops'] + 1e10, total_saved=1.0)
+    for row in rows
+  )
+  end_to_end, prefill = (
+    text.index(f'**0 of 2** settings of other methods, at no more {of}')
+    for of in ('FLOPs end to end', 'LLM prefill FLOPs')
+  )
+  assert end_to_end < prefill
+  assert 'FLOPs end to end' not in sentences.rivals(rows)
+
+
 def test_what_was_not_asked_is_told_once_for_those_that_share_it():
   rows = [row | dict(too_long=0, broken=0) for row in result_rows.rows()]
   assert (

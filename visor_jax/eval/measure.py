@@ -26,7 +26,7 @@ from visor_jax.runtime import program_memory
 from visor_jax.spec import plan as plans
 from visor_jax.training import throughput
 
-NEW, TIMES = 16, 3  # tokens behind the first; runs that a median is of
+NEW, TIMES = 16, 5  # tokens behind the first; runs that a median is of
 
 Measured = dict[str, Any]  # see `measure`
 
@@ -53,6 +53,7 @@ def measure(
     first_token_s: from a batch on the device to its first tokens; of a router
       its own work and the mean of what it chose, batches of one plan,
     tokens_per_s: of all rows, behind the first token,
+    first_token_range_s, tokens_per_s_range: least and most of all runs,
     peak_bytes: on a device, of the program that needs most, as compiled:
       parameters, inputs, outputs and temporaries,
     process_bytes: the most held since the process began, `of` the 'device' or,
@@ -90,7 +91,7 @@ def _measure(
   # Nothing ends an answer: all tokens are generated.
   sampling = sampling_lib.Sampling(1 + NEW, (-1,))
   key, timer = jax.random.key(0), Timer()
-  first_token = 0.0
+  first_token = np.zeros(TIMES)  # by rising time, as what it is the sum of
   read: Callable = generate.prefill
   arguments: tuple = (model, params, batch)
   if selection.selector == 'router':
@@ -101,7 +102,7 @@ def _measure(
     None if row['plan'] is None else tuple(map(bool, row['plan']))
     for row in answers
   ]
-  decode = 0.0
+  decode = np.zeros(TIMES)
   for plan in dict.fromkeys(chosen):
     share = chosen.count(plan) / len(chosen)
     first_token += share * timer(read, *arguments, plan)
@@ -119,9 +120,12 @@ def _measure(
       sampling.tokens,
     )
   device = jax.local_devices()[0]
+  speed = size * NEW / decode[::-1]
   return dict(
-    first_token_s=first_token,
-    tokens_per_s=size * NEW / decode,
+    first_token_s=float(np.median(first_token)),
+    first_token_range_s=first_token[[0, -1]].tolist(),
+    tokens_per_s=float(np.median(speed)),
+    tokens_per_s_range=speed[[0, -1]].tolist(),
     peak_bytes=timer.peak,
     process_bytes=throughput.memory(),
     of='device' if device.memory_stats() else 'host',
@@ -141,8 +145,12 @@ class Timer:
   def __init__(self) -> None:
     self.peak = 0
 
-  def __call__(self, function: Any, *args: Any) -> float:
-    """Median seconds of a jitted function, blocked, once it is warm."""
+  def __call__(self, function: Any, *args: Any) -> np.ndarray:
+    """Seconds of a jitted function, blocked, once it is warm.
+
+    Returns:
+      float [TIMES], rising.
+    """
     jax.block_until_ready(function(*args))
     seconds = []
     for _ in range(TIMES):
@@ -154,4 +162,4 @@ class Timer:
     self.peak = max(
       self.peak, program_memory.held(compiled, jax.default_backend())
     )
-    return float(np.median(seconds))
+    return np.sort(seconds)

@@ -37,6 +37,8 @@ class Mean:
     total_flops: end to end, vision tower and decoding with it; 0 where rows
       do not say.
     base_total_flops: likewise, of the base model.
+    first_token_s: seconds to the first tokens of a batch; 0 where it was not
+      measured.
   """
 
   accuracy: float
@@ -47,6 +49,7 @@ class Mean:
   base_flops: float
   total_flops: float = 0.0
   base_total_flops: float = 0.0
+  first_token_s: float = 0.0
 
   @property
   def saved(self) -> float:
@@ -232,6 +235,7 @@ def _summary(selection: str, rows: Sequence[Row]) -> Summary:
     sum(half.base_flops for half in halves) / len(halves),
     sum(half.total_flops for half in halves) / len(halves),
     sum(half.base_total_flops for half in halves) / len(halves),
+    sum(half.first_token_s for half in halves) / len(halves),
   )
   return Summary(
     selection,
@@ -253,11 +257,16 @@ def _over_questions(rows: Sequence[Row]) -> Mean:
     _mean(rows, lambda row: row['llm_prefill_flops'] * row['flops_saved']),
     _mean(rows, lambda row: row.get('total_flops', 0)),
     _mean(rows, _base_total),
+    _mean(rows, _first_token),
   )
 
 
 def _base_total(row: Row) -> float:
   return row.get('total_flops', 0) * row.get('total_saved', 0)
+
+
+def _first_token(row: Row) -> float:
+  return (row.get('measured') or {}).get('first_token_s', 0)
 
 
 def _mean(rows: Sequence[Row], value: Callable[[Row], float]) -> float:

@@ -1,4 +1,7 @@
-"""Who beats whom: selections held against each other at equal cost."""
+"""Who beats whom: selections held against each other at equal cost.
+
+A cost is the name of a field of average.Mean.
+"""
 
 from collections.abc import Iterable
 import dataclasses
@@ -7,13 +10,15 @@ from visor_jax.report import average
 
 
 def front(
-  summaries: Iterable[average.Summary], group: str = 'all'
+  summaries: Iterable[average.Summary],
+  group: str = 'all',
+  cost: str = 'flops',
 ) -> list[average.Summary]:
   """Those that none of the same cost or less reaches, by rising cost."""
   best: list[average.Summary] = []
   for summary in sorted(
     (s for s in summaries if group in s.means),
-    key=lambda s: (s.means[group].flops, -s.means[group].accuracy),
+    key=lambda s: (getattr(s.means[group], cost), -s.means[group].accuracy),
   ):
     accuracy = summary.means[group].accuracy
     if not best or accuracy > best[-1].means[group].accuracy:
@@ -22,7 +27,7 @@ def front(
 
 
 def visor_at_cost(
-  summaries: Iterable[average.Summary], group: str
+  summaries: Iterable[average.Summary], group: str, cost: str = 'flops'
 ) -> list[tuple[average.Summary, average.Summary | None]]:
   """Every rival, and the best of VISOR's at its cost or less.
 
@@ -35,9 +40,8 @@ def visor_at_cost(
     visor = [
       s for s in evaluated if s.is_visor and average.comparable(s, rival)
     ]
-    affordable = [
-      s for s in visor if s.means[group].flops <= rival.means[group].flops
-    ]
+    most = getattr(rival.means[group], cost)
+    affordable = [s for s in visor if getattr(s.means[group], cost) <= most]
     if visor:
       best = max(
         affordable, key=lambda s: s.means[group].accuracy, default=None

@@ -1,7 +1,9 @@
 """What answers cost, and whether budgets were kept, as tables."""
 
 from collections.abc import Iterable
+from collections.abc import Mapping
 from collections.abc import Sequence
+from typing import Any
 
 from visor_jax.report import average
 from visor_jax.report import tables
@@ -37,8 +39,8 @@ def table(rows: Iterable[average.Row]) -> tables.Table | None:
         None
       )
       times = (
-        tables.number(1e3 * measured['first_token_s']),
-        tables.number(measured['tokens_per_s']),
+        _spread(measured, 'first_token_s', 'first_token_range_s', 1e3),
+        _spread(measured, 'tokens_per_s', 'tokens_per_s_range'),
         tables.number(measured['peak_bytes'] / 1e6),
       )
     else:
@@ -46,8 +48,8 @@ def table(rows: Iterable[average.Row]) -> tables.Table | None:
     lines.append((name, *_counted(costly, scale), *times))
   notes = tuple(
     f'Measured on {count} {device} device(s), batches of {batch} questions, '
-    'compiled, warmed and blocked; memory is that of the program that '
-    'needs most, parameters included.'
+    'compiled, warmed and blocked: median, least and most; memory is that of '
+    'the program that needs most, parameters included.'
     for count, device, batch in settings
   )
   return tables.Table(
@@ -67,6 +69,15 @@ def table(rows: Iterable[average.Row]) -> tables.Table | None:
     tuple(lines),
     notes,
   )
+
+
+def _spread(
+  measured: Mapping[str, Any], key: str, of: str, scale: float = 1
+) -> str:
+  """A median with its range, where rows say one."""
+  numbers = [measured[key], *measured.get(of, ())]
+  median, *ends = (tables.number(scale * number) for number in numbers)
+  return f'{median} ({" to ".join(ends)})' if ends else median
 
 
 def _rows_with_costs(

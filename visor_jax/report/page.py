@@ -149,7 +149,12 @@ def _accuracy(
   groups = dict.fromkeys(average.families(rows).values())
   yield markup.section(
     'Accuracy against cost',
-    [cost.cost(summaries, group, palette) for group in groups],
+    [
+      cost.cost(summaries, group, palette, of)
+      for of in cost.COSTS
+      if any(getattr(s.all, of) for s in summaries)
+      for group in groups
+    ],
     'Up and left is better: the line joins the fixed plans that no cheaper '
     'plan beats, and a router above the line gains from choosing per '
     'question; small stars are the router with other targets; bars hold '

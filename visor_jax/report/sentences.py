@@ -84,7 +84,10 @@ def rivals(rows: Iterable[average.Row]) -> str:
       f'The base model itself reaches {tables.percent(accuracy)} %.'
     )
   sentences += [
-    _visor_against_rivals(summaries, group) for group in average.GROUPS
+    _visor_against_rivals(summaries, group, cost)
+    for group in average.GROUPS
+    for cost in _COSTS
+    if all(getattr(s.all, cost) for s in summaries)
   ]
   return ' '.join(sentence for sentence in sentences if sentence)
 
@@ -107,11 +110,15 @@ def _router_against_chance(
   )
 
 
+# What a rival takes, and VISOR no more of.
+_COSTS = {'total_flops': 'FLOPs end to end', 'flops': 'LLM prefill FLOPs'}
+
+
 def _visor_against_rivals(
-  summaries: Sequence[average.Summary], group: str
+  summaries: Sequence[average.Summary], group: str, cost: str
 ) -> str:
-  """How the best plan or router at no more FLOPs does against each rival."""
-  pairs = compare.visor_at_cost(summaries, group)
+  """How the best plan or router at no more cost does against each rival."""
+  pairs = compare.visor_at_cost(summaries, group, cost)
   if not pairs:
     return ''
   above, level, below, cheaper = 0, 0, [], 0
@@ -129,12 +136,13 @@ def _visor_against_rivals(
       below.append(
         f'{rival.name} ({tables.percent(theirs.accuracy)} against '
         f'{tables.percent(ours.accuracy)} % of {best.name}, at '
-        f'{tables.number(theirs.flops / ours.flops)} times its FLOPs)'
+        f'{tables.number(getattr(theirs, cost) / getattr(ours, cost))} times '
+        'its FLOPs)'
       )
   sentence = (
     f'On the {group} group VISOR lies above '
     f'**{above} of {len(pairs) - cheaper}** settings of other methods, at no '
-    'more FLOPs than theirs, '
+    f'more {_COSTS[cost]} than theirs, '
     f'level (within two standard errors) with {level}'
   )
   if below:
