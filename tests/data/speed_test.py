@@ -171,7 +171,9 @@ def test_planning_costs_little_here_where_others_do_it(folder):
   source, taken = memory.Source('talks', items), []
   draws = [order.Draw(0, i, 0) for i in range(len(items))]
   for workers in (0, 2):
-    measure = stream.measure([source], processor.read(folder), workers)
+    measure = stream.measure(
+      {'full': [source]}, processor.read(folder), workers
+    )('full')
     list(measure(draws[:50]))  # others have begun
     start = time.process_time()
     list(measure(draws))

@@ -124,7 +124,7 @@ def test_a_word_that_the_model_does_not_know_is_a_reason_of_its_own(tmp_path):
   )
   counter = bad_share.BadRecordCounter()
   signs = memory.Source('signs', [GOOD, record])
-  measure = stream.measure([signs], processor)
+  measure = stream.measure({'full': [signs]}, processor)('full')
   needs = stream.lengths([signs], measure, counter)
   good, bad = needs([order.Draw(0, 0, 0), order.Draw(0, 1, 0)])
   assert len(good) == 1 and not len(bad)

@@ -84,7 +84,7 @@ def loading(processor, sources=SOURCES, planned=None, loaded=None, workers=0):
     loaded or bad_share.BadRecordCounter(),
   )
   draws = order.Order(1, map(len, sources), (3, 2, 1)[: len(sources)])
-  measure = stream.measure(sources, processor, workers)
+  measure = stream.measure({'full': sources}, processor, workers)('full')
   needs = stream.lengths(sources, measure, planned)
   packed = bin_packing.Windows(draws, needs, SHAPE, draws=24, rows=14)
   return packed, stream.training(packed, sources, processor, loaded)

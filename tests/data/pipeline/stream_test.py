@@ -1,6 +1,8 @@
 """From encoded images and words to the same rows on any hosts and threads."""
 
 import dataclasses
+import gc
+import multiprocessing
 
 import numpy as np
 import pytest
@@ -132,3 +134,11 @@ def test_it_does_not_matter_who_plans(tmp_path):
   assert [alone.window(n) for n in (3, 0)] == [others.window(n) for n in (3, 0)]
   assert counters[0].seen == counters[1].seen > 60
   assert counters[0].bad == counters[1].bad
+  # They go with who asked them.
+  planners = multiprocessing.active_children()
+  assert planners
+  del others
+  gc.collect()
+  for planner in planners:
+    planner.join(20)
+    assert planner.exitcode == 0

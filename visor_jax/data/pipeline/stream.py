@@ -1,7 +1,7 @@
 """Rows of conversations from sources, for `loader.batches`.
 
   order = order_lib.Order(seed, map(len, sources), weights)
-  measure = stream.measure(sources, processor)
+  measure = stream.measure({'full': sources}, processor)('full')
   needs = stream.lengths(sources, measure, counter)
   windows = bin_packing.Windows(order, needs, shape, draws=1024, rows=233)
   load = stream.training(windows, sources, processor, counter)
@@ -11,11 +11,12 @@ A record that cannot be used becomes padding: its row loses a segment and the
 rest of the run stays as it is. Which rows there are never depends on it.
 """
 
-import atexit
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
+import functools
 
 import numpy as np
 import PIL.Image
@@ -38,34 +39,41 @@ Measure = Callable[[Sequence[order.Draw]], Iterable[Measured]]
 
 
 def measure(
-  sources: Sequence[protocols.Source],
+  sources: Mapping[str, Sequence[protocols.Source]],
   processor: protocols.Processor,
   workers: int = 0,
-) -> Measure:
-  """Measures draws by the text and the sizes of images.
+) -> Callable[[str], Measure]:
+  """Measures draws of streams by the text and the sizes of images.
 
   Every host asks for those of all records, so no image is read for them.
 
   Args:
-    sources: where records come from, as the draws number them.
+    sources: {stream: where its records come from, as the draws number them}.
     processor: what the checkpoint makes of them.
-    workers: processes that do it; 0 for this one.
+    workers: processes that do it, for one stream after another; 0 for this one.
   """
-  shared = tuple(sources), processor
+  shared = dict(sources), processor
   if not workers:
-    return lambda draws: (_measured(draw, shared) for draw in draws)
+    return lambda stream: (
+      lambda draws: (_measured(stream, draw, shared) for draw in draws)
+    )
   processes = pool.begin(workers, shared, patient=True)
-  atexit.register(processes.shutdown)
-  return lambda draws: pool.each(processes, _measured, draws, chunk=16)
+
+  def of(stream: str) -> Measure:
+    act = functools.partial(_measured, stream)
+    return lambda draws: pool.each(processes, act, draws, chunk=16)
+
+  return of
 
 
 def _measured(
+  stream: str,
   draw: order.Draw,
-  shared: tuple[Sequence[protocols.Source], protocols.Processor],
+  shared: tuple[Mapping[str, Sequence[protocols.Source]], protocols.Processor],
 ) -> Measured:
   sources, processor = shared
   try:
-    record = sources[draw.source].outline(draw.index)
+    record = sources[stream][draw.source].outline(draw.index)
     return of_record(record, processor), None
   except ValueError as e:
     return np.zeros((0, len(bin_packing.SLOTS)), int), e
@@ -80,7 +88,7 @@ def lengths(
 
   Args:
     sources: where records come from, as the draws number them.
-    measure: see the function of this name.
+    measure: of their stream, see the function of this name.
     counter: counts the records that are planned.
   """
 

@@ -120,6 +120,11 @@ class Corpus:
     self._prompt_shape = processor.row_shape(**settings.prompt)
     self._counters: list[bad_share.BadRecordCounter] = []
     self._windows: dict[str, bin_packing.Windows] = {}
+    self._measure = stream_lib.measure(
+      {stream: mixture.sources for stream, mixture in mixtures.items()},
+      processor,
+      settings.planners,
+    )
     self._pass = functools.cache(self._new_pass)
     self._fits = functools.cache(self._new_fit)
     self._examined = functools.cache(self._examine)
@@ -164,9 +169,7 @@ class Corpus:
       f'{self._seed}/{stream}', map(len, sources), mixture.weights
     )
 
-    measure = stream_lib.measure(
-      sources, self._processor, self._settings.planners
-    )
+    measure = self._measure(stream)
 
     def lengths() -> bin_packing.Lengths:
       counter = bad_share.BadRecordCounter(self._settings.max_bad_fraction)
