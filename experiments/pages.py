@@ -18,8 +18,8 @@ jobs=eval+report, --config.eval.checkpoint=runs/pages and
 --config.data.pages.unseen=typeface, or kind.
 
 Hardware and hours: forty minutes of one CPU core (AMD EPYC); 1.9 GB.
-Expected: fine 56 % with max and plan 1, 42 with min; the router keeps 99 % of max
-at 39 % of its LLM FLOPs. See docs/pages.md.
+Expected: fine 56 % with max and plan 1, 42 with min; the router keeps 99 % of
+max at 39 % of its LLM FLOPs. See docs/pages.md.
 """
 
 from visor_jax import config
