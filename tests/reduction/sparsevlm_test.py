@@ -72,6 +72,18 @@ def test_a_conversation_does_not_hear_of_another():
     np.testing.assert_allclose(both[mine], alone, atol=1e-5)
 
 
+def test_few_tokens_leave_no_average():
+  """And lose none of those that stay, beside others or not."""
+  rng = np.random.default_rng(2)
+  visual, rating = rng.normal(size=(130, 6)), rng.random(130)
+  segment = [1] * 30 + [2] * 100
+  values, at = drop(visual, segment, range(130), rating, '1/2')
+  best = np.sort(np.argsort(-rating[:30])[:15]).tolist()
+  assert [i for i in at if i < 30] == best
+  np.testing.assert_array_equal(values[:15], np.float32(visual[best]))
+  assert len(at) == 15 + 50 + 1
+
+
 def test_words_that_are_like_the_image_rate():
   """As the authors choose them: behind the image, up to the prompt's end."""
   rng = np.random.default_rng(1)

@@ -79,15 +79,17 @@ class SparseVLM(method.Reduction):
     stay = groups.share_of(size, share)
     rank = groups.rank(group, rate(layer - 1))
     recycled = stay + groups.share_of(size - stay, RECYCLED)
+    averages = groups.share_of(size - stay, AVERAGES)
     stays, averaged = rank < stay, (stay <= rank) & (rank < recycled)
+    averaged &= averages > 0  # of few tokens there is none to be part of
 
     rows, visual = group.shape
     prompts = tokens.token_layout.prompt.place.shape[1]
     room = groups.compact(averaged & (group > 0), _room(visual, share, prompts))
     centre = _centres(
-      jnp.take_along_axis(tokens.visual, room.slot[..., None], axis=1),
+      take(tokens.visual, room.slot[..., None], axis=1),
       jnp.where(room.valid, take(group, room.slot, axis=1), 0),
-      take(groups.share_of(size - stay, AVERAGES), room.slot, axis=1),
+      take(averages, room.slot, axis=1),
     )
     centre = take(room.slot, centre, axis=1)
     to = jnp.where(room.valid, room.slot, visual)  # beyond the last is nowhere
