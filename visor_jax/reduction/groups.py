@@ -274,12 +274,16 @@ def order(group: jax.Array, marked: jax.Array) -> jax.Array:
 
 
 def rank(group: jax.Array, rating: jax.Array) -> jax.Array:
-  """Of each slot in its group: 0 is rated highest; of equals the first."""
-  number = slot_numbers(group)
+  """Of each slot in its group: 0 is rated highest; of equals the first.
+
+  Here the slots of a group need not be neighbours.
+  """
+  b, v = group.shape
+  batch = jnp.arange(b)[:, None]
   padding_last = jnp.where(group > 0, group, group.shape[1] + 1)
   *_, ranked = jax.lax.sort(
-    (padding_last, -rating, number), dimension=1, num_keys=3
+    (padding_last, -rating, slot_numbers(group)), dimension=1, num_keys=3
   )
-  # Groups are neighbours in order, so each stays where it is.
-  in_row = jnp.argsort(ranked, axis=1)
-  return in_row - number + order(group, jnp.ones_like(group, bool))
+  at = jnp.argsort(ranked, axis=1)
+  begin = jnp.full((b, v + 1), v).at[batch, group].min(at)
+  return at - begin[batch, group]

@@ -2,17 +2,11 @@
 
 The thumbnail says which parts of an image matter; tiles share a budget so, and
 each keeps the tokens that its own attention looks at.
-
-Legend: B batch, V visual, I tiles of a row.
 """
 
 import dataclasses
-import typing
 
 from visor_jax.reduction import method
-
-if typing.TYPE_CHECKING:
-  import jax
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +39,9 @@ class HiRED(method.ShareOfImage):
     first = jnp.take_along_axis(tile, start, axis=1)
     lines = groups.total(group, newline)
     thumbnail = seen & (lines > 0) & (tile == first)
-    in_tile = _rank(tile, jnp.where(seen, attention, -jnp.inf), patches.tiles)
-    size = _sums(tile, seen, patches.tiles)
+    # A line of the image goes through several tiles: no neighbours, but ranked.
+    of_tile = jnp.where(seen, tile + 1, 0)
+    in_tile, size = groups.rank(of_tile, attention), groups.count(of_tile)
 
     # Which slot of the thumbnail shows what a slot behind it shows.
     line = groups.order(group, newline)
@@ -62,7 +57,7 @@ class HiRED(method.ShareOfImage):
 
     budget = groups.share_of(groups.count(group), self.share)
     of_thumbnail = jnp.minimum(budget // 2, groups.total(group, thumbnail))
-    rest = (budget - of_thumbnail) * _sums(tile, matters, patches.tiles)
+    rest = (budget - of_thumbnail) * groups.total(of_tile, matters)
     rest //= jnp.maximum(groups.total(group, matters), 1)
     rest = jnp.where(lines > 0, rest, groups.share_of(size, self.share))
     stays = seen & (in_tile < jnp.where(thumbnail, of_thumbnail, rest))
@@ -73,29 +68,3 @@ class HiRED(method.ShareOfImage):
     """Attention that patches get."""
     vision = row.size.vision
     return vision.pairs(row.tiles) * vision.width
-
-
-def _sums(tile: 'jax.Array', marked: 'jax.Array', tiles: int) -> 'jax.Array':
-  """For every slot, how many that are marked its tile has: int32 [B, V]."""
-  import jax.numpy as jnp
-
-  batch = jnp.arange(tile.shape[0])[:, None]
-  sums = jnp.zeros((tile.shape[0], tiles + 1), jnp.int32)
-  return sums.at[batch, tile].add(marked.astype(jnp.int32))[batch, tile]
-
-
-def _rank(tile: 'jax.Array', rating: 'jax.Array', tiles: int) -> 'jax.Array':
-  """Of each slot in its tile, int32 [B, V]: 0 is rated highest."""
-  import jax
-  import jax.numpy as jnp
-
-  from visor_jax.reduction import groups
-
-  # A tile's slots are no neighbours: a line of the image goes through several.
-  *_, ranked = jax.lax.sort(
-    (tile, -rating, groups.slot_numbers(tile)), dimension=1, num_keys=3
-  )
-  at = jnp.argsort(ranked, axis=1)
-  batch = jnp.arange(tile.shape[0])[:, None]
-  begin = jnp.full((tile.shape[0], tiles + 1), tile.shape[1])
-  return at - begin.at[batch, tile].min(at)[batch, tile]

@@ -241,7 +241,12 @@ class ShareOfImage(Reduction):
 
 def slots_for(visual: int, share: fractions.Fraction) -> int:
   """Slots for a share of a row's visual slots: rounded down, but one."""
-  return max(1, visual * share.numerator // share.denominator)
+  return max(1, share_of(visual, share))
+
+
+def share_of(number: int, share: fractions.Fraction) -> int:
+  """A share of a number, rounded down."""
+  return number * share.numerator // share.denominator
 
 
 def rate_macs(row: Row, visual: int) -> int:

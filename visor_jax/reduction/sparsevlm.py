@@ -47,6 +47,11 @@ class SparseVLM(method.Reduction):
         'has one, as "sparsevlm:2,6,15:0.5,0.6,0.5"'
       )
 
+  @property
+  def _drops(self) -> dict[int, fractions.Fraction]:
+    """{layer: the share that stays behind it}."""
+    return dict(zip(self.behind, self.shares))
+
   def layers(self, depth: int) -> tuple[int, ...]:
     if self.behind[-1] >= depth - 1:
       raise ValueError(
@@ -66,14 +71,14 @@ class SparseVLM(method.Reduction):
   def between_layers(
     self, layer: int, tokens: method.VisualTokens, rate: method.Rate
   ) -> method.VisualTokens:
-    if layer - 1 not in self.behind:
+    share = self._drops.get(layer - 1)
+    if share is None:
       return tokens
     import jax.numpy as jnp
 
     from visor_jax.reduction import groups
 
     take = jnp.take_along_axis
-    share = self.shares[self.behind.index(layer - 1)]
     group = groups.of_conversations(tokens)
     size = groups.count(group)
     stay = groups.share_of(size, share)
@@ -103,8 +108,8 @@ class SparseVLM(method.Reduction):
     self.layers(depth)
     for layer in range(depth):
       of_layer.append(visual)
-      if layer in self.behind:
-        visual = _left(visual, self.shares[self.behind.index(layer)])
+      if layer in self._drops:
+        visual = _left(visual, self._drops[layer])
     return of_layer
 
   def rating_macs(self, row: method.Row) -> int:
@@ -112,26 +117,22 @@ class SparseVLM(method.Reduction):
     width, tokens = row.size.language.width, self.tokens_of_layer(row)
     macs = row.visual * row.text * width
     every_word = dataclasses.replace(row, prompts=row.text)
-    for layer, share in zip(self.behind, self.shares):
+    for layer, share in self._drops.items():
       room = _room(tokens[layer], share, row.prompts)
       macs += method.rate_macs(every_word, tokens[layer]) + room**2 * width
     return macs
 
 
-def _stay(visual: int, share: fractions.Fraction) -> int:
-  return visual * share.numerator // share.denominator
-
-
 def _left(visual: int, share: fractions.Fraction) -> int:
   """Slots for a share of a row's, and averages of what else there was."""
-  stay = _stay(visual, share)
-  return max(1, stay + _stay(visual - stay, AVERAGES))
+  stay = method.share_of(visual, share)
+  return max(1, stay + method.share_of(visual - stay, AVERAGES))
 
 
 def _room(visual: int, share: fractions.Fraction, prompts: int) -> int:
   """Slots for what is averaged; each conversation may round up to one more."""
-  recycled = _stay(visual - _stay(visual, share), RECYCLED)
-  return min(visual, recycled + prompts)
+  dropped = visual - method.share_of(visual, share)
+  return min(visual, method.share_of(dropped, RECYCLED) + prompts)
 
 
 def _raters(tokens: method.VisualTokens) -> 'jax.Array':

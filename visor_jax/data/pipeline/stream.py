@@ -53,14 +53,12 @@ def measure(
     workers: processes that do it, for one stream after another; 0 for this one.
   """
   shared = dict(sources), processor
-  if not workers:
-    return lambda stream: (
-      lambda draws: (_measured(stream, draw, shared) for draw in draws)
-    )
-  processes = pool.begin(workers, shared, patient=True)
+  processes = pool.begin(workers, shared, patient=True) if workers else None
 
   def of(stream: str) -> Measure:
     act = functools.partial(_measured, stream)
+    if processes is None:
+      return lambda draws: (act(draw, shared) for draw in draws)
     return lambda draws: pool.each(processes, act, draws, chunk=16)
 
   return of

@@ -120,11 +120,6 @@ class Corpus:
     self._prompt_shape = processor.row_shape(**settings.prompt)
     self._counters: list[bad_share.BadRecordCounter] = []
     self._windows: dict[str, bin_packing.Windows] = {}
-    self._measure = stream_lib.measure(
-      {stream: mixture.sources for stream, mixture in mixtures.items()},
-      processor,
-      settings.planners,
-    )
     self._pass = functools.cache(self._new_pass)
     self._fits = functools.cache(self._new_fit)
     self._examined = functools.cache(self._examine)
@@ -132,6 +127,16 @@ class Corpus:
     self.answer_tokens = settings.answer_tokens
     self.ends = (tokenizer.end, *sorted(tokenizer.stops))
     self.rules = tokenizer.rules
+
+  @functools.cached_property
+  def _measure(self) -> Callable[[str], stream_lib.Measure]:
+    """Who measures the draws of a stream; only training asks."""
+    mixtures = self._mixtures.items()
+    return stream_lib.measure(
+      {stream: mixture.sources for stream, mixture in mixtures},
+      self._processor,
+      self._settings.planners,
+    )
 
   def reprocessed(
     self, change: Callable[[protocols.Processor], protocols.Processor]
