@@ -19,8 +19,6 @@ from visor_jax.runtime import files as files_lib
 from visor_jax.spec import workdir as workdir_lib
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-# Large pages: less time on CPU, see docs/performance.md.
-ENV = {'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=1'}
 # Jobs find the package from anywhere, installed or not.
 SEARCH = os.pathsep.join(
   filter(None, (str(ROOT), os.environ.get('PYTHONPATH')))
@@ -59,7 +57,7 @@ class Jobs:
       line,
       stdout=to,
       stderr=to,
-      env=ENV | os.environ | {'PYTHONPATH': SEARCH},
+      env=os.environ | {'PYTHONPATH': SEARCH},
       start_new_session=True,
     )
     self._running.append(process)

@@ -14,10 +14,12 @@ next time. Jobs: connector, base, cross, full, search, universal, label, policy,
 eval, report.
 """
 
+from visor_jax.runtime import large_pages
 from visor_jax.runtime import paths
 from visor_jax.runtime import preempt
 
 if __name__ == '__main__':  # from here on: what comes below takes seconds
+  large_pages.use()
   preempt.install_handler()
 
 from collections.abc import Sequence
