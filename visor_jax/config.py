@@ -98,7 +98,7 @@ def default() -> ml_collections.ConfigDict:
   d.pages.unseen = ''  # of the test: typeface or kind, never learned from
   # Pages at the start of a stage, of each of PRIMERS of its suite.
   d.pages.primers = ml_collections.ConfigDict(
-    dict(base=(0,) * 10, cross=(0,) * 10, full=(0,) * 10)
+    dict(base=(0,) * 11, cross=(0,) * 11, full=(0,) * 11)
   )
   # What lies behind transparent images: white, as transformers has it from
   # version 5 on; stored: the colour in the file, mostly black, as LLaVA-NeXT
@@ -109,6 +109,9 @@ def default() -> ml_collections.ConfigDict:
   d.prefetch = 4  # batches prepared ahead
 
   c.optim = ml_collections.ConfigDict()
+  # adamw; or muon for matrices of layers, which a small model learns from in
+  # half of the steps, with adamw for the rest.
+  c.optim.name = 'adamw'
   c.optim.b1 = 0.9
   c.optim.b2 = 0.98
   # Of the mean of gradients; bfloat16 saves two bytes of a parameter, and

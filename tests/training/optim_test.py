@@ -6,11 +6,15 @@ import types
 from flax import linen as nn
 import jax
 from jax import numpy as jnp
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec
 import numpy as np
 import optax
+from optax import contrib
 import pytest
 
 from tests import rows
+from tests.runtime import mesh_test
 from visor_jax import config as config_lib
 from visor_jax.runtime import param_paths
 from visor_jax.spec import plan as plans
@@ -33,6 +37,7 @@ def stage(**values):
 def options(**values):
   return types.SimpleNamespace(
     **dict(
+      name='adamw',
       b1=0.9,
       b2=0.98,
       mu_dtype='float32',
@@ -210,3 +215,98 @@ def test_the_global_norm_is_clipped_over_all_paths():
     if isinstance(s, optax.ScaleByAdamState)
   )
   assert float(optax.global_norm(adam.mu)) == pytest.approx(1.0, rel=1e-5)
+
+
+SOME = (
+  'connector/in',
+  'llm/embedding',
+  'llm/layers/attention/query',
+  'llm/layers/attention/out',
+  'llm/layers/mlp/up',
+  'llm/norm/scale',
+)
+
+
+def of_matrices(paths, steps, tx):
+  """The last update of some steps, by random gradients of some parameters."""
+  rng = np.random.default_rng(0)
+  draw = lambda path: jnp.float32(rng.standard_normal(paths[path].shape))
+  params = {path: draw(path) for path in SOME}
+  state = tx.init(params)
+  for _ in range(steps):
+    grads = {path: draw(path) for path in SOME}
+    change, state = jax.jit(tx.update)(grads, state, params)
+  return change
+
+
+def test_matrices_of_layers_are_muons_and_the_rest_is_adams(paths):
+  """As optax has it where a tree says which is which."""
+  ours = of_matrices(paths, 2, optim.make(options(name='muon'), stage()))
+  adams = of_matrices(paths, 2, optim.make(options(), stage()))
+  pairs = param_paths.by_path(optim.MATRICES, paths)
+  axes = {
+    path: pair and contrib.MuonDimensionNumbers(*pair)
+    for path, pair in pairs.items()
+    if path in SOME
+  }
+  muon = contrib.muon(
+    optim.schedule(stage()),
+    beta=optim.MUON_BETA,
+    consistent_rms=optim.MUON_RMS,
+    muon_weight_dimension_numbers=axes,
+  )
+  muons = of_matrices(paths, 2, muon)
+  for path, x in ours.items():
+    expected = (muons if pairs[path] else adams)[path]
+    np.testing.assert_allclose(x, expected, rtol=1e-4, atol=1e-5)
+  muons = {path for path, pair in pairs.items() if pair}
+  rest = paths.keys() - muons
+  assert not any('bias' in path or 'norm' in path for path in muons)
+  assert {p for p in rest if 'bias' not in p and 'norm' not in p} == {
+    'connector/newline',
+    'llm/cross/conv',
+    'llm/embedding',
+    'llm/head',
+    'router/down',
+    'router/token',
+    'router/up',
+    'vision/patch',
+    'vision/position',
+  }
+
+
+def test_a_matrix_moves_alike_in_all_directions(paths):
+  """And as far as with Adam, whatever its gradient."""
+  change = of_matrices(paths, 1, optim.make(options(name='muon'), stage()))
+  up = np.asarray(change['llm/layers/mlp/up'])
+  wide = np.linalg.svd(up, compute_uv=False) / max(up.shape[1:]) ** 0.5
+  rate = float(optim.schedule(stage())(0))
+  assert (0.6 * optim.MUON_RMS * rate < wide).all()
+  assert (wide < 1.3 * optim.MUON_RMS * rate).all()
+
+
+def test_muon_decays_and_scales_what_adam_does(paths):
+  scales = (('vision/.*', 0.0), ('.*', 1.0))
+  tx = optim.make(
+    options(name='muon', weight_decay=0.1, lr_scales=scales), stage()
+  )
+  some = (*SOME, 'vision/layers/up')
+  params = {path: jnp.ones(paths[path].shape) for path in some}
+  still = jax.tree.map(jnp.zeros_like, params)
+  change, _ = tx.update(still, tx.init(params), params)
+  moved = {path for path, x in change.items() if np.any(x)}
+  assert {'llm/layers/mlp/up', 'llm/embedding'} <= moved
+  assert not any(p.startswith('vision/') or 'norm' in p for p in moved)
+
+
+def test_a_matrix_that_is_spread_moves_as_one_that_is_whole(paths):
+  """Over devices of two axes, as weights are under fsdp and tensor."""
+  mesh = mesh_test.mesh_of((1, 2, 2))
+  path, tx = 'llm/layers/mlp/up', optim.make(options(name='muon'), stage())
+  grad = np.float32(np.random.default_rng(0).normal(size=paths[path].shape))
+  changes = []
+  for spec in (PartitionSpec(), PartitionSpec(None, 'fsdp', 'tensor')):
+    params = {path: jax.device_put(grad, NamedSharding(mesh, spec))}
+    change, _ = jax.jit(tx.update)(params, tx.init(params), params)
+    changes.append(np.asarray(change[path]))
+  np.testing.assert_allclose(*changes, rtol=1e-3, atol=1e-5)

@@ -1,5 +1,7 @@
 """One stage's step: what it is made of, before anything is there."""
 
+import collections
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,11 +32,21 @@ def zeros(shapes):
   )
 
 
-@pytest.mark.parametrize('stage', ['base', 'universal', 'policy'])
-def test_a_program_runs_without_data_or_workdir(stage):
+@pytest.mark.parametrize(
+  'stage,optimizer',
+  [
+    ('base', 'adamw'),
+    ('universal', 'adamw'),
+    ('universal', 'muon'),
+    ('policy', 'adamw'),
+    ('policy', 'muon'),  # none of its weights is Muon's
+  ],
+)
+def test_a_program_runs_without_data_or_workdir(stage, optimizer):
   """As in a notebook: what comes out has the shapes that it says."""
-  devices = jax.devices()[:1]
-  program = program_lib.from_config(small(), stage, devices)
+  devices, config = jax.devices()[:1], small()
+  config.optim.name = optimizer
+  program = program_lib.from_config(config, stage, devices)
   state = program.init_state(program.init_params())
   assert like(state) == like(program.state)
   _, examples, _ = program.arguments()
@@ -43,23 +55,24 @@ def test_a_program_runs_without_data_or_workdir(stage):
   assert metrics.keys() >= {'loss', 'grad_norm', 'skipped', 'targets'}
 
 
-def test_moments_lie_as_their_parameters_do():
+@pytest.mark.parametrize('optimizer', ['adamw', 'muon'])
+def test_moments_lie_as_their_parameters_do(optimizer):
   """On eight devices, or they would not fit where parameters do."""
   config = small()
-  config.mesh.fsdp = 4
+  config.mesh.fsdp, config.optim.name = 4, optimizer
   program = visor_jax.train_program(config, 'cross')
   specs = {path: x.sharding.spec for path, x in program.state.trained.items()}
   assert any('fsdp' in (axes or ()) for axes in specs['llm/cross/query'])
-  moments = [
-    node
-    for node in jax.tree.leaves(
-      program.state.opt, is_leaf=lambda node: isinstance(node, dict)
-    )
-    if isinstance(node, dict)
-  ]
-  assert len(moments) == 2
-  for moment in moments:
-    assert {path: x.sharding.spec for path, x in moment.items()} == specs
+  moments = collections.Counter()
+  for path, x in jax.tree_util.tree_leaves_with_path(program.state.opt):
+    name = getattr(path[-1], 'key', '')
+    if name in specs:
+      assert x.sharding.spec == specs[name]
+      moments[name] += 1
+  assert moments.keys() == specs.keys()
+  matrices = {'query', 'key', 'value', 'out'} if optimizer == 'muon' else ()
+  for path, count in moments.items():
+    assert count == (1 if path.split('/')[-1] in matrices else 2)
 
 
 def test_a_step_has_the_plan_that_its_config_says():

@@ -23,6 +23,7 @@ from visor_jax.training import weights
 CHOICES = {
   'model.cross.init': tuple(weights.GRAFTS),
   'model.dtype': ('float32', 'bfloat16'),
+  'optim.name': ('adamw', 'muon'),
   'optim.mu_dtype': ('float32', 'bfloat16'),
   'model.remat_policy': ('input', 'dots'),
   'model.attention': ('auto', 'chunked', 'flash', 'splash'),

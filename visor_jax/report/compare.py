@@ -3,6 +3,7 @@
 A cost is the name of a field of average.Mean.
 """
 
+import collections
 from collections.abc import Iterable
 import dataclasses
 
@@ -72,6 +73,73 @@ def blind_mix(
       share = (flops - low.flops) / (high.flops - low.flops)
       mixes.append(_mixed(low, high, share))
   return max(mixes, key=lambda mean: mean.accuracy, default=None)
+
+
+def best_by_kind(rows: Iterable[average.Row], flops: float) -> float | None:
+  """The best accuracy of one fixed plan for each kind of question.
+
+  At a mean cost, chosen with the answers at hand; of one kind two plans may be
+  mixed by chance. Nothing does better that can tell of a question no more than
+  its kind, the first word of the family. None where every choice costs more.
+
+  Args:
+    rows: of results; fixed plans, and others, which are left out.
+    flops: mean LLM prefill FLOPs per question.
+  """
+  fixed = [
+    row
+    for row in average.latest(rows)
+    if row['selector'] == 'fixed' and not row.get('method')
+  ]
+  counts = {row['family']: (row['group'], row['n']) for row in fixed}
+  asked: dict[str, int] = collections.Counter()  # in each group
+  for group, n in counts.values():
+    asked[group] += n
+  kinds: dict[str, dict[str, _Point]] = collections.defaultdict(dict)
+  for row in fixed:
+    points = kinds[row['family'].split()[0]]
+    share = row['n'] / asked[row['group']] / len(asked)
+    cost, accuracy = points.get(average.name(row), (0.0, 0.0))
+    points[average.name(row)] = (
+      cost + share * row['llm_prefill_flops'],
+      accuracy + share * row['accuracy'],
+    )
+  fronts = [_concave_front(points.values()) for points in kinds.values()]
+  left = flops - sum(front[0][0] for front in fronts)
+  if not fixed or left < 0:
+    return None
+  best = sum(front[0][1] for front in fronts)
+  steps = [
+    (high[0] - low[0], high[1] - low[1])
+    for front in fronts
+    for low, high in zip(front, front[1:])
+  ]
+  # Fronts are concave: the steepest steps of all are in order on each, too.
+  for cost, gain in sorted(steps, key=lambda step: -step[1] / step[0]):
+    best += gain * min(1.0, left / cost)
+    left = max(0.0, left - cost)
+  return best
+
+
+_Point = tuple[float, float]  # cost and accuracy
+
+
+def _concave_front(points: Iterable[_Point]) -> list[_Point]:
+  """From the cheapest to the best, without those that a mix of others beats."""
+  front: list[_Point] = []
+  for cost, accuracy in sorted(points, key=lambda p: (p[0], -p[1])):
+    if front and accuracy <= front[-1][1]:
+      continue
+    while len(front) > 1 and _slope(front[-2], front[-1]) <= _slope(
+      front[-1], (cost, accuracy)
+    ):
+      front.pop()
+    front.append((cost, accuracy))
+  return front
+
+
+def _slope(a: _Point, b: _Point) -> float:
+  return (b[1] - a[1]) / (b[0] - a[0])
 
 
 def _mixed(a: average.Mean, b: average.Mean, share: float) -> average.Mean:

@@ -73,11 +73,13 @@ def rivals(rows: Iterable[average.Row]) -> str:
   Does seeing the question beat plans drawn blindly at the same cost? What does
   the base model itself reach, and what with fewer visual tokens?
   """
+  rows = list(rows)
   summaries = average.summaries(rows)
   by_name = {s.name: s for s in summaries}
   sentences = []
   if 'router' in by_name:
     sentences.append(_router_against_chance(by_name['router'], summaries))
+    sentences.append(_router_against_kinds(by_name['router'], rows))
   if 'base' in by_name:
     accuracy = by_name['base'].all.accuracy
     sentences.append(
@@ -107,6 +109,25 @@ def _router_against_chance(
     f'{tables.percent(blind.accuracy)} %, so choosing per question '
     f'{"gains" if gain >= 0 else "loses"} {tables.percent(abs(gain))} points '
     f'(standard error at most {tables.percent(error)}).'
+  )
+
+
+def _router_against_kinds(
+  router: average.Summary, rows: Sequence[average.Row]
+) -> str:
+  """What it gains over one plan for each kind of question."""
+  of_plans = [row for row in rows if row['selector'] == 'fixed']
+  best = compare.best_by_kind(of_plans, router.all.flops)
+  if best is None or not any(
+    average.comparable(s, router) for s in average.summaries(of_plans)
+  ):
+    return ''
+  gain = router.all.accuracy - best
+  return (
+    'The best fixed plan for each kind of question, known with the answers at '
+    f'hand, would reach {tables.percent(best)} %: looking closer than that '
+    f'{"gains" if gain >= 0 else "loses"} {tables.percent(abs(gain))} points '
+    f'(standard error about {tables.percent(router.all.error)}).'
   )
 
 

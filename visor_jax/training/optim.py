@@ -1,6 +1,8 @@
 """Optimizer and schedule, and what parameter paths have to do with them."""
 
 from collections.abc import Callable
+from collections.abc import Mapping
+import math
 from typing import Any
 from typing import NamedTuple
 from typing import TypeAlias
@@ -9,11 +11,25 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import optax
+from optax import contrib
 
 from visor_jax.runtime import param_paths
 
 Optimizer: TypeAlias = optax.GradientTransformationExtraArgs
 OptState: TypeAlias = optax.OptState
+
+# Weights that are matrices, by path: which axes go in, and which come out; on
+# the others one matrix lies beside the next. None for all that is none.
+Axes: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
+MATRICES: param_paths.Patterns[Axes | None] = (
+  ('.*/(query|key|value|qkv)', ((1,), (-2, -1))),
+  ('.*(attention|cross|vision/layers)/out', ((1, 2), (3,))),
+  ('.*layers/(mlp/)?(gate|up|down)', ((1,), (2,))),
+  ('connector/(in|out)', ((0,), (1,))),
+  ('.*', None),
+)
+MUON_BETA = 0.95  # of the mean of gradients
+MUON_RMS = 0.2  # of an update, about what Adam's have (Liu et al., 2502.16982)
 
 PRICE_RATE = 0.05  # a step's change of the price, by the share overspent
 ENTROPY = (0.05, 0.02)  # reward of a nat of it, at the first step and the last
@@ -40,7 +56,7 @@ def schedule(
 def make(
   optim: ml_collections.ConfigDict, stage: ml_collections.ConfigDict
 ) -> Optimizer:
-  """AdamW on a flat dict of parameters.
+  """The optimizer of a flat dict of parameters; weight decay is decoupled.
 
   Args:
     optim: the config's `optim`.
@@ -59,16 +75,68 @@ def make(
   )
   return optax.chain(
     clip,
-    optax.adamw(
-      schedule(stage),
-      optim.b1,
-      optim.b2,
-      mu_dtype=optim.mu_dtype,
-      weight_decay=optim.weight_decay,
-      mask=decays,
+    optax.chain(
+      _direction(optim),
+      optax.add_decayed_weights(optim.weight_decay, decays),
+      optax.scale_by_learning_rate(schedule(stage)),
     ),
     optax.stateless(scale),
   )
+
+
+def _direction(
+  optim: ml_collections.ConfigDict,
+) -> optax.GradientTransformation:
+  """What a gradient becomes before decay and rate, as `optim.name` says."""
+  adam = optax.scale_by_adam(optim.b1, optim.b2, mu_dtype=optim.mu_dtype)
+  if optim.name == 'adamw':
+    return adam
+
+  def label(params: Mapping[str, Any]) -> dict[str, str]:
+    axes = param_paths.by_path(MATRICES, params)
+    return {path: 'muon' if axes[path] else 'adam' for path in params}
+
+  return optax.partition({'adam': adam, 'muon': _muon(optim.mu_dtype)}, label)
+
+
+def _muon(mu_dtype: str) -> optax.GradientTransformation:
+  """Muon (Jordan, 2024): a matrix moves alike in all directions.
+
+  As long as Adam's, so that one rate is right for both.
+
+  Args:
+    mu_dtype: of the mean of gradients.
+  """
+
+  def axes(updates: Mapping[str, Any]) -> dict[str, Any]:
+    """How matrices lie in what is Muon's; the rest is masked, as it is."""
+    pairs = param_paths.by_path(MATRICES, updates).items()
+    return {
+      path: contrib.MuonDimensionNumbers(*pair) if pair else updates[path]
+      for path, pair in pairs
+    }
+
+  def rescale(updates: dict[str, Any], _: object) -> dict[str, Any]:
+    pairs = param_paths.by_path(MATRICES, updates).items()
+    return {
+      path: updates[path] * _length(updates[path].shape, pair)
+      if pair
+      else updates[path]
+      for path, pair in pairs
+    }
+
+  return optax.chain(
+    contrib.scale_by_muon(
+      beta=MUON_BETA, mu_dtype=mu_dtype, weight_dimension_numbers=axes
+    ),
+    optax.stateless(rescale),
+  )
+
+
+def _length(shape: tuple[int, ...], axes: Axes) -> float:
+  """Of an update whose singular values are one, for MUON_RMS a number."""
+  larger = max(math.prod(shape[axis] for axis in side) for side in axes)
+  return MUON_RMS * larger**0.5
 
 
 class Multipliers(NamedTuple):

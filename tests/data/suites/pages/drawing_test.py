@@ -19,7 +19,7 @@ PAGE = page_lib.Page(
   highest=99,
   written=True,
   upright=True,
-  crowded=False,
+  stained=False,
   background='white',
   ink='black',
   typeface='sans',
@@ -72,8 +72,8 @@ def test_a_larger_number_has_a_longer_bar():
   assert np.argsort(bars).tolist() == [1, 0, 3, 2]
 
 
-def test_a_ditto_mark_hides_the_number():
-  marked = changed(PAGE, dict(ditto=True, numbers=(42,)))
+def test_a_reference_hides_the_number():
+  marked = changed(PAGE, dict(see=1, numbers=(42,)))
   np.testing.assert_array_equal(
     draw(marked), draw(changed(marked, dict(numbers=(13,))))
   )

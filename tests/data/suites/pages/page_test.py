@@ -22,7 +22,7 @@ def lines(drawn):
     for page in drawn
     for item in page.items
     for number in item.numbers
-    if not item.ditto
+    if not item.see
   }
 
 
@@ -50,26 +50,39 @@ def test_the_same_question_is_easy_on_one_page_and_hard_on_another():
   counts = collections.Counter(len(page.items) for page in drawn)
   assert sorted(counts) == list(range(2, SMALL.lines + 1))
   assert min(counts.values()) > 40
-  dittos = [any(item.ditto for item in page.items) for page in drawn]
-  assert 0.1 < np.mean(dittos) < 0.4
+  refers = [any(item.see for item in page.items) for page in drawn]
+  assert 0.3 < np.mean(refers) < 0.5
   assert {page.columns for page in drawn} == {1, 2}
   assert {page.highest for page in drawn} == {9, 99}
 
 
-def test_a_ditto_mark_repeats_the_line_above():
+def test_a_line_that_refers_to_another_has_its_numbers():
+  """Which stand there: no reference leads to a reference."""
   for page in pages(200):
-    assert not page.items[0].ditto
-    for above, item in zip(page.items, page.items[1:]):
-      assert not item.ditto or item.numbers == above.numbers
+    assert not all(item.see for item in page.items)
+    for i, item in enumerate(page.items):
+      there = page.items[page.written_at(i)]
+      assert not there.see and there.numbers == item.numbers
+      assert (there is item) == (item.see == 0)
 
 
-def test_a_page_to_learn_reading_from_has_a_number_on_every_line():
+@pytest.mark.parametrize('part', [1, 2, 4, 8])
+def test_a_part_of_a_page_to_learn_from_refers_to_no_other(part):
+  """Its number would stand on a line that nobody sees."""
   rng = np.random.default_rng(0)
-  for _ in range(30):
-    page = page_lib.full(rng, SMALL, test=False)
-    assert page.upright and page.written and not page.crowded
+  drawn = [page_lib.full(rng, SMALL, False, part) for _ in range(30)]
+  for page in drawn:
+    assert page.upright and not page.stained
     assert len(page.items) == SMALL.lines
-    assert not any(item.ditto for item in page.items)
+    for first in range(0, SMALL.lines, part):
+      cut = page.items[first : first + part]
+      assert all(0 <= item.see <= part for item in cut)
+      for item in cut:
+        there = cut[item.see - 1] if item.see else item
+        assert not there.see and there.numbers == item.numbers
+  assert (part > 1) == any(item.see for page in drawn for item in page.items)
+  plain = [page_lib.full(rng, SMALL, False, part, False) for _ in range(20)]
+  assert not {page.kind for page in plain} & {*page_lib.CHARTS}
 
 
 def test_an_unknown_scale_is_named_with_those_there_are():

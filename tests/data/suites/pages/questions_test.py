@@ -13,13 +13,13 @@ RECEIPT = page_lib.Page(
   items=(
     page_lib.Item('milk', (42,)),
     page_lib.Item('rice', (7,)),
-    page_lib.Item('tofu', (7,), ditto=True),
+    page_lib.Item('tofu', (7,), see=2),
     page_lib.Item('eggs', (81,)),
   ),
   highest=99,
   written=True,
   upright=True,
-  crowded=True,
+  stained=True,
   background='pink',
   ink='blue',
   typeface='sans',
@@ -43,7 +43,7 @@ BARS = dataclasses.replace(RECEIPT, kind='bars', written=False)
     (RECEIPT, 'ink', 'blue'),
     (RECEIPT, 'upright', 'yes'),
     (RECEIPT, 'line 1', 'milk 42'),
-    (RECEIPT, 'line 3', 'tofu "'),
+    (RECEIPT, 'line 3', 'tofu = 2'),
     (TABLE, 'line 2', 'rice 5 | 4'),
     (BARS, 'line 4', 'eggs'),
     (RECEIPT, 'value tofu', '7'),
@@ -77,6 +77,14 @@ def test_a_page_is_asked_what_it_can_answer(page, families):
   fine = {f for f in questions.FINE if questions.suits(page, f)}
   assert fine == families
   assert all(questions.suits(page, family) for family in questions.COARSE)
+
+
+def test_the_same_words_are_of_a_family_of_their_own_where_a_line_refers():
+  """So that a table says what they cost there."""
+  assert questions.family(RECEIPT, 'value milk') == 'value'
+  assert questions.family(RECEIPT, 'value tofu') == 'value elsewhere'
+  assert questions.family(RECEIPT, 'line 3') == 'line'
+  assert questions.group('value elsewhere') == 'fine'
 
 
 def test_two_lines_with_the_same_number_are_not_compared():

@@ -46,11 +46,10 @@ def draw(
     faint=_between(background, ink, 0.3),
     jitter=rng.integers(-1, 1, size=(scale.lines, 2)),
   )
-  if page.crowded:
+  if page.stained:
     _stain(rng, sheet, _between(background, ink, 0.12))
   _KINDS[page.kind](sheet)
   for line, item in enumerate(page.items):
-    sheet.write(line, 2, str(line + 1))
     sheet.write(line, 14, item.key)
   pixels = np.asarray(image) * rng.uniform(0.9, 1.0)
   if not page.upright:
@@ -99,7 +98,8 @@ class Sheet:
     """The numbers of all lines, a column up to each position."""
     for line, item in enumerate(self.page.items):
       for number, right in zip(item.numbers, rights, strict=True):
-        self.write(line, right, '"' if item.ditto else str(number), right=True)
+        text = f'{page_lib.SEE}{item.see}' if item.see else str(number)
+        self.write(line, right, text, right=True)
 
   def rule(self, *points: tuple[float, float]) -> None:
     """A faint line through positions."""

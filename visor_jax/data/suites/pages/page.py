@@ -1,9 +1,9 @@
 """What stands on a page, before it is drawn.
 
-A page is a list of items, a word with its numbers, on numbered lines: as a
+A page is a list of items, a word with its numbers, one below the other: as a
 receipt, a form, a table or a chart. How hard a question is depends on the page:
-on two lines or many, numbers written out or repeated by a ditto mark, in one
-column or in two.
+on two lines or many, in one column or two, and with numbers in their place or,
+as on tax forms, on another line that a line refers to.
 """
 
 from collections.abc import Sequence
@@ -30,12 +30,13 @@ BACKGROUNDS = {
   'sky': (200, 230, 255),
 }
 INKS = {'black': (15, 15, 15), 'blue': (10, 40, 170), 'red': (170, 15, 25)}
+SEE = '='  # before the number of the line that is referred to
 UNSEEN = ('', 'typeface', 'kind')
 
 _TURNED = 0.2  # share of pages that lie on their side
 _SMALL = 0.3  # share of pages with numbers of one digit
-_CROWDED = 0.5  # share of pages with stains, and ditto marks where they may be
-_DITTO = 0.35  # share of the lines of such a page with a ditto mark
+_STAINED = 0.5  # share of pages with stains
+_ELSEWHERE = 0.35  # share of lines that refer to another, but on charts
 _TEST = 5  # one in so many lines is of the test split
 
 
@@ -83,12 +84,13 @@ class Item:
   Attributes:
     key: the word.
     numbers: in order of columns.
-    ditto: a ditto mark stands for them: they are those of the line above.
+    see: the line that it refers to, from 1: its numbers stand there; 0 where
+      they stand on this one.
   """
 
   key: str
   numbers: tuple[int, ...]
-  ditto: bool = False
+  see: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +103,7 @@ class Page:
     highest: the highest number that it could hold.
     written: numbers are written, not only drawn as a chart.
     upright: it does not lie on its side.
-    crowded: it has stains.
+    stained: it has stains.
     background: name of its colour.
     ink: name of its colour.
     typeface: a name in typefaces.FILES.
@@ -112,7 +114,7 @@ class Page:
   highest: int
   written: bool
   upright: bool
-  crowded: bool
+  stained: bool
   background: str
   ink: str
   typeface: str
@@ -121,6 +123,11 @@ class Page:
   def columns(self) -> int:
     """Of numbers."""
     return len(self.items[0].numbers)
+
+  def written_at(self, index: int) -> int:
+    """Index of the line where a line's numbers stand: itself, or another."""
+    see = self.items[index].see
+    return see - 1 if see else index
 
 
 @functools.cache
@@ -154,7 +161,7 @@ def compose(
   kind = HELD_OUT_KIND if unseen == 'kind' else str(rng.choice(KINDS))
   written = kind not in ('bars', 'curve') or rng.random() < 0.5
   highest = 9 if written and rng.random() < _SMALL else scale.highest
-  crowded = bool(rng.random() < _CROWDED)
+  stained = bool(rng.random() < _STAINED)
   typeface = str(rng.choice(typefaces.TRAINED))
   page = Page(
     kind=kind,
@@ -162,42 +169,69 @@ def compose(
     highest=highest,
     written=written,
     upright=bool(rng.random() >= _TURNED),
-    crowded=crowded,
+    stained=stained,
     background=str(rng.choice(list(BACKGROUNDS))),
     ink=str(rng.choice(list(INKS))),
     typeface=typefaces.HELD_OUT if unseen == 'typeface' else typeface,
   )
   count = int(rng.integers(2, scale.lines + 1))
-  return dataclasses.replace(page, items=_items(rng, page, count, test))
+  return dataclasses.replace(page, items=_items(rng, page, count, test, count))
 
 
-def full(rng: np.random.Generator, scale: Scale, test: bool) -> Page:
-  """A page to learn reading from: upright, a number written on every line."""
+def full(
+  rng: np.random.Generator,
+  scale: Scale,
+  test: bool,
+  part: int,
+  charts: bool = True,
+) -> Page:
+  """A page to learn reading from: upright, clean, with as many lines as it has.
+
+  Args:
+    rng: draws it.
+    scale: its size.
+    test: its lines are those of the test split.
+    part: lines of each of the parts that it can be cut into: a line refers to
+      one of its own part, counted from the first.
+    charts: it may be a chart, where no line refers to another.
+  """
   while True:
     page = compose(rng, scale, test)
-    if page.upright and page.written:
-      page = dataclasses.replace(page, crowded=False)
+    if page.upright and (charts or page.kind not in CHARTS):
+      page = dataclasses.replace(page, stained=False)
       return dataclasses.replace(
-        page, items=_items(rng, page, scale.lines, test)
+        page, items=_items(rng, page, scale.lines, test, part)
       )
 
 
 def _items(
-  rng: np.random.Generator, page: Page, count: int, test: bool
+  rng: np.random.Generator, page: Page, count: int, test: bool, part: int
 ) -> tuple[Item, ...]:
   """The lines of a page."""
   # What can only be estimated is a multiple of a twentieth.
   step = 1 if page.written else (page.highest + 1) // 20
   columns = len(COLUMNS) if page.kind == 'table' else 1
-  dittos = page.crowded and page.kind not in CHARTS
   items: list[Item] = []
   for key in rng.permutation(KEYS):
     choices: Sequence[int] = numbers(str(key), page.highest, step, test)
     if len(choices) < columns:
       continue
     drawn = tuple(map(int, rng.choice(choices, columns, replace=False)))
-    ditto = bool(items and dittos and rng.random() < _DITTO)
-    items.append(Item(str(key), items[-1].numbers if ditto else drawn, ditto))
+    items.append(Item(str(key), drawn))
     if len(items) == count:
       break
+  if page.kind not in CHARTS:
+    for first in range(0, len(items), part):
+      _refer(rng, items, range(first, min(first + part, len(items))))
   return tuple(items)
+
+
+def _refer(rng: np.random.Generator, items: list[Item], part: range) -> None:
+  """Has some lines of a part refer to others of it."""
+  away = [index for index in part if rng.random() < _ELSEWHERE]
+  here = [index for index in part if index not in away]
+  for index in away if here else ():
+    there = int(rng.choice(here))
+    items[index] = Item(
+      items[index].key, items[there].numbers, there - part.start + 1
+    )

@@ -15,7 +15,10 @@ Page = page_lib.Page
 
 COARSE = ('kind', 'chart', 'paper', 'ink', 'upright')
 FINE = ('line', 'value', 'compare', 'largest', 'over', 'sum', 'estimate')
-DITTO, BAR = '"', '|'  # as a ditto mark and columns are transcribed
+# Asked as `value` is, of a line that refers to another: the question does not
+# say so, the page does.
+VALUE_ELSEWHERE = 'value elsewhere'
+SEE, BAR = page_lib.SEE, '|'  # as references and columns are transcribed
 
 # All words of questions and answers; numbers are spelled in digits.
 WORDS = (
@@ -30,7 +33,7 @@ WORDS = (
   *page_lib.COLUMNS,
   'yes',
   'no',
-  DITTO,
+  SEE,
   BAR,
 )
 
@@ -58,11 +61,19 @@ def group(family: str) -> str:
   """
   if family in COARSE:
     return 'coarse'
-  if family in FINE:
+  if family in (*FINE, VALUE_ELSEWHERE):
     return 'fine'
   raise ValueError(
     f'family "{family}": expected one of {", ".join(COARSE + FINE)}'
   )
+
+
+def family(page: Page, question: str) -> str:
+  """Of which family a question of `ask` is."""
+  name, *words = question.split()
+  if name == 'value' and page.items[_index(page, words[0])].see:
+    return VALUE_ELSEWHERE
+  return name
 
 
 def suits(page: Page, family: str) -> bool:
@@ -170,7 +181,7 @@ def _line(
   if not page.written:
     return item.key
   return f'{item.key} ' + (
-    DITTO if item.ditto else f' {BAR} '.join(map(str, item.numbers))
+    f'{SEE} {item.see}' if item.see else f' {BAR} '.join(map(str, item.numbers))
   )
 
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from visor_jax.data.sources import records
 from visor_jax.data.suites import drawn
 from visor_jax.data.suites import processor as processor_lib
 from visor_jax.data.suites import vocabulary
@@ -36,23 +37,28 @@ class Primer(NamedTuple):
     families: that are asked.
     shown: one in so many of the visual tokens of a line is, drawn by chance;
       one at least.
+    charts: pages may be charts, where no line refers to another.
   """
 
   lines: int
   families: tuple[str, ...]
   shown: int = 1
+  charts: bool = True
 
 
 # In order. Whole pages alone teach no reading: the text must find its line and
 # read it, and gets nowhere with either alone. And where it sees all of a line,
 # it puts word and number together itself; what it finds by a word is learned
-# once the tower has put them together, in every token of the line.
+# once the tower has put them together, in every token of the line. A number
+# that stands elsewhere is on one of two lines before it is on one of many.
+_READ = ('line', 'estimate')
 PRIMERS = (
-  *(Primer(1, ('line',), shown) for shown in (1, 2, 4, 8)),
-  *(Primer(lines, ('line',)) for lines in (2, 4, 0)),
-  Primer(2, ('value',)),
-  *(Primer(lines, ('value', 'line')) for lines in (4, 0)),
+  *(Primer(1, _READ, shown) for shown in (1, 2, 4, 8)),
+  *(Primer(lines, _READ) for lines in (2, 4, 0)),
+  *(Primer(lines, ('value',), charts=False) for lines in (2, 4, 0)),
+  Primer(0, ('value', *_READ)),
 )
+GLANCES = ('paper', 'ink')  # which a line tells; asked once a row of primers
 
 
 def row_shape(scale: page_lib.Scale, turns: int) -> batch_lib.RowShape:
@@ -134,8 +140,9 @@ class Suite(drawn.Suite):
   def conversation(self, stream: str, index: int) -> drawn.Example:
     """A page and questions about it, each line in one of them.
 
-    What was asked of a line twice could be copied from the first answer. So
-    questions about all lines come first, or not at all.
+    What was asked of a line twice could be copied from the first answer, or of
+    two that one number is for. So questions about all lines come first, or not
+    at all.
     """
     rng = drawn.generator(self._seed, stream, index)
     page = page_lib.compose(rng, self._scale, test=False)
@@ -152,48 +159,58 @@ class Suite(drawn.Suite):
   def conversations(self, stream: str, index: int) -> list[drawn.Example]:
     """A page, or where a stage begins with primers all that it is cut into.
 
-    The tiles of a part are its lines. Every line is in one question, as far as
-    there are turns.
+    The tiles of a part are its lines, counted from its first. Every number is
+    in one question, as far as there are turns.
     """
     counts = self._primers.get(stream, ())
     primer = int(np.searchsorted(np.cumsum(counts), index, side='right'))
     if primer == len(counts):
       return [self.conversation(stream, index)]
-    lines, families, of = PRIMERS[primer]
+    lines, families, of, charts = PRIMERS[primer]
+    lines = lines or self._scale.lines
     rng = drawn.generator(self._seed, stream, index)
-    page = page_lib.full(rng, self._scale, test=False)
+    page = page_lib.full(rng, self._scale, False, lines, charts)
     tiles = drawing.draw(rng, page, self._scale)
-    order = rng.permutation(len(page.items))[:TURNS]
+    *order, glance = rng.permutation(len(page.items))[:TURNS]
     parts = []
-    for first in range(0, len(tiles), lines or len(tiles)):
-      part = slice(first, first + lines if lines else None)
-      inside = [i for i in order if i in range(len(tiles))[part]]
-      asked = self._about_lines(rng, page, families, inside)
+    for first in range(0, len(tiles), lines):
+      cut = slice(first, first + lines)
+      part = dataclasses.replace(page, items=page.items[cut])
+      inside = [i - first for i in order if first <= i < first + lines]
+      asked = self._about_lines(rng, part, families, inside)
+      if first <= glance < first + lines:
+        asked.append(str(rng.choice(GLANCES)))
       if asked:
-        example = self._asked(stream, index, page, tiles[part], asked)
+        example = self._asked(stream, index, part, tiles[cut], asked)
         shown = _few(rng, self._scale.lines, of, len(example.images))
         parts.append(dataclasses.replace(example, shown=shown))
     return parts
 
   def question(self, stream: str, index: int) -> drawn.Example:
-    """A page with one question: even numbers coarse, odd ones fine."""
+    """A page with one question: even numbers coarse, odd ones fine.
+
+    Families are asked equally often, numbers that stand elsewhere too.
+    """
     rng = drawn.generator(self._seed, stream, index)
     unseen = self._unseen if stream == 'test' else ''
     group: Sequence[str] = (
-      questions_lib.FINE if index % 2 else questions_lib.COARSE
+      (*questions_lib.FINE, questions_lib.VALUE_ELSEWHERE)
+      if index % 2
+      else questions_lib.COARSE
     )
     if unseen == 'kind':  # which nobody has a name for, and which is no chart
       group = [f for f in group if f not in ('kind', 'estimate')]
     family = group[index // 2 % len(group)]
+    asked = 'value' if family == questions_lib.VALUE_ELSEWHERE else family
     upright = rng.random() < 0.5  # either answer is as likely
     while True:
       page = page_lib.compose(rng, self._scale, stream == 'test', unseen)
       if family == 'upright' and page.upright != upright:
         continue
-      if questions_lib.suits(page, family):
+      if questions_lib.suits(page, asked):
         lines = list(map(int, rng.permutation(len(page.items))))
-        question = questions_lib.ask(rng, page, family, lines)
-        if question is not None:
+        question = questions_lib.ask(rng, page, asked, lines)
+        if question and questions_lib.family(page, question) == family:
           return self._example(rng, stream, index, page, [question])
 
   def _about_lines(
@@ -203,8 +220,12 @@ class Suite(drawn.Suite):
     families: Sequence[str],
     lines: Sequence[int],
   ) -> list[str]:
-    """Questions that name some of the lines, each line once."""
-    free = list(map(int, lines))
+    """Questions that name some of the lines, each line and number once.
+
+    Of lines that a number is for, one that refers to it, if there is any.
+    """
+    lines = sorted(map(int, lines), key=lambda i: bool(page.items[i].see))
+    free = list({page.written_at(i): i for i in lines}.values())
     able = [
       family
       for family in families
@@ -244,5 +265,12 @@ class Suite(drawn.Suite):
     tiles: np.ndarray,
     asked: list[str],
   ) -> drawn.Example:
-    answer = functools.partial(questions_lib.answer, page)
-    return drawn.example(stream, index, tiles, asked, answer)
+    turns = tuple(
+      records.Turn(
+        question,
+        questions_lib.answer(page, question),
+        questions_lib.family(page, question),
+      )
+      for question in asked
+    )
+    return drawn.Example(drawn.name(stream, index), tiles, turns)
