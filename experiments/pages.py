@@ -18,7 +18,8 @@ jobs=eval+report, --config.eval.checkpoint=runs/pages and
 --config.data.pages.unseen=typeface, or kind.
 
 Hardware and hours: forty minutes of one CPU core (AMD EPYC); 1.9 GB.
-Expected: see docs/pages.md.
+Expected: fine 71 % with max and 64 with min; the router keeps 99 % of max at
+28 % of its LLM FLOPs, 54 % end to end. See docs/pages.md.
 """
 
 from visor_jax import config

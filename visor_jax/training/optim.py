@@ -102,7 +102,7 @@ def _direction(
 def _muon(mu_dtype: str) -> optax.GradientTransformation:
   """Muon (Jordan, 2024): a matrix moves alike in all directions.
 
-  As long as Adam's, so that one rate is right for both.
+  Its steps are as long as Adam's, so that one rate is right for both.
 
   Args:
     mu_dtype: of the mean of gradients.
