@@ -89,8 +89,9 @@ def test_the_first_lines_of_the_readme_ask_a_model(monkeypatch, tmp_path):
   (_, plan, saved), *plans, (within_budget,) = printed
   assert plan in ((False,), (True,)) and saved > 1
   names = [line.split(':')[0] for (line,) in plans]
-  assert names == ['min', '0', 'max', 'base']
-  assert plans[-1][0].endswith('end to end 1.0x fewer')
+  assert names == ['min', '0', 'max']
+  saved = [float(re.search('([0-9.]+)x', line)[1]) for (line,) in plans]
+  assert saved == sorted(saved, reverse=True) and saved[-1] >= 1
   assert within_budget == (False,)
 
 
