@@ -7,16 +7,21 @@ from visor_jax.report import average
 from visor_jax.report import compare
 
 
-def test_front_leaves_out_plans_that_a_cheaper_one_reaches():
-  rows = [
+def fine(*results):
+  """Rows of ten fine questions each: (plan, accuracy, FLOPs) of family a."""
+  return [
     result_rows.make('a', 'fine', plan, accuracy, 10, flops, 1.0)
-    for plan, accuracy, flops in (
-      ([0, 0], 0.5, 1e9),
-      ([0, 1], 0.4, 2e9),
-      ([1, 0], 0.7, 2e9),
-      ([1, 1], 0.7, 3e9),
-    )
+    for plan, accuracy, flops in results
   ]
+
+
+def test_front_leaves_out_plans_that_a_cheaper_one_reaches():
+  rows = fine(
+    ([0, 0], 0.5, 1e9),
+    ([0, 1], 0.4, 2e9),
+    ([1, 0], 0.7, 2e9),
+    ([1, 1], 0.7, 3e9),
+  )
   best = compare.front(average.summaries(rows), 'fine')
   assert [s.name for s in best] == ['min', '0']
 
@@ -50,14 +55,7 @@ def test_one_plan_for_each_kind_of_question_spends_where_it_gains_most():
 
 
 def test_a_plan_between_two_of_a_kind_is_left_out_where_a_mix_beats_it():
-  rows = [
-    result_rows.make('a', 'fine', plan, accuracy, 10, flops, 1.0)
-    for plan, accuracy, flops in (
-      ([0, 0], 0.2, 1e9),
-      ([0, 1], 0.3, 2e9),
-      ([1, 1], 0.8, 3e9),
-    )
-  ]
+  rows = fine(([0, 0], 0.2, 1e9), ([0, 1], 0.3, 2e9), ([1, 1], 0.8, 3e9))
   assert compare.best_by_kind(rows, 2e9) == pytest.approx(0.5)
 
 

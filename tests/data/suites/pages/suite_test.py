@@ -115,7 +115,6 @@ def test_primers_come_first_in_their_stage():
     ]
     return {family for example in examples for family in families(example)}
 
-  glances = {'paper', 'ink'}
   glances, values = {'paper', 'ink'}, {'value', 'value elsewhere'}
   assert asked(0, 70) == {'line', 'estimate'} | glances
   assert asked(70, 100) == values | glances
