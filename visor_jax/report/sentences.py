@@ -79,7 +79,7 @@ def rivals(rows: Iterable[average.Row]) -> str:
   sentences = []
   if 'router' in by_name:
     sentences.append(_router_against_chance(by_name['router'], summaries))
-    sentences.append(_router_against_kinds(by_name['router'], rows))
+    sentences.append(_router_against_kinds(by_name['router'], summaries, rows))
   if 'base' in by_name:
     accuracy = by_name['base'].all.accuracy
     sentences.append(
@@ -113,13 +113,14 @@ def _router_against_chance(
 
 
 def _router_against_kinds(
-  router: average.Summary, rows: Sequence[average.Row]
+  router: average.Summary,
+  summaries: Sequence[average.Summary],
+  rows: Sequence[average.Row],
 ) -> str:
   """What it gains over one plan for each kind of question."""
-  of_plans = [row for row in rows if row['selector'] == 'fixed']
-  best = compare.best_by_kind(of_plans, router.all.flops)
+  best = compare.best_by_kind(rows, router.all.flops)
   if best is None or not any(
-    average.comparable(s, router) for s in average.summaries(of_plans)
+    s.is_fixed and average.comparable(s, router) for s in summaries
   ):
     return ''
   gain = router.all.accuracy - best
