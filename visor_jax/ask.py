@@ -9,8 +9,9 @@ from, writes its picture into the workdir and says the right answer, too.
 
 Images are read once for all questions; without --prompt, questions are the
 lines of the standard input. The router chooses the plan where it is trained;
-else the base answers. Which one it was stands beside the answer. Compiled
-programs are kept beside the checkpoint, for the next time.
+else `max` answers, or of a checkpoint without VISOR the base. Which one it was
+stands beside the answer. Compiled programs are kept beside the checkpoint, for
+the next time.
 """
 
 import argparse

@@ -169,7 +169,7 @@ class Model:
       images: see `logits`.
       prompt: text, or a list of texts.
       plan: in the grammar of plan.py; None for the router where it is trained,
-        else the base.
+        `max` where VISOR is, else the base.
       **options: budget, budget_of and drop, instead of a plan; max_new_tokens,
         temperature, top_p and seed; see eval.answer.Generation.
 

@@ -154,6 +154,12 @@ def test_what_torch_trains_comes_home(pair, tmp_path):
   )
 
 
+def test_without_a_router_it_is_max_where_nobody_says(pair, monkeypatch):
+  monkeypatch.setitem(pair.theirs.config.visor, 'trained', ['cross'])
+  answer, _ = pair.generate(questions.ASKED[:1], 1)
+  assert answer.plans == ['max']
+
+
 def test_transformers_options_of_generate_work(pair):
   inputs = pair.inputs(questions.ASKED)
   for options, rows in (

@@ -9,6 +9,7 @@ from tests import llava
 from tests import questions
 from tests import trained as trained_lib
 import visor_jax
+from visor_jax.eval import costs
 from visor_jax.spec import budget
 from visor_jax.spec import plan as plans
 
@@ -42,6 +43,20 @@ def test_the_router_answers_as_the_plan_it_chose(trained):
     same = fixed[a.plan][i]
     assert (a.text, a.text_tokens) == (same.text, same.text_tokens)
     assert a.llm_prefill_flops > same.llm_prefill_flops  # routing is counted
+
+
+@pytest.mark.parametrize(
+  'parts,plan',
+  [(('cross', 'router'), 'router'), (('cross',), 'max'), ((), 'base')],
+)
+def test_where_nobody_says_it_answers_as_it_was_trained_to(
+  trained, parts, plan
+):
+  """Layers that were trained beside CROSS layers are no base any more."""
+  facts = dataclasses.replace(trained.facts, trained=parts)
+  choice = dataclasses.replace(trained.asked.choice, facts=facts)
+  size = costs.PromptSize(8, 8, (1,))
+  assert choice.select({}, size) == choice.parse(plan)
 
 
 def test_a_budget_is_the_dearest_plan_within_it(trained):

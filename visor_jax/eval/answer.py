@@ -53,7 +53,7 @@ class Options(Generation, total=False):
   """How a question is asked, in keywords of `Reading.ask`.
 
   plan: in the grammar of plan.py; None, the default, for the router where it is
-    trained, else the base.
+    trained, `max` where VISOR is, else the base.
   history: (question, answer) of the turns before this one; none by default.
   system: what the system says before them; what the template has, by default.
   """

@@ -32,7 +32,7 @@ class PlanChoice:
 
     Args:
       options: `plan` in the grammar of plan.py, None for the router where it is
-        trained, else the base; `budget` instead, a share of what `budget_of`
+        trained, `max` where VISOR is, else the base; `budget` instead, a share of what `budget_of`
         says, see spec/shares.py; `drop` instead, a share of max's accuracy that
         may be lost.
       size: of the prompt that a budget is for, where no router spends it; its
@@ -77,7 +77,11 @@ class PlanChoice:
     )
 
   def _usual(self) -> str:
-    return 'router' if facts_lib.ROUTER in self.facts.trained else 'base'
+    trained = self.facts.trained
+    if facts_lib.ROUTER in trained:
+      return 'router'
+    # Layers that were trained beside CROSS layers are no base any more.
+    return 'max' if facts_lib.CROSS in trained else 'base'
 
   def parse(self, plan: str) -> plans.Selection:
     """The one selection that is meant; only what is trained may be chosen.

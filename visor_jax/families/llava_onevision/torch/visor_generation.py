@@ -37,7 +37,7 @@ class PlannedGeneration(generation.GenerationMixin):
     Args:
       inputs: input_ids, which may have that name too.
       plan: 'router', 'max', 'min', 'base', or which optional SELF layers run,
-        '0,3'; by default the router where it is trained, else the base.
+        '0,3'; by default the router where it is trained, else max.
       budget: instead, a share of what max takes that the router spends on
         average.
       budget_of: what it is a share of: prefill, the LLM's FLOPs for a prompt,
@@ -58,7 +58,7 @@ class PlannedGeneration(generation.GenerationMixin):
     routed = 'router' in self.config.visor['trained']
     if plan is None:
       asked = budget is not None or drop is not None
-      plan = 'router' if routed or asked else 'base'
+      plan = 'router' if routed or asked else 'max'
     if plan == 'router' and not routed:
       raise ValueError('the router of this checkpoint is not trained')
     ids = kwargs.pop('input_ids', inputs)
