@@ -32,9 +32,9 @@ class PlanChoice:
 
     Args:
       options: `plan` in the grammar of plan.py, None for the router where it is
-        trained, `max` where VISOR is, else the base; `budget` instead, a share of what `budget_of`
-        says, see spec/shares.py; `drop` instead, a share of max's accuracy that
-        may be lost.
+        trained, `max` where VISOR is, else the base; `budget` instead, a share
+        of what `budget_of` says, see spec/shares.py; `drop` instead, a share of
+        max's accuracy that may be lost.
       size: of the prompt that a budget is for, where no router spends it; its
         answer is taken to have all new tokens that it may.
 
