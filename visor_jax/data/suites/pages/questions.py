@@ -1,7 +1,8 @@
 """What is asked of a page, and what is right.
 
 A question is the name of its family and arguments; on a page of two columns it
-ends with the column.
+ends with the column. Where numbers are written, an answer first says what was
+read for it, as `value milk`, `= 3 | 42`: see line 3, there it is 42.
 """
 
 from collections.abc import Callable
@@ -185,10 +186,23 @@ def _line(
   )
 
 
+def _read(item: page_lib.Item, column: int) -> str:
+  """The number of a line, behind where it stands if that is elsewhere."""
+  number = str(item.numbers[column])
+  return f'{SEE} {item.see} {BAR} {number}' if item.see else number
+
+
 def _value(
   page: Page, items: list[page_lib.Item], column: int, numbers: list[int]
 ) -> str:
-  return str(items[0].numbers[column])
+  return _read(items[0], column)
+
+
+def _compare(
+  page: Page, items: list[page_lib.Item], column: int, numbers: list[int]
+) -> str:
+  read = [_read(item, column) for item in items] if page.written else []
+  return f' {BAR} '.join([*read, _largest(page, items, column, numbers)])
 
 
 def _largest(
@@ -206,13 +220,15 @@ def _over(
 def _sum(
   page: Page, items: list[page_lib.Item], column: int, numbers: list[int]
 ) -> str:
-  return str(sum(item.numbers[column] for item in items))
+  total = sum(item.numbers[column] for item in items)
+  read = [_read(item, column) for item in items]
+  return f' {BAR} '.join([*read, str(total)])
 
 
 _FINE = {
   'line': Family(_is_any, 1, _line),
   'value': Family(_is_written, 1, _value),
-  'compare': Family(_is_any, 2, _largest),
+  'compare': Family(_is_any, 2, _compare),
   'largest': Family(_has_largest, 0, _largest),
   'over': Family(_is_written, 0, _over),
   'sum': Family(_is_small, 2, _sum),

@@ -15,7 +15,7 @@ from visor_jax.data.suites.pages import page as page_lib
 
 NAME = 'pages:'
 COUNTS = {'train': 100_000, 'test/coarse': 2048, 'test/fine': 2048}
-VERSION = 2  # of the pages that there are
+VERSION = 3  # of the pages that there are
 
 # A family's question, with the arguments of the suite's.
 _PHRASES = {

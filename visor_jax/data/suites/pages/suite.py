@@ -68,9 +68,12 @@ def row_shape(scale: page_lib.Scale, turns: int) -> batch_lib.RowShape:
     scale: size of the page.
     turns: questions about it.
   """
-  question = len('user line'.split()) + len(str(scale.lines))
+  pairs = min(turns, scale.lines // 2)  # a line is in one question
+  of_two = len('user compare milk rice left'.split()) + _answer_tokens(scale)
+  digits = len(str(scale.highest)) + len(str(scale.lines))
+  of_page = len('user over right end'.split()) + digits
   return batch_lib.RowShape(
-    text=(question + _answer_tokens(scale)) * turns,
+    text=pairs * of_two + (turns - pairs) * of_page,
     visual=scale.lines**2,
     tiles=scale.lines,
     prompts=turns,
@@ -80,8 +83,9 @@ def row_shape(scale: page_lib.Scale, turns: int) -> batch_lib.RowShape:
 
 
 def _answer_tokens(scale: page_lib.Scale) -> int:
-  """Of a line of two columns: word, number, bar, number, end."""
-  return 3 + 2 * len(str(scale.highest))
+  """Of two lines that refer to others, as `= 3 | 42 | = 5 | 17 | milk`, end."""
+  place, number = len(str(scale.lines)), len(str(scale.highest))
+  return 2 * (3 + place + number) + 2
 
 
 def _few(
