@@ -86,8 +86,10 @@ def test_the_same_words_are_of_a_family_of_their_own_where_a_line_refers():
   """So that a table says what they cost there."""
   assert questions.family(RECEIPT, 'value milk') == 'value'
   assert questions.family(RECEIPT, 'value tofu') == 'value elsewhere'
+  assert questions.family(RECEIPT, 'compare milk tofu') == 'compare elsewhere'
+  assert questions.family(RECEIPT, 'compare milk eggs') == 'compare'
   assert questions.family(RECEIPT, 'line 3') == 'line'
-  assert questions.group('value elsewhere') == 'fine'
+  assert questions.group('sum elsewhere') == 'fine'
 
 
 def test_two_lines_with_the_same_number_are_not_compared():

@@ -16,9 +16,9 @@ Page = page_lib.Page
 
 COARSE = ('kind', 'chart', 'paper', 'ink', 'upright')
 FINE = ('line', 'value', 'compare', 'largest', 'over', 'sum', 'estimate')
-# Asked as `value` is, of a line that refers to another: the question does not
-# say so, the page does.
-VALUE_ELSEWHERE = 'value elsewhere'
+# Asked as the first word is, of a line that refers to another: the question
+# does not say so, the page does.
+ELSEWHERE = ('value elsewhere', 'compare elsewhere', 'sum elsewhere')
 SEE, BAR = page_lib.SEE, '|'  # as references and columns are transcribed
 
 # All words of questions and answers; numbers are spelled in digits.
@@ -62,7 +62,7 @@ def group(family: str) -> str:
   """
   if family in COARSE:
     return 'coarse'
-  if family in (*FINE, VALUE_ELSEWHERE):
+  if family in (*FINE, *ELSEWHERE):
     return 'fine'
   raise ValueError(
     f'family "{family}": expected one of {", ".join(COARSE + FINE)}'
@@ -72,9 +72,9 @@ def group(family: str) -> str:
 def family(page: Page, question: str) -> str:
   """Of which family a question of `ask` is."""
   name, *words = question.split()
-  if name == 'value' and page.items[_index(page, words[0])].see:
-    return VALUE_ELSEWHERE
-  return name
+  keys = [word for word in words if word in page_lib.KEYS]
+  refers = any(page.items[_index(page, key)].see for key in keys)
+  return f'{name} elsewhere' if refers else name
 
 
 def suits(page: Page, family: str) -> bool:

@@ -32,6 +32,8 @@ _PHRASES = {
   'sum': 'What is the sum of {} and {}?',
   'estimate': 'About how large is {}?',
 }
+# Where an answer says what was read for it.
+_READ_FIRST = ' Say first what you read, as in "= 3 | 42".'
 
 
 class Source:
@@ -92,4 +94,6 @@ def phrase(question: str) -> str:
   family, *words = question.split()
   column = words.pop() if words and words[-1] in page_lib.COLUMNS else ''
   text = _PHRASES[family].format(*words)
-  return f'{text} Look at the {column} column.' if column else text
+  if column:
+    text += f' Look at the {column} column.'
+  return text + _READ_FIRST if family in ('value', 'compare', 'sum') else text

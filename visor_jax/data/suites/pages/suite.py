@@ -55,7 +55,8 @@ _READ = ('line', 'estimate')
 PRIMERS = (
   *(Primer(1, _READ, shown) for shown in (1, 2, 4, 8)),
   *(Primer(lines, _READ) for lines in (2, 4, 0)),
-  *(Primer(lines, ('value',), charts=False) for lines in (2, 4, 0)),
+  *(Primer(lines, ('value',), charts=False) for lines in (2, 4)),
+  Primer(0, ('value', 'sum'), charts=False),
   Primer(0, ('value', *_READ)),
 )
 GLANCES = ('paper', 'ink')  # which a line tells; asked once a row of primers
@@ -198,14 +199,14 @@ class Suite(drawn.Suite):
     rng = drawn.generator(self._seed, stream, index)
     unseen = self._unseen if stream == 'test' else ''
     group: Sequence[str] = (
-      (*questions_lib.FINE, questions_lib.VALUE_ELSEWHERE)
+      (*questions_lib.FINE, *questions_lib.ELSEWHERE)
       if index % 2
       else questions_lib.COARSE
     )
     if unseen == 'kind':  # which nobody has a name for, and which is no chart
       group = [f for f in group if f not in ('kind', 'estimate')]
     family = group[index // 2 % len(group)]
-    asked = 'value' if family == questions_lib.VALUE_ELSEWHERE else family
+    asked = family.split()[0]
     upright = rng.random() < 0.5  # either answer is as likely
     while True:
       page = page_lib.compose(rng, self._scale, stream == 'test', unseen)
