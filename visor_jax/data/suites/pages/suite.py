@@ -55,8 +55,7 @@ _READ = ('line', 'estimate')
 PRIMERS = (
   *(Primer(1, _READ, shown) for shown in (1, 2, 4, 8)),
   *(Primer(lines, _READ) for lines in (2, 4, 0)),
-  *(Primer(lines, ('value',), charts=False) for lines in (2, 4)),
-  Primer(0, ('value', 'sum'), charts=False),
+  *(Primer(lines, ('value',), charts=False) for lines in (2, 4, 0)),
   Primer(0, ('value', *_READ)),
 )
 GLANCES = ('paper', 'ink')  # which a line tells; asked once a row of primers
