@@ -34,10 +34,11 @@ STAGES = (
 # which less and less is shown, two, four, pages, transcribed; then asked for
 # numbers. Then all else.
 PRIMERS = dict(
-  base=(200, 250, 250, 350, 100, 100, 150, 300, 300, 500, 200),
-  cross=(40, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+  base=(200, 250, 250, 350, 100, 100, 150, 300, 300, 500, 0, 200),
+  cross=(40, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
   # Text reads by other layers now: much of the way is gone once more.
-  full=(60, 0, 0, 0, 40, 60, 140, 200, 300, 700, 100),
+  full=(60, 0, 0, 0, 40, 60, 140, 200, 300, 250, 600, 100),
+  universal=(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 200, 0),
 )
 # With what the dense base answers, too, without training.
 SHARES = ('1/2', '1/4')

@@ -56,6 +56,7 @@ PRIMERS = (
   *(Primer(1, _READ, shown) for shown in (1, 2, 4, 8)),
   *(Primer(lines, _READ) for lines in (2, 4, 0)),
   *(Primer(lines, ('value',), charts=False) for lines in (2, 4, 0)),
+  Primer(0, ('value', 'compare', *['sum'] * 3), charts=False),
   Primer(0, ('value', *_READ)),
 )
 GLANCES = ('paper', 'ink')  # which a line tells; asked once a row of primers
