@@ -50,7 +50,9 @@ class Primer(NamedTuple):
 # read it, and gets nowhere with either alone. And where it sees all of a line,
 # it puts word and number together itself; what it finds by a word is learned
 # once the tower has put them together, in every token of the line. A number
-# that stands elsewhere is on one of two lines before it is on one of many.
+# that stands elsewhere is on one of two lines before it is on one of many. What
+# is made of two numbers comes last; of sums, for which numbers must be small,
+# there would be too few.
 _READ = ('line', 'estimate')
 PRIMERS = (
   *(Primer(1, _READ, shown) for shown in (1, 2, 4, 8)),
