@@ -77,7 +77,7 @@ def get_config(arg=None):
     c[stage].learning_rate, c[stage].end_lr_fraction = rate, final
   primers = PRIMERS
   c.universal.max_share = 0.25  # min has most to learn
-  c.policy.steps, c.policy.learning_rate = 300, 2e-3
+  c.policy.steps, c.policy.learning_rate = 2000, 2e-3
   c.policy.end_lr_fraction = 0.05
   c.label.examples = 8192
   c.label.score = c.eval.score = 'relaxed'  # as charts are graded
