@@ -17,9 +17,9 @@ The same test on what was never learned from: another workdir with
 jobs=eval+report, --config.eval.checkpoint=runs/pages and
 --config.data.pages.unseen=typeface, or kind.
 
-Hardware and hours: forty minutes of one CPU core (AMD EPYC); 1.9 GB.
-Expected: fine 71 % with max and 64 with min; the router keeps 99 % of max at
-28 % of its LLM FLOPs, 54 % end to end. See docs/pages.md.
+Hardware and hours: 43 minutes of one CPU core (AMD EPYC); 2.6 GB.
+Expected: fine 85 % with max and 65 with min; the router keeps 99 % of max at
+38 % of its LLM FLOPs, 62 % end to end. See docs/pages.md.
 """
 
 from visor_jax import config
