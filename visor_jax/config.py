@@ -98,7 +98,7 @@ def default() -> ml_collections.ConfigDict:
   d.pages.unseen = ''  # of the test: typeface or kind, never learned from
   # Pages at the start of a stage, of each of PRIMERS of its suite.
   d.pages.primers = ml_collections.ConfigDict(
-    {stage: (0,) * 12 for stage in ('base', 'cross', 'full', 'universal')}
+    dict(base=(), cross=(), full=(), universal=())
   )
   # What lies behind transparent images: white, as transformers has it from
   # version 5 on; stored: the colour in the file, mostly black, as LLaVA-NeXT
