@@ -32,7 +32,7 @@ STAGES = (
 )
 # Steps with each of PRIMERS of the suite, at the start of a stage: a line, of
 # which less and less is shown, two, four, pages, transcribed; then asked for
-# numbers. Then all else.
+# numbers, and what is made of them. Then all else.
 PRIMERS = dict(
   base=(200, 250, 250, 350, 100, 100, 150, 300, 300, 500, 0, 200),
   cross=(40, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),

@@ -116,7 +116,7 @@ def test_primers_come_first_in_their_stage():
     return {family for example in examples for family in families(example)}
 
   glances, values = {'paper', 'ink'}, {'value', 'value elsewhere'}
-  numbers = {'value', 'compare', 'sum', *questions_lib.ELSEWHERE}
+  numbers = {*questions_lib.READ_FIRST, *questions_lib.ELSEWHERE}
   assert asked(0, 70) == {'line', 'estimate'} | glances
   assert asked(70, 100) == values | glances
   assert {'compare', 'sum'} < asked(100, 110) <= numbers | glances

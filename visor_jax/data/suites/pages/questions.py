@@ -16,9 +16,10 @@ Page = page_lib.Page
 
 COARSE = ('kind', 'chart', 'paper', 'ink', 'upright')
 FINE = ('line', 'value', 'compare', 'largest', 'over', 'sum', 'estimate')
+READ_FIRST = ('value', 'compare', 'sum')  # whose answers say what was read
 # Asked as the first word is, of a line that refers to another: the question
 # does not say so, the page does.
-ELSEWHERE = ('value elsewhere', 'compare elsewhere', 'sum elsewhere')
+ELSEWHERE = tuple(f'{family} elsewhere' for family in READ_FIRST)
 SEE, BAR = page_lib.SEE, '|'  # as references and columns are transcribed
 
 # All words of questions and answers; numbers are spelled in digits.
@@ -72,8 +73,7 @@ def group(family: str) -> str:
 def family(page: Page, question: str) -> str:
   """Of which family a question of `ask` is."""
   name, *words = question.split()
-  keys = [word for word in words if word in page_lib.KEYS]
-  refers = any(page.items[_index(page, key)].see for key in keys)
+  refers = any(item.see for item in _named(page, words))
   return f'{name} elsewhere' if refers else name
 
 
@@ -118,9 +118,15 @@ def answer(page: Page, question: str) -> str:
   if family in COARSE:
     return _COARSE[family](page)
   numbers = [int(word) for word in words if word.isdigit()]
-  items = [page.items[_index(page, w)] for w in words if w in page_lib.KEYS]
-  named = [page_lib.COLUMNS.index(w) for w in words if w in page_lib.COLUMNS]
-  return _FINE[family].answer(page, items, named[0] if named else 0, numbers)
+  columns = [page_lib.COLUMNS.index(w) for w in words if w in page_lib.COLUMNS]
+  return _FINE[family].answer(
+    page, _named(page, words), columns[0] if columns else 0, numbers
+  )
+
+
+def _named(page: Page, words: list[str]) -> list[page_lib.Item]:
+  """The lines that a question's words name, in its order."""
+  return [page.items[_index(page, w)] for w in words if w in page_lib.KEYS]
 
 
 def _index(page: Page, key: str) -> int:
@@ -192,6 +198,11 @@ def _read(item: page_lib.Item, column: int) -> str:
   return f'{SEE} {item.see} {BAR} {number}' if item.see else number
 
 
+def _worked(items: list[page_lib.Item], column: int, result: str) -> str:
+  """What is read of lines, and what follows from it."""
+  return f' {BAR} '.join([*(_read(item, column) for item in items), result])
+
+
 def _value(
   page: Page, items: list[page_lib.Item], column: int, numbers: list[int]
 ) -> str:
@@ -201,8 +212,8 @@ def _value(
 def _compare(
   page: Page, items: list[page_lib.Item], column: int, numbers: list[int]
 ) -> str:
-  read = [_read(item, column) for item in items] if page.written else []
-  return f' {BAR} '.join([*read, _largest(page, items, column, numbers)])
+  larger = _largest(page, items, column, numbers)
+  return _worked(items, column, larger) if page.written else larger
 
 
 def _largest(
@@ -221,8 +232,7 @@ def _sum(
   page: Page, items: list[page_lib.Item], column: int, numbers: list[int]
 ) -> str:
   total = sum(item.numbers[column] for item in items)
-  read = [_read(item, column) for item in items]
-  return f' {BAR} '.join([*read, str(total)])
+  return _worked(items, column, str(total))
 
 
 _FINE = {

@@ -12,6 +12,7 @@ from visor_jax.data.sources import records
 from visor_jax.data.suites import drawn
 from visor_jax.data.suites import processor
 from visor_jax.data.suites.pages import page as page_lib
+from visor_jax.data.suites.pages import questions
 
 NAME = 'pages:'
 COUNTS = {'train': 100_000, 'test/coarse': 2048, 'test/fine': 2048}
@@ -96,4 +97,4 @@ def phrase(question: str) -> str:
   text = _PHRASES[family].format(*words)
   if column:
     text += f' Look at the {column} column.'
-  return text + _READ_FIRST if family in ('value', 'compare', 'sum') else text
+  return text + _READ_FIRST if family in questions.READ_FIRST else text
