@@ -34,7 +34,9 @@ _PHRASES = {
   'estimate': 'About how large is {}?',
 }
 # Where an answer says what was read for it.
-_READ_FIRST = ' Say first what you read, as in "= 3 | 42".'
+_READ_FIRST = (
+  ' Of numbers that are written, say first what you read, as in "= 3 | 42".'
+)
 
 
 class Source:
