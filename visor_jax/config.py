@@ -63,7 +63,7 @@ def default() -> ml_collections.ConfigDict:
   m.remat_policy = 'input'  # kept of a layer; or dots: products too
   m.scan = True  # scan layers that repeat
   m.attention = 'auto'  # by backend; or chunked, flash, splash
-  m.attention_chunk = 256  # queries and keys scored at a time by chunked
+  m.attention_chunk = 512  # queries and keys scored at a time by chunked
   m.loss_chunk = 512  # text slots whose logits are held at a time in training
 
   # {axis: devices along it}, see AXES of runtime/mesh.py.

@@ -70,3 +70,20 @@ def test_what_is_not_in_order_is_found():
   ):
     slots = positions.Slots(jnp.array([segment]), jnp.array([place]))
     assert not np.asarray(visibility.in_order(slots)).any()
+
+
+@pytest.mark.parametrize(
+  'segments', ('11 11', '11 12', '22 11', '11 1.', '1. 11')
+)
+@pytest.mark.parametrize('place', (3, 4, 5))
+def test_every_is_all_that_are_visible(segments, place):
+  """Of two rows, the first of which is one segment."""
+  queries, keys = (
+    positions.Slots(
+      np.array([[1, 1], [0 if c == '.' else int(c) for c in figure]]),
+      np.array([[place, place + 1]] * 2),
+    )
+    for place, figure in zip((5, place), segments.split())
+  )
+  seen = visibility.visible(queries, keys)
+  assert visibility.every(queries, keys) == seen.all()

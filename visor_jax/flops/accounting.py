@@ -101,7 +101,7 @@ NOMINAL = Accounting('nominal')
 # The `dot_general`s of the traced program with 'chunked' attention where no
 # chunk is skipped for its segment. `chunk` is that of `models.compute.Compute`.
 EXECUTED = Accounting(
-  'executed', causal='full', patches=True, head='all', chunk=256
+  'executed', causal='full', patches=True, head='all', chunk=512
 )
 
 # How others count, so that their ratios can be set beside ours: per layer of

@@ -22,13 +22,14 @@ from visor_jax.models import positions
 from visor_jax.models import visibility
 
 State = TypeVar('State')
+Sums = TypeVar('Sums', bound=tuple)
 
 
 class _Inputs(NamedTuple):
-  """What is scored, in chunks."""
+  """What is scored: chunks of the first key head, then of the others."""
 
-  query: jax.Array  # [chunks, B, K, G * c, H]
-  key: jax.Array  # [chunks, B, K, s, H]
+  query: jax.Array  # [K * chunks, B, G * c, H]
+  key: jax.Array  # [K * chunks, B, s, H]
   value: jax.Array
 
 
@@ -65,18 +66,17 @@ def attend(
   b, q, n, h = query.shape
   k = key.shape[2]
   split = functools.partial(_split, most=chunk)
-  grouped = split(query.reshape(b, q, k, n // k, h)).transpose(0, 1, 3, 4, 2, 5)
-  chunks, *_, size, _ = grouped.shape
+  grouped = split(query.reshape(b, q, k, n // k, h)).transpose(3, 0, 1, 4, 2, 5)
+  _, chunks, *_, size, _ = grouped.shape
+  of_keys = (jnp.moveaxis(split(x), 3, 0) for x in (key, value))
   inputs = _Inputs(
-    grouped.reshape(chunks, b, k, -1, h),
-    split(key).swapaxes(2, 3),
-    split(value).swapaxes(2, 3),
+    grouped.reshape(k * chunks, b, -1, h),
+    *(x.reshape(-1, *x.shape[2:]) for x in of_keys),
   )
   slots = jax.tree.map(split, _Slots(query_slots, key_slots))
-  context = _attend(inputs, slots, ordered).reshape(
-    chunks, b, k, n // k, size, h
-  )
-  context = context.transpose(1, 0, 4, 2, 3, 5)
+  context = _attend(inputs, slots, ordered)
+  context = context.reshape(k, chunks, b, n // k, size, h)
+  context = context.transpose(2, 1, 4, 0, 3, 5)
   return context.reshape(b, -1, n, h)[:, :q]
 
 
@@ -91,7 +91,7 @@ def _split(x: jax.Array, most: int) -> jax.Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _attend(inputs: _Inputs, slots: _Slots, ordered: bool) -> jax.Array:
-  """[chunks, B, K, G * c, H]."""
+  """[K * chunks, B, G * c, H]."""
   return _forward(inputs, slots, ordered)[0]
 
 
@@ -101,23 +101,27 @@ def _forward(
   """The context, and what `_backward` wants saved."""
   query, _, value = inputs
 
-  def read(state: tuple, i: jax.Array, j: jax.Array) -> tuple:
-    top, total, context = (_take(x, i) for x in state)
-    scores = _scores(inputs, slots, i, j)
+  def read(state: tuple, sums: tuple, i: jax.Array, j: jax.Array) -> tuple:
+    top, total, context = state
+    scores = _scores(inputs, i, j)
+    at = _pair(slots, i, j)
+    # Maxima are read of scores that are written down: what need not be masked
+    # saves a pass. (Of gradients weights are made as scores come.)
+    scores = jax.lax.cond(
+      visibility.every(*at), lambda scores, *_: scores, _masked, scores, *at
+    )
     new_top = jnp.maximum(top, scores.max(axis=-1, keepdims=True))
     weights, fade = jnp.exp(scores - new_top), jnp.exp(top - new_top)
     read = _product('cs,sH->cH', weights.astype(value.dtype), value[j])
-    new = (
-      new_top,
-      total * fade + weights.sum(axis=-1, keepdims=True),
-      context * fade + read,
-    )
-    return tuple(_put(x, y, i) for x, y in zip(state, new))
+    total = total * fade + weights.sum(axis=-1, keepdims=True)
+    return (new_top, total, context * fade + read), sums
 
-  row = jnp.zeros((*query.shape[:-1], 1), jnp.float32)
+  row = jnp.zeros((*query.shape[1:-1], 1), jnp.float32)
   # A finite maximum keeps a row without keys at exp(-inf) = 0, not nan.
-  start = row - 1e30, row, jnp.zeros(query.shape, jnp.float32)
-  top, total, context = _over_pairs(read, start, slots, ordered)
+  start = row - 1e30, row, jnp.zeros(query.shape[1:], jnp.float32)
+  (top, total, context), _ = _over_pairs(
+    read, start, (), inputs, slots, ordered
+  )
   total = jnp.where(total > 0, total, 1)
   context = (context / total).astype(query.dtype)
   return context, (inputs, slots, context, top + jnp.log(total))
@@ -133,8 +137,9 @@ def _backward(
     (gradient * context).astype(jnp.float32), axis=-1, keepdims=True
   )
 
-  def add(state: tuple, i: jax.Array, j: jax.Array) -> tuple:
-    weights = jnp.exp(_scores(inputs, slots, i, j) - log_total[i])
+  def add(_: tuple, sums: tuple, i: jax.Array, j: jax.Array) -> tuple:
+    scores = _masked(_scores(inputs, i, j), *_pair(slots, i, j))
+    weights = jnp.exp(scores - log_total[i])
     of_weights = _product('cH,sH->cs', gradient[i], value[j])
     of_scores = weights * (of_weights - dot[i]) * query.shape[-1] ** -0.5
     weights, of_scores = (x.astype(query.dtype) for x in (weights, of_scores))
@@ -143,12 +148,12 @@ def _backward(
       (_product('cs,cH->sH', of_scores, query[i]), j),
       (_product('cs,cH->sH', weights, gradient[i]), j),
     )
-    return tuple(
-      _put(x, _take(x, at) + term, at) for x, (term, at) in zip(state, terms)
+    return (), tuple(
+      _put(x, _take(x, at) + term, at) for x, (term, at) in zip(sums, terms)
     )
 
   start = tuple(jnp.zeros(x.shape, jnp.float32) for x in inputs)
-  sums = _over_pairs(add, start, slots, ordered)
+  _, sums = _over_pairs(add, (), start, inputs, slots, ordered)
   return _Inputs(*(x.astype(y.dtype) for x, y in zip(sums, inputs))), None
 
 
@@ -156,58 +161,95 @@ _attend.defvjp(_forward, _backward)
 
 
 def _over_pairs(
-  step: Callable[[State, jax.Array, jax.Array], State],
-  state: State,
+  step: Callable[..., tuple[State, Sums]],
+  start: State,
+  sums: Sums,
+  inputs: _Inputs,
   slots: _Slots,
   ordered: bool,
-) -> State:
+) -> tuple[State, Sums]:
   """Goes through the pairs of a chunk of queries and one of keys that meet.
 
+  One key head after the other, and of that one chunk of queries: scores of all
+  heads would leave a CPU's caches, and the state of a chunk stays in them.
+
   Args:
-    step: (state, chunk of queries, chunk of keys) -> state.
-    state: to begin with.
-    slots: of the chunks.
+    step: (state of the chunk of queries, sums, number of that chunk, of the
+      chunk of keys) -> (state, sums).
+    start: what each chunk of queries begins with.
+    sums: what is carried from the first pair to the last.
+    inputs: whose chunks are numbered.
+    slots: of the chunks of any head.
     ordered: chunks of keys behind one of queries need not be looked at.
+
+  Returns:
+    The states, [K * chunks, ...], and sums.
   """
   queries, keys = len(slots.query.place), len(slots.key.place)
-  pairs = np.argwhere(np.tri(queries, keys, 0 if ordered else keys))
+  of_head = np.argwhere(np.tri(queries, keys, 0 if ordered else keys))
+  heads = np.arange(len(inputs.key) // keys)
+  first = heads[:, None, None] * np.array([queries, keys])
+  pairs = (first + of_head).reshape(-1, 2)
   meet = visibility.chunks_meet(*slots)
 
-  def body(state: State, pair: tuple) -> tuple[State, None]:
+  def body(carried: tuple, pair: tuple) -> tuple[tuple, None]:
+    state, sums, states = carried
     i, j = pair
-    return jax.lax.cond(meet[i, j], step, _skip, state, i, j), None
+    begins = j % keys == 0
+    state = jax.tree.map(lambda x, y: jnp.where(begins, x, y), start, state)
+    state, sums = jax.lax.cond(
+      meet[i % queries, j % keys], step, _skip, state, sums, i, j
+    )
+    states = jax.tree.map(lambda x, y: _put(x, y, i), states, state)
+    return (state, sums, states), None
 
+  states = jax.tree.map(
+    lambda x: jnp.zeros((len(inputs.query), *x.shape), x.dtype), start
+  )
   # Checkpointed, or a scan over layers computes the masks of all pairs before
   # it begins, and keeps them: they are the same for all layers.
   scan = jax.checkpoint(jax.lax.scan, prevent_cse=False, static_argnums=0)
-  return scan(body, state, (*pairs.T,))[0]
+  (_, sums, states), _ = scan(body, (start, sums, states), (*pairs.T,))
+  return states, sums
 
 
-def _skip(state: State, i: jax.Array, j: jax.Array) -> State:
+def _skip(
+  state: State, sums: Sums, i: jax.Array, j: jax.Array
+) -> tuple[State, Sums]:
   del i, j
-  return state
+  return state, sums
 
 
-def _scores(
-  inputs: _Inputs, slots: _Slots, i: jax.Array, j: jax.Array
-) -> jax.Array:
-  """float32 [B, K, G * c, s] of a pair; -inf where a key is not seen."""
+def _scores(inputs: _Inputs, i: jax.Array, j: jax.Array) -> jax.Array:
+  """float32 [B, G * c, s] of a pair, before masking."""
   query, key = _take(inputs.query, i), _take(inputs.key, j)
-  scores = _product('cH,sH->cs', query, key) * query.shape[-1] ** -0.5
-  seen = visibility.visible(
-    positions.Slots(*(_take(x, i) for x in slots.query)),
-    positions.Slots(*(_take(x, j) for x in slots.key)),
+  return _product('cH,sH->cs', query, key) * query.shape[-1] ** -0.5
+
+
+def _pair(slots: _Slots, i: jax.Array, j: jax.Array) -> _Slots:
+  """Of a chunk of queries and one of keys, [B, c] and [B, s]."""
+  query, key = (
+    positions.Slots(*(_take(x, at % len(x)) for x in part))
+    for part, at in zip(slots, (i, j))
   )
-  by_group = scores.reshape(*scores.shape[:2], -1, *seen.shape[1:])
-  masked = jnp.where(seen[:, None, None], by_group, -jnp.inf)
+  return _Slots(query, key)
+
+
+def _masked(
+  scores: jax.Array, queries: positions.Slots, keys: positions.Slots
+) -> jax.Array:
+  """Scores of a pair; -inf where a key is not seen."""
+  seen = visibility.visible(queries, keys)
+  by_group = scores.reshape(len(scores), -1, *seen.shape[1:])
+  masked = jnp.where(seen[:, None], by_group, -jnp.inf)
   return masked.reshape(scores.shape)
 
 
 def _product(axes: str, x: jax.Array, y: jax.Array) -> jax.Array:
-  """A product of matrices of every row and key head, in float32."""
+  """A product of matrices of every row, in float32."""
   first, second, result = axes.replace('->', ',').split(',')
   return jnp.einsum(
-    f'BK{first},BK{second}->BK{result}',
+    f'B{first},B{second}->B{result}',
     x,
     y,
     preferred_element_type=jnp.float32,

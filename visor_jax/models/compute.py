@@ -25,7 +25,7 @@ class Compute:
   remat_policy: str = 'input'
   scan: bool = True
   attention: str = 'auto'
-  chunk: int = 256
+  chunk: int = 512
 
   def __post_init__(self) -> None:
     for key, names in (

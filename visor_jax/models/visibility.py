@@ -27,6 +27,16 @@ def visible(
   return same & before & (key_slots.segment[:, None, :] > 0)
 
 
+def every(
+  query_slots: positions.Slots, key_slots: positions.Slots
+) -> jax.Array:
+  """Whether all queries see all keys, bool: then nothing need be masked."""
+  segment = jnp.concatenate([query_slots.segment, key_slots.segment], axis=1)
+  one = (segment > 0) & (segment == segment[:, :1])
+  before = key_slots.place.max(axis=1) <= query_slots.place.min(axis=1)
+  return jnp.all(one) & jnp.all(before)
+
+
 class Ranges(NamedTuple):
   """The keys that queries see, start <= key < end: int32 [B, Q] each."""
 
