@@ -4,10 +4,13 @@
       python -m pytest -m drill -n0 -s tests/models/attention_gpu_test.py
 
 TFLOP/s are those of the pairs that are seen, a gradient three and a half times
-a forward pass. Medians.
+a forward pass. Medians. With -k tiles it times how work can be cut, for cards
+that attention_flash.TILES does not know yet.
 """
 
+import dataclasses
 import functools
+import itertools
 import time
 
 import jax
@@ -19,6 +22,7 @@ from visor_jax.models import attention
 from visor_jax.models import attention_chunks
 from visor_jax.models import attention_flash
 from visor_jax.models import compute as compute_lib
+from visor_jax.models import flash_blocks
 from visor_jax.models import positions
 from visor_jax.models import visibility
 
@@ -149,3 +153,42 @@ def test_flash_of_a_tower_equals_plain_attention():
     inputs,
     weight,
   )
+
+
+CUTS = [
+  flash_blocks.Tile(*cut)
+  for cut in itertools.product((64, 128), (32, 64, 128), (4, 8), (2, 3))
+]
+
+
+@pytest.mark.drill
+@pytest.mark.parametrize('kernel', ('forward', 'of_queries', 'of_keys'))
+@pytest.mark.parametrize('width', attention_flash.TILES)
+def test_tiles_are_the_fastest(width, kernel):
+  """Each kernel's, the others as they are; a gradient runs all three."""
+  at, keys_at = slots('merged')
+  ranges = visibility.ranges_of_segments(at.segment, causal=True)
+  *inputs, weight = tensors(*((1, ROW, n, width) for n in (14, 2, 2, 14)))
+  known = attention_flash.TILES[width]
+  present = getattr(known, kernel)
+
+  def both(tiles, query, key, value):
+    attend = functools.partial(
+      attention_flash.attend, ranges=ranges, tiles=tiles
+    )
+    read, back = jax.vjp(attend, query, key, value)
+    return read if kernel == 'forward' else back(weight)
+
+  spent = {}
+  for cut in {present, *CUTS}:
+    tiles = dataclasses.replace(known, **{kernel: cut})
+    try:
+      spent[cut] = seconds(jax.jit(functools.partial(both, tiles)), *inputs)
+    except jax.errors.JaxRuntimeError as e:  # more memory than a core has
+      print(f'\n{kernel}, {width} wide: {cut}: {str(e)[:80]}', end='')
+  fastest = sorted(spent, key=spent.__getitem__)
+  for cut in dict.fromkeys([*fastest[:3], present]):
+    print(
+      f'\n{kernel}, {width} wide: {1e3 * spent[cut]:.3f} ms with {cut}', end=''
+    )
+  assert spent[present] <= 1.1 * spent[fastest[0]]
