@@ -57,6 +57,22 @@ def test_a_run_without_results_of_a_plan_has_a_dash(seeds):
   assert ('router', 'fine %', '46.0', '-', '46.0', '46.0', '46.0') in lines
 
 
+def test_methods_that_find_their_layers_are_told_by_what_was_asked(seeds):
+  for layers, folder in zip(('0,2', '1'), seeds):
+    rows = [
+      row
+      | dict(selector='base', plan=None, method=f'shortv:{layers}')
+      | dict(method_asked='shortv:0.5')
+      for row in result_rows.rows()[:3]
+    ]
+    with (folder / 'results.jsonl').open('a') as file:
+      file.write('\n' + '\n'.join(map(json.dumps, rows)))
+  table = repeats.table(read.joined(*seeds).repeats)
+  fine = [line for line in table.lines if line[:2] == ('shortv:0.5', 'fine %')]
+  assert len(fine) == 1 and '-' not in fine[0]
+  assert not any('shortv:1' in line[0] for line in table.lines)
+
+
 def test_runs_of_other_plans_stand_beside_and_are_no_repeats(tmp_path):
   workdirs.fill(tmp_path)
   assert not read.joined(tmp_path).repeats

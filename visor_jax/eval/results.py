@@ -66,7 +66,9 @@ def rows(
     how often it took which plan; for a router with a target `promised`, the
     budget or 1 - drop, and `delivered`, over the questions of all families the
     share of what `budget_of` says, or of the accuracy, of max (None without
-    answers of max). Of the stamp, of the questions of all families:
+    answers of max). Of the stamp: `method`, the token reduction, and
+    `method_asked`, as eval.reduce has it: 'shortv:0.5' where `method` names the
+    layers that were found. And of the questions of all families,
     those that were not asked: `too_long`, that did not fit, `broken`, whose
     record is, and `repeated`, whose record was asked.
   """

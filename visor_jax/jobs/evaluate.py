@@ -44,8 +44,9 @@ def evaluate(run: run_lib.Run) -> None:
     if selection.selector == 'router':
       # Now, before anything is asked: a budget may be out of reach.
       run.confidence(selection)
-  methods = dict.fromkeys([architecture.reduction, *map(str, _reductions(run))])
-  tests = [*itertools.product(run.tests, methods)]
+  own = architecture.reduction
+  methods = {own: own} | _reductions(run)
+  tests = [*itertools.product(run.tests, dict.fromkeys(methods.values()))]
   answered = {}
   # One stage after the other: the weights of one alone are held.
   for selection in sorted(selections, key=_stage):
@@ -54,7 +55,7 @@ def evaluate(run: run_lib.Run) -> None:
         run, test, method, selection
       )
   rows: list[results.Row] = []
-  for test, method in tests:
+  for test, (asked, method) in itertools.product(run.tests, methods.items()):
     of_test = {s: answered[test.folder, method, s] for s in selections}
     rows += results.rows(
       {selection: answers for selection, (answers, _) in of_test.items()},
@@ -62,6 +63,7 @@ def evaluate(run: run_lib.Run) -> None:
       {s: measured for s, (_, measured) in of_test.items() if measured},
       test.result,
       method=method,
+      method_asked=asked,
       **test.suite.fit(test.stream, test.count).left_out,
       **run.stamp,
     )
@@ -70,10 +72,7 @@ def evaluate(run: run_lib.Run) -> None:
   shown: list[dict[str, Any]] = []
   for test in run.tests:
     if isinstance(test.suite, drawn.Suite):
-      answers = {
-        s: answered[test.folder, architecture.reduction, s][0]
-        for s in selections
-      }
+      answers = {s: answered[test.folder, own, s][0] for s in selections}
       shown += examples.rows(test.suite, test.stream, answers)
   text = ''.join(json.dumps(row) + '\n' for row in shown)
   claim.write_shared(run.workdir.examples, text)
@@ -81,14 +80,15 @@ def evaluate(run: run_lib.Run) -> None:
     log.write(1, results.numbers(rows))
 
 
-def _reductions(run: run_lib.Run) -> list[method_lib.Reduction]:
-  """The token reductions of a config, once layers to be skipped are found."""
+def _reductions(run: run_lib.Run) -> dict[str, str]:
+  """{token reduction as asked for: with the layers that were found}."""
   reduce, options = run.config.eval.reduce, run.config.eval
   settings: dict[method_lib.Reduction, skips.Skips] = {}
   if searches := grammar.searches(reduce):
     base = run.answering(plans.Selection('base'), reduction='')
     settings = skipping.find(base, searches, options.batch)
-  return [settings.get(r, r) for r in grammar.parse(reduce, searches=True)]
+  asked = grammar.parse(reduce, searches=True)
+  return {str(each): str(settings.get(each, each)) for each in asked}
 
 
 def _stage(selection: plans.Selection) -> str:
