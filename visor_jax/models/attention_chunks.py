@@ -100,18 +100,19 @@ def _forward(
 ) -> tuple[jax.Array, tuple]:
   """The context, and what `_backward` wants saved."""
   query, _, value = inputs
+  scale = query.shape[-1] ** -0.5
 
   def read(state: tuple, sums: tuple, i: jax.Array, j: jax.Array) -> tuple:
     top, total, context = state
     scores = _scores(inputs, i, j)
     at = _pair(slots, i, j)
-    # Maxima are read of scores that are written down: what need not be masked
-    # saves a pass. (Of gradients weights are made as scores come.)
+    # Maxima are read of scores that are written down: not to mask them where
+    # that need not be, and to scale them later, saves passes.
     scores = jax.lax.cond(
       visibility.every(*at), lambda scores, *_: scores, _masked, scores, *at
     )
     new_top = jnp.maximum(top, scores.max(axis=-1, keepdims=True))
-    weights, fade = jnp.exp(scores - new_top), jnp.exp(top - new_top)
+    weights, fade = (jnp.exp(scale * (x - new_top)) for x in (scores, top))
     read = _product('cs,sH->cH', weights.astype(value.dtype), value[j])
     total = total * fade + weights.sum(axis=-1, keepdims=True)
     return (new_top, total, context * fade + read), sums
@@ -124,7 +125,7 @@ def _forward(
   )
   total = jnp.where(total > 0, total, 1)
   context = (context / total).astype(query.dtype)
-  return context, (inputs, slots, context, top + jnp.log(total))
+  return context, (inputs, slots, context, scale * top + jnp.log(total))
 
 
 def _backward(
@@ -133,15 +134,16 @@ def _backward(
   """The gradient of the inputs, from that of the context."""
   inputs, slots, context, log_total = saved
   query, key, value = inputs
+  scale = query.shape[-1] ** -0.5
   dot = jnp.sum(
     (gradient * context).astype(jnp.float32), axis=-1, keepdims=True
   )
 
   def add(_: tuple, sums: tuple, i: jax.Array, j: jax.Array) -> tuple:
     scores = _masked(_scores(inputs, i, j), *_pair(slots, i, j))
-    weights = jnp.exp(scores - log_total[i])
+    weights = jnp.exp(scale * scores - log_total[i])
     of_weights = _product('cH,sH->cs', gradient[i], value[j])
-    of_scores = weights * (of_weights - dot[i]) * query.shape[-1] ** -0.5
+    of_scores = scale * weights * (of_weights - dot[i])
     weights, of_scores = (x.astype(query.dtype) for x in (weights, of_scores))
     terms = (
       (_product('cs,sH->cH', of_scores, key[j]), i),
@@ -221,9 +223,9 @@ def _skip(
 
 
 def _scores(inputs: _Inputs, i: jax.Array, j: jax.Array) -> jax.Array:
-  """float32 [B, G * c, s] of a pair, before masking."""
+  """float32 [B, G * c, s] of a pair, not scaled, before masking."""
   query, key = _take(inputs.query, i), _take(inputs.key, j)
-  return _product('cH,sH->cs', query, key) * query.shape[-1] ** -0.5
+  return _product('cH,sH->cs', query, key)
 
 
 def _pair(slots: _Slots, i: jax.Array, j: jax.Array) -> _Slots:
