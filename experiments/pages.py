@@ -18,8 +18,8 @@ jobs=eval+report, --config.eval.checkpoint=runs/pages and
 --config.data.pages.unseen=typeface, or kind.
 
 Hardware and hours: 43 minutes of one CPU core (AMD EPYC); 2.6 GB.
-Expected: fine 85 % with max and 65 with min; the router keeps 99 % of max at
-38 % of its LLM FLOPs, 62 % end to end. See docs/pages.md.
+Expected: fine 85 % with max and 63 with min; the router keeps 99 % of max at
+38 % of its LLM FLOPs, 61 % end to end. See docs/pages.md.
 """
 
 from visor_jax import config
