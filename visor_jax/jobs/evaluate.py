@@ -44,8 +44,8 @@ def evaluate(run: run_lib.Run) -> None:
     if selection.selector == 'router':
       # Now, before anything is asked: a budget may be out of reach.
       run.confidence(selection)
-  own = architecture.reduction
-  methods = {own: own} | _reductions(run)
+  reduction = architecture.reduction
+  methods = {reduction: reduction} | _reductions(run)
   tests = [*itertools.product(run.tests, dict.fromkeys(methods.values()))]
   answered = {}
   # One stage after the other: the weights of one alone are held.
@@ -72,7 +72,7 @@ def evaluate(run: run_lib.Run) -> None:
   shown: list[dict[str, Any]] = []
   for test in run.tests:
     if isinstance(test.suite, drawn.Suite):
-      answers = {s: answered[test.folder, own, s][0] for s in selections}
+      answers = {s: answered[test.folder, reduction, s][0] for s in selections}
       shown += examples.rows(test.suite, test.stream, answers)
   text = ''.join(json.dumps(row) + '\n' for row in shown)
   claim.write_shared(run.workdir.examples, text)
