@@ -15,11 +15,7 @@ from visor_jax import config
 
 def get_config(arg=None):
   arg = config.parse_arg(arg, jobs='all', control=False)
-  c = config.digits(
-    frames=6,
-    steps=dict(base=300, cross=50, full=1600, universal=900, policy=300),
-    ladder=(250, 350),
-  )
+  c = config.digits(frames=6)
   c.jobs = arg.jobs
   if arg.control:
     for stage in ('cross', 'full', 'universal'):

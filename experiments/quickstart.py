@@ -13,11 +13,6 @@ from visor_jax import config
 
 def get_config(arg=None):
   arg = config.parse_arg(arg, jobs='all')
-  c = config.digits(
-    frames=2,
-    steps=dict(base=250, cross=40, full=1200, universal=700, policy=300),
-    ladder=(200, 300),
-  )
+  c = config.digits(frames=2)
   c.jobs = arg.jobs
-  c.policy.keep = 0.995  # some of it is lost on questions it has not seen
   return c

@@ -13,7 +13,7 @@ one page; or one at a time:
   ... run=tr2     VISOR on tokens packed 2x, run=tr4 4x
   ... run=eemllm  the dense base, whose visual tokens never attend
 
-The recipe is that of quickstart.py. Every run takes its 2,190 steps of answers
+The recipe is that of quickstart.py. Every run takes its 4,380 steps of answers
 (VISOR's base, cross, full and universal stages together); a dense run takes
 them in one stage, with the same ladder. share=0.5 takes half of all steps.
 Hardware and hours: the first three 24 min on two CPU cores, all five 37.
@@ -24,8 +24,6 @@ on tokens packed 2x; the dense base 88 % at 10.3, 75 % with FastV as published,
 
 from visor_jax import config
 
-STEPS = dict(base=250, cross=40, full=1200, universal=700, policy=300)
-READ, SINGLE = 250, 300  # the steps of a dense run that climb the ladder
 SHARES = ('3/4', '1/2', '1/3', '2/9', '1/9')  # the last three are published
 METHODS = ('visionzip', 'vispruner', 'divprune', 'cdpruner', 'random')
 FREE = (
@@ -47,18 +45,15 @@ def get_config(arg=None):
     raise ValueError(
       f'config argument "run={arg.run}": runs are {", ".join(RUNS)}'
     )
-  part = lambda steps: max(1, round(arg.share * steps))
   build = _dense if arg.run in ('dense', 'm3', 'eemllm') else _visor
-  c = build(arg.run, part)
+  c = build(arg.run, arg.share)
   if arg.jobs != 'all':
     c.jobs = arg.jobs
   return c
 
 
-def _visor(run, part):
-  steps = {stage: part(count) for stage, count in STEPS.items()}
-  c = config.digits(frames=2, steps=steps, ladder=(part(200), part(300)))
-  c.policy.keep = 0.995  # some of it is lost on questions it has not seen
+def _visor(run, share):
+  c = config.digits(frames=2, share=share)
   c.eval.plans = 'all+router'  # its base was only taught to read
   if run == 'visor':
     c.eval.reduce = 'visionzip:1/2+vispruner:1/2'
@@ -67,21 +62,22 @@ def _visor(run, part):
   return c
 
 
-def _dense(run, part):
-  steps = part(sum(STEPS.values()) - STEPS['policy'])
-  c = config.digits(2, dict.fromkeys(STEPS, 0) | dict(base=steps), (0, 0))
+def _dense(run, share):
+  c = config.digits(frames=2, share=share)
   c.jobs = 'base+eval+report'
+  ladders = c.data.digits.primers
+  for stage in ('cross', 'full', 'universal'):
+    c.base.steps += c[stage].steps
+    c[stage].steps = 0
+  # It reads when VISOR's full stage would begin, and goes on from there.
+  ladders.base = ladders.base[0], ladders.full[1]
+  ladders.update(cross=(0, 0), full=(0, 0))
   c.base.end_lr_fraction = 0.05
-  c.data.digits.primers.base = (
-    part(READ) * c.base.batch,
-    part(SINGLE) * c.base.batch,
-  )
   c.eval.plans = 'base'
   if run == 'm3':
     c.model.reduce = c.eval.reduce = SCALES
-    c.base.full_token_fraction = (
-      0.5  # as published, scales are taught to a trained model
-    )
+    # As published, scales are taught to a trained model.
+    c.base.full_token_fraction = 0.5
   elif run == 'eemllm':
     c.model.reduce = 'eemllm'
   else:

@@ -103,7 +103,7 @@ def test_rivals_take_the_steps_of_visor():
     c = load('rivals.py', f'run={run}')
     validate.validate(c)
     steps[run] = sum(c[s].steps for s in stages.STAGES if s != 'policy')
-  assert set(steps.values()) == {2190}
+  assert set(steps.values()) == {4380}
   quick, visor = load('quickstart.py'), load('rivals.py')
   assert {
     d.key for d in identity_lib.differences(visor, identity_lib.identity(quick))

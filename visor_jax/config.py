@@ -221,39 +221,44 @@ def parse_arg(
   return values
 
 
-def digits(
-  frames: int, steps: Mapping[str, int], ladder: tuple[int, int]
-) -> ml_collections.ConfigDict:
+# Of the recipe for clips of handwriting: steps, learning rate, and the share of
+# it that is left at the end.
+_DIGITS = {
+  'base': (500, 2e-3, 0.5),
+  'cross': (80, 2e-3, 0.5),
+  'full': (2400, 2e-3, 0.5),
+  'universal': (1400, 1e-3, 0.05),
+  'policy': (600, 2e-3, 0.05),
+}
+# Steps of a stage, at its start, that only ask to read; then those that compare
+# the digits of single rows, too.
+_LADDER = {'base': (500, 0), 'cross': (80, 0), 'full': (400, 600)}
+
+
+def digits(frames: int, share: float = 1.0) -> ml_collections.ConfigDict:
   """The recipe for clips of handwriting, see docs/digits.md.
 
   Args:
     frames: of a clip.
-    steps: of the stages base, cross, full, universal and policy.
-    ladder: steps at the start of the full stage that only ask to read; then
-      those that compare the digits of single rows, too.
+    share: of all steps.
   """
+  part = lambda steps: max(1, round(share * steps))
   c = default()
   c.model.size = 'digits'
   c.model.remat = False  # the model is small
   c.model.cross_layers, c.model.self_layers = (4,), (2, 3)
   c.data.digits.frames = frames
-  for stage, rate, final in (
-    ('base', 2e-3, 0.5),
-    ('cross', 2e-3, 0.5),
-    ('full', 2e-3, 0.5),
-    ('universal', 1e-3, 0.05),
-    ('policy', 2e-3, 0.05),
-  ):
-    c[stage].steps = steps[stage]
+  c.optim.name = 'muon'
+  for stage, (steps, rate, final) in _DIGITS.items():
+    c[stage].steps, c[stage].batch = part(steps), 32
     c[stage].learning_rate, c[stage].end_lr_fraction = rate, final
+  for stage, steps in _LADDER.items():
+    c.data.digits.primers[stage] = tuple(
+      part(n) * c[stage].batch if n else 0 for n in steps
+    )
   c.universal.max_share = 0.25  # min has most to learn
-  reading, comparing = ladder
-  c.data.digits.primers.update(
-    base=(c.base.steps * c.base.batch, 0),
-    cross=(c.cross.steps * c.cross.batch, 0),
-    full=(reading * c.full.batch, comparing * c.full.batch),
-  )
   c.label.examples = 8192
+  c.policy.keep = 0.995  # some of it is lost on questions it has not seen
   return c
 
 
