@@ -227,7 +227,7 @@ _DIGITS = {
   'base': (500, 2e-3, 0.5),
   'cross': (80, 2e-3, 0.5),
   'full': (2400, 2e-3, 0.5),
-  'universal': (1400, 1e-3, 0.05),
+  'universal': (1400, 2e-3, 0.05),
   'policy': (600, 2e-3, 0.05),
 }
 # Steps of a stage, at its start, that only ask to read; then those that compare
