@@ -139,23 +139,25 @@ def _backward(
     (gradient * context).astype(jnp.float32), axis=-1, keepdims=True
   )
 
-  def add(_: tuple, sums: tuple, i: jax.Array, j: jax.Array) -> tuple:
+  def add(
+    of_query: jax.Array, sums: tuple, i: jax.Array, j: jax.Array
+  ) -> tuple[jax.Array, tuple]:
     scores = _masked(_scores(inputs, i, j), *_pair(slots, i, j))
     weights = jnp.exp(scale * scores - log_total[i])
     of_weights = _product('cH,sH->cs', gradient[i], value[j])
     of_scores = scale * weights * (of_weights - dot[i])
     weights, of_scores = (x.astype(query.dtype) for x in (weights, of_scores))
     terms = (
-      (_product('cs,sH->cH', of_scores, key[j]), i),
-      (_product('cs,cH->sH', of_scores, query[i]), j),
-      (_product('cs,cH->sH', weights, gradient[i]), j),
+      _product('cs,cH->sH', of_scores, query[i]),
+      _product('cs,cH->sH', weights, gradient[i]),
     )
-    return (), tuple(
-      _put(x, _take(x, at) + term, at) for x, (term, at) in zip(sums, terms)
-    )
+    sums = tuple(_put(x, _take(x, j) + y, j) for x, y in zip(sums, terms))
+    return of_query + _product('cs,sH->cH', of_scores, key[j]), sums
 
-  start = tuple(jnp.zeros(x.shape, jnp.float32) for x in inputs)
-  _, sums = _over_pairs(add, (), start, inputs, slots, ordered)
+  start = jnp.zeros(query.shape[1:], jnp.float32)
+  sums = tuple(jnp.zeros(x.shape, jnp.float32) for x in (key, value))
+  of_query, sums = _over_pairs(add, start, sums, inputs, slots, ordered)
+  sums = (of_query, *sums)
   return _Inputs(*(x.astype(y.dtype) for x, y in zip(sums, inputs))), None
 
 
