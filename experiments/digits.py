@@ -15,7 +15,7 @@ from visor_jax import config
 
 def get_config(arg=None):
   arg = config.parse_arg(arg, jobs='all', control=False)
-  c = config.digits(frames=6)
+  c = config.digits(frames=6, share=1.5)
   c.jobs = arg.jobs
   if arg.control:
     for stage in ('cross', 'full', 'universal'):
