@@ -16,10 +16,10 @@ one page; or one at a time:
 The recipe is that of quickstart.py. Every run takes its 4,380 steps of answers
 (VISOR's base, cross, full and universal stages together); a dense run takes
 them in one stage, with the same ladder. share=0.5 takes half of all steps.
-Hardware and hours: the first three 24 min on two CPU cores, all five 37.
-Expected, seed 0, on the fine group: VISOR 80 % at 4.35 MFLOPs, and 83 % at 2.69
-on tokens packed 2x; the dense base 88 % at 10.3, 75 % with FastV as published,
-71 % with PyramidDrop, 53 % with 2 x 2 pooling. See docs/rivals.md.
+Hardware and hours: the first three 41 minutes of a CPU core.
+Expected, seed 0, on the fine group: VISOR 92 % at 4.35 MFLOPs and at 2.58; the
+dense base 94 % at 10.3, 70 % with FastV as published, 60 % with PyramidDrop and
+with 2 x 2 pooling. See docs/rivals.md.
 """
 
 from visor_jax import config
