@@ -252,9 +252,9 @@ def digits(frames: int, share: float = 1.0) -> ml_collections.ConfigDict:
   for stage, (steps, rate, final) in _DIGITS.items():
     c[stage].steps, c[stage].batch = part(steps), 32
     c[stage].learning_rate, c[stage].end_lr_fraction = rate, final
-  for stage, steps in _LADDER.items():
+  for stage, rungs in _LADDER.items():
     c.data.digits.primers[stage] = tuple(
-      part(n) * c[stage].batch if n else 0 for n in steps
+      part(n) * c[stage].batch if n else 0 for n in rungs
     )
   c.universal.max_share = 0.25  # min has most to learn
   c.label.examples = 8192
