@@ -230,9 +230,9 @@ _DIGITS = {
   'universal': (1400, 2e-3, 0.05),
   'policy': (600, 2e-3, 0.05),
 }
-# Steps of a stage, at its start, that only ask to read; then those that compare
-# the digits of single rows, too.
-_LADDER = {'base': (500, 0), 'cross': (80, 0), 'full': (400, 600)}
+# Steps at the start of the full stage that only ask to read, as all before it
+# do; then those that compare the digits of single rows, too.
+_LADDER = (400, 600)
 
 
 def digits(frames: int, share: float = 1.0) -> ml_collections.ConfigDict:
@@ -252,10 +252,11 @@ def digits(frames: int, share: float = 1.0) -> ml_collections.ConfigDict:
   for stage, (steps, rate, final) in _DIGITS.items():
     c[stage].steps, c[stage].batch = part(steps), 32
     c[stage].learning_rate, c[stage].end_lr_fraction = rate, final
-  for stage, rungs in _LADDER.items():
-    c.data.digits.primers[stage] = tuple(
-      part(n) * c[stage].batch if n else 0 for n in rungs
-    )
+  c.data.digits.primers.update(
+    base=(c.base.steps * c.base.batch, 0),
+    cross=(c.cross.steps * c.cross.batch, 0),
+    full=tuple(part(steps) * c.full.batch for steps in _LADDER),
+  )
   c.universal.max_share = 0.25  # min has most to learn
   c.label.examples = 8192
   c.policy.keep = 0.995  # some of it is lost on questions it has not seen

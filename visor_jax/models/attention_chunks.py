@@ -156,9 +156,9 @@ def _backward(
 
   start = jnp.zeros(query.shape[1:], jnp.float32)
   sums = tuple(jnp.zeros(x.shape, jnp.float32) for x in (key, value))
-  of_query, sums = _over_pairs(add, start, sums, inputs, slots, ordered)
-  sums = (of_query, *sums)
-  return _Inputs(*(x.astype(y.dtype) for x, y in zip(sums, inputs))), None
+  of_query, of_keys = _over_pairs(add, start, sums, inputs, slots, ordered)
+  gradients = zip((of_query, *of_keys), inputs)
+  return _Inputs(*(x.astype(y.dtype) for x, y in gradients)), None
 
 
 _attend.defvjp(_forward, _backward)
