@@ -65,13 +65,11 @@ def _visor(run, share):
 def _dense(run, share):
   c = config.digits(frames=2, share=share)
   c.jobs = 'base+eval+report'
-  ladders = c.data.digits.primers
   for stage in ('cross', 'full', 'universal'):
     c.base.steps += c[stage].steps
     c[stage].steps = 0
-  # It reads when VISOR's full stage would begin, and goes on from there.
-  ladders.base = ladders.base[0], ladders.full[1]
-  ladders.update(cross=(0, 0), full=(0, 0))
+  # It reads when VISOR's cross stage would begin, and goes on from there.
+  c.data.digits.primers.update(cross=0, full=0)
   c.base.end_lr_fraction = 0.05
   c.eval.plans = 'base'
   if run == 'm3':

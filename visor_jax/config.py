@@ -88,11 +88,8 @@ def default() -> ml_collections.ConfigDict:
   d.max_bad_fraction = 0.01  # share of bad records at which a run stops
   d.digits = ml_collections.ConfigDict()
   d.digits.frames = 1  # of a clip, ten visual tokens each
-  # Scenes at the start of a stage that are only read out, then those that also
-  # ask for single rows.
-  d.digits.primers = ml_collections.ConfigDict(
-    dict(base=(0, 0), cross=(0, 0), full=(0, 0))
-  )
+  # Scenes at the start of a stage that are only read out.
+  d.digits.primers = ml_collections.ConfigDict(dict(base=0, cross=0, full=0))
   d.pages = ml_collections.ConfigDict()
   d.pages.scale = 'small'  # or large: pages of 448 pixels, for a GPU
   d.pages.unseen = ''  # of the test: typeface or kind, never learned from
@@ -230,9 +227,8 @@ _DIGITS = {
   'universal': (1400, 2e-3, 0.05),
   'policy': (600, 2e-3, 0.05),
 }
-# Steps at the start of the full stage that only ask to read, as all before it
-# do; then those that compare the digits of single rows, too.
-_LADDER = (400, 600)
+# Steps of the full stage that only ask to read, as all steps before it do.
+_READING = 400
 
 
 def digits(frames: int, share: float = 1.0) -> ml_collections.ConfigDict:
@@ -253,9 +249,9 @@ def digits(frames: int, share: float = 1.0) -> ml_collections.ConfigDict:
     c[stage].steps, c[stage].batch = part(steps), 32
     c[stage].learning_rate, c[stage].end_lr_fraction = rate, final
   c.data.digits.primers.update(
-    base=(c.base.steps * c.base.batch, 0),
-    cross=(c.cross.steps * c.cross.batch, 0),
-    full=tuple(part(steps) * c.full.batch for steps in _LADDER),
+    base=c.base.steps * c.base.batch,
+    cross=c.cross.steps * c.cross.batch,
+    full=part(_READING) * c.full.batch,
   )
   c.universal.max_share = 0.25  # min has most to learn
   c.label.examples = 8192

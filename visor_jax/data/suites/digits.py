@@ -129,8 +129,7 @@ class Suite(drawn.Suite):
   Args:
     seed: decides every scene.
     frames: frames of a clip, ten visual tokens each.
-    primers: {stream: scenes that come first}: how many are only read out, then
-      how many also ask whether the digits of single rows are the same.
+    primers: {stream: scenes that come first and are only read out}.
   """
 
   turns = TURNS
@@ -139,7 +138,7 @@ class Suite(drawn.Suite):
     self,
     seed: int,
     frames: int = 1,
-    primers: Mapping[str, tuple[int, int]] | None = None,
+    primers: Mapping[str, int] | None = None,
   ):
     self._seed, self._frames, self._primers = seed, frames, primers or {}
     words = vocabulary.Vocabulary(
@@ -171,19 +170,15 @@ class Suite(drawn.Suite):
     """A scene and different questions about it.
 
     A stage may begin with primers: a model that cannot read learns no relation,
-    and one that cannot compare two digits does not count equal rows. Each is
-    learned many times faster when little else is asked.
+    and reading is learned many times faster when little else is asked.
     """
     rng, scene = self._scene(stream, index)
     read = [f'read {cell}' for cell in rng.permutation(list(CELLS))]
     same = [f'same {row}' for row in rng.permutation(list(ROWS))]
     match = [f'match {n}' for n in rng.permutation(range(2, len(ROWS) + 1))]
     coarse = ['mark', rng.choice(COARSE[:-1])]  # a mark is learned last
-    reading, comparing = self._primers.get(stream, (0, 0))
-    if index < reading:
+    if index < self._primers.get(stream, 0):
       questions = read[:TURNS]
-    elif index < reading + comparing:
-      questions = read[:3] + same[:3] + coarse
     else:
       questions = read[:2] + same[:1] + match[:2] + ['where'] + coarse
     shuffled = rng.permutation(questions)
