@@ -106,16 +106,19 @@ class Model:
 
   @overload
   def logits(
-    self, images: Images, prompt: str, plan: str = 'base'
+    self, images: Images, prompt: str, plan: str | None = None
   ) -> np.ndarray: ...
 
   @overload
   def logits(
-    self, images: ManyImages, prompt: Many, plan: str = 'base'
+    self, images: ManyImages, prompt: Many, plan: str | None = None
   ) -> list[np.ndarray]: ...
 
   def logits(
-    self, images: Images | ManyImages, prompt: str | Many, plan: str = 'base'
+    self,
+    images: Images | ManyImages,
+    prompt: str | Many,
+    plan: str | None = None,
   ) -> np.ndarray | list[np.ndarray]:
     """Logits of the templated prompt, or of many at once.
 
@@ -123,7 +126,8 @@ class Model:
       images: an image or a list of them, in order: paths, bytes or PIL images;
         a list with those of each prompt, where `prompt` is a list.
       prompt: text, with an <image> marker for every image or with none.
-      plan: in the grammar of plan.py; the router may not choose here.
+      plan: in the grammar of plan.py, None for `max` where VISOR is trained,
+        else the base; the router may not choose here.
 
     Returns:
       float32 [T, C], a row for every text position, in order; or a list.
@@ -131,7 +135,8 @@ class Model:
     Raises:
       ValueError: naming what cannot be: a plan, an image, a prompt.
     """
-    selection = self.asked.choice.parse(plan)
+    choice = self.asked.choice
+    selection = choice.parse(choice.largest() if plan is None else plan)
     if selection.selector == 'router':
       raise ValueError('logits are of one plan; the router may choose many')
     prompts = self.asked.pack(*_many(images, prompt), 0)

@@ -53,12 +53,17 @@ def test_a_run_is_what_its_last_finished_stage_left(tmp_path):
   run = leave(tmp_path / 'run', 'base', 'cross', 'full', 'universal')
   location = load.locate(run)
   assert location.weights == run / 'universal/checkpoints/2'
-  assert location.facts.trained == (facts_lib.CROSS,)
+  assert location.facts.trained == (facts_lib.CROSS, facts_lib.DECODER)
   assert location.origin == '' and location.processor is None
   base = load.locate_base(run)
   assert base.weights == run / 'base/checkpoints/2'
   assert base.facts.trained == ()
   assert base.facts.architecture.layout == plans.base(24)
+
+
+def test_a_frozen_base_stays_one(tmp_path):
+  run = leave(tmp_path / 'run', 'base', 'cross')
+  assert load.locate(run).facts.trained == (facts_lib.CROSS,)
 
 
 def test_what_had_been_trained_before_a_run_stays_trained(checkpoint, tmp_path):

@@ -121,9 +121,8 @@ def test_a_run_is_asked_with_its_router(workdir):
   """And answers as its export does, which transformers' files went with."""
   image, prompt = llava.picture(45, 62), 'What is the colour of the car?'
   model = visor_jax.load(workdir)
-  assert (
-    model.facts.trained == ('cross', 'router') and model.facts.confidence == 0.6
-  )
+  assert model.facts.trained == ('cross', 'decoder', 'router')
+  assert model.facts.confidence == 0.6
   got = model.generate([image], prompt, max_new_tokens=6)
   assert got.selector == 'router' and got.plan in model.facts.viable
   again = workdir / 'hf'
@@ -163,11 +162,22 @@ def test_a_run_is_asked_with_the_ground_that_it_was_trained_on(
   test_sets.check_answerable(config)
 
 
+def test_layers_that_learned_beside_cross_are_no_base(workdir):
+  """They are asked as all that runs together, where nothing else is said."""
+  model, image = visor_jax.load(workdir), llava.picture(45, 62)
+  for ask in (model.generate, model.logits):
+    with pytest.raises(ValueError, match='"base": .* no dense model any more'):
+      ask([image], 'What?', plan='base')
+  np.testing.assert_array_equal(
+    model.logits([image], 'What?'), model.logits([image], 'What?', plan='max')
+  )
+
+
 def test_the_last_finished_stage_counts(workdir, tmp_path):
   """A router that was never calibrated does not choose."""
   (workdir / 'policy/calibration.json').rename(tmp_path / 'calibration.json')
   try:
-    assert reader.read(workdir).facts.trained == ('cross',)
+    assert reader.read(workdir).facts.trained == ('cross', 'decoder')
   finally:
     (tmp_path / 'calibration.json').rename(workdir / 'policy/calibration.json')
 

@@ -5,9 +5,11 @@ import fractions
 import pytest
 
 from tests import config_test
+from tests import rows
 from visor_jax.jobs import validate
 from visor_jax.reduction import fastv
 from visor_jax.reduction import grammar
+from visor_jax.reduction import method
 from visor_jax.reduction import pyramiddrop
 from visor_jax.reduction import table
 
@@ -30,6 +32,7 @@ def one(text):
     'shortv:0,2-3,9',
     'vskip:4',
     'dop:4:6',
+    'resize:1000000',
   ],
 )
 def test_written_as_read(text):
@@ -67,6 +70,15 @@ def test_published_settings_are_shares():
   assert one('fastv').layers(32) == (1, 2)
   assert one('pyramiddrop') == pyramiddrop.PyramidDrop(half)
   assert one('pyramiddrop').layers(32) == (8, 16, 24)
+
+
+@pytest.mark.parametrize(
+  'text', ['visionzip:0.01', 'fastv:2:0.01', 'sparsevlm:1:0.01', 'random:1/21']
+)
+def test_no_question_loses_its_image(text):
+  row = method.Row(rows.tiny(rows.plans.visor(4)).size, 20, text=5, tiles=1)
+  with pytest.raises(ValueError, match='none of 20 visual tokens.* 1/20'):
+    one(text).tokens_of_layer(row)
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,29 @@ def test_the_connector_alone_may_learn_first(stage, tmp_path):
     assert value(weights.restore('base', inputs)) == 7
 
 
+def test_a_run_that_is_evaluated_keeps_its_base(tmp_path):
+  """Plan base is the dense network, not that which universal made of it."""
+  run = inputs_of(configured('base', 'universal'), tmp_path / 'run')
+  leave(run, 'base', 2)
+  leave(run, 'universal', 3)
+  finish(run)
+  config = configured('base', 'universal')
+  config.eval.checkpoint = str(tmp_path / 'run')
+  again = inputs_of(config, tmp_path / 'again')
+  assert value(weights.restore('base', again)) == 2
+  assert value(weights.restore('universal', again)) == 3
+
+
+def test_what_grew_from_no_base_has_none_to_evaluate(tmp_path):
+  run = inputs_of(configured('universal'), tmp_path / 'run')
+  leave(run, 'universal', 3)
+  finish(run)
+  config = configured('universal')
+  config.eval.checkpoint = str(tmp_path / 'run')
+  with pytest.raises(ValueError, match='no dense model: take base out of'):
+    weights.restore('base', inputs_of(config, tmp_path / 'again'))
+
+
 def test_a_stage_may_start_in_another_workdir(tmp_path):
   config = configured('universal', 'policy')
   run = inputs_of(config, tmp_path / 'run')

@@ -18,9 +18,14 @@ PROCESSOR = 'hf'  # in a checkpoint folder: tokenizer, template, configs
 # What VISOR adds to a base, and what the paths of its parameters begin with.
 CROSS, ROUTER = 'cross', 'router'
 _PREFIXES = {'llm/cross/': CROSS, 'router/': ROUTER}
+DECODER = 'decoder'  # of the base, where it learned together with CROSS layers
 
 # A parameter of each, whatever options it has.
-EXAMPLES = {'llm/cross/out': CROSS, 'router/bias': ROUTER}
+EXAMPLES = {
+  'llm/cross/out': CROSS,
+  'router/bias': ROUTER,
+  'llm/layers/attention/out': DECODER,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Facts:
       where no CROSS layer has been trained.
     viable: plans, cheapest first; the router's outputs in this order.
     confidence: the router's, see models.router.choose.
-    trained: what has learned beyond the base, of CROSS and ROUTER.
+    trained: what has learned beyond the base, of CROSS, DECODER and ROUTER.
     curve: of the router's calibration, see spec/budget.py.
     transparency: what lay behind transparent images in training, see
       data.sources.image_files.GROUNDS; '' where nobody says.

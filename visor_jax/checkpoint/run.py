@@ -84,20 +84,23 @@ def _facts(
     checksums.read_object(folder.architecture)
   )
   learned = _learned(config, stage)
+  beyond_base = {*learned, *started_with}
   facts = facts_lib.Facts(
     architecture, transparency=config.get('data.transparency', '')
   )
-  if facts_lib.CROSS not in {*learned, *started_with}:
+  if facts_lib.CROSS not in beyond_base:
     layout = plans.base(architecture.depth)
     return dataclasses.replace(
       facts, architecture=dataclasses.replace(architecture, layout=layout)
     )
+  parts = facts_lib.CROSS, facts_lib.DECODER
+  trained = tuple(part for part in parts if part in beyond_base)
   facts = dataclasses.replace(
     facts,
     viable=outcomes.viable_plans(folder, architecture.layout)
     if folder.plans.exists()
     else (),
-    trained=(facts_lib.CROSS,),
+    trained=trained,
   )
   # Not that of the start: what it chooses among has been trained on.
   if facts_lib.ROUTER not in learned or not folder.calibration.exists():
@@ -105,15 +108,17 @@ def _facts(
   calibration = outcomes.calibration(folder)
   return dataclasses.replace(
     facts,
-    trained=(facts_lib.CROSS, facts_lib.ROUTER),
+    trained=(*trained, facts_lib.ROUTER),
     confidence=calibration.confidence,
     curve=calibration.curve,
   )
 
 
 def _learned(config: Mapping[str, Any], stage: str) -> set[str]:
-  """What has learned in a stage and in those that it went on from."""
+  """What has learned beyond the base in a stage and in those before it."""
   record = stages.named(stage)
+  if record.dense:
+    return set()
   learns = param_paths.by_path(record.trains, facts_lib.EXAMPLES)
   learned = {facts_lib.EXAMPLES[path] for path in learns if learns[path]}
   for earlier in record.starts_from:

@@ -27,6 +27,7 @@ def prefill_flops(
   visual: int,
   text: int,
   routing: int = 0,
+  tiles: int = 0,
 ) -> int:
   """Nominal LLM prefill FLOPs of a prompt.
 
@@ -36,9 +37,10 @@ def prefill_flops(
     visual: visual tokens.
     text: text tokens.
     routing: 1 where the router chose the plan.
+    tiles: of its images, which some token reductions ask for.
   """
   return flops.cost(
-    architecture, plan, visual, text, routing=routing
+    architecture, plan, visual, text, routing=routing, tiles=tiles
   ).llm_prefill
 
 
@@ -114,7 +116,7 @@ def ran(
   """
   return Ran(
     sum(vision_flops(architecture, images)),
-    prefill_flops(architecture, plan, *lengths, routing),
+    prefill_flops(architecture, plan, *lengths, routing, sum(images)),
   )
 
 
@@ -165,7 +167,7 @@ def of_answer(
   visual, text, images, original = size
   base_visual, base_images = original or (visual, images)
   vision, tiles = sum(vision_flops(asked, images)), sum(images)
-  llm = prefill_flops(asked, plan, visual, text, routing)
+  llm = prefill_flops(asked, plan, visual, text, routing, tiles)
   base_vision = sum(vision_flops(all_tokens, base_images))
   base_llm = prefill_flops(all_tokens, None, base_visual, text)
   decode = flops.decode(asked, plan, visual, text, tokens, tiles=tiles)
@@ -181,7 +183,9 @@ def of_answer(
     cache_bytes=sum(
       flops.cache(asked, plan, visual, text, itemsize, tiles=tiles)
     ),
-    max_prefill_flops=prefill_flops(largest, asked.layout.max, visual, text),
+    max_prefill_flops=prefill_flops(
+      largest, asked.layout.max, visual, text, tiles=tiles
+    ),
     max_total_flops=total_flops(largest, asked.layout.max, size, tokens),
     base_prefill_flops=base_llm,
     base_total_flops=base_vision + base_llm + base_decode,

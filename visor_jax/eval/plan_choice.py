@@ -76,12 +76,14 @@ class PlanChoice:
       'fixed', budget_lib.most_expensive(shares, budget, of)
     )
 
+  def largest(self) -> str:
+    """The plan that runs all layers which have learned to run together."""
+    return 'max' if facts_lib.CROSS in self.facts.trained else 'base'
+
   def _usual(self) -> str:
-    trained = self.facts.trained
-    if facts_lib.ROUTER in trained:
+    if facts_lib.ROUTER in self.facts.trained:
       return 'router'
-    # Layers that were trained beside CROSS layers are no base any more.
-    return 'max' if facts_lib.CROSS in trained else 'base'
+    return self.largest()
 
   def parse(self, plan: str) -> plans.Selection:
     """The one selection that is meant; only what is trained may be chosen.
@@ -96,6 +98,12 @@ class PlanChoice:
         f'plan "{plan}": VISOR is untrained in this checkpoint, which can '
         'only answer with plan base; train it, or ask all the same with '
         '--allow-untrained (allow_untrained=True)'
+      )
+    if plan == 'base' and facts_lib.DECODER in trained:
+      raise ValueError(
+        'plan "base": the layers of the decoder have learned to run beside '
+        'CROSS layers, and are no dense model any more; name another plan, or '
+        'evaluate the model that they grew from with eval.plans=base'
       )
     if plan.startswith('router') and facts_lib.ROUTER not in trained:
       raise ValueError(

@@ -290,7 +290,12 @@ class Reading:
     tower, self._tower_flops = self._tower_flops, 0
     connector = 0 if 0 in known else self._connector_flops
     prefill = flops.llm_prefill(
-      architecture, plan, *prompt.lengths, known, routing=routing
+      architecture,
+      plan,
+      *prompt.lengths,
+      known,
+      tiles=sum(prompt.size.images),
+      routing=routing,
     )
     return costs.Ran(tower + connector, prefill)
 

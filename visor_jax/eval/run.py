@@ -32,6 +32,7 @@ from visor_jax.runtime import checksums
 from visor_jax.runtime import claim
 from visor_jax.runtime import cluster
 from visor_jax.runtime import console
+from visor_jax.runtime import errors
 from visor_jax.runtime import paths
 from visor_jax.runtime import preempt
 from visor_jax.spec import batch as batch_lib
@@ -265,13 +266,27 @@ def _lengths(
     batch.images(model.size.vision.patches),
     _originals(questions, model.architecture.size.vision.patches),
   )
-  return {
+  asked = {
     number: _Asked(record.id, record.turns[0], costs.PromptSize(*size))
     for number, record, size in zip(
       questions.local_ids, questions.records, sizes
     )
     if number is not None
   }
+  for one in asked.values():
+    _require_visual(model, one)
+  return asked
+
+
+def _require_visual(model: visor.Visor, asked: _Asked) -> None:
+  """Raises a Refusal where a token reduction leaves nothing of an image."""
+  size = asked.size
+  try:
+    costs.prefill_flops(
+      model.architecture, None, size.visual, size.text, tiles=sum(size.images)
+    )
+  except ValueError as e:
+    raise errors.Refusal(f'question {asked.id}: {e}') from None
 
 
 def _originals(

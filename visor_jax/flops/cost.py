@@ -128,13 +128,14 @@ def llm_prefill(
   known: Collection[int],
   accounting: Accounting = accounting_lib.NOMINAL,
   *,
+  tiles: int = 0,
   routing: int = 0,
 ) -> int:
   """`Cost.llm_prefill` where layers `known` have read the image before.
 
   There the text alone is run. The other arguments are those of `cost`.
   """
-  visual_of_layer, _ = _reduced(architecture, visual, text, 0)
+  visual_of_layer, _ = _reduced(architecture, visual, text, tiles)
   kinds = layer_macs.kinds(architecture, plan)
   layers = sum(
     layer_macs.layer(
@@ -142,7 +143,9 @@ def llm_prefill(
     )
     for i, at in enumerate(visual_of_layer)
   )
-  all_anew = cost(architecture, plan, visual, text, accounting, routing=routing)
+  all_anew = cost(
+    architecture, plan, visual, text, accounting, tiles=tiles, routing=routing
+  )
   return dataclasses.replace(
     all_anew, layers=accounting.per_mac * layers
   ).llm_prefill

@@ -240,8 +240,18 @@ class ShareOfImage(Reduction):
 
 
 def slots_for(visual: int, share: fractions.Fraction) -> int:
-  """Slots for a share of a row's visual slots: rounded down, but one."""
-  return max(1, share_of(visual, share))
+  """Slots for a share of visual slots, rounded down.
+
+  Raises:
+    ValueError: none is left.
+  """
+  slots = share_of(visual, share)
+  if visual and not slots:
+    raise ValueError(
+      f'a share of {written(share)} leaves none of {visual} visual tokens, and '
+      f'the question would be asked without its image; 1/{visual} leaves one'
+    )
+  return slots
 
 
 def share_of(number: int, share: fractions.Fraction) -> int:
@@ -266,6 +276,8 @@ def written(
   number: int | fractions.Fraction | tuple[int | fractions.Fraction, ...],
 ) -> str:
   """A decimal where it is exact, else a fraction; layers as 2,5-7."""
+  if isinstance(number, int):
+    return str(number)
   if isinstance(number, tuple):
     if isinstance(number[0], fractions.Fraction):
       return ','.join(map(written, number))

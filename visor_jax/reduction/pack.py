@@ -1,7 +1,6 @@
 """Neighbours in a row become one token, their average."""
 
 import dataclasses
-import fractions
 
 from visor_jax.reduction import method
 
@@ -15,7 +14,7 @@ class Pack(method.Reduction):
 
   def slots(self, visual: int, tiles: int, grid: tuple[int, int]) -> int:
     del tiles, grid
-    return method.slots_for(visual, fractions.Fraction(1, self.window))
+    return max(1, visual // self.window)
 
   def before_decoder(
     self, tokens: method.VisualTokens, patches: method.Patches

@@ -77,7 +77,8 @@ def restore(stage: str, inputs: inputs_lib.Inputs) -> param_paths.Params:
   which the run starts from.
 
   Raises:
-    ValueError: that stage is not finished, or none of them has steps.
+    ValueError: that stage is not finished, or none of them has steps; or the
+      checkpoint to evaluate has no base.
   """
   config = inputs.config
   program = program_lib.build(config, stage, inputs.mesh)
@@ -85,9 +86,14 @@ def restore(stage: str, inputs: inputs_lib.Inputs) -> param_paths.Params:
   candidates = (stage, *program.stage.starts_from)
   trained = _trained(candidates, config)
   base = resolve.base(config)
-  if program.stage.dense and base and not trained:
+  if program.stage.dense and base and (config.eval.checkpoint or not trained):
     return imported(program, base, held)
   if config.eval.checkpoint:
+    if program.stage.dense:
+      raise errors.Refusal(
+        f'{config.eval.checkpoint} grew from no dense model: '
+        'take base out of eval.plans'
+      )
     return imported(program, load.locate(config.eval.checkpoint), held)
   if not trained:
     if _origin_has_cross(config):
