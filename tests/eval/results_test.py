@@ -95,6 +95,7 @@ def test_a_row_carries_its_stamp_and_how_it_was_counted():
   for row in rows().values():
     assert row['seed'] == 7 and row['config'] == 'c0ffee'
     assert row['accounting'].startswith('nominal: FLOPs')
+    assert 'without decoding, which the total adds: ' in row['accounting']
 
 
 def test_costs_stand_beside_accuracy():

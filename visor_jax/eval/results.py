@@ -26,6 +26,12 @@ _SPENT = {
   shares.TOTAL: ('total_flops', 'max_total_flops'),
 }
 
+# How all of a row is counted.
+_ACCOUNTING = (
+  accounting.NOMINAL.describe().removesuffix('.')
+  + ', which the total adds: the tokens of the answer but the first.'
+)
+
 Row = dict[str, Any]  # of answers or of results
 Rows = Sequence[Row]
 
@@ -87,7 +93,7 @@ def rows(
         **{key: _mean(part, key) for key in MEANS},
         flops_saved=_mean(part, 'base_prefill_flops') / cost,
         total_saved=_mean(part, 'base_total_flops') / total,
-        accounting=accounting.NOMINAL.describe(),
+        accounting=_ACCOUNTING,
         measured=(measured or {}).get(selection),
         **promise,
         **stamp,
