@@ -58,6 +58,35 @@ def test_routers_with_targets_are_not_the_router():
   assert sentences.rivals(rows) == sentences.rivals(result_rows.rows())
 
 
+def test_a_router_with_a_target_alone_is_told_by_its_name():
+  """The best of them; nobody who reads its row is told there is none."""
+  targets = [*result_rows.promised()]
+  assert sentences.verdict(targets).startswith(
+    'The router-0.01 reaches **80.0 %** and saves **8.00x** in LLM prefill '
+  )
+  plans = [
+    result_rows.make(row['family'], row['group'], [1], 1.0, 100, 6e9, 4.0)
+    for row in targets[::4]
+  ]
+  assert sentences.verdict([*targets, *plans]).startswith(
+    "The router-0.01 keeps **80.0 %** of the largest plan's accuracy (80.0 "
+    'against 100.0 %) at **50.0 %**'
+  )
+
+
+def test_with_fewer_visual_tokens_the_router_is_held_against_max_with_them():
+  rows = result_rows.rows()
+  fewer = [row | {'method': 'pack:2'} for row in rows]
+  told = sentences.verdict(rows)
+  assert sentences.verdict([*rows, *fewer]) == told
+  assert sentences.verdict(fewer) == told.replace('router', 'router pack:2')
+  routed = [row for row in fewer if row['selector'] == 'router']
+  largest = [row for row in rows if row['plan'] == [1, 1]]
+  assert sentences.verdict([*largest, *routed]).endswith(
+    'the largest plan was not evaluated with pack:2.'
+  )
+
+
 def test_rivals_change_nothing_of_visors_own():
   alone = result_rows.rows()
   beside = [*alone, *result_rows.rivals()]

@@ -12,16 +12,23 @@ from visor_jax.report import tables
 
 
 def verdict(rows: Iterable[average.Row]) -> str:
-  """The router against the largest plan and the base, in one sentence."""
-  summaries = {s.name: s for s in average.summaries(rows)}
-  largest, router = summaries.get('max'), summaries.get('router')
+  """The router against the largest plan and the base, in one sentence.
+
+  Without the router itself it is of the best with a target or with fewer visual
+  tokens, by its name; the largest plan is then that with the same tokens.
+  """
+  summaries = average.summaries(rows)
+  router = _foremost(summaries, 'router')
+  largest = _foremost(
+    (s for s in summaries if not router or s.method == router.method), 'max'
+  )
   if (
     router
     and largest
     and largest.all.accuracy
     and average.comparable(router, largest)
   ):
-    return _router_against_max(router.all, largest.all)
+    return _router_against_max(router, largest.all)
   best = router or largest
   if not best:
     return 'Neither the router nor the largest plan was evaluated yet.'
@@ -29,13 +36,25 @@ def verdict(rows: Iterable[average.Row]) -> str:
     missing = 'no router was evaluated yet'
   elif not largest:
     missing = 'the largest plan was not evaluated'
+    missing += f' with {router.method}' if router.method else ''
   else:
     missing = 'the largest plan answered other questions or none rightly'
   return (
-    f'The {"router" if router else "largest plan"} reaches '
+    f'The {router.name if router else "largest plan"} reaches '
     f'**{tables.percent(best.all.accuracy)} %** and saves '
     f'**{tables.number(best.all.saved)}x** in LLM prefill FLOPs against the '
     f'base model; {missing}.'
+  )
+
+
+def _foremost(
+  summaries: Iterable[average.Summary], name: str
+) -> average.Summary | None:
+  """That of this name, else the best of those whose names begin with it."""
+  return min(
+    (s for s in summaries if s.name.startswith(name)),
+    key=lambda s: (s.name != name, bool(s.method), -s.all.accuracy),
+    default=None,
   )
 
 
@@ -55,15 +74,16 @@ def saved(bill: Mapping[str, Any]) -> str:
   )
 
 
-def _router_against_max(router: average.Mean, largest: average.Mean) -> str:
+def _router_against_max(router: average.Summary, largest: average.Mean) -> str:
+  mean = router.all
   return (
-    f'The router keeps '
-    f'**{tables.percent(router.accuracy / largest.accuracy)} %** of the '
-    f"largest plan's accuracy ({tables.percent(router.accuracy)} against "
+    f'The {router.name} keeps '
+    f'**{tables.percent(mean.accuracy / largest.accuracy)} %** of the '
+    f"largest plan's accuracy ({tables.percent(mean.accuracy)} against "
     f'{tables.percent(largest.accuracy)} %) at '
-    f'**{tables.percent(router.flops / largest.flops)} %** of its LLM prefill '
+    f'**{tables.percent(mean.flops / largest.flops)} %** of its LLM prefill '
     'FLOPs; against the base model it saves '
-    f'**{tables.number(router.saved)}x**.'
+    f'**{tables.number(mean.saved)}x**.'
   )
 
 
