@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tests.report import result_rows
 from visor_jax.report import read
 from visor_jax.runtime import checksums
 
@@ -17,6 +18,22 @@ _ROW = {
   'llm_prefill_flops': 1e9,
   'flops_saved': 2.0,
 }
+# With all else that a report reads.
+_FULL = result_rows.costly(
+  _ROW,
+  budget=0.5,
+  budget_of='total',
+  promised=0.5,
+  delivered=0.52,
+  method='pack:2',
+  method_asked='pack:2',
+  too_long=0,
+  judged=False,
+  accounting='nominal',
+  config='3fa9c1',
+  seed=7,
+  versions={'jax': '0.10.2'},
+)
 
 
 def _write(workdir, *lines):
@@ -62,14 +79,83 @@ def test_a_broken_line_names_file_and_line(tmp_path, line):
     ('accuracy', float('nan')),
     ('n', 0),
     ('n', 1.5),
+    ('n', True),
+    ('family', ' '),
+    ('group', ['fine']),
+    ('plan', [1, 'x']),
     ('llm_prefill_flops', 'many'),
+    ('llm_prefill_flops', True),
+    ('llm_prefill_flops', 10**400),
     ('flops_saved', float('inf')),
+    ('total_flops', 'many'),
+    ('total_flops', None),
+    ('cache_bytes', -1),
+    ('chosen', 3),
+    ('chosen', {'every': 3}),
+    ('chosen', {'max': 0}),
+    ('budget', '0.5'),
+    ('budget_of', None),
+    ('drop', True),
+    ('promised', 0),
+    ('delivered', 'most'),
+    ('method', 2),
+    ('method_asked', ['pack:2']),
+    ('measured', [0.2]),
+    ('judged', 'no'),
+    ('too_long', '3'),
+    ('accounting', 2),
+    ('config', {}),
+    ('seed', 'none'),
+    ('versions', ['0.1']),
   ),
 )
 def test_a_wrong_value_names_line_key_and_value(tmp_path, key, value):
-  _write(tmp_path, json.dumps(_ROW), json.dumps(_ROW | {key: value}))
+  _write(tmp_path, json.dumps(_FULL), json.dumps(_FULL | {key: value}))
   with pytest.raises(ValueError, match=f'line 2: "{key}" is '):
     read.results(tmp_path)
+
+
+@pytest.mark.parametrize(
+  'key, value',
+  (
+    ('first_token_s', None),
+    ('first_token_range_s', 0.2),
+    ('tokens_per_s_range', [1.0, 'x']),
+    ('batch', 0),
+    ('device', 3),
+    ('peak_bytes', 'few'),
+  ),
+)
+def test_a_wrong_measurement_is_named(tmp_path, key, value):
+  measured = _FULL['measured'] | {key: value}
+  _write(tmp_path, json.dumps(_FULL | dict(measured=measured)))
+  with pytest.raises(ValueError, match=f'line 1: "measured.{key}" is '):
+    read.results(tmp_path)
+
+
+@pytest.mark.parametrize(
+  'key', (*_ROW, 'total_saved', 'vision_flops', 'promised', 'delivered')
+)
+def test_a_key_without_which_nothing_is_told_is_named(tmp_path, key):
+  without = {k: value for k, value in _FULL.items() if k != key}
+  _write(tmp_path, json.dumps(without | {'selector': 'router'}))
+  if key == 'selector':
+    _write(tmp_path, json.dumps(without))
+  with pytest.raises(ValueError, match=f'line 1: "{key}" is missing'):
+    read.results(tmp_path)
+
+
+def test_a_measurement_that_lacks_a_key(tmp_path):
+  _write(tmp_path, json.dumps(_FULL | dict(measured={'device': 'x'})))
+  with pytest.raises(ValueError, match='"measured.first_token_s" is missing'):
+    read.results(tmp_path)
+
+
+def test_what_a_run_writes_is_right(tmp_path):
+  of_router = dict(selector='router', plan=None, chosen={'max': 3, '0,2': 1})
+  rows = [_ROW, _FULL, _FULL | of_router, _FULL | dict(measured=None, plan=[])]
+  _write(tmp_path, *map(json.dumps, rows))
+  assert read.results(tmp_path) == rows
 
 
 def test_metrics_keep_rows_with_a_loss(tmp_path):

@@ -18,24 +18,14 @@ import pathlib
 from typing import Any
 
 from visor_jax.report import average
+from visor_jax.report import fields
 from visor_jax.runtime import checksums
 from visor_jax.runtime import paths
 from visor_jax.spec import workdir
 
-SELECTORS = ('base', 'fixed', 'router')
 EVALUATE = (
   'python -m visor_jax.main --config=FILE:jobs=eval --workdir={workdir}'
 )
-
-_NEEDED: dict[str, type] = {
-  'family': str,
-  'group': str,
-  'selector': str,
-  'accuracy': numbers.Real,
-  'n': int,
-  'llm_prefill_flops': numbers.Real,
-  'flops_saved': numbers.Real,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,31 +126,13 @@ def results(path: pathlib.Path | str) -> list[average.Row]:
     raise FileNotFoundError(f'there is no {file}; it is made by\n  {command}')
   rows: list[average.Row] = []
   for location, row in checksums.read_rows(file):
-    complaint = _complaint(row)
+    complaint = fields.complaint(row)
     if complaint:
       raise ValueError(f'{location}: {complaint}')
     rows.append(row)
   if not rows:
     raise ValueError(f'{file} is empty; it is filled by\n  {command}')
   return rows
-
-
-def _complaint(row: average.Row) -> str | None:
-  """What is wrong with a row of results, None where all is well."""
-  for key, kind in _NEEDED.items():
-    if not isinstance(row.get(key), kind):
-      return f'"{key}" is {row.get(key)!r}, expected a {kind.__name__.lower()}'
-  for key, known in (('group', average.GROUPS), ('selector', SELECTORS)):
-    if row[key] not in known:
-      return f'"{key}" is {row[key]!r}, expected one of {", ".join(known)}'
-  if row['selector'] == 'fixed' and not isinstance(row.get('plan'), list):
-    return f'"plan" is {row.get("plan")!r}; a fixed selector needs a list'
-  if not 0 <= row['accuracy'] <= 1:  # false for NaN as well
-    return f'"accuracy" is {row["accuracy"]}, expected 0 to 1'
-  for key in ('n', 'llm_prefill_flops', 'flops_saved'):
-    if not 0 < row[key] < float('inf'):
-      return f'"{key}" is {row[key]}, expected a finite number above 0'
-  return None
 
 
 def _metrics(folder: workdir.Workdir) -> dict[str, list[average.Row]]:
