@@ -209,18 +209,3 @@ def test_a_file_that_lost_a_line_is_no_page(name, tmp_path):
   (tmp_path / name).write_text(''.join(lines[:1] + lines[2:]))
   with pytest.raises(ValueError, match=f'{name} is not what was written'):
     read.contents(tmp_path)
-
-
-def test_several_workdirs_are_read_as_one(tmp_path):
-  """What two of them have answered stands apart, run by run."""
-  one, two = tmp_path / 'one', tmp_path / 'two'
-  for path in (one, two):
-    path.mkdir()
-  _write(one, json.dumps(_ROW))
-  _write(two, json.dumps(_ROW | dict(plan=[0])))
-  contents = read.joined(one, two)
-  assert [row['plan'] for row in contents.rows] == [[1], [0]]
-  assert contents.path == one
-  _write(two, json.dumps(_ROW))
-  contents = read.joined(one, two)
-  assert len(contents.rows) == 1 and list(contents.repeats) == [one, two]

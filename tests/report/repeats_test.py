@@ -7,8 +7,14 @@ import pytest
 from tests.report import result_rows
 from tests.report import workdirs
 from visor_jax.report import page
-from visor_jax.report import read
 from visor_jax.report import repeats
+
+
+def _write(folder, rows, **config):
+  folder.mkdir(parents=True, exist_ok=True)
+  (folder / 'results.jsonl').write_text('\n'.join(map(json.dumps, rows)))
+  if config:
+    (folder / 'config.json').write_text(json.dumps(config))
 
 
 @pytest.fixture
@@ -17,19 +23,17 @@ def seeds(tmp_path):
   folders = []
   for seed in (0, 1):
     folder = tmp_path / f'seed{seed}' / 'run'
-    folder.mkdir(parents=True)
     rows = [
       row | dict(accuracy=row['accuracy'] + 0.1 * seed)
       for row in result_rows.rows()
     ]
-    (folder / 'results.jsonl').write_text('\n'.join(map(json.dumps, rows)))
-    (folder / 'config.json').write_text(json.dumps({'seed': seed, 'a': 3}))
+    _write(folder, rows, seed=seed, a=3)
     folders.append(folder)
   return folders
 
 
 def test_a_line_has_the_runs_their_mean_and_their_range(seeds):
-  table = repeats.table(read.joined(*seeds).repeats)
+  table = repeats.table(repeats.joined(*seeds))
   header = ('plan', 'of', 'seed0/run', 'seed1/run', 'mean', 'lowest', 'highest')
   assert table.header == header
   fine = ('max', 'fine %', '50.0', '60.0', '55.0', '50.0', '60.0')
@@ -39,7 +43,7 @@ def test_a_line_has_the_runs_their_mean_and_their_range(seeds):
 
 
 def test_what_they_differ_in_is_said(seeds):
-  configs = read.joined(*seeds).configs
+  configs = repeats.joined(*seeds).configs
   said = repeats.differences(configs)
   assert said == 'They differ in seed: 0 (seed0/run), 1 (seed1/run).'
 
@@ -51,9 +55,8 @@ def test_a_page_has_them_run_by_run_and_the_rest_of_the_first(seeds, tmp_path):
 
 
 def test_a_run_without_results_of_a_plan_has_a_dash(seeds):
-  rows = [r for r in result_rows.rows() if r['selector'] != 'router']
-  (seeds[1] / 'results.jsonl').write_text('\n'.join(map(json.dumps, rows)))
-  lines = repeats.table(read.joined(*seeds).repeats).lines
+  _write(seeds[1], [r for r in result_rows.rows() if r['selector'] != 'router'])
+  lines = repeats.table(repeats.joined(*seeds)).lines
   assert ('router', 'fine %', '46.0', '-', '46.0', '46.0', '46.0') in lines
 
 
@@ -67,7 +70,7 @@ def test_methods_that_find_their_layers_are_told_by_what_was_asked(seeds):
     ]
     with (folder / 'results.jsonl').open('a') as file:
       file.write('\n' + '\n'.join(map(json.dumps, rows)))
-  table = repeats.table(read.joined(*seeds).repeats)
+  table = repeats.table(repeats.joined(*seeds))
   fine = [line for line in table.lines if line[:2] == ('shortv:0.5', 'fine %')]
   assert len(fine) == 1 and '-' not in fine[0]
   assert not any('shortv:1' in line[0] for line in table.lines)
@@ -75,4 +78,50 @@ def test_methods_that_find_their_layers_are_told_by_what_was_asked(seeds):
 
 def test_runs_of_other_plans_stand_beside_and_are_no_repeats(tmp_path):
   workdirs.fill(tmp_path)
-  assert not read.joined(tmp_path).repeats
+  assert not repeats.joined(tmp_path).repeats
+
+
+def test_several_workdirs_are_read_as_one(tmp_path):
+  """What two of them have answered stands apart, run by run."""
+  one, two = tmp_path / 'one', tmp_path / 'two'
+  rows = result_rows.rows()
+  _write(one, rows[:3])
+  _write(two, rows[3:6])
+  contents = repeats.joined(one, two)
+  assert contents.rows == rows[:6] and contents.path == one
+  assert not contents.repeats and contents.taken == {two: ['min']}
+  _write(two, rows[:3])
+  contents = repeats.joined(one, two)
+  assert contents.rows == rows[:3] and list(contents.repeats) == [one, two]
+
+
+def test_of_three_those_stand_run_by_run_that_answered_the_same(tmp_path):
+  base, plans, others = (tmp_path / name for name in ('a', 'b', 'c'))
+  rows = result_rows.rows()
+  dense = [row | dict(selector='base', plan=None) for row in rows[:3]]
+  _write(base, dense)
+  _write(plans, rows, seed=0)
+  _write(others, rows, seed=1)
+  contents = repeats.joined(base, plans, others)
+  assert contents.rows == [*dense, *rows]
+  assert list(contents.repeats) == [plans, others]
+  text = page.write(base, tmp_path, plans, others).read_text('utf-8')
+  assert f'is of {base}; of {plans}: max, min, router.' in text
+  assert 'differ in seed: 0 (b), 1 (c).' in text
+
+
+def test_what_one_run_alone_answered_is_everywhere_on_the_page(seeds, tmp_path):
+  """Though another plan was answered by both."""
+  routed = [
+    row | dict(budget=0.5, promised=0.5, delivered=0.52)
+    for row in result_rows.rows()[6:]
+  ]
+  _write(seeds[1], [*result_rows.rows()[3:6], *routed])
+  contents = repeats.joined(*seeds)
+  assert contents.rows == [*result_rows.rows(), *routed]
+  table = repeats.table(contents)
+  cost = ('router@0.5', '% of max cost', '-', *['55.0'] * 4)
+  assert cost in table.lines and 'run without max' in table.notes[0]
+  text = page.write(seeds[0], tmp_path, seeds[1]).read_text('utf-8')
+  assert f'is of {seeds[0]}; of {seeds[1]}: router@0.5.' in text
+  assert 'Budgets: promised and delivered' in text

@@ -6,8 +6,8 @@ Needs WORKDIR/results.jsonl; shows the search, the calibration of the router
 and the losses of the stages as well where WORKDIR has them. Prints the
 summary and writes OUT/index.html, one file that opens without a network.
 Several workdirs give one page of all their results, and what else there is of
-the first. Where they answered the same, as seeds of one recipe do, or runs
-before and after a change, they stand run by run, with mean and range.
+the first. Where they answered under the same plans, as seeds of one recipe do,
+or runs before and after a change, they stand run by run, with mean and range.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ import pathlib
 import sys
 
 from visor_jax.report import page
-from visor_jax.report import read
+from visor_jax.report import repeats
 from visor_jax.report import sentences
 from visor_jax.report import tables
 from visor_jax.runtime import command
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _report(workdirs: Sequence[pathlib.Path], out: pathlib.Path | None) -> int:
   first, *more = workdirs
-  rows = read.joined(first, *more).rows
+  rows = repeats.joined(first, *more).rows
   path = page.write(first, out or workdir.Workdir(first).report, *more)
   print(tables.summary(rows))
   text = f'{sentences.verdict(rows)} {sentences.rivals(rows)}'

@@ -60,10 +60,9 @@ def write(
 
   Raises:
     FileNotFoundError: there are no results.
-    ValueError: a file is broken; names the file and the line. Or two folders
-      have results of the same.
+    ValueError: a file is broken; names the file and the line.
   """
-  text = render(read.joined(folder, *more))
+  text = render(repeats.joined(folder, *more))
   path = paths.parse(out) / 'index.html'
   files.write_atomic(path, text)
   return path
@@ -134,11 +133,11 @@ def _repeats(
   if contents.repeats:
     yield '<h2>Run by run</h2>'
     yield markup.how(
-      'Runs that answered the same questions. '
+      'Runs that answered under the same plans. '
       f'{repeats.differences(contents.configs)} All else on this page is of '
-      f'{contents.path}.'
+      f'{repeats.origins(contents)}.'
     )
-    yield markup.table(repeats.table(contents.repeats), palette)
+    yield markup.table(repeats.table(contents), palette)
 
 
 def _accuracy(

@@ -42,8 +42,9 @@ class Contents:
     analyses: {name: what its file holds}.
     examples: questions to look at, see jobs/examples.py.
     repeats: {folder: its rows} of runs that answered the same under the same
-      plans, this one first; empty where there are no others.
+      plans, see `repeats`; empty where there are none.
     configs: {folder: its config} of these.
+    taken: {folder: the selections that `rows` have from it} of other folders.
   """
 
   path: pathlib.Path
@@ -60,6 +61,7 @@ class Contents:
   configs: dict[pathlib.Path, dict[str, Any]] = dataclasses.field(
     default_factory=dict
   )
+  taken: dict[pathlib.Path, list[str]] = dataclasses.field(default_factory=dict)
 
 
 def contents(path: pathlib.Path | str) -> Contents:
@@ -81,7 +83,7 @@ def contents(path: pathlib.Path | str) -> Contents:
     metrics=_metrics(folder),
     search=_read_object(folder.plans, 'viable', 'evaluated'),
     calibration=_read_object(folder.calibration, 'confidence', 'curve'),
-    config=_read_object(folder.config),
+    config=config(folder.path),
     analyses=analyses,
     examples=[row for _, row in checksums.read_rows(folder.examples)]
     if folder.examples.exists()
@@ -89,33 +91,9 @@ def contents(path: pathlib.Path | str) -> Contents:
   )
 
 
-def joined(first: pathlib.Path | str, *more: pathlib.Path | str) -> Contents:
-  """The contents of the first folder, with the results of others beside.
-
-  One that answered anything that is there already, a family under a plan, is a
-  run of the same recipe: it stands in `repeats`.
-
-  Raises:
-    ValueError: as `contents`.
-  """
-  base = contents(first)
-  rows, repeats = list(base.rows), {}
-  for path in map(paths.parse, more):
-    new = results(path)
-    if {_key(row) for row in new} & {_key(row) for row in rows}:
-      repeats[path] = new
-    else:
-      rows += new
-  if repeats:
-    repeats = {base.path: base.rows} | repeats
-  configs = {
-    path: _read_object(workdir.Workdir(path).config) or {} for path in repeats
-  }
-  return dataclasses.replace(base, rows=rows, repeats=repeats, configs=configs)
-
-
-def _key(row: average.Row) -> tuple[str, str]:
-  return row['family'], average.name(row)
+def config(path: pathlib.Path | str) -> dict[str, Any] | None:
+  """The keys that decide the results of a folder; None where none are said."""
+  return _read_object(workdir.Workdir(paths.parse(path)).config)
 
 
 def results(path: pathlib.Path | str) -> list[average.Row]:

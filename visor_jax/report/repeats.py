@@ -2,28 +2,77 @@
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import dataclasses
 import pathlib
 
 from visor_jax.report import average
+from visor_jax.report import read
 from visor_jax.report import tables
+from visor_jax.runtime import paths
 
 
-def table(
-  rows: Mapping[pathlib.Path, Sequence[average.Row]],
-) -> tables.Table:
+def joined(
+  first: pathlib.Path | str, *more: pathlib.Path | str
+) -> read.Contents:
+  """The contents of the first folder, with the results of others beside.
+
+  `rows` are what any of them answered; what several did, a family under a plan,
+  is there of the first of them, and these stand in `repeats`.
+
+  Args:
+    first: folder of a run.
+    *more: folders of others.
+
+  Raises:
+    FileNotFoundError: there are no results in one of them.
+    ValueError: a file is broken.
+  """
+  base = read.contents(first)
+  rows_of = {base.path: base.rows}
+  rows_of |= {path: read.results(path) for path in map(paths.parse, more)}
+  configs = {path: read.config(path) or {} for path in rows_of}
+  rows: list[average.Row] = []
+  first_with: dict[tuple[str, str], pathlib.Path] = {}
+  repeated: set[pathlib.Path] = set()
+  taken: dict[pathlib.Path, dict[str, None]] = {path: {} for path in rows_of}
+  for path, of_run in rows_of.items():
+    for row in of_run:
+      name = average.name(_as_asked(row))
+      owner = first_with.setdefault((row['family'], name), path)
+      if owner == path:
+        rows.append(row)
+        taken[path][name] = None
+      else:
+        repeated |= {owner, path}
+  del taken[base.path]
+  repeats = {path: rows_of[path] for path in rows_of if path in repeated}
+  return dataclasses.replace(
+    base,
+    rows=rows,
+    repeats=repeats,
+    configs={path: configs[path] for path in repeats},
+    taken={path: list(names) for path, names in taken.items() if names},
+  )
+
+
+def table(contents: read.Contents) -> tables.Table:
   """A line for each selection and group, a column for each run.
 
   Behind them mean, lowest and highest; only of runs that answered.
 
   Args:
-    rows: results of each run.
+    contents: with `repeats`.
   """
   summaries = {
     path: {s.name: s for s in average.summaries(map(_as_asked, of_run))}
-    for path, of_run in rows.items()
+    for path, of_run in contents.repeats.items()
   }
   names = dict.fromkeys(
     name for of_run in summaries.values() for name in of_run
+  )
+  # Of the page, for runs that did not answer under it.
+  largest = next(
+    (s for s in average.summaries(contents.rows) if s.name == 'max'), None
   )
   lines = []
   for name in names:
@@ -35,17 +84,30 @@ def table(
       accuracies = [mean.accuracy if mean else None for mean in means]
       lines.append(_line(name, f'{group} %', accuracies))
     costs = [
-      of_run[name].all.flops / of_run['max'].all.flops
-      if name in of_run and 'max' in of_run
-      else None
+      _share_of_max(of_run.get(name), of_run.get('max', largest))
       for of_run in summaries.values()
     ]
     lines.append(_line(name, '% of max cost', costs))
+  without = largest and any(
+    'max' not in of_run for of_run in summaries.values()
+  )
   return tables.Table(
-    ('plan', 'of', *_names(list(rows)), 'mean', 'lowest', 'highest'),
+    ('plan', 'of', *_names(list(summaries)), 'mean', 'lowest', 'highest'),
     tuple(line for line in lines if line),
+    ('Cost of a run without max is in % of that of the summary above.',)
+    if without
+    else (),
     words=2,
   )
+
+
+def _share_of_max(
+  summary: average.Summary | None, largest: average.Summary | None
+) -> float | None:
+  """The share of max's cost, None where it cannot be told."""
+  if not (summary and largest and average.comparable(summary, largest)):
+    return None
+  return summary.all.flops / largest.all.flops
 
 
 def _as_asked(row: average.Row) -> average.Row:
@@ -89,3 +151,11 @@ def differences(configs: Mapping[pathlib.Path, Mapping[str, object]]) -> str:
     if sentences
     else 'Their configs agree.'
   )
+
+
+def origins(contents: read.Contents) -> str:
+  """The folders whose results the page shows, with what of the others."""
+  others = (
+    f'{path}: {", ".join(names)}' for path, names in contents.taken.items()
+  )
+  return '; of '.join([str(contents.path), *others])
