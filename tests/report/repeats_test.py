@@ -81,6 +81,57 @@ def test_runs_of_other_plans_stand_beside_and_are_no_repeats(tmp_path):
   assert not repeats.joined(tmp_path).repeats
 
 
+_CONFIG = {
+  'data.suite': 'pages',
+  'data.pages.unseen': '',
+  'data.pages.primers.base': [3, 4],
+  'data.digits.frames': 1,
+  'eval.score': 'relaxed',
+}
+
+
+@pytest.mark.parametrize(
+  'key, value',
+  (
+    ('data.suite', 'digits'),
+    ('data.pages.unseen', 'kind'),
+    ('eval.score', 'exact'),
+  ),
+)
+def test_runs_that_were_asked_otherwise_share_no_page(tmp_path, key, value):
+  one, two = tmp_path / 'one', tmp_path / 'two'
+  _write(one, result_rows.rows(), **_CONFIG)
+  _write(two, result_rows.rows(), **_CONFIG | {key: value})
+  said = f'{one} and {two} were not asked alike: {key} is '
+  with pytest.raises(ValueError, match=said):
+    repeats.joined(one, two)
+
+
+@pytest.mark.parametrize(
+  'change, said',
+  (
+    (dict(n=50), '100 and 50 questions of count under max'),
+    (dict(group='fine'), 'count is coarse and fine'),
+    (dict(family='shape'), '100 and 0 questions of count under max'),
+  ),
+)
+def test_other_families_or_counts_are_no_repeat(tmp_path, change, said):
+  one, two, rows = tmp_path / 'one', tmp_path / 'two', result_rows.rows()
+  _write(one, rows)
+  _write(two, [r | change if r['family'] == 'count' else r for r in rows])
+  with pytest.raises(ValueError, match=f'were not asked alike: {said};'):
+    repeats.joined(one, two)
+
+
+def test_what_is_learned_from_may_differ_and_older_configs_lack_keys(tmp_path):
+  one, two, three = (tmp_path / name for name in ('one', 'two', 'three'))
+  other = {'data.pages.primers.base': [5, 6], 'data.digits.frames': 2}
+  _write(one, result_rows.rows(), **_CONFIG)
+  _write(two, result_rows.rows(), **_CONFIG | other)
+  _write(three, result_rows.rows(), seed=3)
+  assert list(repeats.joined(one, two, three).repeats) == [one, two, three]
+
+
 def test_several_workdirs_are_read_as_one(tmp_path):
   """What two of them have answered stands apart, run by run."""
   one, two = tmp_path / 'one', tmp_path / 'two'

@@ -8,6 +8,7 @@ summary and writes OUT/index.html, one file that opens without a network.
 Several workdirs give one page of all their results, and what else there is of
 the first. Where they answered under the same plans, as seeds of one recipe do,
 or runs before and after a change, they stand run by run, with mean and range.
+Workdirs that were not asked alike, as those of two suites, are refused.
 """
 
 from collections.abc import Sequence

@@ -60,7 +60,8 @@ def write(
 
   Raises:
     FileNotFoundError: there are no results.
-    ValueError: a file is broken; names the file and the line.
+    ValueError: a file is broken; names the file and the line. Or two folders
+      were not asked alike.
   """
   text = render(repeats.joined(folder, *more))
   path = paths.parse(out) / 'index.html'
@@ -133,7 +134,7 @@ def _repeats(
   if contents.repeats:
     yield '<h2>Run by run</h2>'
     yield markup.how(
-      'Runs that answered under the same plans. '
+      'Runs that were asked alike. '
       f'{repeats.differences(contents.configs)} All else on this page is of '
       f'{repeats.origins(contents)}.'
     )

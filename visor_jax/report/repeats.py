@@ -1,9 +1,15 @@
-"""Runs of one recipe side by side: seeds, or before and after a change."""
+"""Runs of one recipe side by side: seeds, or before and after a change.
 
+Only where they were asked alike; questions may be drawn from other seeds.
+"""
+
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
+import itertools
 import pathlib
+from typing import Any
 
 from visor_jax.report import average
 from visor_jax.report import read
@@ -25,12 +31,19 @@ def joined(
 
   Raises:
     FileNotFoundError: there are no results in one of them.
-    ValueError: a file is broken.
+    ValueError: a file is broken, or two were not asked alike; says in what.
   """
   base = read.contents(first)
   rows_of = {base.path: base.rows}
   rows_of |= {path: read.results(path) for path in map(paths.parse, more)}
   configs = {path: read.config(path) or {} for path in rows_of}
+  for a, b in itertools.combinations(rows_of, 2):
+    unlike = next(_unlike(rows_of[a], rows_of[b], configs[a], configs[b]), None)
+    if unlike:
+      raise ValueError(
+        f'{a} and {b} were not asked alike: {unlike}; give each a report of '
+        'its own'
+      )
   rows: list[average.Row] = []
   first_with: dict[tuple[str, str], pathlib.Path] = {}
   repeated: set[pathlib.Path] = set()
@@ -53,6 +66,47 @@ def joined(
     configs={path: configs[path] for path in repeats},
     taken={path: list(names) for path, names in taken.items() if names},
   )
+
+
+def _unlike(
+  a: Sequence[average.Row],
+  b: Sequence[average.Row],
+  a_config: Mapping[str, Any],
+  b_config: Mapping[str, Any],
+) -> Iterator[str]:
+  """What two runs were asked otherwise, so that no mean may be of both.
+
+  Each may have families or selections of its own. A key that one config lacks,
+  of an older version, tells nothing.
+  """
+  groups = [average.families(rows) for rows in (a, b)]
+  shared = [family for family in groups[0] if family in groups[1]]
+  suite = f'data.{a_config.get("data.suite")}.'
+  keys = ['data.suite', *(key for key in a_config if key.startswith(suite))]
+  if shared:
+    keys += ['eval.sources', 'eval.score']
+  for key in keys:
+    values = [config[key] for config in (a_config, b_config) if key in config]
+    # Primers are learned from, and never asked.
+    if '.primers' not in key and any(value != values[0] for value in values):
+      yield f'{key} is {values[0]!r} and {values[1]!r}'
+  for family in shared:
+    if groups[0][family] != groups[1][family]:
+      yield f'{family} is {groups[0][family]} and {groups[1][family]}'
+  asked = [
+    {s.name: s.questions for s in average.summaries(map(_as_asked, rows))}
+    for rows in (a, b)
+  ]
+  for name, counts in asked[0].items():
+    others = asked[1].get(name, {})
+    if counts.keys() & others.keys() and counts != others:
+      family = next(
+        f for f in {**counts, **others} if counts.get(f) != others.get(f)
+      )
+      yield (
+        f'{counts.get(family, 0)} and {others.get(family, 0)} questions of '
+        f'{family} under {name}'
+      )
 
 
 def table(contents: read.Contents) -> tables.Table:
