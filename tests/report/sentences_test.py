@@ -17,6 +17,14 @@ def test_verdict_is_honest():
   assert 'gains 10.0 points' in sentences.rivals(result_rows.rows())
 
 
+def test_a_base_that_answered_other_questions_is_not_held_against_the_rest():
+  dense = [r | dict(selector='base', plan=None) for r in result_rows.rows()[:3]]
+  told = 'The base model itself reaches 57.5 %.'
+  assert told in sentences.rivals([*result_rows.rows(), *dense])
+  assert sentences.rivals(dense) == told
+  assert 'base' not in sentences.rivals([*result_rows.rows(), dense[0]])
+
+
 def test_a_router_that_loses_is_reported_to_lose():
   rows = [
     r | {'accuracy': 0.1} if r['selector'] == 'router' else r

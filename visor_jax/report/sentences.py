@@ -100,8 +100,10 @@ def rivals(rows: Iterable[average.Row]) -> str:
   if 'router' in by_name:
     sentences.append(_router_against_chance(by_name['router'], summaries))
     sentences.append(_router_against_kinds(by_name['router'], summaries, rows))
-  if 'base' in by_name:
-    accuracy = by_name['base'].all.accuracy
+  base = by_name.get('base')
+  others = [s for s in summaries if s != base]
+  if base and (not others or any(average.comparable(base, s) for s in others)):
+    accuracy = base.all.accuracy
     sentences.append(
       f'The base model itself reaches {tables.percent(accuracy)} %.'
     )
