@@ -142,7 +142,7 @@ def test_an_unknown_store_is_refused_by_launchers(launcher, tmp_path):
     (
       'ask',
       ['--checkpoint=/none', '--prompt=x', '--max-new-tokens=0'],
-      'max_new_tokens is 0; expected at least 1',
+      'max_new_tokens is 0; expected a whole number of at least 1',
     ),
     (
       'ask',
@@ -152,7 +152,7 @@ def test_an_unknown_store_is_refused_by_launchers(launcher, tmp_path):
     (
       'ask',
       ['--checkpoint=/none', '--prompt=x', '--top-p=1.5'],
-      'top_p is 1.5; expected above 0',
+      'top_p is 1.5; expected a number above 0',
     ),
     ('flops.__main__', ['--size=0.6b', '--image=1x1', '--text=1'], '0.6b'),
   ],

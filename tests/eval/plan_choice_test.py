@@ -59,6 +59,27 @@ def test_where_nobody_says_it_answers_as_it_was_trained_to(
   assert choice.select({}, size) == choice.parse(plan)
 
 
+@pytest.mark.parametrize(
+  'options,why',
+  [
+    (dict(plan=0), 'plan is 0; expected a text'),
+    (dict(budget='0.5'), "budget is '0.5'; expected a number"),
+    (dict(drop=True), 'drop is True; expected a number'),
+    (dict(plan='router-1.1'), 'from 0 to 1'),
+    (dict(max_new_tokens=2.5), 'max_new_tokens is 2.5; expected a whole'),
+    (dict(temperature='hot'), "temperature is 'hot'; expected a finite"),
+    (dict(top_p=None), 'top_p is None; expected a number above 0'),
+  ],
+)
+def test_what_is_of_the_wrong_kind_is_named(trained, options, why):
+  with pytest.raises(ValueError, match=why):
+    trained.generate(*questions.ASKED[0], **options)
+
+
+def test_nothing_asked_is_nothing_answered(trained):
+  assert trained.generate([], []) == trained.logits([], [], 'max') == []
+
+
 def test_a_budget_is_the_dearest_plan_within_it(trained):
   share = {}
   for plan in ('min', 'max'):

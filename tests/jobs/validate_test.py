@@ -88,7 +88,7 @@ def test_a_count_is_at_least_1(key, value):
       ['router@0.001', 'cheapest plan takes at least'],
     ),
     (dict(eval__plans='router@99'), ['router@99', 'at most 1.5']),
-    (dict(eval__plans='base+router-1'), ['router-1', 'from 0 to below 1']),
+    (dict(eval__plans='base+router-1.5'), ['router-1.5', 'from 0 to 1']),
     (dict(seed=2**63), ['seed', '2**63']),
     (
       dict(label__examples=3, label__held_out=0.1),

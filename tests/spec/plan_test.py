@@ -249,7 +249,7 @@ def test_viable_plans_of_another_model_are_an_error():
     ('router-0.1total', 'budget above 0'),
     ('router@-1', 'budget above 0'),
     ('router@nan', 'budget above 0'),
-    ('router-1', 'from 0 to below 1'),
+    ('router-1.5', 'from 0 to 1'),
     ('router-x', 'router-0.01'),
     ('router0.3', 'is none of'),
     ('0,-1', 'plan "0,-1" names .*layer -1'),

@@ -64,6 +64,8 @@ class Checkpoint:
     options: answer_lib.Options,
   ) -> list[answer_lib.Answer]:
     """Answers to prompts, in order; arguments and errors as of `pack`."""
+    if not texts:
+      return []
     began = time.monotonic()
     tokenizer, facts = self.processor.tokenizer, self.choice.facts
     sampling, key = answer_lib.sampling(tokenizer, options)

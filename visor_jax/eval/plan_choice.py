@@ -1,6 +1,8 @@
 """Under which plan a checkpoint answers: what is asked for, and what it can."""
 
 import dataclasses
+import numbers
+from typing import Any
 
 from visor_jax.checkpoint import facts as facts_lib
 from visor_jax.eval import answer as answer_lib
@@ -45,6 +47,8 @@ class PlanChoice:
     drop = options.get('drop')
     of = options.get('budget_of', shares_lib.PREFILL)
     shares_lib.check(of)
+    _require_number('budget', budget)
+    _require_number('drop', drop)
     if (plan, budget, drop).count(None) < 2:
       raise ValueError('give a plan or a budget or a drop, one of them')
     if budget is None and of != shares_lib.PREFILL:
@@ -91,7 +95,9 @@ class PlanChoice:
     Raises:
       ValueError: it is not trained, or means several plans.
     """
-    trained = self.facts.trained
+    if not isinstance(plan, str):
+      raise ValueError(f'plan is {plan!r}; expected a text, as max or 0,1')
+    plan, trained = plan.strip(), self.facts.trained
     untrained = facts_lib.CROSS not in trained and not self.allow_untrained
     if plan != 'base' and untrained:
       raise ValueError(
@@ -116,3 +122,9 @@ class PlanChoice:
         f'plan "{plan}" means {len(selections)} plans; ask for one'
       )
     return selections[0]
+
+
+def _require_number(name: str, value: Any) -> None:
+  """Raises a ValueError where there is a value that is no number."""
+  if isinstance(value, bool) or not isinstance(value, numbers.Real | None):
+    raise ValueError(f'{name} is {value!r}; expected a number')

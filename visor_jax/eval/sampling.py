@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import numbers
 
 import jax
 import jax.numpy as jnp
@@ -35,18 +36,31 @@ def check(tokens: int, temperature: float, top_p: float) -> None:
   Raises:
     ValueError: naming what cannot be, and what was expected.
   """
-  for name, value, fits, expected in (
-    ('max_new_tokens', tokens, tokens >= 1, 'at least 1'),
+  for name, value, kind, fits, expected in (
+    (
+      'max_new_tokens',
+      tokens,
+      numbers.Integral,
+      lambda x: x >= 1,
+      'a whole number of at least 1',
+    ),
     (
       'temperature',
       temperature,
-      0 <= temperature < math.inf,
+      numbers.Real,
+      lambda x: 0 <= x < math.inf,
       'a finite number of at least 0, which takes the likeliest token',
     ),
-    ('top_p', top_p, 0 < top_p <= 1, 'above 0 and at most 1'),
+    (
+      'top_p',
+      top_p,
+      numbers.Real,
+      lambda x: 0 < x <= 1,
+      'a number above 0 and at most 1',
+    ),
   ):
-    if not fits:
-      raise ValueError(f'{name} is {value}; expected {expected}')
+    if not (isinstance(value, kind) and fits(value)):
+      raise ValueError(f'{name} is {value!r}; expected {expected}')
 
 
 def draw(

@@ -252,13 +252,13 @@ def _target(word: str) -> Selection:
   share = float(number)
   if kind == '@' and 0 < share <= shares.MOST:
     return Selection('router', budget=share, budget_of=of or shares.PREFILL)
-  if kind == '-' and 0 <= share < 1 and not of:
+  if kind == '-' and 0 <= share <= 1 and not of:
     return Selection('router', drop=share)
   raise ValueError(
     f'plan "{word}": expected router@0.3, a budget above 0 and at most '
     f"{shares.MOST} as a share of max's LLM prefill FLOPs, router@0.6total, of "
     "its FLOPs end to end, or router-0.01, a share of max's accuracy, from 0 "
-    'to below 1, that may be lost'
+    'to 1, that may be lost'
   )
 
 

@@ -36,10 +36,13 @@ def test_a_question_about_a_picture_is_the_row_of_the_suite(name, times):
     np.testing.assert_array_equal(asked[field], value, err_msg=field)
 
 
-def test_a_picture_of_another_shape_is_refused():
+@pytest.mark.parametrize('size', [(200, 100), (64, 64), (1, 1)])
+def test_a_picture_of_another_shape_is_refused(size):
+  """And one that is smaller: what was not drawn cannot be read."""
   file = io.BytesIO()
-  PIL.Image.new('RGB', (200, 100)).save(file, 'PNG')
-  with pytest.raises(ValueError, match='100 x 200.* reads .*128 x 128'):
+  PIL.Image.new('RGB', size).save(file, 'PNG')
+  got = f'{size[1]} x {size[0]}'
+  with pytest.raises(ValueError, match=f'{got}.* reads .*128 x 128'):
     processor_lib.of_suite(SUITES['pages']).open_image(file.getvalue())
 
 

@@ -108,7 +108,8 @@ class Processor:
     """
     image = image_files.open_image(source)
     height, width = self.size
-    if image.height * width != image.width * height:
+    smaller = image.height < height
+    if smaller or image.height * width != image.width * height:
       raise ValueError(
         f'an image is {image.height} x {image.width} pixels; this model reads '
         f'pictures of {height} x {width}, or as much larger in both'
