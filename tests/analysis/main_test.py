@@ -140,7 +140,13 @@ def test_both_routers_answer_the_same_questions(tmp_path, monkeypatch):
   """The one that has not seen family b always looks there, the other never."""
   labels = [
     dict(
-      index=i, id=i, family='ab'[i % 2], scores=[1, 1], flops=[1, 2], label=0
+      index=i,
+      id=i,
+      family='ab'[i % 2],
+      plans=['min', 'max'],
+      scores=[1, 1],
+      flops=[1, 2],
+      label=0,
     )
     for i in range(8)
   ]

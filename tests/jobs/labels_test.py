@@ -34,7 +34,7 @@ def run_of(folder, config):
 
 def confidence(folder, **target):
   """What a router asks for, as it was calibrated."""
-  calibration = outcomes.calibration(workdir_lib.Workdir(folder))
+  calibration = outcomes.calibration(workdir_lib.Workdir(folder), TWO)
   return calibration.confidence_for(plans.Selection('router', **target))
 
 
@@ -108,13 +108,14 @@ def test_labels_are_written_row_by_row(tmp_path, monkeypatch):
   config.label.examples, config.label.score = 3, 'token'
   run = run_of(tmp_path, config)
   rows = labels.label(run)
-  assert rows == outcomes.labels(run.workdir, 2, range(3))
+  assert rows == outcomes.labels(run.workdir, TWO, range(3))
   assert [r['label'] for r in rows] == [0, 1, None]
   assert [r['index'] for r in rows] == [0, 1, 2]
   assert rows[1] == dict(
     index=1,
     id='r1',
     family='f',
+    plans=['min', 'max'],
     scores=[0, 1],
     flops=[100, 101],
     total_flops=[1000, 1000],
@@ -146,7 +147,7 @@ def test_answers_are_joined_by_their_question(tmp_path, monkeypatch):
 
 def test_loading_before_labelling_says_what_to_run(tmp_path):
   with pytest.raises(ValueError, match='run the label stage first'):
-    outcomes.labels(workdir_lib.Workdir(tmp_path), 2, range(3))
+    outcomes.labels(workdir_lib.Workdir(tmp_path), TWO, range(3))
 
 
 def test_a_family_that_is_left_out_is_neither_learned_nor_calibrated_with():
@@ -217,6 +218,7 @@ def calibrated(tmp_path, monkeypatch, scores, right, **policy):
   run = run_of(tmp_path, config)
   calibrate.calibrate(run, run.model('policy', TWO), rows)
   saved = json.loads(run.workdir.calibration.read_text())
+  assert saved['plans'] == ['min', 'max']
   assert saved['too_long'] == saved['broken'] == saved['repeated'] == 0
   for point in saved['curve']:  # beside the LLM, ten of fifteen
     assert point['total'] == pytest.approx((10 + 5 * point['share']) / 15)

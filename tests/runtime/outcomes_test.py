@@ -17,6 +17,8 @@ from visor_jax.spec import workdir as workdir_lib
 
 LAYOUT = plans.visor(9)
 VIABLE = [[0, 0, 0], [0, 1, 0], [1, 1, 1]]
+PLANS = tuple(tuple(map(bool, plan)) for plan in VIABLE)
+OTHERS = (LAYOUT.min, (True, False, True), LAYOUT.max)
 POINTS = (
   (0, 0.3, 0.5, 0.6, 0.4),
   (0.5, 0.6, 0.7, 0.8, None),  # as of older calibrations
@@ -28,6 +30,7 @@ LABELS = [
     index=i,
     id=f'r{i}',
     family='f',
+    plans=['min', '1', 'max'],
     scores=[0.0, 1, 1],
     flops=[1, 2, 3],
     total_flops=[2, 3, 4],
@@ -60,15 +63,15 @@ def lines(rows):
 
 READERS = {
   'plans': lambda workdir: outcomes.viable_plans(workdir, LAYOUT),
-  'labels': lambda workdir: outcomes.labels(workdir, 3, QUESTIONS),
-  'calibration': outcomes.calibration,
+  'labels': lambda workdir: outcomes.labels(workdir, PLANS, QUESTIONS),
+  'calibration': lambda workdir: outcomes.calibration(workdir, PLANS),
 }
 
 
 def test_what_was_left_is_read(workdir):
   assert outcomes.viable_plans(workdir, LAYOUT)[1] == (False, True, False)
-  assert outcomes.labels(workdir, 3, QUESTIONS) == LABELS
-  calibration = outcomes.calibration(workdir)
+  assert outcomes.labels(workdir, PLANS, QUESTIONS) == LABELS
+  calibration = outcomes.calibration(workdir, PLANS)
   assert calibration.confidence == 0.5
   assert calibration.curve == POINTS
 
@@ -105,7 +108,7 @@ def test_a_file_that_is_not_there_names_the_job(name, workdir):
 def test_a_question_without_its_label_is_named(rows, why, workdir):
   write(workdir.labels, lines(rows))
   with pytest.raises(errors.Refusal, match=why):
-    outcomes.labels(workdir, 3, QUESTIONS)
+    outcomes.labels(workdir, PLANS, QUESTIONS)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +133,7 @@ def test_a_question_without_its_label_is_named(rows, why, workdir):
 def test_a_label_that_cannot_be_is_named(key, value, workdir):
   write(workdir.labels, lines([*LABELS[:2], LABELS[2] | {key: value}]))
   with pytest.raises(errors.Refusal, match=r'labels\.jsonl, line 3: '):
-    outcomes.labels(workdir, 3, QUESTIONS)
+    outcomes.labels(workdir, PLANS, QUESTIONS)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +151,44 @@ def test_a_label_that_cannot_be_is_named(key, value, workdir):
 def test_a_calibration_that_cannot_be_is_refused(values, workdir):
   write(workdir.calibration, json.dumps(values))
   with pytest.raises(errors.Refusal, match=f'{workdir.calibration}'):
-    outcomes.calibration(workdir)
+    outcomes.calibration(workdir, PLANS)
+
+
+@pytest.mark.parametrize(
+  'said,why',
+  [
+    ({}, 'does not say which plans .* run the label job again'),
+    (dict(plans=3), 'labels are of plans 3; viable are min, 1, max; '),
+    (
+      dict(plans=['min', '0,2', 'max']),
+      'labels are of plans min, 0,2, max; viable are min, 1, max; run the ',
+    ),
+  ],
+)
+def test_labels_of_other_plans_are_refused(said, why, workdir):
+  """Though they are as many."""
+  row = {key: LABELS[0][key] for key in LABELS[0] if key != 'plans'} | said
+  write(workdir.labels, lines([row, *LABELS[1:]]))
+  with pytest.raises(errors.Refusal, match=f'line 1: .*{why}'):
+    outcomes.labels(workdir, PLANS, QUESTIONS)
+
+
+def test_a_router_of_other_plans_is_refused(workdir):
+  """Neither asked nor trained on; an older one does not say."""
+  outcomes.check_router(workdir, OTHERS)
+  outcomes.calibration(workdir, OTHERS)
+  values = dict(confidence=0.5, curve=CURVE, plans=['min', '1', 'max'])
+  write(workdir.calibration, json.dumps(values))
+  for read in outcomes.check_router, outcomes.calibration:
+    read(workdir, PLANS)
+    with pytest.raises(
+      errors.Refusal, match=r'min, 0,2, max; remove .* policy'
+    ):
+      read(workdir, OTHERS)
+  workdir.calibration.write_text('{')  # torn, it is made again
+  outcomes.check_router(workdir, OTHERS)
+  checksums.remove(workdir.calibration)
+  outcomes.check_router(workdir, OTHERS)
 
 
 @pytest.mark.parametrize('viable', [VIABLE[:2], VIABLE[1:], [[0], [1]], 3])

@@ -105,7 +105,7 @@ def _facts(
   # Not that of the start: what it chooses among has been trained on.
   if facts_lib.ROUTER not in learned or not folder.calibration.exists():
     return facts
-  calibration = outcomes.calibration(folder)
+  calibration = outcomes.calibration(folder, facts.viable)
   return dataclasses.replace(
     facts,
     trained=(*trained, facts_lib.ROUTER),

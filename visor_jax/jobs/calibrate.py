@@ -21,6 +21,7 @@ from visor_jax.runtime import claim
 from visor_jax.runtime import cluster
 from visor_jax.runtime import console
 from visor_jax.runtime import outcomes
+from visor_jax.spec import plan as plans
 from visor_jax.spec import shares
 from visor_jax.training import metrics
 
@@ -89,6 +90,7 @@ def calibrate(
     json.dumps(
       dict(
         confidence=chosen,
+        plans=[plans.name(plan) for plan in under_test.viable],
         level=options.level,
         questions=len(labels),
         **under_test.suite.fit('label', run.config.label.examples).left_out,

@@ -26,14 +26,16 @@ def label(run: run_lib.Run) -> list[outcomes.Label]:
     run: what it works with.
 
   Returns:
-    The rows of labels.jsonl, one a question: index, id, family, scores (of the
-    viable plans, by cost), flops and total_flops (likewise, of LLM prefill and
-    end to end), label (number of the plan, None where it has none).
+    The rows of labels.jsonl, one a question: index, id, family, plans (names of
+    the viable ones, by cost), scores, flops and total_flops (of these plans; of
+    LLM prefill and end to end), label (number of the plan, None where it has
+    none).
 
   Raises:
     ValueError: the search job or the stage before has not run.
   """
   options, viable = run.config.label, run.viable
+  names = [plans.name(plan) for plan in viable]
   under_test = run.model(order.answering('fixed'), viable)
   answers_by_plan = [
     {
@@ -59,6 +61,7 @@ def label(run: run_lib.Run) -> list[outcomes.Label]:
         index=index,
         id=answers[0].get('id', index),  # of older answers, none
         family=answers[0]['family'],
+        plans=names,
         scores=scores,
         flops=[answer['llm_prefill_flops'] for answer in answers],
         total_flops=[answer['total_flops'] for answer in answers],
@@ -69,9 +72,7 @@ def label(run: run_lib.Run) -> list[outcomes.Label]:
     run.workdir.labels, ''.join(json.dumps(row) + '\n' for row in labels)
   )
   chosen = [row['label'] for row in labels]
-  counts = {
-    plans.name(plan): chosen.count(number) for number, plan in enumerate(viable)
-  }
+  counts = {name: chosen.count(number) for number, name in enumerate(names)}
   console.log(
     f'labels: {counts}, every plan wrong and left out: {chosen.count(None)}'
   )

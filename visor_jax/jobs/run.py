@@ -79,7 +79,7 @@ class Run:
     examples = self.config.label.examples
     return outcomes.labels(
       self.before or self.workdir,
-      len(self.viable),
+      self.viable,
       self.require_suite().fit('label', examples).numbers,
     )
 
@@ -115,7 +115,7 @@ class Run:
       facts = load.locate(self.config.eval.checkpoint).facts
       calibration = outcomes.Calibration(facts.confidence, facts.curve)
     else:
-      calibration = outcomes.calibration(self.workdir)
+      calibration = outcomes.calibration(self.workdir, self.viable)
     return calibration.confidence_for(selection)
 
   def inputs(

@@ -3,6 +3,7 @@
 from visor_jax.jobs import calibrate
 from visor_jax.jobs import labels
 from visor_jax.jobs import run as run_lib
+from visor_jax.runtime import outcomes
 from visor_jax.training import loop
 
 
@@ -28,8 +29,9 @@ def train_router(run: run_lib.Run, stage: str) -> None:
     stage: its name.
 
   Raises:
-    ValueError: a job that it needs has not run.
+    ValueError: a job that it needs has not run, or ran for other plans.
   """
+  outcomes.check_router(run.workdir, run.viable)
   to_learn, held_out = labels.split(run.labels, run.config)
   loop.train(stage, run.inputs(run.viable, to_learn))
   calibrate.calibrate(run, run.model(stage, run.viable), held_out)

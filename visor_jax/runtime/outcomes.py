@@ -1,6 +1,7 @@
 """What the jobs of a run have left for those after them, read back."""
 
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
 import dataclasses
@@ -65,17 +66,19 @@ def viable_plans(
 
 @errors.refusals()
 def labels(
-  workdir: workdir_lib.Workdir, viable: int, questions: Sequence[int]
+  workdir: workdir_lib.Workdir,
+  viable: Sequence[plans.Plan],
+  questions: Sequence[int],
 ) -> list[Label]:
   """The rows of labels.jsonl.
 
   Args:
     workdir: of the run.
-    viable: number of plans that a label may be of.
+    viable: plans by cost, which the labels must be of.
     questions: numbers of those that have a row each, in order.
 
   Raises:
-    Refusal: the label job has not run, or its file is torn.
+    Refusal: the label job has not run, its file is torn or of other plans.
   """
   path = claim.require(workdir.labels, 'label')
   rows, expected = [], iter(questions)
@@ -92,15 +95,41 @@ def labels(
 
 
 @errors.refusals()
-def calibration(workdir: workdir_lib.Workdir) -> Calibration:
-  """How sure the router of a run must be.
+def check_router(
+  workdir: workdir_lib.Workdir, viable: Sequence[plans.Plan]
+) -> None:
+  """Whether the router that a run has calibrated, if any, is of these plans.
+
+  Args:
+    workdir: of the run.
+    viable: plans by cost.
 
   Raises:
-    Refusal: the policy job has not run, or its file is torn.
+    Refusal: it has learned to choose among others.
+  """
+  path = workdir.calibration
+  values = checksums.intact(path, lambda: checksums.read_object(path))
+  with _naming(path):
+    _check_router_plans(values or {}, viable)
+
+
+@errors.refusals()
+def calibration(
+  workdir: workdir_lib.Workdir, viable: Sequence[plans.Plan]
+) -> Calibration:
+  """How sure the router of a run must be.
+
+  Args:
+    workdir: of the run.
+    viable: plans by cost, which the router must be of.
+
+  Raises:
+    Refusal: the policy job has not run, its file is torn or of other plans.
   """
   path = claim.require(workdir.calibration, 'policy')
   values = checksums.read_object(path, 'confidence', 'curve')
   with _naming(path):
+    _check_router_plans(values, viable)
     choice.check_confidence(values['confidence'])
     curve = tuple(
       budget.Point(*(point.get(field) for field in budget.Point._fields))
@@ -119,7 +148,29 @@ def _naming(where: pathlib.Path | str) -> Iterator[None]:
     raise ValueError(f'{where}: {e}') from None
 
 
-def _check_label(row: Label, viable: int, question: int | None) -> None:
+def _check_plans(
+  names: Any, viable: Sequence[plans.Plan], what: str, remedy: str
+) -> None:
+  """Raises a ValueError unless the plans that a file names are viable."""
+  expected = [plans.name(plan) for plan in viable]
+  if names != expected:
+    listed = ', '.join(map(str, names if isinstance(names, list) else [names]))
+    raise ValueError(
+      f'{what} of plans {listed}; viable are {", ".join(expected)}; {remedy}'
+    )
+
+
+def _check_router_plans(
+  values: Mapping[str, Any], viable: Sequence[plans.Plan]
+) -> None:
+  if 'plans' in values:  # older calibrations do not say
+    remedy = 'remove the folder policy and run the policy job again'
+    _check_plans(values['plans'], viable, 'the router is', remedy)
+
+
+def _check_label(
+  row: Label, viable: Sequence[plans.Plan], question: int | None
+) -> None:
   """Raises a ValueError unless it is the label of a question."""
   scores, flops, label = (row.get(key) for key in ('scores', 'flops', 'label'))
   if row.get('index') != question:
@@ -133,6 +184,13 @@ def _check_label(row: Label, viable: int, question: int | None) -> None:
       f'"family" is {row.get("family")!r} and "id" {row.get("id")!r}; expected '
       'the name of its source and that of its record'
     )
+  if 'plans' not in row:
+    raise ValueError(
+      'it does not say which plans its scores are of, as older labels; run the '
+      'label job again, which keeps the answers that are there'
+    )
+  _check_plans(row['plans'], viable, 'labels are', 'run the label job again')
+  count = len(viable)
   total = row.get('total_flops', flops)  # of older labels, none
   for key, values, most in (
     ('scores', scores, 1),
@@ -141,15 +199,15 @@ def _check_label(row: Label, viable: int, question: int | None) -> None:
   ):
     if (
       not isinstance(values, list)
-      or len(values) != viable
+      or len(values) != count
       or not all(0 <= value <= most for value in values)  # false for NaN
     ):
       raise ValueError(
-        f'"{key}" is {values!r}; expected {viable} numbers from 0 to {most}, '
+        f'"{key}" is {values!r}; expected {count} numbers from 0 to {most}, '
         'one for each viable plan'
       )
-  if label is not None and label not in range(viable):
+  if label is not None and label not in range(count):
     raise ValueError(
-      f'"label" is {label!r}; expected null or the number of one of {viable} '
+      f'"label" is {label!r}; expected null or the number of one of {count} '
       'viable plans, from 0'
     )
