@@ -7,11 +7,13 @@ import types
 import numpy as np
 import pytest
 
+from experiments import quickstart
 from visor_jax import config as config_lib
 from visor_jax.data.suites import digits
 from visor_jax.eval import run as eval_run
 from visor_jax.jobs import calibrate
 from visor_jax.jobs import labels
+from visor_jax.runtime import errors
 from visor_jax.runtime import files
 from visor_jax.runtime import outcomes
 from visor_jax.spec import plan as plans
@@ -150,6 +152,38 @@ def test_loading_before_labelling_says_what_to_run(tmp_path):
     outcomes.labels(workdir_lib.Workdir(tmp_path), TWO, range(3))
 
 
+@pytest.mark.parametrize(
+  'of,least,most', [('prefill', 0.326, 1.035), ('total', 0.532, 1.025)]
+)
+def test_a_budget_that_no_router_can_spend_is_refused(of, least, most):
+  """Before it learns: it would be the cheapest plan always."""
+  config = quickstart.get_config()
+  config.policy.loss, config.policy.budget_of = 'reward', of
+  rows = [
+    dict(
+      index=i,
+      id=i,
+      family='f',
+      scores=[0, 1],
+      label=1,
+      flops=[1.27e6, 4.35e6],  # and the router's 0.15e6
+      total_flops=[3.04e6, 6e6],
+    )
+    for i in range(4)
+  ]
+  for config.policy.budget in (least + 0.001, 0.7, 1):
+    labels.split(rows, config)
+  for config.policy.budget in (0.28, least - 0.001):
+    with pytest.raises(
+      errors.Refusal,
+      match=rf'policy.budget is {config.policy.budget:g}: this router spends '
+      rf'from {least} .* to {most} .*{"prefill" if of == "prefill" else "end"}',
+    ):
+      labels.split(rows, config)
+  config.policy.loss = 'labels'  # where no budget is learned
+  labels.split(rows, config)
+
+
 def test_a_family_that_is_left_out_is_neither_learned_nor_calibrated_with():
   rows = [
     dict(
@@ -157,9 +191,9 @@ def test_a_family_that_is_left_out_is_neither_learned_nor_calibrated_with():
       id=i,
       family='ab'[i % 2],
       label=None if i == 4 else 0,
-      scores=[float(i != 4)],
-      flops=[1 + i],
-      total_flops=[3 + i],
+      scores=[0.0, float(i != 4)],
+      flops=[1e11, (1 + i) * 1e12],
+      total_flops=[2e12, (3 + i) * 1e12],
     )
     for i in range(8)
   ]
@@ -170,11 +204,11 @@ def test_a_family_that_is_left_out_is_neither_learned_nor_calibrated_with():
   rewards, held_out = labels.split(rows, config)
   assert [number for number, _ in rewards] == [*range(6)]
   assert held_out == rows[6:]
-  scores, costs = np.array([target[0, 0] for _, target in rewards]).T
+  scores, costs = np.array([target[0, 1] for _, target in rewards]).T
   assert scores.tolist() == [1, 1, 1, 1, 0, 1]
   np.testing.assert_allclose(costs, (1 + np.arange(6)) / 3.5, rtol=1e-6)
   config.policy.budget_of = 'total'
-  costs = [target[0, 0, 1] for _, target in labels.split(rows, config)[0]]
+  costs = [target[0, 1, 1] for _, target in labels.split(rows, config)[0]]
   np.testing.assert_allclose(costs, (3 + np.arange(6)) / 5.5, rtol=1e-6)
   del rows[0]['total_flops']
   with pytest.raises(ValueError, match='policy.budget_of is total.*prefill'):

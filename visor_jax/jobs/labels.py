@@ -7,8 +7,11 @@ from collections.abc import Sequence
 import json
 
 import ml_collections
+import numpy as np
 
+from visor_jax.checkpoint import resolve
 from visor_jax.eval import run as eval_run
+from visor_jax.flops import cost as flops
 from visor_jax.jobs import order
 from visor_jax.jobs import run as run_lib
 from visor_jax.runtime import claim
@@ -16,6 +19,7 @@ from visor_jax.runtime import console
 from visor_jax.runtime import errors
 from visor_jax.runtime import outcomes
 from visor_jax.spec import plan as plans
+from visor_jax.spec import shares
 from visor_jax.training import targets
 
 
@@ -127,7 +131,8 @@ def split(
     questions.
 
   Raises:
-    ValueError: a family is unknown, or nothing is left.
+    ValueError: a family is unknown, nothing is left, or no router can spend
+      `policy.budget`.
   """
   without = tuple(config.policy.without)
   families = sorted({row['family'] for row in labels})
@@ -154,4 +159,27 @@ def split(
       'have the ids of records that are learned from, or are of policy.without;'
       ' raise label.held_out or label.examples'
     )
+  if config.policy.loss == 'reward':
+    _check_budget(learn, config)
   return to_learn, held_out
+
+
+def _check_budget(
+  rows: Sequence[outcomes.Label], config: ml_collections.ConfigDict
+) -> None:
+  """Whether a router can spend as little as `policy.budget` on these questions.
+
+  Else the price rises with every step, whatever it learns. Its own work is that
+  for the shortest prompt, which is little less than for others.
+  """
+  model = resolve.architecture(config)
+  routing = flops.cost(model, model.layout.min, 0, 1, routing=1).routing
+  asked, of = config.policy.budget, config.policy.budget_of
+  taken = np.mean([row[targets.TAKEN[of]] for row in rows], 0)
+  least, most = (taken[[0, -1]] + routing) / taken[-1]
+  if asked < least:
+    raise errors.Refusal(
+      f'policy.budget is {asked:g}: this router spends from {least:.3f} (the '
+      f'cheapest plan always) to {most:.3f} (the largest always) of '
+      f'{shares.WORDS[of]}'
+    )

@@ -21,7 +21,7 @@ Rows = Sequence[Mapping[str, Any]]  # of labels.jsonl, see jobs/labels.py
 
 
 # What a row says that each plan took, by what the budget is a share of.
-_TAKEN = {shares.PREFILL: 'flops', shares.TOTAL: 'total_flops'}
+TAKEN = {shares.PREFILL: 'flops', shares.TOTAL: 'total_flops'}
 
 
 def _labels(rows: Rows, budget_of: str) -> list[Target]:
@@ -41,12 +41,12 @@ def _rewards(rows: Rows, budget_of: str) -> list[Target]:
   questions on average, so that the mean of costs is what a budget is. The
   router's own work is the same under every plan, and not among them.
   """
-  taken = _TAKEN[budget_of]
+  taken = TAKEN[budget_of]
   if any(taken not in row for row in rows):
     raise errors.Refusal(
       f'policy.budget_of is {budget_of}, which these labels do not say: label '
       'again (jobs=label+policy) or set it to '
-      + ' or '.join(of for of in _TAKEN if of != budget_of)
+      + ' or '.join(of for of in TAKEN if of != budget_of)
     )
   largest = np.mean([row[taken][-1] for row in rows]) if rows else 1.0
   return [
