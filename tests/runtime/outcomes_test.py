@@ -126,13 +126,21 @@ def test_a_question_without_its_label_is_named(rows, why, workdir):
     ('scores', None),
     ('flops', [1, 2, -3]),
     ('flops', [1, 2]),
+    ('flops', ['1', '2', '3']),
+    ('flops', [0, 0, 0]),
+    ('flops', [1, 2, math.inf]),
+    ('flops', [1, 2, math.nan]),
+    ('flops', [True, 2, 3]),
+    ('scores', ['0', '1', '1']),
+    ('total_flops', [0, 0, 0]),
     ('total_flops', [1, 2, None]),
     ('family', None),
   ],
 )
 def test_a_label_that_cannot_be_is_named(key, value, workdir):
   write(workdir.labels, lines([*LABELS[:2], LABELS[2] | {key: value}]))
-  with pytest.raises(errors.Refusal, match=r'labels\.jsonl, line 3: '):
+  why = rf'labels\.jsonl, line 3: .*"{key}" is .*; expected .*label job again'
+  with pytest.raises(errors.Refusal, match=why):
     outcomes.labels(workdir, PLANS, QUESTIONS)
 
 

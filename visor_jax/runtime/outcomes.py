@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
 import dataclasses
-import math
 import pathlib
 from typing import Any
 
@@ -182,7 +181,7 @@ def _check_label(
   if not isinstance(row.get('family'), str) or 'id' not in row:
     raise ValueError(
       f'"family" is {row.get("family")!r} and "id" {row.get("id")!r}; expected '
-      'the name of its source and that of its record'
+      'the name of its source and that of its record; run the label job again'
     )
   if 'plans' not in row:
     raise ValueError(
@@ -192,22 +191,22 @@ def _check_label(
   _check_plans(row['plans'], viable, 'labels are', 'run the label job again')
   count = len(viable)
   total = row.get('total_flops', flops)  # of older labels, none
-  for key, values, most in (
-    ('scores', scores, 1),
-    ('flops', flops, math.inf),
-    ('total_flops', total, math.inf),
+  for key, values, fits, numbers in (
+    ('scores', scores, choice.is_share, 'numbers from 0 to 1'),
+    ('flops', flops, choice.is_cost, 'finite numbers above 0'),
+    ('total_flops', total, choice.is_cost, 'finite numbers above 0'),
   ):
     if (
       not isinstance(values, list)
       or len(values) != count
-      or not all(0 <= value <= most for value in values)  # false for NaN
+      or not all(map(fits, values))
     ):
       raise ValueError(
-        f'"{key}" is {values!r}; expected {count} numbers from 0 to {most}, '
-        'one for each viable plan'
+        f'"{key}" is {values!r}; expected {count} {numbers}, one for each '
+        'viable plan; run the label job again'
       )
   if label is not None and label not in range(count):
     raise ValueError(
       f'"label" is {label!r}; expected null or the number of one of {count} '
-      'viable plans, from 0'
+      'viable plans, from 0; run the label job again'
     )

@@ -56,7 +56,7 @@ def check_confidence(confidence: Any, key: str = '"confidence"') -> None:
   Raises:
     ValueError: it is neither None nor a number from 0 to 1.
   """
-  if confidence is not None and not _is_share(confidence):
+  if confidence is not None and not is_share(confidence):
     raise ValueError(
       f'{key} is {confidence!r}; expected a number from 0 to 1, or none'
     )
@@ -70,13 +70,11 @@ def check_curve(curve: Sequence[budget.Point]) -> None:
       1.
   """
   for point in curve:
-    if not _is_share(point.confidence) or not _is_share(point.accuracy):
+    if not is_share(point.confidence) or not is_share(point.accuracy):
       raise ValueError(f'{point}: expected confidence and accuracy from 0 to 1')
-    if not _is_number(point.share) or not 0 < point.share < math.inf:
+    if not is_cost(point.share):
       raise ValueError(f'{point}: expected a finite share above 0')
-    if point.total is not None and not (
-      _is_number(point.total) and 0 < point.total < math.inf
-    ):
+    if point.total is not None and not is_cost(point.total):
       raise ValueError(f'{point}: expected a finite total above 0, or none')
     if not _is_number(point.retained) or not 0 <= point.retained < math.inf:
       raise ValueError(
@@ -98,8 +96,14 @@ def check_curve(curve: Sequence[budget.Point]) -> None:
     )
 
 
-def _is_share(value: Any) -> bool:
+def is_share(value: Any) -> bool:
+  """Whether it is a number from 0 to 1, as scores are."""
   return _is_number(value) and 0 <= value <= 1  # false for NaN
+
+
+def is_cost(value: Any) -> bool:
+  """Whether it is a finite number above 0."""
+  return _is_number(value) and 0 < value < math.inf
 
 
 def _is_number(value: Any) -> bool:
