@@ -164,6 +164,30 @@ def test_reports_are_json_too(report, monkeypatch, capsys):
   assert json.loads(capsys.readouterr().out) == [json.loads(json.dumps(report))]
 
 
+@pytest.mark.parametrize(
+  'flag,why',
+  [
+    ('--memory=-3', '--memory is -3: expected GiB above 0'),
+    ('--memory=0', '--memory is 0: expected GiB above 0'),
+    ('--memory=nan', '--memory is nan: expected GiB above 0'),
+    ('--memory=inf', '--memory is inf: expected GiB above 0'),
+    ('--share=0', '--share is 0: expected above 0 and at most 1'),
+    ('--share=1.5', '--share is 1.5: expected above 0 and at most 1'),
+    ('--share=nan', '--share is nan: expected above 0 and at most 1'),
+    ('--devices=0', 'flag --devices=0: '),
+    ('--devices=-3', 'flag --devices=-3: '),
+    ('--slices=0', 'flag --slices=0: '),
+  ],
+)
+def test_a_number_that_cannot_be_is_refused_at_once(
+  flag, why, monkeypatch, capsys
+):
+  monkeypatch.setattr(examine, 'examine', None)  # nothing is compiled
+  flags = ['--config=tests/tiny.py:jobs=full', '--devices=8', flag]
+  assert preflight.main(flags) == 1
+  assert capsys.readouterr().err.startswith(f'error: {why}')
+
+
 @pytest.mark.drill
 @pytest.mark.skipif(
   not importlib.util.find_spec('libtpu'),

@@ -61,7 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     flag_values=values,
   )
   devices = flags.DEFINE_integer(
-    'devices', None, 'As --topology=cpu:N.', flag_values=values
+    'devices',
+    None,
+    'As --topology=cpu:N.',
+    lower_bound=1,
+    flag_values=values,
   )
   memory = flags.DEFINE_float(
     'memory',
@@ -83,8 +87,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     'share',
     0.5,
     'Of the roofline, for the hours of a stage.',
-    lower_bound=0.01,
-    upper_bound=1.0,
     flag_values=values,
   )
   as_json = flags.DEFINE_bool(
@@ -99,6 +101,10 @@ def main(argv: Sequence[str] | None = None) -> int:
       raise ValueError(f'unknown arguments: {unknown}')
     if config.value is None:
       raise ValueError('which run? --config=experiments/....py')
+    if not 0 < share.value <= 1:  # false for NaN
+      raise ValueError(
+        f'--share is {share.value:g}: expected above 0 and at most 1'
+      )
     where = topology.value or (devices.value and f'cpu:{devices.value}')
     if not where:
       raise ValueError(f'which devices? --topology={machine_lib.EXAMPLES}')

@@ -84,8 +84,11 @@ def describe(
     slices: so many of that topology, of TPUs.
 
   Raises:
-    ValueError: there is no such topology, or its compiler is not installed.
+    ValueError: there is no such topology or memory, or the compiler is not
+      installed.
   """
+  if memory is not None and not 0 < memory < math.inf:  # false for NaN
+    raise ValueError(f'--memory is {memory:g}: expected GiB above 0')
   name, _, shape = topology.partition(':')
   describers: dict[str, Callable[[str, int], Machine]] = {
     'cpu': _cpus,
@@ -100,7 +103,7 @@ def describe(
   if slices > 1 and name not in TPUS:
     raise ValueError(f'--slices={slices} is of TPUs, and {topology} has none')
   machine = describers[name](topology, slices)
-  if memory:
+  if memory is not None:
     return dataclasses.replace(machine, memory=memory * GIB, memory_setting='')
   return machine
 
