@@ -188,6 +188,14 @@ def test_a_number_that_cannot_be_is_refused_at_once(
   assert capsys.readouterr().err.startswith(f'error: {why}')
 
 
+def test_devices_are_named_once(capsys):
+  flags = ['--config=tests/tiny.py:jobs=full', '--devices=4']
+  assert preflight.main([*flags, '--topology=h100:8']) == 1
+  assert capsys.readouterr().err == (
+    'error: give --topology or --devices, one of them\n'
+  )
+
+
 @pytest.mark.drill
 @pytest.mark.skipif(
   not importlib.util.find_spec('libtpu'),

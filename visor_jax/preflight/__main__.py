@@ -105,6 +105,8 @@ def main(argv: Sequence[str] | None = None) -> int:
       raise ValueError(
         f'--share is {share.value:g}: expected above 0 and at most 1'
       )
+    if topology.value and devices.value:
+      raise ValueError('give --topology or --devices, one of them')
     where = topology.value or (devices.value and f'cpu:{devices.value}')
     if not where:
       raise ValueError(f'which devices? --topology={machine_lib.EXAMPLES}')
