@@ -19,10 +19,10 @@ from visor_jax.spec import chips
 @pytest.mark.parametrize(
   'name',
   ['v9:2x2', 'v5e', 'h100', 'cpu:', 'cpu:x', 'cpu:0', 'h100:', 'h100:0x8']
-  + ['h100:2x2x2', 'h100:eight'],
+  + ['h100:2x2x2', 'h100:eight', 'cpu:²', 'h100:²', 'h100:4x²', 'cpu:-3'],
 )
 def test_a_topology_that_there_is_not(name):
-  with pytest.raises(ValueError, match=name):
+  with pytest.raises(ValueError, match=f'topology "{name}": '):
     machine_lib.describe(name)
 
 

@@ -101,7 +101,7 @@ def with_results(workdir: workdir_lib.Workdir) -> list[str]:
 def _has_results(job: str, workdir: workdir_lib.Workdir) -> bool:
   if job in stages.STAGES:
     folder = workdir.checkpoints(job)
-    return folder.exists() and any(p.name.isdigit() for p in folder.iterdir())
+    return folder.exists() and any(p.name.isdecimal() for p in folder.iterdir())
   return job != 'report' and workdir.answers(job).exists()
 
 

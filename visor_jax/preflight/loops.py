@@ -59,5 +59,5 @@ def _maker(program: hlo_text.Program, name: str) -> hlo_text.Instruction:
 def _constant(program: hlo_text.Program, name: str) -> int | None:
   """A value that is a whole number; None where it is not."""
   maker = _maker(program, name)
-  is_number = maker.opcode == 'constant' and maker.arguments.isdigit()
+  is_number = maker.opcode == 'constant' and maker.arguments.isdecimal()
   return int(maker.arguments) if is_number else None

@@ -139,7 +139,7 @@ def _gpus(topology: str, slices: int) -> Machine:
   hosts, _, of_host = ('1x' + shape if 'x' not in shape else shape).partition(
     'x'
   )
-  if not (hosts.isdigit() and of_host.isdigit() and int(hosts) * int(of_host)):
+  if not (_is_count(hosts) and _is_count(of_host)):
     raise ValueError(
       f'topology "{topology}": how many GPUs, as {name}:8, or hosts and GPUs '
       f'of each, as {name}:4x8?'
@@ -186,9 +186,14 @@ def _topology_devices(
 def _count(topology: str) -> int:
   """N of cpu:N."""
   count = topology.partition(':')[2]
-  if not count.isdigit() or not int(count):
+  if not _is_count(count):
     raise ValueError(f'topology "{topology}": how many devices, as cpu:256?')
   return int(count)
+
+
+def _is_count(text: str) -> bool:
+  # Not isdigit: superscripts are, which int does not read.
+  return text.isascii() and text.isdecimal() and int(text) > 0
 
 
 def mesh_shape(

@@ -81,7 +81,7 @@ def convolution(result: str, left: str, right: str, attributes: str) -> int:
   window = re.search(r'window=\{([^}]*)\}', attributes)
   settings = dict(re.findall(r'(\w+)=(\S+)', window[1] if window else ''))
   macs = outputs['b'] * outputs['f'] * kernel['i']
-  for label in filter(str.isdigit, outputs):
+  for label in filter(str.isdecimal, outputs):
     macs *= _taps(
       inputs[label], kernel[label], outputs[label], settings, int(label)
     )

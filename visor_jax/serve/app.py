@@ -172,7 +172,7 @@ class Server:
     most = self._limits.body_bytes
     too_large = limits_lib.Refusal(413, f'the body has more than {most} bytes')
     length = request.headers.get('content-length', '0')
-    if length.isdigit() and int(length) > most:
+    if length.isdecimal() and int(length) > most:
       raise too_large
     body = bytearray()
     try:
