@@ -144,16 +144,24 @@ def test_slices_of_tpus_are_parted_by_data_alone(monkeypatch):
 def test_a_batch_that_does_not_spread_names_its_keys():
   mesh = make(2, 2, 2)
   mesh_lib.check_batch('full', 16, mesh, 4)
-  with pytest.raises(ValueError, match=r'full\.batch is 6.* = 4 does not'):
-    mesh_lib.check_batch('full', 6, mesh)
-  with pytest.raises(ValueError, match=r'= 4 times full\.accumulate = 3 does'):
+  with pytest.raises(
+    ValueError, match=r'full\.batch is 7.* = 4 does not .*full\.batch=8 would'
+  ):
+    mesh_lib.check_batch('full', 7, mesh)
+  with pytest.raises(ValueError, match=r'batch=4 would do'):
+    mesh_lib.check_batch('full', 1, mesh)
+  with pytest.raises(
+    ValueError, match=r'= 4 times full\.accumulate = 3 does.*=12 would do'
+  ):
     mesh_lib.check_batch('full', 16, mesh, 3)
 
 
 def test_slots_that_do_not_spread_name_their_key():
   mesh = make(2, 2, 1, 2)
   mesh_lib.check_slots({'data.packed.text': 6}, mesh)
-  with pytest.raises(ValueError, match=r'packed\.text is 7, .*sequence=2 does'):
+  with pytest.raises(
+    ValueError, match=r'text is 7, .*sequence=2 does.*text=8 would'
+  ):
     mesh_lib.check_slots({'data.packed.text': 7}, mesh)
 
 

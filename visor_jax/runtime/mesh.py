@@ -215,10 +215,11 @@ def check_batch(name: str, rows: int, mesh: Mesh, parts: int = 1) -> None:
   """
   shards = num_batch_shards(mesh)
   if rows % (shards * parts):
+    nearest = _nearest_multiple(rows, shards * parts)
     raise errors.Refusal(
       f'{name}.batch is {rows}, which {_batch_keys()} = {shards}'
       + f' times {name}.accumulate = {parts}' * (parts > 1)
-      + ' does not divide'
+      + f' does not divide; {name}.batch={nearest} would do'
     )
 
 
@@ -235,9 +236,15 @@ def check_slots(slots: Mapping[str, int], mesh: Mesh) -> None:
   axes = RULES['slots']
   for key, count in slots.items():
     if count % _size(axes, mesh):
+      nearest = _nearest_multiple(count, _size(axes, mesh))
       raise errors.Refusal(
-        f'{key} is {count}, which {_sizes(axes, mesh)} does not divide'
+        f'{key} is {count}, which {_sizes(axes, mesh)} does not divide; '
+        f'{key}={nearest} would do'
       )
+
+
+def _nearest_multiple(count: int, of: int) -> int:
+  return max(1, round(count / of)) * of
 
 
 def local_rows(count: int, mesh: Mesh) -> list[int]:
