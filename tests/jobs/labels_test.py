@@ -13,6 +13,7 @@ from visor_jax.data.suites import digits
 from visor_jax.eval import run as eval_run
 from visor_jax.jobs import calibrate
 from visor_jax.jobs import labels
+from visor_jax.jobs import train
 from visor_jax.runtime import errors
 from visor_jax.runtime import files
 from visor_jax.runtime import outcomes
@@ -145,6 +146,17 @@ def test_answers_are_joined_by_their_question(tmp_path, monkeypatch):
   rows = labels.label(run_of(tmp_path, config_lib.default()))
   assert [row['flops'] for row in rows] == [[i, i] for i in range(4)]
   assert [row['label'] for row in rows] == [None, None, 0, 0]
+
+
+def test_a_router_of_other_plans_learns_no_further(tmp_path):
+  """Nor is it calibrated for these, which it has not learned to choose."""
+  run = run_of(tmp_path, config_lib.default())
+  run.workdir.calibration.parent.mkdir()
+  run.workdir.calibration.write_text('{"plans": ["min", "0", "max"]}')
+  with pytest.raises(
+    errors.Refusal, match='router is of .*; remove the folder'
+  ):
+    train.train_router(run, 'policy')
 
 
 def test_loading_before_labelling_says_what_to_run(tmp_path):
