@@ -158,3 +158,17 @@ def test_shapes_are_known_before_a_suite_is_opened(name, config):
   assert {name: x.shape for name, x in row.items()} == {
     name: x.shape for name, x in want.items()
   }
+
+
+@pytest.mark.parametrize('name', ['digits', 'pages'])
+def test_the_families_of_a_suite_are_those_that_get_labels(name, config):
+  """By them a family is named that the router never sees."""
+  config.data.suite = name
+  families = suites.entry(config).families(config)
+  suite = suites.open_suite(config, ('label',), '')
+  asked = (suite.question('label', i).turns[0].family for i in range(40))
+  assert set(families) == set(asked)
+  for family in families:
+    suite.group(family)
+  with pytest.raises(ValueError, match=', '.join(families)):
+    suite.group('colour')

@@ -157,7 +157,7 @@ def _pages_prompt(
 
 
 def _pages_families(config: ml_collections.ConfigDict) -> tuple[str, ...]:
-  return page_questions.COARSE + page_questions.FINE
+  return page_questions.FAMILIES
 
 
 # Sources of conversations ----------------------------------------------------

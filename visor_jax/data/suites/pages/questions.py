@@ -20,6 +20,7 @@ READ_FIRST = ('value', 'compare', 'sum')  # whose answers say what was read
 # Asked as the first word is, of a line that refers to another: the question
 # does not say so, the page does.
 ELSEWHERE = tuple(f'{family} elsewhere' for family in READ_FIRST)
+FAMILIES = COARSE + FINE + ELSEWHERE  # as questions are kept by
 SEE, BAR = page_lib.SEE, '|'  # as references and columns are transcribed
 
 # All words of questions and answers; numbers are spelled in digits.
@@ -65,9 +66,7 @@ def group(family: str) -> str:
     return 'coarse'
   if family in (*FINE, *ELSEWHERE):
     return 'fine'
-  raise ValueError(
-    f'family "{family}": expected one of {", ".join(COARSE + FINE)}'
-  )
+  raise ValueError(f'family "{family}": expected one of {", ".join(FAMILIES)}')
 
 
 def family(page: Page, question: str) -> str:
