@@ -251,6 +251,7 @@ def test_only_the_words_of_others_need_a_tokenizer(
   [
     (dict(plans='all'), 'are not trained: cross; set it to base'),
     (dict(plans='router'), 'not trained: router'),
+    (dict(plans='base + router'), 'not trained: router'),
     (dict(benchmarks='docvq'), '"docvq" is none of docvqa'),
     (dict(data='/no/such'), 'benchmark docvqa: /no/such/docvqa has no DocVQA'),
     (dict(path='/no/such'), '/no/such is neither a workdir nor'),

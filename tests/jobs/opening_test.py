@@ -39,6 +39,8 @@ def leave(workdir, *finished):
     (dict(data__suite=''), 'data.sources need the tokenizer'),
     (dict(eval__benchmarks='docvqa'), 'eval.benchmarks need the tokenizer'),
     (dict(eval__batch=3), 'eval'),
+    (dict(policy__steps=0, eval__plans='max+ router'), 'leave router out'),
+    (dict(policy__steps=0, eval__plans=' router@0.9'), 'leave router@0.9 out'),
     (dict(eval__checkpoint='/no/such'), '/no/such'),
   ],
 )

@@ -21,6 +21,7 @@ from visor_jax.families import table as families
 from visor_jax.jobs import order
 from visor_jax.reduction import grammar
 from visor_jax.runtime import paths
+from visor_jax.spec import plan as plans
 
 
 def _nothing_beside(answers: results.Rows) -> results.Row:
@@ -155,13 +156,21 @@ def check_trained(config: ml_collections.ConfigDict) -> None:
   Raises:
     ValueError: the router is asked, and never learns.
   """
-  routed = [w for w in config.eval.plans.split('+') if w.startswith('router')]
+  routed = [s for s in _selections(config) if s.selector == 'router']
   if routed and 'eval' in order.asked(config) and not config.policy.steps:
     raise ValueError(
       f'eval.plans is "{config.eval.plans}", but policy.steps is 0: no router '
       f'learns to choose; leave {routed[0]} out of eval.plans, or set '
       'policy.steps'
     )
+
+
+def _selections(
+  config: ml_collections.ConfigDict,
+) -> tuple[plans.Selection, ...]:
+  """Who is asked by the eval job."""
+  layout = resolve.architecture(config).layout
+  return plans.asked(config.eval.plans, layout)
 
 
 def check_answerable(config: ml_collections.ConfigDict) -> None:
@@ -196,9 +205,9 @@ def check_answerable(config: ml_collections.ConfigDict) -> None:
       f'alone; jobs "{config.jobs}" means {", ".join(sorted(others))}, too'
     )
   needed = {
-    'router' if plan.startswith('router') else 'cross'
-    for plan in config.eval.plans.split('+')
-    if plan != 'base'
+    'router' if selection.selector == 'router' else 'cross'
+    for selection in _selections(config)
+    if selection.selector != 'base'
   }
   missing = sorted(needed - set(trained))
   if missing:

@@ -169,9 +169,7 @@ def _check_budgets(
   layout = model.layout
   asked = [
     (selection.budget, f'eval.plans has "{selection}"', selection.budget_of)
-    for selection in plans.parse(
-      config.eval.plans, layout, viable=(layout.min, layout.max)
-    )
+    for selection in plans.asked(config.eval.plans, layout)
     if selection.budget is not None
   ]
   if config.policy.loss == 'reward':
@@ -197,9 +195,7 @@ def _check_reductions(
 ) -> None:
   """Token reduction inside the decoder goes with the dense base alone."""
   layout = model.layout
-  selections = plans.parse(
-    config.eval.plans, layout, viable=(layout.min, layout.max)
-  )
+  selections = plans.asked(config.eval.plans, layout)
   base_asked = {s.selector for s in selections} == {'base'}
   base_trained = all(
     stage.dense for name, stage in stages.STAGES.items() if config[name].steps

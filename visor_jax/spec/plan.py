@@ -245,6 +245,19 @@ def parse(
   return tuple(dict.fromkeys(selections))
 
 
+def asked(text: str, layout: Layout) -> tuple[Selection, ...]:
+  """`parse` before the search, when of `all` only two are known to be viable.
+
+  Args:
+    text: what the user wrote.
+    layout: the VISOR layout that the positions refer to.
+
+  Raises:
+    ValueError: as of `parse`.
+  """
+  return parse(text, layout, viable=(layout.min, layout.max))
+
+
 def _target(word: str) -> Selection:
   """A router with a target: 'router@0.3', 'router@0.6total', 'router-0.01'."""
   match = re.fullmatch(r'router([@-])(\d*\.?\d+)(|total)', word)
