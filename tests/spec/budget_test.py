@@ -11,6 +11,7 @@ from visor_jax.jobs import calibrate
 from visor_jax.models import router
 from visor_jax.spec import budget
 from visor_jax.spec import plan as plans
+from visor_jax.spec import shares
 
 CURVE = (
   budget.Point(0.0, 0.2, 0.5, 0.85),
@@ -47,6 +48,34 @@ def test_a_budget_lies_between_two_confidences(asked, low, high, share):
 def test_what_the_router_cannot_spend_is_said_with_its_range(asked):
   with pytest.raises(ValueError, match=f'{asked}.*from 0.200 .* to 1.100'):
     budget.confidence(target(budget=asked), CURVE, 0.6)
+
+
+@pytest.mark.parametrize(
+  'least,most,ends',
+  [
+    (0.3274, 1.03474, ('0.328', '1.034')),
+    (0.3266, 1.0296, ('0.327', '1.029')),
+    (0.2, 1.1, ('0.200', '1.100')),
+    (0.99991, 0.99996, ('0.99991', '0.99996')),  # no shorter one is inside
+    (0.1 + 0.2, 0.1 + 0.2, ('0.30000000000000004',) * 2),
+  ],
+)
+def test_the_ends_of_a_range_can_be_asked_for(least, most, ends):
+  told = shares.inside(least, most)
+  assert told == ends
+  curve = (CURVE[0]._replace(share=least), CURVE[-1]._replace(share=most))
+  for end in map(float, told):
+    assert least <= end <= most
+    budget.mix_within(curve, end)
+  with pytest.raises(ValueError, match=f'from {told[0]} .* to {told[1]} '):
+    budget.mix_within(curve, 2.0)
+
+
+def test_what_the_cheapest_plan_takes_is_enough_for_it():
+  shares_of = {(True,): 1.0, (False,): 0.3274}
+  with pytest.raises(ValueError, match='the cheapest plan takes 0.328 of'):
+    budget.most_expensive(shares_of, 0.327)
+  assert budget.most_expensive(shares_of, 0.328) == (False,)
 
 
 def test_a_budget_may_be_a_share_of_the_whole():

@@ -104,7 +104,8 @@ def calibrate(
     f'router: calibrated to confidence {chosen} on {len(labels)} held-out '
     'labels; budgets '
     + ', '.join(
-      f'from {curve[0][key]:.3f} to {curve[-1][key]:.3f} of {shares.WORDS[of]}'
+      'from {} to {} of '.format(*shares.inside(curve[0][key], curve[-1][key]))
+      + shares.WORDS[of]
       for key, of in (('share', shares.PREFILL), ('total', shares.TOTAL))
       if curve[0][key] is not None
     )

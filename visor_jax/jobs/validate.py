@@ -185,8 +185,8 @@ def _check_budgets(
   budget, where, of = min(asked)
   if budget < cheapest / largest:
     raise ValueError(
-      f'{where}: the cheapest plan takes at least {cheapest / largest:.2g} of '
-      f'{shares.WORDS[of]}'
+      f'{where}: the cheapest plan takes at least '
+      f'{shares.at_least(cheapest / largest)} of {shares.WORDS[of]}'
     )
 
 

@@ -78,8 +78,9 @@ def most_expensive(
   affordable = [plan for plan in shares if shares[plan] <= budget]
   if not affordable:
     raise ValueError(
-      f'budget {budget}: the cheapest plan takes {min(shares.values()):.3f} '
-      f'of {shares_lib.WORDS[budget_of]}'
+      f'budget {budget}: the cheapest plan takes '
+      f'{shares_lib.at_least(min(shares.values()))} of '
+      f'{shares_lib.WORDS[budget_of]}'
     )
   return min(affordable, key=lambda plan: (-shares[plan], _unevenness(plan)))
 
@@ -119,9 +120,10 @@ def mix_within(
       rise = most - least
       share = (budget - least) / rise if rise else 0.0
       return Mix(low.confidence, high.confidence, share)
+  cheapest, largest = shares_lib.inside(spent[0], spent[-1])
   raise ValueError(
-    f'budget {budget:g}: this router spends from {spent[0]:.3f} (the cheapest '
-    f'plan always) to {spent[-1]:.3f} (the largest always) of '
+    f'budget {budget:g}: this router spends from {cheapest} (the cheapest plan '
+    f'always) to {largest} (the largest always) of '
     f'{shares_lib.WORDS[budget_of]}'
   )
 

@@ -1,5 +1,8 @@
 """What a budget may be a share of: `budget_of`, wherever budgets are given."""
 
+import decimal
+import itertools
+
 PREFILL, TOTAL = 'prefill', 'total'
 
 # Of a router, which adds little to the largest plan, that it may choose always.
@@ -21,3 +24,23 @@ def check(budget_of: str) -> None:
     raise ValueError(
       f'budget_of is {budget_of!r}; expected one of {", ".join(WORDS)}'
     )
+
+
+def at_least(share: float, digits: int = 3) -> str:
+  """The share to so many digits, rounded up: what is printed suffices."""
+  return _rounded(share, digits, decimal.ROUND_CEILING)
+
+
+def inside(least: float, most: float) -> tuple[str, str]:
+  """The ends of a range, rounded inward: both that are printed lie in it."""
+  for digits in itertools.count(3):
+    low = at_least(least, digits)
+    high = _rounded(most, digits, decimal.ROUND_FLOOR)
+    if float(low) <= float(high):
+      break
+  return low, high
+
+
+def _rounded(share: float, digits: int, rounding: str) -> str:
+  unit = decimal.Decimal(1).scaleb(-digits)
+  return f'{decimal.Decimal(str(share)).quantize(unit, rounding):f}'

@@ -1,6 +1,7 @@
 """Which plan a router chooses, by its scores and its calibration."""
 
 from collections.abc import Iterable
+import decimal
 import itertools
 from typing import Any
 
@@ -86,9 +87,18 @@ def spending(
     if least <= budget <= most:
       share = (budget - least) / (most - least) if most > least else 0.0
       return torch.where(hashes[:, None] < share, high[0], low[0])
+  # Rounded inward: both ends that are printed can be asked for.
+  unit = decimal.Decimal('0.001')
+  cheapest, largest = (
+    decimal.Decimal(str(point[at])).quantize(unit, rounding)
+    for point, rounding in (
+      (curve[0], decimal.ROUND_CEILING),
+      (curve[-1], decimal.ROUND_FLOOR),
+    )
+  )
   raise ValueError(
-    f'budget {budget}: this router spends from {curve[0][at]:.3f} to '
-    f'{curve[-1][at]:.3f} of {words}'
+    f'budget {budget}: this router spends from {cheapest} to {largest} of '
+    f'{words}'
   )
 
 
