@@ -20,9 +20,11 @@ image goes through the tower; see `python -m visor_jax.flops`.
 
 from visor_jax import config
 
+SIZES = ('0.5b', '1.5b', '7b', 'tiny')
+
 
 def get_config(arg=None):
-  arg = config.parse_arg(arg, size='0.5b', jobs='all')
+  arg = config.parse_arg(arg, size=SIZES, jobs='all')
   c = config.published(arg.jobs)
   # An image is 256 tokens of one tile, whatever its size.
   c.data.packed.update(text=4096, visual=4096, tiles=16, prompts=64)

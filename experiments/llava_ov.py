@@ -21,9 +21,11 @@ on the hard benchmarks (base: 61.5 and 57.1).
 
 from visor_jax import config
 
+SIZES = ('0.5b', '1.5b', '7b', 'tiny')
+
 
 def get_config(arg=None):
-  arg = config.parse_arg(arg, size='0.5b', jobs='all')
+  arg = config.parse_arg(arg, size=SIZES, jobs='all')
   c = config.published(arg.jobs)
   if arg.size == '7b':
     c.mesh.data, c.mesh.fsdp = 1, -1  # no chip holds all of it

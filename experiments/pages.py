@@ -55,18 +55,17 @@ FREE = (
 # Pixels to the side of a page: three quarters and a half.
 SMALLER = {'small': (96, 64), 'large': (320, 224)}
 RUNS = ('visor', 'dense', 'control')
+SIZES = {'small': 'pages', 'large': 'pages-448'}  # by scale
 
 
 def get_config(arg=None):
-  arg = config.parse_arg(arg, jobs='all', run='visor', scale='small', share=1.0)
-  if arg.run not in RUNS:
-    raise ValueError(
-      f'config argument "run={arg.run}": runs are {", ".join(RUNS)}'
-    )
+  arg = config.parse_arg(
+    arg, jobs='all', run=RUNS, scale=tuple(SIZES), share=1.0
+  )
   part = lambda steps: max(1, round(arg.share * steps))
   c = config.default()
   c.data.suite, c.data.pages.scale = 'pages', arg.scale
-  c.model.size = {'small': 'pages', 'large': 'pages-448'}[arg.scale]
+  c.model.size = SIZES[arg.scale]
   c.optim.name = 'muon'
   c.model.remat = False  # the model is small
   # Text reads the image before the router chooses, and once more behind the

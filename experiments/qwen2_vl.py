@@ -37,7 +37,7 @@ SIZES = {
 
 
 def get_config(arg=None):
-  arg = config.parse_arg(arg, size='2b', jobs='all')
+  arg = config.parse_arg(arg, size=(*SIZES, 'tiny'), jobs='all')
   c = config.published(arg.jobs)
   c.data.packed.update(text=4096, visual=8192, tiles=8192, prompts=64)
   c.data.prompt.update(text=1024, visual=4096, tiles=4096)

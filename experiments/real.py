@@ -44,11 +44,7 @@ STAGES = {
 
 
 def get_config(arg=None):
-  arg = config.parse_arg(arg, size='full', jobs='all')
-  if arg.size not in STAGES:
-    raise ValueError(
-      f'config argument "size={arg.size}": sizes are {", ".join(STAGES)}'
-    )
+  arg = config.parse_arg(arg, size=tuple(STAGES), jobs='all')
   c = config.published(arg.jobs)
   if arg.size == 'probe':
     config.shorten(c)

@@ -40,11 +40,7 @@ RUNS = ('visor', 'dense', 'm3', 'eemllm', 'tr2', 'tr4')
 
 
 def get_config(arg=None):
-  arg = config.parse_arg(arg, run='visor', jobs='all', share=1.0)
-  if arg.run not in RUNS:
-    raise ValueError(
-      f'config argument "run={arg.run}": runs are {", ".join(RUNS)}'
-    )
+  arg = config.parse_arg(arg, run=RUNS, jobs='all', share=1.0)
   build = _dense if arg.run in ('dense', 'm3', 'eemllm') else _visor
   c = build(arg.run, arg.share)
   if arg.jobs != 'all':

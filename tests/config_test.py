@@ -75,15 +75,15 @@ def test_layout_is_the_one_asked_for():
 
 def parse(arg):
   return config_lib.parse_arg(
-    arg, jobs='all', n=1, rate=0.5, flag=False
+    arg, jobs='all', n=1, rate=0.5, flag=False, run=('short', 'long')
   ).to_dict()
 
 
 def test_parse_arg_reads_a_value_as_the_type_of_its_default():
-  want = dict(jobs='all', n=1, rate=0.5, flag=False)
+  want = dict(jobs='all', n=1, rate=0.5, flag=False, run='short')
   assert parse(None) == parse('') == want
-  assert parse('n=3,flag=1,jobs=a+b,rate=2') == dict(
-    jobs='a+b', n=3, rate=2.0, flag=True
+  assert parse('n=3,flag=1,jobs=a+b,rate=2,run=long') == dict(
+    jobs='a+b', n=3, rate=2.0, flag=True, run='long'
   )
   assert parse('flag=0')['flag'] is False  # bool('0') would be True
   assert parse('jobs=a=b')['jobs'] == 'a=b'
@@ -93,12 +93,20 @@ def test_parse_arg_reads_a_value_as_the_type_of_its_default():
   'arg,words',
   [
     ('steps=3', ['steps=3', 'jobs, n, rate, flag']),
-    ('n=x', ['n=x', 'n is a int']),
-    ('n=1.5', ['n is a int']),
-    ('n', ['n is a int']),
-    ('flag=yes', ['flag is a bool']),
-    ('rate=', ['rate is a float']),
-    ('n=1 steps=2', ['n is a int']),
+    ('n=x', ['n=x', "n is 'x'; expected a whole number above 0"]),
+    ('n=1.5', ['expected a whole number']),
+    ('n=0', ["n is '0'; expected a whole number above 0"]),
+    ('n=100001', ['at most 100,000']),
+    ('n', ['expected a whole number']),
+    ('flag=yes', ["flag is 'yes'; expected True or False"]),
+    ('rate=', ["rate is ''; expected a number above 0"]),
+    ('rate=-1', ["rate is '-1'; expected a number above 0"]),
+    ('rate=0', ['expected a number above 0']),
+    ('rate=nan', ['expected a number above 0']),
+    ('rate=inf', ['expected a number above 0, at most']),
+    ('run=middling', ["run is 'middling'; expected one of short, long"]),
+    ('run=', ["run is ''; expected one of short, long"]),
+    ('n=1 steps=2', ['expected a whole number']),
   ],
 )
 def test_parse_arg_says_what_is_wrong(arg, words):

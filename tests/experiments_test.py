@@ -6,6 +6,7 @@
 import functools
 import math
 import pathlib
+import re
 import runpy
 
 import jax
@@ -79,6 +80,30 @@ def test_an_unknown_argument_is_an_error(name):
     load(name, 'stages=full')
 
 
+@pytest.mark.parametrize(
+  'name,arg,expected',
+  [
+    ('pages.py', 'run=none', 'one of visor, dense, control'),
+    ('pages.py', 'scale=foo', 'one of small, large'),
+    *(
+      (name, f'share={share}', 'a number above 0')
+      for name in ('pages.py', 'rivals.py')
+      for share in ('-1', '0', 'nan', 'inf', '1e300', 'x')
+    ),
+    ('digits.py', 'control=maybe', 'True or False'),
+    ('qwen2_vl.py', 'size=3b', 'one of 2b, 7b, 2.5-3b, 2.5-7b, tiny'),
+    ('llava_ov.py', 'size=3b', 'one of 0.5b, 1.5b, 7b, tiny'),
+    ('fastvlm.py', 'size=3b', 'one of 0.5b, 1.5b, 7b, tiny'),
+    ('real.py', 'size=small', 'one of full, probe'),
+  ],
+)
+def test_an_argument_that_cannot_be_is_told_with_what_can(name, arg, expected):
+  key, _, value = arg.partition('=')
+  want = f'config argument "{arg}": {key} is {value!r}; expected {expected}'
+  with pytest.raises(ValueError, match=re.escape(want)):
+    load(name, arg)
+
+
 def test_the_control_of_digits_trains_the_same_steps_without_self_layers():
   recipe, control = load('digits.py'), load('digits.py', 'control=True')
   validate.validate(control)
@@ -108,7 +133,9 @@ def test_rivals_take_the_steps_of_visor():
   assert {
     d.key for d in identity_lib.differences(visor, identity_lib.identity(quick))
   } == {'eval.plans', 'eval.reduce'}
-  with pytest.raises(ValueError, match='runs are visor, dense'):
+  with pytest.raises(
+    ValueError, match='run is .none.; expected one of visor, dense'
+  ):
     load('rivals.py', 'run=none')
 
 

@@ -183,39 +183,66 @@ def from_identity(
 
 
 _BOOLS = {'true': True, '1': True, 'false': False, '0': False}
+_MOST = 100_000  # of an argument: steps times it are still counted
+_EXPECTED = {
+  bool: 'True or False',
+  int: f'a whole number above 0, at most {_MOST:,}',
+  float: f'a number above 0, at most {_MOST:,}',
+  str: 'text',
+}
+
+_Argument = bool | int | float | str
 
 
 def parse_arg(
-  arg: str | None, **defaults: bool | int | float | str
+  arg: str | None, **defaults: _Argument | tuple[str, ...]
 ) -> ml_collections.ConfigDict:
   """Reads the text behind the colon of `--config=file.py:a=1,b=x`.
 
   Args:
     arg: 'key=value' pairs joined by commas, or None.
     **defaults: the keys there are, and their values when not given; a value
-      is read as the type of its default.
+      is read as the type of its default, and a number is above 0. A tuple has
+      all that a key may be, its default first.
 
   Returns:
     ConfigDict of the keys.
 
   Raises:
-    ValueError: an unknown key, or a value of the wrong type.
+    ValueError: an unknown key, or a value that it cannot have.
   """
-  values = ml_collections.ConfigDict(defaults)
+  choices = {k: each for k, each in defaults.items() if isinstance(each, tuple)}
+  values = ml_collections.ConfigDict(
+    defaults | {key: first for key, (first, *_) in choices.items()}
+  )
   for pair in filter(None, (arg or '').split(',')):
     key, _, value = pair.partition('=')
-    if key not in defaults:
+    if key not in values:
       raise ValueError(
         f'config argument "{pair}": keys are {", ".join(defaults)}'
       )
-    type_ = type(defaults[key])
     try:
-      values[key] = _BOOLS[value.lower()] if type_ is bool else type_(value)
+      values[key] = _parsed(value, type(values[key]), choices.get(key, ()))
     except (KeyError, ValueError):
+      expected = ', '.join(choices.get(key, ())) or _EXPECTED[type(values[key])]
       raise ValueError(
-        f'config argument "{pair}": {key} is a {type_.__name__}'
+        f'config argument "{pair}": {key} is {value!r}; expected '
+        + ('one of ' if key in choices else '')
+        + expected
       ) from None
   return values
+
+
+def _parsed(text: str, type_: type, choices: tuple[str, ...]) -> _Argument:
+  """The value that a text means; a KeyError or ValueError where it is none."""
+  if type_ is bool:
+    return _BOOLS[text.lower()]
+  value = type_(text)
+  if choices and value not in choices:
+    raise ValueError
+  if type_ is not str and not 0 < value <= _MOST:
+    raise ValueError
+  return value
 
 
 # Of the recipe for clips of handwriting: steps, learning rate, and the share of
