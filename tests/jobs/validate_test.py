@@ -68,6 +68,44 @@ def test_a_count_is_at_least_1(key, value):
     validate.validate(c)
 
 
+@pytest.mark.parametrize('key', key_values.NOT_NEGATIVE.all_keys())
+def test_what_is_never_negative_is_at_least_0(key):
+  c = make()
+  put(c, key, -1)
+  with pytest.raises(ValueError, match=rf'{re.escape(key)} is -1.*at least 0'):
+    validate.validate(c)
+
+
+PRIMERS = [
+  f'data.{suite}.primers.{stage}'
+  for suite, group in config_lib.default().data.items()
+  if 'primers' in getattr(group, 'keys', list)()
+  for stage in group.primers
+]
+
+
+@pytest.mark.parametrize('key', PRIMERS)
+def test_primers_are_counted(key):
+  c, counts = make(), (-5,)
+  if 'digits' in key:
+    counts = -5
+  put(c, key, counts)
+  with pytest.raises(ValueError, match=f'{re.escape(key)} is .*-5.*at least 0'):
+    validate.validate(c)
+
+
+@pytest.mark.parametrize(
+  'counts', [(1,) * 13, ('3', 1), (1.5,), (True,), (None,), ((1, 2),)]
+)
+def test_pages_have_a_count_for_each_primer_at_most(counts):
+  key = 'data__pages__primers__full'
+  with pytest.raises(ValueError) as e:
+    validate.validate(make(**{key: counts}))
+  assert repr(counts) in str(e.value) and 'each of the 12 primers' in str(
+    e.value
+  )
+
+
 @pytest.mark.parametrize(
   'values,words',
   [

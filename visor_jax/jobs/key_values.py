@@ -13,6 +13,7 @@ from visor_jax.benchmarks import scores
 from visor_jax.data.sources import image_files
 from visor_jax.data.suites import table as suites
 from visor_jax.data.suites.pages import page as pages
+from visor_jax.data.suites.pages import suite as page_suite
 from visor_jax.runtime import identity
 from visor_jax.spec import choice
 from visor_jax.spec import shares
@@ -116,6 +117,9 @@ NOT_NEGATIVE = Bound(
     'optim.weight_decay',
     'optim.clip',
     'policy.features_gb',
+    'data.digits.primers.base',
+    'data.digits.primers.cross',
+    'data.digits.primers.full',
   ),
   ('steps', 'learning_rate'),
 )
@@ -145,6 +149,8 @@ def check(config: ml_collections.ConfigDict) -> None:
       number: Any = values[key]
       if not bound.holds(number):
         raise ValueError(f'{key} is {number}, not {bound.expected}')
+  for stage, counts in config.data.pages.primers.items():
+    _check_primers(f'data.pages.primers.{stage}', counts)
   choice.check_confidence(config.policy.confidence, 'policy.confidence')
   _check_patterns(
     'optim.lr_scales',
@@ -165,6 +171,19 @@ def check(config: ml_collections.ConfigDict) -> None:
     raise ValueError(
       f'log.trace is {trace}; expected (first, last) '
       'of the steps to trace, or ()'
+    )
+
+
+def _check_primers(key: str, counts: Sequence[Any]) -> None:
+  """Checks how many pages a stage begins with of each primer."""
+  most = len(page_suite.PRIMERS)
+  if len(counts) > most or not all(
+    isinstance(count, int) and not isinstance(count, bool) and count >= 0
+    for count in counts
+  ):
+    raise ValueError(
+      f'{key} is {counts!r}; expected a whole number of pages, at least 0, for '
+      f'each of the {most} primers or the first of them; () for none'
     )
 
 
