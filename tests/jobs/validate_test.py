@@ -24,8 +24,37 @@ def make(**values):
   return c
 
 
-def test_the_defaults_are_valid():
-  validate.validate(config_lib.default())
+def test_the_defaults_are_valid_of_a_model_of_their_suite():
+  validate.validate(make(model__size='digits'))
+
+
+@pytest.mark.parametrize(
+  'size,keys,words',
+  [
+    # As many pixels as four tiles have, and patches that divide them.
+    (
+      'pages',
+      dict(suite='pages', pages__scale='large'),
+      ['with data.pages.scale "large" has tiles of 32 x 448', 'to pages-448'],
+    ),
+    (
+      'pages-448',
+      dict(suite='pages'),
+      ['with data.pages.scale "small" has tiles of 16 x 128', 'to pages,'],
+    ),
+    ('digits', dict(suite='pages'), ['"digits" reads', '40 x 16', 'to pages,']),
+    ('pages', dict(suite='digits'), ['data.suite "digits" has', 'to digits']),
+    ('', dict(suite='digits'), ['model.size ""', 'to digits']),
+    ('qwen2-vl-2b', dict(suite='pages'), ['"qwen2-vl-2b" reads', 'to pages,']),
+  ],
+)
+def test_a_model_sees_the_tiles_of_its_suite(size, keys, words):
+  keys = {f'data__{key}': value for key, value in keys.items()}
+  with pytest.raises(ValueError) as e:
+    validate.validate(make(model__size=size, **keys))
+  assert '\n' not in str(e.value)
+  for word in ('data.suite', 'model.size', *words):
+    assert word in str(e.value)
 
 
 @pytest.mark.parametrize('key', list(key_values.CHOICES))

@@ -41,6 +41,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
   _check_budgets(config, model)
   order.asked(config)
   metrics.names(config)
+  suites.check_tiles(config, model)
 
 
 def check_workdir(
