@@ -91,7 +91,7 @@ def default() -> ml_collections.ConfigDict:
   # Scenes at the start of a stage that are only read out.
   d.digits.primers = ml_collections.ConfigDict(dict(base=0, cross=0, full=0))
   d.pages = ml_collections.ConfigDict()
-  d.pages.scale = 'small'  # or large: pages of 448 pixels, for a GPU
+  d.pages.scale = 'small'  # or large, for model.size pages-448 and a GPU
   d.pages.unseen = ''  # of the test: typeface or kind, never learned from
   # Pages at the start of a stage, of each of PRIMERS of its suite.
   d.pages.primers = ml_collections.ConfigDict(
@@ -155,7 +155,7 @@ def default() -> ml_collections.ConfigDict:
   c.eval.score = 'exact'  # or anls, relaxed, token
   c.eval.sources = ()  # test questions: the first one of each conversation
   c.eval.coarse = ()  # names of the sources that are coarse; others are fine
-  c.eval.max_new_tokens = 64  # of an answer at most
+  c.eval.max_new_tokens = 64  # of an answer at most, to a question in words
   # Instead of sources: hard, easy, all, or names of benchmarks/table.py by '+'
   c.eval.benchmarks = ''
   c.eval.data = 'benchmarks'  # folder with one for each benchmark

@@ -83,8 +83,8 @@ def test_other_keys_may_change_and_are_kept(tmp_path):
   assert (
     saved['eval.plans'] == 'max+router@0.9' and saved['eval.examples'] == 64
   )
-  with pytest.raises(ValueError, match='eval.max_new_tokens'):
-    claim(tmp_path, eval__max_new_tokens=3)
+  with pytest.raises(ValueError, match="eval.score: here 'anls'"):
+    claim(tmp_path, eval__score='anls')
 
 
 def test_a_test_that_is_learned_from_is_told():

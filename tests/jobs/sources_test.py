@@ -1,8 +1,9 @@
-"""Sources that nobody would read are refused, by the name of their key."""
+"""What nobody would read is refused, by the name of its key."""
 
 import pytest
 
 from visor_jax import config as config_lib
+from visor_jax.data.suites import table as suites
 from visor_jax.jobs import sources
 from visor_jax.jobs import validate
 from visor_jax.training import stages
@@ -67,3 +68,70 @@ def test_benchmarks_and_test_sources_are_not_asked_both():
 def test_a_coarse_source_is_one_of_the_test(values, match):
   with pytest.raises(ValueError, match=match):
     sources.check(config(eval=values))
+
+
+# Keys of other suites ---------------------------------------------------------
+
+OF_SUITES = {
+  'digits': {'data.digits.frames': 3, 'data.digits.primers.full': 8},
+  'pages': {
+    'data.pages.scale': 'large',
+    'data.pages.unseen': 'typeface',
+    'data.pages.primers.base': (8,),
+  },
+  '': {
+    'data.packed.text': 96,
+    'data.prompt.text': 96,
+    'data.window': 64,
+    'data.max_bad_fraction': 0.5,
+    'data.transparency': 'black',
+    'data.planners': 2,
+    'eval.max_new_tokens': 8,
+  },
+}
+SIZES = {'pages': 'pages-448'}  # of the suite as it is here
+
+
+def with_key(suite, key, value):
+  c = config(suite, model=dict(size=SIZES.get(suite, suite)))
+  if suite == 'pages':
+    c.data.pages.scale = 'large'
+  *path, last = key.split('.')
+  group = c
+  for part in path:
+    group = group[part]
+  group[last] = value
+  return c
+
+
+@pytest.mark.parametrize('suite', OF_SUITES)
+@pytest.mark.parametrize(
+  'owner,key',
+  [(owner, key) for owner, keys in OF_SUITES.items() for key in keys],
+)
+def test_keys_of_another_suite_are_read_by_nobody(suite, owner, key):
+  c = with_key(suite, key, OF_SUITES[owner][key])
+  if owner == suite:
+    return validate.validate(c)
+  with pytest.raises(
+    ValueError, match=f'{key}: read by nobody, as data.suite is "{suite}"'
+  ):
+    validate.validate(c)
+
+
+def test_every_key_that_a_suite_alone_reads_is_known():
+  """A new key of data is put down as one of a suite, or of all."""
+  of_all = {'suite', 'sources', 'threads', 'prefetch'}
+  of_one = {
+    key.split('.')[1]
+    for each in suites.SUITES.values()
+    for key in each.reads
+    if key.startswith('data.')
+  }
+  assert of_all | of_one == set(config_lib.default().data)
+
+
+def test_benchmarks_are_asked_in_words_whatever_the_suite():
+  c = with_key('digits', 'eval.max_new_tokens', 8)
+  c.eval.benchmarks = 'docvqa'
+  sources.check_read(c)

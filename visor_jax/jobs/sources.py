@@ -1,9 +1,12 @@
-"""Sources of a config: their form, and whether anybody reads them."""
+"""Sources and suite of a config, and whether anybody reads their keys."""
 
 import math
 
 import ml_collections
 
+from visor_jax import config as config_lib
+from visor_jax.data.suites import table as suites
+from visor_jax.runtime import identity
 from visor_jax.runtime import paths
 from visor_jax.training import stages
 
@@ -41,6 +44,28 @@ def check(config: ml_collections.ConfigDict) -> None:
     raise ValueError(
       f'eval.coarse names {", ".join(unknown)}; eval.sources are '
       f'{", ".join(names) or "none"}'
+    )
+
+
+def check_read(config: ml_collections.ConfigDict) -> None:
+  """Whether the suite of a config reads the keys of data that were set.
+
+  Raises:
+    ValueError: naming those that another suite alone reads.
+  """
+  default = identity.flatten(config_lib.default())
+  groups = suites.unread(config)
+  given = [
+    key
+    for key, value in identity.flatten(config).items()
+    if any(f'{key}.'.startswith(f'{group}.') for group in groups)
+    and value != default[key]
+  ]
+  if given:
+    raise ValueError(
+      f'{", ".join(given)}: read by nobody, as data.suite is '
+      f'"{config.data.suite}"; leave out what sets it, or set data.suite to '
+      'the suite that reads it'
     )
 
 

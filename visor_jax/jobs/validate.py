@@ -42,6 +42,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
   order.asked(config)
   metrics.names(config)
   suites.check_tiles(config, model)
+  sources.check_read(config)
 
 
 def check_workdir(

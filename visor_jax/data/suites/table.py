@@ -40,6 +40,7 @@ class Entry:
     training_shape: (whole config, model) -> slots of a training row.
     prompt_shape: (whole config, model) -> slots of a question's row.
     families: whole config -> the families of the questions that get labels.
+    reads: keys, and groups of them, that no other suite reads.
   """
 
   packed: bool
@@ -49,6 +50,7 @@ class Entry:
   training_shape: ShapeOf
   prompt_shape: ShapeOf
   families: Callable[[ml_collections.ConfigDict], tuple[str, ...]]
+  reads: tuple[str, ...] = ()
 
 
 def entry(config: ml_collections.ConfigDict) -> Entry:
@@ -70,6 +72,13 @@ def packed_slots(config: ml_collections.ConfigDict) -> dict[str, int]:
     return {}
   slots = 'text', 'visual', 'tiles'
   return {f'data.packed.{slot}': config.data.packed[slot] for slot in slots}
+
+
+def unread(config: ml_collections.ConfigDict) -> tuple[str, ...]:
+  """Keys, and groups of them, that only other suites than a config's read."""
+  others = {key for each in SUITES.values() for key in each.reads}
+  read = {*entry(config).reads, *(WORDS if config.eval.benchmarks else ())}
+  return tuple(sorted(others - read))
 
 
 def check_tiles(
@@ -325,14 +334,37 @@ def _corpus_shape(
   )
 
 
+# Of questions in words, which benchmarks ask whatever the suite.
+WORDS = 'data.prompt', 'data.transparency', 'eval.max_new_tokens'
 SUITES = {
   'digits': Entry(
-    False, _open_digits, _digits_training, _digits_prompt, _digits_families
+    False,
+    _open_digits,
+    _digits_training,
+    _digits_prompt,
+    _digits_families,
+    ('data.digits',),
   ),
   'pages': Entry(
-    False, _open_pages, _pages_training, _pages_prompt, _pages_families
+    False,
+    _open_pages,
+    _pages_training,
+    _pages_prompt,
+    _pages_families,
+    ('data.pages',),
   ),
   '': Entry(
-    True, open_corpus, _corpus_training, _corpus_prompt, _corpus_families
+    True,
+    open_corpus,
+    _corpus_training,
+    _corpus_prompt,
+    _corpus_families,
+    (
+      *WORDS,
+      'data.packed',
+      'data.window',
+      'data.max_bad_fraction',
+      'data.planners',
+    ),
   ),
 }
