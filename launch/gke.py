@@ -94,8 +94,8 @@ def _parse(argv, flags):
     metavar='N',
     help='of a host; default 4 for TPUs, 8 for GPUs',
   )
-  add('--slices', type=int, default=1, metavar='N', help='TPU slices')
-  add('--hosts', type=int, default=1, metavar='N', help='hosts with GPUs')
+  add('--slices', type=int, metavar='N', help='TPU slices; default 1')
+  add('--hosts', type=int, metavar='N', help='hosts with GPUs; default 1')
   add('--restarts', type=int, default=10, metavar='N', help='default 10')
   add('--namespace')
   add('--queue', help='of Kueue, if the cluster has it')
@@ -110,6 +110,9 @@ def _parse(argv, flags):
     parser.error(
       f'--name={args.name}: give at most 40 small letters, digits and dashes'
     )
+  for name, kind in (('topology', 'tpu'), ('slices', 'tpu'), ('hosts', 'gpu')):
+    if getattr(args, name) is not None and not getattr(args, kind):
+      parser.error(f'--{name} goes with --{kind}')
   if args.tpu and not re.fullmatch(
     r'[1-9]\d*(x[1-9]\d*)+', args.topology or ''
   ):
@@ -120,6 +123,7 @@ def _parse(argv, flags):
   if args.restarts < 0:
     parser.error(f'--restarts={args.restarts}: expected 0 or more')
   args.chips = args.chips or (4 if args.tpu else 8)
+  args.slices, args.hosts = args.slices or 1, args.hosts or 1
   if args.tpu:
     total = math.prod(map(int, args.topology.split('x')))
     args.hosts, rest = divmod(total, args.chips)

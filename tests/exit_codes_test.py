@@ -100,6 +100,7 @@ def test_only_a_refusal_of_its_own_ends_with_1(run, error, code, monkeypatch):
     (['--processes=2', '--process=0', '--coordinator=a:٣'], '--coordinator'),
     (['--processes=2'], 'JAX_COORDINATOR_ADDRESS'),
     (['--patience=0'], '--patience'),
+    (['--checkpoint=a', '--config.eval.checkpoint=b'], 'one of them'),
   ],
 )
 def test_what_is_asked_wrongly_is_a_line_and_leaves_nothing(

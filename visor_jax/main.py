@@ -77,6 +77,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ValueError(f'--{name} is missing; see --help')
     config = values.config
     config.lock()  # raises where its file could not be read
+    if values.checkpoint and config.eval.checkpoint:
+      raise ValueError(
+        'give --checkpoint or --config.eval.checkpoint, one of them'
+      )
     config.eval.checkpoint = values.checkpoint or config.eval.checkpoint
     workdir = paths.parse(values.workdir, '--workdir')
     if values.patience < 1:

@@ -486,9 +486,12 @@ def test_an_image_copies_what_is_there(kind):
     ['--gpu=h100', '--restarts=-1'],
     ['--tpu=v5e', '--topology=0x4'],
     ['--tpu=v5e', '--topology=4x4', '--slices=0'],
+    ['--tpu=v5e', '--topology=4x4', '--hosts=2'],
+    ['--gpu=h100', '--topology=4x4'],
+    ['--gpu=h100', '--slices=2'],
   ],
 )
-def test_gke_refuses_numbers_that_are_none(flags):
+def test_gke_refuses_numbers_that_are_none_or_of_other_chips(flags):
   code, out = run(
     LAUNCH / 'gke.py',
     '--name=a',

@@ -30,6 +30,7 @@ from visor_jax.reduction import skips
 from visor_jax.runtime import console
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import batch as batch_lib
+from visor_jax.spec import shares as shares_lib
 
 STREAM, QUESTIONS = 'search', 64
 
@@ -70,7 +71,8 @@ def check(
     if least > search.share:
       raise ValueError(
         f'eval.reduce has "{search}": with questions as long as here that '
-        f"method takes {least:.2f} of the base's LLM prefill FLOPs at the least"
+        f'method takes {shares_lib.at_least(least, 2)} of the LLM prefill '
+        'FLOPs of the base at the least'
       )
 
 
