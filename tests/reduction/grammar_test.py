@@ -73,7 +73,7 @@ def test_published_settings_are_shares():
 
 
 @pytest.mark.parametrize(
-  'text', ['visionzip:0.01', 'fastv:2:0.01', 'sparsevlm:1:0.01', 'random:1/21']
+  'text', ['visionzip:0.01', 'hired:0.01', 'cdpruner:1/30', 'random:1/21']
 )
 def test_no_question_loses_its_image(text):
   row = method.Row(rows.tiny(rows.plans.visor(4)).size, 20, text=5, tiles=1)
@@ -126,7 +126,12 @@ def test_what_cannot_go_together_is_said(values, words):
 def test_what_goes_together():
   validate.validate(
     config_test.make(
-      model__reduce='m3:1+m3:2', eval__reduce='fastv+pack:2', eval__plans='base'
+      model__size='digits',
+      model__reduce='m3:1+m3:2',
+      eval__reduce='fastv+pack:2',
+      eval__plans='base',
     )
   )
-  validate.validate(config_test.make(model__reduce='pack:2'))
+  validate.validate(
+    config_test.make(model__size='digits', model__reduce='pack:2')
+  )

@@ -235,23 +235,25 @@ class ShareOfImage(Reduction):
   share: fractions.Fraction
 
   def slots(self, visual: int, tiles: int, grid: tuple[int, int]) -> int:
+    """As of `Reduction.slots`.
+
+    Raises:
+      ValueError: none is left, so that no layer would see the image.
+    """
     del tiles, grid
-    return slots_for(visual, self.share)
+    slots = share_of(visual, self.share)
+    if not slots:
+      raise ValueError(
+        f'token reduction "{self}" leaves none of {visual} visual tokens, and '
+        'the question would be asked without its image; a share of '
+        f'1/{visual} leaves one'
+      )
+    return slots
 
 
 def slots_for(visual: int, share: fractions.Fraction) -> int:
-  """Slots for a share of visual slots, rounded down.
-
-  Raises:
-    ValueError: none is left.
-  """
-  slots = share_of(visual, share)
-  if visual and not slots:
-    raise ValueError(
-      f'a share of {written(share)} leaves none of {visual} visual tokens, and '
-      f'the question would be asked without its image; 1/{visual} leaves one'
-    )
-  return slots
+  """Slots for a share of a row's visual slots: rounded down, but one."""
+  return max(1, share_of(visual, share))
 
 
 def share_of(number: int, share: fractions.Fraction) -> int:

@@ -126,9 +126,7 @@ class SparseVLM(method.Reduction):
 def _left(visual: int, share: fractions.Fraction) -> int:
   """Slots for a share of a row's, and averages of what else there was."""
   stay = method.share_of(visual, share)
-  averages = method.share_of(visual - stay, AVERAGES)
-  # Where none is left, that is said there.
-  return stay + averages or method.slots_for(visual, share)
+  return max(1, stay + method.share_of(visual - stay, AVERAGES))
 
 
 def _room(visual: int, share: fractions.Fraction, prompts: int) -> int:

@@ -21,10 +21,10 @@ class _Kind(NamedTuple):
   holds: Callable[[Any], bool]
 
 
-def _number(value: Any, least: float = 0, whole: bool = False) -> bool:
+def _number(value: Any, least: float = 0, integer: bool = False) -> bool:
   """Whether it is finite and no less; true and false are no numbers."""
   return (
-    isinstance(value, int if whole else (int, float))
+    isinstance(value, int if integer else (int, float))
     and not isinstance(value, bool)
     and least <= value <= sys.float_info.max  # false for NaN as well
   )
@@ -58,8 +58,8 @@ _TRUTH = _Kind('true or false', lambda value: isinstance(value, bool))
 _SHARE = _Kind('0 to 1', lambda v: _number(v) and v <= 1)
 _FROM_0 = _Kind('a finite number from 0 on', _number)
 _ABOVE_0 = _Kind('a finite number above 0', lambda v: _number(v) and v > 0)
-_WHOLE = _Kind('a whole number', lambda v: _number(v, -math.inf, whole=True))
-_COUNT = _Kind('a whole number above 0', lambda v: _number(v, 1, whole=True))
+_WHOLE = _Kind('a whole number', lambda v: _number(v, -math.inf, integer=True))
+_COUNT = _Kind('a whole number above 0', lambda v: _number(v, 1, integer=True))
 _RANGE = _Kind(
   'a list of the least and the most',
   lambda v: isinstance(v, list) and len(v) == 2 and all(map(_number, v)),
