@@ -160,6 +160,12 @@ def test_without_a_router_it_is_max_where_nobody_says(pair, monkeypatch):
   assert answer.plans == ['max']
 
 
+def test_layers_that_learned_beside_cross_are_no_base(pair, monkeypatch):
+  monkeypatch.setitem(pair.theirs.config.visor, 'trained', ['cross', 'decoder'])
+  with pytest.raises(ValueError, match='"base": .* no dense model any more'):
+    pair.generate(questions.ASKED[:1], 1, plan='base')
+
+
 def test_transformers_options_of_generate_work(pair):
   inputs = pair.inputs(questions.ASKED)
   for options, rows in (

@@ -137,6 +137,11 @@ class VisorModel(PlannedGeneration, Layers):
 
   def parse(self, plan: str) -> Plan | None:
     """A plan out of 'max', 'min' or '0,3'; None out of 'base'."""
+    if plan == 'base' and 'decoder' in self.config.visor['trained']:
+      raise ValueError(
+        'plan "base": the layers of the decoder have learned to run beside '
+        'CROSS layers, and are no dense model any more; name another plan'
+      )
     count = len(self.optional)
     names = dict(base=None, max=(True,) * count, min=(False,) * count)
     if plan in names:
