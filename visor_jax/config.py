@@ -221,19 +221,20 @@ def parse_arg(
       raise ValueError(
         f'config argument "{pair}": keys are {", ".join(defaults)}'
       )
+    type_, allowed = type(values[key]), choices.get(key)
     try:
-      values[key] = _parsed(value, type(values[key]), choices.get(key, ()))
+      values[key] = _parsed(value, type_, allowed)
     except (KeyError, ValueError):
-      expected = ', '.join(choices.get(key, ())) or _EXPECTED[type(values[key])]
+      expected = f'one of {", ".join(allowed)}' if allowed else _EXPECTED[type_]
       raise ValueError(
-        f'config argument "{pair}": {key} is {value!r}; expected '
-        + ('one of ' if key in choices else '')
-        + expected
+        f'config argument "{pair}": {key} is {value!r}; expected {expected}'
       ) from None
   return values
 
 
-def _parsed(text: str, type_: type, choices: tuple[str, ...]) -> _Argument:
+def _parsed(
+  text: str, type_: type, choices: tuple[str, ...] | None
+) -> _Argument:
   """The value that a text means; a KeyError or ValueError where it is none."""
   if type_ is bool:
     return _BOOLS[text.lower()]

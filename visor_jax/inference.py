@@ -139,9 +139,10 @@ class Model:
     selection = choice.parse(choice.largest() if plan is None else plan)
     if selection.selector == 'router':
       raise ValueError('logits are of one plan; the router may choose many')
-    if not prompt and not isinstance(prompt, str):
+    many, texts = _many(images, prompt)
+    if not texts:
       return []
-    prompts = self.asked.pack(*_many(images, prompt), 0)
+    prompts = self.asked.pack(many, texts, 0)
     logits = prompts.logits(self.model, self.params, selection.plan)
     return logits[0] if isinstance(prompt, str) else logits
 

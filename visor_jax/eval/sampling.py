@@ -36,30 +36,27 @@ def check(tokens: int, temperature: float, top_p: float) -> None:
   Raises:
     ValueError: naming what cannot be, and what was expected.
   """
-  for name, value, kind, fits, expected in (
+  for name, value, fits, expected in (
     (
       'max_new_tokens',
       tokens,
-      numbers.Integral,
-      lambda x: x >= 1,
+      isinstance(tokens, numbers.Integral) and tokens >= 1,
       'a whole number of at least 1',
     ),
     (
       'temperature',
       temperature,
-      numbers.Real,
-      lambda x: 0 <= x < math.inf,
+      isinstance(temperature, numbers.Real) and 0 <= temperature < math.inf,
       'a finite number of at least 0, which takes the likeliest token',
     ),
     (
       'top_p',
       top_p,
-      numbers.Real,
-      lambda x: 0 < x <= 1,
+      isinstance(top_p, numbers.Real) and 0 < top_p <= 1,
       'a number above 0 and at most 1',
     ),
   ):
-    if not (isinstance(value, kind) and fits(value)):
+    if not fits:
       raise ValueError(f'{name} is {value!r}; expected {expected}')
 
 

@@ -178,9 +178,6 @@ def _check_budget(
   taken = np.mean([row[targets.TAKEN[of]] for row in rows], 0)
   least, most = (taken[[0, -1]] + routing) / taken[-1]
   if asked < least:
-    lowest, highest = shares.inside(least, most)
     raise errors.Refusal(
-      f'policy.budget is {asked:g}: this router spends from {lowest} (the '
-      f'cheapest plan always) to {highest} (the largest always) of '
-      f'{shares.WORDS[of]}'
+      f'policy.budget is {asked:g}: {shares.spends(least, most, of)}'
     )

@@ -6,6 +6,7 @@ import pathlib
 import ml_collections
 
 from visor_jax.checkpoint import resolve
+from visor_jax.data.suites import sizes
 from visor_jax.data.suites import table as suites
 from visor_jax.eval import costs
 from visor_jax.jobs import key_values
@@ -15,8 +16,10 @@ from visor_jax.models import cross_attention
 from visor_jax.reduction import grammar
 from visor_jax.runtime import paths
 from visor_jax.spec import architecture as architecture_lib
+from visor_jax.spec import batch as batch_lib
 from visor_jax.spec import plan as plans
 from visor_jax.spec import shares
+from visor_jax.spec import sizes as sizes_lib
 from visor_jax.training import metrics
 from visor_jax.training import stages
 
@@ -41,7 +44,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
   _check_budgets(config, model)
   order.asked(config)
   metrics.names(config)
-  suites.check_tiles(config, model)
+  _check_tiles(config, model)
   sources.check_read(config)
 
 
@@ -222,3 +225,34 @@ def _check_reductions(
           'it goes with eval.plans "base" and, trained with, the base stage '
           'alone'
         )
+
+
+def _check_tiles(
+  config: ml_collections.ConfigDict, model: architecture_lib.Architecture
+) -> None:
+  """A model sees the tiles of the suite as they are.
+
+  Others of as many pixels would be cut at the wrong places, and nobody would
+  know.
+  """
+  name, vision = config.data.suite, model.size.vision
+  drawn = suites.entry(config).prompt_shape(config, model)
+  if _tiles(drawn) == _tiles(vision):
+    return
+  scale = config.data.get(name, {}).get('scale')
+  of_scale = f' with data.{name}.scale "{scale}"' if scale else ''
+  fitting = [
+    size
+    for size, each in sizes.SIZES.items()
+    if _tiles(each.vision) == _tiles(drawn)
+  ]
+  raise ValueError(
+    f'data.suite "{name}"{of_scale} has {_tiles(drawn)}, but model.size '
+    f'"{config.model.size}" reads {_tiles(vision)}; set model.size to '
+    f'{" or ".join(fitting)}, or data.suite to what the model reads'
+  )
+
+
+def _tiles(of: batch_lib.RowShape | sizes_lib.Vision) -> str:
+  height, width = of.tile
+  return f'tiles of {height} x {width} pixels in {of.patches} patches'

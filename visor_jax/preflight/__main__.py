@@ -101,10 +101,8 @@ def main(argv: Sequence[str] | None = None) -> int:
       raise ValueError(f'unknown arguments: {unknown}')
     if config.value is None:
       raise ValueError('which run? --config=experiments/....py')
-    if not 0 < share.value <= 1:  # false for NaN
-      raise ValueError(
-        f'--share is {share.value:g}: expected above 0 and at most 1'
-      )
+    if not 0.01 <= share.value <= 1:  # false for NaN
+      raise ValueError(f'--share is {share.value:g}: expected 0.01 to 1')
     if topology.value and devices.value:
       raise ValueError('give --topology or --devices, one of them')
     where = topology.value or (devices.value and f'cpu:{devices.value}')

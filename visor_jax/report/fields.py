@@ -9,6 +9,7 @@ from typing import Any
 from typing import NamedTuple
 
 from visor_jax.report import average
+from visor_jax.spec import choice
 from visor_jax.spec import shares
 
 SELECTORS = ('base', 'fixed', 'router')
@@ -55,7 +56,7 @@ _TEXT = _Kind('a text', lambda value: isinstance(value, str))
 _NAME = _Kind('a name', lambda v: isinstance(v, str) and bool(v.strip()))
 _OBJECT = _Kind('an object', lambda value: isinstance(value, dict))
 _TRUTH = _Kind('true or false', lambda value: isinstance(value, bool))
-_SHARE = _Kind('0 to 1', lambda v: _number(v) and v <= 1)
+_SHARE = _Kind('0 to 1', choice.is_share)
 _FROM_0 = _Kind('a finite number from 0 on', _number)
 _ABOVE_0 = _Kind('a finite number above 0', lambda v: _number(v) and v > 0)
 _WHOLE = _Kind('a whole number', lambda v: _number(v, -math.inf, integer=True))

@@ -120,11 +120,8 @@ def mix_within(
       rise = most - least
       share = (budget - least) / rise if rise else 0.0
       return Mix(low.confidence, high.confidence, share)
-  cheapest, largest = shares_lib.inside(spent[0], spent[-1])
   raise ValueError(
-    f'budget {budget:g}: this router spends from {cheapest} (the cheapest plan '
-    f'always) to {largest} (the largest always) of '
-    f'{shares_lib.WORDS[budget_of]}'
+    f'budget {budget:g}: {shares_lib.spends(spent[0], spent[-1], budget_of)}'
   )
 
 

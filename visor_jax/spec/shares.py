@@ -41,6 +41,21 @@ def inside(least: float, most: float) -> tuple[str, str]:
   return low, high
 
 
+def spends(least: float, most: float, budget_of: str) -> str:
+  """What a router may spend, from the cheapest plan to the largest, in words.
+
+  Args:
+    least: share of the cheapest plan, the router's own work included.
+    most: that of the largest.
+    budget_of: what they are shares of.
+  """
+  cheapest, largest = inside(least, most)
+  return (
+    f'this router spends from {cheapest} (the cheapest plan always) to '
+    f'{largest} (the largest always) of {WORDS[budget_of]}'
+  )
+
+
 def _rounded(share: float, digits: int, rounding: str) -> str:
   unit = decimal.Decimal(1).scaleb(-digits)
   return f'{decimal.Decimal(str(share)).quantize(unit, rounding):f}'

@@ -12,7 +12,6 @@ from visor_jax.data.sources import readers
 from visor_jax.data.suites import corpus
 from visor_jax.data.suites import digits
 from visor_jax.data.suites import drawn
-from visor_jax.data.suites import sizes
 from visor_jax.data.suites.pages import page as pages
 from visor_jax.data.suites.pages import questions as page_questions
 from visor_jax.data.suites.pages import source as page_source
@@ -21,7 +20,6 @@ from visor_jax.families import table as families
 from visor_jax.runtime import paths
 from visor_jax.spec import architecture as architecture_lib
 from visor_jax.spec import batch as batch_lib
-from visor_jax.spec import sizes as sizes_lib
 
 ShapeOf = Callable[
   [ml_collections.ConfigDict, architecture_lib.Architecture],
@@ -79,44 +77,6 @@ def unread(config: ml_collections.ConfigDict) -> tuple[str, ...]:
   others = {key for each in SUITES.values() for key in each.reads}
   read = {*entry(config).reads, *(WORDS if config.eval.benchmarks else ())}
   return tuple(sorted(others - read))
-
-
-def check_tiles(
-  config: ml_collections.ConfigDict, model: architecture_lib.Architecture
-) -> None:
-  """Whether a model sees the tiles of the suite as they are.
-
-  Others of as many pixels would be cut at the wrong places, and nobody would
-  know.
-
-  Args:
-    config: the whole config.
-    model: that it means.
-
-  Raises:
-    ValueError: naming both, and the sizes that do.
-  """
-  name, vision = config.data.suite, model.size.vision
-  drawn_as = entry(config).prompt_shape(config, model)
-  if _tiles(drawn_as) == _tiles(vision):
-    return
-  scale = config.data.get(name, {}).get('scale')
-  of_scale = f' with data.{name}.scale "{scale}"' if scale else ''
-  fitting = [
-    size
-    for size, each in sizes.SIZES.items()
-    if _tiles(each.vision) == _tiles(drawn_as)
-  ]
-  raise ValueError(
-    f'data.suite "{name}"{of_scale} has {_tiles(drawn_as)}, but model.size '
-    f'"{config.model.size}" reads {_tiles(vision)}; set model.size to '
-    f'{" or ".join(fitting)}, or data.suite to what the model reads'
-  )
-
-
-def _tiles(of: batch_lib.RowShape | sizes_lib.Vision) -> str:
-  height, width = of.tile
-  return f'tiles of {height} x {width} pixels in {of.patches} patches'
 
 
 def open_suite(
